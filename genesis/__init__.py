@@ -1,0 +1,1 @@
+"""The genesis floor: chain specs, presets and development accounts."""
