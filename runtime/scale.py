@@ -153,7 +153,11 @@ class Codec(Generic[T]):
 _codecs: dict[Any, Codec[Any]] = {}
 
 
-def codec(hint: type[T] | Any) -> Codec[T]:
+@typing.overload
+def codec(hint: type[T]) -> Codec[T]: ...
+@typing.overload
+def codec(hint: Any) -> Codec[Any]: ...
+def codec(hint: Any) -> Codec[Any]:
     """Return the codec of a type hint that needs no composed runtime."""
     if hint not in _codecs:
         _codecs[hint] = compile_codec(shape_of(hint), {})
