@@ -1,8 +1,8 @@
 """The hash functions of the chain, bytes in and bytes out.
 
-blake2b is the cryptographic hash: block hashes, trie nodes, Merkle trees. The xxHash family (`twox`)
-only spreads storage prefixes over the trie and promises no resistance against anyone who picks
-the input. Both follow Substrate: twox digests are xxh64 values with seeds 0, 1, 2, 3,
+blake2b is the cryptographic hash: block hashes, trie nodes, Merkle trees. The xxHash family
+(`twox`) only spreads storage prefixes over the trie and promises no resistance against anyone who
+picks the input. Both follow Substrate: twox digests are xxh64 values with seeds 0, 1, 2, 3,
 little-endian, one after the other.
 """
 
