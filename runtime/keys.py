@@ -7,7 +7,7 @@ ed25519 knows hard derivation only. This file knows nothing of files and passwor
 Rules that hold here:
 - `verify` is total: garbage answers False, it never raises.
 - An ed25519 signature is accepted exactly as libsodium accepts it: s below the group order,
-  canonical points, no small-order key, cofactorless equation. tests/vectors pins it.
+  canonical points, no small-order key or commitment, cofactorless equation. tests/vectors pins it.
 - No secret appears in a repr or in an error message.
 - Randomness is used by `generate_phrase`, sr25519 signing and sr25519 derivation alone (the nonce
   half of the secret); executing a block calls none of them.
