@@ -148,7 +148,7 @@ class Field:
 class Struct(Shape):
     """A composite: the fields in order."""
 
-    cls: type
+    cls: Any
     fields: tuple[Field, ...]
 
     @property
@@ -165,7 +165,7 @@ class Variants(Shape):
     @property
     def members(self) -> tuple[tuple[int, Struct], ...]:
         variants: dict[int, type] = self.cls._variants  # type: ignore[attr-defined]
-        return tuple((index, _struct_shape(cls)) for index, cls in sorted(variants.items()))
+        return tuple((index, struct_shape(cls)) for index, cls in sorted(variants.items()))
 
     @property
     def minimum(self) -> int:
@@ -295,9 +295,9 @@ def _parse(hint: Any) -> Shape:
 
 def _parse_class(cls: type) -> Shape:
     if getattr(cls, "_scale_struct", False):
-        return _struct_shape(cls)
+        return struct_shape(cls)
     if issubclass(cls, Enumeration):
-        return _struct_shape(cls) if "_index" in vars(cls) else Variants(cls)
+        return struct_shape(cls) if "_index" in vars(cls) else Variants(cls)
     if issubclass(cls, enum.IntEnum):
         return Choice(cls)
     raise ShapeError(f"{cls.__name__} has no SCALE encoding; use the types of runtime.scale")
@@ -306,7 +306,8 @@ def _parse_class(cls: type) -> Shape:
 _structs: dict[type, Struct] = {}
 
 
-def _struct_shape(cls: type) -> Struct:
+def struct_shape(cls: type) -> Struct:
+    """Return the fields of a dataclass in order, names resolved where it was declared."""
     if cls not in _structs:
         hints = typing.get_type_hints(cls, localns=dict(vars(cls)), include_extras=True)
         fields = tuple(

@@ -1,0 +1,69 @@
+"""What a block reports: events with the phase in which they happened."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+from runtime.dispatch import Call
+from runtime.pallet import Event
+from runtime.primitives import Hash, Weight
+from runtime.scale import Enumeration, scale, u32
+from runtime.shape import Outer
+
+RuntimeEvent = Annotated[Event, Outer("event")]
+"""An event of any pallet of the composed runtime."""
+
+RuntimeCall = Annotated[Call, Outer("call")]
+"""A call of any pallet of the composed runtime."""
+
+
+class Phase(Enumeration):
+    """When in the block something happened (frame_system::Phase)."""
+
+
+class ApplyExtrinsic(Phase, index=0):
+    """While the extrinsic with this index was applied."""
+
+    index: u32
+
+
+class Finalization(Phase, index=1):
+    """After the extrinsics."""
+
+
+class Initialization(Phase, index=2):
+    """Before the extrinsics."""
+
+
+@scale
+class EventRecord:
+    """An event, when it happened, and topics (unused here)."""
+
+    phase: Phase
+    event: RuntimeEvent
+    topics: tuple[Hash, ...] = ()
+
+
+class DispatchClass(enum.IntEnum):
+    """Which share of a block's weight a call may use."""
+
+    Normal = 0
+    Operational = 1
+    Mandatory = 2
+
+
+class Pays(enum.IntEnum):
+    """Whether a dispatch pays a fee."""
+
+    Yes = 0
+    No = 1
+
+
+@scale
+class DispatchInfo:
+    """Weight and class of a dispatched call (frame_support::dispatch::DispatchInfo)."""
+
+    weight: Weight
+    class_: DispatchClass
+    pays_fee: Pays
