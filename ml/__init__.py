@@ -1,0 +1,3 @@
+"""Learning: rows, training, attribution, serving. It imports runtime only; torch never leaves this
+folder.
+"""

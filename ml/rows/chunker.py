@@ -1,0 +1,96 @@
+"""Cut Markdown and plain text into rows, deterministically, remembering where each came from.
+
+A chunk ends at a paragraph or heading where it can, at a line or a character where it must. Offsets
+are bytes of the original file, so `data[chunk.start:chunk.end]` is what the contributor can be
+shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ml.rows.row import Row
+
+CHUNK_BYTES_DEFAULT = 1_200
+CHUNK_BYTES_MAXIMUM = 64 << 10
+TEXT_BYTES_MAXIMUM = 256 << 20
+
+# A block runs up to and including the blank lines that end it; a heading starts a new block.
+BLOCK = re.compile(rb"(?:#{1,6} [^\n]*\n?|[^\n]+\n?)(?:(?!#{1,6} )[^\n]+\n?)*(?:[ \t\r]*\n)*")
+BLANK = re.compile(rb"(?:[ \t\r]*\n)+")
+
+
+class TextRefused(Exception):
+    """The bytes are no UTF-8 text, contain NUL, or exceed the maximum."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a text and its place: bytes `start` up to `end` of the file."""
+
+    start: int
+    end: int
+    text: str
+
+    @property
+    def row(self) -> Row:
+        """The chunk as a row of plain text."""
+        return Row("", self.text)
+
+
+def chunk_text(data: bytes, chunk_bytes: int = CHUNK_BYTES_DEFAULT) -> list[Chunk]:
+    """Return the chunks of a text in order; together they cover every visible byte once.
+
+    Raises TextRefused.
+    """
+    if len(data) > TEXT_BYTES_MAXIMUM:
+        raise TextRefused(f"{len(data)} bytes exceed {TEXT_BYTES_MAXIMUM}; split the file.")
+    if b"\0" in data:
+        raise TextRefused(f"A NUL byte at {data.index(0)}; the file is binary.")
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise TextRefused(f"Not valid UTF-8 at byte {error.start}; convert the file.") from error
+    limit = max(64, min(chunk_bytes, CHUNK_BYTES_MAXIMUM))
+    chunks: list[Chunk] = []
+    start = end = 0
+    for block_start, block_end in _pieces(data, limit):
+        if end > start and block_end - start > limit:
+            _append(chunks, data, start, end)
+            start = block_start
+        end = block_end
+    _append(chunks, data, start, end)
+    return chunks
+
+
+def _append(chunks: list[Chunk], data: bytes, start: int, end: int) -> None:
+    text = data[start:end].decode()
+    if text.strip():
+        chunks.append(Chunk(start, end, text))
+
+
+def _pieces(data: bytes, limit: int) -> Iterator[tuple[int, int]]:
+    """Yield consecutive byte ranges of at most `limit` bytes: blocks, or parts of long ones."""
+    position = 0
+    while position < len(data):
+        match = BLOCK.match(data, position) or BLANK.match(data, position)
+        end = match.end() if match and match.end() > position else len(data)
+        while end - position > limit:
+            cut = _cut(data, position, position + limit)
+            yield position, cut
+            position = cut
+        if end > position:
+            yield position, end
+        position = end
+
+
+def _cut(data: bytes, start: int, limit: int) -> int:
+    for separator in (b"\n", b". ", b" "):
+        found = data.rfind(separator, start + (limit - start) // 2, limit)
+        if found >= 0:
+            return found + len(separator)
+    while data[limit] & 0xC0 == 0x80:  # Never inside a character.
+        limit -= 1
+    return limit

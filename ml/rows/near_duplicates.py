@@ -1,0 +1,96 @@
+"""Find near-duplicate rows: MinHash proposes, exact Jaccard over token 4-grams decides.
+
+A row joins the cluster of the earliest row that it resembles (Jaccard >= .45); only the earliest
+row of a cluster is trained on and paid, so copying with small edits earns nothing. Everything is
+integers, so all machines find the same clusters. Comparison is with every earlier row and not with
+representatives only: otherwise a chain of small edits would walk away from its origin.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy
+
+from ml.rows.row import Row
+
+SHINGLE_TOKENS = 4
+JACCARD_PERMILLE = 450
+BANDS = 48
+BAND_VALUES = 2  # A pair at the threshold shares a band with probability .99998.
+SHINGLES_MAXIMUM = 1 << 16
+BUCKET_ROWS_MAXIMUM = 256
+
+TOKEN = re.compile(r"\w+|[^\w\s]")
+
+HashArray = numpy.ndarray[tuple[int], numpy.dtype[numpy.uint64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """`earliest[i]` is the position of the earliest row of row i's cluster."""
+
+    earliest: tuple[int, ...]
+
+    @property
+    def representatives(self) -> tuple[int, ...]:
+        """The positions of the rows that are trained on and paid, ascending."""
+        return tuple(i for i, first in enumerate(self.earliest) if i == first)
+
+
+def cluster_rows(rows: Sequence[Row]) -> Clusters:
+    """Return the clusters of rows in their order: the earliest row of each wins."""
+    shingles = [row_shingles(row) for row in rows]
+    multipliers, offsets = _permutations()
+    buckets: dict[tuple[int, int, int], list[int]] = {}
+    earliest: list[int] = []
+    for position, own in enumerate(shingles):
+        keys = _band_keys(own, multipliers, offsets)
+        candidates = sorted({other for key in keys for other in buckets.get(key, ())})
+        match = next((o for o in candidates if are_similar(own, shingles[o])), None)
+        earliest.append(position if match is None else earliest[match])
+        for key in keys:
+            bucket = buckets.setdefault(key, [])
+            if len(bucket) < BUCKET_ROWS_MAXIMUM:
+                bucket.append(position)
+    return Clusters(tuple(earliest))
+
+
+def row_shingles(row: Row) -> HashArray:
+    """Return the sorted distinct 64-bit hashes of the row's token 4-grams."""
+    tokens = TOKEN.findall(f"{row.prompt}\n{row.completion}".lower())
+    runs = max(1, len(tokens) - SHINGLE_TOKENS + 1)
+    distinct = {
+        " ".join(tokens[i : i + SHINGLE_TOKENS]) for i in range(min(runs, SHINGLES_MAXIMUM))
+    }
+    values = [
+        int.from_bytes(hashlib.blake2b(run.encode(), digest_size=8).digest(), "little")
+        for run in distinct
+    ]
+    return numpy.unique(numpy.array(values, dtype=numpy.uint64))
+
+
+def are_similar(left: HashArray, right: HashArray) -> bool:
+    """Say whether two shingle sets have Jaccard >= .45, in integers."""
+    shared = len(numpy.intersect1d(left, right, assume_unique=True))
+    union = len(left) + len(right) - shared
+    return shared * 1000 >= union * JACCARD_PERMILLE
+
+
+def _permutations() -> tuple[HashArray, HashArray]:
+    count = BANDS * BAND_VALUES
+    stream = hashlib.shake_256(b"openledger/minhash").digest(16 * count)
+    values = numpy.frombuffer(stream, dtype="<u8").astype(numpy.uint64)
+    return values[:count] | numpy.uint64(1), values[count:]
+
+
+def _band_keys(
+    shingles: HashArray, multipliers: HashArray, offsets: HashArray
+) -> list[tuple[int, int, int]]:
+    # [shingles, permutations]: multiply-add modulo 2^64; the high bits are the well-mixed ones.
+    mixed = shingles[:, None] * multipliers[None, :] + offsets[None, :]
+    minima = mixed.min(axis=0).reshape(BANDS, BAND_VALUES)
+    return [(band, int(pair[0]), int(pair[1])) for band, pair in enumerate(minima)]

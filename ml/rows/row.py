@@ -1,0 +1,160 @@
+"""One row of a datanet in its canonical form, and its hash.
+
+Every input format becomes a prompt and a completion. The canonical form is the only one that is
+hashed, stored and trained on: Unicode NFC, "\\n" newlines, no space at a line's end, no blank line
+at either end. Encoding: msgpack array of two strings [prompt, completion], shortest forms, nothing
+after it; the decoder refuses whatever the encoder would not produce.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from dataclasses import dataclass
+
+import msgpack
+
+ROW_HASH_CONTEXT = b"openledger/row"
+ROW_BYTES_MAXIMUM = 1 << 20
+BATCH_ROWS_MAXIMUM = 65_536
+BATCH_BYTES_MAXIMUM = 64 << 20
+
+TRAILING_SPACE = re.compile(r"[^\S\n]+(?=\n|\Z)")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A prompt (may be empty: plain text) and the completion that is learnt."""
+
+    prompt: str
+    completion: str
+
+
+class RowEmpty(Exception):
+    """The completion has no visible character."""
+
+
+class RowTooLarge(Exception):
+    """The canonical bytes exceed the maximum."""
+
+
+class RowHasNul(Exception):
+    """A NUL character is in the text."""
+
+
+class RowNotUnicode(Exception):
+    """The text holds half of a surrogate pair and has no UTF-8 form."""
+
+
+class EncodingRefused(Exception):
+    """Bytes that the encoder would never have produced."""
+
+
+def canonical_row(row: Row) -> Row:
+    """Return the row in canonical form. Raises RowEmpty, RowHasNul, RowNotUnicode, RowTooLarge."""
+    canonical = Row(canonical_text(row.prompt), canonical_text(row.completion))
+    if not canonical.completion:
+        raise RowEmpty("The row has no text to learn; give a completion, an answer or a text.")
+    if "\0" in canonical.prompt or "\0" in canonical.completion:
+        raise RowHasNul("The row contains a NUL character; remove it, the file may be binary.")
+    try:
+        size = len(canonical.prompt.encode()) + len(canonical.completion.encode())
+    except UnicodeEncodeError as error:
+        raise RowNotUnicode(
+            "The row contains half of a surrogate pair; write the character itself in UTF-8."
+        ) from error
+    if size > ROW_BYTES_MAXIMUM:
+        raise RowTooLarge(
+            f"The row has {size} bytes, more than {ROW_BYTES_MAXIMUM}; split the text into chunks."
+        )
+    return canonical
+
+
+def canonical_text(text: str) -> str:
+    """Return the text in NFC with plain newlines and without space at line ends or around it."""
+    text = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
+    return TRAILING_SPACE.sub("", text).strip()
+
+
+def canonical_bytes(row: Row) -> bytes:
+    """Return the one encoding of a row: msgpack [prompt, completion] of its canonical form."""
+    canonical = canonical_row(row)
+    return _pack([canonical.prompt, canonical.completion])
+
+
+def row_hash(row: Row) -> bytes:
+    """Return the 32-byte identity of a row, unique per datanet on chain."""
+    data = canonical_bytes(row)
+    return hashlib.blake2b(ROW_HASH_CONTEXT + data, digest_size=32).digest()
+
+
+def decode_row(data: bytes) -> Row:
+    """Return the row of its canonical bytes. Raises EncodingRefused."""
+    return _checked_row(_unpack(data, ROW_BYTES_MAXIMUM + 64), data)
+
+
+def encode_batch(rows: list[Row]) -> bytes:
+    """Return one blob of many rows, in their order. Raises RowTooLarge and the row errors."""
+    if len(rows) > BATCH_ROWS_MAXIMUM:
+        raise RowTooLarge(
+            f"{len(rows)} rows exceed {BATCH_ROWS_MAXIMUM} in one batch; make several batches."
+        )
+    canonical = [canonical_row(row) for row in rows]
+    blob = _pack([[row.prompt, row.completion] for row in canonical])
+    if len(blob) > BATCH_BYTES_MAXIMUM:
+        raise RowTooLarge(
+            f"The batch has {len(blob)} bytes, more than {BATCH_BYTES_MAXIMUM}; make several."
+        )
+    return blob
+
+
+def decode_batch(blob: bytes) -> list[Row]:
+    """Return the rows of a blob. Raises EncodingRefused on what encode_batch never writes."""
+    value = _unpack(blob, BATCH_BYTES_MAXIMUM)
+    if not isinstance(value, list) or len(value) > BATCH_ROWS_MAXIMUM:
+        raise EncodingRefused("The blob is not a list of rows; upload what encode_batch wrote.")
+    rows = [_checked_row(item, None) for item in value]
+    if _pack([[row.prompt, row.completion] for row in rows]) != blob:
+        raise EncodingRefused("The blob is not in its shortest form; encode the rows again.")
+    return rows
+
+
+def _checked_row(value: object, data: bytes | None) -> Row:
+    if not (
+        isinstance(value, list) and len(value) == 2 and all(isinstance(item, str) for item in value)
+    ):
+        raise EncodingRefused("A row is an array of two strings; encode it with canonical_bytes.")
+    row = Row(value[0], value[1])
+    try:
+        canonical = canonical_row(row)
+    except (RowEmpty, RowTooLarge, RowHasNul, RowNotUnicode) as error:
+        raise EncodingRefused(f"The encoded row is not acceptable: {error}") from error
+    if canonical != row:
+        raise EncodingRefused("The row is not in canonical form; normalise it before encoding.")
+    if data is not None and _pack([row.prompt, row.completion]) != data:
+        raise EncodingRefused("The row is not in its shortest form; encode it again.")
+    return row
+
+
+def _pack(value: object) -> bytes:
+    packed: bytes = msgpack.packb(value, use_bin_type=True)
+    return packed
+
+
+def _unpack(data: bytes, maximum_bytes: int) -> object:
+    if len(data) > maximum_bytes:
+        raise EncodingRefused(f"{len(data)} bytes exceed the maximum of {maximum_bytes}.")
+    try:
+        value: object = msgpack.unpackb(
+            data,
+            raw=False,
+            strict_map_key=True,
+            max_array_len=BATCH_ROWS_MAXIMUM,
+            max_map_len=0,
+            max_bin_len=0,
+            max_ext_len=0,
+        )
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise EncodingRefused(f"The bytes are not a row encoding: {error}.") from error
+    return value
