@@ -1,1 +1,1 @@
-"""The runtime floor: types, codec, crypto, trie, state and dispatch. Deterministic; imports no other floor."""
+"""The runtime floor: types, codec, crypto, trie, state, dispatch. Deterministic; imports no other."""

@@ -42,6 +42,14 @@ ROOT = Origin(root=True)
 INHERENT = Origin()
 
 
+class DispatchClass(enum.IntEnum):
+    """Which share of a block's weight a call may use."""
+
+    Normal = 0
+    Operational = 1
+    Mandatory = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A call of a pallet with its decoded arguments, in order of declaration."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Annotated
 
-from runtime.dispatch import Call
+from runtime.dispatch import Call, DispatchClass
 from runtime.pallet import Event
 from runtime.primitives import Hash, Weight
 from runtime.scale import Enumeration, scale, u32
@@ -43,14 +43,6 @@ class EventRecord:
     phase: Phase
     event: RuntimeEvent
     topics: tuple[Hash, ...] = ()
-
-
-class DispatchClass(enum.IntEnum):
-    """Which share of a block's weight a call may use."""
-
-    Normal = 0
-    Operational = 1
-    Mandatory = 2
 
 
 class Pays(enum.IntEnum):

@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.dispatch import BadOrigin, Call, DispatchFailed, Inherent, Origin, Root
+from runtime.dispatch import BadOrigin, Call, DispatchClass, DispatchFailed, Inherent, Origin, Root
 from runtime.era import ERA_CODEC
 from runtime.events import (
     ApplyExtrinsic,
-    DispatchClass,
     EventRecord,
     Finalization,
     Initialization,
@@ -92,7 +91,7 @@ class Machine:
         return self._codecs[hint]
 
     def _bind(self, pallet: Pallet) -> None:
-        for spec in pallet.calls.values():
+        for spec in pallet.call_specs.values():
             fields = tuple(Field(name, shape_of(hint), hint) for name, hint in spec.arguments)
             arguments = compile_codec(Struct(_Arguments, fields), self.outer)
             bound = BoundCall(
@@ -105,7 +104,7 @@ class Machine:
             )
             self._calls[pallet.name, spec.name] = bound
             self._calls_by_index[pallet.index, spec.index] = bound
-        for index, event in pallet.events.items():
+        for index, event in pallet.event_types.items():
             codec = compile_codec(struct_shape(event), self.outer)
             head = bytes((pallet.index, index))
             self._events[pallet.index, index] = (event, codec.read)

@@ -28,13 +28,17 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Annotated, Any, ClassVar, TypeVar, dataclass_transform
 
 from runtime.dispatch import (
+    Call,
     CannotLookup,
+    DispatchClass,
     DispatchFailed,
     Failure,
     Inherent,
+    Origin,
     Root,
     Signed,
 )
@@ -134,19 +138,27 @@ class Machine(typing.Protocol):
     @property
     def pallets(self) -> Mapping[str, Pallet]: ...
 
+    def weight_of(self, call: Call) -> Weight: ...
+
+    def class_of(self, call: Call) -> DispatchClass: ...
+
+    def dispatch(self, call: Call, origin: Origin) -> Weight | None: ...
+
+    def transaction(self) -> AbstractContextManager[None]: ...
+
 
 class Pallet:
     """Base of all pallets."""
 
     index: ClassVar[int]
     name: ClassVar[str]
-    calls: ClassVar[dict[int, CallSpec]]
-    events: ClassVar[dict[int, type[Event]]]
-    errors: ClassVar[dict[int, type[Failure]]]
-    items: ClassVar[dict[str, ItemSpec]]
-    constants: ClassVar[dict[str, tuple[Any, Any]]]
-    apis: ClassVar[tuple[ApiSpec, ...]]
-    needs: ClassVar[dict[str, str]]
+    call_specs: ClassVar[dict[int, CallSpec]]
+    event_types: ClassVar[dict[int, type[Event]]]
+    error_types: ClassVar[dict[int, type[Failure]]]
+    item_specs: ClassVar[dict[str, ItemSpec]]
+    constant_values: ClassVar[dict[str, tuple[Any, Any]]]
+    api_specs: ClassVar[tuple[ApiSpec, ...]]
+    needed: ClassVar[dict[str, str]]
 
     def __init_subclass__(cls, index: int, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -155,13 +167,13 @@ class Pallet:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        for attribute, spec in self.items.items():
+        for attribute, spec in self.item_specs.items():
             kind: type[Item] = spec.kind
             setattr(self, attribute, kind(spec, machine, machine.codec))
 
     def resolve(self) -> None:
         """Bind the pallets that this one needs, once all are made."""
-        for attribute, name in self.needs.items():
+        for attribute, name in self.needed.items():
             other = self._machine.pallets.get(name)
             assert other is not None, f"{self.name} needs the pallet {name}"
             setattr(self, attribute, other)
@@ -196,34 +208,34 @@ def _declare(cls: type[Pallet]) -> None:
     assert inspect.getdoc(cls), f"{cls.__name__}: a pallet says what it is for in its docstring"
     module = vars(sys.modules[cls.__module__])
     names = {**module, **vars(cls)}
-    cls.items, cls.constants, cls.needs = {}, {}, {}
+    cls.item_specs, cls.constant_values, cls.needed = {}, {}, {}
     for attribute, raw in cls.__dict__.get("__annotations__", {}).items():
         hint = eval(raw, names) if isinstance(raw, str) else raw  # noqa: S307 - our own source
         extras = typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ()
         spec = item_spec(cls.name, attribute, hint, vars(cls).get(attribute))
         if spec is not None:
-            cls.items[attribute] = spec
+            cls.item_specs[attribute] = spec
         elif _CONSTANT in extras:
-            cls.constants[attribute] = (hint, getattr(cls, attribute))
+            cls.constant_values[attribute] = (hint, getattr(cls, attribute))
         elif _NEEDED in extras:
-            cls.needs[attribute] = attribute.title().replace("_", "")
-    cls.events, cls.errors = {}, {}
+            cls.needed[attribute] = attribute.title().replace("_", "")
+    cls.event_types, cls.error_types = {}, {}
     for member in vars(cls).values():
         if isinstance(member, type) and issubclass(member, Event):
-            _unique(cls, cls.events, member.event_index, member)
+            _unique(cls, cls.event_types, member.event_index, member)
         elif isinstance(member, type) and issubclass(member, Failure):
-            _unique(cls, cls.errors, member.index, member)
+            _unique(cls, cls.error_types, member.index, member)
             member.pallet_index = cls.index
-    cls.calls = {}
+    cls.call_specs = {}
     apis = []
     for name, member in vars(cls).items():
         if hasattr(member, "_call"):
             number, weight, operational = member._call
             spec_ = _call_spec(cls, name, member, names, (number, weight, operational))
-            _unique(cls, cls.calls, number, spec_)
+            _unique(cls, cls.call_specs, number, spec_)
         if hasattr(member, "_api"):
             apis.append(_api_spec(cls, name, member, names))
-    cls.apis = tuple(apis)
+    cls.api_specs = tuple(apis)
 
 
 def _unique(cls: type[Pallet], table: dict[int, Any], index: int, member: Any) -> None:

@@ -1,0 +1,404 @@
+"""Balances: OPEN in accounts, with existential deposit, holds and freezes.
+
+Free tokens move; held tokens (`reserved`) wait for a purpose and can be slashed; freezes forbid
+free tokens to fall below an amount. An account lives while its free balance is at least the
+existential deposit; less than that is dust and is burned. OPEN is never minted after genesis, so
+total issuance only falls. Interface and indices are those of pallet_balances.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import replace
+from typing import Protocol
+
+from runtime.dispatch import Failure, Root, Signed, TokenError, token_error
+from runtime.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.primitives import AccountData, AccountId, AccountInfo, MultiAddress
+from runtime.scale import CompactU128, scale, u32, u128
+from runtime.storage import DefaultMap, Hasher, Value, default
+
+EXISTENTIAL_DEPOSIT = 10**15
+
+
+class HoldReason(enum.IntEnum):
+    """Why tokens are held."""
+
+    DatanetBond = 0
+    JobEscrow = 1
+    JobBond = 2
+    InferenceChannel = 3
+    DatanetDeposit = 4
+    ModelDeposit = 5
+
+
+class FreezeReason(enum.IntEnum):
+    """Why tokens are frozen."""
+
+    Staking = 0
+    Governance = 1
+    Vesting = 2
+
+
+@scale
+class HoldAmount:
+    """A hold of one account."""
+
+    id: HoldReason
+    amount: u128
+
+
+@scale
+class FreezeAmount:
+    """A freeze of one account."""
+
+    id: FreezeReason
+    amount: u128
+
+
+@scale
+class Genesis:
+    """Endowed accounts; their sum is the total issuance."""
+
+    accounts: tuple[tuple[AccountId, u128], ...] = ()
+
+
+class Accounts(Protocol):
+    """What Balances needs of System."""
+
+    def get_account(self, account: AccountId) -> AccountInfo: ...
+    def put_account(self, account: AccountId, info: AccountInfo) -> None: ...
+
+
+class Balances(Pallet, index=5):
+    """OPEN in accounts: transfers, holds, freezes, total issuance."""
+
+    existential_deposit: Const[u128] = EXISTENTIAL_DEPOSIT
+    max_locks: Const[u32] = 0
+    max_reserves: Const[u32] = 0
+    max_freezes: Const[u32] = len(FreezeReason)
+
+    system: Needs[Accounts]
+
+    total_issuance: Value[u128] = default(0)
+    burned: Value[u128] = default(0)
+    holds: DefaultMap[AccountId, tuple[HoldAmount, ...]] = default((), Hasher.BLAKE2_128_CONCAT)
+    freezes: DefaultMap[AccountId, tuple[FreezeAmount, ...]] = default((), Hasher.BLAKE2_128_CONCAT)
+
+    class Endowed(Event, index=0):
+        """An account was created with some free balance."""
+
+        account: AccountId
+        free_balance: u128
+
+    class DustLost(Event, index=1):
+        """An account was removed whose balance was below the existential deposit."""
+
+        account: AccountId
+        amount: u128
+
+    class Transfer(Event, index=2):
+        """Transfer succeeded."""
+
+        from_: AccountId
+        to: AccountId
+        amount: u128
+
+    class Deposit(Event, index=7):
+        """Some amount was deposited."""
+
+        who: AccountId
+        amount: u128
+
+    class Withdraw(Event, index=8):
+        """Some amount was withdrawn, for example for a fee."""
+
+        who: AccountId
+        amount: u128
+
+    class Slashed(Event, index=9):
+        """Some amount was removed because of misbehaviour."""
+
+        who: AccountId
+        amount: u128
+
+    class Burned(Event, index=11):
+        """Some amount was burned."""
+
+        who: AccountId
+        amount: u128
+
+    class Frozen(Event, index=19):
+        """Some balance was frozen."""
+
+        who: AccountId
+        amount: u128
+
+    class Thawed(Event, index=20):
+        """Some balance was thawed."""
+
+        who: AccountId
+        amount: u128
+
+    class Held(Event, index=22):
+        """Some balance was placed on hold."""
+
+        reason: HoldReason
+        who: AccountId
+        amount: u128
+
+    class Released(Event, index=23):
+        """Some held balance was released to its owner."""
+
+        reason: HoldReason
+        who: AccountId
+        amount: u128
+
+    class TransferOnHold(Event, index=24):
+        """Held balance of one account was paid out to another."""
+
+        reason: HoldReason
+        source: AccountId
+        dest: AccountId
+        amount: u128
+
+    class InsufficientBalance(Failure, index=2):
+        """The balance is too low to hold this amount."""
+
+    class DeadAccount(Failure, index=6):
+        """The beneficiary account must exist already."""
+
+    class HoldTooLow(Failure, index=12):
+        """Less than this amount is on hold for this reason."""
+
+    # ------------------------------------------------------------------------------- calls
+
+    @call(0, cost(50, reads=2, writes=2))
+    def transfer_allow_death(self, who: Signed, dest: MultiAddress, value: CompactU128) -> None:
+        """Transfer free balance; the sender's account may be removed if little remains."""
+        self.transfer(AccountId(who), self.lookup(dest), value, keep_alive=False)
+
+    @call(2, cost(50, reads=2, writes=2))
+    def force_transfer(
+        self, origin: Root, source: MultiAddress, dest: MultiAddress, value: CompactU128
+    ) -> None:
+        """Transfer from any account, by root."""
+        self.transfer(self.lookup(source), self.lookup(dest), value, keep_alive=False)
+
+    @call(3, cost(50, reads=2, writes=2))
+    def transfer_keep_alive(self, who: Signed, dest: MultiAddress, value: CompactU128) -> None:
+        """Transfer free balance; fails rather than removing the sender's account."""
+        self.transfer(AccountId(who), self.lookup(dest), value, keep_alive=True)
+
+    @call(4, cost(60, reads=2, writes=2))
+    def transfer_all(self, who: Signed, dest: MultiAddress, keep_alive: bool) -> None:
+        """Transfer all that may leave the account."""
+        source = AccountId(who)
+        amount = self.spendable(source, keep_alive=keep_alive)
+        self.transfer(source, self.lookup(dest), amount, keep_alive=keep_alive)
+
+    @call(10, cost(40, reads=1, writes=2))
+    def burn(self, who: Signed, value: CompactU128, keep_alive: bool) -> None:
+        """Burn free balance: total issuance falls by as much, for good."""
+        self.destroy(AccountId(who), value, keep_alive=keep_alive)
+
+    @api("BalancesApi")
+    def account_balance(self, account: AccountId) -> AccountData:
+        """Return free, held and frozen balance of an account."""
+        return self.system.get_account(account).data
+
+    # ------------------------------------------------------------------- for other pallets
+
+    def free(self, who: AccountId) -> int:
+        """Return the free balance."""
+        return self.system.get_account(who).data.free
+
+    def spendable(self, who: AccountId, *, keep_alive: bool) -> int:
+        """Return how much may leave an account."""
+        info = self.system.get_account(who)
+        stays = max(info.data.frozen - info.data.reserved, 0)
+        if keep_alive or info.consumers or info.data.reserved:
+            stays = max(stays, EXISTENTIAL_DEPOSIT)
+        return max(info.data.free - stays, 0)
+
+    def transfer(
+        self, source: AccountId, dest: AccountId, amount: int, *, keep_alive: bool = False
+    ) -> None:
+        """Move free balance. Raises DispatchFailed(Token...)."""
+        self._check_withdrawal(source, amount, keep_alive=keep_alive)
+        if source != dest and amount:
+            self._check_deposit(dest, amount)
+            self._subtract(source, amount)
+            self._add(dest, amount)
+        self.emit(self.Transfer(source, dest, amount))
+
+    def withdraw(self, who: AccountId, amount: int) -> None:
+        """Take a fee from the free balance; the account stays alive. Raises DispatchFailed."""
+        if amount:
+            self._check_withdrawal(who, amount, keep_alive=True)
+            self._subtract(who, amount)
+        self.emit(self.Withdraw(who, amount))
+
+    def deposit(self, who: AccountId, amount: int) -> None:
+        """Give tokens that were withdrawn before. Raises DispatchFailed for a dust account."""
+        self._check_deposit(who, amount)
+        self._add(who, amount)
+        self.emit(self.Deposit(who, amount))
+
+    def forget(self, who: AccountId, amount: int) -> None:
+        """Burn tokens that were withdrawn before."""
+        self._reduce_issuance(amount)
+        self.emit(self.Burned(who, amount))
+
+    def destroy(self, who: AccountId, amount: int, *, keep_alive: bool = False) -> None:
+        """Burn free balance."""
+        self._check_withdrawal(who, amount, keep_alive=keep_alive)
+        self._subtract(who, amount)
+        self.forget(who, amount)
+
+    def held(self, reason: HoldReason, who: AccountId) -> int:
+        """Return how much of an account is held for a reason."""
+        return sum(hold.amount for hold in self.holds.get(who) if hold.id is reason)
+
+    def hold(self, reason: HoldReason, who: AccountId, amount: int) -> None:
+        """Move free balance into a hold. Raises InsufficientBalance."""
+        info = self.system.get_account(who)
+        if info.data.free < amount + EXISTENTIAL_DEPOSIT:
+            raise self.InsufficientBalance
+        self._set_hold(reason, who, self.held(reason, who) + amount)
+        self._shift(who, -amount, amount)
+        self.emit(self.Held(reason, who, amount))
+
+    def release(self, reason: HoldReason, who: AccountId, amount: int) -> None:
+        """Give held balance back to its owner. Raises HoldTooLow."""
+        self._unhold(reason, who, amount)
+        self._shift(who, amount, -amount)
+        self.emit(self.Released(reason, who, amount))
+
+    def pay_held(self, reason: HoldReason, who: AccountId, dest: AccountId, amount: int) -> None:
+        """Pay held balance out to another account's free balance. Raises HoldTooLow."""
+        if who == dest:
+            self.release(reason, who, amount)
+            return
+        self._check_deposit(dest, amount)
+        self._unhold(reason, who, amount)
+        self._shift(who, 0, -amount)
+        self._add(dest, amount)
+        self.emit(self.TransferOnHold(reason, who, dest, amount))
+
+    def slash_held(self, reason: HoldReason, who: AccountId, amount: int) -> int:
+        """Burn up to `amount` of a hold; returns what was burned."""
+        taken = min(amount, self.held(reason, who))
+        if taken:
+            self._unhold(reason, who, taken)
+            self._shift(who, 0, -taken)
+            self._reduce_issuance(taken)
+            self.emit(self.Slashed(who, taken))
+        return taken
+
+    def freeze(self, reason: FreezeReason, who: AccountId, amount: int) -> None:
+        """Set how much free plus held balance a reason forbids to leave; 0 thaws."""
+        others = tuple(entry for entry in self.freezes.get(who) if entry.id is not reason)
+        entries = (*others, FreezeAmount(reason, amount)) if amount else others
+        if entries:
+            self.freezes.put(who, entries)
+        else:
+            self.freezes.remove(who)
+        info = self.system.get_account(who)
+        frozen = max((entry.amount for entry in entries), default=0)
+        event = self.Frozen if frozen >= info.data.frozen else self.Thawed
+        self.emit(event(who, abs(frozen - info.data.frozen)))
+        self.system.put_account(who, replace(info, data=replace(info.data, frozen=frozen)))
+
+    # ---------------------------------------------------------------------------- genesis
+
+    def build_genesis(self, genesis: Genesis) -> None:
+        """Endow the accounts of the chain spec."""
+        for account, amount in genesis.accounts:
+            assert amount >= EXISTENTIAL_DEPOSIT, "a genesis balance is above the deposit"
+            info = self.system.get_account(account)
+            assert info.data.free == 0, f"{account.hex()} is endowed twice in genesis"
+            self._add(account, amount)
+            self.total_issuance.put(self.total_issuance.get() + amount)
+
+    def check_invariants(self) -> None:
+        """Balances sum up to total issuance; holds sum up to reserved balance."""
+        total = 0
+        for who, info in self.system.account.items():  # type: ignore[attr-defined]
+            total += info.data.free + info.data.reserved
+            held = sum(hold.amount for hold in self.holds.get(who))
+            assert held == info.data.reserved, f"holds of {who.hex()} do not sum up"
+        assert total == self.total_issuance.get(), "balances do not sum up to total issuance"
+
+    # ---------------------------------------------------------------------------- internal
+
+    def _check_withdrawal(self, who: AccountId, amount: int, *, keep_alive: bool) -> None:
+        info = self.system.get_account(who)
+        if amount > info.data.free:
+            raise token_error(TokenError.FundsUnavailable)
+        remaining = info.data.free - amount
+        if remaining < info.data.frozen - info.data.reserved:
+            raise token_error(TokenError.Frozen)
+        preserved = keep_alive or info.consumers > 0 or info.data.reserved > 0
+        if amount and preserved and remaining < EXISTENTIAL_DEPOSIT:
+            raise token_error(TokenError.NotExpendable)
+
+    def _check_deposit(self, who: AccountId, amount: int) -> None:
+        info = self.system.get_account(who)
+        if not info.providers and info.data.free + amount < EXISTENTIAL_DEPOSIT:
+            raise token_error(TokenError.BelowMinimum)
+
+    def _subtract(self, who: AccountId, amount: int) -> None:
+        info = self.system.get_account(who)
+        free = info.data.free - amount
+        dies = free < EXISTENTIAL_DEPOSIT <= info.data.free and info.providers == 1
+        if dies and not info.data.reserved:
+            if free:
+                self._reduce_issuance(free)
+                self.emit(self.DustLost(who, free))
+            data = replace(info.data, free=0)
+            self.system.put_account(who, replace(info, providers=0, data=data))
+        else:
+            self.system.put_account(who, replace(info, data=replace(info.data, free=free)))
+
+    def _add(self, who: AccountId, amount: int) -> None:
+        if not amount:
+            return
+        info = self.system.get_account(who)
+        data = replace(info.data, free=info.data.free + amount)
+        providers = info.providers
+        if not providers:
+            providers = 1
+            self.system.put_account(who, replace(info, providers=1, data=data))
+            self.emit(self.Endowed(who, data.free))
+            return
+        self.system.put_account(who, replace(info, providers=providers, data=data))
+
+    def _shift(self, who: AccountId, free: int, reserved: int) -> None:
+        """Change free and reserved balance; the first hold takes a reference to the account."""
+        info = self.system.get_account(who)
+        data = replace(
+            info.data, free=info.data.free + free, reserved=info.data.reserved + reserved
+        )
+        consumers = info.consumers + (data.reserved > 0) - (info.data.reserved > 0)
+        self.system.put_account(who, replace(info, consumers=consumers, data=data))
+
+    def _set_hold(self, reason: HoldReason, who: AccountId, amount: int) -> None:
+        others = tuple(hold for hold in self.holds.get(who) if hold.id is not reason)
+        if amount:
+            entries = (*others, HoldAmount(reason, amount))
+            self.holds.put(who, tuple(sorted(entries, key=lambda hold: hold.id)))
+        elif others:
+            self.holds.put(who, others)
+        else:
+            self.holds.remove(who)
+
+    def _unhold(self, reason: HoldReason, who: AccountId, amount: int) -> None:
+        held = self.held(reason, who)
+        if held < amount:
+            raise self.HoldTooLow
+        self._set_hold(reason, who, held - amount)
+
+    def _reduce_issuance(self, amount: int) -> None:
+        self.total_issuance.put(self.total_issuance.get() - amount)
+        self.burned.put(self.burned.get() + amount)

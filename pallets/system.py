@@ -1,0 +1,188 @@
+"""System: accounts, block numbers and hashes, events; the floor that every pallet stands on.
+
+Storage names, event and error indices are those of frame_system, which clients know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from runtime.dispatch import DispatchClass, DispatchError, Failure, Signed
+from runtime.events import DispatchInfo, EventRecord
+from runtime.fees import BLOCK_LENGTH_MAX, BLOCK_WEIGHT_MAX
+from runtime.hashing import blake2b_256
+from runtime.pallet import Const, Event, Pallet, api, call, cost
+from runtime.primitives import (
+    AccountId,
+    AccountInfo,
+    Digest,
+    Hash,
+    Weight,
+)
+from runtime.scale import scale, u16, u32
+from runtime.storage import DefaultMap, Hasher, Map, Value, default, stored
+
+NO_WEIGHT = Weight(0, 0)
+
+
+@scale
+class PerDispatchClass:
+    """A weight for each dispatch class (frame_support::dispatch::PerDispatchClass)."""
+
+    normal: Weight = NO_WEIGHT
+    operational: Weight = NO_WEIGHT
+    mandatory: Weight = NO_WEIGHT
+
+
+class System(Pallet, index=0):
+    """Accounts, block numbers and hashes, events."""
+
+    block_hash_count: Const[u32] = 4096
+    maximum_block_weight: Const[Weight] = BLOCK_WEIGHT_MAX
+    maximum_block_length: Const[u32] = BLOCK_LENGTH_MAX
+    ss58_prefix: Const[u16] = 42
+
+    account: DefaultMap[AccountId, AccountInfo] = default(AccountInfo())
+    extrinsic_count: Value[u32] = default(0)
+    block_weight: Value[PerDispatchClass] = default(PerDispatchClass())
+    block_hash: Map[u32, Hash] = stored(Hasher.TWOX_64_CONCAT)
+    number: Value[u32] = default(0)
+    parent_hash: Value[Hash] = default(Hash(bytes(32)))
+    digest: Value[Digest] = default(Digest(()))
+    events: Value[tuple[EventRecord, ...]] = default(())
+    event_count: Value[u32] = default(0)
+
+    class ExtrinsicSuccess(Event, index=0):
+        """An extrinsic completed successfully."""
+
+        dispatch_info: DispatchInfo
+
+    class ExtrinsicFailed(Event, index=1):
+        """An extrinsic failed."""
+
+        dispatch_error: DispatchError
+        dispatch_info: DispatchInfo
+
+    class NewAccount(Event, index=3):
+        """A new account was created."""
+
+        account: AccountId
+
+    class KilledAccount(Event, index=4):
+        """An account was reaped."""
+
+        account: AccountId
+
+    class Remarked(Event, index=5):
+        """A remark was made on chain."""
+
+        sender: AccountId
+        hash: Hash
+
+    class CallFiltered(Failure, index=5):
+        """The origin filter prevents this call from being dispatched."""
+
+    @call(0, cost(10))
+    def remark(self, who: Signed, remark: bytes) -> None:
+        """Make some remark on chain without effect."""
+
+    @call(7, cost(20))
+    def remark_with_event(self, who: Signed, remark: bytes) -> None:
+        """Make some remark on chain and emit an event with its hash."""
+        self.emit(self.Remarked(AccountId(who), Hash(blake2b_256(remark))))
+
+    @api("AccountNonceApi")
+    def account_nonce(self, account: AccountId) -> u32:
+        """Return the nonce that the account's next extrinsic must carry."""
+        return self.account.get(account).nonce
+
+    # --------------------------------------------------------------- what the executive needs
+
+    def initialize(self, number: int, parent: Hash, digest: Digest) -> None:
+        """Begin a block: reset what lives for one block, remember the parent's hash."""
+        self.number.put(number)
+        self.parent_hash.put(parent)
+        self.digest.put(digest)
+        self.events.clear()
+        self.event_count.clear()
+        self.extrinsic_count.clear()
+        self.block_weight.put(PerDispatchClass())
+        self.block_hash.put(number - 1, parent)
+        if number > self.block_hash_count + 1:
+            self.block_hash.remove(number - 1 - self.block_hash_count)
+
+    def finalize(self, events: Sequence[EventRecord], extrinsic_count: int) -> Digest:
+        """End a block: file its events, return the digest of its header."""
+        self.events.put(tuple(events))
+        self.event_count.put(len(events))
+        self.extrinsic_count.put(extrinsic_count)
+        return self.digest.get()
+
+    def nonce(self, account: AccountId) -> int:
+        """Return the next nonce of an account."""
+        return self.account.get(account).nonce
+
+    def count_nonce(self, account: AccountId) -> None:
+        """Use up one nonce."""
+        info = self.account.get(account)
+        self.account.put(account, replace(info, nonce=info.nonce + 1))
+
+    def hash_of(self, number: int) -> Hash | None:
+        """Return the hash of a recent block, or of the genesis block."""
+        return self.block_hash.get(number)
+
+    def current_number(self) -> int:
+        """Return the number of the block being executed."""
+        return self.number.get()
+
+    def note_weight(self, kind: DispatchClass, weight: Weight) -> None:
+        """Add to the weight that the block has used."""
+        used = self.block_weight.get()
+        name = kind.name.lower()
+        self.block_weight.put(replace(used, **{name: getattr(used, name) + weight}))
+
+    def used_weight(self) -> Weight:
+        """Return the weight that the block has used, all classes together."""
+        used = self.block_weight.get()
+        return used.normal + used.operational + used.mandatory
+
+    def normal_weight(self) -> Weight:
+        """Return the weight that normal extrinsics have used in the block."""
+        return self.block_weight.get().normal
+
+    def note_applied(self, error: DispatchError | None, info: DispatchInfo) -> None:
+        """Tell by an event whether an extrinsic succeeded."""
+        if error is None:
+            self.emit(self.ExtrinsicSuccess(info))
+        else:
+            self.emit(self.ExtrinsicFailed(error, info))
+
+    # ------------------------------------------------------------- what other pallets need
+
+    def get_account(self, account: AccountId) -> AccountInfo:
+        """Return the record of an account; all zero where it does not exist."""
+        return self.account.get(account)
+
+    def put_account(self, account: AccountId, info: AccountInfo) -> None:
+        """Write the record of an account; one without providers is reaped."""
+        former = self.account.get(account)
+        if info.providers == 0 and info.sufficients == 0:
+            self.account.remove(account)
+            if former.providers or former.sufficients:
+                self.emit(self.KilledAccount(account))
+            return
+        if former.providers == 0 and former.sufficients == 0:
+            self.emit(self.NewAccount(account))
+        self.account.put(account, info)
+
+    def create_pot(self, account: AccountId) -> None:
+        """Make an account that exists without a balance: the pot of a pallet."""
+        info = self.account.get(account)
+        self.account.put(account, replace(info, providers=info.providers + 1))
+
+    def check_invariants(self) -> None:
+        """Every stored account has a provider; the events' count is their number."""
+        for account, info in self.account.items():
+            assert info.providers + info.sufficients > 0, f"{account.hex()} exists for no reason"
+        assert self.event_count.get() == len(self.events.get()), "event count"

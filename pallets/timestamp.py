@@ -1,0 +1,38 @@
+"""Timestamp: the wall clock of the chain, set once in each block by its author."""
+
+from __future__ import annotations
+
+from runtime.dispatch import Failure, Inherent
+from runtime.pallet import Const, Pallet, call, cost
+from runtime.scale import CompactU64, u64
+from runtime.storage import Value, default
+
+
+class Timestamp(Pallet, index=2):
+    """The time at which a block was authored, in milliseconds since 1970."""
+
+    minimum_period: Const[u64] = 1
+
+    now: Value[u64] = default(0)
+    did_update: Value[bool] = default(False)
+
+    class AlreadySet(Failure, index=0):
+        """The timestamp of this block is set already."""
+
+    class TooEarly(Failure, index=1):
+        """The timestamp is not after the one of the parent block."""
+
+    @call(0, cost(20, reads=1, writes=2))
+    def set(self, origin: Inherent, now: CompactU64) -> None:
+        """Set the current time, in milliseconds; once a block, later than the parent's."""
+        if self.did_update.get():
+            raise self.AlreadySet
+        if now < self.now.get() + self.minimum_period:
+            raise self.TooEarly
+        self.now.put(now)
+        self.did_update.put(True)
+
+    def on_finalize(self) -> None:
+        """Demand that the block carried its time."""
+        assert self.did_update.get(), "a block sets its timestamp"
+        self.did_update.clear()

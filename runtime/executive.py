@@ -1,0 +1,403 @@
+"""The executive: builds, executes and validates blocks with a machine. Pure: state in, changes out.
+
+Order of a block: initialize (number, parent, digest; hooks), inherents, extrinsics by priority,
+finalize (hooks, events), one sorted trie batch. A signed extrinsic is checked (signature, era,
+nonce, fee), then its fee is charged, then its call runs in a transaction; a failed call still pays.
+Signatures that the caller vouches for (`verified`) are not checked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, cast
+
+from runtime.backend import Backend
+from runtime.dispatch import (
+    INHERENT,
+    DispatchClass,
+    DispatchError,
+    DispatchFailed,
+    Failure,
+    Origin,
+    Transactional,
+)
+from runtime.dispatch import TransactionalError as Nesting
+from runtime.events import DispatchInfo, EventRecord, Pays
+from runtime.extrinsic import Additional, Extrinsic, MetadataHashMode
+from runtime.fees import (
+    BLOCK_LENGTH_MAX,
+    BLOCK_WEIGHT_MAX,
+    EXTRINSIC_BASE_WEIGHT,
+    NORMAL_PERCENT,
+    priority,
+)
+from runtime.machine import Machine
+from runtime.primitives import (
+    ZERO_HASH,
+    AccountId,
+    Digest,
+    DigestItem,
+    Hash,
+    Header,
+    Weight,
+)
+from runtime.scale import DecodeError, EncodeError, codec, u32
+from runtime.state import Overlay, TransactionDepthError
+from runtime.trie import V1, ordered_root, update
+from runtime.validity import (
+    AncientBirthBlock,
+    BadProof,
+    BadSigner,
+    CannotLookupSigner,
+    ExhaustsResources,
+    Future,
+    MandatoryValidation,
+    Stale,
+    TransactionRefused,
+    ValidTransaction,
+)
+
+BLOCK_EXTRINSICS_MAX = 20_000
+
+
+class InvalidBlockError(Exception):
+    """A block breaks a rule of the runtime; the message names the rule."""
+
+
+class System(Protocol):
+    """What the executive needs of the pallet System."""
+
+    def initialize(self, number: int, parent: Hash, digest: Digest) -> None: ...
+    def finalize(self, events: Sequence[EventRecord], extrinsic_count: int) -> Digest: ...
+    def nonce(self, account: AccountId) -> int: ...
+    def count_nonce(self, account: AccountId) -> None: ...
+    def hash_of(self, number: int) -> Hash | None: ...
+    def current_number(self) -> int: ...
+    def note_weight(self, kind: DispatchClass, weight: Weight) -> None: ...
+    def used_weight(self) -> Weight: ...
+    def note_applied(self, error: DispatchError | None, info: DispatchInfo) -> None: ...
+
+
+class Payment(Protocol):
+    """What the executive needs of the pallet TransactionPayment. All raise TransactionRefused."""
+
+    def fee_of(self, weight: Weight, length: int) -> int: ...
+    def can_pay(self, account: AccountId, fee: int) -> None: ...
+    def charge(self, account: AccountId, fee: int) -> None: ...
+    def settle(self, account: AccountId, charged: int, owed: int, tip: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """A sealed block with everything that committing it needs."""
+
+    header: Header
+    extrinsics: tuple[bytes, ...]
+    changes: Mapping[bytes, bytes | None] = field(repr=False)
+    nodes: Mapping[bytes, bytes | None] = field(repr=False)
+    refused: tuple[tuple[Hash, TransactionRefused], ...] = ()
+
+    @property
+    def hash(self) -> Hash:
+        """The block hash."""
+        return self.header.hash
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of one extrinsic."""
+
+    error: DispatchError | None
+    info: DispatchInfo
+
+
+class Executive:
+    """Executes blocks of one machine. Not reentrant, like its machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._system = cast(System, machine.pallets["System"])
+        self._payment = cast(Payment, machine.pallets["TransactionPayment"])
+
+    # ------------------------------------------------------------------------------- blocks
+
+    def build(
+        self,
+        backend: Backend,
+        parent: Header,
+        logs: Sequence[DigestItem],
+        inherents: Sequence[bytes],
+        candidates: Iterable[Extrinsic],
+    ) -> Executed:
+        """Build the next block. Candidates that do not apply are reported in `refused`.
+
+        Candidates must have had their signatures checked. Raises InvalidBlockError when an
+        inherent fails.
+        """
+        overlay = Overlay(backend)
+        included: list[bytes] = []
+        refused: list[tuple[Hash, TransactionRefused]] = []
+        with self.machine.on(overlay):
+            self._initialize(parent, logs)
+            length = 0
+            for raw in inherents:
+                self._apply_inherent(raw, len(included))
+                included.append(raw)
+                length += len(raw)
+            for extrinsic in candidates:
+                if len(included) >= BLOCK_EXTRINSICS_MAX:
+                    break
+                if length + len(extrinsic.raw) > BLOCK_LENGTH_MAX * NORMAL_PERCENT // 100:
+                    refused.append((extrinsic.hash, TransactionRefused(ExhaustsResources())))
+                    continue
+                try:
+                    self._apply(extrinsic, len(included), is_verified=True)
+                except TransactionRefused as refusal:
+                    refused.append((extrinsic.hash, refusal))
+                    continue
+                included.append(extrinsic.raw)
+                length += len(extrinsic.raw)
+            return self._seal(backend, parent, included, tuple(refused))
+
+    def execute(
+        self,
+        backend: Backend,
+        header: Header,
+        extrinsics: Sequence[bytes],
+        parent: Header,
+        verified: Collection[Hash] = (),
+    ) -> Executed:
+        """Execute a block of another author. Raises InvalidBlockError on any mismatch."""
+        _check_shape(header, extrinsics, parent)
+        overlay = Overlay(backend)
+        with self.machine.on(overlay):
+            self._initialize(parent, header.digest.logs)
+            signed_seen = False
+            for index, raw in enumerate(extrinsics):
+                try:
+                    extrinsic = self.machine.extrinsics.decode(raw)
+                    if extrinsic.signed is None:
+                        if signed_seen:
+                            raise InvalidBlockError("an inherent follows a signed extrinsic")
+                        self._apply_inherent(raw, index)
+                    else:
+                        signed_seen = True
+                        known = bool(verified) and extrinsic.hash in verified
+                        self._apply(extrinsic, index, is_verified=known)
+                except (DecodeError, TransactionRefused) as error:
+                    raise InvalidBlockError(f"extrinsic {index}: {error}") from error
+            executed = self._seal(backend, parent, list(extrinsics), ())
+        if executed.header != header:
+            raise InvalidBlockError(
+                f"block {header.number}: executing gives state root "
+                f"0x{executed.header.state_root.hex()}, the header says "
+                f"0x{header.state_root.hex()}; same extrinsics root: "
+                f"{executed.header.extrinsics_root == header.extrinsics_root}"
+            )
+        return executed
+
+    def _initialize(self, parent: Header, logs: Sequence[DigestItem]) -> None:
+        self._system.initialize(parent.number + 1, parent.hash, Digest(tuple(logs)))
+        used = Weight(0, 0)
+        for pallet in self.machine.pallets.values():
+            used = used + pallet.on_initialize()
+        self._system.note_weight(DispatchClass.Mandatory, used)
+
+    def _seal(
+        self,
+        backend: Backend,
+        parent: Header,
+        extrinsics: list[bytes],
+        refused: tuple[tuple[Hash, TransactionRefused], ...],
+    ) -> Executed:
+        machine = self.machine
+        machine.begin_finalization()
+        for pallet in machine.pallets.values():
+            pallet.on_finalize()
+        digest = self._system.finalize(machine.records, len(extrinsics))
+        changes = machine.overlay.changes()
+        difference = update(backend, changes.items(), V1)
+        header = Header(
+            parent.hash,
+            parent.number + 1,
+            Hash(difference.root),
+            Hash(ordered_root(extrinsics)),
+            digest,
+        )
+        return Executed(header, tuple(extrinsics), changes, difference.nodes, refused)
+
+    # --------------------------------------------------------------------------- extrinsics
+
+    def _apply_inherent(self, raw: bytes, index: int) -> None:
+        machine = self.machine
+        extrinsic = machine.extrinsics.decode(raw)
+        if machine.class_of(extrinsic.call) is not DispatchClass.Mandatory:
+            raise InvalidBlockError(f"extrinsic {index}: unsigned, but its call is no inherent")
+        machine.begin_extrinsic(index)
+        weight = machine.weight_of(extrinsic.call)
+        try:
+            with machine.transaction():
+                machine.dispatch(extrinsic.call, INHERENT)
+        except (DispatchFailed, Failure) as error:
+            raise InvalidBlockError(
+                f"the inherent {extrinsic.call.name} failed: {error}"
+            ) from error
+        self._system.note_weight(DispatchClass.Mandatory, weight)
+        info = DispatchInfo(weight, DispatchClass.Mandatory, Pays.Yes)
+        self._system.note_applied(None, info)
+
+    def _apply(self, extrinsic: Extrinsic, index: int, *, is_verified: bool) -> Applied:
+        """Check, charge and dispatch one signed extrinsic. Raises TransactionRefused."""
+        machine, signed = self.machine, extrinsic.signed
+        assert signed is not None, "inherents take the other path"
+        account = self._check(extrinsic, is_verified=is_verified, exact_nonce=True)
+        weight, kind = machine.weight_of(extrinsic.call), machine.class_of(extrinsic.call)
+        total = weight + EXTRINSIC_BASE_WEIGHT
+        self._check_room(total, kind)
+        fee = self._payment.fee_of(weight, len(extrinsic.raw))
+        tip = signed.extra.tip
+        machine.begin_extrinsic(index)
+        with machine.transaction():
+            self._payment.charge(account, fee + tip)
+        self._system.count_nonce(account)
+        error, actual = self.dispatch(extrinsic, Origin.signed(account))
+        if actual is not None and actual.ref_time < weight.ref_time:
+            total = actual + EXTRINSIC_BASE_WEIGHT
+            owed = self._payment.fee_of(actual, len(extrinsic.raw))
+        else:
+            owed = fee
+        self._system.note_weight(kind, total)
+        self._payment.settle(account, fee + tip, owed + tip, tip)
+        info = DispatchInfo(total, kind, Pays.Yes)
+        self._system.note_applied(error, info)
+        return Applied(error, info)
+
+    def dispatch(
+        self, extrinsic: Extrinsic, origin: Origin
+    ) -> tuple[DispatchError | None, Weight | None]:
+        """Run the call in a transaction: (error or None, actual weight where the call tells)."""
+        try:
+            with self.machine.transaction():
+                return None, self.machine.dispatch(extrinsic.call, origin)
+        except (DispatchFailed, Failure) as failure:
+            return failure.error, None
+        except TransactionDepthError:
+            return Transactional(Nesting.LimitReached), None
+        except EncodeError as failure:
+            raise AssertionError(f"a call wrote a value that does not fit: {failure}") from failure
+
+    def _check_room(self, weight: Weight, kind: DispatchClass) -> None:
+        used = self._system.used_weight() + weight
+        percent = NORMAL_PERCENT if kind is DispatchClass.Normal else 100
+        if (
+            used.ref_time > BLOCK_WEIGHT_MAX.ref_time * percent // 100
+            or used.proof_size > BLOCK_WEIGHT_MAX.proof_size * percent // 100
+        ):
+            raise TransactionRefused(ExhaustsResources())
+
+    def _check(self, extrinsic: Extrinsic, *, is_verified: bool, exact_nonce: bool) -> AccountId:
+        signed, system = extrinsic.signed, self._system
+        if signed is None:
+            raise TransactionRefused(MandatoryValidation())
+        account = signed.account
+        if account is None or signed.extra.mode is not MetadataHashMode.Disabled:
+            raise TransactionRefused(CannotLookupSigner())
+        if account == bytes(32):
+            raise TransactionRefused(BadSigner())
+        if not is_verified and not extrinsic.is_verified(self.additional(extrinsic)):
+            raise TransactionRefused(BadProof())
+        if signed.extra.era.period and is_verified:
+            self._birth_hash(extrinsic)
+        nonce = system.nonce(account)
+        if signed.extra.nonce < nonce:
+            raise TransactionRefused(Stale())
+        if exact_nonce and signed.extra.nonce > nonce:
+            raise TransactionRefused(Future())
+        return account
+
+    def _birth_hash(self, extrinsic: Extrinsic) -> Hash:
+        assert extrinsic.signed is not None, "inherents have no era"
+        era, system = extrinsic.signed.extra.era, self._system
+        birth = system.hash_of(era.birth(system.current_number()))
+        if birth is None:
+            raise TransactionRefused(AncientBirthBlock())
+        return birth
+
+    def additional(self, extrinsic: Extrinsic) -> Additional:
+        """Return what the signature must cover at the current block. Raises TransactionRefused."""
+        version = self.machine.version
+        genesis = self._system.hash_of(0) or ZERO_HASH
+        return Additional(
+            version.spec_version,
+            version.transaction_version,
+            genesis,
+            self._birth_hash(extrinsic),
+        )
+
+    # --------------------------------------------------------------------------- validation
+
+    def validate(
+        self, backend: Backend, best: Header, extrinsic: Extrinsic, *, is_verified: bool = False
+    ) -> ValidTransaction:
+        """Tell how an extrinsic fits on top of `best`. Raises TransactionRefused."""
+        with self.machine.on(Overlay(backend)):
+            self._system.initialize(best.number + 1, best.hash, Digest(()))
+            return self.validate_here(extrinsic, is_verified=is_verified)
+
+    def validate_here(self, extrinsic: Extrinsic, *, is_verified: bool = False) -> ValidTransaction:
+        """Validate within the current, initialized overlay. Raises TransactionRefused."""
+        machine, signed = self.machine, extrinsic.signed
+        account = self._check(extrinsic, is_verified=is_verified, exact_nonce=False)
+        assert signed is not None, "checked"
+        weight = machine.weight_of(extrinsic.call)
+        if (weight + EXTRINSIC_BASE_WEIGHT).ref_time > BLOCK_WEIGHT_MAX.ref_time * (
+            NORMAL_PERCENT
+        ) // 100:
+            raise TransactionRefused(ExhaustsResources())
+        fee = self._payment.fee_of(weight, len(extrinsic.raw))
+        self._payment.can_pay(account, fee + signed.extra.tip)
+        nonce, number = signed.extra.nonce, self._system.current_number()
+        era = signed.extra.era
+        longevity = era.death(number) - number if era.period else 2**64 - 1
+        waits = nonce > self._system.nonce(account)
+        return ValidTransaction(
+            priority(signed.extra.tip, fee),
+            (nonce_tag(account, nonce - 1),) if waits else (),
+            (nonce_tag(account, nonce),),
+            longevity,
+            propagate=True,
+        )
+
+    def dry_run(
+        self, backend: Backend, best: Header, extrinsic: Extrinsic
+    ) -> tuple[Applied, tuple[EventRecord, ...], Overlay]:
+        """Apply an extrinsic on top of `best` and throw the state away. Raises TransactionRefused.
+
+        The signature is not checked: a dry run is asked before the key is unlocked.
+        """
+        overlay = Overlay(backend)
+        with self.machine.on(overlay):
+            self._initialize(best, ())
+            start = len(self.machine.records)
+            applied = self._apply(extrinsic, 0, is_verified=True)
+            return applied, tuple(self.machine.records[start:]), overlay
+
+
+def nonce_tag(account: AccountId, nonce: int) -> bytes:
+    """Return the tag that a transaction provides."""
+    return account + codec(u32).encode(nonce)
+
+
+def _check_shape(header: Header, extrinsics: Sequence[bytes], parent: Header) -> None:
+    if header.number != parent.number + 1 or header.parent_hash != parent.hash:
+        raise InvalidBlockError(f"block {header.number} does not follow {parent.number}")
+    if len(extrinsics) > BLOCK_EXTRINSICS_MAX:
+        raise InvalidBlockError(f"a block has at most {BLOCK_EXTRINSICS_MAX} extrinsics")
+    if sum(map(len, extrinsics)) > BLOCK_LENGTH_MAX:
+        raise InvalidBlockError(f"a block has at most {BLOCK_LENGTH_MAX} bytes of extrinsics")
+    if ordered_root(extrinsics) != header.extrinsics_root:
+        raise InvalidBlockError("the extrinsics do not match the header's extrinsics root")
+
+
+__all__ = ["Applied", "Executed", "Executive", "InvalidBlockError", "nonce_tag"]
