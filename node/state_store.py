@@ -1,0 +1,233 @@
+"""How a state and its history lie in a sorted store of bytes; knows nothing of LevelDB itself.
+
+The current state lies flat (`v` ++ storage key -> value) and as a trie (`n` ++ nibble path ->
+node). What a block overwrites is kept in reverse records, whose names end in the block's height:
+the state after block H holds the first record above H, or the current value when there is none. So
+a historic read is one seek. `P` ++ height lists a block's reverse records, to prune or undo them.
+
+A storage key inside a reverse name is escaped (00 -> 00 FF) and ended by 00, which keeps names in
+the order of the keys whatever their lengths; a nibble path is led by its length.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+from runtime import scale
+from runtime.backend import merge_changes
+
+PRUNED_HEIGHTS_PER_BLOCK = 16
+
+_VALUE, _NODE = b"v", b"n"
+_REVERSE_VALUE, _REVERSE_NODE, _REVERSE_NAMES = b"R", b"N", b"P"
+_ABSENT, _PRESENT = b"\0", b"\1"
+_NAMES = scale.codec(tuple[bytes, ...])
+
+Writes = dict[bytes, bytes | None]
+
+
+class Reader(Protocol):
+    """A consistent sorted store of bytes."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of a key."""
+        ...
+
+    def keys(self, start: bytes, stop: bytes) -> Iterator[bytes]:
+        """Yield the keys from `start` up to and without `stop`, sorted."""
+        ...
+
+    def first(self, start: bytes, stop: bytes) -> tuple[bytes, bytes] | None:
+        """Return the first key from `start` up to and without `stop`, and its value."""
+        ...
+
+
+class HeadState:
+    """The state after the last commit, as a Backend."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of `key`, None when there is none."""
+        return self._reader.get(_VALUE + key)
+
+    def node(self, path: bytes) -> bytes | None:
+        """Return the encoded trie node at a nibble path, None when there is none."""
+        return self._reader.get(_NODE + path)
+
+    def keys(self, prefix: bytes, after: bytes | None = None) -> Iterator[bytes]:
+        """Yield the keys that start with `prefix`, sorted, strictly after `after`."""
+        start = _VALUE + prefix
+        if after is not None:
+            # No key lies between a key and the same key with a zero byte added.
+            start = max(start, _VALUE + after + b"\0")
+        for key in self._reader.keys(start, _end_of(_VALUE + prefix)):
+            yield key[1:]
+
+
+class HistoricState:
+    """The state after one block of the kept history, as a Backend over a snapshot."""
+
+    def __init__(self, reader: Reader, height: int) -> None:
+        self._reader = reader
+        self._now = HeadState(reader)
+        self._next = height_bytes(height + 1)
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of `key`, None when there is none."""
+        found, old = self._before(_reverse_value(key))
+        return old if found else self._now.get(key)
+
+    def node(self, path: bytes) -> bytes | None:
+        """Return the encoded trie node at a nibble path, None when there is none."""
+        found, old = self._before(_reverse_node(path))
+        return old if found else self._now.node(path)
+
+    def keys(self, prefix: bytes, after: bytes | None = None) -> Iterator[bytes]:
+        """Yield the keys that start with `prefix`, sorted, strictly after `after`."""
+        old = _OldValues(self)
+        return merge_changes(self._now.keys(prefix, after), self._changed(prefix, after), old)
+
+    def old_value(self, key: bytes) -> bytes | None:
+        """Return the value that a key changed since then had."""
+        return self._before(_reverse_value(key))[1]
+
+    def _before(self, group: bytes) -> tuple[bool, bytes | None]:
+        """Return whether something changed since then, and what it was before."""
+        entry = self._reader.first(group + self._next, group + b"\xff")
+        if entry is None:
+            return False, None
+        old = entry[1]
+        return True, old[1:] if old[:1] == _PRESENT else None
+
+    def _changed(self, prefix: bytes, after: bytes | None) -> Iterator[bytes]:
+        """Yield the keys that changed since then, sorted."""
+        start = _REVERSE_VALUE + _escape(prefix)
+        stop = _end_of(start)
+        if after is not None:
+            start = max(start, _reverse_value(after) + b"\xff")
+        while True:
+            # One seek for each key and not for each record: a key may change in every block.
+            entry = self._reader.first(start, stop)
+            if entry is None:
+                return
+            group = entry[0][:-8]
+            if self._reader.first(group + self._next, group + b"\xff") is not None:
+                yield _unescape(group[1:-1])
+            # Heights begin with a zero byte and escaped zeros with 00 FF: no other key is skipped.
+            start = group + b"\x01"
+
+
+class _OldValues(Mapping[bytes, bytes | None]):
+    """The part of a mapping that merge_changes needs, read when asked."""
+
+    def __init__(self, state: HistoricState) -> None:
+        self._state = state
+
+    def __getitem__(self, key: bytes) -> bytes | None:
+        return self._state.old_value(key)
+
+    def __iter__(self) -> Iterator[bytes]:
+        raise NotImplementedError("The old values are asked for by key.")
+
+    def __len__(self) -> int:
+        raise NotImplementedError("The old values are asked for by key.")
+
+
+class Plan:
+    """The writes of a commit while it is put together; reads see them already."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.writes: Writes = {}
+        self._reader = reader
+
+    def get(self, name: bytes) -> bytes | None:
+        """Return what a name will hold after the writes so far."""
+        if name in self.writes:
+            return self.writes[name]
+        return self._reader.get(name)
+
+    def change_state(
+        self,
+        height: int,
+        changes: Mapping[bytes, bytes | None],
+        nodes: Mapping[bytes, bytes | None],
+        keep_old: bool,
+    ) -> None:
+        """Write one block's changes and, if `keep_old`, the reverse records that undo them."""
+        names: list[bytes] = []
+        at = height_bytes(height)
+        for key, value in changes.items():
+            self._change(_VALUE + key, value, _reverse_value(key) + at, names)
+        for path, node in nodes.items():
+            self._change(_NODE + path, node, _reverse_node(path) + at, names)
+        if keep_old:
+            self.writes[_REVERSE_NAMES + at] = _NAMES.encode(tuple(names))
+        else:
+            for name in names:
+                del self.writes[name]
+
+    def forget(self, height: int) -> None:
+        """Delete the reverse records of one block."""
+        for name in self._names(height):
+            self.writes[name] = None
+        self.writes[_REVERSE_NAMES + height_bytes(height)] = None
+
+    def undo(self, height: int) -> None:
+        """Put back what one block overwrote, and delete its reverse records."""
+        for name in self._names(height):
+            old = self.get(name)
+            assert old is not None, "a reverse record that its block lists is missing"
+            self.writes[_current_name(name)] = old[1:] if old[:1] == _PRESENT else None
+        self.forget(height)
+
+    def _change(self, name: bytes, new: bytes | None, reverse: bytes, names: list[bytes]) -> None:
+        old = self.get(name)
+        if old == new:
+            return
+        self.writes[name] = new
+        self.writes[reverse] = _ABSENT if old is None else _PRESENT + old
+        names.append(reverse)
+
+    def _names(self, height: int) -> tuple[bytes, ...]:
+        encoded = self.get(_REVERSE_NAMES + height_bytes(height))
+        return () if encoded is None else _NAMES.decode(encoded)
+
+
+def height_bytes(height: int) -> bytes:
+    """Return a height in the form that names end in; its first byte is always zero."""
+    return height.to_bytes(8, "big")
+
+
+def state_range(nodes: bool) -> tuple[bytes, bytes]:
+    """Return the first name and the end of the current values, or of the current trie nodes."""
+    first = _NODE if nodes else _VALUE
+    return first, _end_of(first)
+
+
+def _reverse_value(key: bytes) -> bytes:
+    return _REVERSE_VALUE + _escape(key) + b"\0"
+
+
+def _reverse_node(path: bytes) -> bytes:
+    return _REVERSE_NODE + len(path).to_bytes(2, "big") + path
+
+
+def _current_name(reverse: bytes) -> bytes:
+    if reverse[:1] == _REVERSE_NODE:
+        return _NODE + reverse[3:-8]
+    return _VALUE + _unescape(reverse[1:-9])
+
+
+def _escape(key: bytes) -> bytes:
+    return key.replace(b"\0", b"\0\xff")
+
+
+def _unescape(name: bytes) -> bytes:
+    return name.replace(b"\0\xff", b"\0")
+
+
+def _end_of(prefix: bytes) -> bytes:
+    """Return the smallest name above all that start with `prefix`."""
+    trimmed = prefix.rstrip(b"\xff")
+    return trimmed[:-1] + bytes([trimmed[-1] + 1])
