@@ -475,14 +475,16 @@ def fill_up(folder: str) -> None:
     chain, source = Chain(), random.Random(6)
     with Database.open(Path(folder)) as store:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
-        acknowledged = None
-        with pytest.raises(DiskFullError, match="Free space"):
+
+        def commit_forever() -> None:
             while True:
                 store.commit(chain.random(source))
-                acknowledged = store.head
+
+        with pytest.raises(DiskFullError, match="Free space"):
+            commit_forever()
         with pytest.raises(WriteFailedError, match="restart"):
             store.put_metadata("note", b"later")
-        print(acknowledged)
+        print(store.head)
 
 
 def test_a_full_disk_stops_writing_and_loses_nothing(folder: Path) -> None:
