@@ -1,0 +1,205 @@
+"""Chain specs: what makes a chain this chain. JSON, human (pallet configs) or raw (storage).
+
+Both forms build the same genesis state; `raw()` turns the first into the second. The genesis hash
+is the hash of the header at height 0: zero parent, state root, empty extrinsics root and digest.
+Source: Substrate's chain spec format, read leniently and written strictly.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from genesis.values import ValueTextError, parse_value
+from pallets import compose
+from runtime.backend import MemoryBackend
+from runtime.primitives import ZERO_HASH, Digest, Hash, Header
+from runtime.state import Overlay
+from runtime.trie import EMPTY_ROOT, V1, update
+
+SPEC_SIZE_MAX = 64 * 1024 * 1024
+PRESETS = ("dev", "local")
+
+
+class ChainSpecError(ValueError):
+    """A chain spec cannot be read; the message names the place and what is expected there."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenesisState:
+    """The state before the first block."""
+
+    header: Header
+    changes: Mapping[bytes, bytes] = field(repr=False)
+    nodes: Mapping[bytes, bytes | None] = field(repr=False)
+
+    @property
+    def hash(self) -> Hash:
+        """The genesis hash."""
+        return self.header.hash
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSpec:
+    """A chain spec. Exactly one of `pallets` (human) and `top` (raw) is not None."""
+
+    name: str
+    id: str
+    chain_type: str
+    boot_nodes: tuple[str, ...] = ()
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    pallets: Mapping[str, Any] | None = None
+    top: Mapping[bytes, bytes] | None = None
+
+    def build(self) -> GenesisState:
+        """Build the genesis state. Raises ChainSpecError."""
+        backend = MemoryBackend()
+        top = dict(self.top) if self.top is not None else _build_pallets(self.pallets or {})
+        changes = dict(sorted(top.items()))
+        difference = update(backend, changes.items(), V1)
+        root = Hash(difference.root)
+        header = Header(ZERO_HASH, 0, root, Hash(EMPTY_ROOT), Digest(()))
+        return GenesisState(header, changes, difference.nodes)
+
+    def raw(self) -> ChainSpec:
+        """Return the same chain with its storage written out."""
+        return ChainSpec(
+            self.name,
+            self.id,
+            self.chain_type,
+            self.boot_nodes,
+            self.properties,
+            top=self.build().changes,
+        )
+
+    def to_json(self) -> str:
+        """Write the spec as JSON."""
+        genesis: dict[str, Any] = (
+            {"runtimeGenesis": {"config": self.pallets}}
+            if self.top is None
+            else {"raw": {"top": {_hex(k): _hex(v) for k, v in sorted(self.top.items())}}}
+        )
+        return json.dumps(
+            {
+                "name": self.name,
+                "id": self.id,
+                "chainType": self.chain_type,
+                "bootNodes": list(self.boot_nodes),
+                "properties": dict(self.properties),
+                "genesis": genesis,
+            },
+            indent=2,
+        )
+
+
+def load_spec(source: str) -> ChainSpec:
+    """Load a preset by name, or a JSON file by path. Raises ChainSpecError."""
+    if source in PRESETS:
+        text = resources.files("genesis").joinpath(f"presets/{source}.json").read_text()
+        return parse_spec(text, source)
+    path = Path(source)
+    try:
+        if path.stat().st_size > SPEC_SIZE_MAX:
+            raise ChainSpecError(f"{source} is larger than {SPEC_SIZE_MAX} bytes")
+        return parse_spec(path.read_text(encoding="utf-8"), source)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ChainSpecError(
+            f"The chain spec {source} cannot be read: {error}. "
+            f"Name a JSON file or one of {', '.join(PRESETS)}."
+        ) from error
+
+
+def parse_spec(text: str, source: str = "chain spec") -> ChainSpec:
+    """Parse a chain spec from JSON. Raises ChainSpecError."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ChainSpecError(f"{source} is no JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise ChainSpecError(f"{source}: a JSON object is expected")
+    genesis = _member(data, "genesis", dict, source)
+    properties = _member(data, "properties", dict, source, {})
+    common = {
+        "name": _member(data, "name", str, source),
+        "id": _member(data, "id", str, source),
+        "chain_type": _member(data, "chainType", str, source, "Live"),
+        "boot_nodes": tuple(_member(data, "bootNodes", list, source, [])),
+        "properties": properties,
+    }
+    if "raw" in genesis:
+        top = _member(_member(genesis, "raw", dict, source), "top", dict, source)
+        return ChainSpec(
+            **common, top={_unhex(k, source): _unhex(v, source) for k, v in top.items()}
+        )
+    runtime = genesis.get("runtimeGenesis", genesis.get("runtime", genesis))
+    config = runtime.get("config", runtime) if isinstance(runtime, dict) else None
+    if not isinstance(config, dict):
+        raise ChainSpecError(f"{source}: genesis holds neither `raw` nor `runtimeGenesis.config`")
+    spec = ChainSpec(**common, pallets=config)
+    spec.build()
+    return spec
+
+
+def _build_pallets(config: Mapping[str, Any]) -> dict[bytes, bytes]:
+    machine = compose()
+    unknown = sorted(set(config) - {_key(name) for name in machine.pallets})
+    if unknown:
+        raise ChainSpecError(f"genesis configures {', '.join(unknown)}, which are no pallets")
+    overlay = Overlay(MemoryBackend())
+    with machine.on(overlay):
+        for name, pallet in machine.pallets.items():
+            build = getattr(pallet, "build_genesis", None)
+            if build is None:
+                if _key(name) in config:
+                    raise ChainSpecError(f"the pallet {name} has no genesis configuration")
+                continue
+            _run(name, build, config.get(_key(name), {}))
+        for pallet in machine.pallets.values():
+            pallet.check_invariants()
+        changes = overlay.changes()
+    return {key: value for key, value in changes.items() if value is not None}
+
+
+def _run(name: str, build: Any, config: Any) -> None:
+    hints = typing.get_type_hints(build, include_extras=True)
+    parameters = list(inspect.signature(build).parameters)
+    try:
+        if parameters:
+            build(parse_value(hints[parameters[0]], config, _key(name)))
+        else:
+            build()
+    except (ValueTextError, AssertionError) as error:
+        raise ChainSpecError(f"genesis of the pallet {name}: {error}") from error
+
+
+def _key(pallet: str) -> str:
+    return pallet[0].lower() + pallet[1:]
+
+
+def _member(data: Any, name: str, kind: type, source: str, default: Any = None) -> Any:
+    value = data.get(name, default)
+    if not isinstance(value, kind):
+        raise ChainSpecError(f"{source}: `{name}` must be a {kind.__name__}")
+    return value
+
+
+def _unhex(text: Any, source: str) -> bytes:
+    try:
+        if not text.startswith("0x"):
+            raise ValueError("no 0x")
+        return bytes.fromhex(text[2:])
+    except (AttributeError, ValueError) as error:
+        raise ChainSpecError(f"{source}: {text!r:.60} is no 0x hex") from error
+
+
+def _hex(value: bytes) -> str:
+    return "0x" + value.hex()
+
+
+__all__ = ["ChainSpec", "ChainSpecError", "GenesisState", "load_spec", "parse_spec"]
