@@ -1,0 +1,85 @@
+"""Keep adapter files by their content: the name is the blob id, so a wrong file cannot have it.
+
+Writing is atomic and idempotent; reading checks the id again, because disks rot and people edit.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ml.adapters.validation import ADAPTER_BYTES_MAXIMUM, AdapterTooLarge
+from runtime.merkle import blob_id
+from runtime.primitives import Hash
+
+
+class AdapterMissing(Exception):
+    """The store has no adapter of that id."""
+
+
+class AdapterCorrupt(Exception):
+    """The stored bytes no longer have the id that names them."""
+
+
+class AdapterStore:
+    """A folder of adapters named by blob id."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the store, creating its folder."""
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, data: bytes) -> Hash:
+        """Store a file and return its id. Raises AdapterTooLarge."""
+        if len(data) > ADAPTER_BYTES_MAXIMUM:
+            raise AdapterTooLarge(
+                f"The adapter has {len(data)} bytes, over {ADAPTER_BYTES_MAXIMUM}."
+            )
+        name = blob_id(data)
+        path = self._path(name)
+        if not path.exists():
+            write_atomically(path, data)
+        return name
+
+    def get(self, name: Hash) -> bytes:
+        """Return the bytes of an id. Raises AdapterMissing, AdapterCorrupt."""
+        path = self._path(name)
+        if not path.is_file():
+            raise AdapterMissing(
+                f"The adapter {name.hex()} is not stored here; fetch its blob first."
+            )
+        data = path.read_bytes()
+        if blob_id(data) != name:
+            raise AdapterCorrupt(
+                f"The stored adapter {name.hex()} changed on disk; fetch it again."
+            )
+        return data
+
+    def __contains__(self, name: Hash) -> bool:
+        return self._path(name).is_file()
+
+    def names(self) -> list[Hash]:
+        """Return the ids of all stored adapters, sorted."""
+        return sorted(Hash(bytes.fromhex(path.stem)) for path in self.folder.glob("*.safetensors"))
+
+    def remove(self, name: Hash) -> None:
+        """Forget an adapter; one that is not there is already forgotten."""
+        self._path(name).unlink(missing_ok=True)
+
+    def _path(self, name: Hash) -> Path:
+        return self.folder / f"{bytes(name).hex()}.safetensors"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a crash leaves the old content or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with temporary.open("wb") as handle:
+        handle.write(data)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

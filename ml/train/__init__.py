@@ -1,0 +1,1 @@
+"""Training: rows in, a LoRA adapter out, the same bytes each time."""

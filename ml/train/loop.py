@@ -1,0 +1,339 @@
+"""Train a LoRA adapter: equal rows, recipe and profile give equal bytes, crash or no crash.
+
+The loop knows nothing of jobs or chains. Per step: draw the batch that the hashes decide, sum the
+loss over its micro-batches, clip, AdamW, hash the state into the trace. Learning rate: linear
+warm-up, then linear decay to zero. It stops with a named error when the loss is no number or runs
+away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from ml.adapters.lora import (
+    RecipeRefused,
+    adapter_bytes,
+    attached_lora,
+    lora_parameters,
+    tensors_bytes,
+)
+from ml.rows.row import Row, row_hash
+from ml.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ml.train.data import Example, Split, batch_id, collate, epoch_batches, prepare
+from ml.train.loss import MICRONATS, evaluate_examples, padding_id, summed_loss
+from ml.train.trace import state_hash, trace_leaf
+from runtime.documents import Recipe
+from runtime.merkle import blob_id, merkle_root
+from runtime.primitives import Hash
+from runtime.scale import codec
+
+NANO = 1_000_000_000
+ADAM_BETAS = (0.9, 0.999)
+ADAM_EPSILON = 1e-8
+GRADIENT_NORM_MAXIMUM = 1.0
+STEPS_MAXIMUM = 1_000_000
+CURVE_EVALUATIONS = 4  # Held-out measurements on the way; each costs a pass over the held-out rows.
+DIVERGENCE_FACTOR = 3.0
+DIVERGENCE_WINDOW = 10
+
+
+class TrainingDiverged(Exception):
+    """The loss or the gradient is no finite number, or the loss ran away from where it began."""
+
+
+class TrainingCancelled(Exception):
+    """A progress callback asked to stop; the last checkpoint stays and the training can go on
+    later.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a callback hears after a step; losses in micro-nats per token."""
+
+    step: int
+    steps: int
+    loss_micronats: int
+    held_out_micronats: int | None
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """The outcome of a training; losses in micro-nats per token, None without held-out rows."""
+
+    adapter: bytes
+    adapter_hash: Hash
+    moments: bytes
+    moments_hash: Hash
+    trace_leaves: tuple[bytes, ...]
+    trace_root: Hash
+    steps: int
+    step_losses_micronats: tuple[int, ...]
+    held_out_curve: tuple[tuple[int, int], ...]
+    rows_trained: int
+    rows_held_out: int
+    base_loss_micronats: int | None
+    adapter_loss_micronats: int | None
+
+
+@dataclass(slots=True)
+class _Run:
+    """The moving parts of one training."""
+
+    recipe: Recipe
+    split: Split
+    steps: int
+    padding: int
+    wrapped: PeftModel
+    optimizer: torch.optim.AdamW
+    identity: bytes
+    losses: list[float] = field(default_factory=list)
+    evaluations: list[tuple[int, int]] = field(default_factory=list)
+    leaves: list[bytes] = field(default_factory=list)
+
+    @property
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        return lora_parameters(self.wrapped)
+
+
+def train(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    rows: Sequence[Row],
+    recipe: Recipe,
+    *,
+    work_folder: Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    context: bytes = b"",
+    device: str | None = None,
+) -> TrainReport:
+    """Train an adapter on rows and leave the model as it was.
+
+    With a work folder the training saves there each `checkpoint_steps` and resumes from there;
+    `context` (job, base, profile) keeps checkpoints of other runs out. Raises RowsTooFew,
+    RecipeRefused, TrainingDiverged, CheckpointForeign, CheckpointUnreadable, and whatever the
+    progress callback raises.
+    """
+    check_recipe(recipe)
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(chosen)  # type: ignore[arg-type]
+    model.set_attn_implementation("eager")  # Fused kernels differ between machines.
+    split = prepare(rows, tokenizer, recipe)
+    padding = padding_id(tokenizer)
+    base_loss = evaluate_examples(model, split.held_out, padding) if split.held_out else None
+    with attached_lora(model, recipe) as wrapped:
+        run = _Run(
+            recipe,
+            split,
+            planned_steps(len(split.training), recipe),
+            padding,
+            wrapped,
+            build_optimizer(wrapped, recipe),
+            run_identity(rows, recipe, context),
+        )
+        resumed = _resume(run, work_folder)
+        _train_steps(run, model, work_folder, progress, resumed)
+        final = evaluate_examples(model, split.held_out, padding) if split.held_out else None
+        return _report(run, base_loss, final)
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse settings under which no training makes sense. Raises RecipeRefused."""
+    if recipe.batch_rows < 1 or recipe.micro_batch_rows < 1 or recipe.checkpoint_steps < 1:
+        raise RecipeRefused("batch_rows, micro_batch_rows and checkpoint_steps must be at least 1.")
+    if recipe.max_tokens < 4:
+        raise RecipeRefused("max_tokens must be at least 4; 192 suits short documentation.")
+    if recipe.dropout_permille >= 1000 or recipe.evaluation_permille >= 1000:
+        raise RecipeRefused("dropout_permille and evaluation_permille must be below 1000.")
+    if recipe.epochs < 1 and recipe.max_steps < 1:
+        raise RecipeRefused("Set epochs or max_steps; both are 0.")
+
+
+def planned_steps(training_rows: int, recipe: Recipe) -> int:
+    """Return the number of steps of the whole training. Raises RecipeRefused."""
+    per_epoch = math.ceil(training_rows / recipe.batch_rows)
+    steps = recipe.max_steps or recipe.epochs * per_epoch
+    if steps > STEPS_MAXIMUM:
+        raise RecipeRefused(f"{steps} steps exceed {STEPS_MAXIMUM}; train fewer epochs.")
+    return steps
+
+
+def run_identity(rows: Sequence[Row], recipe: Recipe, context: bytes) -> bytes:
+    """Return the hash that ties a checkpoint to its rows, recipe and context."""
+    digest = hashlib.blake2b(codec(Recipe).encode(recipe), digest_size=32)
+    digest.update(len(context).to_bytes(4, "little") + context)
+    for row in rows:
+        digest.update(row_hash(row))
+    return digest.digest()
+
+
+def build_optimizer(wrapped: PeftModel, recipe: Recipe) -> torch.optim.AdamW:
+    """Return AdamW over the LoRA parameters in key order, one tensor at a time."""
+    return torch.optim.AdamW(
+        list(lora_parameters(wrapped).values()),
+        lr=recipe.learning_rate_nano / NANO,
+        betas=ADAM_BETAS,
+        eps=ADAM_EPSILON,
+        weight_decay=recipe.weight_decay_nano / NANO,
+        foreach=False,
+        fused=False,
+    )
+
+
+def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
+    """Return the learning rate of a step, counted from 0."""
+    peak = recipe.learning_rate_nano / NANO
+    warmup = min(recipe.warmup_steps, steps // 2)
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * (steps - step) / (steps - warmup)
+
+
+def _train_steps(
+    run: _Run,
+    model: PreTrainedModel,
+    work_folder: Path | None,
+    progress: Callable[[Progress], None] | None,
+    resumed: bool,
+) -> None:
+    per_epoch = math.ceil(len(run.split.training) / run.recipe.batch_rows)
+    batches: list[tuple[Example, ...]] = []
+    epoch = -1
+    measure_each = max(1, math.ceil(run.steps / CURVE_EVALUATIONS))
+    for step in range(len(run.losses), run.steps):
+        if step // per_epoch != epoch:
+            epoch = step // per_epoch
+            batches = epoch_batches(run.split.training, run.recipe, epoch)
+        _train_step(run, model, step, batches[step % per_epoch])
+        held_out: int | None = None
+        if run.split.held_out and (step + 1) % measure_each == 0 and step + 1 < run.steps:
+            held_out = evaluate_examples(model, run.split.held_out, run.padding)
+            run.evaluations.append((step + 1, held_out))
+        if work_folder is not None and (step + 1) % run.recipe.checkpoint_steps == 0:
+            save_checkpoint(work_folder, _checkpoint(run))
+        if progress is not None:
+            loss = round(run.losses[-1] * MICRONATS)
+            progress(Progress(step + 1, run.steps, loss, held_out, resumed))
+
+
+def _train_step(
+    run: _Run, model: PreTrainedModel, step: int, examples: tuple[Example, ...]
+) -> None:
+    # Dropout draws from a generator that depends on seed and step only, so a resume needs no state.
+    mixed = hashlib.blake2b(
+        run.recipe.seed.to_bytes(8, "little") + step.to_bytes(4, "little"), digest_size=8
+    ).digest()
+    torch.manual_seed(int.from_bytes(mixed, "little") >> 1)
+    model.train()
+    size = run.recipe.micro_batch_rows
+    parts = [
+        collate(examples[i : i + size], run.padding, model.device)
+        for i in range(0, len(examples), size)
+    ]
+    tokens = sum(part.learnt_tokens for part in parts)
+    loss = 0.0
+    for part in parts:
+        scaled = summed_loss(model, part) / tokens
+        scaled.backward()  # type: ignore[no-untyped-call]
+        loss += float(scaled.detach())
+    parameters = list(run.parameters.values())
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM_MAXIMUM, foreach=False))
+    _refuse_divergence(run, step, loss, norm)
+    for group in run.optimizer.param_groups:
+        group["lr"] = learning_rate(step, run.steps, run.recipe)
+    run.optimizer.step()
+    run.optimizer.zero_grad(set_to_none=True)
+    run.losses.append(loss)
+    run.leaves.append(trace_leaf(step, state_hash(_state(run)), loss, norm, batch_id(examples)))
+
+
+def _refuse_divergence(run: _Run, step: int, loss: float, norm: float) -> None:
+    advice = "lower the learning rate or add warm-up steps"
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise TrainingDiverged(f"Step {step + 1} has loss {loss} and gradient {norm}; {advice}.")
+    recent = run.losses[-DIVERGENCE_WINDOW:]
+    if len(run.losses) >= 2 * DIVERGENCE_WINDOW:
+        began = sum(run.losses[:DIVERGENCE_WINDOW]) / DIVERGENCE_WINDOW
+        if sum(recent) / len(recent) > DIVERGENCE_FACTOR * began + 1:
+            raise TrainingDiverged(f"The loss ran away by step {step + 1}; {advice}.")
+
+
+def _moments(run: _Run, kind: str) -> dict[str, torch.Tensor]:
+    state = run.optimizer.state
+    return {name: state[p][kind] for name, p in run.parameters.items() if p in state}
+
+
+def _state(run: _Run) -> dict[str, torch.Tensor]:
+    groups: dict[str, Mapping[str, torch.Tensor]] = {
+        "adapter": run.parameters,
+        "first": _moments(run, "exp_avg"),
+        "second": _moments(run, "exp_avg_sq"),
+    }
+    return {f"{g}/{name}": tensor for g, part in groups.items() for name, tensor in part.items()}
+
+
+def _checkpoint(run: _Run) -> Checkpoint:
+    return Checkpoint(
+        run.identity,
+        len(run.losses),
+        run.parameters,
+        _moments(run, "exp_avg"),
+        _moments(run, "exp_avg_sq"),
+        tuple(run.losses),
+        tuple(run.evaluations),
+        tuple(run.leaves),
+    )
+
+
+def _resume(run: _Run, work_folder: Path | None) -> bool:
+    """Load the work folder's checkpoint into the run; say whether there was one."""
+    if work_folder is None:
+        return False
+    work_folder.mkdir(parents=True, exist_ok=True)
+    saved = load_checkpoint(work_folder, run.identity)
+    if saved is None:
+        return False
+    for name, parameter in run.parameters.items():
+        with torch.no_grad():
+            parameter.copy_(saved.adapter[name])
+        run.optimizer.state[parameter] = {
+            "step": torch.tensor(float(saved.step)),
+            "exp_avg": saved.first_moments[name].to(parameter.device),
+            "exp_avg_sq": saved.second_moments[name].to(parameter.device),
+        }
+    run.losses.extend(saved.losses)
+    run.evaluations.extend(saved.evaluations)
+    run.leaves.extend(saved.leaves)
+    return True
+
+
+def _report(run: _Run, base_loss: int | None, adapter_loss: int | None) -> TrainReport:
+    adapter = adapter_bytes(run.wrapped)
+    moments = tensors_bytes(_moments(run, "exp_avg_sq"))
+    curve = list(run.evaluations)
+    if base_loss is not None and adapter_loss is not None:
+        curve = [(0, base_loss), *curve, (run.steps, adapter_loss)]
+    return TrainReport(
+        adapter,
+        blob_id(adapter),
+        moments,
+        blob_id(moments),
+        tuple(run.leaves),
+        merkle_root(run.leaves),
+        run.steps,
+        tuple(round(loss * MICRONATS) for loss in run.losses),
+        tuple(curve),
+        len(run.split.training),
+        len(run.split.held_out),
+        base_loss,
+        adapter_loss,
+    )

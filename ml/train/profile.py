@@ -1,0 +1,121 @@
+"""The execution profile: everything outside the recipe that can change a bit of the result.
+
+Two executors of one profile must compute the same bits; what differs between machines (instruction
+set, BLAS mode, attention kernel, thread count, library versions) is therefore named, encoded and
+hashed. The variables are read when torch loads its kernels, so `apply` comes before the first
+import of torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from types import MappingProxyType
+
+import msgpack
+
+PROFILE_CONTEXT = b"openledger/profile"
+THREADS_MAXIMUM = 64
+LIBRARIES = ("numpy", "peft", "safetensors", "tokenizers", "torch", "transformers")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+# The common floor of current x86 processors: AVX2 everywhere, so that a newer machine agrees with
+# an older one. On other processors the variables have no effect and the device class tells them
+# apart.
+NATIVE_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
+    {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "MKL_CBWR": "AVX2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        "NVIDIA_TF32_OVERRIDE": "0",
+    }
+)
+
+
+class ProfileTooLate(Exception):
+    """torch is already loaded under another environment."""
+
+
+class ProfileMismatch(Exception):
+    """This machine cannot run the profile: other libraries or another device class."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A named way of computing. `environment` and `versions` are sorted pairs."""
+
+    family: str
+    device_class: str
+    dtype: str
+    attention: str
+    threads: int
+    environment: tuple[tuple[str, str], ...]
+    versions: tuple[tuple[str, str], ...]
+
+    @property
+    def id(self) -> bytes:
+        """Return blake2b-256 of the canonical encoding: a msgpack array of the fields in order."""
+        fields = [
+            self.family,
+            self.device_class,
+            self.dtype,
+            self.attention,
+            self.threads,
+            [list(pair) for pair in self.environment],
+            [list(pair) for pair in self.versions],
+        ]
+        packed: bytes = msgpack.packb(fields, use_bin_type=True)
+        return hashlib.blake2b(PROFILE_CONTEXT + packed, digest_size=32).digest()
+
+
+def native_profile(threads: int = 2, device_class: str = "cpu-x86-64") -> Profile:
+    """Return the profile of this machine's libraries: float32, math attention, fixed threads."""
+    assert 1 <= threads <= THREADS_MAXIMUM
+    return Profile(
+        family="native",
+        device_class=device_class,
+        dtype="float32",
+        attention="math",
+        threads=threads,
+        environment=tuple(sorted(NATIVE_ENVIRONMENT.items())),
+        versions=tuple((name, version(name)) for name in LIBRARIES),
+    )
+
+
+def apply(profile: Profile) -> None:
+    """Make this process compute by the profile. Raises ProfileMismatch, ProfileTooLate."""
+    installed = tuple((name, version(name)) for name in LIBRARIES)
+    if installed != profile.versions:
+        odd = sorted({name for name, _ in set(installed) ^ set(profile.versions)})
+        raise ProfileMismatch(
+            f"The profile needs other versions of {', '.join(odd)}; install those or register "
+            "another profile."
+        )
+    wanted = dict(profile.environment)
+    wanted.update(dict.fromkeys(THREAD_VARIABLES, str(profile.threads)))
+    odd = sorted(name for name, value in wanted.items() if os.environ.get(name) != value)
+    if odd and "torch" in sys.modules:
+        raise ProfileTooLate(
+            f"torch was loaded before {', '.join(odd)} were set; "
+            "apply the profile in a new process."
+        )
+    os.environ.update(wanted)
+    settle(profile)
+
+
+def settle(profile: Profile) -> None:
+    """Load torch and fix what is set by calls and not by variables."""
+    import torch
+
+    torch.set_num_threads(profile.threads)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    if profile.device_class.startswith("cuda") and not torch.cuda.is_available():
+        raise ProfileMismatch("The profile needs a CUDA device and this machine has none.")
