@@ -1,0 +1,277 @@
+"""The attribution index of a trained adapter: built by a job, loaded by whoever serves answers.
+
+`build_index` computes everything that `runtime.documents.Indexed` commits to and the files behind
+the hashes; `load_index` reads those files back, checks each against its hash, and answers which
+rows an answer's sketch points to and which spans it repeats.
+
+Rules that hold here: row i of every file is row i of the training job; aggregates are in the order
+of their contributors' accounts; a file whose content does not fit its hash is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
+
+from ml.attribution.influence import (
+    Integers,
+    damping_of,
+    gram_hash,
+    inverse_sketches,
+    scores,
+)
+from ml.attribution.sketch import Sketcher, Sketches
+from ml.attribution.spans import Shard, SpanIndex, build_shards
+from ml.rows.row import Row
+from ml.train.data import Example, encode_row
+from runtime.documents import (
+    SKETCH_SIZE_DEFAULT,
+    TOP_ROWS_MAX,
+    ContributorAggregate,
+    Indexed,
+    Recipe,
+    RowScore,
+    Span,
+)
+from runtime.merkle import blob_id, merkle_root
+from runtime.primitives import AccountId, Hash
+from runtime.scale import codec
+
+AGGREGATES = codec(tuple[ContributorAggregate, ...])
+PERMILLE = 1000
+MAX_TOKENS_DEFAULT = Recipe().max_tokens
+
+ReadBlob = Callable[[Hash], bytes]
+Progress = Callable[[int, int], None]
+
+
+class ContributorCount(ValueError):
+    """The number of contributors is not the number of rows."""
+
+
+class BlobMismatch(ValueError):
+    """A file has not the content that its hash promises."""
+
+
+class IndexMalformed(ValueError):
+    """A file fits its hash and yet is not what an index is made of."""
+
+
+def build_index(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerFast,
+    rows: Sequence[Row],
+    contributors: Sequence[AccountId],
+    moments: Mapping[str, Tensor],
+    seed: bytes,
+    sketch_size: int = SKETCH_SIZE_DEFAULT,
+    max_tokens: int = MAX_TOKENS_DEFAULT,
+    held_out: Collection[int] = (),
+    progress: Progress | None = None,
+) -> tuple[Indexed, dict[Hash, bytes]]:
+    """Sketch the rows with the model that carries the adapter; return commitments and files.
+
+    `contributors` names the owner of each row; `moments` come from `sketch.load_moments`;
+    `max_tokens` is the recipe's. Rows in `held_out` were not trained on: they keep their number
+    and their spans, and have a zero sketch, so they neither score nor earn.
+    `progress(done, rows)` follows the gradients, which are nearly all of the work.
+    Raises ContributorCount, NoLoraSite, MomentsMismatch, SeedLength, ExampleWithoutTarget.
+    """
+    if len(contributors) != len(rows):
+        raise ContributorCount(
+            f"{len(rows)} rows have {len(contributors)} contributors. Name one for each row."
+        )
+    examples = [encode_row(row, tokenizer, max_tokens, number) for number, row in enumerate(rows)]
+    phi = np.zeros((len(rows), sketch_size), np.int8)
+    trained = [number for number in range(len(rows)) if number not in held_out]
+    sketcher = Sketcher(model, moments, seed, sketch_size)
+    phi[trained] = sketcher.sketch([examples[number] for number in trained], progress)
+    shards = build_shards(span_tokens(examples))
+    return commit_index(phi, contributors, shards)
+
+
+def span_tokens(examples: Sequence[Example]) -> list[tuple[int, ...]]:
+    """Return what spans are searched in: the tokens of each row as it was trained on."""
+    return [example.ids for example in examples]
+
+
+def commit_index(
+    phi: Sketches, contributors: Sequence[AccountId], shards: Sequence[Shard]
+) -> tuple[Indexed, dict[Hash, bytes]]:
+    """Return the commitments that follow from sketches, owners and spans, with the files."""
+    damping = damping_of(phi)
+    psi = inverse_sketches(phi, damping)
+    aggregates = aggregated(psi, contributors)
+    files = [phi.tobytes(), psi.tobytes(), AGGREGATES.encode(aggregates)]
+    files += [shard.to_bytes() for shard in shards]
+    phi_blob, psi_blob, aggregates_blob, *shard_blobs = [blob_id(file) for file in files]
+    indexed = Indexed(
+        phi=phi_blob,
+        phi_root=sketches_root(phi),
+        gram_hash=gram_hash(phi),
+        damping=damping,
+        psi=psi_blob,
+        psi_root=sketches_root(psi),
+        aggregates=aggregates_blob,
+        aggregate_root=aggregates_root(aggregates),
+        span_shards=tuple(shard_blobs),
+        rows=len(phi),
+        sketch_size=phi.shape[1],
+    )
+    names = [phi_blob, psi_blob, aggregates_blob, *shard_blobs]
+    return indexed, dict(zip(names, files, strict=True))
+
+
+def aggregated(
+    psi: Sketches, contributors: Sequence[AccountId]
+) -> tuple[ContributorAggregate, ...]:
+    """Return Psi_c, the sum of psi over each contributor's rows, in order of the accounts."""
+    rows_of: dict[AccountId, list[int]] = {}
+    for row, contributor in enumerate(contributors):
+        rows_of.setdefault(contributor, []).append(row)
+    return tuple(
+        ContributorAggregate(
+            contributor,
+            len(rows_of[contributor]),
+            tuple(psi[rows_of[contributor]].sum(axis=0, dtype=np.int64).tolist()),
+        )
+        for contributor in sorted(rows_of)
+    )
+
+
+def sketches_root(sketches: Sketches) -> Hash:
+    """Return the Merkle root over the sketches' bytes, one leaf per row."""
+    return merkle_root(row.tobytes() for row in sketches)
+
+
+def aggregates_root(aggregates: Sequence[ContributorAggregate]) -> Hash:
+    """Return the Merkle root over the encoded aggregates."""
+    encoding = codec(ContributorAggregate)
+    return merkle_root(encoding.encode(aggregate) for aggregate in aggregates)
+
+
+# -------------------------------------------------------------------------------------------- serve
+
+
+class AttributionIndex:
+    """Answers what an answer was made from: rows by influence and rows by verbatim spans."""
+
+    def __init__(
+        self,
+        indexed: Indexed,
+        psi: Sketches,
+        aggregates: tuple[ContributorAggregate, ...],
+        spans: SpanIndex,
+    ) -> None:
+        self.indexed = indexed
+        self.aggregates = aggregates
+        self._psi: npt.NDArray[np.float32] = psi.astype(np.float32)
+        self._spans = spans
+
+    def score(self, query: bytes) -> Integers:
+        """Return the exact influence of every row on the answer with this sketch [rows]."""
+        return scores(self._psi, np.frombuffer(query, np.int8))
+
+    def top(self, query: bytes, count: int = TOP_ROWS_MAX) -> tuple[RowScore, ...]:
+        """Return the rows of largest score, largest first; ties go to the earlier row."""
+        return top_of(self.score(query), count)
+
+    def remainder_permille(self, query: bytes, top: Sequence[RowScore]) -> int:
+        """Return how much of the absolute influence lies outside `top`."""
+        return remainder_of(self.score(query), top)
+
+    def spans(self, answer: Sequence[int]) -> tuple[Span, ...]:
+        """Return the spans of the answer's tokens, the rarest first."""
+        return self._spans.spans(answer)
+
+
+def load_index(indexed: Indexed, read: ReadBlob) -> AttributionIndex:
+    """Read the files of an index, each checked against its hash.
+
+    Raises BlobMismatch, IndexMalformed, ShardMalformed, and what `read` raises.
+    """
+    psi = load_sketches(indexed, indexed.psi, read)
+    aggregates = AGGREGATES.decode(read_checked(indexed.aggregates, read))
+    shards = [Shard.from_bytes(read_checked(blob, read)) for blob in indexed.span_shards]
+    spans = SpanIndex(shards)
+    if spans.rows != indexed.rows:
+        raise IndexMalformed(
+            f"The span shards hold {spans.rows} rows, the index {indexed.rows}. "
+            "The job's output contradicts itself; report it."
+        )
+    return AttributionIndex(indexed, psi, aggregates, spans)
+
+
+def load_sketches(indexed: Indexed, blob: Hash, read: ReadBlob) -> Sketches:
+    """Return phi or psi of an index [rows, k]. Raises BlobMismatch, IndexMalformed."""
+    data = read_checked(blob, read)
+    if len(data) != indexed.rows * indexed.sketch_size:
+        raise IndexMalformed(
+            f"{len(data)} bytes are not {indexed.rows} sketches of {indexed.sketch_size} numbers. "
+            "The job's output contradicts itself; report it."
+        )
+    return np.frombuffer(data, np.int8).reshape(indexed.rows, indexed.sketch_size)
+
+
+def read_checked(blob: Hash, read: ReadBlob) -> bytes:
+    """Return the content of a blob. Raises BlobMismatch."""
+    data = read(blob)
+    if blob_id(data) != blob:
+        raise BlobMismatch(
+            f"The content of blob {blob.hex()} has another hash. Fetch it from another peer."
+        )
+    return data
+
+
+def top_of(values: Integers, count: int = TOP_ROWS_MAX) -> tuple[RowScore, ...]:
+    """Return the rows of largest score, largest first; ties go to the earlier row."""
+    best = np.argsort(-values, kind="stable")[:count]
+    return tuple(RowScore(int(row), int(values[row])) for row in best)
+
+
+def remainder_of(values: Integers, top: Sequence[RowScore]) -> int:
+    """Return the permille of the absolute influence outside `top`, rounded up."""
+    whole = int(np.sum(np.abs(values)))
+    inside = sum(abs(row.score) for row in top)
+    return -(-(whole - inside) * PERMILLE // whole) if whole else 0
+
+
+class QuerySketcher:
+    """Sketches answers; draw it once per adapter and use it for every answer."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: PreTrainedTokenizerFast,
+        moments: Mapping[str, Tensor],
+        seed: bytes,
+        sketch_size: int = SKETCH_SIZE_DEFAULT,
+        max_tokens: int = MAX_TOKENS_DEFAULT,
+    ) -> None:
+        """Draw the transform. Raises NoLoraSite, MomentsMismatch, SeedLength."""
+        self._tokenizer = tokenizer
+        self._max_tokens = max_tokens
+        self._sketcher = Sketcher(model, moments, seed, sketch_size)
+
+    def sketch(self, prompt: str, answer: str) -> bytes:
+        """Return phi of an answer, k int8 values. Raises ExampleWithoutTarget."""
+        example = encode_row(Row(prompt, answer), self._tokenizer, self._max_tokens)
+        sketches = self._sketcher.sketch([example])
+        return bytes(sketches.tobytes())
+
+
+def query_sketch(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerFast,
+    prompt: str,
+    answer: str,
+    moments: Mapping[str, Tensor],
+    seed: bytes,
+    sketch_size: int = SKETCH_SIZE_DEFAULT,
+) -> bytes:
+    """Return phi of one answer; `QuerySketcher` is faster for many."""
+    return QuerySketcher(model, tokenizer, moments, seed, sketch_size).sketch(prompt, answer)

@@ -1,0 +1,232 @@
+"""Spans: what an answer repeats word for word from the rows, found through suffix arrays.
+
+Rows' tokens are laid out in shards; a shard is a file with the tokens and their suffix array. The
+suffix array of a text is unique, so the blob id of a shard is a portable commitment: whoever has
+the rows can build it again. A span is a maximal match (longer in neither direction), its rarity is
+the sum of -ln(p) of its tokens in the datanet, and it counts distinct rows, never copies.
+
+Exact matches miss paraphrase: spans are evidence, never the basis of pay.
+
+File: magic, then little-endian u32 first row, row count, token width in bytes, symbol count, then
+the row ends (u32 symbols), the symbols (big-endian, `width` bytes each), the suffix array (u32).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from pydivsufsort import divsufsort
+
+from runtime.documents import SPANS_MAX, Span
+
+MAGIC = b"OLSPAN1\0"
+SHARD_SYMBOLS_MAX = 4_000_000
+"""Tokens and separators of one shard at most."""
+
+SPAN_TOKENS_MIN = 4
+SPAN_TOKENS_MAX = 256
+OCCURRENCES_MAX = 100_000
+"""Occurrences of one span that are looked at to count its rows."""
+
+_HEADER_BYTES = len(MAGIC) + 16
+_LOGARITHMS = Context(prec=40)
+
+Numbers = npt.NDArray[np.uint32]
+
+
+class ShardMalformed(ValueError):
+    """A file that is not the shard that `build_shards` would have written."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The rows from `first_row` on: `text` holds their symbols, `row_ends` where each ends."""
+
+    first_row: int
+    width: int
+    row_ends: Numbers
+    text: bytes
+    suffixes: Numbers
+
+    @cached_property
+    def separator(self) -> bytes:
+        """The symbol after each row; no token is encoded by it."""
+        return b"\xff" * self.width
+
+    def encoded(self, tokens: Sequence[int]) -> bytes:
+        """Return tokens as symbols; those that no row can hold become the empty match."""
+        largest = (1 << 8 * self.width) - 1
+        return b"".join(min(token, largest).to_bytes(self.width, "big") for token in tokens)
+
+    def longest(self, pattern: bytes) -> int:
+        """Return how many symbols from the start of `pattern` stand somewhere in the shard."""
+        at = bisect_left(self.suffixes, pattern, key=self._suffix(len(pattern)))
+        near = self.suffixes[max(0, at - 1) : at + 1]
+        return max((self._common(int(position), pattern) for position in near), default=0)
+
+    def occurrences(self, pattern: bytes) -> Numbers:
+        """Return the symbol positions where `pattern` stands, ascending."""
+        key = self._suffix(len(pattern))
+        low = bisect_left(self.suffixes, pattern, key=key)
+        high = bisect_right(self.suffixes, pattern, lo=low, key=key)
+        return np.sort(self.suffixes[low : min(high, low + OCCURRENCES_MAX)])
+
+    def to_bytes(self) -> bytes:
+        """Return the file."""
+        numbers = (self.first_row, len(self.row_ends), self.width, len(self.suffixes))
+        header = b"".join(number.to_bytes(4, "little") for number in numbers)
+        ends, suffixes = self.row_ends.astype("<u4"), self.suffixes.astype("<u4")
+        return MAGIC + header + ends.tobytes() + self.text + suffixes.tobytes()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Shard:
+        """Read a file. Raises ShardMalformed; the suffix array is checked by building it again."""
+        if len(data) < _HEADER_BYTES or not data.startswith(MAGIC):
+            raise ShardMalformed("This is not a span shard. Fetch the blob again.")
+        numbers = np.frombuffer(data, "<u4", 4, len(MAGIC))
+        first_row, rows, width, symbols = (int(number) for number in numbers)
+        if width not in (1, 2, 3, 4):
+            raise ShardMalformed("The shard's symbols have an unknown width. Fetch the blob again.")
+        text_at = _HEADER_BYTES + 4 * rows
+        suffixes_at = text_at + symbols * width
+        if len(data) != suffixes_at + 4 * symbols or symbols > SHARD_SYMBOLS_MAX:
+            raise ShardMalformed("The shard's length does not fit its header. Fetch it again.")
+        ends = np.frombuffer(data, "<u4", rows, _HEADER_BYTES).astype(np.uint32)
+        suffixes = np.frombuffer(data, "<u4", symbols, suffixes_at).astype(np.uint32)
+        ascending = np.all(ends[1:] > ends[:-1])
+        if rows == 0 or not ascending or ends[-1] != symbols or np.any(suffixes >= symbols):
+            raise ShardMalformed("The shard points outside its own text. Fetch the blob again.")
+        return cls(first_row, width, ends, data[text_at:suffixes_at], suffixes)
+
+    def _suffix(self, length: int) -> Callable[[int], bytes]:
+        text, width = self.text, self.width
+        return lambda position: text[position * width : position * width + length]
+
+    def _common(self, position: int, pattern: bytes) -> int:
+        start, width = position * self.width, self.width
+        there = self.text[start : start + len(pattern)]
+        same = 0
+        while same < len(there) and there[same : same + width] == pattern[same : same + width]:
+            same += width
+        return same // width
+
+
+def build_shards(
+    rows: Sequence[Sequence[int]], symbols_max: int = SHARD_SYMBOLS_MAX
+) -> list[Shard]:
+    """Return the shards of the rows' tokens, in order, each as full as it may be."""
+    assert symbols_max <= SHARD_SYMBOLS_MAX
+    shards: list[Shard] = []
+    start = 0
+    while start < len(rows):
+        end, symbols = start, 0
+        while end < len(rows) and (end == start or symbols + len(rows[end]) < symbols_max):
+            symbols += len(rows[end]) + 1
+            end += 1
+        shards.append(_built(start, rows[start:end]))
+        start = end
+    return shards
+
+
+def _built(first_row: int, rows: Sequence[Sequence[int]]) -> Shard:
+    largest = max((token for row in rows for token in row), default=0)
+    # The largest symbol separates, so a token may use all values but that one.
+    width = max(1, ((largest + 1).bit_length() + 7) // 8)
+    separator = (1 << 8 * width) - 1
+    symbols = np.concatenate([np.array([*row, separator], np.uint32) for row in rows])
+    # Big-endian bytes sort as the numbers do, so the byte suffix array holds the token one.
+    text = symbols.astype(">u4").view(np.uint8).reshape(-1, 4)[:, 4 - width :].tobytes()
+    by_bytes = divsufsort(np.frombuffer(text, np.uint8).copy())
+    suffixes = by_bytes[by_bytes % width == 0] // width
+    ends = np.cumsum([len(row) + 1 for row in rows])
+    return Shard(first_row, width, ends.astype(np.uint32), text, suffixes.astype(np.uint32))
+
+
+class SpanIndex:
+    """Finds and ranks the spans of answers in the rows of some shards."""
+
+    def __init__(self, shards: Iterable[Shard]) -> None:
+        self.shards = tuple(shards)
+        self._surprise = _surprises(self.shards)
+
+    @property
+    def rows(self) -> int:
+        """How many rows the shards hold."""
+        return sum(len(shard.row_ends) for shard in self.shards)
+
+    def spans(self, answer: Sequence[int], count: int = SPANS_MAX) -> tuple[Span, ...]:
+        """Return the maximal matches of the answer's tokens, the rarest first."""
+        lengths = self._matching_lengths(answer)
+        found: list[Span] = []
+        reach = 0
+        for start, length in enumerate(lengths):
+            # A match that ends no later than an earlier one lies inside it.
+            if length >= SPAN_TOKENS_MIN and start + length > reach:
+                found.append(self._span(answer, start, length))
+            reach = max(reach, start + length)
+        found.sort(key=lambda span: (-span.rarity_millinats, span.start))
+        return tuple(found[:count])
+
+    def _matching_lengths(self, answer: Sequence[int]) -> list[int]:
+        best = [0] * len(answer)
+        for shard in self.shards:
+            symbols, width = shard.encoded(answer), shard.width
+            for start in range(len(answer)):
+                pattern = symbols[start * width : (start + SPAN_TOKENS_MAX) * width]
+                best[start] = max(best[start], shard.longest(_before(pattern, shard)))
+        return best
+
+    def _span(self, answer: Sequence[int], start: int, length: int) -> Span:
+        tokens = answer[start : start + length]
+        rows: set[int] = set()
+        first: tuple[int, int] | None = None
+        for shard in self.shards:
+            places = shard.occurrences(shard.encoded(tokens))
+            if len(places) == 0:
+                continue
+            local = np.searchsorted(shard.row_ends, places, side="right")
+            rows.update((np.unique(local) + shard.first_row).tolist())
+            begin = 0 if local[0] == 0 else int(shard.row_ends[local[0] - 1])
+            place = (shard.first_row + int(local[0]), int(places[0]) - begin)
+            first = place if first is None else min(first, place)
+        assert first is not None
+        rarity = sum(self._surprise.get(token, 0) for token in tokens)
+        return Span(start, length, first[0], first[1], len(rows), rarity)
+
+
+def _before(pattern: bytes, shard: Shard) -> bytes:
+    """Cut a pattern at the first separator, which stands for tokens that no row holds."""
+    width = shard.width
+    for at in range(0, len(pattern), width):
+        if pattern[at : at + width] == shard.separator:
+            return pattern[:at]
+    return pattern
+
+
+def _surprises(shards: Sequence[Shard]) -> dict[int, int]:
+    """Return -ln(p) of each token of the rows in millinats, the same on every machine."""
+    counts: dict[int, int] = {}
+    for shard in shards:
+        padded = np.zeros((len(shard.suffixes), 4), np.uint8)
+        symbols = np.frombuffer(shard.text, np.uint8).reshape(-1, shard.width)
+        padded[:, 4 - shard.width :] = symbols
+        values, numbers = np.unique(padded.view(">u4"), return_counts=True)
+        separator = (1 << 8 * shard.width) - 1
+        for value, number in zip(values.tolist(), numbers.tolist(), strict=True):
+            if value != separator:
+                counts[value] = counts.get(value, 0) + number
+    total = sum(counts.values())
+    # Decimal's ln is correctly rounded on every platform, the C library's is not.
+    by_count = {count: _millinats(total, count) for count in sorted(set(counts.values()))}
+    return {token: by_count[count] for token, count in counts.items()}
+
+
+def _millinats(total: int, count: int) -> int:
+    ratio = _LOGARITHMS.divide(Decimal(total), Decimal(count))
+    return int((_LOGARITHMS.ln(ratio) * 1000).to_integral_value())

@@ -1,0 +1,274 @@
+"""Replays a receipt offline: every step that can be checked with what is at hand, and how.
+
+The receipt, the index commitments and the blobs suffice for signature, hashes, exact scores,
+completeness and aggregates. With the texts, the rows and the model, the spans are searched again,
+the shards built again and the gradients run again. A step that lacks its material is reported as
+not checked, never as passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from ml.attribution.examples import encode_text
+from ml.attribution.index import (
+    AGGREGATES,
+    MAX_TOKENS_DEFAULT,
+    QuerySketcher,
+    ReadBlob,
+    aggregated,
+    aggregates_root,
+    load_sketches,
+    read_checked,
+    remainder_of,
+    sketches_root,
+    span_tokens,
+    top_of,
+)
+from ml.attribution.influence import (
+    PSI_DEVIATION_MAX,
+    Integers,
+    damping_of,
+    gram_hash,
+    largest_deviation,
+    scores,
+)
+from ml.attribution.sketch import Sketches
+from ml.attribution.spans import Shard, SpanIndex, build_shards
+from ml.rows.row import Row
+from ml.train.data import encode_row
+from runtime.documents import Indexed, SignedReceipt, receipt_hash
+from runtime.hashing import blake2b_256
+from runtime.keys import KeyKind, verify
+from runtime.merkle import blob_id
+from runtime.primitives import AccountId
+
+SKETCH_UNITS_MAX = 2
+SKETCH_DISTANCE_PERCENT = 1
+ROWS_CHECKED_DEFAULT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One step of a verification; `passed` is None when it could not be checked here."""
+
+    name: str
+    how: str
+    passed: bool | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What the verifier has beside the blobs; each part lets more steps be checked.
+
+    `checked_rows` names the rows whose gradients are run again (default: a few of the top rows).
+    """
+
+    question: str | None = None
+    answer: str | None = None
+    tokenizer: PreTrainedTokenizerFast | None = None
+    max_tokens: int = MAX_TOKENS_DEFAULT
+    sketcher: QuerySketcher | None = None
+    rows: Sequence[Row] | None = None
+    contributors: Sequence[AccountId] | None = None
+    checked_rows: Sequence[int] | None = None
+
+
+def verify_receipt(
+    signed: SignedReceipt,
+    indexed: Indexed,
+    read_blob: ReadBlob,
+    material: Material = Material(),
+) -> list[Check]:
+    """Check every step of a receipt; raises nothing but what `read_blob` raises for a lost blob."""
+    replay = _Replay(signed, indexed, read_blob, material)
+    return list(replay.checks())
+
+
+def sketches_agree(claimed: bytes, recomputed: bytes) -> tuple[bool, str]:
+    """Say whether two sketches are the same gradient up to the rounding of different machines."""
+    if len(claimed) != len(recomputed):
+        return False, f"{len(claimed)} numbers instead of {len(recomputed)}"
+    left = np.frombuffer(claimed, np.int8).astype(np.int64)
+    right = np.frombuffer(recomputed, np.int8).astype(np.int64)
+    difference = left - right
+    units = int(np.max(np.abs(difference), initial=0))
+    square, whole = int(difference @ difference), int(right @ right)
+    near = square * 100 * 100 <= whole * SKETCH_DISTANCE_PERCENT**2
+    changed = int(np.count_nonzero(difference))
+    detail = f"{changed} of {len(left)} numbers differ, by at most {units}"
+    return units <= SKETCH_UNITS_MAX and near, detail
+
+
+class _Replay:
+    """The steps of one verification; what several steps need is read once."""
+
+    def __init__(
+        self, signed: SignedReceipt, indexed: Indexed, read: ReadBlob, material: Material
+    ) -> None:
+        self.receipt = signed.receipt
+        self.signature = signed.signature
+        self.indexed = indexed
+        self.read = read
+        self.material = material
+
+    @cached_property
+    def phi(self) -> Sketches:
+        return load_sketches(self.indexed, self.indexed.phi, self.read)
+
+    @cached_property
+    def psi(self) -> Sketches:
+        return load_sketches(self.indexed, self.indexed.psi, self.read)
+
+    @cached_property
+    def scores(self) -> Integers:
+        query = np.frombuffer(self.receipt.phi, np.int8)
+        return scores(self.psi.astype(np.float32), query)
+
+    def checks(self) -> Iterator[Check]:
+        """Run every step in order; one that meets contradictory data fails with the reason."""
+        steps: tuple[tuple[str, str, Callable[[], tuple[bool | None, str]]], ...] = (
+            ("signature", "ed25519 over the receipt's hash", self._signature),
+            ("texts", "blake2b-256 of question and answer", self._texts),
+            ("row sketches", "blob, Merkle root, Gram hash and damping again", self._row_sketches),
+            ("inverse sketches", "exact integer residual of the linear system", self._inverse),
+            ("aggregates", "sums of the inverse sketches per contributor", self._aggregates),
+            ("row gradients", "forward and backward of some rows again", self._row_gradients),
+            ("answer sketch", "forward and backward of the answer again", self._answer_sketch),
+            ("scores", "exact integer dot products", self._scores),
+            ("completeness", "no row outside the list scores more", self._completeness),
+            ("remainder", "absolute influence outside the list", self._remainder),
+            ("span shards", "suffix arrays built again from the rows", self._shards),
+            ("spans", "longest matches of the answer searched again", self._spans),
+        )
+        for name, how, step in steps:
+            try:
+                passed, detail = step()
+            except ValueError as error:
+                # Every error of contradictory data in this folder is a ValueError with a sentence.
+                passed, detail = False, str(error)
+            yield Check(name, how, passed, detail)
+
+    def _signature(self) -> tuple[bool, str]:
+        identity = receipt_hash(self.receipt)
+        good = verify(KeyKind.ED25519, self.signature, identity, self.receipt.server)
+        return good, f"receipt {identity.hex()} by {self.receipt.server.hex()}"
+
+    def _texts(self) -> tuple[bool | None, str]:
+        question, answer = self.material.question, self.material.answer
+        if question is None or answer is None:
+            return None, "the texts of question and answer are not at hand"
+        wrong = [
+            name
+            for name, text, expected in (
+                ("question", question, self.receipt.question),
+                ("answer", answer, self.receipt.answer),
+            )
+            if blake2b_256(text.encode()) != expected
+        ]
+        return not wrong, f"other text: {', '.join(wrong)}" if wrong else "both hashes agree"
+
+    def _row_sketches(self) -> tuple[bool, str]:
+        good = (
+            sketches_root(self.phi) == self.indexed.phi_root
+            and damping_of(self.phi) == self.indexed.damping
+            and gram_hash(self.phi) == self.indexed.gram_hash
+        )
+        return good, f"{self.indexed.rows} sketches of {self.indexed.sketch_size} numbers"
+
+    def _inverse(self) -> tuple[bool, str]:
+        if sketches_root(self.psi) != self.indexed.psi_root:
+            return False, "the Merkle root is another"
+        deviation = largest_deviation(self.phi, self.psi, self.indexed.damping)
+        return deviation <= PSI_DEVIATION_MAX, f"rounded by at most {deviation:.6f} units"
+
+    def _aggregates(self) -> tuple[bool, str]:
+        aggregates = AGGREGATES.decode(read_checked(self.indexed.aggregates, self.read))
+        if aggregates_root(aggregates) != self.indexed.aggregate_root:
+            return False, "the Merkle root is another"
+        if self.material.contributors is not None:
+            good = aggregates == aggregated(self.psi, self.material.contributors)
+            return good, f"{len(aggregates)} contributors, each sum again"
+        total = np.sum([aggregate.psi_sum for aggregate in aggregates], axis=0, dtype=np.int64)
+        rows = sum(aggregate.rows for aggregate in aggregates)
+        good = rows == self.indexed.rows and bool(
+            np.array_equal(total, self.psi.sum(axis=0, dtype=np.int64))
+        )
+        return good, f"{len(aggregates)} contributors in all; who owns which row is not at hand"
+
+    def _row_gradients(self) -> tuple[bool | None, str]:
+        sketcher, rows = self.material.sketcher, self.material.rows
+        if sketcher is None or rows is None:
+            return None, "the model or the rows are not at hand"
+        checked = self.material.checked_rows
+        if checked is None:
+            checked = [row.row for row in self.receipt.top[:ROWS_CHECKED_DEFAULT]]
+        for at in checked:
+            if not 0 <= at < min(len(rows), self.indexed.rows):
+                return False, f"there is no row {at}"
+            again = sketcher.sketch(rows[at].prompt, rows[at].completion)
+            good, detail = sketches_agree(self.phi[at].tobytes(), again)
+            if not good:
+                return False, f"row {at}: {detail}"
+        return True, f"rows {', '.join(map(str, checked))} agree"
+
+    def _answer_sketch(self) -> tuple[bool | None, str]:
+        sketcher = self.material.sketcher
+        question, answer = self.material.question, self.material.answer
+        if sketcher is None or question is None or answer is None:
+            return None, "the model or the texts are not at hand"
+        return sketches_agree(self.receipt.phi, sketcher.sketch(question, answer))
+
+    def _scores(self) -> tuple[bool, str]:
+        self._require_sketch_size()
+        for row in self.receipt.top:
+            if row.row >= self.indexed.rows:
+                return False, f"there is no row {row.row}"
+            if int(self.scores[row.row]) != row.score:
+                return False, f"row {row.row} scores {self.scores[row.row]}, not {row.score}"
+        return True, f"{len(self.receipt.top)} scores are exact"
+
+    def _completeness(self) -> tuple[bool, str]:
+        self._require_sketch_size()
+        expected = top_of(self.scores)
+        if len(self.receipt.top) != len(expected):
+            return False, f"{len(self.receipt.top)} rows are listed where {len(expected)} belong"
+        for claimed, real in zip(self.receipt.top, expected, strict=True):
+            if claimed.row != real.row:
+                return False, f"row {real.row} with {real.score} is missing at its place"
+        return True, f"no other of {self.indexed.rows} rows scores more"
+
+    def _remainder(self) -> tuple[bool, str]:
+        self._require_sketch_size()
+        permille = remainder_of(self.scores, self.receipt.top)
+        return permille == self.receipt.remainder_permille, f"{permille} permille"
+
+    def _shards(self) -> tuple[bool | None, str]:
+        rows, tokenizer = self.material.rows, self.material.tokenizer
+        if rows is None or tokenizer is None:
+            return None, "the rows or the tokenizer are not at hand"
+        tokens = span_tokens([encode_row(row, tokenizer, self.material.max_tokens) for row in rows])
+        again = tuple(blob_id(shard.to_bytes()) for shard in build_shards(tokens))
+        return again == self.indexed.span_shards, f"{len(again)} shards of {len(rows)} rows"
+
+    def _spans(self) -> tuple[bool | None, str]:
+        answer, tokenizer = self.material.answer, self.material.tokenizer
+        if answer is None or tokenizer is None:
+            return None, "the answer or the tokenizer is not at hand"
+        files = [read_checked(blob, self.read) for blob in self.indexed.span_shards]
+        index = SpanIndex(Shard.from_bytes(file) for file in files)
+        again = index.spans(encode_text(answer, tokenizer))
+        return again == self.receipt.spans, f"{len(again)} spans"
+
+    def _require_sketch_size(self) -> None:
+        if len(self.receipt.phi) != self.indexed.sketch_size:
+            raise ValueError(
+                f"the answer's sketch has {len(self.receipt.phi)} numbers, "
+                f"the index {self.indexed.sketch_size}"
+            )
