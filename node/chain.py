@@ -23,8 +23,9 @@ from pallets import compose
 from runtime.backend import Backend, DiffBackend
 from runtime.executive import Executed, Executive
 from runtime.extrinsic import Extrinsic
-from runtime.primitives import DigestItem, Hash, Header
+from runtime.primitives import AccountId, DigestItem, Hash, Header
 from runtime.scale import codec
+from runtime.state import Overlay
 
 UNFINALIZED_MAX: Final = 1024
 
@@ -108,6 +109,8 @@ class Chain:
             raise WrongChainError(_wrong_chain(database, spec, genesis.hash))
         self._finalized = self._stored_header(database.head or 0)
         self._best = self._finalized
+        self._nonces: dict[AccountId, int] = {}
+        self._nonces_at = self._best.hash
 
     # ------------------------------------------------------------------------------ queries
 
@@ -173,6 +176,16 @@ class Chain:
             raise StatePrunedError(
                 f"The state of block {number} is pruned here. Ask an archive node."
             ) from error
+
+    def nonce(self, account: AccountId) -> int:
+        """Return an account's next nonce at the best block."""
+        if self._nonces_at != self._best.hash:
+            self._nonces, self._nonces_at = {}, self._best.hash
+        known = self._nonces.get(account)
+        if known is None:
+            with self.machine.on(Overlay(self._tip(self._best))):
+                known = self._nonces[account] = self.executive.nonce(account)
+        return known
 
     def events(self) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[ChainEvent]]:
         """Receive NewBlock and Finalized from now on; ends early for a subscriber that lags."""

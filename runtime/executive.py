@@ -335,6 +335,10 @@ class Executive:
             self._birth_hash(extrinsic),
         )
 
+    def nonce(self, account: AccountId) -> int:
+        """Return an account's next nonce in the machine's current state."""
+        return self._system.nonce(account)
+
     # --------------------------------------------------------------------------- validation
 
     def validate(

@@ -1,0 +1,102 @@
+"""The author: makes blocks of a node that authors alone, and finalizes them at once.
+
+    instant    a block as soon as a transaction is ready, and an empty one each `block_time_ms`
+    interval   a block each `block_time_ms`
+    manual     a block when asked (engine_createBlock)
+
+A block's timestamp is the wall clock, or one millisecond after the parent's when the clock lags.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from node.chain import Chain
+from node.pool import Pool
+from runtime.executive import Executed
+from runtime.state import Overlay
+
+CANDIDATES_MAX: Final = 8_192
+BLOCK_TIME_MS: Final = 1_000
+
+logger = logging.getLogger(__name__)
+
+
+class Sealing(enum.StrEnum):
+    """When blocks are made."""
+
+    INSTANT = "instant"
+    INTERVAL = "interval"
+    MANUAL = "manual"
+
+
+def wall_clock_ms() -> int:
+    """Return the time in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class Author:
+    """Makes and finalizes blocks from the pool."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        pool: Pool,
+        sealing: Sealing = Sealing.INSTANT,
+        block_time_ms: int = BLOCK_TIME_MS,
+        clock_ms: Callable[[], int] = wall_clock_ms,
+    ) -> None:
+        self._chain = chain
+        self._pool = pool
+        self._sealing = sealing
+        self._block_time_ms = block_time_ms
+        self._clock_ms = clock_ms
+        self._sealing_lock = trio.Lock()
+
+    async def run(self) -> None:
+        """Make blocks until cancelled."""
+        if self._sealing is Sealing.MANUAL:
+            await trio.sleep_forever()
+        seconds = self._block_time_ms / 1_000
+        while True:
+            if self._sealing is Sealing.INTERVAL:
+                await trio.sleep(seconds)
+            else:
+                with trio.move_on_after(seconds):
+                    while not self._pool.has_ready:
+                        await self._pool.wait_changed()
+            await self.seal()
+
+    async def seal(self) -> Executed:
+        """Make one block from what is ready, finalize it, and tell everyone."""
+        async with self._sealing_lock:
+            chain, pool = self._chain, self._pool
+            candidates = pool.candidates(CANDIDATES_MAX)
+            executed = await chain.build((), (self._timestamp(),), candidates)
+            chain.add(executed)
+            pool.on_block(executed.header, executed.extrinsics)
+            for found, refusal in executed.refused:
+                pool.refuse(found, refusal)
+            await chain.finalize(executed.hash)
+            pool.on_finalized(executed.hash)
+            logger.info(
+                "block-sealed number=%d hash=0x%s extrinsics=%d",
+                executed.header.number,
+                executed.hash.hex(),
+                len(executed.extrinsics),
+            )
+            return executed
+
+    def _timestamp(self) -> bytes:
+        chain = self._chain
+        machine = chain.machine
+        with machine.on(Overlay(chain.state(chain.best.hash))):
+            former = machine.pallets["Timestamp"].now.get()  # type: ignore[attr-defined]
+        now = max(self._clock_ms(), former + 1)
+        return machine.extrinsics.inherent(machine.call("Timestamp", "set", now=now))

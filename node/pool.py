@@ -1,0 +1,428 @@
+"""The transaction pool: what has been submitted, is valid, and waits for a block.
+
+    submitted -> ready      its nonce follows the account's state or another ready transaction
+    submitted -> future     a nonce before it is missing
+    ready -> in block -> finalized | retracted -> ready
+    any -> usurped (a better tip for the same nonce) | dropped (evicted) | invalid
+
+Rules: a signature is checked once, on entry; each account's transactions are ordered by nonce and
+between accounts the tip decides, then arrival; every limit below has its error. Watchers that lag
+lose their watch, never the pool its time.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from node.chain import Chain
+from runtime.extrinsic import EXTRINSIC_SIZE_MAX, Extrinsic
+from runtime.hashing import blake2b_256
+from runtime.primitives import AccountId, Hash, Header
+from runtime.scale import DecodeError
+from runtime.validity import (
+    AncientBirthBlock,
+    BadProof,
+    BadSigner,
+    CannotLookupSigner,
+    ExhaustsResources,
+    Future,
+    MandatoryValidation,
+    Payment,
+    Stale,
+    TransactionRefused,
+)
+
+TRANSACTIONS_MAX: Final = 16_384
+BYTES_MAX: Final = 40 * 1024 * 1024
+PER_ACCOUNT_MAX: Final = 2_048
+FUTURE_NONCES_MAX: Final = 2_048
+BANNED_MAX: Final = 16_384
+BAN_SECONDS: Final = 60.0
+WATCH_BACKLOG_MAX: Final = 64
+
+Status = str | dict[str, object]
+
+logger = logging.getLogger(__name__)
+
+_REFUSALS: Final[dict[type, str]] = {
+    Payment: "Inability to pay some fees (e.g. account balance too low)",
+    Future: "Transaction will be valid in the future",
+    Stale: "Transaction is outdated",
+    BadProof: "Transaction has a bad signature",
+    AncientBirthBlock: "Transaction has an ancient birth block",
+    ExhaustsResources: "Transaction would exhaust the block limits",
+    MandatoryValidation: "Transaction dispatch is mandatory; transactions must not be validated.",
+    BadSigner: "Invalid signing address",
+    CannotLookupSigner: "Could not lookup information required to validate the transaction",
+}
+
+
+class PoolError(Exception):
+    """Base of what the pool refuses; `code`, `message` and `data` are what JSON-RPC answers."""
+
+    code = 1010
+    message = "Invalid Transaction"
+
+    def __init__(self, data: str) -> None:
+        super().__init__(f"{self.message}: {data}")
+        self.data = data
+
+
+class BadFormatError(PoolError):
+    """The bytes are no extrinsic of this runtime."""
+
+    code = 1001
+    message = "Extrinsic has invalid format"
+
+
+class InvalidTransactionError(PoolError):
+    """The runtime refuses the transaction."""
+
+
+class UnknownValidityError(PoolError):
+    """The runtime cannot tell whether the transaction is valid."""
+
+    code = 1011
+    message = "Unknown Transaction Validity"
+
+
+class TemporarilyBannedError(PoolError):
+    """The transaction was found invalid or removed a moment ago."""
+
+    code = 1012
+    message = "Transaction is temporarily banned"
+
+
+class AlreadyImportedError(PoolError):
+    """The transaction is in the pool."""
+
+    code = 1013
+    message = "Transaction is already in the pool"
+
+
+class PriorityTooLowError(PoolError):
+    """Another transaction with this nonce offers as much."""
+
+    code = 1014
+    message = "Priority is too low"
+
+
+class ImmediatelyDroppedError(PoolError):
+    """The pool is full, or this account has filled its share."""
+
+    code = 1016
+    message = "Immediately Dropped"
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A transaction in the pool."""
+
+    extrinsic: Extrinsic
+    hash: Hash
+    account: AccountId
+    nonce: int
+    priority: int
+    arrival: int
+    dies_at: int
+    block: Hash | None = None
+    watchers: list[trio.MemorySendChannel[Status]] = field(default_factory=list)
+
+
+class Pool:
+    """Transactions that wait for a block of one chain."""
+
+    def __init__(self, chain: Chain, clock: Callable[[], float] = trio.current_time) -> None:
+        self._chain = chain
+        self._clock = clock
+        self._entries: dict[Hash, _Entry] = {}
+        self._accounts: dict[AccountId, dict[int, _Entry]] = {}
+        self._included: dict[Hash, list[_Entry]] = {}
+        self._banned: OrderedDict[Hash, float] = OrderedDict()
+        self._bytes = 0
+        self._arrivals = 0
+        self._changed = trio.Event()
+        self.on_ready: list[Callable[[Extrinsic], None]] = []
+        """Called for each transaction that entered: the network announces it from here."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of all waiting transactions."""
+        return self._bytes
+
+    # ----------------------------------------------------------------------------- entering
+
+    def submit(self, raw: bytes) -> Hash:
+        """Take a transaction in. Raises PoolError; the pool is unchanged then."""
+        return self._enter(raw).hash
+
+    def _enter(self, raw: bytes) -> _Entry:
+        if len(raw) > EXTRINSIC_SIZE_MAX:
+            raise BadFormatError(f"an extrinsic has at most {EXTRINSIC_SIZE_MAX} bytes")
+        try:
+            extrinsic = self._chain.machine.extrinsics.decode(raw)
+        except DecodeError as error:
+            raise BadFormatError(str(error)) from error
+        found = extrinsic.hash
+        if found in self._entries:
+            raise AlreadyImportedError(f"0x{found.hex()}")
+        self._check_ban(found)
+        entry = self._validate(extrinsic, found)
+        former = self._accounts.get(entry.account, {}).get(entry.nonce)
+        if former is not None:
+            if former.priority >= entry.priority:
+                raise PriorityTooLowError(f"({former.priority} >= {entry.priority})")
+            self._forget(former, {"usurped": _hex(found)})
+        else:
+            self._make_room(entry)
+        self._insert(entry)
+        return entry
+
+    def _validate(self, extrinsic: Extrinsic, found: Hash) -> _Entry:
+        best = self._chain.best
+        try:
+            valid = self._chain.executive.validate(self._chain.state(best.hash), best, extrinsic)
+        except TransactionRefused as refusal:
+            if not isinstance(refusal.reason, Future | Payment):
+                self._ban(found)
+            raise _refusal(refusal) from refusal
+        signed = extrinsic.signed
+        assert signed is not None, "the runtime validates signed transactions alone"
+        assert signed.account is not None, "the runtime has resolved the signer"
+        expected = self._state_nonce(signed.account)
+        if signed.extra.nonce > expected + FUTURE_NONCES_MAX:
+            raise ImmediatelyDroppedError(
+                f"nonce {signed.extra.nonce} is too far ahead of {expected}"
+            )
+        self._arrivals += 1
+        return _Entry(
+            extrinsic,
+            found,
+            signed.account,
+            signed.extra.nonce,
+            valid.priority,
+            self._arrivals,
+            best.number + valid.longevity,
+        )
+
+    def _make_room(self, entry: _Entry) -> None:
+        own = self._accounts.get(entry.account, {})
+        if len(own) >= PER_ACCOUNT_MAX:
+            raise ImmediatelyDroppedError(f"{PER_ACCOUNT_MAX} transactions of this account wait")
+        size = len(entry.extrinsic.raw)
+        while len(self._entries) >= TRANSACTIONS_MAX or self._bytes + size > BYTES_MAX:
+            victim = min(self._tails(), key=lambda tail: (tail.priority, -tail.arrival))
+            if victim.priority >= entry.priority:
+                raise ImmediatelyDroppedError("the pool is full; offer a tip or try again later")
+            self._forget(victim, "dropped")
+
+    def _tails(self) -> Iterator[_Entry]:
+        """The last transaction of each account: dropping one strands no other."""
+        for own in self._accounts.values():
+            yield own[max(own)]
+
+    def _insert(self, entry: _Entry) -> None:
+        self._entries[entry.hash] = entry
+        self._accounts.setdefault(entry.account, {})[entry.nonce] = entry
+        self._bytes += len(entry.extrinsic.raw)
+        for listener in self.on_ready:
+            listener(entry.extrinsic)
+        self._wake()
+
+    # ---------------------------------------------------------------------------- watching
+
+    @asynccontextmanager
+    async def watch(self, raw: bytes) -> AsyncIterator[trio.MemoryReceiveChannel[Status]]:
+        """Submit a transaction and receive what becomes of it, until its end.
+
+        Raises PoolError before the first status. The channel ends after a last status, or early
+        for a watcher that lags.
+        """
+        entry = self._enter(raw)
+        send, receive = trio.open_memory_channel[Status](WATCH_BACKLOG_MAX)
+        entry.watchers.append(send)
+        self._tell(entry, "ready" if self._is_ready(entry) else "future")
+        try:
+            async with receive:
+                yield receive
+        finally:
+            send.close()
+            if send in entry.watchers:
+                entry.watchers.remove(send)
+
+    def _tell(self, entry: _Entry, status: Status, *, last: bool = False) -> None:
+        for watcher in list(entry.watchers):
+            try:
+                watcher.send_nowait(status)
+            except (trio.WouldBlock, trio.BrokenResourceError):
+                logger.warning("watcher-dropped transaction=%s reason=lagging", _hex(entry.hash))
+                entry.watchers.remove(watcher)
+                watcher.close()
+                continue
+            if last:
+                watcher.close()
+        if last:
+            entry.watchers.clear()
+
+    # ----------------------------------------------------------------------------- queries
+
+    def pending(self) -> list[bytes]:
+        """Return the waiting extrinsics in order of arrival."""
+        waiting = sorted(self._entries.values(), key=lambda entry: entry.arrival)
+        return [entry.extrinsic.raw for entry in waiting]
+
+    def next_nonce(self, account: AccountId) -> int:
+        """Return the first nonce of an account that is used neither in state nor here."""
+        nonce = self._state_nonce(account)
+        own = self._accounts.get(account, {})
+        while nonce in own:
+            nonce += 1
+        return nonce
+
+    def candidates(self, limit: int) -> list[Extrinsic]:
+        """Return ready transactions for a block: by priority, each account's by nonce."""
+        heads: list[tuple[int, int, int, _Entry]] = []
+        for account, own in self._accounts.items():
+            entry = own.get(self._state_nonce(account))
+            if entry is not None:
+                heapq.heappush(heads, (-entry.priority, entry.arrival, entry.nonce, entry))
+        chosen: list[Extrinsic] = []
+        while heads and len(chosen) < limit:
+            entry = heapq.heappop(heads)[3]
+            chosen.append(entry.extrinsic)
+            follower = self._accounts[entry.account].get(entry.nonce + 1)
+            if follower is not None:
+                item = (-follower.priority, follower.arrival, follower.nonce, follower)
+                heapq.heappush(heads, item)
+        return chosen
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether a block could take a transaction now."""
+        return any(self._state_nonce(account) in own for account, own in self._accounts.items())
+
+    async def wait_changed(self) -> None:
+        """Wait until a transaction enters."""
+        await self._changed.wait()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def _is_ready(self, entry: _Entry) -> bool:
+        own = self._accounts[entry.account]
+        start = self._state_nonce(entry.account)
+        return all(nonce in own for nonce in range(start, entry.nonce))
+
+    def _state_nonce(self, account: AccountId) -> int:
+        return self._chain.nonce(account)
+
+    # ----------------------------------------------------------------------------- leaving
+
+    def remove(self, found: Hash) -> bool:
+        """Remove a transaction for good, by the operator."""
+        entry = self._entries.get(found)
+        if entry is None:
+            return False
+        self._ban(found)
+        self._forget(entry, "dropped")
+        return True
+
+    def refuse(self, found: Hash, refusal: TransactionRefused) -> None:
+        """Hear that the author could not include a transaction."""
+        entry = self._entries.get(found)
+        if entry is None or isinstance(refusal.reason, ExhaustsResources | Future):
+            return
+        self._ban(found)
+        self._forget(entry, "invalid")
+
+    def on_block(self, header: Header, extrinsics: tuple[bytes, ...]) -> None:
+        """Take out what a new best block contains, and what it made invalid."""
+        block = header.hash
+        included: list[_Entry] = []
+        touched: set[AccountId] = set()
+        for raw in extrinsics:
+            entry = self._entries.get(Hash(blake2b_256(raw)))
+            if entry is not None:
+                self._take_out(entry)
+                entry.block = block
+                included.append(entry)
+                touched.add(entry.account)
+                self._tell(entry, {"inBlock": _hex(block)})
+        if included:
+            self._included[block] = included
+        for account in touched:
+            nonce = self._state_nonce(account)
+            for entry in list(self._accounts.get(account, {}).values()):
+                if entry.nonce < nonce:
+                    self._forget(entry, "invalid")
+        for entry in [entry for entry in self._entries.values() if entry.dies_at <= header.number]:
+            self._forget(entry, "invalid")
+
+    def on_finalized(self, block: Hash, pruned: tuple[Hash, ...] = ()) -> None:
+        """Tell watchers that a block is final; what pruned blocks held comes back."""
+        for entry in self._included.pop(block, ()):
+            self._tell(entry, {"finalized": _hex(block)}, last=True)
+        for lost in pruned:
+            for entry in self._included.pop(lost, ()):
+                self._tell(entry, {"retracted": _hex(lost)})
+                self._return(entry)
+
+    def _return(self, entry: _Entry) -> None:
+        if self._accounts.get(entry.account, {}).get(entry.nonce) is None and (
+            entry.nonce >= self._state_nonce(entry.account)
+        ):
+            entry.block = None
+            self._insert(entry)
+            self._tell(entry, "ready")
+        else:
+            self._tell(entry, "invalid", last=True)
+
+    def _take_out(self, entry: _Entry) -> None:
+        del self._entries[entry.hash]
+        own = self._accounts[entry.account]
+        del own[entry.nonce]
+        if not own:
+            del self._accounts[entry.account]
+        self._bytes -= len(entry.extrinsic.raw)
+
+    def _forget(self, entry: _Entry, status: Status) -> None:
+        self._take_out(entry)
+        self._tell(entry, status, last=True)
+
+    # -------------------------------------------------------------------------------- bans
+
+    def _ban(self, found: Hash) -> None:
+        self._banned[found] = self._clock() + BAN_SECONDS
+        while len(self._banned) > BANNED_MAX:
+            self._banned.popitem(last=False)
+
+    def _check_ban(self, found: Hash) -> None:
+        until = self._banned.get(found)
+        if until is None:
+            return
+        if until > self._clock():
+            raise TemporarilyBannedError("try again in a minute")
+        del self._banned[found]
+
+
+def _refusal(refusal: TransactionRefused) -> PoolError:
+    text = _REFUSALS.get(type(refusal.reason), str(refusal))
+    if refusal.is_invalid:
+        return InvalidTransactionError(text)
+    return UnknownValidityError(text)
+
+
+def _hex(value: bytes) -> str:
+    return "0x" + value.hex()
