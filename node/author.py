@@ -96,7 +96,7 @@ class Author:
     def _timestamp(self) -> bytes:
         chain = self._chain
         machine = chain.machine
-        with machine.on(Overlay(chain.state(chain.best.hash))):
+        with machine.on(Overlay(chain.best_state())):
             former = machine.pallets["Timestamp"].now.get()  # type: ignore[attr-defined]
         now = max(self._clock_ms(), former + 1)
         return machine.extrinsics.inherent(machine.call("Timestamp", "set", now=now))

@@ -177,13 +177,17 @@ class Chain:
                 f"The state of block {number} is pruned here. Ask an archive node."
             ) from error
 
+    def best_state(self) -> Backend:
+        """Return the state after the best block, for one synchronous use: it moves with commits."""
+        return self._tip(self._best)
+
     def nonce(self, account: AccountId) -> int:
         """Return an account's next nonce at the best block."""
         if self._nonces_at != self._best.hash:
             self._nonces, self._nonces_at = {}, self._best.hash
         known = self._nonces.get(account)
         if known is None:
-            with self.machine.on(Overlay(self._tip(self._best))):
+            with self.machine.on(Overlay(self.best_state())):
                 known = self._nonces[account] = self.executive.nonce(account)
         return known
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NewType
 
 from runtime.primitives import AccountId
 from runtime.scale import Bytes4, Enumeration, u8
+from runtime.shape import rust
 
 Signed = NewType("Signed", AccountId)
 """Annotates the first parameter of a call that a signed account dispatches."""
@@ -42,6 +43,7 @@ ROOT = Origin(root=True)
 INHERENT = Origin()
 
 
+@rust("frame_support::dispatch::DispatchClass")
 class DispatchClass(enum.IntEnum):
     """Which share of a block's weight a call may use."""
 
@@ -59,6 +61,7 @@ class Call:
     arguments: tuple[Any, ...]
 
 
+@rust("sp_runtime::TokenError")
 class TokenError(enum.IntEnum):
     """Why tokens could not move (sp_runtime::TokenError)."""
 
@@ -74,6 +77,7 @@ class TokenError(enum.IntEnum):
     Blocked = 9
 
 
+@rust("sp_arithmetic::ArithmeticError")
 class ArithmeticFault(enum.IntEnum):
     """Why a computation failed (sp_arithmetic::ArithmeticError)."""
 
@@ -82,6 +86,7 @@ class ArithmeticFault(enum.IntEnum):
     DivisionByZero = 2
 
 
+@rust("sp_runtime::TransactionalError")
 class TransactionalError(enum.IntEnum):
     """Why a transaction layer failed (sp_runtime::TransactionalError)."""
 
@@ -89,10 +94,12 @@ class TransactionalError(enum.IntEnum):
     NoLayer = 1
 
 
+@rust("sp_runtime::DispatchError", bare=True)
 class DispatchError(Enumeration):
     """The error of a failed dispatch (sp_runtime::DispatchError)."""
 
 
+@rust("Other")
 class OtherError(DispatchError, index=0):
     """Some error without a name."""
 
@@ -105,6 +112,7 @@ class BadOrigin(DispatchError, index=2):
     """The call is not for this origin."""
 
 
+@rust("Module", inner="sp_runtime::ModuleError")
 class ModuleError(DispatchError, index=3):
     """An error that a pallet declares."""
 

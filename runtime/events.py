@@ -9,7 +9,7 @@ from runtime.dispatch import Call, DispatchClass
 from runtime.pallet import Event
 from runtime.primitives import Hash, Weight
 from runtime.scale import Enumeration, scale, u32
-from runtime.shape import Outer
+from runtime.shape import Outer, rust
 
 RuntimeEvent = Annotated[Event, Outer("event")]
 """An event of any pallet of the composed runtime."""
@@ -18,6 +18,7 @@ RuntimeCall = Annotated[Call, Outer("call")]
 """A call of any pallet of the composed runtime."""
 
 
+@rust("frame_system::Phase", bare=True)
 class Phase(Enumeration):
     """When in the block something happened (frame_system::Phase)."""
 
@@ -36,6 +37,7 @@ class Initialization(Phase, index=2):
     """Before the extrinsics."""
 
 
+@rust("frame_system::EventRecord", E=RuntimeEvent, T=Hash)
 @scale
 class EventRecord:
     """An event, when it happened, and topics (unused here)."""
@@ -45,6 +47,7 @@ class EventRecord:
     topics: tuple[Hash, ...] = ()
 
 
+@rust("frame_support::dispatch::Pays")
 class Pays(enum.IntEnum):
     """Whether a dispatch pays a fee."""
 
@@ -52,6 +55,7 @@ class Pays(enum.IntEnum):
     No = 1
 
 
+@rust("frame_support::dispatch::DispatchInfo")
 @scale
 class DispatchInfo:
     """Weight and class of a dispatched call (frame_support::dispatch::DispatchInfo)."""

@@ -43,13 +43,14 @@ from runtime.scale import (
     scale,
     u32,
 )
-from runtime.shape import Outer, shape_of
+from runtime.shape import Outer, rust, shape_of
 
 EXTRINSIC_SIZE_MAX: Final = 4 * 1024 * 1024
 SIGNED, BARE = 0x84, 0x04
 PAYLOAD_PLAIN_MAX: Final = 256
 
 
+@rust("frame_metadata_hash_extension::Mode")
 class MetadataHashMode(enum.IntEnum):
     """Whether the signer committed to a metadata hash; this chain accepts Disabled alone."""
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from runtime.primitives import Weight
 from runtime.scale import scale, u128
+from runtime.shape import rust
 
 BASE_FEE: Final = 5 * 10**14
 BYTE_FEE: Final = 2 * 10**12
@@ -29,6 +30,7 @@ ADJUSTMENT: Final = 3 * MULTIPLIER_ONE // 10**3
 """How fast the multiplier moves: by at most about 0.2 % a block at these settings."""
 
 
+@rust("pallet_transaction_payment::types::InclusionFee", Balance=u128)
 @scale
 class InclusionFee:
     """The parts of a fee (pallet_transaction_payment::InclusionFee)."""

@@ -25,7 +25,7 @@ from runtime.scale import (
     u32,
     u128,
 )
-from runtime.shape import Fixed
+from runtime.shape import CompactNothing, Fixed, rust
 
 AccountId = NewType("AccountId", bytes)
 Hash = NewType("Hash", bytes)
@@ -39,6 +39,7 @@ OPEN = 10**18
 ZERO_HASH = Hash(bytes(32))
 
 
+@rust("sp_runtime::generic::digest::DigestItem", bare=True)
 class DigestItem(Enumeration):
     """One entry of a header's digest (sp_runtime::generic::DigestItem)."""
 
@@ -74,6 +75,7 @@ class RuntimeEnvironmentUpdated(DigestItem, index=8):
     """The code or heap pages changed in this block."""
 
 
+@rust("sp_runtime::generic::digest::Digest")
 @scale
 class Digest:
     """The digest of a header: its entries in order."""
@@ -81,6 +83,7 @@ class Digest:
     logs: tuple[DigestItem, ...]
 
 
+@rust("sp_runtime::generic::header::Header", Number=u32)
 @scale
 class Header:
     """A block header; its blake2b-256 is the block hash."""
@@ -97,6 +100,12 @@ class Header:
         return Hash(blake2b_256(codec(Header).encode(self)))
 
 
+@rust(
+    "sp_runtime::multiaddress::MultiAddress",
+    bare=True,
+    AccountId=AccountId,
+    AccountIndex=tuple[()],
+)
 class MultiAddress(Enumeration):
     """Whom a call means (sp_runtime::MultiAddress). This chain resolves Id and Address32."""
 
@@ -110,7 +119,7 @@ class Id(MultiAddress, index=0):
 class Index(MultiAddress, index=1):
     """An account index; this chain has none, so it never resolves."""
 
-    index: tuple[()]
+    index: CompactNothing
 
 
 class Raw(MultiAddress, index=2):
@@ -131,6 +140,7 @@ class Address20(MultiAddress, index=4):
     account: Bytes20
 
 
+@rust("sp_runtime::MultiSignature", bare=True)
 class MultiSignature(Enumeration):
     """A signature and its scheme (sp_runtime::MultiSignature). Ecdsa is decoded and refused."""
 
@@ -153,6 +163,7 @@ class Ecdsa(MultiSignature, index=2):
     signature: Bytes65
 
 
+@rust("pallet_balances::types::AccountData", Balance=u128)
 @scale
 class AccountData:
     """Balances of one account, in planck (pallet_balances::AccountData)."""
@@ -163,6 +174,7 @@ class AccountData:
     flags: u128 = 1 << 127
 
 
+@rust("frame_system::AccountInfo", Nonce=u32, AccountData=AccountData)
 @scale
 class AccountInfo:
     """Nonce, reference counts and balances of one account (frame_system::AccountInfo)."""
@@ -174,6 +186,7 @@ class AccountInfo:
     data: AccountData = AccountData()
 
 
+@rust("sp_weights::weight_v2::Weight")
 @scale
 class Weight:
     """Execution time in picoseconds and the proof size analogue in bytes."""
@@ -188,6 +201,7 @@ class Weight:
         return Weight(self.ref_time * times, self.proof_size * times)
 
 
+@rust("sp_version::RuntimeVersion")
 @scale
 class RuntimeVersion:
     """Name and versions of the runtime (sp_version::RuntimeVersion)."""

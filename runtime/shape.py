@@ -15,6 +15,7 @@ import dataclasses
 import enum
 import types
 import typing
+from collections.abc import Callable
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
 T = TypeVar("T")
@@ -114,6 +115,11 @@ class Tuple(Shape):
 
 
 @dataclasses.dataclass(frozen=True)
+class CompactUnit(Tuple):
+    """Compact<()>: no bytes; clients expect it as the index of a MultiAddress."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Option(Shape):
     """Option<inner>; None is the absent value."""
 
@@ -200,6 +206,7 @@ CompactU16 = Annotated[int, Compact(2)]
 CompactU32 = Annotated[int, Compact(4)]
 CompactU64 = Annotated[int, Compact(8)]
 CompactU128 = Annotated[int, Compact(16)]
+CompactNothing = Annotated[tuple[()], CompactUnit(())]
 Bytes4 = Annotated[bytes, Fixed(4)]
 Bytes8 = Annotated[bytes, Fixed(8)]
 Bytes20 = Annotated[bytes, Fixed(20)]
@@ -222,6 +229,46 @@ def scale(cls: type[T]) -> type[T]:
     made = dataclasses.dataclass(frozen=True, slots=True)(cls)
     made._scale_struct = True  # type: ignore[attr-defined]
     return made
+
+
+@dataclasses.dataclass(frozen=True)
+class RustName:
+    """How Substrate clients know a class: see `rust`."""
+
+    path: tuple[str, ...]
+    parameters: tuple[tuple[str, Any], ...]
+    has_bare_fields: bool
+    inner: tuple[str, ...]
+
+
+_rust_names: dict[type, RustName] = {}
+
+
+def rust(
+    path: str, *, bare: bool = False, inner: str = "", **parameters: Any
+) -> Callable[[type[T]], type[T]]:
+    """Give a class the name that Substrate clients know: a path, or a variant's own name.
+
+    `parameters` are its type parameters. The variants of a `bare` enum have fields without names.
+    A variant with an `inner` path has one field, a composite of that path with its fields.
+    """
+    named = RustName(
+        tuple(path.split("::")),
+        tuple(parameters.items()),
+        bare,
+        tuple(inner.split("::")) if inner else (),
+    )
+
+    def name(cls: type[T]) -> type[T]:
+        _rust_names[cls] = named
+        return cls
+
+    return name
+
+
+def rust_name(cls: type) -> RustName | None:
+    """Return the declared Rust name of a class, if it has one."""
+    return _rust_names.get(cls)
 
 
 class _EnumerationMeta(type):

@@ -8,10 +8,12 @@ from __future__ import annotations
 import enum
 
 from runtime.scale import Enumeration, scale, u8, u64
+from runtime.shape import rust
 
 PRIORITY_MAX = 2**64 - 1
 
 
+@rust("sp_runtime::transaction_validity::TransactionSource")
 class TransactionSource(enum.IntEnum):
     """Where a transaction comes from."""
 
@@ -20,10 +22,12 @@ class TransactionSource(enum.IntEnum):
     External = 2
 
 
+@rust("sp_runtime::transaction_validity::InvalidTransaction", bare=True)
 class InvalidTransaction(Enumeration):
     """The transaction is invalid; it will not become valid by waiting (Future aside)."""
 
 
+@rust("Call")
 class CallInvalid(InvalidTransaction, index=0):
     """The call is not allowed here."""
 
@@ -52,6 +56,7 @@ class ExhaustsResources(InvalidTransaction, index=6):
     """The transaction does not fit a block."""
 
 
+@rust("Custom")
 class CustomInvalid(InvalidTransaction, index=7):
     """Something else."""
 
@@ -78,10 +83,12 @@ class UnknownOrigin(InvalidTransaction, index=12):
     """The origin is not known."""
 
 
+@rust("sp_runtime::transaction_validity::UnknownTransaction", bare=True)
 class UnknownTransaction(Enumeration):
     """Whether the transaction is valid cannot be told."""
 
 
+@rust("CannotLookup")
 class CannotLookupSigner(UnknownTransaction, index=0):
     """The signer's address does not resolve."""
 
@@ -90,12 +97,14 @@ class NoUnsignedValidator(UnknownTransaction, index=1):
     """Nobody vouches for this unsigned transaction."""
 
 
+@rust("Custom")
 class CustomUnknown(UnknownTransaction, index=2):
     """Something else."""
 
     code: u8
 
 
+@rust("sp_runtime::transaction_validity::TransactionValidityError", bare=True)
 class TransactionValidityError(Enumeration):
     """Why a transaction is not valid."""
 
@@ -112,6 +121,7 @@ class Unknown(TransactionValidityError, index=1):
     reason: UnknownTransaction
 
 
+@rust("sp_runtime::transaction_validity::ValidTransaction")
 @scale
 class ValidTransaction:
     """How a valid transaction takes part in the queue; tags are opaque."""
