@@ -190,6 +190,9 @@ class Database:
         if not create and not path.is_dir():
             # LevelDB would leave an empty folder behind.
             raise DatabaseFolderError(f"There is no database in {path}. Check the path.")
+        if path.is_dir() and not (path / "CURRENT").exists() and any(path.glob("MANIFEST-*")):
+            # LevelDB would begin a new database and delete the files of the old one.
+            raise _damaged(path, "its file CURRENT is missing")
         try:
             path.mkdir(parents=True, exist_ok=True)
             source = plyvel.DB(

@@ -79,22 +79,37 @@ class DiffBackend:
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of `key`, None when there is none."""
-        if key in self.changes:
-            return self.changes[key]
-        return self.parent.get(key)
+        # A loop and not a call to the parent: with finality stuck there may be thousands of layers.
+        state: Backend = self
+        while isinstance(state, DiffBackend):
+            if key in state.changes:
+                return state.changes[key]
+            state = state.parent
+        return state.get(key)
 
     def node(self, path: bytes) -> bytes | None:
         """Return the encoded trie node at a nibble path, None when there is none."""
-        if path in self.nodes:
-            return self.nodes[path]
-        return self.parent.node(path)
+        state: Backend = self
+        while isinstance(state, DiffBackend):
+            if path in state.nodes:
+                return state.nodes[path]
+            state = state.parent
+        return state.node(path)
 
     def keys(self, prefix: bytes, after: bytes | None = None) -> Iterator[bytes]:
         """Yield the keys that start with `prefix`, sorted, strictly after `after`."""
+        changed: dict[bytes, bytes | None] = {}
+        state: Backend = self
+        while isinstance(state, DiffBackend):
+            for key in state._changed(prefix, after):
+                changed.setdefault(key, state.changes[key])
+            state = state.parent
+        return merge_changes(state.keys(prefix, after), iter(sorted(changed)), changed)
+
+    def _changed(self, prefix: bytes, after: bytes | None) -> Iterator[bytes]:
         if self._sorted is None:
             self._sorted = sorted(self.changes)
-        changed = _within(self._sorted, prefix, after)
-        return merge_changes(self.parent.keys(prefix, after), changed, self.changes)
+        return _within(self._sorted, prefix, after)
 
 
 def merge_changes(

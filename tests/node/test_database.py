@@ -409,6 +409,15 @@ def test_a_damaged_file_of_the_folder_is_refused(folder: Path, name: str) -> Non
         Database.open(folder)
 
 
+def test_a_folder_without_its_index_is_not_begun_anew(folder: Path) -> None:
+    filled(folder, 2)[0].close()
+    (folder / "CURRENT").unlink()
+    before = {file.name for file in folder.iterdir()}
+    with pytest.raises(DatabaseDamagedError, match="CURRENT is missing"):
+        Database.open(folder)
+    assert {file.name for file in folder.iterdir()} == before
+
+
 @pytest.mark.parametrize("prefix", [b"v", b"n", b"h"])
 @pytest.mark.parametrize("change", ["drop", "alter", "add"])
 def test_check_finds_a_record_that_does_not_belong(
@@ -433,6 +442,16 @@ def test_check_finds_a_record_that_does_not_belong(
 def test_a_folder_in_use_is_refused(opened: Database) -> None:
     with pytest.raises(DatabaseInUseError, match="another process"):
         Database.open(opened.path)
+
+
+def test_a_folder_that_another_process_uses_is_refused(opened: Database) -> None:
+    code = (
+        "import sys; sys.path[:0] = sys.argv[2:]; from node.database import Database; "
+        "from pathlib import Path; Database.open(Path(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", code, str(opened.path), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "DatabaseInUseError" in done.stderr
 
 
 def test_a_newer_schema_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,3 +50,14 @@ def test_a_running_iteration_keeps_the_keys_that_it_began_with() -> None:
 def test_after_is_exclusive(after: bytes) -> None:
     backend = MemoryBackend({b"a": b"", b"ab": b"", b"abc": b"", b"b": b""})
     assert after not in list(backend.keys(b"a", after))
+
+
+def test_thousands_of_unfinalized_blocks_are_read_through() -> None:
+    top: Backend = MemoryBackend({b"base": b"value"})
+    for number in range(3_000):
+        top = DiffBackend(top, {b"%04d" % number: b"new"}, {b"": b"%d" % number})
+    assert top.get(b"base") == b"value"
+    assert top.get(b"0000") == b"new"
+    assert top.node(b"") == b"2999"
+    assert top.node(b"\1") is None
+    assert len(list(top.keys(b""))) == 3_001
