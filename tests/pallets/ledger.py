@@ -53,13 +53,18 @@ _MODULES = (
 
 
 def existing_pallets() -> tuple[type[Pallet], ...]:
-    """Return the pallets whose modules are there, in order of their indices."""
-    found = []
+    """Return the pallets whose modules, and those of the pallets they need, are there, in order."""
+    found: dict[str, type[Pallet]] = {}
     for module in _MODULES:
         if importlib.util.find_spec(f"pallets.{module}") is not None:
             name = module.title().replace("_", "")
-            found.append(getattr(importlib.import_module(f"pallets.{module}"), name))
-    return tuple(found)
+            found[name] = getattr(importlib.import_module(f"pallets.{module}"), name)
+    while lacking := [
+        name for name, pallet in found.items() if not set(pallet.needed.values()) <= set(found)
+    ]:
+        for name in lacking:
+            del found[name]
+    return tuple(found.values())
 
 
 class Ledger:
