@@ -1,0 +1,246 @@
+"""The attribution index: what is built is what is loaded, and a receipt replays from it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ml.attribution.examples import encode_text
+from ml.attribution.index import (
+    BlobMismatch,
+    ContributorCount,
+    IndexMalformed,
+    QuerySketcher,
+    build_index,
+    load_index,
+    query_sketch,
+)
+from ml.attribution.verify import Material, verify_receipt
+from runtime.documents import Receipt, SignedReceipt, receipt_hash
+from runtime.hashing import blake2b_256
+from runtime.keys import Keypair
+from runtime.merkle import blob_id
+from runtime.primitives import AccountId, Hash
+
+SIZE = 1024
+
+
+@pytest.fixture(scope="module")
+def built(model, tokenizer, rows, contributors, moments, seed):
+    return build_index(model, tokenizer, rows, contributors, moments, seed, SIZE)
+
+
+@pytest.fixture(scope="module")
+def index(built):
+    indexed, files = built
+    return load_index(indexed, files.__getitem__)
+
+
+@pytest.fixture(scope="module")
+def sketcher(model, tokenizer, moments, seed):
+    return QuerySketcher(model, tokenizer, moments, seed, SIZE)
+
+
+@pytest.fixture(scope="module")
+def signed(index, sketcher, tokenizer, rows):
+    question, answer = rows[4].prompt, rows[4].completion
+    phi = sketcher.sketch(question, answer)
+    top = index.top(phi)
+    keys = Keypair.from_uri("//Alice")
+    zero = Hash(bytes(32))
+    receipt = Receipt(
+        version=1,
+        genesis=zero,
+        model=1,
+        train_job=1,
+        index_job=2,
+        adapter=zero,
+        epoch=0,
+        sequence=0,
+        server=AccountId(keys.account),
+        asker=AccountId(zero),
+        channel=0,
+        question=Hash(blake2b_256(question.encode())),
+        answer=Hash(blake2b_256(answer.encode())),
+        tokens_in=1,
+        tokens_out=1,
+        fee_planck=2,
+        contributor_fee_planck=1,
+        phi=phi,
+        top=top,
+        spans=index.spans(encode_text(answer, tokenizer)),
+        retrieved=(),
+        remainder_permille=index.remainder_permille(phi, top),
+    )
+    return sign(receipt)
+
+
+@pytest.fixture(scope="module")
+def material(rows, tokenizer, sketcher, contributors):
+    return Material(
+        question=rows[4].prompt,
+        answer=rows[4].completion,
+        tokenizer=tokenizer,
+        sketcher=sketcher,
+        rows=rows,
+        contributors=contributors,
+    )
+
+
+def sign(receipt):
+    keys = Keypair.from_uri("//Alice")
+    return SignedReceipt(receipt, keys.sign(receipt_hash(receipt)))
+
+
+def failed(checks):
+    return {check.name for check in checks if check.passed is False}
+
+
+def test_every_file_of_an_index_is_named_by_its_content(built, rows):
+    indexed, files = built
+    assert all(blob_id(data) == name for name, data in files.items())
+    assert {indexed.phi, indexed.psi, indexed.aggregates, *indexed.span_shards} == set(files)
+    assert (indexed.rows, indexed.sketch_size) == (len(rows), SIZE)
+
+
+def test_an_index_is_the_same_each_time(built, model, tokenizer, rows, contributors, moments, seed):
+    assert build_index(model, tokenizer, rows, contributors, moments, seed, SIZE) == built
+
+
+def test_the_row_that_was_repeated_scores_highest(index, sketcher, rows):
+    hits = 0
+    for at, row in enumerate(rows):
+        scores = index.score(sketcher.sketch(row.prompt, row.completion))
+        assert scores.shape == (len(rows),)
+        hits += int(np.argmax(scores)) == at
+    assert hits >= len(rows) - 2
+
+
+def test_top_rows_are_sorted_and_agree_with_the_scores(index, sketcher):
+    phi = sketcher.sketch("quick brown", "fox jumps")
+    scores, top = index.score(phi), index.top(phi, 5)
+    assert [row.score for row in top] == sorted(scores.tolist(), reverse=True)[:5]
+    assert all(scores[row.row] == row.score for row in top)
+    outside = 1 - sum(abs(row.score) for row in top) / np.abs(scores).sum()
+    assert index.remainder_permille(phi, top) == pytest.approx(1000 * outside, abs=1)
+
+
+def test_aggregates_sum_the_rows_of_each_contributor(index, contributors):
+    assert [one.contributor for one in index.aggregates] == sorted(set(contributors))
+    assert sum(one.rows for one in index.aggregates) == len(contributors)
+    answer = np.random.default_rng(0).integers(-127, 128, SIZE).astype(np.int8)
+    scores = index.score(answer.tobytes())
+    for one in index.aggregates:
+        mine = [at for at, owner in enumerate(contributors) if owner == one.contributor]
+        assert np.dot(one.psi_sum, answer.astype(np.int64)) == scores[mine].sum()
+
+
+def test_a_query_sketch_is_the_same_with_and_without_a_prepared_sketcher(
+    model, tokenizer, moments, seed, sketcher
+):
+    alone = query_sketch(model, tokenizer, "a", "bc", moments, seed, SIZE)
+    assert alone == sketcher.sketch("a", "bc")
+
+
+def test_held_out_rows_neither_score_nor_earn(
+    model, tokenizer, rows, contributors, moments, seed, sketcher
+):
+    indexed, files = build_index(
+        model, tokenizer, rows, contributors, moments, seed, SIZE, held_out={4}
+    )
+    index = load_index(indexed, files.__getitem__)
+    assert index.score(sketcher.sketch(rows[4].prompt, rows[4].completion))[4] == 0
+    assert index.spans(encode_text(rows[4].completion, tokenizer))
+
+
+def test_a_file_with_other_content_is_refused(built):
+    indexed, files = built
+    with pytest.raises(BlobMismatch):
+        load_index(indexed, lambda name: files[name] + b"x")
+
+
+def test_files_that_contradict_the_commitment_are_refused(built):
+    indexed, files = built
+    with pytest.raises(IndexMalformed):
+        load_index(dataclasses.replace(indexed, rows=indexed.rows - 1), files.__getitem__)
+    with pytest.raises(IndexMalformed):
+        load_index(dataclasses.replace(indexed, span_shards=()), files.__getitem__)
+
+
+def test_each_row_needs_a_contributor(model, tokenizer, rows, contributors, moments, seed):
+    with pytest.raises(ContributorCount):
+        build_index(model, tokenizer, rows, contributors[1:], moments, seed, SIZE)
+
+
+# ------------------------------------------------------------------------------------------- verify
+
+
+def test_an_honest_receipt_passes_every_step(signed, built, material):
+    checks = verify_receipt(signed, built[0], built[1].__getitem__, material)
+    assert [(check.name, check.detail) for check in checks if check.passed is not True] == []
+    assert len(checks) == 12
+
+
+def test_a_step_without_its_material_is_reported_as_not_checked(signed, built):
+    checks = verify_receipt(signed, built[0], built[1].__getitem__)
+    unchecked = {check.name for check in checks if check.passed is None}
+    assert unchecked == {"texts", "row gradients", "answer sketch", "span shards", "spans"}
+    assert failed(checks) == set()
+
+
+def lie(signed, **changes):
+    return sign(dataclasses.replace(signed.receipt, **changes))
+
+
+def test_each_lie_of_a_server_fails_the_step_that_looks_at_it(signed, built, material):
+    honest = signed.receipt
+    raised = (dataclasses.replace(honest.top[0], score=honest.top[0].score + 1), *honest.top[1:])
+    hidden = honest.top[1:] + honest.top[:1]
+    foreign = np.roll(np.frombuffer(honest.phi, np.int8), 1).tobytes()
+    lies = {
+        "scores": lie(signed, top=raised),
+        "completeness": lie(signed, top=hidden),
+        "remainder": lie(signed, remainder_permille=honest.remainder_permille + 1),
+        "answer sketch": lie(signed, phi=foreign),
+        "spans": lie(signed, spans=honest.spans[1:]),
+        "texts": lie(signed, question=honest.answer),
+        "signature": dataclasses.replace(signed, signature=bytes(64)),
+    }
+    for name, forged in lies.items():
+        checks = verify_receipt(forged, built[0], built[1].__getitem__, material)
+        assert name in failed(checks), name
+
+
+def test_a_shortened_list_is_incomplete(signed, built):
+    forged = lie(signed, top=signed.receipt.top[:5])
+    assert failed(verify_receipt(forged, built[0], built[1].__getitem__)) == {
+        "completeness",
+        "remainder",
+    }
+
+
+def test_contradictory_data_fails_with_a_reason_instead_of_an_error(signed, built):
+    forged = lie(signed, phi=b"short")
+    checks = verify_receipt(forged, built[0], built[1].__getitem__)
+    assert failed(checks) >= {"scores", "completeness", "remainder"}
+    assert all(check.detail for check in checks)
+
+
+@pytest.mark.parametrize(
+    ("field", "step"),
+    [
+        ("phi_root", "row sketches"),
+        ("gram_hash", "row sketches"),
+        ("psi_root", "inverse sketches"),
+        ("aggregate_root", "aggregates"),
+    ],
+)
+def test_each_wrong_commitment_of_an_index_is_seen(signed, built, field, step):
+    indexed = dataclasses.replace(built[0], **{field: Hash(bytes(32))})
+    assert failed(verify_receipt(signed, indexed, built[1].__getitem__)) == {step}
+
+
+def test_rows_given_to_another_contributor_are_seen(signed, built, material, contributors):
+    material = dataclasses.replace(material, contributors=contributors[::-1])
+    checks = verify_receipt(signed, built[0], built[1].__getitem__, material)
+    assert failed(checks) == {"aggregates"}
