@@ -170,8 +170,8 @@ class Database:
         self._reader = _Reader(path, source)
         self._history_blocks = history_blocks
         self._failed = False
-        self._head = self._read_number(_HEAD)
-        self._oldest_state = self._read_number(_OLDEST_STATE)
+        self._head = _read_number(self._reader, _HEAD)
+        self._oldest_state = _read_number(self._reader, _OLDEST_STATE)
 
     @classmethod
     def open(
@@ -246,7 +246,7 @@ class Database:
 
     def number_of(self, block_hash: bytes) -> int | None:
         """Return the number of the finalized block with this hash."""
-        return self._read_number(b"i" + block_hash)
+        return _read_number(self._reader, b"i" + block_hash)
 
     def block(self, number: int) -> StoredBlock | None:
         """Return the finalized block with this number."""
@@ -277,7 +277,7 @@ class Database:
         """Yield the finalized blocks from `first` to `last`, both included; all by default."""
         if self._head is None:
             return
-        oldest = self._read_number(_OLDEST_BLOCK) or 0
+        oldest = _read_number(self._reader, _OLDEST_BLOCK) or 0
         stop = self._head if last is None else min(last, self._head)
         for number in range(max(oldest, first or 0), stop + 1):
             block = self.block(number)
@@ -300,14 +300,17 @@ class Database:
 
         Raises HeightUnknownError for a height that is not finalized yet or is pruned.
         """
-        if self._head is None or self._oldest_state is None or number > self._head:
+        # What the snapshot itself says: a commit in another thread may be pruning right now.
+        reader = _Reader(self.path, self._source.snapshot())
+        head, oldest = _read_number(reader, _HEAD), _read_number(reader, _OLDEST_STATE)
+        if head is None or oldest is None or number > head:
             raise HeightUnknownError(f"Block {number} is not finalized here yet. Wait for it.")
-        if number < self._oldest_state:
+        if number < oldest:
             raise HeightUnknownError(
                 f"The state after block {number} is pruned, the oldest kept is that of block "
-                f"{self._oldest_state}. Ask a node that runs in archive mode."
+                f"{oldest}. Ask a node that runs in archive mode."
             )
-        return HistoricState(_Reader(self.path, self._source.snapshot()), number)
+        return HistoricState(reader, number)
 
     # ------------------------------------------------------------------------------------- writing
 
@@ -401,10 +404,6 @@ class Database:
         except scale.DecodeError as error:
             raise _damaged(self.path, f"{what} does not decode") from error
 
-    def _read_number(self, key: bytes) -> int | None:
-        raw = self._reader.get(key)
-        return None if raw is None else int.from_bytes(raw, "big")
-
     def _write(self, writes: Writes) -> None:
         if self._failed:
             raise WriteFailedError(
@@ -421,6 +420,11 @@ class Database:
         except (plyvel.Error, OSError) as error:
             self._failed = True
             raise _writing_failed(self.path, error) from error
+
+
+def _read_number(reader: _Reader, key: bytes) -> int | None:
+    raw = reader.get(key)
+    return None if raw is None else int.from_bytes(raw, "big")
 
 
 def _plan_block(plan: Plan, record: BlockRecord) -> None:

@@ -207,6 +207,15 @@ def test_states_older_than_the_history_are_pruned_without_rest(folder: Path) -> 
     assert heights == set(range(25, 30))
 
 
+def test_a_height_pruned_by_a_commit_that_just_ends_is_refused(folder: Path) -> None:
+    store, _ = filled(folder, 9, history_blocks=5)
+    with store:
+        # As another thread sees it between the write and the end of commit().
+        store._oldest_state = 2
+        with pytest.raises(HeightUnknownError, match="pruned"):
+            store.state_at(2)
+
+
 def test_an_archive_keeps_all_states_and_catches_up_when_it_stops_being_one(folder: Path) -> None:
     chain, source = Chain(), random.Random(3)
     with Database.open(folder, archive=True, history_blocks=2) as store:
