@@ -250,6 +250,11 @@ class BlobStore:
             have.write_bytes(length.to_bytes(8, "big") + b"".join(_MISSING + h for h in hashes))
         return Upload(self, blob, data, have)
 
+    def resume(self, blob: Hash) -> "Upload | None":
+        """Return the upload that was begun for a blob, or None."""
+        data, have = self._upload_paths(blob)
+        return Upload(self, blob, data, have) if data.exists() and have.exists() else None
+
     def uploads(self) -> list[Hash]:
         """Return the ids of the uploads that were begun and not finished, sorted."""
         names = sorted(path.name for path in self.folder.glob(f"*{_HAVE}"))

@@ -1,0 +1,118 @@
+"""The node's configuration: one dataclass, read from a file, then the environment, then flags.
+
+A later source wins. The file is TOML with the fields' names as keys; an environment variable is
+OPENLEDGER_ and the name in capitals. Unknown names and wrong types are refused with the place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import tomllib
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from node.author import BLOCK_TIME_MS, Sealing
+
+ENVIRONMENT_PREFIX = "OPENLEDGER_"
+TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+class ConfigError(ValueError):
+    """A setting cannot be used; the message names its source and what is expected."""
+
+
+class LogFormat(enum.StrEnum):
+    """How log lines look."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def default_base_path() -> Path:
+    """Return the folder for this user's chain data."""
+    return Path(platformdirs.user_data_dir("openledger"))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Every setting of a node."""
+
+    base_path: Path = dataclasses.field(default_factory=default_base_path)
+    chain: str = "dev"
+    name: str = "openledger-node"
+    rpc_host: str = "127.0.0.1"
+    rpc_port: int = 9944
+    sealing: Sealing = Sealing.INSTANT
+    block_time_ms: int = BLOCK_TIME_MS
+    archive: bool = False
+    log_format: LogFormat = LogFormat.TEXT
+    log_level: str = "info"
+    account: str = "//Alice"
+    """Whose key signs for this node: a development URI, or the name of a key in the keystore."""
+    password_file: Path | None = None
+    executor: bool = True
+    serve: bool = True
+    base_model: str = ""
+    """The base model's folder; empty means the one that is shipped."""
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rpc_port < 1 << 16:
+            raise ConfigError(f"rpc_port is 0 to 65535, not {self.rpc_port}")
+        if not 10 <= self.block_time_ms <= 3_600_000:
+            raise ConfigError("block_time_ms is 10 to 3600000")
+        if self.threads < 1:
+            raise ConfigError("threads is at least 1")
+
+
+def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> NodeConfig:
+    """Merge the three sources over the defaults. Flags that are None do not count."""
+    hints = typing.get_type_hints(NodeConfig)
+    merged: dict[str, Any] = {}
+    for name, value in (_read_file(file) if file is not None else {}).items():
+        merged[_known(name, hints, str(file))] = _convert(hints[name], value, f"{file}: {name}")
+    for key, text in sorted(environment.items()):
+        name = key.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if key.startswith(ENVIRONMENT_PREFIX) and name in hints:
+            merged[name] = _convert(hints[name], text, key)
+    for name, value in flags.items():
+        if value is not None:
+            merged[_known(name, hints, "flags")] = _convert(hints[name], value, f"--{name}")
+    return NodeConfig(**merged)
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"The configuration file {file} cannot be read: {error}") from error
+
+
+def _known(name: str, hints: Mapping[str, Any], source: str) -> str:
+    if name not in hints:
+        raise ConfigError(f"{source}: there is no setting {name!r}; known: {', '.join(hints)}")
+    return name
+
+
+def _convert(hint: Any, value: Any, place: str) -> Any:
+    if hint is bool:
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in TRUE_WORDS + FALSE_WORDS:
+            return str(value).lower() in TRUE_WORDS
+        raise ConfigError(f"{place}: true or false is expected, not {value!r}")
+    if hint is int:
+        try:
+            return int(value)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{place}: a whole number is expected, not {value!r}") from error
+    if isinstance(hint, type) and issubclass(hint, enum.StrEnum):
+        if value not in list(hint):
+            raise ConfigError(f"{place}: one of {', '.join(hint)} is expected, not {value!r}")
+        return hint(value)
+    return value if hint is str else Path(value)
