@@ -58,6 +58,11 @@ class Profile:
     versions: tuple[tuple[str, str], ...]
 
     @property
+    def device(self) -> str:
+        """Return the torch device that the class stands for."""
+        return self.device_class.partition("-")[0]
+
+    @property
     def id(self) -> bytes:
         """Return blake2b-256 of the canonical encoding: a msgpack array of the fields in order."""
         fields = [
@@ -73,12 +78,12 @@ class Profile:
         return hashlib.blake2b(PROFILE_CONTEXT + packed, digest_size=32).digest()
 
 
-def native_profile(threads: int = 2, device_class: str = "cpu-x86-64") -> Profile:
+def native_profile(threads: int = 2, device: str = "cpu") -> Profile:
     """Return the profile of this machine's libraries: float32, math attention, fixed threads."""
     assert 1 <= threads <= THREADS_MAXIMUM
     return Profile(
         family="native",
-        device_class=device_class,
+        device_class=f"{device}-{os.uname().machine}",
         dtype="float32",
         attention="math",
         threads=threads,
@@ -117,5 +122,5 @@ def settle(profile: Profile) -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
-    if profile.device_class.startswith("cuda") and not torch.cuda.is_available():
+    if profile.device == "cuda" and not torch.cuda.is_available():
         raise ProfileMismatch("The profile needs a CUDA device and this machine has none.")

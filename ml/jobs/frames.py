@@ -1,0 +1,165 @@
+"""The words between node and executor process: length-prefixed msgpack frames, both directions.
+
+A frame is 4 bytes of big-endian length and a msgpack array [kind, field, ...] with fields in the
+order of the dataclass. The decoder is sans-IO: feed it bytes as they come. It refuses a length over
+8 MiB before anything is allocated, unknown kinds, wrong types and encodings that the encoder would
+not produce. This module imports nothing heavy, so that a node can speak it without loading torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, fields
+from typing import TypeAlias
+
+import msgpack
+
+VERSION = 1
+FRAME_BYTES_MAXIMUM = 8 << 20
+LENGTH_BYTES = 4
+TEXT_BYTES_MAXIMUM = 64 << 10
+
+
+class FrameRefused(Exception):
+    """Bytes that are no frame of this protocol; the stream cannot go on after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """First frame of each side: protocol version and, from the executor, its profile id."""
+
+    version: int
+    profile: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Run a job. `spec` is SCALE JobSpec.
+
+    `inputs` is a folder of files named by blob id hex, with rows.scale or the settlement files;
+    `work` is the job's own folder: checkpoints, and outputs/ with the files of the result.
+    EVALUATE and INDEX also need the training job's spec (`train_spec`) and its output (`trained`).
+    An empty `base` means the shipped base.
+    """
+
+    id: int
+    spec: bytes
+    inputs: str
+    work: str
+    seed: bytes
+    base: str
+    train_spec: bytes
+    trained: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is; losses in micro-nats per token, -1 where there is none."""
+
+    id: int
+    step: int
+    steps: int
+    loss_micronats: int
+    held_out_micronats: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished job: SCALE JobOutput, and the blob ids of the files in outputs/, concatenated."""
+
+    id: int
+    output: bytes
+    files: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A job that ended without a result: the name of its exception and the sentence."""
+
+    id: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop a job after its current step; its checkpoint stays."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """End the process."""
+
+
+Frame: TypeAlias = Hello | Job | Progress | Result | Failed | Cancel | Shutdown
+
+KINDS: tuple[type[Frame], ...] = (Hello, Job, Progress, Result, Failed, Cancel, Shutdown)
+FIELD_TYPES: dict[str, type] = {"int": int, "str": str, "bytes": bytes}
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """Return the bytes of a frame with its length before it. Raises FrameRefused."""
+    body: bytes = msgpack.packb([KINDS.index(type(frame)), *astuple(frame)], use_bin_type=True)
+    if len(body) > FRAME_BYTES_MAXIMUM:
+        raise FrameRefused(f"The frame has {len(body)} bytes, over {FRAME_BYTES_MAXIMUM}.")
+    return len(body).to_bytes(LENGTH_BYTES, "big") + body
+
+
+def decode_body(body: bytes) -> Frame:
+    """Return the frame of a body without its length. Raises FrameRefused."""
+    try:
+        value: object = msgpack.unpackb(
+            body, raw=False, max_array_len=16, max_map_len=0, max_ext_len=0
+        )
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise FrameRefused(f"The frame is not msgpack: {error}.") from error
+    match value:
+        case [int(kind), *arguments] if type(kind) is int and 0 <= kind < len(KINDS):
+            frame = _frame(KINDS[kind], arguments)
+        case _:
+            raise FrameRefused("The frame is not an array that starts with a known kind.")
+    if encode_frame(frame)[LENGTH_BYTES:] != body:
+        raise FrameRefused("The frame is not in its shortest form.")
+    return frame
+
+
+def _frame(kind: type[Frame], arguments: list[object]) -> Frame:
+    declared = fields(kind)
+    if len(arguments) != len(declared):
+        raise FrameRefused(f"{kind.__name__} has {len(declared)} fields, not {len(arguments)}.")
+    for field, argument in zip(declared, arguments, strict=True):
+        wanted = FIELD_TYPES[str(field.type)]
+        if type(argument) is not wanted:
+            raise FrameRefused(f"{kind.__name__}.{field.name} must be {wanted.__name__}.")
+        if isinstance(argument, str) and len(argument.encode()) > TEXT_BYTES_MAXIMUM:
+            raise FrameRefused(f"{kind.__name__}.{field.name} exceeds {TEXT_BYTES_MAXIMUM} bytes.")
+    return kind(*arguments)  # type: ignore[arg-type]
+
+
+class FrameDecoder:
+    """Turns a stream of bytes into frames."""
+
+    def __init__(self) -> None:
+        """Start at a frame's beginning."""
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Return the frames that `data` completes. Raises FrameRefused."""
+        self._buffer += data
+        frames: list[Frame] = []
+        while len(self._buffer) >= LENGTH_BYTES:
+            length = int.from_bytes(self._buffer[:LENGTH_BYTES], "big")
+            if length > FRAME_BYTES_MAXIMUM:
+                raise FrameRefused(f"A frame of {length} bytes exceeds {FRAME_BYTES_MAXIMUM}.")
+            if len(self._buffer) < LENGTH_BYTES + length:
+                break
+            body = bytes(self._buffer[LENGTH_BYTES : LENGTH_BYTES + length])
+            del self._buffer[: LENGTH_BYTES + length]
+            frames.append(decode_body(body))
+        return frames
+
+    @property
+    def is_at_boundary(self) -> bool:
+        """Whether the stream may end here without cutting a frame."""
+        return not self._buffer

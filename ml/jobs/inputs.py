@@ -1,0 +1,98 @@
+"""Read what a job works on from its inputs folder, each file checked against its id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml.rows.near_duplicates import cluster_rows
+from ml.rows.row import EncodingRefused, Row, decode_batch, row_hash
+from runtime.documents import BatchInput, RowsInput
+from runtime.merkle import blob_id, merkle_root
+from runtime.primitives import AccountId, Hash
+from runtime.scale import DecodeError, codec
+
+ROWS_NAME = "rows.scale"
+ROWS_FILE_BYTES_MAXIMUM = 16 << 20
+BLOB_BYTES_MAXIMUM = 512 << 20
+
+
+class InputMissing(Exception):
+    """A file that the job needs is not in the inputs folder."""
+
+
+class InputCorrupt(Exception):
+    """A file's content does not have the id that names it, or is not what it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRows:
+    """The rows of a job by number (cluster representatives), each with its contributor."""
+
+    rows: tuple[Row, ...]
+    contributors: tuple[AccountId, ...]
+
+    @property
+    def hashes(self) -> list[bytes]:
+        """The row hashes in order."""
+        return [row_hash(row) for row in self.rows]
+
+    @property
+    def root(self) -> Hash:
+        """The Merkle root over the row hashes."""
+        return merkle_root(self.hashes)
+
+
+def read_job_rows(inputs: Path) -> JobRows:
+    """Return the representatives of all rows, in order of datanet, batch and position.
+
+    Raises InputMissing, InputCorrupt.
+    """
+    listing = read_file(inputs / ROWS_NAME, ROWS_FILE_BYTES_MAXIMUM)
+    try:
+        batches = codec(RowsInput).decode(listing).batches
+    except DecodeError as error:
+        raise InputCorrupt(f"{ROWS_NAME} is not a list of batches: {error}.") from error
+    rows: list[Row] = []
+    contributors: list[AccountId] = []
+    for batch in batches:
+        decoded = _batch_rows(inputs, batch)
+        rows += decoded
+        contributors += [batch.contributor] * len(decoded)
+    kept = representatives(rows)
+    return JobRows(tuple(rows[i] for i in kept), tuple(contributors[i] for i in kept))
+
+
+def representatives(rows: Sequence[Row]) -> tuple[int, ...]:
+    """Return the positions of the rows that count: the earliest of each near-duplicate cluster."""
+    return cluster_rows(rows).representatives
+
+
+def _batch_rows(inputs: Path, batch: BatchInput) -> list[Row]:
+    try:
+        decoded = decode_batch(read_blob(inputs, batch.blob))
+    except EncodingRefused as error:
+        raise InputCorrupt(f"Batch {batch.batch} is not a batch of rows: {error}") from error
+    if len(decoded) != batch.rows:
+        raise InputCorrupt(
+            f"Batch {batch.batch} holds {len(decoded)} rows where the chain says {batch.rows}."
+        )
+    return decoded
+
+
+def read_blob(inputs: Path, name: Hash) -> bytes:
+    """Return the content of a blob. Raises InputMissing, InputCorrupt."""
+    data = read_file(inputs / bytes(name).hex(), BLOB_BYTES_MAXIMUM)
+    if blob_id(data) != name:
+        raise InputCorrupt(f"The file {bytes(name).hex()} has another content; fetch it again.")
+    return data
+
+
+def read_file(path: Path, maximum_bytes: int) -> bytes:
+    """Return a file of the inputs folder. Raises InputMissing, InputCorrupt."""
+    if not path.is_file():
+        raise InputMissing(f"The input {path.name} is missing; fetch its blob and try again.")
+    if path.stat().st_size > maximum_bytes:
+        raise InputCorrupt(f"The input {path.name} exceeds {maximum_bytes} bytes.")
+    return path.read_bytes()

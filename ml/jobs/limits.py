@@ -1,0 +1,108 @@
+"""What the executor process may not do, set before it reads its first job.
+
+Resource limits stop memory, file size and core dumps in the kernel. The audit hook refuses network,
+child processes and writing outside the work folder; it is a second wall against mistakes and
+hostile files inside Python, not a kernel sandbox: run the process under a container or a user of
+its own for that. Environment variables that are not needed go, so that nothing secret can be found
+there.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+ADDRESS_SPACE_MIB_DEFAULT = 24_576
+FILE_BYTES_MAXIMUM = 4 << 30
+OPEN_FILES_MAXIMUM = 512
+
+KEPT_VARIABLES = frozenset(
+    {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV"}
+)
+KEPT_PREFIXES = ("PYTHON", "OMP_", "MKL_", "ATEN_", "ONEDNN_", "CUBLAS_", "CUDA_", "NVIDIA_")
+OFFLINE_VARIABLES = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+REFUSED_EVENTS = frozenset(
+    {
+        "os.exec",
+        "os.fork",
+        "os.forkpty",
+        "os.posix_spawn",
+        "os.spawn",
+        "os.system",
+        "pickle.find_class",
+        "socket.bind",
+        "socket.connect",
+        "socket.getaddrinfo",
+        "socket.gethostbyname",
+        "socket.sendto",
+        "subprocess.Popen",
+        "urllib.Request",
+    }
+)
+WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+class ForbiddenInExecutor(Exception):
+    """Something in the executor tried what no job needs."""
+
+
+class WorkFolder:
+    """The one folder that may be written to; it changes with each job."""
+
+    def __init__(self) -> None:
+        """Start with no folder: nothing may be written."""
+        self.path: Path | None = None
+
+    def allows(self, target: str) -> bool:
+        """Say whether a file may be opened for writing."""
+        if target == os.devnull:
+            return True
+        return self.path is not None and Path(os.path.realpath(target)).is_relative_to(self.path)
+
+
+def clean_environment() -> None:
+    """Drop every variable that is not needed and forbid downloads."""
+    for name in list(os.environ):
+        if name not in KEPT_VARIABLES and not name.startswith(KEPT_PREFIXES):
+            del os.environ[name]
+    os.environ.update(OFFLINE_VARIABLES)
+
+
+def limit_resources(address_space_mib: int = ADDRESS_SPACE_MIB_DEFAULT) -> None:
+    """Set the kernel's limits; an address space of 0 leaves it open, as CUDA needs."""
+    limits = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: FILE_BYTES_MAXIMUM,
+        resource.RLIMIT_NOFILE: OPEN_FILES_MAXIMUM,
+    }
+    if address_space_mib:
+        limits[resource.RLIMIT_AS] = address_space_mib << 20
+    for kind, limit in limits.items():
+        _, hard = resource.getrlimit(kind)
+        ceiling = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(kind, (ceiling, ceiling))
+
+
+def seal_process(work: WorkFolder) -> None:
+    """Refuse network, processes and foreign files from now on; there is no way back."""
+
+    def refuse(event: str, arguments: tuple[object, ...]) -> None:
+        if event in REFUSED_EVENTS:
+            raise ForbiddenInExecutor(f"The executor may not do {event}; jobs need files only.")
+        if event == "open" and _opens_for_writing(arguments) and not work.allows(str(arguments[0])):
+            raise ForbiddenInExecutor(
+                f"The executor may not write {arguments[0]}; jobs write into their work folder."
+            )
+
+    sys.addaudithook(refuse)
+
+
+def _opens_for_writing(arguments: tuple[object, ...]) -> bool:
+    path, _, flags = arguments
+    return isinstance(path, str) and isinstance(flags, int) and bool(flags & WRITE_FLAGS)
