@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""The project's commands, for a machine with only Python and git.
+
+    python3 make.py demo      the whole story on real rows, about five minutes
+    python3 make.py test      the tests
+    python3 make.py check     formatting, lint, types, import floors, then the tests
+    python3 make.py bench     the benchmark table
+
+Each makes the environment `.venv` from the pinned constraints first, and again when they change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+import subprocess
+import sys
+import venv
+
+ROOT = pathlib.Path(__file__).resolve().parent
+ENVIRONMENT = pathlib.Path(os.environ.get("OPENLEDGER_VENV", ROOT / ".venv"))
+BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
+STAMP = ENVIRONMENT / "installed"
+CHECKS = (
+    ("ruff", "format", "--check", "."),
+    ("ruff", "check", "."),
+    ("mypy",),
+    ("lint-imports",),
+)
+
+
+def run(*command: str | pathlib.Path) -> None:
+    """Run a command of the environment; end with its exit status when it fails."""
+    print("+", *command, flush=True)
+    program = BIN / command[0]
+    status = subprocess.run([program, *command[1:]], cwd=ROOT, check=False).returncode
+    if status:
+        raise SystemExit(status)
+
+
+def install() -> None:
+    """Make the environment where it is absent or older than the project's declaration."""
+    wanted = hashlib.sha256(
+        (ROOT / "pyproject.toml").read_bytes() + (ROOT / "constraints.txt").read_bytes()
+    ).hexdigest()
+    if STAMP.exists() and STAMP.read_text() == wanted:
+        return
+    print(f"Making the environment {ENVIRONMENT} (once, a few minutes) ...", flush=True)
+    venv.create(ENVIRONMENT, with_pip=True)
+    pip = ("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    run(*pip, "--constraint", "constraints.txt", "--editable", ".[dev]")
+    STAMP.write_text(wanted)
+
+
+def main(arguments: list[str]) -> None:
+    """Run one of the commands above; further arguments go to the tool behind it."""
+    if not (3, 11) <= sys.version_info[:2] <= (3, 12):
+        raise SystemExit(f"Python 3.11 or 3.12 is needed, this is {sys.version.split()[0]}.")
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if command not in ("demo", "test", "check", "bench", "install"):
+        raise SystemExit(__doc__)
+    install()
+    if command == "demo":
+        run("openledger", "demo", *rest)
+    elif command == "bench":
+        run("python", "-m", "benchmarks", *rest)
+    elif command == "check":
+        for check in CHECKS:
+            run(*check)
+    if command in ("test", "check"):
+        run("python", "-m", "pytest", *rest)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
