@@ -79,9 +79,6 @@ class Additional:
     metadata_hash: Bytes32 | None = None
 
 
-UncheckedExtrinsic = Annotated["Extrinsic", Outer("extrinsic")]
-"""An extrinsic as an argument of a runtime API."""
-
 EXTENSIONS: Final[tuple[tuple[str, Any, Any], ...]] = (
     ("CheckNonZeroSender", None, None),
     ("CheckSpecVersion", None, u32),
@@ -145,6 +142,9 @@ class Extrinsic:
             return False
         return verify(kind, signature.signature, self.payload(additional), account)
 
+
+UncheckedExtrinsic = Annotated[Extrinsic, Outer("extrinsic")]
+"""An extrinsic as an argument of a runtime API."""
 
 _additional: Final[Codec[Additional]] = codec(Additional)
 
