@@ -34,7 +34,7 @@ def test_a_proof_shows_presence_and_absence(
     assert {key: verify(root, proof, key) for key in keys} == expected
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(STATES.filter(bool), st.data())
 def test_a_changed_proof_never_shows_another_value(
     values: dict[bytes, bytes], data: st.DataObject
