@@ -140,9 +140,7 @@ def test_a_damaged_checkpoint_is_refused(
         train(*tiny_base, tiny_rows, replace(RECIPE, max_steps=3), work_folder=tmp_path)
 
 
-def test_a_loss_that_is_no_number_stops_the_training(
-    tiny_base: Base, tiny_rows: list[Row]
-) -> None:
+def test_a_loss_that_is_no_number_stops_the_training(tiny_base: Base, tiny_rows: list[Row]) -> None:
     model, tokenizer = tiny_base
     with torch.no_grad():
         next(iter(model.parameters()))[5] = float("inf")

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ml.jobs import frames
+from ml.jobs.inputs import InputCorrupt, InputMissing, read_job_rows
+from ml.jobs.kinds import run_job
+from ml.rows.row import Row, encode_batch
+from ml.train.profile import native_profile
+from runtime.documents import (
+    BatchInput,
+    ContributorAggregate,
+    JobSpec,
+    Receipt,
+    RowsInput,
+    Settle,
+    Settled,
+)
+from runtime.merkle import blob_id, sum_root
+from runtime.primitives import AccountId, Hash
+from runtime.scale import codec
+
+ALICE, BOB = AccountId(b"a" * 32), AccountId(b"b" * 32)
+ROW = Row("os.sep", "The character that separates the parts of a path on this system.")
+COPY = Row("os.sep", "The character that separates the parts of a path on this very system.")
+OTHER = Row("math.tau", "Twice pi, the circumference of a circle of radius one, as a float.")
+
+
+def written(folder: Path, batches: list[tuple[AccountId, list[Row]]]) -> Path:
+    inputs = []
+    for number, (owner, rows) in enumerate(batches):
+        blob = encode_batch(rows)
+        (folder / blob_id(blob).hex()).write_bytes(blob)
+        inputs.append(BatchInput(0, number, owner, blob_id(blob), len(rows)))
+    (folder / "rows.scale").write_bytes(codec(RowsInput).encode(RowsInput(tuple(inputs))))
+    return folder
+
+
+def test_the_earliest_of_near_duplicates_is_the_one_that_counts(tmp_path: Path) -> None:
+    rows = read_job_rows(written(tmp_path, [(ALICE, [ROW]), (BOB, [COPY, OTHER, ROW])]))
+    assert rows.rows == (ROW, OTHER)
+    assert rows.contributors == (ALICE, BOB)
+
+
+def test_a_batch_with_other_content_is_refused(tmp_path: Path) -> None:
+    written(tmp_path, [(ALICE, [ROW])])
+    (tmp_path / blob_id(encode_batch([ROW])).hex()).write_bytes(encode_batch([OTHER]))
+    with pytest.raises(InputCorrupt, match="another content"):
+        read_job_rows(tmp_path)
+
+
+def test_a_missing_batch_is_named(tmp_path: Path) -> None:
+    written(tmp_path, [(ALICE, [ROW])])
+    name = blob_id(encode_batch([ROW])).hex()
+    (tmp_path / name).unlink()
+    with pytest.raises(InputMissing, match=name):
+        read_job_rows(tmp_path)
+
+
+def test_a_wrong_row_count_is_refused(tmp_path: Path) -> None:
+    written(tmp_path, [(ALICE, [ROW])])
+    listing = codec(RowsInput).decode((tmp_path / "rows.scale").read_bytes())
+    wrong = RowsInput((replace(listing.batches[0], rows=2),))
+    (tmp_path / "rows.scale").write_bytes(codec(RowsInput).encode(wrong))
+    with pytest.raises(InputCorrupt, match="1 rows where the chain says 2"):
+        read_job_rows(tmp_path)
+
+
+def settle_job(folder: Path, root: Hash) -> frames.Job:
+    aggregates = (ContributorAggregate(ALICE, 1, (3, -1)), ContributorAggregate(BOB, 1, (0, 5)))
+    (folder / "receipts.scale").write_bytes(codec(tuple[Receipt, ...]).encode(()))
+    (folder / "negative.scale").write_bytes(codec(tuple[Hash, ...]).encode(()))
+    hint = tuple[ContributorAggregate, ...]
+    (folder / "aggregates.scale").write_bytes(codec(hint).encode(aggregates))
+    spec = codec(JobSpec).encode(Settle(0, 0, root))
+    work = str(folder / "work")
+    return frames.Job(1, spec, str(folder), work, bytes(32), "", b"", b"")
+
+
+def test_an_epoch_without_receipts_settles_to_zero(tmp_path: Path) -> None:
+    root, _ = sum_root([])
+    job = settle_job(tmp_path, root)
+    output = run_job(job, lambda *_: None, native_profile(1)).output
+    assert isinstance(output, Settled)
+    assert output.fees_planck == 0
+    assert all(entry.score == 0 for entry in output.entries)
+
+
+def test_receipts_with_another_root_are_refused(tmp_path: Path) -> None:
+    job = settle_job(tmp_path, Hash(b"x" * 32))
+    with pytest.raises(InputCorrupt, match="root"):
+        run_job(job, lambda *_: None, native_profile(1))
