@@ -1,0 +1,99 @@
+"""The outbox: what an executor has promised, on disk before anything is sent.
+
+One file for each (job, attempt). It is written aside, synced and renamed, so a crash leaves the
+former record or the new one. With the salt and the output in it, a commitment that the chain has
+seen can always be revealed, whatever happens to the process in between.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import msgpack
+
+RECORD_BYTES_MAX = 16 << 20
+_SUFFIX = ".msgpack"
+
+
+class OutboxDamagedError(Exception):
+    """A record of the outbox cannot be read; the job is computed again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What is to be answered for one attempt at a job.
+
+    `output` is SCALE JobOutput, empty when the job failed here with `failure` (an index of
+    FailureReason) and `message`.
+    """
+
+    job: int
+    attempt: int
+    salt: bytes
+    output: bytes
+    failure: int
+    message: str
+
+
+class Outbox:
+    """A folder of promises."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, promise: Promise) -> None:
+        """Store a promise durably; returns once it is on disk."""
+        path = self._path(promise.job, promise.attempt)
+        draft = path.with_suffix(".draft")
+        with draft.open("wb") as file:
+            file.write(msgpack.packb(list(astuple(promise)), use_bin_type=True))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        handle = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def get(self, job: int, attempt: int) -> Promise | None:
+        """Return the promise for an attempt, or None. Raises OutboxDamagedError."""
+        path = self._path(job, attempt)
+        if not path.exists():
+            return None
+        return _decode(path)
+
+    def remove(self, job: int, attempt: int) -> None:
+        """Forget a promise that is settled."""
+        self._path(job, attempt).unlink(missing_ok=True)
+
+    def keys(self) -> Iterator[tuple[int, int]]:
+        """Yield (job, attempt) of every promise."""
+        for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
+            job, _, attempt = path.name.removesuffix(_SUFFIX).partition("-")
+            if job.isdecimal() and attempt.isdecimal():
+                yield int(job), int(attempt)
+
+    def _path(self, job: int, attempt: int) -> Path:
+        return self._folder / f"{job}-{attempt}{_SUFFIX}"
+
+
+def _decode(path: Path) -> Promise:
+    try:
+        if path.stat().st_size > RECORD_BYTES_MAX:
+            raise ValueError("it is too large")
+        values = msgpack.unpackb(path.read_bytes(), raw=False)
+        wanted = {"int": int, "str": str, "bytes": bytes}
+        declared = fields(Promise)
+        if not isinstance(values, list) or len(values) != len(declared):
+            raise ValueError("it has another number of fields")
+        for field, value in zip(declared, values, strict=True):
+            if type(value) is not wanted[str(field.type)]:
+                raise ValueError(f"{field.name} has another type")
+        return Promise(*values)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise OutboxDamagedError(f"The promise {path.name} cannot be read: {error}.") from error
