@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from runtime.backend import MemoryBackend
-from runtime.dispatch import ROOT, Origin
+from runtime.dispatch import ROOT, Call, Origin
 from runtime.keys import Keypair
 from runtime.machine import Machine
 from runtime.pallet import Event, Pallet
@@ -58,7 +58,9 @@ def existing_pallets() -> tuple[type[Pallet], ...]:
     for module in _MODULES:
         if importlib.util.find_spec(f"pallets.{module}") is not None:
             name = module.title().replace("_", "")
-            found[name] = getattr(importlib.import_module(f"pallets.{module}"), name)
+            pallet = getattr(importlib.import_module(f"pallets.{module}"), name, None)
+            if pallet is not None:
+                found[name] = pallet
     while lacking := [
         name for name, pallet in found.items() if not set(pallet.needed.values()) <= set(found)
     ]:
@@ -119,21 +121,29 @@ class Ledger:
 
     # ------------------------------------------------------------------------------- calls
 
-    def sign(self, who: AccountId, pallet: str, name: str, **arguments: Any) -> Weight | None:
+    def sign(self, who: AccountId, pallet: str, name: str, /, **arguments: Any) -> Weight | None:
         """Dispatch a call of a signed account in a transaction; raises what the call raises."""
         return self.dispatch(Origin.signed(who), pallet, name, **arguments)
 
-    def root(self, pallet: str, name: str, **arguments: Any) -> Weight | None:
+    def root(self, pallet: str, name: str, /, **arguments: Any) -> Weight | None:
         """Dispatch a call with root origin."""
         return self.dispatch(ROOT, pallet, name, **arguments)
 
-    def dispatch(self, origin: Origin, pallet: str, name: str, **arguments: Any) -> Weight | None:
+    def dispatch(
+        self, origin: Origin, pallet: str, name: str, /, **arguments: Any
+    ) -> Weight | None:
         """Dispatch a call; its encoding must read back as the same call."""
-        call = self.machine.call(pallet, name, **arguments)
+        call = self.call(pallet, name, **arguments)
         assert self.machine.call_codec.decode(self.machine.call_codec.encode(call)) == call
         assert self.machine.weight_of(call).ref_time > 0
         with self.machine.transaction():
             return self.machine.dispatch(call, origin)
+
+    def call(self, pallet: str, name: str, /, **arguments: Any) -> Call:
+        """Return a call with named arguments, which may be called `pallet` or `name` too."""
+        names = [argument for argument, _ in self.machine.bound(pallet, name).spec.arguments]
+        assert set(names) == set(arguments), f"{pallet}.{name} takes {names}"
+        return Call(pallet, name, tuple(arguments[argument] for argument in names))
 
     # ------------------------------------------------------------------------------- state
 

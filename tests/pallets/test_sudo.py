@@ -21,9 +21,7 @@ def sudoed() -> Iterator[Ledger]:
 
 
 def seize(ledger: Ledger, value: int) -> Call:
-    return ledger.machine.call(
-        "Balances", "force_transfer", source=Id(BOB), dest=Id(CHARLIE), value=value
-    )
+    return ledger.call("Balances", "force_transfer", source=Id(BOB), dest=Id(CHARLIE), value=value)
 
 
 def test_the_sudo_account_dispatches_as_root(sudoed: Ledger) -> None:
@@ -55,7 +53,7 @@ def test_a_chain_without_a_key_has_no_sudo(ledger: Ledger) -> None:
 
 
 def test_sudo_as_acts_for_another_account(sudoed: Ledger) -> None:
-    move = sudoed.machine.call("Balances", "transfer_keep_alive", dest=Id(CHARLIE), value=OPEN)
+    move = sudoed.call("Balances", "transfer_keep_alive", dest=Id(CHARLIE), value=OPEN)
     sudoed.sign(ALICE, "Sudo", "sudo_as", account=Id(BOB), call=move)
     assert sudoed.pallet(Balances).free(BOB) == ENDOWMENT - OPEN
     assert sudoed.events(Sudo.SudoAsDone) == [Sudo.SudoAsDone(Ok())]

@@ -14,7 +14,7 @@ from tests.pallets.ledger import ALICE, BOB, ENDOWMENT, Ledger
 
 
 def transfer(ledger: Ledger, value: int) -> Call:
-    return ledger.machine.call("Balances", "transfer_keep_alive", dest=Id(BOB), value=value)
+    return ledger.call("Balances", "transfer_keep_alive", dest=Id(BOB), value=value)
 
 
 def received(ledger: Ledger) -> int:
@@ -60,17 +60,16 @@ def test_force_batch_goes_on_past_failures(ledger: Ledger) -> None:
 
 
 def test_root_calls_and_inherents_fail_inside_a_batch(ledger: Ledger) -> None:
-    machine = ledger.machine
     calls = (
-        machine.call("Balances", "force_transfer", source=Id(BOB), dest=Id(ALICE), value=1),
-        machine.call("Timestamp", "set", now=99),
+        ledger.call("Balances", "force_transfer", source=Id(BOB), dest=Id(ALICE), value=1),
+        ledger.call("Timestamp", "set", now=99),
     )
     ledger.sign(ALICE, "Utility", "force_batch", calls=calls)
     assert [event.error for event in ledger.events(Utility.ItemFailed)] == [BadOrigin()] * 2
 
 
 def test_a_failed_batch_inside_a_force_batch_leaves_nothing(ledger: Ledger) -> None:
-    inner = ledger.machine.call(
+    inner = ledger.call(
         "Utility", "batch_all", calls=(transfer(ledger, OPEN), transfer(ledger, TOO_MUCH))
     )
     ledger.sign(ALICE, "Utility", "force_batch", calls=(inner, transfer(ledger, 5 * OPEN)))
@@ -78,7 +77,7 @@ def test_a_failed_batch_inside_a_force_batch_leaves_nothing(ledger: Ledger) -> N
 
 
 def test_a_batch_of_too_many_calls_is_refused(ledger: Ledger) -> None:
-    remark = ledger.machine.call("System", "remark", remark=b"")
+    remark = ledger.call("System", "remark", remark=b"")
     with pytest.raises(Utility.TooManyCalls):
         ledger.sign(ALICE, "Utility", "batch", calls=(remark,) * (CALLS_MAX + 1))
 
@@ -88,7 +87,7 @@ def test_a_batch_weighs_what_its_calls_weigh_and_refunds_those_that_did_not_run(
 ) -> None:
     machine = ledger.machine
     one = transfer(ledger, TOO_MUCH)
-    declared = machine.weight_of(machine.call("Utility", "batch", calls=(one, one, one)))
+    declared = machine.weight_of(ledger.call("Utility", "batch", calls=(one, one, one)))
     assert declared.ref_time > 3 * machine.weight_of(one).ref_time
     used = run(ledger, "batch", TOO_MUCH, TOO_MUCH, TOO_MUCH)
     assert used.ref_time < declared.ref_time // 2
