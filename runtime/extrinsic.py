@@ -21,7 +21,6 @@ from runtime.hashing import blake2b_256
 from runtime.keys import KeyKind, Keypair, verify
 from runtime.primitives import (
     AccountId,
-    Address32,
     Ed25519,
     Hash,
     Id,
@@ -103,10 +102,12 @@ class Signature:
 
     @property
     def account(self) -> AccountId | None:
-        """The signing account, or None for an address that this chain cannot resolve."""
-        if isinstance(self.address, Id):
-            return self.address.account
-        return AccountId(self.address.account) if isinstance(self.address, Address32) else None
+        """The signing account, or None unless the address is an Id.
+
+        The signature does not cover the address: were other forms of the same account accepted,
+        anyone could give a transaction a second hash.
+        """
+        return self.address.account if isinstance(self.address, Id) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,8 +247,8 @@ def _fixed(data: bytes, at: int, size: int) -> tuple[bytes, int]:
 
 
 def _exactly(value: bytes, size: int) -> bytes:
-    if len(value) != size:
-        raise EncodeError(f"{size} bytes expected, not {len(value)}")
+    if not isinstance(value, bytes) or len(value) != size:
+        raise EncodeError(f"{size} bytes expected, not {value!r:.80}")
     return value
 
 
