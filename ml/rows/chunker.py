@@ -17,9 +17,13 @@ CHUNK_BYTES_DEFAULT = 1_200
 CHUNK_BYTES_MAXIMUM = 64 << 10
 TEXT_BYTES_MAXIMUM = 256 << 20
 
-# A block runs up to and including the blank lines that end it; a heading starts a new block.
-BLOCK = re.compile(rb"(?:#{1,6} [^\n]*\n?|[^\n]+\n?)(?:(?!#{1,6} )[^\n]+\n?)*(?:[ \t\r]*\n)*")
-BLANK = re.compile(rb"(?:[ \t\r]*\n)+")
+# A block is any headings, the paragraph under them, and the blank lines that end it.
+BLOCK = re.compile(
+    rb"(?:#{1,6} [^\n]*\n?(?:[ \t\r]*\n)*)*"
+    rb"(?:(?!#{1,6} |[ \t\r]*\n)[^\n]+\n?)*"
+    rb"(?:[ \t\r]*\n)*"
+)
+HEADING = re.compile(rb"#{1,6} ")
 
 
 class TextRefused(Exception):
@@ -57,7 +61,8 @@ def chunk_text(data: bytes, chunk_bytes: int = CHUNK_BYTES_DEFAULT) -> list[Chun
     chunks: list[Chunk] = []
     start = end = 0
     for block_start, block_end in _pieces(data, limit):
-        if end > start and block_end - start > limit:
+        opens_section = HEADING.match(data, block_start) and end - start >= limit // 4
+        if end > start and (block_end - start > limit or opens_section):
             _append(chunks, data, start, end)
             start = block_start
         end = block_end
@@ -75,7 +80,7 @@ def _pieces(data: bytes, limit: int) -> Iterator[tuple[int, int]]:
     """Yield consecutive byte ranges of at most `limit` bytes: blocks, or parts of long ones."""
     position = 0
     while position < len(data):
-        match = BLOCK.match(data, position) or BLANK.match(data, position)
+        match = BLOCK.match(data, position)
         end = match.end() if match and match.end() > position else len(data)
         while end - position > limit:
             cut = _cut(data, position, position + limit)

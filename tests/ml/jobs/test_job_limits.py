@@ -24,7 +24,8 @@ seal_process(work)
 
 def attempt(folder: Path, code: str) -> str:
     """Run code in a sealed process; return 'done' or the name of the error."""
-    wrapped = f"try:\n    {code}\n    print('done')\nexcept BaseException as e:\n    print(type(e).__name__)"
+    refused = "except BaseException as error:\n    print(type(error).__name__)"
+    wrapped = f"try:\n    {code}\n    print('done')\n{refused}"
     finished = subprocess.run(
         [sys.executable, "-c", PREPARE + wrapped, str(folder)],
         capture_output=True,
