@@ -1,0 +1,398 @@
+"""Attribution: what the people behind a model's rows earn from its answers.
+
+Inference funds a model's pool; whoever serves the model closes an epoch with the root of its
+receipts; a SETTLE job nets the scores of each contributor over the whole epoch; this pallet pays on
+their lower bounds and keeps what the bound withholds in the model's commons. Scores are computed
+elsewhere and agreed on by executors; here they are only divided by.
+
+The tokens of all pools, unclaimed earnings and commons lie in ATTRIBUTION_POT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from pallets.attribution import epochs as closing
+from pallets.attribution.records import (
+    PARAMETERS_MAXIMUM,
+    PARAMETERS_MINIMUM,
+    Earning,
+    Epoch,
+    EpochState,
+    Genesis,
+    IndexEntry,
+    Ledger,
+    Parameters,
+    Penalty,
+    are_within_bounds,
+    decayed,
+)
+from runtime.dispatch import Failure, Root, Signed
+from runtime.documents import Indexed, JobSpec, Settled
+from runtime.merkle import SumProof, verify_sum
+from runtime.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.primitives import AccountId, Hash
+from runtime.scale import u32, u128
+from runtime.storage import DefaultMap, Map, Value, default
+
+__all__ = ["ATTRIBUTION_POT", "Attribution", "Genesis", "Parameters"]
+
+ATTRIBUTION_POT = AccountId(b"modlopen/attribution".ljust(32, b"\0"))
+"""Where the tokens of pools, unclaimed earnings and commons lie."""
+
+INDEXES_MAX = 16
+"""Index jobs of a model whose commitments are kept; the oldest goes."""
+
+
+class Currency(Protocol):
+    """What Attribution needs of Balances."""
+
+    def free(self, who: AccountId) -> int: ...
+    def transfer(self, source: AccountId, dest: AccountId, amount: int) -> None: ...
+
+
+class Blocks(Protocol):
+    """What Attribution needs of System."""
+
+    def current_number(self) -> int: ...
+    def create_pot(self, account: AccountId) -> None: ...
+
+
+class ModelRecord(Protocol):
+    """What Attribution reads of a model."""
+
+    @property
+    def owner(self) -> AccountId: ...
+
+
+class ModelRegistry(Protocol):
+    """What Attribution needs of Models."""
+
+    def get(self, model: int) -> ModelRecord | None: ...
+    def rows_of(self, model: int) -> int: ...
+
+
+class JobBoard(Protocol):
+    """What Attribution needs of Jobs."""
+
+    def is_executor(self, account: AccountId) -> bool: ...
+    def price(self, spec: JobSpec) -> int | None: ...
+    def open(self, spec: JobSpec, owner: AccountId, escrow_planck: int) -> int: ...
+
+
+class Attribution(Pallet, index=23):
+    """Pools, epochs and earnings of the contributors behind a model's answers."""
+
+    pot: Const[AccountId] = ATTRIBUTION_POT
+    maximum_indexes: Const[u32] = INDEXES_MAX
+    parameters_minimum: Const[Parameters] = PARAMETERS_MINIMUM
+    parameters_maximum: Const[Parameters] = PARAMETERS_MAXIMUM
+
+    system: Needs[Blocks]
+    balances: Needs[Currency]
+    models: Needs[ModelRegistry]
+    jobs: Needs[JobBoard]
+
+    governed: Value[Parameters] = default(Parameters())
+    indexed: Map[u32, Indexed]
+    index_jobs: DefaultMap[u32, tuple[u32, ...]] = default(())
+    ledgers: DefaultMap[u32, Ledger] = default(Ledger())
+    epochs: Map[tuple[u32, u32], Epoch]
+    earned: DefaultMap[AccountId, Earning] = default(Earning())
+    penalties: DefaultMap[tuple[u32, AccountId], Penalty] = default(Penalty())
+    accounted: Value[u128] = default(0)
+
+    class IndexRecorded(Event, index=0):
+        """The commitments of attribution of a trained model were recorded."""
+
+        model: u32
+        job: u32
+
+    class Funded(Event, index=1):
+        """The pool of a model received the contributors' part of a fee."""
+
+        model: u32
+        amount: u128
+
+    class EpochClosed(Event, index=2):
+        """An epoch was closed; a settle job nets its receipts."""
+
+        model: u32
+        epoch: u32
+        job: u32
+        fees_planck: u128
+
+    class EpochSettled(Event, index=3):
+        """An epoch was paid out to its contributors and the commons."""
+
+        model: u32
+        epoch: u32
+        paid_planck: u128
+        commons_planck: u128
+
+    class SettlementFailed(Event, index=4):
+        """The settlement of an epoch failed; its fees are in the pool again."""
+
+        model: u32
+        epoch: u32
+
+    class Earned(Event, index=5):
+        """A contributor earned from an epoch; it can claim the amount."""
+
+        model: u32
+        epoch: u32
+        contributor: AccountId
+        amount: u128
+
+    class Claimed(Event, index=6):
+        """A contributor's earnings were paid out."""
+
+        contributor: AccountId
+        amount: u128
+
+    class Penalised(Event, index=7):
+        """A contributor's net score was negative; these are its points now."""
+
+        model: u32
+        contributor: AccountId
+        points: u128
+
+    class CommonsSpent(Event, index=8):
+        """Root spent from the commons of a model."""
+
+        model: u32
+        dest: AccountId
+        amount: u128
+
+    class ParametersChanged(Event, index=9):
+        """Root changed the parameters of attribution."""
+
+        parameters: Parameters
+
+    class UnknownModel(Failure, index=0):
+        """There is no such model. Look at the list of models."""
+
+    class NotServer(Failure, index=1):
+        """You do not serve this model. Its owner or a registered executor closes its epochs."""
+
+    class GateClosed(Failure, index=2):
+        """The model has too few published rows for attribution. The pool waits until it has the
+        minimum; publish more rows and train on them."""
+
+    class NotIndexed(Failure, index=3):
+        """The model has no settled index job. Wait for the one that follows its training."""
+
+    class EpochSettling(Failure, index=4):
+        """An epoch of this model is being settled. Close the next one when that has ended."""
+
+    class NothingToSettle(Failure, index=5):
+        """An epoch without receipts or fees pays nobody. Close it when there are some."""
+
+    class TooManyReceipts(Failure, index=6):
+        """The epoch has more receipts than one settlement may have. Close epochs more often."""
+
+    class FeesExceedPool(Failure, index=7):
+        """The receipts claim more fees than the pool holds. Redeem their vouchers first."""
+
+    class NotFailed(Failure, index=8):
+        """Only an epoch whose settlement failed can be closed again. Close the current one."""
+
+    class NotSettling(Failure, index=9):
+        """The epoch is not being settled. Its settle job comes too late."""
+
+    class OutputDiffers(Failure, index=10):
+        """The settlement does not repeat the receipts and fees that the epoch was closed with."""
+
+    class EntriesUnsorted(Failure, index=11):
+        """The entries of a settlement are not sorted by account, or one is there twice."""
+
+    class NothingToClaim(Failure, index=12):
+        """Nothing has been earned since the last claim. Wait for the next settlement."""
+
+    class CommonsTooLow(Failure, index=13):
+        """The commons of this model hold less than that. Spend at most what they hold."""
+
+    class ParametersOutOfBounds(Failure, index=14):
+        """A parameter is out of bounds. Compare with ParametersMinimum and ParametersMaximum."""
+
+    # ------------------------------------------------------------------------------- calls
+
+    @call(0, cost(200, reads=10, writes=10))
+    def close_epoch(
+        self, who: Signed, model: u32, receipts_root: Hash, receipts: u32, fees_planck: u128
+    ) -> None:
+        """Close the current epoch of a model that you serve: name the Merkle-sum root of its
+        receipts, their number and the sum of their contributors' fees. You pay the settle job."""
+        server = AccountId(who)
+        closing.check_server(self, server, model)
+        epoch = self.ledgers.get(model).epoch
+        closing.close(self, server, model, epoch, receipts_root, receipts, fees_planck)
+
+    @call(1, cost(200, reads=10, writes=10))
+    def close_again(
+        self,
+        who: Signed,
+        model: u32,
+        epoch: u32,
+        receipts_root: Hash,
+        receipts: u32,
+        fees_planck: u128,
+    ) -> None:
+        """Close an epoch again whose settlement failed, with the same or corrected receipts."""
+        server = AccountId(who)
+        closing.check_server(self, server, model)
+        record = self.epochs.get((model, epoch))
+        if record is None or record.state is not EpochState.Failed:
+            raise self.NotFailed
+        closing.close(self, server, model, epoch, receipts_root, receipts, fees_planck)
+
+    @call(2, cost(60, reads=3, writes=4))
+    def claim(self, who: Signed) -> None:
+        """Take what your rows have earned."""
+        self._pay(AccountId(who))
+
+    @call(3, cost(60, reads=3, writes=4))
+    def claim_for(self, who: Signed, account: AccountId) -> None:
+        """Pay a contributor what its rows have earned; the tokens go to the contributor."""
+        self._pay(account)
+
+    @call(4, cost(60, reads=3, writes=4))
+    def spend_commons(self, origin: Root, model: u32, dest: AccountId, amount: u128) -> None:
+        """Spend from the commons of a model."""
+        ledger = self.ledgers.get(model)
+        if amount > ledger.commons:
+            raise self.CommonsTooLow
+        self.balances.transfer(ATTRIBUTION_POT, dest, amount)
+        self.ledgers.put(model, replace(ledger, commons=ledger.commons - amount))
+        self.accounted.put(self.accounted.get() - amount)
+        self.emit(self.CommonsSpent(model, dest, amount))
+
+    @call(5, cost(20, writes=1), operational=True)
+    def set_parameters(self, origin: Root, parameters: Parameters) -> None:
+        """Change the parameters of attribution, within their bounds."""
+        if not are_within_bounds(parameters):
+            raise self.ParametersOutOfBounds
+        self.governed.put(parameters)
+        self.emit(self.ParametersChanged(parameters))
+
+    # ------------------------------------------------------------------------- runtime API
+
+    @api("AttributionApi")
+    def earnings(self, account: AccountId) -> Earning:
+        """Return what a contributor can claim and has earned in all."""
+        return self.earned.get(account)
+
+    @api("AttributionApi")
+    def epoch(self, model: u32, epoch: u32) -> Epoch | None:
+        """Return a closed epoch of a model."""
+        return self.epochs.get((model, epoch))
+
+    @api("AttributionApi")
+    def pool(self, model: u32) -> Ledger:
+        """Return current epoch, pool and commons of a model."""
+        return self.ledgers.get(model)
+
+    @api("AttributionApi")
+    def commitments(self, model: u32) -> tuple[IndexEntry, ...]:
+        """Return the commitments of a model's index jobs, the oldest first."""
+        entries = []
+        for job in self.index_jobs.get(model):
+            indexed = self.indexed.get(job)
+            assert indexed is not None, "listed index jobs are recorded"
+            entries.append(IndexEntry(job, indexed))
+        return tuple(entries)
+
+    @api("AttributionApi")
+    def penalty(self, model: u32, account: AccountId) -> u128:
+        """Return the penalty points of a contributor at a model, as of the current epoch."""
+        penalty = self.penalties.get((model, account))
+        now = max(self.ledgers.get(model).epoch, penalty.epoch)
+        return decayed(penalty, now, self.governed.get().decay_permille)
+
+    @api("AttributionApi")
+    def parameters(self) -> Parameters:
+        """Return the parameters of attribution."""
+        return self.governed.get()
+
+    @api("AttributionApi")
+    def verify_receipt(
+        self, model: u32, epoch: u32, receipt: Hash, fee_planck: u128, proof: SumProof
+    ) -> bool:
+        """Say whether a receipt with this contributors' fee was counted in a closed epoch."""
+        record = self.epochs.get((model, epoch))
+        if record is None or proof.count != record.receipts:
+            return False
+        return verify_sum(record.receipts_root, record.fees_planck, receipt, fee_planck, proof)
+
+    # ------------------------------------------------------------------- for other pallets
+
+    def fund(self, model: int, amount: int) -> None:
+        """Add to a model's pool what was deposited into ATTRIBUTION_POT just before."""
+        ledger = self.ledgers.get(model)
+        self.ledgers.put(model, replace(ledger, pool=ledger.pool + amount))
+        self.accounted.put(self.accounted.get() + amount)
+        self.emit(self.Funded(model, amount))
+
+    def current_epoch(self, model: int) -> int:
+        """Return the epoch that a model's receipts carry now."""
+        return self.ledgers.get(model).epoch
+
+    def record_indexed(self, model: int, job: int, output: Indexed) -> None:
+        """Keep the commitments of a settled INDEX job."""
+        known = (*self.index_jobs.get(model), job)
+        for dropped in known[:-INDEXES_MAX]:
+            self.indexed.remove(dropped)
+        self.index_jobs.put(model, known[-INDEXES_MAX:])
+        self.indexed.put(job, output)
+        self.emit(self.IndexRecorded(model, job))
+
+    def record_settled(self, model: int, epoch: int, output: Settled) -> None:
+        """Pay a settled epoch. Raises NotSettling, OutputDiffers, EntriesUnsorted."""
+        closing.settle(self, model, epoch, output)
+
+    def record_settlement_failed(self, model: int, epoch: int) -> None:
+        """Give the fees of an epoch back to the pool, because its SETTLE job ended without one."""
+        closing.give_back(self, model, epoch)
+
+    # ----------------------------------------------------------------- genesis, invariants
+
+    def build_genesis(self, genesis: Genesis) -> None:
+        """Set the parameters and make the pot."""
+        assert are_within_bounds(genesis.parameters), "parameters of attribution within bounds"
+        self.governed.put(genesis.parameters)
+        # Twice: Balances takes an account with one provider for one that lives by its balance
+        # alone, and would reap the pot, dust included, when the last claim empties it.
+        self.system.create_pot(ATTRIBUTION_POT)
+        self.system.create_pot(ATTRIBUTION_POT)
+
+    def check_invariants(self) -> None:
+        """Pools, epochs being settled, claimable earnings and commons lie in the pot.
+
+        Anyone can transfer tokens to the pot's account, so it may hold more, never less.
+        """
+        total = 0
+        for model, ledger in self.ledgers.items():
+            total += ledger.pool + ledger.commons
+            if ledger.settling is not None:
+                record = self.epochs.get((model, ledger.settling))
+                assert record is not None, "the epoch being settled exists"
+                assert record.state is EpochState.Settling, "one epoch is settled at a time"
+                total += record.fees_planck
+        earned = [earning for _, earning in self.earned.items()]
+        total += sum(earning.claimable for earning in earned)
+        assert all(earning.claimable <= earning.lifetime for earning in earned), "lifetime"
+        assert total == self.accounted.get(), "what is owed is what was funded and not paid"
+        assert total <= self.balances.free(ATTRIBUTION_POT), "what is owed lies in the pot"
+
+    # ---------------------------------------------------------------------------- internal
+
+    def _pay(self, account: AccountId) -> None:
+        earning = self.earned.get(account)
+        if not earning.claimable:
+            raise self.NothingToClaim
+        self.balances.transfer(ATTRIBUTION_POT, account, earning.claimable)
+        self.earned.put(account, replace(earning, claimable=0))
+        self.accounted.put(self.accounted.get() - earning.claimable)
+        self.emit(self.Claimed(account, earning.claimable))

@@ -1,0 +1,135 @@
+"""The words of attribution: pools, epochs, earnings, penalties, parameters and their bounds."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import fields
+
+from runtime.documents import Indexed
+from runtime.primitives import OPEN, AccountId, Hash
+from runtime.scale import scale, u16, u32, u128
+
+PERMILLE = 1000
+DECAY_EPOCHS_MAX = 256
+"""After so many epochs without an entry, a penalty is forgotten altogether."""
+
+
+class EpochState(enum.IntEnum):
+    """Where a closed epoch is. A failed one gave its fees back to the pool; close it again."""
+
+    Settling = 0
+    Settled = 1
+    Failed = 2
+
+
+@scale
+class Ledger:
+    """What belongs to one model: `pool` waits for settlement, `commons` was withheld by the bound.
+    `epoch` is the number that receipts carry now; `settling` is the closed epoch being settled.
+    """
+
+    epoch: u32 = 0
+    pool: u128 = 0
+    commons: u128 = 0
+    settling: u32 | None = None
+
+
+@scale
+class Epoch:
+    """A closed epoch: what its server said of it, and what settlement paid.
+
+    `receipts_root` is the root of a Merkle-sum tree (`runtime.merkle.sum_root`) over receipt hashes
+    with the contributors' fees; its total is `fees_planck`.
+    """
+
+    state: EpochState
+    server: AccountId
+    job: u32
+    closed_at: u32
+    receipts_root: Hash
+    receipts: u32
+    fees_planck: u128
+    paid_planck: u128 = 0
+    commons_planck: u128 = 0
+    contributors: u32 = 0
+    output: Hash | None = None
+
+
+@scale
+class Earning:
+    """What a contributor can claim now, and what it has earned in all."""
+
+    claimable: u128 = 0
+    lifetime: u128 = 0
+
+
+@scale
+class Penalty:
+    """Points of a contributor at a model: its permille of an epoch's absolute scores when its net
+    was negative, added up, decaying from epoch to epoch. `epoch` is the last one that added.
+    """
+
+    points: u128 = 0
+    epoch: u32 = 0
+
+
+@scale
+class IndexEntry:
+    """The commitments of one settled INDEX job."""
+
+    job: u32
+    indexed: Indexed
+
+
+@scale
+class Parameters:
+    """What root may change, within bounds."""
+
+    rows_minimum: u32 = 1_500
+    bound_milli: u16 = 1_000
+    decay_permille: u16 = 900
+    receipts_maximum: u32 = 100_000
+    price_receipt_planck: u128 = OPEN // 100_000
+
+
+PARAMETERS_MINIMUM = Parameters(
+    rows_minimum=1,
+    bound_milli=0,
+    decay_permille=0,
+    receipts_maximum=1,
+    price_receipt_planck=0,
+)
+PARAMETERS_MAXIMUM = Parameters(
+    rows_minimum=1_000_000,
+    bound_milli=5_000,
+    decay_permille=999,
+    receipts_maximum=1_000_000,
+    price_receipt_planck=OPEN,
+)
+
+
+@scale
+class Genesis:
+    """The parameters of a chain."""
+
+    parameters: Parameters = Parameters()
+
+
+def are_within_bounds(parameters: Parameters) -> bool:
+    """Say whether every parameter lies within its bounds."""
+    return all(
+        getattr(PARAMETERS_MINIMUM, field.name)
+        <= getattr(parameters, field.name)
+        <= getattr(PARAMETERS_MAXIMUM, field.name)
+        for field in fields(parameters)
+    )
+
+
+def decayed(penalty: Penalty, epoch: int, decay_permille: int) -> int:
+    """Return the points of a penalty as they count in a later epoch."""
+    elapsed = epoch - penalty.epoch
+    if elapsed > DECAY_EPOCHS_MAX:
+        return 0
+    numerator: int = penalty.points * decay_permille**elapsed
+    denominator: int = PERMILLE**elapsed
+    return numerator // denominator

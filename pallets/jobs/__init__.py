@@ -1,0 +1,516 @@
+"""Jobs: training, evaluation, indexing and settlement as work that bonded executors agree on.
+
+A job is opened by an extrinsic (or by the chain), assigned to executors by the hash of a later
+block, answered by commit and reveal, and settled on the root that they agree on. Nothing is learned
+here: this pallet compares hashes, moves integers of money and keeps deadlines.
+
+This file declares the pallet; states and words are in `job`, the way of a job in `lifecycle`, its
+end in `settlement`, drawing in `assignment`, executors in `executors`, prices and checks in
+`submission` and `recipe`. Each answer counts once for (job, attempt, executor).
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from pallets.balances import HoldReason
+from pallets.jobs import answers, executors, lifecycle, settlement, submission
+from pallets.jobs.executors import EXECUTORS_MAX
+from pallets.jobs.job import (
+    PARAMETERS_MAXIMUM,
+    PARAMETERS_MINIMUM,
+    Executor,
+    ExecutorEntry,
+    FailureReason,
+    Genesis,
+    GenesisExecutor,
+    Job,
+    JobEntry,
+    JobFailure,
+    JobState,
+    Offence,
+    Parameters,
+    are_within_bounds,
+)
+from pallets.jobs.lifecycle import ASSIGNMENTS_MAX, BUCKET_MAX, UNFINISHED_MAX
+from pallets.jobs.neighbours import (
+    AttributionLedger,
+    Blocks,
+    Currency,
+    DatanetRegistry,
+    ModelRegistry,
+)
+from pallets.jobs.recipe import RECIPE_MAXIMUM, RECIPE_MINIMUM, STEPS_MAX
+from pallets.jobs.settlement import JOB_POT
+from pallets.jobs.submission import DATANETS_MAX, SETTLEMENT_ENTRIES_MAX
+from runtime.dispatch import Failure, Root, Signed
+from runtime.documents import (
+    Index,
+    JobOutput,
+    JobSpec,
+    Recipe,
+    Settle,
+)
+from runtime.fees import BLOCK_WEIGHT_MAX
+from runtime.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.primitives import ZERO_HASH, AccountId, Hash, Weight
+from runtime.scale import Bytes32, u32, u128
+from runtime.storage import DefaultMap, Hasher, Map, Value, default, stored
+
+__all__ = ["Genesis", "GenesisExecutor", "Jobs", "Parameters"]
+
+JOBS_LISTED_MAX = 1_000
+
+
+class Jobs(Pallet, index=22):
+    """Training, evaluation, indexing and settlement, done by bonded executors that must agree."""
+
+    maximum_executors: Const[u32] = EXECUTORS_MAX
+    maximum_unfinished: Const[u32] = UNFINISHED_MAX
+    maximum_assignments: Const[u32] = ASSIGNMENTS_MAX
+    maximum_datanets: Const[u32] = DATANETS_MAX
+    maximum_steps: Const[u32] = STEPS_MAX
+    maximum_settlement_entries: Const[u32] = SETTLEMENT_ENTRIES_MAX
+    recipe_minimum: Const[Recipe] = RECIPE_MINIMUM
+    recipe_maximum: Const[Recipe] = RECIPE_MAXIMUM
+    parameters_minimum: Const[Parameters] = PARAMETERS_MINIMUM
+    parameters_maximum: Const[Parameters] = PARAMETERS_MAXIMUM
+
+    system: Needs[Blocks]
+    balances: Needs[Currency]
+    datanets: Needs[DatanetRegistry]
+    models: Needs[ModelRegistry]
+    attribution: Needs[AttributionLedger]
+
+    parameters: Value[Parameters] = default(Parameters())
+    next_job: Value[u32] = default(0)
+    jobs: Map[u32, Job] = stored(Hasher.TWOX_64_CONCAT)
+    outputs: Map[tuple[u32, Hash], JobOutput]
+    owned: Map[tuple[AccountId, u32], bool]
+    unfinished_of: DefaultMap[AccountId, u32] = default(0)
+    unfinished: Value[u32] = default(0)
+    deadlines: DefaultMap[u32, tuple[u32, ...]] = default((), Hasher.TWOX_64_CONCAT)
+    next_registration: Value[u32] = default(0)
+    executor_accounts: Value[tuple[AccountId, ...]] = default(())
+    registry: Map[AccountId, Executor]
+    assignments: DefaultMap[AccountId, tuple[u32, ...]] = default(())
+    weight_used: Value[u128] = default(0)
+
+    class JobOpened(Event, index=0):
+        """A job was opened and its escrow held."""
+
+        job: u32
+        owner: AccountId
+        escrow: u128
+
+    class JobAssigned(Event, index=1):
+        """Executors were drawn for a job; it is theirs to commit to a result."""
+
+        job: u32
+        attempt: u32
+        executors: tuple[AccountId, ...]
+
+    class ResultCommitted(Event, index=2):
+        """An executor has committed to a result."""
+
+        job: u32
+        attempt: u32
+        executor: AccountId
+
+    class FailureReported(Event, index=3):
+        """An executor says that it cannot answer."""
+
+        job: u32
+        attempt: u32
+        executor: AccountId
+        reason: FailureReason
+
+    class RevealsOpened(Event, index=4):
+        """Commits are over; results are to be revealed."""
+
+        job: u32
+        attempt: u32
+
+    class ResultRevealed(Event, index=5):
+        """An executor has revealed its result."""
+
+        job: u32
+        attempt: u32
+        executor: AccountId
+        root: Hash
+
+    class JobSettled(Event, index=6):
+        """A job is done; its executors were paid."""
+
+        job: u32
+        root: Hash
+        paid: u128
+
+    class JobFailed(Event, index=7):
+        """A job ended without a result; its escrow was refunded."""
+
+        job: u32
+        failure: JobFailure
+        refunded: u128
+
+    class JobExpired(Event, index=8):
+        """A job found no executors in time; its escrow was refunded."""
+
+        job: u32
+        refunded: u128
+
+    class JobCancelled(Event, index=9):
+        """The owner took a job back before it was assigned; its escrow was refunded."""
+
+        job: u32
+        refunded: u128
+
+    class ExecutorRegistered(Event, index=10):
+        """An executor joined."""
+
+        executor: AccountId
+        registration: u32
+        profile: Hash
+        bond: u128
+
+    class BondAdded(Event, index=11):
+        """An executor raised its bond."""
+
+        executor: AccountId
+        bond: u128
+
+    class ExecutorLeaving(Event, index=12):
+        """An executor is not drawn any more; its bond is free from a block on."""
+
+        executor: AccountId
+        block: u32
+
+    class ExecutorUnregistered(Event, index=13):
+        """An executor left with its bond."""
+
+        executor: AccountId
+        bond: u128
+
+    class ExecutorSlashed(Event, index=14):
+        """An executor lost (a part of) its bond."""
+
+        job: u32
+        executor: AccountId
+        offence: Offence
+        amount: u128
+
+    class ParametersChanged(Event, index=15):
+        """Root changed the parameters of jobs."""
+
+        parameters: Parameters
+
+    class UnknownJob(Failure, index=0):
+        """There is no job of this number. Look at the jobs of your account."""
+
+    class NotRegistered(Failure, index=1):
+        """This account is no executor. Register it with a bond first."""
+
+    class AlreadyRegistered(Failure, index=2):
+        """This account is an executor already. Add to its bond, or leave before registering."""
+
+    class RegistryFull(Failure, index=3):
+        """All places of executors are taken. Wait until one leaves."""
+
+    class BondTooLow(Failure, index=4):
+        """The bond is below the minimum. Register with at least the minimum bond."""
+
+    class ExecutorBusy(Failure, index=5):
+        """The executor still has unfinished jobs. Finish them, then leave."""
+
+    class AlreadyLeaving(Failure, index=6):
+        """The executor is leaving already. Withdraw its bond when the unbonding time is over."""
+
+    class NotLeaving(Failure, index=7):
+        """The executor has not asked to leave. Unregister it first."""
+
+    class BondLocked(Failure, index=8):
+        """The unbonding time is not over. Try again at the block that ExecutorLeaving named."""
+
+    class NotSubmittable(Failure, index=9):
+        """The chain opens index and settle jobs by itself. Submit a train or evaluate job."""
+
+    class UnknownModel(Failure, index=10):
+        """There is no such model. Create it first."""
+
+    class NotModelOwner(Failure, index=11):
+        """The model is not yours to run jobs for. Sign with the account that owns it."""
+
+    class BaseDiffers(Failure, index=12):
+        """The base is not the model's. Submit the base that the model was created with."""
+
+    class DatanetsDiffer(Failure, index=13):
+        """The datanets are not the model's. Submit exactly the versions the model names."""
+
+    class UnknownVersion(Failure, index=14):
+        """A datanet has no such published version. Choose one that is published."""
+
+    class NoAccess(Failure, index=15):
+        """You may not read one of the datanets. Ask its owner for access."""
+
+    class RecipeOutOfBounds(Failure, index=16):
+        """A recipe setting is out of bounds. Compare with the constants RecipeMinimum and
+        RecipeMaximum; targets are known and distinct, micro batches divide batches."""
+
+    class TrainingTooLong(Failure, index=17):
+        """The training would take too many steps. Lower the epochs or set max_steps."""
+
+    class NotTrained(Failure, index=18):
+        """That is no settled training job of this model. Name one that has settled."""
+
+    class TooManyJobs(Failure, index=19):
+        """Your account has too many unfinished jobs. Wait until one ends."""
+
+    class ChainFull(Failure, index=20):
+        """The chain has too many unfinished jobs. Submit again later; nothing was held."""
+
+    class JobsFull(Failure, index=21):
+        """The share of this block that jobs may use is full. Send the extrinsic again."""
+
+    class NotOwner(Failure, index=22):
+        """The job belongs to another account. Sign with the account that submitted it."""
+
+    class NotCancellable(Failure, index=23):
+        """Only submitted jobs that are still open can be cancelled. Wait until the job ends."""
+
+    class NotAssigned(Failure, index=24):
+        """You are not an executor of this job. Ask for the jobs of your executor."""
+
+    class WrongAttempt(Failure, index=25):
+        """Your part of this job belongs to another attempt. Read the job again."""
+
+    class AlreadyCommitted(Failure, index=26):
+        """You have committed to this job already. The first commitment counts."""
+
+    class AlreadyRevealed(Failure, index=27):
+        """You have revealed this job already. Nothing more is to be done."""
+
+    class AlreadyReported(Failure, index=28):
+        """You have reported that you cannot do this job. It is out of your hands now."""
+
+    class CommitPhaseOver(Failure, index=29):
+        """The time for commitments and reports is over. Read the job again."""
+
+    class RevealPhaseClosed(Failure, index=30):
+        """Reveals are not open now. Wait for RevealsOpened, or read how the job ended."""
+
+    class NotCommitted(Failure, index=31):
+        """You have no commitment in this job that could be revealed."""
+
+    class CommitmentReplayed(Failure, index=32):
+        """Another executor made this very commitment. Commit to your own work."""
+
+    class RevealMismatch(Failure, index=33):
+        """Output and salt do not give your commitment. Reveal what you committed to."""
+
+    class OutputMismatch(Failure, index=34):
+        """The output does not fit the job's kind or settings. Reveal the output it asks for."""
+
+    class OutputTooLong(Failure, index=35):
+        """The output has too many entries for a block. Compare with the pallet's constants."""
+
+    class IndexExists(Failure, index=36):
+        """The training job's index is there or under way. Nothing is to be done again."""
+
+    class ParametersOutOfBounds(Failure, index=37):
+        """A parameter is out of bounds. Compare with ParametersMinimum and ParametersMaximum."""
+
+    # ------------------------------------------------------------------------------- executors
+
+    @call(0, cost(80, reads=4, writes=5))
+    def register_executor(self, who: Signed, profile: Hash, bond: u128) -> None:
+        """Become an executor of a profile, with a bond that is lost for wrong or missing work."""
+        executors.register(self, AccountId(who), profile, bond)
+
+    @call(1, cost(60, reads=3, writes=3))
+    def add_bond(self, who: Signed, amount: u128) -> None:
+        """Add to the bond of your executor."""
+        executors.add_bond(self, AccountId(who), amount)
+
+    @call(2, cost(30, reads=2, writes=1))
+    def heartbeat(self, who: Signed) -> None:
+        """Tell that your executor is ready; commits count as well."""
+        executors.note_seen(self, AccountId(who))
+
+    @call(3, cost(50, reads=4, writes=1))
+    def unregister_executor(self, who: Signed) -> None:
+        """Leave: your executor must be free of jobs, and is not drawn any more."""
+        executors.leave(self, AccountId(who))
+
+    @call(4, cost(60, reads=4, writes=4))
+    def withdraw_bond(self, who: Signed) -> None:
+        """Take the bond back when the unbonding time is over."""
+        executors.withdraw(self, AccountId(who))
+
+    # ------------------------------------------------------------------------------------ jobs
+
+    @call(5, submission.WEIGHT)
+    def submit(self, who: Signed, spec: JobSpec) -> None:
+        """Submit a train or evaluate job; its price is held until the job ends. The index job
+        that follows training is part of the price."""
+        submission.submit(self, AccountId(who), spec)
+
+    @call(6, cost(100, reads=4, writes=6))
+    def cancel(self, who: Signed, job: u32) -> None:
+        """Take back a job that no executor works on yet; its escrow is refunded."""
+        record = self.known(job)
+        if record.owner != who:
+            raise self.NotOwner
+        if record.state is not JobState.Open or isinstance(record.spec, Index | Settle):
+            raise self.NotCancellable
+        lifecycle.unschedule(self, job, record)
+        settlement.cancel(self, job, record)
+
+    @call(7, answers.WEIGHT)
+    def commit(self, who: Signed, job: u32, attempt: u32, commitment: Hash) -> None:
+        """Commit to a result as its executor; the sealed result is revealed later."""
+        answers.commit(self, AccountId(who), job, attempt, commitment)
+
+    @call(8, answers.reveal_weight)
+    def reveal(self, who: Signed, job: u32, output: JobOutput, salt: Bytes32) -> None:
+        """Reveal the result that you committed to, with the salt of the commitment."""
+        answers.reveal(self, AccountId(who), job, output, salt)
+
+    @call(9, answers.WEIGHT)
+    def report_failure(self, who: Signed, job: u32, attempt: u32, reason: FailureReason) -> None:
+        """Tell that you cannot do a job, and why; the job fails when most executors say so."""
+        answers.report_failure(self, AccountId(who), job, attempt, reason)
+
+    @call(10, submission.WEIGHT)
+    def index_again(self, who: Signed, train_job: u32) -> None:
+        """Pay for another index job after that of your training job failed or expired. It keeps
+        the seed of the former one, so that failing on purpose draws no better one."""
+        submission.index_again(self, AccountId(who), train_job)
+
+    @call(11, cost(20, writes=1), operational=True)
+    def set_parameters(self, origin: Root, parameters: Parameters) -> None:
+        """Change the parameters of jobs, within their bounds; jobs keep the price they had."""
+        if not are_within_bounds(parameters):
+            raise self.ParametersOutOfBounds
+        self.parameters.put(parameters)
+        self.emit(self.ParametersChanged(parameters))
+
+    # --------------------------------------------------------------------------- runtime API
+
+    @api("JobsApi")
+    def job(self, job: u32) -> Job | None:
+        """Return a job."""
+        return self.jobs.get(job)
+
+    @api("JobsApi")
+    def jobs_of(self, account: AccountId) -> tuple[u32, ...]:
+        """Return the numbers of an account's jobs, the latest first, at most 1,000."""
+        numbers = [number for _, number in self.owned.keys(account)]
+        return tuple(sorted(numbers, reverse=True)[:JOBS_LISTED_MAX])
+
+    @api("JobsApi")
+    def jobs_for_executor(self, account: AccountId) -> tuple[JobEntry, ...]:
+        """Return the unfinished jobs that an executor is assigned to."""
+        return tuple(JobEntry(job, self.known(job)) for job in self.assignments.get(account))
+
+    @api("JobsApi")
+    def price(self, spec: JobSpec) -> u128 | None:
+        """Return what a job costs now, in planck; None when its data do not exist."""
+        try:
+            return sum(submission.price_of(self, spec))
+        except (self.UnknownVersion, self.NotTrained):
+            return None
+
+    @api("JobsApi")
+    def executors(self) -> tuple[ExecutorEntry, ...]:
+        """Return all executors."""
+        found = []
+        for account in self.executor_accounts.get():
+            executor = executors.registered(self, account)
+            found.append(ExecutorEntry(account, executor, len(self.assignments.get(account))))
+        return tuple(found)
+
+    @api("JobsApi")
+    def output(self, job: u32) -> JobOutput | None:
+        """Return what a job settled on; None before, and for settle jobs."""
+        record = self.jobs.get(job)
+        if record is None or record.root is None:
+            return None
+        return self.outputs.get((job, record.root))
+
+    @api("JobsApi")
+    def next_step(self) -> u32 | None:
+        """Return the block at which a job moves without waiting for any extrinsic, if one does."""
+        waiting = (JobState.Open, JobState.Comparing)
+        blocks = [
+            block
+            for block, bucket in self.deadlines.items()
+            if any(self.known(job).state in waiting for job in bucket)
+        ]
+        return min(blocks, default=None)
+
+    # ------------------------------------------------------------------- for other pallets
+
+    def open(self, spec: JobSpec, owner: AccountId, escrow_planck: int) -> int:
+        """Open a job for another pallet; returns its number. Raises ChainFull, or what holding
+        the escrow raises."""
+        if self.unfinished.get() >= UNFINISHED_MAX:
+            raise self.ChainFull
+        self.balances.hold(HoldReason.JobEscrow, owner, escrow_planck)
+        return lifecycle.open_job(self, spec, owner, escrow_planck)
+
+    def is_executor(self, account: AccountId) -> bool:
+        """Say whether an account is a registered executor."""
+        return account in self.registry
+
+    # --------------------------------------------------------------------- hooks and genesis
+
+    def build_genesis(self, genesis: Genesis) -> None:
+        """Set the parameters, make the pot, register the first executors."""
+        assert are_within_bounds(genesis.parameters), "parameters of jobs within their bounds"
+        self.parameters.put(genesis.parameters)
+        self.system.create_pot(JOB_POT)
+        for entry in genesis.executors:
+            executors.register(self, entry.account, entry.profile, entry.bond)
+
+    def on_initialize(self) -> Weight:
+        """Free the jobs' share of the block, and do what the deadlines of this block ask for."""
+        self.weight_used.clear()
+        now = self.system.current_number()
+        due = self.deadlines.get(now)
+        assert len(due) <= BUCKET_MAX, "a bucket holds what one block can do"
+        if due:
+            self.deadlines.remove(now)
+        used = cost(10, reads=2, writes=1)
+        for job in due:
+            used = used + lifecycle.weight_of(self, job)
+            lifecycle.advance(self, job)
+        return used
+
+    def check_invariants(self) -> None:
+        """Holds are the escrows and bonds; each unfinished job has one deadline ahead of it."""
+        lifecycle.check_invariants(self)
+
+    # ------------------------------------------------------------------------------ internal
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Undo everything inside when it raises."""
+        return self._machine.transaction()
+
+    def parent_hash(self) -> Hash:
+        """Return the hash of the block before this one: randomness that nobody knew earlier."""
+        return self.system.hash_of(self.system.current_number() - 1) or ZERO_HASH
+
+    def known(self, job: int) -> Job:
+        """Return a job. Raises UnknownJob."""
+        record = self.jobs.get(job)
+        if record is None:
+            raise self.UnknownJob
+        return record
+
+    def take(self, weight: Weight) -> None:
+        """Use up some of the share of a block that all jobs have together. Raises JobsFull."""
+        used = self.weight_used.get() + weight.ref_time
+        percent = self.parameters.get().weight_percent
+        if used > BLOCK_WEIGHT_MAX.ref_time * percent // 100:
+            raise self.JobsFull
+        self.weight_used.put(used)

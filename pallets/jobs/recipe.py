@@ -1,0 +1,77 @@
+"""What a training recipe may say, how many steps it takes, and what work on rows costs."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from pallets.jobs.job import Parameters
+from runtime.documents import Recipe
+
+TARGETS = Recipe().targets
+"""The projections of a base that LoRA can adapt."""
+
+RECIPE_MINIMUM = Recipe(
+    learning_rate_nano=1,
+    epochs=1,
+    max_steps=0,
+    batch_rows=1,
+    micro_batch_rows=1,
+    rank=1,
+    alpha=1,
+    dropout_permille=0,
+    targets=(),
+    max_tokens=8,
+    warmup_steps=0,
+    weight_decay_nano=0,
+    seed=0,
+    evaluation_permille=0,
+    checkpoint_steps=1,
+)
+RECIPE_MAXIMUM = Recipe(
+    learning_rate_nano=100_000_000,
+    epochs=100,
+    max_steps=100_000,
+    batch_rows=1_024,
+    micro_batch_rows=1_024,
+    rank=256,
+    alpha=1_024,
+    dropout_permille=500,
+    targets=TARGETS,
+    max_tokens=8_192,
+    warmup_steps=10_000,
+    weight_decay_nano=1_000_000_000,
+    seed=2**64 - 1,
+    evaluation_permille=500,
+    checkpoint_steps=10_000,
+)
+
+STEPS_MAX = 1_000_000
+"""The most steps of a training job, whatever the number of its rows."""
+
+
+def is_valid(recipe: Recipe) -> bool:
+    """Say whether every setting lies within its bounds and the settings fit one another."""
+    numbers = [field.name for field in fields(recipe) if field.name != "targets"]
+    within = all(
+        getattr(RECIPE_MINIMUM, name) <= getattr(recipe, name) <= getattr(RECIPE_MAXIMUM, name)
+        for name in numbers
+    )
+    targets = recipe.targets
+    known = bool(targets) and all(target in TARGETS for target in targets)
+    distinct = len(set(targets)) == len(targets)
+    return within and known and distinct and recipe.batch_rows % recipe.micro_batch_rows == 0
+
+
+def steps_of(recipe: Recipe, rows: int) -> int:
+    """Return how many optimizer steps a recipe takes over that many rows, at most."""
+    return recipe.max_steps or recipe.epochs * -(-rows // recipe.batch_rows)
+
+
+def work_price(parameters: Parameters, rows: int, steps: int) -> int:
+    """Return the price of a job for all its executors together."""
+    each = (
+        parameters.price_base_planck
+        + rows * parameters.price_row_planck
+        + steps * parameters.price_step_planck
+    )
+    return each * parameters.executors_per_job

@@ -1,0 +1,157 @@
+"""What may be submitted and what it costs; which output fits which job."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pallets.balances import HoldReason
+from pallets.jobs.job import JobState
+from pallets.jobs.lifecycle import UNFINISHED_MAX, open_job
+from pallets.jobs.recipe import STEPS_MAX, is_valid, steps_of, work_price
+from runtime.documents import (
+    DatanetVersion,
+    Evaluate,
+    Evaluated,
+    Index,
+    Indexed,
+    JobOutput,
+    JobSpec,
+    Settle,
+    Settled,
+    Train,
+    Trained,
+)
+from runtime.pallet import cost
+from runtime.primitives import AccountId
+
+if TYPE_CHECKING:
+    from pallets.jobs import Jobs
+
+DATANETS_MAX = 16
+SETTLEMENT_ENTRIES_MAX = 1_000
+"""Contributors of one epoch; all are paid at the start of one block."""
+SPAN_SHARDS_MAX = 64
+
+
+WEIGHT = cost(150, reads=8 + 2 * DATANETS_MAX, writes=8)
+
+
+def submit(jobs: Jobs, who: AccountId, spec: JobSpec) -> None:
+    """Check a job, hold its price and open it."""
+    check(jobs, who, spec)
+    _require_room(jobs, who)
+    jobs.take(WEIGHT)
+    work, index = price_of(jobs, spec)
+    jobs.balances.hold(HoldReason.JobEscrow, who, work + index)
+    open_job(jobs, spec, who, work + index, index)
+
+
+def index_again(jobs: Jobs, who: AccountId, train_job: int) -> None:
+    """Open another INDEX job where the former one failed; it keeps the seed of that one."""
+    spec, train = training(jobs, train_job), jobs.known(train_job)
+    if train.owner != who:
+        raise jobs.NotOwner
+    former = jobs.known(train.index_job) if train.index_job is not None else train
+    if former.state not in (JobState.Failed, JobState.Expired):
+        raise jobs.IndexExists
+    _require_room(jobs, who)
+    jobs.take(WEIGHT)
+    index = Index(spec.model, train_job, jobs.parameters.get().sketch_size)
+    escrow, _ = price_of(jobs, index)
+    jobs.balances.hold(HoldReason.JobEscrow, who, escrow)
+    job = open_job(jobs, index, who, escrow, seed=former.seed)
+    jobs.jobs.put(train_job, replace(train, index_job=job))
+
+
+def _require_room(jobs: Jobs, owner: AccountId) -> None:
+    if jobs.unfinished_of.get(owner) >= jobs.parameters.get().open_jobs_per_account:
+        raise jobs.TooManyJobs
+    if jobs.unfinished.get() >= UNFINISHED_MAX:
+        raise jobs.ChainFull
+
+
+def check(jobs: Jobs, who: AccountId, spec: JobSpec) -> None:
+    """Check that an account may submit a job. Raises the Failure that says why not."""
+    if isinstance(spec, Train):
+        _check_training(jobs, who, spec)
+    elif isinstance(spec, Evaluate):
+        train = training(jobs, spec.train_job)
+        if train.model != spec.model:
+            raise jobs.NotTrained
+        if not jobs.models.may_use(who, spec.model):
+            raise jobs.NotModelOwner
+    else:
+        raise jobs.NotSubmittable
+
+
+def _check_training(jobs: Jobs, who: AccountId, spec: Train) -> None:
+    model = jobs.models.get(spec.model)
+    if model is None:
+        raise jobs.UnknownModel
+    if model.owner != who:
+        raise jobs.NotModelOwner
+    if model.base != spec.base:
+        raise jobs.BaseDiffers
+    if not spec.datanets or len(spec.datanets) > DATANETS_MAX or model.datanets != spec.datanets:
+        raise jobs.DatanetsDiffer
+    if not all(jobs.datanets.may_read(who, use.datanet) for use in spec.datanets):
+        raise jobs.NoAccess
+    if not is_valid(spec.recipe):
+        raise jobs.RecipeOutOfBounds
+    if steps_of(spec.recipe, rows_of(jobs, spec.datanets)) > STEPS_MAX:
+        raise jobs.TrainingTooLong
+
+
+def training(jobs: Jobs, train_job: int) -> Train:
+    """Return the spec of a settled training job. Raises NotTrained."""
+    job = jobs.jobs.get(train_job)
+    if job is None or job.state is not JobState.Settled or not isinstance(job.spec, Train):
+        raise jobs.NotTrained
+    return job.spec
+
+
+def rows_of(jobs: Jobs, datanets: tuple[DatanetVersion, ...]) -> int:
+    """Return how many rows published versions have together. Raises UnknownVersion."""
+    rows = 0
+    for use in datanets:
+        version = jobs.datanets.get_version(use.datanet, use.version)
+        if version is None:
+            raise jobs.UnknownVersion
+        rows += version.rows
+    return rows
+
+
+def price_of(jobs: Jobs, spec: JobSpec) -> tuple[int, int]:
+    """Return the price of a job, and that of the INDEX job that follows it, in planck.
+
+    Raises UnknownVersion, NotTrained.
+    """
+    parameters = jobs.parameters.get()
+    if isinstance(spec, Train):
+        rows = rows_of(jobs, spec.datanets)
+        steps = steps_of(spec.recipe, rows)
+        return work_price(parameters, rows, steps), work_price(parameters, rows, 0)
+    if isinstance(spec, Evaluate | Index):
+        rows = rows_of(jobs, training(jobs, spec.train_job).datanets)
+        return work_price(parameters, rows, 0), 0
+    return work_price(parameters, 0, 0), 0
+
+
+def fits(spec: JobSpec, output: JobOutput) -> bool:
+    """Say whether an output is of the kind that a job asks for, and repeats what its spec fixes."""
+    if isinstance(spec, Train):
+        return isinstance(output, Trained)
+    if isinstance(spec, Evaluate):
+        return isinstance(output, Evaluated)
+    if isinstance(spec, Index):
+        return isinstance(output, Indexed) and output.sketch_size == spec.sketch_size
+    assert isinstance(spec, Settle), "every kind of job is handled"
+    return isinstance(output, Settled) and output.receipts_root == spec.receipts_root
+
+
+def is_short(output: JobOutput) -> bool:
+    """Say whether the lists of an output are within their maxima."""
+    if isinstance(output, Indexed):
+        return len(output.span_shards) <= SPAN_SHARDS_MAX
+    return not isinstance(output, Settled) or len(output.entries) <= SETTLEMENT_ENTRIES_MAX
