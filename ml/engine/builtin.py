@@ -1,0 +1,319 @@
+"""The engine of this repository: continuous batching of many adapters over one base, on trio.
+
+Answers wait in a bounded queue, join the batch between steps as lanes and slots allow, and leave it
+when they end. Each step runs on a worker thread; the event loop only hands tokens over. A closed
+or cancelled answer frees its lane, its keys and values, and its pin on the adapter before the next
+step. Nothing spins: the loop sleeps until a request comes.
+
+The policy of how a batch applies its adapters (segments now; lanes for many distinct adapters) lies
+in `ml.engine.lora` alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+from torch import nn
+from transformers import PreTrainedModel
+
+from ml.adapters.validation import check_adapter
+from ml.engine.batch import Lane, RunningBatch
+from ml.engine.interface import (
+    AdapterExists,
+    AdapterInUse,
+    AdaptersFull,
+    AdapterUnknown,
+    Capabilities,
+    EngineClosed,
+    EngineStatistics,
+    FinishReason,
+    GenerationRequest,
+    QueueFull,
+    RequestDuplicate,
+    TokenEvent,
+    check_request,
+)
+from ml.engine.lora import RANK_BUCKETS, SLOTS_DEFAULT, Adapter, AdapterSlots, BatchPlan, install
+from ml.engine.sampling import Sampler
+from runtime.documents import Recipe
+
+LANES_DEFAULT = 16
+WAITING_DEFAULT = 64
+ADAPTERS_MAX = 1024
+CONTEXT_TOKENS_DEFAULT = 2048
+
+
+class Started(Protocol):
+    """What trio gives to a task that is started: a way to say that it is ready."""
+
+    def started(self) -> None:
+        """Let the starter go on."""
+
+
+@dataclass(slots=True, eq=False)
+class _Answer:
+    """A request with the channel to its asker; `lane` is set while it is in the batch."""
+
+    request: GenerationRequest
+    adapter: Adapter | None
+    events: trio.MemorySendChannel[TokenEvent]
+    lane: Lane | None = None
+    is_over: bool = False
+
+
+class BuiltinEngine:
+    """Serves one base; start `run` in a nursery before asking it anything."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        lanes: int = LANES_DEFAULT,
+        waiting: int = WAITING_DEFAULT,
+        slots: int = SLOTS_DEFAULT,
+    ) -> None:
+        """Take over the model: its linear layers are replaced, its weights stay as they are."""
+        self._model: nn.Module = model
+        self._model.train(False).requires_grad_(False)
+        self._pretrained = model
+        self._plan = BatchPlan()
+        self._slots = AdapterSlots(install(model, self._plan, slots), slots)
+        self._batch = RunningBatch(model, self._plan)
+        self._lanes_max, self._waiting_max = lanes, waiting
+        self._adapters: dict[str, Adapter] = {}
+        self._answers: dict[str, _Answer] = {}
+        self._waiting: deque[_Answer] = deque()
+        self._wake = trio.Event()
+        self._is_running = self._is_closing = False
+        self._finished = self._aborted = self._tokens = self._steps = 0
+        # One model, one thread at a time: steps and slot loads never overlap.
+        self._worker = trio.CapacityLimiter(1)
+        self._stopped = trio.Event()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do."""
+        context = getattr(self._pretrained.config, "max_position_embeddings", None)
+        return Capabilities(
+            mixed_adapter_batches=True,
+            seeded_sampling=True,
+            log_probabilities=True,
+            rank_max=RANK_BUCKETS[-1],
+            context_tokens=int(context or CONTEXT_TOKENS_DEFAULT),
+        )
+
+    # ------------------------------------------------------------------------------------ adapters
+
+    async def register(self, adapter_id: str, adapter: bytes, recipe: Recipe) -> None:
+        """Check an adapter file and make it available.
+
+        Raises AdapterRefused (ml.adapters), AdapterExists, AdaptersFull.
+        """
+        self._require_new(adapter_id)
+        tensors = await trio.to_thread.run_sync(check_adapter, adapter, recipe, self._pretrained)
+        self._require_new(adapter_id)
+        dtype = next(self._model.parameters()).dtype
+        self._adapters[adapter_id] = Adapter(
+            adapter_id,
+            recipe.rank,
+            recipe.alpha / recipe.rank,
+            {name: tensor.to(dtype) for name, tensor in tensors.items()},
+        )
+
+    async def unregister(self, adapter_id: str) -> None:
+        """Forget an adapter. Raises AdapterUnknown, AdapterInUse."""
+        adapter = self._adapter(adapter_id)
+        if any(answer.adapter is adapter for answer in self._answers.values()):
+            raise AdapterInUse(f"Answers are being made with {adapter_id}. Wait or abort them.")
+        del self._adapters[adapter_id]
+        # An answer that has just ended may hold its pin until the next step, which then evicts.
+        if adapter.pins == 0:
+            self._slots.evict(adapter)
+
+    def adapters(self) -> tuple[str, ...]:
+        """Return the names of the registered adapters, sorted."""
+        return tuple(sorted(self._adapters))
+
+    def _adapter(self, adapter_id: str) -> Adapter:
+        if adapter_id not in self._adapters:
+            raise AdapterUnknown(f"No adapter {adapter_id} is registered. Register it first.")
+        return self._adapters[adapter_id]
+
+    def _require_new(self, adapter_id: str) -> None:
+        if adapter_id in self._adapters:
+            raise AdapterExists(f"An adapter {adapter_id} is registered. Unregister it first.")
+        if len(self._adapters) >= ADAPTERS_MAX:
+            raise AdaptersFull(f"{ADAPTERS_MAX} adapters are registered. Unregister one first.")
+
+    # ------------------------------------------------------------------------------------- answers
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[TokenEvent, None]:
+        """Yield the tokens of an answer; closing the generator frees all that the request holds.
+
+        Raises RequestInvalid, RequestDuplicate, AdapterUnknown, QueueFull, EngineClosed.
+        """
+        check_request(request, self.capabilities, self._pretrained.config.vocab_size)
+        if self._is_closing or not self._is_running:
+            raise EngineClosed("The engine is not running. Start it and ask again.")
+        if request.request_id in self._answers:
+            raise RequestDuplicate(f"The request {request.request_id} is already being answered.")
+        if len(self._waiting) >= self._waiting_max:
+            raise QueueFull(f"{self._waiting_max} answers are waiting. Ask again in a moment.")
+        adapter = None if request.adapter is None else self._adapter(request.adapter)
+        # Room for every token and an abort, so that a slow reader never holds up a step.
+        sending, receiving = trio.open_memory_channel[TokenEvent](request.max_tokens + 1)
+        answer = _Answer(request, adapter, sending)
+        self._answers[request.request_id] = answer
+        self._waiting.append(answer)
+        self._wake.set()
+        try:
+            async with receiving:
+                async for event in receiving:
+                    yield event
+        finally:
+            self._end(answer)
+
+    def abort(self, request_id: str) -> None:
+        """End an answer early; its last event says ABORTED. An unknown id is already over."""
+        answer = self._answers.get(request_id)
+        if answer is not None and not answer.is_over:
+            answer.events.send_nowait(TokenEvent(0, 0.0, FinishReason.ABORTED))
+            self._end(answer)
+
+    def statistics(self) -> EngineStatistics:
+        """Return what the engine is doing."""
+        return EngineStatistics(
+            running=len(self._batch.lanes),
+            waiting=len(self._waiting),
+            adapters_registered=len(self._adapters),
+            adapters_resident=self._slots.resident,
+            adapter_loads=self._slots.loads,
+            adapter_evictions=self._slots.evictions,
+            requests_finished=self._finished,
+            requests_aborted=self._aborted,
+            tokens_generated=self._tokens,
+            steps=self._steps,
+        )
+
+    async def close(self) -> None:
+        """Abort all answers and free everything."""
+        self._is_closing = True
+        for request_id in list(self._answers):
+            self.abort(request_id)
+        self._wake.set()
+        if self._is_running:
+            await self._stopped.wait()
+
+    def _end(self, answer: _Answer, is_finished: bool = False) -> None:
+        """Take an answer out of the books; its lane leaves the batch before the next step."""
+        if answer.is_over:
+            return
+        answer.is_over = True
+        answer.events.close()
+        self._answers.pop(answer.request.request_id, None)
+        if answer in self._waiting:
+            self._waiting.remove(answer)
+        self._finished += is_finished
+        self._aborted += not is_finished
+        self._wake.set()
+
+    # ---------------------------------------------------------------------------------------- loop
+
+    async def run(self, task_status: Started = trio.TASK_STATUS_IGNORED) -> None:
+        """Make answers until `close`."""
+        if self._is_running or self._is_closing:
+            raise EngineClosed("An engine runs once. Make another one.")
+        self._is_running = True
+        task_status.started()
+        running: list[_Answer] = []
+        try:
+            while not self._is_closing:
+                await self._step(running)
+        finally:
+            self._is_closing = True
+            for answer in list(self._answers.values()):
+                self._end(answer)
+            for answer in running:
+                self._release(answer)
+            self._batch = RunningBatch(self._model, self._plan)
+            self._is_running = False
+            self._stopped.set()
+
+    async def _step(self, running: list[_Answer]) -> None:
+        self._wake = trio.Event()
+        gone = [answer for answer in running if answer.is_over]
+        for answer in gone:
+            self._release(answer)
+            running.remove(answer)
+        joining = self._admitted(len(running))
+        if not running and not joining:
+            if gone:
+                self._batch.leave(list(self._batch.lanes))
+            await self._wake.wait()
+            return
+        leaving = [answer.lane for answer in gone if answer.lane is not None]
+        running.extend(joining)
+        events = await trio.to_thread.run_sync(
+            self._compute, leaving, joining, limiter=self._worker
+        )
+        self._steps += 1
+        self._deliver(running, events)
+
+    def _admitted(self, running: int) -> list[_Answer]:
+        """Take answers from the queue while there are lanes; skip those whose slots are pinned."""
+        joining: list[_Answer] = []
+        for answer in list(self._waiting):
+            if running + len(joining) >= self._lanes_max:
+                break
+            slot = None
+            if answer.adapter is not None:
+                slot = self._slots.acquire(answer.adapter)
+                if slot is None:
+                    continue
+            request = answer.request
+            sampler = Sampler(request.temperature, request.top_p, request.seed)
+            answer.lane = Lane(request, answer.adapter, slot, sampler)
+            self._waiting.remove(answer)
+            joining.append(answer)
+        return joining
+
+    def _compute(self, leaving: list[Lane], joining: list[_Answer]) -> dict[int, TokenEvent]:
+        """Run one step on the worker thread: leave, decode, join. Events are by lane identity."""
+        if leaving:
+            self._batch.leave(leaving)
+        self._slots.load_pending()
+        events: dict[int, TokenEvent] = {}
+        if self._batch.lanes:
+            decoded = self._batch.step()
+            events = {
+                id(lane): event for lane, event in zip(self._batch.lanes, decoded, strict=True)
+            }
+        for answer in joining:
+            assert answer.lane is not None
+            events[id(answer.lane)] = self._batch.join(answer.lane)
+        return events
+
+    def _deliver(self, running: list[_Answer], events: dict[int, TokenEvent]) -> None:
+        for answer in running:
+            event = events.get(id(answer.lane))
+            if event is None or answer.is_over:
+                continue
+            self._tokens += 1
+            try:
+                answer.events.send_nowait(event)
+            except trio.BrokenResourceError:
+                self._end(answer)
+                continue
+            if event.finish_reason is not None:
+                self._end(answer, is_finished=True)
+
+    def _release(self, answer: _Answer) -> None:
+        adapter = answer.adapter
+        if adapter is None or answer.lane is None:
+            return
+        self._slots.release(adapter)
+        if adapter.pins == 0 and self._adapters.get(adapter.name) is not adapter:
+            self._slots.evict(adapter)

@@ -1,0 +1,191 @@
+"""What an engine is: adapters in, tokens out. It knows nothing of texts, money or the chain.
+
+Tokens are ids; whoever asks owns the tokenizer. The stop token that ended an answer comes as the
+last event with finish reason STOP and is not part of the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from runtime.documents import Recipe
+
+ANSWER_TOKENS_MAX = 4096
+STOP_TOKENS_MAX = 16
+TEMPERATURE_MAX = 2.0
+
+
+class FinishReason(StrEnum):
+    """Why an answer ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    ABORTED = "aborted"
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One answer to make. Temperature 0 is greedy; `adapter` None asks the base itself."""
+
+    request_id: str
+    prompt_tokens: tuple[int, ...]
+    max_tokens: int
+    adapter: str | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    stop_tokens: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """One token with its log probability under the model; the last one says why it is the last."""
+
+    token: int
+    log_probability: float
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRecord:
+    """A finished answer, as attribution consumes it; `tokens` are without the stop token."""
+
+    request: GenerationRequest
+    tokens: tuple[int, ...]
+    log_probabilities: tuple[float, ...]
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do beyond greedy answers of its base."""
+
+    mixed_adapter_batches: bool
+    seeded_sampling: bool
+    log_probabilities: bool
+    rank_max: int
+    context_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatistics:
+    """What an engine is doing; counts since its start unless they say otherwise."""
+
+    running: int
+    waiting: int
+    adapters_registered: int
+    adapters_resident: int
+    adapter_loads: int
+    adapter_evictions: int
+    requests_finished: int
+    requests_aborted: int
+    tokens_generated: int
+    steps: int
+
+
+class EngineError(Exception):
+    """An engine refused a request; the subclass says why."""
+
+
+class AdapterUnknown(EngineError):
+    """No adapter of that name is registered."""
+
+
+class AdapterExists(EngineError):
+    """Another adapter of that name is registered."""
+
+
+class AdapterInUse(EngineError):
+    """An adapter cannot go while answers are made with it."""
+
+
+class AdaptersFull(EngineError):
+    """No more adapters can be registered."""
+
+
+class QueueFull(EngineError):
+    """More answers are waiting than the engine holds."""
+
+
+class RequestInvalid(EngineError):
+    """A request that no engine can serve."""
+
+
+class RequestDuplicate(EngineError):
+    """A request id that is already being answered."""
+
+
+class EngineClosed(EngineError):
+    """The engine is shutting down or was never started."""
+
+
+class Engine(Protocol):
+    """Serves answers of one base with any of its registered adapters."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do."""
+
+    async def register(self, adapter_id: str, adapter: bytes, recipe: Recipe) -> None:
+        """Check an adapter file and make it available.
+
+        Raises AdapterRefused (ml.adapters), AdapterExists, AdaptersFull.
+        """
+
+    async def unregister(self, adapter_id: str) -> None:
+        """Forget an adapter. Raises AdapterUnknown, AdapterInUse."""
+
+    def adapters(self) -> tuple[str, ...]:
+        """Return the names of the registered adapters, sorted."""
+
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[TokenEvent, None]:
+        """Yield the tokens of an answer; closing the generator frees all that the request holds.
+
+        Raises RequestInvalid, RequestDuplicate, AdapterUnknown, QueueFull, EngineClosed.
+        """
+
+    def abort(self, request_id: str) -> None:
+        """End an answer early; its last event says ABORTED. An unknown id is already over."""
+
+    def statistics(self) -> EngineStatistics:
+        """Return what the engine is doing."""
+
+    async def close(self) -> None:
+        """Abort all answers and free everything."""
+
+
+def record_of(request: GenerationRequest, events: Iterable[TokenEvent]) -> GenerationRecord:
+    """Return the record of an answer from all of its events, in order."""
+    listed = list(events)
+    reason = listed[-1].finish_reason if listed else FinishReason.ABORTED
+    kept = listed if reason is FinishReason.LENGTH else listed[:-1]
+    return GenerationRecord(
+        request,
+        tuple(event.token for event in kept),
+        tuple(event.log_probability for event in kept),
+        reason or FinishReason.ABORTED,
+    )
+
+
+def check_request(request: GenerationRequest, capabilities: Capabilities, vocabulary: int) -> None:
+    """Refuse a request outside the limits. Raises RequestInvalid."""
+    if not request.prompt_tokens:
+        raise RequestInvalid("The prompt has no token. Ask something.")
+    if not all(0 <= token < vocabulary for token in request.prompt_tokens):
+        raise RequestInvalid("The prompt has a token that the model does not know.")
+    if not 1 <= request.max_tokens <= ANSWER_TOKENS_MAX:
+        raise RequestInvalid(f"An answer has 1 to {ANSWER_TOKENS_MAX} tokens at most.")
+    if len(request.prompt_tokens) + request.max_tokens > capabilities.context_tokens:
+        raise RequestInvalid(
+            f"Prompt ({len(request.prompt_tokens)}) and answer ({request.max_tokens}) exceed the "
+            f"model's context of {capabilities.context_tokens} tokens. Shorten one of them."
+        )
+    if not 0.0 <= request.temperature <= TEMPERATURE_MAX:
+        raise RequestInvalid(f"The temperature lies between 0 and {TEMPERATURE_MAX}.")
+    if not 0.0 < request.top_p <= 1.0:
+        raise RequestInvalid("top_p lies above 0 and is at most 1.")
+    if len(request.stop_tokens) > STOP_TOKENS_MAX:
+        raise RequestInvalid(f"There can be {STOP_TOKENS_MAX} stop tokens at most.")
