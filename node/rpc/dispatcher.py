@@ -1,0 +1,162 @@
+"""JSON-RPC 2.0: from the text of a request to the text of its answer. Knows nothing of sockets.
+
+A request without `id` is a notification and is never answered; a batch is answered by one array,
+or by one error when it is empty or too long. Whatever a method raises becomes an error answer; what
+is not an RpcError is logged and answered as an internal error without its details.
+Source: https://www.jsonrpc.org/specification
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+from collections.abc import Mapping
+
+import trio
+
+from node.metrics import Metrics
+from node.rpc.errors import (
+    BatchTooBigError,
+    InternalError,
+    InvalidParamsError,
+    InvalidRequestError,
+    MethodNotFoundError,
+    ParseError,
+    RequestTooBigError,
+    ResponseTooBigError,
+    RpcError,
+)
+from node.rpc.methods import Method
+from node.rpc.parameters import Json
+from node.rpc.session import Session
+
+logger = logging.getLogger(__name__)
+
+UNKNOWN_METHOD = "unknown"
+
+
+class Dispatcher:
+    """Answers requests from a table of methods."""
+
+    def __init__(self, methods: Mapping[str, Method], metrics: Metrics) -> None:
+        self._methods = methods
+        self._metrics = metrics
+
+    async def answer(self, text: str | bytes, session: Session) -> str | None:
+        """Return the answer to a request or batch, None where there is nothing to answer."""
+        if len(text) > session.limits.request_bytes:
+            limit = session.limits.request_bytes
+            return _failure(None, RequestTooBigError(f"A request has at most {limit} bytes."))
+        try:
+            request = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            return _failure(None, ParseError(f"The request is no JSON: {error}."[:200]))
+        if isinstance(request, list):
+            return await self._answer_batch(request, session)
+        return await self._answer_one(request, session)
+
+    async def _answer_batch(self, requests: list[Json], session: Session) -> str | None:
+        limits = session.limits
+        if not requests:
+            return _failure(None, InvalidRequestError("A batch holds at least one request."))
+        if len(requests) > limits.batch_calls:
+            message = f"A batch holds at most {limits.batch_calls} requests. Send several."
+            return _failure(None, BatchTooBigError(message))
+        answers: list[str] = []
+        size = 0
+        for request in requests:
+            answer = await self._answer_one(request, session)
+            # Every request of a batch yields to the other clients.
+            await trio.lowlevel.checkpoint()
+            if answer is None:
+                continue
+            size += len(answer)
+            if size > limits.response_bytes:
+                message = "The answers of the batch are too big. Send smaller batches."
+                return _failure(None, ResponseTooBigError(message))
+            answers.append(answer)
+        return "[" + ",".join(answers) + "]" if answers else None
+
+    async def _answer_one(self, request: Json, session: Session) -> str | None:
+        try:
+            name, params, is_notification, request_id = _envelope(request)
+        except RpcError as error:
+            return _failure(_id_of(request), error)
+        answer = await self._answer_call(name, params, request_id, session)
+        return None if is_notification else answer
+
+    async def _answer_call(
+        self, name: str, params: Json, request_id: Json, session: Session
+    ) -> str:
+        method = self._methods.get(name)
+        label = UNKNOWN_METHOD if method is None else name
+        started = trio.current_time()
+        try:
+            if method is None:
+                raise MethodNotFoundError(f"There is no method {name[:80]}. See rpc_methods.")
+            if method.is_local and not session.is_local:
+                raise MethodNotFoundError(
+                    f"{name} is answered to callers on the node's own machine alone, "
+                    "while it listens on loopback."
+                )
+            if not isinstance(params, list | dict):
+                raise InvalidParamsError("The params of a request are an array or an object.")
+            result = method.call(params, session)
+            if inspect.isawaitable(result):
+                result = await result
+            text = _success(request_id, result)
+        except RpcError as error:
+            self._metrics.rpc_errors.labels(method=label).inc()
+            return _failure(request_id, error)
+        except Exception:
+            logger.exception("call-failed method=%s peer=%s", label, session.peer)
+            self._metrics.rpc_errors.labels(method=label).inc()
+            return _failure(
+                request_id, InternalError("The node failed to answer. Its log says why.")
+            )
+        finally:
+            self._metrics.rpc_calls.labels(method=label).inc()
+            self._metrics.rpc_time.labels(method=label).observe(trio.current_time() - started)
+        if len(text) > session.limits.response_bytes:
+            return _failure(request_id, ResponseTooBigError("The answer is too big. Ask for less."))
+        return text
+
+
+def _envelope(request: Json) -> tuple[str, Json, bool, Json]:
+    """Return (method, params, is it a notification, id). Raises RpcError."""
+    if not isinstance(request, dict):
+        raise InvalidRequestError("A request is an object.")
+    if request.get("jsonrpc") != "2.0":
+        raise InvalidRequestError('A request says "jsonrpc": "2.0".')
+    if not _is_id(request.get("id")):
+        raise InvalidRequestError("The id of a request is null, a number or a text.")
+    name, params = request.get("method"), request.get("params")
+    if not isinstance(name, str):
+        raise InvalidRequestError("The method of a request is a text.")
+    return name, [] if params is None else params, "id" not in request, request.get("id")
+
+
+def _is_id(value: Json) -> bool:
+    return value is None or (isinstance(value, int | float | str) and not isinstance(value, bool))
+
+
+def _id_of(request: Json) -> Json:
+    """The id of an invalid request, where it has one that can be repeated."""
+    found = request.get("id") if isinstance(request, dict) else None
+    return found if _is_id(found) else None
+
+
+def _success(request_id: Json, result: Json) -> str:
+    return json.dumps({"jsonrpc": "2.0", "id": request_id, "result": result}, separators=(",", ":"))
+
+
+def _failure(request_id: Json, error: RpcError) -> str:
+    body: dict[str, Json] = {"code": error.number, "message": error.message}
+    if error.data is not None:
+        body["data"] = error.data
+    return json.dumps({"jsonrpc": "2.0", "id": request_id, "error": body}, separators=(",", ":"))
+
+
+def _refuse_constant(name: str) -> Json:
+    raise ValueError(f"{name} is no JSON number")

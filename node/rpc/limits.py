@@ -1,0 +1,34 @@
+"""What the JSON-RPC server allows one client, one peer and all of them together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Maxima of the JSON-RPC server; sizes in bytes, times in seconds."""
+
+    connections: int = 1_000
+    connections_per_peer: int = 250
+    subscriptions_per_connection: int = 1_024
+    request_bytes: int = 15 * 1024 * 1024
+    response_bytes: int = 64 * 1024 * 1024
+    batch_calls: int = 1_000
+    outbound_messages: int = 1_024
+    outbound_bytes: int = 16 * 1024 * 1024
+    send_timeout_s: float = 20.0
+    """How long a peer may take none of the bytes that are sent to it."""
+    request_timeout_s: float = 30.0
+    """How long the body of a request may take to arrive."""
+    idle_timeout_s: float = 60.0
+    """How long an HTTP connection without a request is kept."""
+    ping_interval_s: float = 20.0
+    keys_per_page: int = 1_000
+    keys_per_query: int = 2_048
+    blocks_per_query: int = 512
+    follows_per_connection: int = 4
+    pinned_finalized_blocks: int = 512
+    pinned_blocks: int = 4_096
+    operations_per_follow: int = 64
+    broadcasts_per_connection: int = 16

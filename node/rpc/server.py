@@ -1,0 +1,227 @@
+"""The JSON-RPC server: HTTP POST and WebSocket on one port, /health, /metrics, other routes.
+
+A WebSocket has one task that reads and answers in order, one that sends, and one for each
+subscription. Methods that touch keys or remove transactions are answered to callers on this machine
+alone: the server listens on loopback, the peer is on loopback, and neither a web page (by its
+Origin or, with a rebound name, its Host) nor a proxy stands between.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+import trio
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from node.metrics import CONTENT_TYPE, Metrics
+from node.rpc.archive import Archive
+from node.rpc.author import Author
+from node.rpc.blocks import Blocks
+from node.rpc.chain import Chain
+from node.rpc.chain_head import ChainHead
+from node.rpc.chain_spec import ChainSpec
+from node.rpc.connections import Connections, Endpoint, endpoint_of, is_loopback, listen
+from node.rpc.dispatcher import Dispatcher
+from node.rpc.engine import Engine
+from node.rpc.limits import Limits
+from node.rpc.methods import Method, methods_of
+from node.rpc.node import RpcNode
+from node.rpc.payment import Payment
+from node.rpc.session import Session
+from node.rpc.state import State
+from node.rpc.system import System
+from node.rpc.transaction import Transaction
+
+logger = logging.getLogger(__name__)
+
+HOST, PORT = "127.0.0.1", 9944
+LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+JSON_TYPE = "application/json"
+DEFAULT_LIMITS = Limits()
+
+
+async def serve(
+    node: RpcNode,
+    host: str = HOST,
+    port: int = PORT,
+    limits: Limits = DEFAULT_LIMITS,
+    extra_routes: Sequence[BaseRoute] = (),
+    *,
+    metrics: Metrics | None = None,
+    task_status: trio.TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until cancelled; started with the endpoint once it listens. Raises ListenError."""
+    listeners = await listen(host, port)
+    endpoint = endpoint_of(listeners)
+    server = Server(node, limits, metrics or Metrics(), endpoint)
+    connections = Connections(server.app(extra_routes), limits, server.metrics)
+    logger.info("rpc-listening url=%s methods=%d", endpoint.url, len(server.methods))
+    task_status.started(endpoint)
+    await connections.serve(listeners)
+
+
+def methods_for(node: RpcNode, limits: Limits) -> dict[str, Method]:
+    """Return all methods that a node answers."""
+    blocks = Blocks(node)
+    table: dict[str, Method] = {}
+    namespaces: list[object] = [
+        System(node, blocks, lambda: table),
+        Chain(node, blocks),
+        State(node, blocks, limits),
+        Author(node),
+        Payment(blocks),
+        ChainSpec(node),
+        ChainHead(node, blocks),
+        Archive(node, blocks),
+        Transaction(node),
+    ]
+    if node.sealer is not None:
+        namespaces.append(Engine(node.sealer))
+    table.update(methods_of(namespaces))
+    return table
+
+
+class Server:
+    """What is answered on the port."""
+
+    def __init__(self, node: RpcNode, limits: Limits, metrics: Metrics, endpoint: Endpoint) -> None:
+        self.metrics = metrics
+        self.methods = methods_for(node, limits)
+        self._node = node
+        self._limits = limits
+        self._endpoint = endpoint
+        self._dispatcher = Dispatcher(self.methods, metrics)
+        metrics.watch_heights(lambda: node.chain.best.number, lambda: node.chain.finalized.number)
+        metrics.pool_transactions.set_function(lambda: len(node.pool))
+        metrics.network_peers.set_function(lambda: len(node.network.peers()))
+
+    def app(self, extra_routes: Sequence[BaseRoute]) -> Starlette:
+        """Return the ASGI application."""
+        # Any page may read the chain, as with every public node; a caller with an Origin is
+        # never local, so no page reaches the keys.
+        cross_origin = Middleware(
+            CORSMiddleware,
+            allow_origins=["*"],
+            allow_methods=["GET", "POST", "OPTIONS"],
+            allow_headers=["*"],
+        )
+        return Starlette(
+            routes=[
+                Route("/", self._post, methods=["POST"]),
+                WebSocketRoute("/", self._websocket),
+                Route("/health", self._health, methods=["GET"]),
+                Route("/metrics", self._metrics_text, methods=["GET"]),
+                *extra_routes,
+            ],
+            middleware=[cross_origin],
+        )
+
+    # --------------------------------------------------------------------------------- HTTP
+
+    async def _health(self, request: Request) -> Response:
+        network, chain = self._node.network, self._node.chain
+        return JSONResponse(
+            {
+                "status": "syncing" if network.is_syncing else "ok",
+                "isSyncing": network.is_syncing,
+                "peers": len(network.peers()),
+                "shouldHavePeers": network.should_have_peers,
+                "bestBlock": chain.best.number,
+                "finalizedBlock": chain.finalized.number,
+            }
+        )
+
+    async def _metrics_text(self, request: Request) -> Response:
+        return Response(self.metrics.text(), media_type=CONTENT_TYPE)
+
+    async def _post(self, request: Request) -> Response:
+        peer = request.client.host if request.client else ""
+        session = Session(self._limits, peer, is_local=self._is_local(peer, request.headers))
+        body = bytearray()
+        status = 408
+        with trio.move_on_after(self._limits.request_timeout_s):
+            try:
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > self._limits.request_bytes:
+                        break
+                status = 413 if len(body) > self._limits.request_bytes else 200
+            except ClientDisconnect:
+                status = 400
+        if status in (400, 408):
+            return Response(status_code=status)
+        answer = await self._dispatcher.answer(bytes(body), session)
+        if answer is None:
+            return Response(status_code=204)
+        headers = {"connection": "close"} if status == 413 else None
+        return Response(answer, status_code=status, media_type=JSON_TYPE, headers=headers)
+
+    # ---------------------------------------------------------------------------- WebSocket
+
+    async def _websocket(self, websocket: WebSocket) -> None:
+        peer = websocket.client.host if websocket.client else ""
+        is_local = self._is_local(peer, websocket.headers)
+        await websocket.accept()
+        self.metrics.rpc_sessions.inc()
+        try:
+            async with trio.open_nursery() as nursery:
+                session = Session(self._limits, peer, is_local=is_local, nursery=nursery)
+                nursery.start_soon(_send, websocket, session)
+                try:
+                    await self._receive(websocket, session)
+                finally:
+                    # What still waits is started to be cancelled, and so gives back what it holds.
+                    session.start_waiting()
+                    nursery.cancel_scope.cancel()
+        finally:
+            self.metrics.rpc_sessions.dec()
+
+    async def _receive(self, websocket: WebSocket, session: Session) -> None:
+        outbox = session.outbox
+        assert outbox is not None, "a WebSocket's session has an outbox"
+        while True:
+            message = await websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            request = message.get("text")
+            answer = await self._dispatcher.answer(
+                message.get("bytes") or b"" if request is None else request, session
+            )
+            if answer is not None:
+                outbox.put(answer)
+            session.start_waiting()
+            # A client that does not read its answers is not read either.
+            await outbox.room()
+
+    # -------------------------------------------------------------------------------- trust
+
+    def _is_local(self, peer: str, headers: Mapping[str, str]) -> bool:
+        """Tell whether a caller is a program on this machine."""
+        if not (self._endpoint.is_loopback and is_loopback(peer)):
+            return False
+        if any(name in headers for name in PROXY_HEADERS):
+            return False
+        if urlsplit(f"//{headers.get('host', '')}").hostname not in LOCAL_NAMES:
+            return False
+        origin = headers.get("origin")
+        return origin is None or urlsplit(origin).hostname in LOCAL_NAMES
+
+
+async def _send(websocket: WebSocket, session: Session) -> None:
+    outbox = session.outbox
+    assert outbox is not None, "a WebSocket's session has an outbox"
+    try:
+        while True:
+            await websocket.send_text(await outbox.take())
+    except (WebSocketDisconnect, RuntimeError, OSError):
+        # The client is gone; the reading task hears of it as well.
+        session.close()
