@@ -1,0 +1,71 @@
+"""The command line `openledger`: finds the command, loads its file, and nothing else.
+
+Nothing heavy is imported here, and no command file before its command is asked for, so that help
+and completion answer at once. The table below is the one list of commands.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Final
+
+import click
+
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "dev": ("node.commands.dev", "Start a development node: instant blocks, funded accounts."),
+    "demo": ("node.commands.demo", "Run the whole story on real rows, from data to payouts."),
+    "status": ("node.commands.status", "Show what the node and its chain are doing."),
+    "account": ("node.commands.account", "Balances and transfers."),
+    "key": ("node.commands.key", "Make, import, list and export keys."),
+    "datanet": ("node.commands.datanet", "Create datanets, contribute and review rows, publish."),
+    "model": ("node.commands.model", "Create, train, watch and publish models; chat with them."),
+    "ask": ("node.commands.ask", "Ask a model a question and see which rows shaped the answer."),
+    "receipt": ("node.commands.receipt", "Show and list the receipts of answers."),
+    "verify": ("node.commands.verify", "Replay everything behind a receipt and say what holds."),
+    "claim": ("node.commands.claim", "Pay out what your rows have earned."),
+    "earnings": ("node.commands.claim", "Show what an account's rows have earned."),
+    "tx": ("node.commands.tx", "Send any call of the chain."),
+    "chain": ("node.commands.chain", "Inspect, export, import, check and purge a chain."),
+    "node": ("node.commands.node", "Start a node for a chain spec."),
+    "completion": ("node.commands.completion", "Print the completion script of a shell."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are loaded when they are needed, its help from the table."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command; its file holds it under its own name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), f"{cmd_name}_command")
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table without loading anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_) for name, (_, help_) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="openledger-node", prog_name="openledger")
+def root() -> None:
+    """The AI chain that remembers who contributed.
+
+    Commands talk to the node at --url, else OPENLEDGER_URL, else ws://127.0.0.1:9944. Amounts are
+    written 1.5OPEN, 20mOPEN or as planck; accounts as addresses, //Alice, or names of your keys.
+    """
+
+
+def main() -> None:
+    """Run the command line."""
+    root(prog_name="openledger")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""A node's state as a backend: the composed runtime reads a remote block as if it were local.
+
+Storage items, runtime code and even dry runs work on it unchanged, because they read through the
+same overlay as in a block. Every key is read once; scans fetch pages of keys with their values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from runtime.primitives import Hash
+
+PAGE_KEYS: Final = 512
+
+Ask = Callable[[str, list[Any]], Any]
+
+
+class RemoteState:
+    """The state after one block of a node; a Backend without trie nodes."""
+
+    def __init__(self, ask: Ask, block_hash: Hash) -> None:
+        self._ask = ask
+        self._at = "0x" + block_hash.hex()
+        self._values: dict[bytes, bytes | None] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of `key`, None when there is none."""
+        if key not in self._values:
+            text = self._ask("state_getStorage", ["0x" + key.hex(), self._at])
+            self._values[key] = None if text is None else unhex(text)
+        return self._values[key]
+
+    def node(self, path: bytes) -> bytes | None:
+        """Not served: nobody computes a state root on a remote state."""
+        raise AssertionError(f"a remote state has no trie nodes (asked for {path.hex()})")
+
+    def keys(self, prefix: bytes, after: bytes | None = None) -> Iterator[bytes]:
+        """Yield the keys that start with `prefix`, sorted, strictly after `after`."""
+        start = None if after is None else "0x" + after.hex()
+        while True:
+            page = self._ask(
+                "state_getKeysPaged", ["0x" + prefix.hex(), PAGE_KEYS, start, self._at]
+            )
+            self._read_values(page)
+            for text in page:
+                yield unhex(text)
+            if len(page) < PAGE_KEYS:
+                return
+            start = page[-1]
+
+    def _read_values(self, page: list[str]) -> None:
+        wanted = [text for text in page if unhex(text) not in self._values]
+        if not wanted:
+            return
+        for change_set in self._ask("state_queryStorageAt", [wanted, self._at]):
+            for key, value in change_set["changes"]:
+                self._values[unhex(key)] = None if value is None else unhex(value)
+
+
+def unhex(text: str) -> bytes:
+    """Return the bytes of 0x hex."""
+    return bytes.fromhex(text.removeprefix("0x"))
+
+
+def hexed(data: bytes) -> str:
+    """Return 0x hex."""
+    return "0x" + data.hex()

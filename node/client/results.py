@@ -1,0 +1,114 @@
+"""What the client answers: frozen values, amounts in planck."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from runtime.events import EventRecord
+from runtime.extrinsic import Extrinsic
+from runtime.primitives import AccountData, AccountId, Hash, Header, Weight
+
+
+class Wait(enum.StrEnum):
+    """How long a submission is followed."""
+
+    NONE = "none"
+    INCLUDED = "included"
+    FINAL = "final"
+
+
+@dataclass(frozen=True, slots=True)
+class ChainInfo:
+    """What a node says about itself and its chain."""
+
+    chain: str
+    node_name: str
+    node_version: str
+    genesis_hash: Hash
+    spec_name: str
+    spec_version: int
+    transaction_version: int
+    best: Header
+    finalized: Header
+    peers: int
+    is_syncing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block with its decoded extrinsics."""
+
+    header: Header
+    extrinsics: tuple[Extrinsic, ...]
+
+    @property
+    def hash(self) -> Hash:
+        """The block hash."""
+        return self.header.hash
+
+
+@dataclass(frozen=True, slots=True)
+class FeeQuote:
+    """What inclusion would cost now, the tip left out."""
+
+    fee_planck: int
+    weight: Weight
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What a transaction would do on top of the best block; nothing of it is kept.
+
+    `error` is the sentence of a failed dispatch, None when it would succeed.
+    """
+
+    fee_planck: int
+    error: str | None
+    needs_funds: bool
+    events: tuple[EventRecord, ...]
+    before: AccountData
+    after: AccountData
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A signed transaction, ready to be sent."""
+
+    raw: bytes
+    hash: Hash
+    account: AccountId
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The node's pool has taken a transaction."""
+
+    extrinsic_hash: Hash
+
+
+@dataclass(frozen=True, slots=True)
+class Included:
+    """A transaction is in a block: where, what it cost, what happened.
+
+    `error` is the sentence of a failed dispatch, None when it succeeded.
+    """
+
+    extrinsic_hash: Hash
+    block_hash: Hash
+    block_number: int
+    index: int
+    fee_planck: int
+    error: str | None
+    needs_funds: bool
+    events: tuple[EventRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finalized(Included):
+    """A transaction is in a block that will never be reverted."""
+
+
+Outcome = Submitted | Included
+"""What a submission answers; Finalized is an Included."""

@@ -1,0 +1,176 @@
+"""Questions to a serving node: answers stream in, and say at their end what they were made from.
+
+The interface is OpenAI's chat completions with a voucher in a header; the last event carries the
+attribution and the id of the receipt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+
+from node.client.errors import InsufficientFundsError, RequestRefusedError, UnreachableError
+from node.client.remote_state import hexed, unhex
+from node.client.transport_http import HttpTransport, json_of, refusal_of
+from runtime.documents import Feedback, SignedReceipt, Voucher
+from runtime.primitives import AccountId, Hash, MultiSignature
+from runtime.scale import DecodeError, codec, scale
+
+VOUCHER_HEADER: Final = "x-openledger-voucher"
+ATTRIBUTION_HEADER: Final = "x-openledger-attribution-id"
+ANSWER_TIMEOUT_S: Final = 600.0
+_DATA: Final = "data:"
+_PAYMENT_REQUIRED: Final = 402
+
+
+@scale
+class VoucherProof:
+    """A voucher with the signature of the account that owns the channel."""
+
+    voucher: Voucher
+    account: AccountId
+    signature: MultiSignature
+
+
+@scale
+class FeedbackProof:
+    """A verdict on an answer with the asker's signature."""
+
+    feedback: Feedback
+    account: AccountId
+    signature: MultiSignature
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A piece of an answer, as it comes."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer with its attribution and the id of its receipt, where it was paid."""
+
+    text: str
+    tokens_in: int
+    tokens_out: int
+    attribution: Mapping[str, Any]
+    receipt: Hash | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReceipt:
+    """A receipt as its server keeps it, with everything the server tells about it."""
+
+    signed: SignedReceipt
+    details: Mapping[str, Any]
+
+
+class Serving:
+    """The serving interface of a node. Raises RequestRefusedError, UnreachableError."""
+
+    def __init__(self, http: HttpTransport) -> None:
+        self._http = http
+
+    def models(self) -> list[Mapping[str, Any]]:
+        """Return the models that the node serves."""
+        answer = self._http.request("GET", "/v1/models")
+        listed = _checked(answer).get("data", [])
+        return list(listed)
+
+    def chat(
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, str]],
+        voucher: VoucherProof | None = None,
+        **settings: Any,
+    ) -> Iterator[Text | Answer]:
+        """Yield the pieces of the answer as they come, then the Answer."""
+        body = {"model": model, "messages": list(messages), "stream": True, **settings}
+        headers = {} if voucher is None else {VOUCHER_HEADER: _voucher_text(voucher)}
+        streaming = self._http.stream(
+            "POST", "/v1/chat/completions", json=body, headers=headers, timeout=ANSWER_TIMEOUT_S
+        )
+        with streaming as answer:
+            if answer.status_code >= 400:
+                answer.read()
+                raise _refusal(answer)
+            yield from _read_events(answer)
+
+    def receipt(self, receipt: Hash) -> StoredReceipt:
+        """Return a receipt by its id."""
+        answer = self._http.request("GET", f"/v1/attributions/{receipt.hex()}")
+        details = _checked(answer)
+        try:
+            signed = codec(SignedReceipt).decode(unhex(details["signed_receipt"]))
+        except (DecodeError, KeyError, ValueError) as error:
+            raise UnreachableError(
+                f"The node's answer about receipt {receipt.hex()} holds no receipt ({error})."
+            ) from error
+        return StoredReceipt(signed, details)
+
+    def feedback(self, proof: FeedbackProof) -> None:
+        """Send a verdict on an answer."""
+        body = {
+            "receipt": hexed(proof.feedback.receipt),
+            "negative": proof.feedback.negative,
+            "proof": hexed(codec(FeedbackProof).encode(proof)),
+        }
+        _checked(self._http.request("POST", "/v1/feedback", json=body))
+
+
+def _voucher_text(voucher: VoucherProof) -> str:
+    return hexed(codec(VoucherProof).encode(voucher))
+
+
+def _read_events(answer: httpx.Response) -> Iterator[Text | Answer]:
+    texts: list[str] = []
+    usage: Mapping[str, Any] = {}
+    attribution: Mapping[str, Any] = {}
+    receipt = answer.headers.get(ATTRIBUTION_HEADER)
+    for line in answer.iter_lines():
+        if not line.startswith(_DATA) or line[len(_DATA) :].strip() == "[DONE]":
+            continue
+        event = _event_of(line[len(_DATA) :])
+        if "error" in event:
+            raise RequestRefusedError(f"The answer broke off: {event['error']}")
+        usage, attribution = event.get("usage") or usage, event.get("attribution") or attribution
+        for choice in event.get("choices", []):
+            piece = choice.get("delta", {}).get("content")
+            if piece:
+                texts.append(piece)
+                yield Text(piece)
+    known = attribution.get("receipt") or attribution.get("id") or receipt
+    yield Answer(
+        "".join(texts),
+        int(usage.get("prompt_tokens", 0)),
+        int(usage.get("completion_tokens", 0)),
+        attribution,
+        Hash(unhex(known)) if known else None,
+    )
+
+
+def _event_of(text: str) -> Mapping[str, Any]:
+    try:
+        event = json.loads(text)
+    except ValueError as error:
+        raise UnreachableError(f"The answer holds an event that is no JSON ({error}).") from error
+    return event if isinstance(event, dict) else {}
+
+
+def _refusal(answer: httpx.Response) -> Exception:
+    sentence = f"The node refused the question: {refusal_of(answer)}"
+    if answer.status_code == _PAYMENT_REQUIRED:
+        return InsufficientFundsError(sentence)
+    return RequestRefusedError(sentence, answer.status_code)
+
+
+def _checked(answer: httpx.Response) -> Any:
+    if answer.status_code >= 400:
+        raise _refusal(answer)
+    return json_of(answer)

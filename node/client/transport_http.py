@@ -1,0 +1,77 @@
+"""HTTP to a node: JSON-RPC calls by POST, and whatever else the port serves (files, answers)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from node.client.endpoint import Endpoint
+from node.client.errors import RequestRefusedError, UnreachableError
+from node.client.transport_websocket import result_of, unreachable
+
+
+class HttpTransport:
+    """Keeps connections open between requests. Raises UnreachableError."""
+
+    def __init__(self, endpoint: Endpoint, timeout_s: float) -> None:
+        self._endpoint = endpoint
+        self._client = httpx.Client(
+            base_url=endpoint.http_url, timeout=timeout_s, trust_env=False, follow_redirects=False
+        )
+        self._number = 0
+
+    def call(self, method: str, params: list[Any]) -> Any:
+        """Return the result of a JSON-RPC method. Raises RequestRefusedError."""
+        self._number += 1
+        request = {"jsonrpc": "2.0", "id": self._number, "method": method, "params": params}
+        answer = self.request("POST", "/", json=request)
+        message = json_of(answer)
+        if not isinstance(message, dict):
+            raise RequestRefusedError(f"The node answered {method} with no JSON-RPC.")
+        return result_of(message, method)
+
+    def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        """Return the answer to a request, whatever its status. Raises UnreachableError."""
+        try:
+            return self._client.request(method, path, **arguments)
+        except httpx.HTTPError as error:
+            raise unreachable(self._endpoint.http_url, error) from error
+
+    @contextmanager
+    def stream(self, method: str, path: str, **arguments: Any) -> Iterator[httpx.Response]:
+        """Yield an answer whose body is read piece by piece. Raises UnreachableError."""
+        try:
+            with self._client.stream(method, path, **arguments) as answer:
+                yield answer
+        except httpx.HTTPError as error:
+            raise unreachable(self._endpoint.http_url, error) from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+def json_of(answer: httpx.Response) -> Any:
+    """Return the JSON body of an answer. Raises UnreachableError for anything else."""
+    try:
+        return answer.json()
+    except ValueError as error:
+        raise UnreachableError(
+            f"What answers at {answer.url} is no node (HTTP {answer.status_code}, no JSON). "
+            "Check the address."
+        ) from error
+
+
+def refusal_of(answer: httpx.Response) -> str:
+    """Return the sentence in an HTTP error of a node."""
+    try:
+        body = answer.json()
+    except ValueError:
+        return answer.text[:200] or f"HTTP {answer.status_code}"
+    error = body.get("error", body) if isinstance(body, dict) else body
+    if isinstance(error, dict):
+        error = error.get("message", error)
+    return str(error)

@@ -1,0 +1,144 @@
+"""What a command prints: one document on stdout (a table, or JSON), everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from node.amounts import format_amount
+from node.commands.documents import (
+    Planck,
+    hints_of,
+    is_fields,
+    item_hint,
+    optional_hint,
+    to_json,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Advance = Callable[[int, int], None]
+"""Told (done, in all) as the work goes on."""
+
+
+class Output:
+    """Where one command prints."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def show(self, document: Any) -> None:
+        """Print the command's document on stdout."""
+        if self.as_json:
+            click.echo(json.dumps(to_json(document), indent=2, ensure_ascii=False))
+            return
+        from rich.console import Console
+
+        _render(Console(highlight=False), document)
+
+    def note(self, text: str) -> None:
+        """Tell something on stderr."""
+        click.echo(text, err=True)
+
+    def say(self, text: str, *, newline: bool = True) -> None:
+        """Print text on stdout, unless a JSON document is to stand there alone."""
+        if not self.as_json:
+            click.echo(text, nl=newline)
+
+    def fail(self, kind: str, sentence: str, exit_code: int) -> None:
+        """Tell what went wrong: a sentence on stderr, and an object on stdout for programs."""
+        click.echo(f"Error: {sentence}", err=True)
+        if self.as_json:
+            error = {"kind": kind, "message": sentence, "exit_code": exit_code}
+            click.echo(json.dumps({"error": error}, indent=2))
+
+    @contextmanager
+    def progress(self, label: str, unit: str = "bytes") -> Iterator[Advance]:
+        """Show a bar on stderr while the body works; quiet when stderr is no terminal."""
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        console = Console(stderr=True)
+        amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+        columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+            task = bar.add_task(label, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _render(console: Console, document: Any) -> None:
+    from rich.table import Table
+
+    hints = hints_of(type(document))
+    grid = Table.grid(padding=(0, 2))
+    lists = []
+    for name, hint in hints.items():
+        value, inner = getattr(document, name), item_hint(hint)
+        if inner is not None and hasattr(inner, "__dataclass_fields__"):
+            lists.append((name, inner, value))
+        elif value is not None:
+            grid.add_row(f"[bold]{label_of(name)}[/bold]", _text(value, hint))
+    if grid.row_count:
+        console.print(grid)
+    for name, inner, rows in lists:
+        console.print(_table(label_of(name), inner, rows))
+
+
+def _table(title: str, document: type, rows: tuple[Any, ...]) -> Any:
+    from rich.table import Table
+
+    hints = hints_of(document)
+    table = Table(title=f"{title} ({len(rows)})", title_justify="left", header_style="bold")
+    for name, hint in hints.items():
+        is_number = hint in (int, float, Planck)
+        table.add_column(label_of(name), justify="right" if is_number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_text(getattr(row, name), hint) for name, hint in hints.items()))
+    return table
+
+
+def label_of(name: str) -> str:
+    """Return a field's name as a heading; the unit of amounts stands with the value."""
+    return name.removesuffix("_planck").replace("_", " ")
+
+
+def _text(value: Any, hint: Any) -> str:
+    from rich.markup import escape
+
+    if value is None:
+        return ""
+    optional = optional_hint(hint)
+    if optional is not None:
+        return _text(value, optional)
+    if hint is Planck:
+        return format_amount(value)
+    if is_fields(hint):
+        return escape(fields_text(value))
+    if hint is bool:
+        return "yes" if value else "no"
+    if hint is int:
+        return f"{value:,}"
+    if item_hint(hint) is not None:
+        return escape(", ".join(map(str, value)))
+    return escape(str(value))
+
+
+def fields_text(fields: Mapping[str, Any]) -> str:
+    """Return names and values in one line."""
+    return " ".join(f"{name}={_inner(value)}" for name, value in fields.items())
+
+
+def _inner(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
