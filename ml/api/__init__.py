@@ -1,0 +1,1 @@
+"""The OpenAI-compatible HTTP surface of answers; it knows nothing of models, chains or keys."""

@@ -1,0 +1,141 @@
+"""What the HTTP surface needs of whoever makes answers: the node implements it.
+
+An answer is a stream: first `Begun` with the id under which its attribution can be fetched, then
+text, then `Finished` with the attribution. Refusals are raised before `Begun`; each knows the HTTP
+status and the error code that a client sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol, TypeAlias
+
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+
+FinishReason: TypeAlias = Literal["stop", "length"]
+Role: TypeAlias = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """A model that may be asked: its id, when it was published (Unix seconds), and its owner."""
+
+    id: str
+    created: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRequest:
+    """A checked question: either `messages` of a chat or a plain `prompt`.
+
+    `temperature` and `seed` are None when the asker leaves them open; `voucher` is the SCALE of
+    the payment, unverified.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    prompt: str
+    max_tokens: int
+    temperature: float | None
+    top_p: float
+    seed: int | None
+    stop: tuple[str, ...]
+    voucher: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The answer is accepted and paid for; its attribution will have this id."""
+
+    attribution_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """More text of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end of an answer, with what it was made from."""
+
+    reason: FinishReason
+    tokens_in: int
+    tokens_out: int
+    attribution: Mapping[str, Json]
+
+
+AnswerEvent: TypeAlias = Begun | Delta | Finished
+
+
+class AnswerRefused(Exception):
+    """A question that is not answered; the message is what the asker reads."""
+
+    status: ClassVar[int] = 400
+    kind: ClassVar[str] = "invalid_request_error"
+    code: ClassVar[str | None] = None
+
+
+class ModelUnknown(AnswerRefused):
+    """No such model, or not one that the asker may use; the two look alike from outside."""
+
+    status = 404
+    code = "model_not_found"
+
+
+class VoucherMissing(AnswerRefused):
+    """The model costs something and no voucher came."""
+
+    status = 402
+    kind = "payment_required"
+    code = "voucher_missing"
+
+
+class VoucherRefused(AnswerRefused):
+    """The voucher is malformed, not signed by the channel's owner, or too small."""
+
+    status = 402
+    kind = "payment_required"
+    code = "voucher_refused"
+
+
+class ContextExceeded(AnswerRefused):
+    """Question and answer do not fit the model's context."""
+
+    code = "context_length_exceeded"
+
+
+class ServiceBusy(AnswerRefused):
+    """Too many answers are waiting."""
+
+    status = 429
+    kind = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class AnswerService(Protocol):
+    """Answers questions."""
+
+    async def models(self) -> Sequence[ModelCard]:
+        """Return the models that may be asked."""
+
+    def answer(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent, None]:
+        """Yield Begun, any number of Delta, then Finished. Raises AnswerRefused before Begun.
+
+        The generator is closed when the asker goes away; it must free what it holds.
+        """
+
+    async def attribution(self, attribution_id: str) -> Mapping[str, Json] | None:
+        """Return the attribution of an answer, or None when there is none of that id."""
