@@ -37,7 +37,8 @@ from pallets.datanets.records import (
     Verdict,
     Version,
 )
-from pallets.datanets.texts import has_blank_text, has_long_text, is_licence, is_name
+from pallets.datanets.texts import has_blank_text, has_long_text, is_licence
+from pallets.names import is_name, name_key
 from runtime.dispatch import Failure, Signed
 from runtime.merkle import merkle_root
 from runtime.pallet import Const, Event, Needs, Pallet, api, call, cost
@@ -260,12 +261,12 @@ class Datanets(Pallet, index=20):
             raise self.InvalidName
         profile = Profile(summary, description, tags, licence, source, purpose, schema)
         self._check_profile(profile)
-        if name.lower() in self.names:
+        if name_key(name) in self.names:
             raise self.NameTaken
         number = self.next_id.get()
         self.balances.hold(HoldReason.DatanetDeposit, owner, CREATION_DEPOSIT)
         self.next_id.put(number + 1)
-        self.names.put(name.lower(), number)
+        self.names.put(name_key(name), number)
         now = self.system.current_number()
         self.records.put(number, Datanet(owner, name, profile, access, (), now, CREATION_DEPOSIT))
         self.emit(self.Created(number, owner, name))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pallets.balances import HoldReason
 from pallets.datanets.records import CREATION_DEPOSIT, Batch, BatchStatus
+from pallets.names import name_key
 from runtime.merkle import merkle_root
 from runtime.primitives import AccountId
 
@@ -20,7 +21,7 @@ def check(pallet: Datanets) -> None:
     names: dict[str, int] = {}
     entries: dict[tuple[int, int], int] = {}
     for number, record in pallet.records.items():
-        names[record.name.lower()] = number
+        names[name_key(record.name)] = number
         deposits[record.owner] = deposits.get(record.owner, 0) + record.deposit_planck
         assert record.deposit_planck == CREATION_DEPOSIT, "a deposit changed"
         _check_batches(pallet, number, bonds)

@@ -8,8 +8,6 @@ from typing import Final
 from runtime.primitives import OPEN, AccountId, Hash
 from runtime.scale import scale, u32, u128
 
-NAME_BYTES_MIN: Final = 3
-NAME_BYTES_MAX: Final = 64
 SUMMARY_BYTES_MAX: Final = 256
 TEXT_BYTES_MAX: Final = 4_096
 TAGS_MAX: Final = 16

@@ -9,8 +9,6 @@ import re
 from typing import Final
 
 from pallets.datanets.records import (
-    NAME_BYTES_MAX,
-    NAME_BYTES_MIN,
     SUMMARY_BYTES_MAX,
     TAG_BYTES_MAX,
     TAGS_MAX,
@@ -69,18 +67,12 @@ OPEN_LICENCES: Final = frozenset(
 """SPDX identifiers of open licences for data, text and code."""
 
 _OWN_LICENCE = re.compile(r"LicenseRef-[A-Za-z0-9.-]{1,64}")
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._-]*[A-Za-z0-9])?")
 _BLANK = " \t\r\n"
 
 
 def is_licence(licence: str) -> bool:
     """Say whether a licence is an open SPDX identifier, or a `LicenseRef-` to an own one."""
     return licence in OPEN_LICENCES or _OWN_LICENCE.fullmatch(licence) is not None
-
-
-def is_name(name: str) -> bool:
-    """Say whether a name is 3 to 64 ASCII letters, digits, blanks, dots, dashes, underscores."""
-    return NAME_BYTES_MIN <= len(name) <= NAME_BYTES_MAX and _NAME.fullmatch(name) is not None
 
 
 def has_blank_text(profile: Profile) -> bool:

@@ -1,0 +1,464 @@
+"""Inference: askers pay for answers through channels, and every payment is split at once.
+
+    open -> vouchers off chain -> redeem, redeem, ...
+    close by the server: at once
+    close by the asker -> challenge window, the server may still redeem -> finish_close by anybody
+
+A voucher says how much the server may draw from the channel in all; the server needs to redeem
+only the last one. Rules that hold here: what a channel may draw is held from its asker and never
+above the deposit; a redemption pays only the increase, so redeeming twice pays once; each payment
+is split by largest remainder, so no planck is lost; part of it is burned, so that asking one's own
+model always loses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final, Protocol
+
+from pallets.balances import HoldReason
+from pallets.transaction_payment import FEE_POT
+from runtime.dispatch import Failure, Root, Signed
+from runtime.documents import Voucher, voucher_payload
+from runtime.keys import KeyKind, verify
+from runtime.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.primitives import (
+    OPEN,
+    ZERO_HASH,
+    AccountId,
+    Ed25519,
+    Hash,
+    MultiAddress,
+    MultiSignature,
+    Sr25519,
+)
+from runtime.scale import scale, u16, u32, u128
+from runtime.shares import PERMILLE, split_permille
+from runtime.storage import Map, Value, default
+
+ATTRIBUTION_POT: Final = AccountId(b"modlopen/attribution".ljust(32, b"\0"))
+"""Where the contributors' part of every payment waits for settlement."""
+PLATFORM_POT: Final = AccountId(b"modlopen/platform".ljust(32, b"\0"))
+"""Where the platform's part goes that is not burned."""
+
+DEPOSIT_MIN: Final = OPEN // 100
+TOKENS_PER_RATE: Final = 1_000
+
+PLATFORM_FEE_MAX: Final = OPEN
+PLATFORM_PERMILLE: Final = range(20, 301)
+OWNER_PERMILLE: Final = range(501)
+STAKERS_PERMILLE: Final = range(501)
+CONTRIBUTORS_PERMILLE: Final = range(300, 901)
+BURN_PERMILLE: Final = range(100, 1_001)
+CHALLENGE_BLOCKS: Final = range(5, 1_000_001)
+
+
+@scale
+class Parameters:
+    """What is governed: fee per request, how a payment is split, how long a challenge lasts.
+
+    The four shares add up to 1,000; `burn_permille` of the platform's share is burned.
+    """
+
+    platform_fee_planck: u128 = OPEN // 10_000
+    platform_permille: u16 = 100
+    owner_permille: u16 = 200
+    stakers_permille: u16 = 200
+    contributors_permille: u16 = 500
+    burn_permille: u16 = 500
+    challenge_blocks: u32 = 100
+
+    @property
+    def shares(self) -> tuple[int, int, int, int]:
+        """The permilles of platform, model owner, stakers and contributors."""
+        return (
+            self.platform_permille,
+            self.owner_permille,
+            self.stakers_permille,
+            self.contributors_permille,
+        )
+
+    @property
+    def is_within_bounds(self) -> bool:
+        """Whether every parameter is within the bounds that this code sets."""
+        return (
+            self.platform_fee_planck <= PLATFORM_FEE_MAX
+            and self.platform_permille in PLATFORM_PERMILLE
+            and self.owner_permille in OWNER_PERMILLE
+            and self.stakers_permille in STAKERS_PERMILLE
+            and self.contributors_permille in CONTRIBUTORS_PERMILLE
+            and sum(self.shares) == PERMILLE
+            and self.burn_permille in BURN_PERMILLE
+            and self.challenge_blocks in CHALLENGE_BLOCKS
+        )
+
+
+@scale
+class Genesis:
+    """The parameters that the chain begins with."""
+
+    parameters: Parameters = Parameters()
+
+
+@scale
+class Channel:
+    """Tokens of an asker that a server may draw from by vouchers; `closes_at` once closing."""
+
+    asker: AccountId
+    server: AccountId
+    model: u32
+    deposit_planck: u128
+    redeemed_planck: u128
+    closes_at: u32 | None
+
+    @property
+    def left_planck(self) -> int:
+        """What is still held for the channel."""
+        return self.deposit_planck - self.redeemed_planck
+
+
+@scale
+class ChannelInfo:
+    """A channel with its number, as clients ask for it."""
+
+    id: u32
+    channel: Channel
+
+
+@scale
+class Payout:
+    """How one payment was split, in planck."""
+
+    burned: u128
+    platform: u128
+    owner: u128
+    stakers: u128
+    contributors: u128
+
+
+class Currency(Protocol):
+    """What Inference needs of Balances."""
+
+    existential_deposit: int
+
+    def free(self, who: AccountId) -> int: ...
+    def held(self, reason: HoldReason, who: AccountId) -> int: ...
+    def hold(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
+    def release(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
+    def slash_held(self, reason: HoldReason, who: AccountId, amount: int) -> int: ...
+    def pay_held(
+        self, reason: HoldReason, who: AccountId, dest: AccountId, amount: int
+    ) -> None: ...
+
+
+class Blocks(Protocol):
+    """What Inference needs of System."""
+
+    def current_number(self) -> int: ...
+    def hash_of(self, number: int) -> Hash | None: ...
+    def create_pot(self, account: AccountId) -> None: ...
+
+
+class ModelRecord(Protocol):
+    """What Inference reads of a model."""
+
+    @property
+    def owner(self) -> AccountId: ...
+    @property
+    def rate_in_planck(self) -> int: ...
+    @property
+    def rate_out_planck(self) -> int: ...
+
+
+class ModelRegistry(Protocol):
+    """What Inference needs of Models."""
+
+    def get(self, model: int) -> ModelRecord | None: ...
+    def may_use(self, account: AccountId, model: int) -> bool: ...
+
+
+class ContributorFund(Protocol):
+    """What Inference needs of Attribution: `fund` is told what came into ATTRIBUTION_POT."""
+
+    def fund(self, model: int, amount: int) -> None: ...
+
+
+class Inference(Pallet, index=24):
+    """Payment of answers: channels, vouchers, and the split among those who made the answer."""
+
+    minimum_deposit: Const[u128] = DEPOSIT_MIN
+
+    balances: Needs[Currency]
+    system: Needs[Blocks]
+    models: Needs[ModelRegistry]
+    attribution: Needs[ContributorFund]
+
+    parameters: Value[Parameters] = default(Parameters())
+    next_id: Value[u32] = default(0)
+    channels: Map[u32, Channel]
+    memberships: Map[tuple[AccountId, u32], bool]
+
+    class ParametersSet(Event, index=0):
+        """Governance changed fee, shares or challenge window."""
+
+        parameters: Parameters
+
+    class ChannelOpened(Event, index=1):
+        """An asker may spend up to a deposit at a server."""
+
+        channel: u32
+        asker: AccountId
+        server: AccountId
+        model: u32
+        deposit: u128
+
+    class ChannelToppedUp(Event, index=2):
+        """An asker raised the deposit of a channel."""
+
+        channel: u32
+        deposit: u128
+
+    class Redeemed(Event, index=3):
+        """A server redeemed a voucher; `amount` more was paid out and split."""
+
+        channel: u32
+        amount: u128
+        cumulative: u128
+        payout: Payout
+
+    class ChannelClosing(Event, index=4):
+        """An asker closes a channel; its server may redeem until the block `closes_at`."""
+
+        channel: u32
+        closes_at: u32
+
+    class ChannelClosed(Event, index=5):
+        """A channel is closed; what it did not spend went back to its asker."""
+
+        channel: u32
+        refunded: u128
+
+    class UnknownChannel(Failure, index=0):
+        """There is no channel with this number, or it is closed; open another one."""
+
+    class NotAllowed(Failure, index=1):
+        """This account may not ask this model; it is private, retired or does not exist."""
+
+    class DepositTooLow(Failure, index=2):
+        """A channel holds at least 0.01 OPEN; deposit more."""
+
+    class NotAsker(Failure, index=3):
+        """Only the account that opened the channel may do this; sign with its key."""
+
+    class NotServer(Failure, index=4):
+        """Only the server of the channel may redeem its vouchers; sign with the server's key."""
+
+    class NotMember(Failure, index=5):
+        """Only asker and server of a channel may close it."""
+
+    class BadVoucher(Failure, index=6):
+        """The voucher is not signed by the channel's asker for this chain, channel and amount;
+        ask for a new one."""
+
+    class VoucherTooLow(Failure, index=7):
+        """A voucher for more was redeemed before; redeem the latest one."""
+
+    class AboveDeposit(Failure, index=8):
+        """The voucher is above the channel's deposit; let the asker top the channel up."""
+
+    class IsClosing(Failure, index=9):
+        """The channel is closing; open another one."""
+
+    class TooEarly(Failure, index=10):
+        """The channel is not closing, or its server may still redeem; wait for its last block."""
+
+    class OutOfBounds(Failure, index=11):
+        """A parameter is out of its bounds, or the shares do not add up to 1,000; correct it."""
+
+    # ------------------------------------------------------------------------------- calls
+
+    @call(0, cost(20, writes=1))
+    def set_parameters(self, origin: Root, parameters: Parameters) -> None:
+        """Set fee, shares and challenge window within their bounds; by root."""
+        if not parameters.is_within_bounds:
+            raise self.OutOfBounds
+        self.parameters.put(parameters)
+        self.emit(self.ParametersSet(parameters))
+
+    @call(1, cost(60, reads=5, writes=6))
+    def open_channel(self, who: Signed, model: u32, server: MultiAddress, deposit: u128) -> None:
+        """Hold a deposit of yours that a server may draw from by your vouchers."""
+        asker, serving = AccountId(who), self.lookup(server)
+        if not self.models.may_use(asker, model):
+            raise self.NotAllowed
+        if deposit < DEPOSIT_MIN:
+            raise self.DepositTooLow
+        number = self.next_id.get()
+        self.balances.hold(HoldReason.InferenceChannel, asker, deposit)
+        self.next_id.put(number + 1)
+        self.channels.put(number, Channel(asker, serving, model, deposit, 0, None))
+        self.memberships.put((asker, number), True)
+        self.memberships.put((serving, number), True)
+        self.emit(self.ChannelOpened(number, asker, serving, model, deposit))
+
+    @call(2, cost(40, reads=3, writes=3))
+    def top_up(self, who: Signed, channel: u32, amount: u128) -> None:
+        """Raise the deposit of a channel of yours."""
+        record = self._channel(channel)
+        if record.asker != who:
+            raise self.NotAsker
+        if record.closes_at is not None:
+            raise self.IsClosing
+        self.balances.hold(HoldReason.InferenceChannel, record.asker, amount)
+        raised = replace(record, deposit_planck=record.deposit_planck + amount)
+        self.channels.put(channel, raised)
+        self.emit(self.ChannelToppedUp(channel, raised.deposit_planck))
+
+    @call(3, cost(200, reads=12, writes=12))
+    def redeem(
+        self, who: Signed, channel: u32, cumulative: u128, signature: MultiSignature
+    ) -> None:
+        """Draw what a voucher adds to those redeemed before; by the channel's server.
+
+        Redeeming the same voucher again succeeds and pays nothing.
+        """
+        record = self._channel(channel)
+        if record.server != who:
+            raise self.NotServer
+        if cumulative < record.redeemed_planck:
+            raise self.VoucherTooLow
+        if cumulative > record.deposit_planck:
+            raise self.AboveDeposit
+        if not self._is_signed(record, channel, cumulative, signature):
+            raise self.BadVoucher
+        amount = cumulative - record.redeemed_planck
+        if not amount:
+            return
+        self.channels.put(channel, replace(record, redeemed_planck=cumulative))
+        payout = self._pay(record, amount)
+        self.emit(self.Redeemed(channel, amount, cumulative, payout))
+
+    @call(4, cost(60, reads=5, writes=6))
+    def close_channel(self, who: Signed, channel: u32) -> None:
+        """Close a channel: at once by its server, after a challenge window by its asker."""
+        record = self._channel(channel)
+        if record.server == who:
+            self._close(channel, record)
+            return
+        if record.asker != who:
+            raise self.NotMember
+        if record.closes_at is not None:
+            raise self.IsClosing
+        closes_at = self.system.current_number() + self.parameters.get().challenge_blocks
+        self.channels.put(channel, replace(record, closes_at=closes_at))
+        self.emit(self.ChannelClosing(channel, closes_at))
+
+    @call(5, cost(60, reads=5, writes=6))
+    def finish_close(self, who: Signed, channel: u32) -> None:
+        """Refund the asker of a channel whose challenge window is over; by anybody."""
+        record = self._channel(channel)
+        if record.closes_at is None or self.system.current_number() <= record.closes_at:
+            raise self.TooEarly
+        self._close(channel, record)
+
+    # --------------------------------------------------------------------------------- API
+
+    @api("InferenceApi")
+    def quote(self, model: u32, tokens_in: u32, tokens_out: u32) -> u128 | None:
+        """Return what an answer costs, in planck, rounded up; None for an unknown model."""
+        record = self.models.get(model)
+        if record is None:
+            return None
+        scaled = tokens_in * record.rate_in_planck + tokens_out * record.rate_out_planck
+        return -(-scaled // TOKENS_PER_RATE) + self.parameters.get().platform_fee_planck
+
+    @api("InferenceApi")
+    def channel(self, id: u32) -> Channel | None:
+        """Return an open or closing channel."""
+        return self.channels.get(id)
+
+    @api("InferenceApi")
+    def channels_of(self, account: AccountId) -> tuple[ChannelInfo, ...]:
+        """Return the channels in which an account is asker or server, by number."""
+        numbers = sorted(number for _, number in self.memberships.keys(account))
+        return tuple(ChannelInfo(number, self._channel(number)) for number in numbers)
+
+    @api("InferenceApi")
+    def current_parameters(self) -> Parameters:
+        """Return fee, shares and challenge window."""
+        return self.parameters.get()
+
+    # ------------------------------------------------------------------- for other pallets
+
+    def build_genesis(self, genesis: Genesis) -> None:
+        """Set the parameters of the chain spec and make the platform's pot."""
+        assert genesis.parameters.is_within_bounds, "inference parameters are within bounds"
+        self.parameters.put(genesis.parameters)
+        self.system.create_pot(PLATFORM_POT)
+
+    def check_invariants(self) -> None:
+        """What channels have left is held from their askers, and memberships fit channels."""
+        left: dict[AccountId, int] = {}
+        members: dict[tuple[AccountId, int], bool] = {}
+        for number, channel in self.channels.items():
+            assert 0 <= channel.redeemed_planck <= channel.deposit_planck, "drawn too much"
+            left[channel.asker] = left.get(channel.asker, 0) + channel.left_planck
+            members[channel.asker, number] = members[channel.server, number] = True
+        assert members == dict(self.memberships.items()), "memberships and channels differ"
+        for asker, total in left.items():
+            held = self.balances.held(HoldReason.InferenceChannel, asker)
+            assert held == total, f"channels of {asker.hex()} do not sum up to what is held"
+
+    # ---------------------------------------------------------------------------- internal
+
+    def _channel(self, number: int) -> Channel:
+        record = self.channels.get(number)
+        if record is None:
+            raise self.UnknownChannel
+        return record
+
+    def _is_signed(
+        self, channel: Channel, number: int, cumulative: int, signature: MultiSignature
+    ) -> bool:
+        genesis = self.system.hash_of(0) or ZERO_HASH
+        payload = voucher_payload(Voucher(genesis, number, cumulative))
+        if isinstance(signature, Ed25519):
+            return verify(KeyKind.ED25519, signature.signature, payload, channel.asker)
+        if isinstance(signature, Sr25519):
+            return verify(KeyKind.SR25519, signature.signature, payload, channel.asker)
+        return False
+
+    def _pay(self, channel: Channel, amount: int) -> Payout:
+        """Pay an amount of what is held for a channel to everybody who has a share in it."""
+        parameters = self.parameters.get()
+        platform, owner_part, stakers, contributors = split_permille(amount, parameters.shares)
+        burn_share = parameters.burn_permille
+        burned, platform = split_permille(platform, (burn_share, PERMILLE - burn_share))
+        model = self.models.get(channel.model)
+        assert model is not None, "models are never removed"
+        if self.balances.free(model.owner) + owner_part < self.balances.existential_deposit:
+            # The owner's account is gone and so small a payment cannot revive it. The server must
+            # be able to redeem all the same, so the part goes to the platform.
+            platform, owner_part = platform + owner_part, 0
+        if burned:
+            self.balances.slash_held(HoldReason.InferenceChannel, channel.asker, burned)
+        for pot, part in (
+            (PLATFORM_POT, platform),
+            (model.owner, owner_part),
+            (FEE_POT, stakers),
+            (ATTRIBUTION_POT, contributors),
+        ):
+            if part:
+                self.balances.pay_held(HoldReason.InferenceChannel, channel.asker, pot, part)
+        if contributors:
+            self.attribution.fund(channel.model, contributors)
+        return Payout(burned, platform, owner_part, stakers, contributors)
+
+    def _close(self, number: int, channel: Channel) -> None:
+        left = channel.left_planck
+        if left:
+            self.balances.release(HoldReason.InferenceChannel, channel.asker, left)
+        self.channels.remove(number)
+        self.memberships.remove((channel.asker, number))
+        self.memberships.remove((channel.server, number))
+        self.emit(self.ChannelClosed(number, left))

@@ -1,0 +1,720 @@
+"""Jobs: submission, assignment, answers, agreement, payment, slashes, executors, parameters."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+
+from pallets.jobs import Jobs
+from pallets.jobs.job import (
+    FINAL_STATES,
+    PARAMETERS_MAXIMUM,
+    PARAMETERS_MINIMUM,
+    TRANSITIONS,
+    FailureReason,
+    Job,
+    JobFailure,
+    JobState,
+    Offence,
+    SlotState,
+    agreed_root,
+    move,
+)
+from pallets.jobs.lifecycle import ASSIGNMENTS_MAX, BUCKET_MAX
+from pallets.jobs.recipe import is_valid, steps_of
+from pallets.jobs.settlement import JOB_POT
+from runtime.dispatch import DispatchFailed
+from runtime.documents import (
+    DatanetVersion,
+    Evaluate,
+    Evaluated,
+    Index,
+    Indexed,
+    Recipe,
+    Settle,
+    Train,
+)
+from runtime.fees import BLOCK_WEIGHT_MAX
+from runtime.hashing import blake2b_256
+from runtime.primitives import OPEN, Hash
+from tests.pallets.ledger import ALICE, BOB
+from tests.pallets.workshop import (
+    BASE,
+    BOND,
+    EXECUTORS,
+    PROFILE,
+    REFUSING_MODEL,
+    ROWS,
+    SALT,
+    Models,
+    Workshop,
+    indexed,
+    train,
+    trained,
+)
+
+FIRST, SECOND, THIRD = EXECUTORS[:3]
+
+
+@pytest.fixture
+def workshop() -> Iterator[Workshop]:
+    """Give a chain with one executor, one for each job."""
+    with Workshop() as made:
+        yield made
+        made.check()
+
+
+@pytest.fixture
+def pair() -> Iterator[Workshop]:
+    """Give a chain with four executors, two for each job."""
+    with Workshop(4, executors_per_job=2) as made:
+        yield made
+        made.check()
+
+
+# -------------------------------------------------------------------------------------- transitions
+
+
+def record(state: JobState) -> Job:
+    return Job(ALICE, train(), state, 0, 0, 1, 1, 9)
+
+
+@pytest.mark.parametrize("start", list(JobState))
+@pytest.mark.parametrize("end", list(JobState))
+def test_a_job_moves_by_the_table_alone(start: JobState, end: JobState) -> None:
+    if end in TRANSITIONS.get(start, frozenset()):
+        assert move(record(start), end).state is end
+    else:
+        with pytest.raises(AssertionError):
+            move(record(start), end)
+
+
+def test_the_indices_of_states_are_frozen() -> None:
+    names = "Open Assigned Committing Revealing Comparing Auditing Settled Disputed Bisecting"
+    names += " Referee Escalated Cancelled Failed Expired"
+    assert [state.name for state in sorted(JobState)] == names.split()
+    assert not any(state in TRANSITIONS for state in FINAL_STATES)
+
+
+@pytest.mark.parametrize(
+    ("roots", "executors", "agreed"),
+    [
+        ("", 1, None),
+        ("a", 1, "a"),
+        ("a", 2, None),
+        ("ab", 2, None),
+        ("aa", 2, "a"),
+        ("aba", 2, "a"),
+        ("abc", 3, None),
+        ("aab", 3, "a"),
+        ("aabb", 4, None),
+        ("aabba", 4, "a"),
+    ],
+)
+def test_agreement_needs_two_equal_roots_and_no_rival(
+    roots: str, executors: int, agreed: str | None
+) -> None:
+    hashes = [Hash(root.encode() * 32) for root in roots]
+    expected = Hash(agreed.encode() * 32) if agreed else None
+    assert agreed_root(hashes, executors) == expected
+
+
+# --------------------------------------------------------------------------------------- submission
+
+
+def test_submitting_holds_the_published_price(workshop: Workshop) -> None:
+    price = workshop.jobs.price(train())
+    workshop.submit()
+    assert workshop.escrow(ALICE) == price
+    steps = -(-ROWS // 16)
+    assert price == 2 * (OPEN // 100 + ROWS * OPEN // 10_000) + steps * OPEN // 1_000
+
+
+def test_the_price_grows_with_rows_steps_and_executors() -> None:
+    with Workshop() as one, Workshop(3, executors_per_job=3) as three:
+        assert three.jobs.price(train()) == 3 * (one.jobs.price(train()) or 0)
+        assert (one.jobs.price(train(max_steps=100)) or 0) > (one.jobs.price(train()) or 0)
+        assert one.jobs.price(Train(0, BASE, (DatanetVersion(0, 5),), Recipe())) is None
+        assert one.jobs.price(Settle(0, 0, BASE)) == OPEN // 100
+
+
+@pytest.mark.parametrize(
+    ("spec", "error"),
+    [
+        (Index(0, 0, 64), Jobs.NotSubmittable),
+        (Settle(0, 0, BASE), Jobs.NotSubmittable),
+        (train(7), Jobs.UnknownModel),
+        (train(base=PROFILE), Jobs.BaseDiffers),
+        (Train(0, BASE, (), Recipe()), Jobs.DatanetsDiffer),
+        (Train(0, BASE, (DatanetVersion(1, 1),), Recipe()), Jobs.DatanetsDiffer),
+        (Train(3, BASE, (DatanetVersion(9, 1),), Recipe()), Jobs.NoAccess),
+        (Train(4, BASE, (DatanetVersion(0, 7),), Recipe()), Jobs.UnknownVersion),
+        (train(rank=0), Jobs.RecipeOutOfBounds),
+        (train(rank=257), Jobs.RecipeOutOfBounds),
+        (train(targets=()), Jobs.RecipeOutOfBounds),
+        (train(targets=("q_proj", "q_proj")), Jobs.RecipeOutOfBounds),
+        (train(targets=("lm_head",)), Jobs.RecipeOutOfBounds),
+        (train(micro_batch_rows=3), Jobs.RecipeOutOfBounds),
+        (Evaluate(0, 3), Jobs.NotTrained),
+    ],
+)
+def test_a_bad_submission_is_refused_by_name(
+    workshop: Workshop, spec: Train, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        workshop.submit(spec)
+    assert workshop.escrow(ALICE) == 0
+
+
+def test_only_the_owner_trains_a_model(workshop: Workshop) -> None:
+    with pytest.raises(Jobs.NotModelOwner):
+        workshop.submit(who=BOB)
+
+
+def test_a_training_of_too_many_steps_is_refused(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pallets.jobs.submission.STEPS_MAX", 6)
+    with pytest.raises(Jobs.TrainingTooLong):
+        workshop.submit()
+    workshop.submit(train(max_steps=6))
+
+
+def test_an_account_has_a_maximum_of_unfinished_jobs() -> None:
+    with Workshop(open_jobs_per_account=1) as workshop:
+        job = workshop.submit()
+        with pytest.raises(Jobs.TooManyJobs):
+            workshop.submit()
+        workshop.sign(ALICE, "Jobs", "cancel", job=job)
+        workshop.submit()
+
+
+def test_the_chain_has_a_maximum_of_unfinished_jobs(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pallets.jobs.submission.UNFINISHED_MAX", 1)
+    workshop.submit()
+    with pytest.raises(Jobs.ChainFull):
+        workshop.submit()
+
+
+def test_jobs_take_at_most_their_share_of_a_block() -> None:
+    with Workshop(weight_percent=1, open_jobs_per_account=1_000) as workshop:
+        count = 0
+        with pytest.raises(Jobs.JobsFull):
+            while True:
+                workshop.submit()
+                count += 1
+        call = workshop.machine.call("Jobs", "submit", spec=train())
+        weight = workshop.machine.weight_of(call).ref_time
+        assert count == BLOCK_WEIGHT_MAX.ref_time // 100 // weight
+        workshop.next_block()
+        workshop.submit()
+
+
+def test_a_recipe_counts_its_steps() -> None:
+    assert steps_of(Recipe(epochs=3, batch_rows=16), 100) == 21
+    assert steps_of(Recipe(max_steps=5), 100) == 5
+    assert is_valid(Recipe())
+
+
+# ----------------------------------------------------------------------------------- cancel, expire
+
+
+def test_an_open_job_can_be_cancelled_once(workshop: Workshop) -> None:
+    job = workshop.submit()
+    with pytest.raises(Jobs.NotOwner):
+        workshop.sign(BOB, "Jobs", "cancel", job=job)
+    workshop.sign(ALICE, "Jobs", "cancel", job=job)
+    assert workshop.state(job) is JobState.Cancelled
+    assert workshop.escrow(ALICE) == 0
+    with pytest.raises(Jobs.NotCancellable):
+        workshop.sign(ALICE, "Jobs", "cancel", job=job)
+    with pytest.raises(Jobs.UnknownJob):
+        workshop.sign(ALICE, "Jobs", "cancel", job=99)
+
+
+def test_an_assigned_job_cannot_be_cancelled(workshop: Workshop) -> None:
+    job = workshop.assigned()
+    with pytest.raises(Jobs.NotCancellable):
+        workshop.sign(ALICE, "Jobs", "cancel", job=job)
+
+
+def test_a_job_without_executors_waits_and_then_expires_with_a_refund() -> None:
+    with Workshop(1, executors_per_job=2, open_blocks=12) as workshop:
+        job = workshop.submit()
+        workshop.next_block(11)
+        assert workshop.state(job) is JobState.Open
+        workshop.next_block()
+        assert workshop.state(job) is JobState.Expired
+        assert workshop.escrow(ALICE) == 0
+        assert workshop.bond(FIRST) == BOND
+
+
+def test_a_waiting_job_is_assigned_when_an_executor_joins() -> None:
+    with Workshop(1, executors_per_job=2, retry_blocks=3) as workshop:
+        job = workshop.submit()
+        workshop.next_block()
+        workshop.sign(SECOND, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
+        workshop.next_block(3)
+        assert sorted(workshop.executors(job)) == sorted([FIRST, SECOND])
+
+
+def test_executors_of_different_profiles_do_not_share_a_job() -> None:
+    with Workshop(1, executors_per_job=2) as workshop:
+        workshop.sign(SECOND, "Jobs", "register_executor", profile=BASE, bond=BOND)
+        job = workshop.submit()
+        workshop.next_block(6)
+        assert workshop.state(job) is JobState.Open
+
+
+# ------------------------------------------------------------------------------------ one executor
+
+
+def test_one_executor_trains_is_paid_and_the_index_job_follows(workshop: Workshop) -> None:
+    before = workshop.balances.free(FIRST)
+    price = workshop.jobs.price(train()) or 0
+    job = workshop.assigned()
+    assert workshop.jobs.next_step() is None
+    workshop.commit(FIRST, job, trained())
+    assert workshop.state(job) is JobState.Revealing
+    workshop.reveal(FIRST, job, trained())
+    assert workshop.state(job) is JobState.Comparing
+    assert workshop.jobs.next_step() == workshop.number + 1
+    workshop.next_block()
+    settled = workshop.job(job)
+    assert settled.state is JobState.Settled
+    assert workshop.jobs.output(job) == trained()
+    assert workshop.machine.pallets["Models"].trained.get(job) == trained()
+    assert workshop.balances.free(FIRST) == before + price - settled.index_escrow
+    assert workshop.escrow(ALICE) == settled.index_escrow
+    index = settled.index_job
+    assert index is not None
+    assert workshop.job(index).spec == Index(0, job, 64)
+    assert workshop.job(index).seed is None
+    workshop.next_block()
+    parent = workshop.parent_hash
+    assert workshop.job(index).seed == blake2b_256(index.to_bytes(4, "little") + parent)
+    workshop.answer(index, indexed())
+    assert workshop.state(index) is JobState.Settled
+    assert workshop.escrow(ALICE) == 0
+    assert workshop.balances.free(FIRST) == before + price
+    assert workshop.attribution.commitments(0)[0].indexed == indexed()
+
+
+def test_an_evaluation_settles_on_losses(workshop: Workshop) -> None:
+    job = workshop.assigned()
+    workshop.answer(job, trained())
+    with pytest.raises(Jobs.NotModelOwner):
+        workshop.submit(Evaluate(0, job), who=BOB)
+    with pytest.raises(Jobs.NotTrained):
+        workshop.submit(Evaluate(2, job))
+    evaluation = workshop.assigned(Evaluate(0, job))
+    workshop.answer(evaluation, Evaluated(5, 4))
+    assert workshop.jobs.output(evaluation) == Evaluated(5, 4)
+
+
+def test_a_reported_failure_of_the_only_executor_refunds(workshop: Workshop) -> None:
+    job = workshop.assigned()
+    reason = FailureReason.MissingBlob
+    workshop.sign(FIRST, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
+    failed = workshop.job(job)
+    assert (failed.state, failed.failure) == (JobState.Failed, JobFailure.ReportedByExecutors)
+    assert failed.slots[0].reason is reason
+    assert workshop.escrow(ALICE) == 0
+    assert workshop.bond(FIRST) == BOND
+    with pytest.raises(Jobs.AlreadyReported):
+        workshop.sign(FIRST, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
+    with pytest.raises(Jobs.AlreadyReported):
+        workshop.commit(FIRST, job, trained())
+
+
+def test_a_no_show_costs_a_twentieth_of_the_bond_and_the_requester_nothing(
+    workshop: Workshop,
+) -> None:
+    job = workshop.assigned()
+    issued = workshop.balances.total_issuance.get()
+    workshop.next_block(10)
+    assert workshop.job(job).failure is JobFailure.NoExecutors
+    assert workshop.job(job).slots[0].state is SlotState.NoShow
+    lost = BOND // 20
+    assert workshop.bond(FIRST) == BOND - lost
+    assert workshop.balances.free(JOB_POT) == lost // 5
+    assert workshop.balances.total_issuance.get() == issued - lost * 4 // 5
+    assert workshop.escrow(ALICE) == 0
+    with pytest.raises(Jobs.CommitPhaseOver):
+        workshop.commit(FIRST, job, trained())
+
+
+def test_a_commit_without_a_reveal_costs_the_whole_bond(workshop: Workshop) -> None:
+    job = workshop.assigned()
+    workshop.commit(FIRST, job, trained())
+    workshop.next_block(5)
+    assert workshop.state(job) is JobState.Failed
+    assert workshop.bond(FIRST) == 0
+    (slash,) = workshop.events(Jobs.ExecutorSlashed)
+    assert (slash.offence, slash.amount) == (Offence.Unrevealed, BOND)
+    with pytest.raises(Jobs.RevealPhaseClosed):
+        workshop.reveal(FIRST, job, trained())
+    later = workshop.submit()
+    workshop.next_block()
+    assert workshop.state(later) is JobState.Open
+
+
+def test_a_fresh_executor_replaces_a_no_show() -> None:
+    with Workshop(2) as workshop:
+        job = workshop.assigned()
+        (first,) = workshop.executors(job)
+        workshop.next_block(10)
+        (second,) = workshop.executors(job)
+        assert workshop.job(job).attempt == 1
+        assert second != first
+        with pytest.raises(Jobs.CommitPhaseOver):
+            workshop.commit(first, job, trained())
+        workshop.answer(job, trained())
+        assert workshop.state(job) is JobState.Settled
+        assert workshop.bond(second) == BOND
+        assert workshop.bond(first) < BOND
+
+
+def test_the_number_of_attempts_is_bounded() -> None:
+    with Workshop(5, extra_attempts=2) as workshop:
+        job = workshop.assigned()
+        workshop.next_block(30)
+        assert workshop.job(job).failure is JobFailure.NoAgreement
+        assert len(workshop.job(job).slots) == 3
+
+
+def test_a_result_that_another_pallet_refuses_is_refunded_and_leaves_no_trace(
+    workshop: Workshop,
+) -> None:
+    job = workshop.assigned(train(REFUSING_MODEL))
+    workshop.answer(job, trained())
+    assert workshop.job(job).failure is JobFailure.ResultRefused
+    assert workshop.pallet(Models).trained.get(job) is None
+    assert workshop.escrow(ALICE) == 0
+    assert workshop.bond(FIRST) == BOND
+
+
+# ------------------------------------------------------------------------------------------ answers
+
+
+def test_only_an_assigned_executor_answers(pair: Workshop) -> None:
+    job = pair.assigned()
+    stranger = next(who for who in EXECUTORS[:4] if who not in pair.executors(job))
+    with pytest.raises(Jobs.NotAssigned):
+        pair.sign(stranger, "Jobs", "commit", job=job, attempt=0, commitment=BASE)
+    with pytest.raises(Jobs.NotAssigned):
+        pair.reveal(stranger, job, trained())
+
+
+def test_an_answer_counts_once(pair: Workshop) -> None:
+    job = pair.assigned()
+    one, two = pair.executors(job)
+    with pytest.raises(Jobs.WrongAttempt):
+        pair.sign(one, "Jobs", "commit", job=job, attempt=1, commitment=BASE)
+    with pytest.raises(Jobs.NotCommitted):
+        pair.reveal(one, job, trained())
+    pair.commit(one, job, trained())
+    assert pair.state(job) is JobState.Committing
+    with pytest.raises(Jobs.AlreadyCommitted):
+        pair.commit(one, job, trained())
+    with pytest.raises(Jobs.AlreadyCommitted):
+        reason = FailureReason.BadRows
+        pair.sign(one, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
+    with pytest.raises(Jobs.RevealPhaseClosed):
+        pair.reveal(one, job, trained())
+    pair.commit(two, job, trained())
+    pair.reveal(one, job, trained())
+    with pytest.raises(Jobs.AlreadyRevealed):
+        pair.reveal(one, job, trained())
+
+
+def test_a_commitment_cannot_be_replayed(pair: Workshop) -> None:
+    job = pair.assigned()
+    one, two = pair.executors(job)
+    pair.commit(one, job, trained())
+    copied = pair.job(job).slots[0].commitment or pair.job(job).slots[1].commitment
+    with pytest.raises(Jobs.CommitmentReplayed):
+        pair.sign(two, "Jobs", "commit", job=job, attempt=0, commitment=copied)
+
+
+def test_a_reveal_must_open_the_commitment(workshop: Workshop) -> None:
+    job = workshop.assigned()
+    workshop.commit(FIRST, job, trained())
+    with pytest.raises(Jobs.RevealMismatch):
+        workshop.reveal(FIRST, job, trained(1))
+    with pytest.raises(Jobs.RevealMismatch):
+        workshop.reveal(FIRST, job, trained(), salt=b"t" * 32)
+    with pytest.raises(Jobs.OutputMismatch):
+        workshop.reveal(FIRST, job, Evaluated(1, 1))
+
+
+def test_an_index_of_another_sketch_size_does_not_fit(workshop: Workshop) -> None:
+    job = workshop.assigned()
+    workshop.answer(job, trained())
+    workshop.next_block()
+    index = workshop.job(job).index_job
+    assert index is not None
+    workshop.commit(FIRST, index, indexed(32))
+    with pytest.raises(Jobs.OutputMismatch):
+        workshop.reveal(FIRST, index, indexed(32))
+    long: Indexed = replace(indexed(), span_shards=(BASE,) * 65)
+    with pytest.raises(Jobs.OutputTooLong):
+        workshop.reveal(FIRST, index, long)
+
+
+# ------------------------------------------------------------------------------------- two and more
+
+
+def test_two_equal_roots_settle_and_share_the_pay(pair: Workshop) -> None:
+    job = pair.assigned()
+    one, two = pair.executors(job)
+    before = {who: pair.balances.free(who) for who in (one, two)}
+    pair.answer(job, trained())
+    settled = pair.job(job)
+    assert settled.state is JobState.Settled
+    work = settled.escrow - settled.index_escrow
+    earned = [pair.balances.free(who) - before[who] for who in (one, two)]
+    assert sum(earned) == work
+    assert abs(earned[0] - earned[1]) <= 1
+
+
+def test_a_diverging_executor_loses_its_bond_when_two_others_agree(pair: Workshop) -> None:
+    job = pair.assigned()
+    honest, wrong = pair.executors(job)
+    for who, output in ((honest, trained()), (wrong, trained(1))):
+        pair.commit(who, job, output)
+    for who, output in ((honest, trained()), (wrong, trained(1))):
+        pair.reveal(who, job, output)
+    pair.next_block()
+    assert pair.state(job) is JobState.Assigned
+    (fresh,) = pair.executors(job)
+    assert fresh not in (honest, wrong)
+    free = pair.balances.free(honest)
+    pair.answer(job, trained())
+    assert pair.state(job) is JobState.Settled
+    assert pair.bond(wrong) == 0
+    assert pair.bond(honest) == pair.bond(fresh) == BOND
+    work = pair.job(job).escrow - pair.job(job).index_escrow
+    reward = BOND * 3 // 10
+    assert pair.balances.free(honest) == free + work // 2 + reward // 2
+    assert pair.balances.free(JOB_POT) == BOND // 5
+    assert pair.balances.burned.get() == BOND // 2
+
+
+def test_a_refund_follows_when_no_two_ever_agree(pair: Workshop) -> None:
+    job = pair.assigned()
+    number = 0
+    while pair.state(job) is JobState.Assigned:
+        answers = {who: trained(number + at) for at, who in enumerate(pair.executors(job))}
+        number += len(answers)
+        for who, output in answers.items():
+            pair.commit(who, job, output)
+        for who, output in answers.items():
+            pair.reveal(who, job, output)
+        pair.next_block()
+    assert pair.job(job).failure is JobFailure.NoExecutors
+    assert all(pair.bond(who) == BOND for who in EXECUTORS[:4])
+    assert pair.escrow(ALICE) == 0
+
+
+def test_one_of_two_reports_does_not_fail_a_job(pair: Workshop) -> None:
+    job = pair.assigned()
+    one, two = pair.executors(job)
+    reason = FailureReason.TrainingDiverged
+    pair.sign(one, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
+    pair.commit(two, job, trained())
+    assert pair.state(job) is JobState.Revealing
+    pair.reveal(two, job, trained())
+    pair.next_block()
+    (fresh,) = pair.executors(job)
+    pair.answer(job, trained())
+    assert pair.state(job) is JobState.Settled
+    assert pair.bond(one) == BOND
+    assert pair.job(job).slots[2].executor == fresh
+
+
+def test_most_reports_fail_a_job(pair: Workshop) -> None:
+    job = pair.assigned()
+    for who in pair.executors(job):
+        reason = FailureReason.BadRows
+        pair.sign(who, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
+    assert pair.job(job).failure is JobFailure.ReportedByExecutors
+
+
+def test_two_no_shows_are_replaced_by_two(pair: Workshop) -> None:
+    job = pair.assigned()
+    former = pair.executors(job)
+    pair.next_block(10)
+    assert len(pair.executors(job)) == 2
+    assert not set(former) & set(pair.executors(job))
+    pair.answer(job, trained())
+    assert pair.state(job) is JobState.Settled
+
+
+def test_a_late_commit_phase_goes_on_with_who_has_committed(pair: Workshop) -> None:
+    job = pair.assigned()
+    one, two = pair.executors(job)
+    pair.commit(one, job, trained())
+    pair.next_block(10)
+    assert pair.state(job) is JobState.Revealing
+    with pytest.raises(Jobs.CommitPhaseOver):
+        pair.commit(two, job, trained())
+    pair.reveal(one, job, trained())
+    pair.next_block()
+    pair.answer(job, trained())
+    assert pair.state(job) is JobState.Settled
+    assert pair.bond(two) == BOND - BOND // 20
+
+
+# --------------------------------------------------------------------------------------- index again
+
+
+def test_a_failed_index_can_be_paid_again_and_keeps_its_seed(workshop: Workshop) -> None:
+    job = workshop.assigned()
+    workshop.answer(job, trained())
+    index = workshop.job(job).index_job
+    assert index is not None
+    with pytest.raises(Jobs.IndexExists):
+        workshop.sign(ALICE, "Jobs", "index_again", train_job=job)
+    with pytest.raises(Jobs.NotCancellable):
+        workshop.sign(ALICE, "Jobs", "cancel", job=index)
+    workshop.next_block()
+    reason = FailureReason.MissingBlob
+    workshop.sign(FIRST, "Jobs", "report_failure", job=index, attempt=0, reason=reason)
+    seed = workshop.job(index).seed
+    with pytest.raises(Jobs.NotOwner):
+        workshop.sign(BOB, "Jobs", "index_again", train_job=job)
+    with pytest.raises(Jobs.NotTrained):
+        workshop.sign(ALICE, "Jobs", "index_again", train_job=index)
+    workshop.sign(ALICE, "Jobs", "index_again", train_job=job)
+    again = workshop.job(job).index_job
+    assert again is not None
+    assert again != index
+    workshop.next_block()
+    assert workshop.job(again).seed == seed
+    workshop.answer(again, indexed())
+    with pytest.raises(Jobs.IndexExists):
+        workshop.sign(ALICE, "Jobs", "index_again", train_job=job)
+
+
+# ---------------------------------------------------------------------------------------- executors
+
+
+def test_an_executor_joins_and_leaves_with_its_bond() -> None:
+    with Workshop(0, unbonding_blocks=3) as workshop:
+        free = workshop.balances.free(FIRST)
+        with pytest.raises(Jobs.NotRegistered):
+            workshop.sign(FIRST, "Jobs", "heartbeat")
+        with pytest.raises(Jobs.BondTooLow):
+            workshop.sign(FIRST, "Jobs", "register_executor", profile=PROFILE, bond=1)
+        workshop.sign(FIRST, "Jobs", "register_executor", profile=PROFILE, bond=BOND // 2)
+        with pytest.raises(Jobs.AlreadyRegistered):
+            workshop.sign(FIRST, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
+        workshop.sign(FIRST, "Jobs", "add_bond", amount=BOND // 2)
+        assert workshop.bond(FIRST) == BOND
+        with pytest.raises(Jobs.NotLeaving):
+            workshop.sign(FIRST, "Jobs", "withdraw_bond")
+        workshop.sign(FIRST, "Jobs", "unregister_executor")
+        with pytest.raises(Jobs.AlreadyLeaving):
+            workshop.sign(FIRST, "Jobs", "unregister_executor")
+        with pytest.raises(Jobs.AlreadyLeaving):
+            workshop.sign(FIRST, "Jobs", "add_bond", amount=1)
+        with pytest.raises(Jobs.BondLocked):
+            workshop.sign(FIRST, "Jobs", "withdraw_bond")
+        job = workshop.submit()
+        workshop.next_block(3)
+        assert workshop.state(job) is JobState.Open
+        workshop.sign(FIRST, "Jobs", "withdraw_bond")
+        assert workshop.balances.free(FIRST) == free
+        assert workshop.jobs.executors() == ()
+        workshop.sign(FIRST, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
+        assert workshop.jobs.executors()[0].executor.registration == 1
+
+
+def test_a_busy_executor_cannot_leave(workshop: Workshop) -> None:
+    workshop.assigned()
+    with pytest.raises(Jobs.ExecutorBusy):
+        workshop.sign(FIRST, "Jobs", "unregister_executor")
+
+
+def test_the_registry_has_a_maximum(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pallets.jobs.executors.EXECUTORS_MAX", 1)
+    with pytest.raises(Jobs.RegistryFull):
+        workshop.sign(SECOND, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
+
+
+def test_a_bond_needs_the_balance(workshop: Workshop) -> None:
+    with pytest.raises((DispatchFailed, workshop.balances.InsufficientBalance)):
+        workshop.sign(SECOND, "Jobs", "register_executor", profile=PROFILE, bond=3 * BOND)
+
+
+def test_a_silent_executor_is_not_drawn_until_it_shows_itself() -> None:
+    with Workshop(1, heartbeat_blocks=5, retry_blocks=1) as workshop:
+        workshop.next_block(6)
+        job = workshop.submit()
+        workshop.next_block(2)
+        assert workshop.state(job) is JobState.Open
+        workshop.sign(FIRST, "Jobs", "heartbeat")
+        workshop.next_block()
+        assert workshop.executors(job) == [FIRST]
+
+
+def test_an_executor_has_a_maximum_of_jobs_and_a_block_of_deadlines() -> None:
+    with Workshop(1, open_jobs_per_account=100, retry_blocks=1) as workshop:
+        for _ in range(BUCKET_MAX + 4):
+            workshop.submit()
+        workshop.next_block()
+        states = [workshop.state(job) for job in range(BUCKET_MAX + 4)]
+        assert states == [JobState.Assigned] * BUCKET_MAX + [JobState.Open] * 4
+        workshop.next_block()
+        assert len(workshop.jobs.jobs_for_executor(FIRST)) == ASSIGNMENTS_MAX
+        assert workshop.jobs.jobs_of(ALICE) == tuple(reversed(range(BUCKET_MAX + 4)))
+        assert workshop.jobs.executors()[0].assigned == ASSIGNMENTS_MAX
+
+
+def test_heavier_bonds_are_drawn_more_often() -> None:
+    with Workshop(1, open_jobs_per_account=1_000, bond_cap=BOND, minimum_bond=OPEN) as workshop:
+        workshop.sign(SECOND, "Jobs", "register_executor", profile=PROFILE, bond=BOND // 4)
+        drawn = 0
+        rounds = 60
+        for _ in range(rounds):
+            job = workshop.assigned()
+            drawn += workshop.executors(job) == [FIRST]
+            who = workshop.executors(job)[0]
+            reason = FailureReason.Unsupported
+            workshop.sign(who, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
+        assert Fraction(drawn, rounds) > Fraction(3, 5)
+
+
+# --------------------------------------------------------------------------------------- parameters
+
+
+def test_root_changes_parameters_within_their_bounds(workshop: Workshop) -> None:
+    parameters = workshop.jobs.parameters.get()
+    workshop.root("Jobs", "set_parameters", parameters=replace(parameters, executors_per_job=3))
+    assert workshop.jobs.parameters.get().executors_per_job == 3
+    for bad in (
+        replace(parameters, executors_per_job=0),
+        replace(parameters, executors_per_job=6),
+        replace(parameters, weight_percent=51),
+        replace(parameters, minimum_bond=parameters.bond_cap + 1),
+    ):
+        with pytest.raises(Jobs.ParametersOutOfBounds):
+            workshop.root("Jobs", "set_parameters", parameters=bad)
+    with pytest.raises(DispatchFailed):
+        workshop.sign(ALICE, "Jobs", "set_parameters", parameters=parameters)
+
+
+def test_bounds_of_parameters_are_in_order() -> None:
+    for name in type(PARAMETERS_MINIMUM).__dataclass_fields__:
+        assert getattr(PARAMETERS_MINIMUM, name) < getattr(PARAMETERS_MAXIMUM, name)
+
+
+def test_an_unknown_job_reads_as_none(workshop: Workshop) -> None:
+    assert workshop.jobs.job(5) is None
+    assert workshop.jobs.output(5) is None
+    with pytest.raises(Jobs.UnknownJob):
+        workshop.sign(FIRST, "Jobs", "commit", job=5, attempt=0, commitment=Hash(SALT))
