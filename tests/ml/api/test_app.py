@@ -12,6 +12,17 @@ from ml.api.app import create_app
 from ml.api.requests import BODY_BYTES_MAX, RequestRefused, read_question
 from tests.ml.api.echo import VOUCHER, EchoService, chat, events_of
 
+SCOPE = {
+    "type": "http",
+    "method": "POST",
+    "path": "/v1/chat/completions",
+    "headers": [],
+    "query_string": b"",
+    "http_version": "1.1",
+    "scheme": "http",
+    "server": ("node", 80),
+}
+
 
 def exchange(*requests, service=None):
     """Send requests one after another over ASGI; return their responses."""
@@ -150,7 +161,18 @@ def test_a_failure_inside_a_stream_is_its_last_event():
 
 
 def test_a_body_that_is_too_long_is_refused_before_it_is_parsed():
-    error_of(post(b"{" * (BODY_BYTES_MAX + 1)), 413)
+    part = {"type": "http.request", "body": b"{" * (BODY_BYTES_MAX // 2), "more_body": True}
+    sent = []
+
+    async def receive():
+        return part
+
+    async def send(message):
+        sent.append(message)
+
+    trio.run(create_app(EchoService()), SCOPE, receive, send)
+    assert sent[0]["status"] == 413
+    assert json.loads(sent[1]["body"])["error"]["type"] == "invalid_request_error"
 
 
 def test_other_addresses_and_methods_have_openais_errors():
@@ -238,16 +260,6 @@ def test_settings_reach_the_service():
 def test_an_answer_is_cancelled_when_its_client_goes_away(stream):
     service = EchoService()
     body = json.dumps(chat("one hang", stream=stream)).encode()
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/v1/chat/completions",
-        "headers": [],
-        "query_string": b"",
-        "http_version": "1.1",
-        "scheme": "http",
-        "server": ("node", 80),
-    }
     incoming = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def run():
@@ -273,7 +285,7 @@ def test_an_answer_is_cancelled_when_its_client_goes_away(stream):
 
         with trio.fail_after(5):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(create_app(service), scope, receive, send)
+                nursery.start_soon(create_app(service), SCOPE, receive, send)
                 nursery.start_soon(leave)
         assert service.open == 0
 
