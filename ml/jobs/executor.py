@@ -31,6 +31,7 @@ from ml.jobs.frames import (
 )
 from ml.jobs.kinds import run_job
 from ml.jobs.limits import WorkFolder, seal_process
+from ml.train.golden import golden_hash
 from ml.train.loop import TrainingCancelled
 from ml.train.profile import Profile
 from runtime.documents import JobOutput
@@ -86,7 +87,7 @@ def serve(profile: Profile) -> int:
             output.write(encode_frame(frame))
             output.flush()
 
-    send(Hello(VERSION, profile.id))
+    send(Hello(VERSION, profile.id, golden_hash(profile.device)))
     reader = threading.Thread(
         target=_read_frames, args=(sys.stdin.buffer, jobs, stopping, send), daemon=True
     )

@@ -25,10 +25,11 @@ class FrameRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """First frame of each side: protocol version and, from the executor, its profile id."""
+    """First frame of each side; the executor names its profile id and the golden hash it got."""
 
     version: int
     profile: bytes
+    golden: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,10 @@ from ml.base.base import content_hash, load_base
 from ml.jobs import frames
 from ml.jobs.inputs import InputCorrupt, JobRows, read_blob, read_file, read_job_rows
 from ml.rows.row import Row
+from ml.train.checkpoint import CHECKPOINT_NAME, CheckpointUnreadable
 from ml.train.curve import curve_lines
 from ml.train.data import held_out_rows
-from ml.train.loop import Progress, train
+from ml.train.loop import Progress, TrainReport, train
 from ml.train.loss import evaluate
 from ml.train.profile import Profile
 from runtime.documents import (
@@ -97,16 +98,24 @@ def _train(
         held_out = -1 if progress.held_out_micronats is None else progress.held_out_micronats
         report(progress.step, progress.steps, progress.loss_micronats, held_out)
 
-    trained = train(
-        model,
-        tokenizer,
-        rows.rows,
-        spec.recipe,
-        work_folder=work,
-        progress=heard,
-        context=profile.id + job.spec + job.seed,
-        device=profile.device,
-    )
+    def attempt() -> TrainReport:
+        return train(
+            model,
+            tokenizer,
+            rows.rows,
+            spec.recipe,
+            work_folder=work,
+            progress=heard,
+            context=profile.id + job.spec + job.seed,
+            device=profile.device,
+        )
+
+    try:
+        trained = attempt()
+    except CheckpointUnreadable:
+        # A checkpoint that rotted costs the steps it saved and nothing else: start over.
+        (work / CHECKPOINT_NAME).unlink()
+        trained = attempt()
     write_atomically(work / CURVE_NAME, curve_lines(trained).encode())
     output = Trained(
         adapter=trained.adapter_hash,

@@ -130,8 +130,10 @@ def training(
 @pytest.fixture(scope="module")
 def executor() -> Iterator[Executor]:
     running = Executor()
-    assert isinstance(next(running.frames), Hello)
-    running.say(Hello(VERSION, b""))
+    hello = next(running.frames)
+    assert isinstance(hello, Hello)
+    assert (len(hello.profile), len(hello.golden)) == (32, 32)
+    running.say(Hello(VERSION, b"", b""))
     yield running
     assert running.close() == 0
 
@@ -178,6 +180,17 @@ def test_kill_9_in_the_middle_resumes_to_the_same_output(
     assert isinstance(frame, Result), frame
     assert steps[0] > 4, "it did not start over"
     assert frame.output == result.output
+
+
+def test_a_rotten_checkpoint_costs_its_steps_and_nothing_else(
+    executor: Executor, result: Result, training: Job
+) -> None:
+    work = Path(training.work).with_name("rotten")
+    work.mkdir()
+    (work / "checkpoint.safetensors").write_bytes(b"rotten")
+    answer = executor.end_of(replace(training, id=4, work=str(work)))
+    assert isinstance(answer, Result), answer
+    assert answer.output == result.output
 
 
 def test_evaluate_measures_what_training_reported(

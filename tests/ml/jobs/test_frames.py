@@ -24,7 +24,7 @@ whole = st.integers(-1, 2**63)
 text = st.text(max_size=40)
 data = st.binary(max_size=40)
 frames = st.one_of(
-    st.builds(Hello, whole, data),
+    st.builds(Hello, whole, data, data),
     st.builds(Job, whole, data, text, text, data, text, data, data),
     st.builds(Progress, whole, whole, whole, whole, whole),
     st.builds(Result, whole, data, data),
