@@ -22,6 +22,8 @@ from runtime.primitives import Hash
 
 EXTRINSIC_UPDATE = "author_extrinsicUpdate"
 REMOVED_MAX = 1_000
+QUIET_S = 0.2
+QUIET_MAX_S = 1.0
 
 
 class Author:
@@ -124,8 +126,26 @@ async def watch(session: Session, node: RpcNode, extrinsic: bytes) -> Subscripti
 
 
 async def _tell(subscription: Subscription, statuses: trio.MemoryReceiveChannel[Status]) -> None:
+    included_at: float | None = None
     async for status in statuses:
+        if included_at is not None and isinstance(status, dict) and "finalized" in status:
+            await _pause(subscription.session, included_at)
         await subscription.notify(status)
+        if isinstance(status, dict) and "inBlock" in status:
+            included_at = trio.current_time()
+
+
+async def _pause(session: Session, included_at: float) -> None:
+    """Let the client look up the block of `inBlock` before it hears of `finalized`.
+
+    polkadot.js gives up the look-up when the next status comes, so where finality is instant its
+    users would never see inBlock. The pause lasts until the client has been quiet for a moment.
+    """
+    while True:
+        quiet_from = min(max(included_at, session.heard_at) + QUIET_S, included_at + QUIET_MAX_S)
+        if quiet_from <= trio.current_time():
+            return
+        await trio.sleep_until(quiet_from)
 
 
 def _hash_of(entry: Json) -> Hash:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import trio
@@ -49,6 +50,12 @@ JSON_TYPE = "application/json"
 DEFAULT_LIMITS = Limits()
 
 
+class TaskStatus(Protocol):
+    """What trio hands to `serve` to tell that it listens, and where."""
+
+    def started(self, value: Endpoint) -> None: ...
+
+
 async def serve(
     node: RpcNode,
     host: str = HOST,
@@ -57,7 +64,7 @@ async def serve(
     extra_routes: Sequence[BaseRoute] = (),
     *,
     metrics: Metrics | None = None,
-    task_status: trio.TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED,
+    task_status: TaskStatus = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled; started with the endpoint once it listens. Raises ListenError."""
     listeners = await listen(host, port)
@@ -192,6 +199,7 @@ class Server:
             message = await websocket.receive()
             if message["type"] == "websocket.disconnect":
                 return
+            session.heard_at = trio.current_time()
             request = message.get("text")
             answer = await self._dispatcher.answer(
                 message.get("bytes") or b"" if request is None else request, session

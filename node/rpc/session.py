@@ -115,6 +115,8 @@ class Session:
         self.limits = limits
         self.peer = peer
         self.is_local = is_local
+        self.heard_at = trio.current_time()
+        """When the client last asked something."""
         self.outbox = None if nursery is None else Outbox(limits)
         self._nursery = nursery
         self._subscriptions: dict[SubscriptionId, Subscription] = {}
