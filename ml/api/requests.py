@@ -22,6 +22,10 @@ MODEL_CHARACTERS_MAX = 256
 TOKENS_DEFAULT = 256
 TOKENS_MAX = 4096
 TEMPERATURE_MAX = 2.0
+TEMPERATURE_DEFAULT = 0.0
+"""Greedy, where OpenAI says 1: the gradient of an answer drawn from the model's own distribution is
+zero in expectation, so sampled answers carry next to no influence and would pay for noise."""
+
 TOP_P_MIN = 1e-6
 VOUCHER_BYTES_MAX = 4096
 
@@ -83,7 +87,7 @@ def read_question(data: bytes, is_chat: bool, voucher: str | None) -> Question:
         messages=_messages(body) if is_chat else (),
         prompt="" if is_chat else _prompt(body),
         max_tokens=_tokens(body, is_chat),
-        temperature=_field(body, "temperature", _number(0.0, TEMPERATURE_MAX), None),
+        temperature=_field(body, "temperature", _number(0.0, TEMPERATURE_MAX), TEMPERATURE_DEFAULT),
         top_p=_field(body, "top_p", _number(TOP_P_MIN, 1.0), 1.0),
         seed=_field(body, "seed", _integer(-(1 << 63), (1 << 63) - 1), None),
         stop=_field(body, "stop", _stops, ()),

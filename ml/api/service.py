@@ -38,15 +38,14 @@ class Message:
 class AnswerRequest:
     """A checked question: either `messages` of a chat or a plain `prompt`.
 
-    `temperature` and `seed` are None when the asker leaves them open; `voucher` is the SCALE of
-    the payment, unverified.
+    `seed` is None when the asker leaves it open; `voucher` is the SCALE of the payment, unverified.
     """
 
     model: str
     messages: tuple[Message, ...]
     prompt: str
     max_tokens: int
-    temperature: float | None
+    temperature: float
     top_p: float
     seed: int | None
     stop: tuple[str, ...]
