@@ -24,7 +24,7 @@ class Endpoint:
     @property
     def websocket_url(self) -> str:
         """The URL for WebSocket."""
-        return f"ws{'s' if self.is_secure else ''}://{self.authority}{self.path}"
+        return f"ws{'s' if self.is_secure else ''}://{self.authority}{self.path.rstrip('/')}"
 
     @property
     def http_url(self) -> str:

@@ -21,6 +21,30 @@ F = TypeVar("F", bound=Callable[..., Any])
 REJECTED, USAGE, UNREACHABLE, MAY_LAND, FUNDS, LOCKED, STOPPED = 1, 2, 3, 4, 5, 6, 130
 DEFAULT_URL: Final = "ws://127.0.0.1:9944"
 
+_EXIT_CODES: Final = (
+    ("node.client.errors", "ClientError", REJECTED),
+    ("node.keystore", "KeyNotFoundError", USAGE),
+    ("node.keystore", "KeyExistsError", USAGE),
+    ("node.keystore", "EmptyPasswordError", USAGE),
+    ("node.keystore", "KeystoreError", LOCKED),
+    ("genesis.accounts", "AccountTextError", USAGE),
+    ("genesis.values", "ValueTextError", USAGE),
+    ("genesis.spec", "ChainSpecError", USAGE),
+    ("runtime.keys", "PhraseError", USAGE),
+    ("runtime.keys", "SeedError", USAGE),
+    ("runtime.keys", "DerivationError", USAGE),
+    ("runtime.scale", "EncodeError", USAGE),
+    ("runtime.scale", "DecodeError", USAGE),
+    ("runtime.executive", "InvalidBlockError", REJECTED),
+    ("node.config", "ConfigError", USAGE),
+    ("node.database", "DatabaseError", USAGE),
+    ("node.chain", "ChainError", USAGE),
+    ("node.rpc.connections", "ListenError", USAGE),
+    ("ml.rows.readers", "FileRefused", USAGE),
+    ("ml.rows.readers", "LineRefused", USAGE),
+)
+"""Errors with a sentence, most special first; one with an exit code of its own keeps it."""
+
 
 def reports(*documents: type) -> Callable[[F], F]:
     """Make a function a command's body that returns one of these documents, or None.
@@ -67,6 +91,8 @@ def connects(function: F) -> F:
 
         wanted = None if genesis is None else hash_of(genesis)
         with Client(url, genesis_hash=wanted, timeout_s=timeout_s) as client:
+            if wanted is not None:
+                _ = client.genesis_hash  # asks the node, and refuses one of another chain
             return function(output, client, *arguments, **rest)
 
     return run  # type: ignore[return-value]
@@ -93,24 +119,14 @@ def failing_with_sentences(output: Output) -> Iterator[None]:
 
 
 def _exit_code(error: Exception) -> int | None:
-    """Return the exit code of an error that has a sentence, None for a bug."""
-    from genesis.accounts import AccountTextError
-    from genesis.spec import ChainSpecError
-    from genesis.values import ValueTextError
-    from node.client.errors import ClientError
-    from node.keystore import EmptyPasswordError, KeyExistsError, KeyNotFoundError, KeystoreError
-    from runtime.keys import DerivationError, PhraseError, SeedError
-    from runtime.scale import DecodeError, EncodeError
+    """Return the exit code of an error that has a sentence, None for a bug.
 
-    if isinstance(error, ClientError):
-        return error.exit_code
-    if isinstance(error, KeyNotFoundError | KeyExistsError | EmptyPasswordError):
-        return USAGE
-    if isinstance(error, KeystoreError):
-        return LOCKED
-    usage = (AccountTextError, ChainSpecError, ValueTextError, DerivationError, PhraseError)
-    if isinstance(error, (*usage, SeedError, DecodeError, EncodeError)):
-        return USAGE
+    An error's module is loaded already, so none is imported to recognise it.
+    """
+    for module, name, exit_code in _EXIT_CODES:
+        known = getattr(sys.modules.get(module), name, None)
+        if known is not None and isinstance(error, known):
+            return int(getattr(error, "exit_code", exit_code))
     return USAGE if isinstance(error, OSError) else None
 
 

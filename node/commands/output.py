@@ -83,12 +83,14 @@ def _render(console: Console, document: Any) -> None:
 
     hints = hints_of(type(document))
     grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
     lists = []
     for name, hint in hints.items():
         value, inner = getattr(document, name), item_hint(hint)
         if inner is not None and hasattr(inner, "__dataclass_fields__"):
             lists.append((name, inner, value))
-        elif value is not None:
+        elif value is not None and value != {}:
             grid.add_row(f"[bold]{label_of(name)}[/bold]", _text(value, hint))
     if grid.row_count:
         console.print(grid)
@@ -136,8 +138,8 @@ def _text(value: Any, hint: Any) -> str:
 
 
 def fields_text(fields: Mapping[str, Any]) -> str:
-    """Return names and values in one line."""
-    return " ".join(f"{name}={_inner(value)}" for name, value in fields.items())
+    """Return names and values, one in a line."""
+    return "\n".join(f"{name}={_inner(value)}" for name, value in fields.items())
 
 
 def _inner(value: Any) -> str:

@@ -25,6 +25,8 @@ from pallets import PALLETS
 from runtime.dispatch import Root, Signed
 from runtime.pallet import CallSpec, Pallet
 
+_PLAIN = ("int", "Annotated", "MultiAddress")
+
 
 def command_name(name: str) -> str:
     """Return the name of a pallet or call on the command line: `transfer-keep-alive`."""
@@ -112,4 +114,4 @@ def _option(name: str) -> str:
 
 def _kind_of(hint: Any) -> str:
     name = getattr(hint, "__name__", None)
-    return name if isinstance(name, str) and name not in ("int", "Annotated") else ""
+    return name if isinstance(name, str) and name not in _PLAIN else ""
