@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final, Protocol
 
+from pallets.attribution import ATTRIBUTION_POT
 from pallets.balances import HoldReason
 from pallets.transaction_payment import FEE_POT
 from runtime.dispatch import Failure, Root, Signed
@@ -36,8 +37,6 @@ from runtime.scale import scale, u16, u32, u128
 from runtime.shares import PERMILLE, split_permille
 from runtime.storage import Map, Value, default
 
-ATTRIBUTION_POT: Final = AccountId(b"modlopen/attribution".ljust(32, b"\0"))
-"""Where the contributors' part of every payment waits for settlement."""
 PLATFORM_POT: Final = AccountId(b"modlopen/platform".ljust(32, b"\0"))
 """Where the platform's part goes that is not burned."""
 
@@ -145,7 +144,7 @@ class Currency(Protocol):
     def held(self, reason: HoldReason, who: AccountId) -> int: ...
     def hold(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
     def release(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
-    def slash_held(self, reason: HoldReason, who: AccountId, amount: int) -> int: ...
+    def destroy(self, who: AccountId, amount: int) -> None: ...
     def pay_held(
         self, reason: HoldReason, who: AccountId, dest: AccountId, amount: int
     ) -> None: ...
@@ -395,6 +394,7 @@ class Inference(Pallet, index=24):
         assert genesis.parameters.is_within_bounds, "inference parameters are within bounds"
         self.parameters.put(genesis.parameters)
         self.system.create_pot(PLATFORM_POT)
+        self.system.create_pot(PLATFORM_POT)  # twice: with one reference a spent pot is reaped
 
     def check_invariants(self) -> None:
         """What channels have left is held from their askers, and memberships fit channels."""
@@ -433,26 +433,26 @@ class Inference(Pallet, index=24):
         parameters = self.parameters.get()
         platform, owner_part, stakers, contributors = split_permille(amount, parameters.shares)
         burn_share = parameters.burn_permille
-        burned, platform = split_permille(platform, (burn_share, PERMILLE - burn_share))
+        burned, kept = split_permille(platform, (burn_share, PERMILLE - burn_share))
         model = self.models.get(channel.model)
         assert model is not None, "models are never removed"
         if self.balances.free(model.owner) + owner_part < self.balances.existential_deposit:
             # The owner's account is gone and so small a payment cannot revive it. The server must
             # be able to redeem all the same, so the part goes to the platform.
-            platform, owner_part = platform + owner_part, 0
-        if burned:
-            self.balances.slash_held(HoldReason.InferenceChannel, channel.asker, burned)
-        for pot, part in (
+            platform, kept, owner_part = platform + owner_part, kept + owner_part, 0
+        for dest, part in (
             (PLATFORM_POT, platform),
             (model.owner, owner_part),
             (FEE_POT, stakers),
             (ATTRIBUTION_POT, contributors),
         ):
             if part:
-                self.balances.pay_held(HoldReason.InferenceChannel, channel.asker, pot, part)
+                self.balances.pay_held(HoldReason.InferenceChannel, channel.asker, dest, part)
+        if burned:
+            self.balances.destroy(PLATFORM_POT, burned)
         if contributors:
             self.attribution.fund(channel.model, contributors)
-        return Payout(burned, platform, owner_part, stakers, contributors)
+        return Payout(burned, kept, owner_part, stakers, contributors)
 
     def _close(self, number: int, channel: Channel) -> None:
         left = channel.left_planck
