@@ -258,7 +258,9 @@ class QuerySketcher:
         self._sketcher = Sketcher(model, moments, seed, sketch_size)
 
     def sketch(self, prompt: str, answer: str) -> bytes:
-        """Return phi of an answer, k int8 values. Raises ExampleWithoutTarget."""
+        """Return phi of an answer, k int8 values; an empty answer was made from nothing: zeros."""
+        if not answer:
+            return bytes(self._sketcher.size)
         example = encode_row(Row(prompt, answer), self._tokenizer, self._max_tokens)
         sketches = self._sketcher.sketch([example])
         return bytes(sketches.tobytes())

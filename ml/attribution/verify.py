@@ -236,6 +236,8 @@ class _Replay:
 
     def _completeness(self) -> tuple[bool, str]:
         self._require_sketch_size()
+        if not self.receipt.top and not np.any(self.scores):
+            return True, "nothing has influence on an empty answer"
         expected = top_of(self.scores)
         if len(self.receipt.top) != len(expected):
             return False, f"{len(self.receipt.top)} rows are listed where {len(expected)} belong"

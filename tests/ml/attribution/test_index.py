@@ -211,6 +211,20 @@ def test_each_lie_of_a_server_fails_the_step_that_looks_at_it(signed, built, mat
         assert name in failed(checks), name
 
 
+def test_an_empty_answer_was_made_from_nothing(signed, built, material):
+    empty = lie(
+        signed,
+        answer=Hash(blake2b_256(b"")),
+        phi=bytes(SIZE),
+        top=(),
+        spans=(),
+        remainder_permille=0,
+    )
+    material = dataclasses.replace(material, answer="")
+    checks = verify_receipt(empty, built[0], built[1].__getitem__, material)
+    assert {check.passed for check in checks} == {True}
+
+
 def test_a_shortened_list_is_incomplete(signed, built):
     forged = lie(signed, top=signed.receipt.top[:5])
     assert failed(verify_receipt(forged, built[0], built[1].__getitem__)) == {
