@@ -1,0 +1,135 @@
+"""The executors of jobs: joining, leaving, being drawn; the parameters that root may change."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+
+from pallets.jobs import Jobs
+from pallets.jobs.job import PARAMETERS_MAXIMUM, PARAMETERS_MINIMUM, FailureReason, JobState
+from pallets.jobs.lifecycle import ASSIGNMENTS_MAX, BUCKET_MAX
+from runtime.dispatch import DispatchFailed
+from runtime.primitives import OPEN
+from tests.pallets.ledger import ALICE
+from tests.pallets.workshop import BOND, EXECUTORS, PROFILE, Workshop
+
+FIRST, SECOND = EXECUTORS[:2]
+
+
+@pytest.fixture
+def workshop() -> Iterator[Workshop]:
+    """Give a chain with one executor, one for each job."""
+    with Workshop() as made:
+        yield made
+        made.check()
+
+
+def test_an_executor_joins_and_leaves_with_its_bond() -> None:
+    with Workshop(0, unbonding_blocks=3) as workshop:
+        free = workshop.balances.free(FIRST)
+        with pytest.raises(Jobs.NotRegistered):
+            workshop.sign(FIRST, "Jobs", "heartbeat")
+        with pytest.raises(Jobs.BondTooLow):
+            workshop.sign(FIRST, "Jobs", "register_executor", profile=PROFILE, bond=1)
+        workshop.sign(FIRST, "Jobs", "register_executor", profile=PROFILE, bond=BOND // 2)
+        with pytest.raises(Jobs.AlreadyRegistered):
+            workshop.sign(FIRST, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
+        workshop.sign(FIRST, "Jobs", "add_bond", amount=BOND // 2)
+        assert workshop.bond(FIRST) == BOND
+        with pytest.raises(Jobs.NotLeaving):
+            workshop.sign(FIRST, "Jobs", "withdraw_bond")
+        workshop.sign(FIRST, "Jobs", "unregister_executor")
+        with pytest.raises(Jobs.AlreadyLeaving):
+            workshop.sign(FIRST, "Jobs", "unregister_executor")
+        with pytest.raises(Jobs.AlreadyLeaving):
+            workshop.sign(FIRST, "Jobs", "add_bond", amount=1)
+        with pytest.raises(Jobs.BondLocked):
+            workshop.sign(FIRST, "Jobs", "withdraw_bond")
+        job = workshop.submit()
+        workshop.next_block(3)
+        assert workshop.state(job) is JobState.Open
+        workshop.sign(FIRST, "Jobs", "withdraw_bond")
+        assert workshop.balances.free(FIRST) == free
+        assert workshop.jobs.executors() == ()
+        workshop.sign(FIRST, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
+        assert workshop.jobs.executors()[0].executor.registration == 1
+
+
+def test_a_busy_executor_cannot_leave(workshop: Workshop) -> None:
+    workshop.assigned()
+    with pytest.raises(Jobs.ExecutorBusy):
+        workshop.sign(FIRST, "Jobs", "unregister_executor")
+
+
+def test_the_registry_has_a_maximum(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pallets.jobs.executors.EXECUTORS_MAX", 1)
+    with pytest.raises(Jobs.RegistryFull):
+        workshop.sign(SECOND, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
+
+
+def test_a_bond_needs_the_balance(workshop: Workshop) -> None:
+    with pytest.raises((DispatchFailed, workshop.balances.InsufficientBalance)):
+        workshop.sign(SECOND, "Jobs", "register_executor", profile=PROFILE, bond=3 * BOND)
+
+
+def test_a_silent_executor_is_not_drawn_until_it_shows_itself() -> None:
+    with Workshop(1, heartbeat_blocks=5, retry_blocks=1) as workshop:
+        workshop.next_block(6)
+        job = workshop.submit()
+        workshop.next_block(2)
+        assert workshop.state(job) is JobState.Open
+        workshop.sign(FIRST, "Jobs", "heartbeat")
+        workshop.next_block()
+        assert workshop.executors(job) == [FIRST]
+
+
+def test_an_executor_has_a_maximum_of_jobs_and_a_block_of_deadlines() -> None:
+    with Workshop(1, open_jobs_per_account=100, retry_blocks=1) as workshop:
+        for _ in range(BUCKET_MAX + 4):
+            workshop.submit()
+        workshop.next_block()
+        states = [workshop.state(job) for job in range(BUCKET_MAX + 4)]
+        assert states == [JobState.Assigned] * BUCKET_MAX + [JobState.Open] * 4
+        workshop.next_block()
+        assert len(workshop.jobs.jobs_for_executor(FIRST)) == ASSIGNMENTS_MAX
+        assert workshop.jobs.jobs_of(ALICE) == tuple(reversed(range(BUCKET_MAX + 4)))
+        assert workshop.jobs.executors()[0].assigned == ASSIGNMENTS_MAX
+
+
+def test_heavier_bonds_are_drawn_more_often() -> None:
+    with Workshop(1, open_jobs_per_account=1_000, bond_cap=BOND, minimum_bond=OPEN) as workshop:
+        workshop.sign(SECOND, "Jobs", "register_executor", profile=PROFILE, bond=BOND // 4)
+        drawn = 0
+        rounds = 60
+        for _ in range(rounds):
+            job = workshop.assigned()
+            drawn += workshop.executors(job) == [FIRST]
+            who = workshop.executors(job)[0]
+            reason = FailureReason.Unsupported
+            workshop.sign(who, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
+        assert Fraction(drawn, rounds) > Fraction(3, 5)
+
+
+# --------------------------------------------------------------------------------------- parameters
+
+
+def test_root_changes_parameters_within_their_bounds(workshop: Workshop) -> None:
+    parameters = workshop.jobs.parameters.get()
+    workshop.root("Jobs", "set_parameters", parameters=replace(parameters, executors_per_job=3))
+    assert workshop.jobs.parameters.get().executors_per_job == 3
+    for bad in (
+        replace(parameters, executors_per_job=0),
+        replace(parameters, executors_per_job=6),
+        replace(parameters, weight_percent=51),
+        replace(parameters, minimum_bond=parameters.bond_cap + 1),
+    ):
+        with pytest.raises(Jobs.ParametersOutOfBounds):
+            workshop.root("Jobs", "set_parameters", parameters=bad)
+    with pytest.raises(DispatchFailed):
+        workshop.sign(ALICE, "Jobs", "set_parameters", parameters=parameters)
+
+
+def test_bounds_of_parameters_are_in_order() -> None:
+    for name in type(PARAMETERS_MINIMUM).__dataclass_fields__:
+        assert getattr(PARAMETERS_MINIMUM, name) < getattr(PARAMETERS_MAXIMUM, name)
