@@ -1,0 +1,1 @@
+"""Benchmarks: what this node costs, measured beside what others need for the same work."""

@@ -1,0 +1,69 @@
+"""`python -m benchmarks [ROW ...] [--json FILE] [--quick]`: measure and print one table."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from benchmarks.figures import CannotRun, Effort, Measured, Outcome, Run
+from benchmarks.machine import describe_machine
+from benchmarks.table import print_table, to_json
+
+TABLE_COLUMNS: Final = 140
+ROWS: Final = ("transfers", "state", "codec", "rpc", "training", "receipts")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the rows that are named, all by default; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    effort = Effort.SMOKE if options.smoke else Effort.QUICK if options.quick else Effort.FULL
+    machine = describe_machine()
+    progress = Console(stderr=True)
+    outcomes = []
+    for name in options.rows or ROWS:
+        progress.print(f"measuring {name} ...", highlight=False)
+        outcomes.append(measure(name, effort))
+    print_table(Console(width=options.width), machine, outcomes)
+    if options.json is not None:
+        options.json.write_text(to_json(machine, outcomes) + "\n", encoding="utf-8")
+    return 0
+
+
+def measure(name: str, effort: Effort) -> Outcome:
+    """Run one row; what it lacks becomes its reason."""
+    command = f"python -m benchmarks {name}"
+    if effort is not Effort.FULL:
+        command += f" --{effort}"
+    # A row is imported when it runs: what it compares with may be missing or heavy.
+    try:
+        row = importlib.import_module(f"benchmarks.rows.{name}")
+    except ImportError as error:
+        return Outcome(name, "", command, reason=f"A package is missing: {error}.")
+    run: Run = row.run
+    try:
+        measured: Measured = run(effort)
+    except CannotRun as reason:
+        return Outcome(name, row.WORK, command, reason=str(reason))
+    return Outcome(name, row.WORK, command, measured.figures, measured.notes)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "rows", nargs="*", metavar="ROW", choices=[[], *ROWS], help=f"one of {', '.join(ROWS)}"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--quick", action="store_true", help="less work, rougher figures")
+    parser.add_argument("--smoke", action="store_true", help="least work: does every row run?")
+    parser.add_argument("--width", type=int, default=TABLE_COLUMNS, help="columns of the table")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

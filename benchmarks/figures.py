@@ -1,0 +1,107 @@
+"""What a row yields: figures with their comparison, or the sentence that says why it cannot run."""
+
+from __future__ import annotations
+
+import enum
+import importlib
+import importlib.metadata
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class CannotRun(Exception):
+    """A row cannot be measured here; the message says why and what would help."""
+
+
+class Effort(enum.StrEnum):
+    """How much work a row does. Only FULL figures belong into BENCHMARKS.md."""
+
+    FULL = "full"
+    QUICK = "quick"
+    SMOKE = "smoke"
+
+    def pick(self, full: T, quick: T, smoke: T) -> T:
+        """Return the argument for this effort."""
+        return {Effort.FULL: full, Effort.QUICK: quick, Effort.SMOKE: smoke}[self]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured line. `ratio` says how many times better ours is, unless `at_most` is set.
+
+    With `at_most`, `goal` bounds what is compared from above: the ratio where there is one, else
+    `ours`.
+    """
+
+    what: str
+    ours: float
+    unit: str
+    other: str = ""
+    theirs: float | None = None
+    ratio: float | None = None
+    goal: float | None = None
+    at_most: bool = False
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the goal is reached; None where there is none."""
+        if self.goal is None:
+            return None
+        measured = self.ours if self.ratio is None else self.ratio
+        return measured <= self.goal if self.at_most else measured >= self.goal
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A row of the table after its run: figures, or a reason for having none."""
+
+    name: str
+    work: str
+    command: str
+    figures: tuple[Figure, ...] = ()
+    notes: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the function of a row returns."""
+
+    figures: tuple[Figure, ...]
+    notes: tuple[str, ...] = ()
+
+
+Run = Callable[[Effort], Measured]
+
+
+def faster(
+    what: str, ours: float, unit: str, other: str, theirs: float, goal: float | None = None
+) -> Figure:
+    """Return the figure of two costs (time, bytes): the ratio says how many times less ours is."""
+    return Figure(what, ours, unit, other, theirs, theirs / ours, goal)
+
+
+def comparison(module: str, distribution: str, others: tuple[str, ...] = ()) -> ModuleType:
+    """Import a package that is only compared with. Raises CannotRun where it is missing."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        names = " ".join((distribution, *others))
+        raise CannotRun(
+            f"The comparison package {distribution} cannot be imported ({error}). "
+            f"Install it: pip install {names} (BENCHMARKS.md says which versions fit)."
+        ) from error
+
+
+def version_of(*distributions: str) -> str:
+    """Return name and version of the first of these distributions that is installed."""
+    for name in distributions:
+        try:
+            return f"{name} {importlib.metadata.version(name)}"
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return distributions[0]

@@ -1,0 +1,123 @@
+"""A chain with many accounts in a folder of its own, and signed transfers between them.
+
+The chain is the node's: pool, author and LevelDB. The accounts are written straight into a raw
+genesis, because pallets need minutes for a million of them. Only accounts that send have keys.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from genesis.spec import ChainSpec
+from node.author import Author, Sealing
+from node.chain import Chain
+from node.database import Database
+from node.pool import Pool
+from pallets import compose
+from runtime.backend import MemoryBackend
+from runtime.executive import Executed
+from runtime.era import IMMORTAL
+from runtime.extrinsic import Additional, Extra
+from runtime.hashing import blake2b_256
+from runtime.keys import Keypair
+from runtime.primitives import OPEN, AccountData, AccountId, AccountInfo, Id
+from runtime.scale import codec, u128
+from runtime.state import Overlay
+
+BALANCE_PLANCK = 1_000 * OPEN
+AMOUNT_PLANCK = OPEN // 1_000
+SENDERS_MAX = 4_000
+SEED = 20_261_120
+
+
+@dataclass(slots=True)
+class Ledger:
+    """A chain that transfers run on. `nonces` counts what `transfers` has signed."""
+
+    chain: Chain
+    pool: Pool
+    author: Author
+    accounts: Sequence[AccountId]
+    senders: Sequence[Keypair]
+    nonces: list[int]
+    random: random.Random
+
+    def transfers(self, count: int) -> list[bytes]:
+        """Sign transfers of `count` different senders, each to any other account."""
+        machine = self.chain.machine
+        version = machine.version
+        genesis = self.chain.genesis_hash
+        additional = Additional(
+            version.spec_version, version.transaction_version, genesis, genesis
+        )
+        raws = []
+        for position in self.random.sample(range(len(self.senders)), count):
+            pair = self.senders[position]
+            dest = pair.account
+            while dest == pair.account:
+                dest = self.random.choice(self.accounts)
+            call = machine.call(
+                "Balances", "transfer_keep_alive", dest=Id(AccountId(dest)), value=AMOUNT_PLANCK
+            )
+            extra = Extra(IMMORTAL, self.nonces[position], 0)
+            raws.append(machine.extrinsics.sign(call, pair, extra, additional))
+            self.nonces[position] += 1
+        return raws
+
+    def submit(self, raws: Sequence[bytes]) -> None:
+        """Decode, verify and validate transfers, as the node does for each it receives."""
+        for raw in raws:
+            self.pool.submit(raw)
+
+    async def seal(self, expected: int) -> Executed:
+        """Execute what waits, compute the roots and commit the block to disk."""
+        executed = await self.author.seal()
+        assert len(executed.extrinsics) == expected + 1, f"{executed.refused[:1]} were refused"
+        return executed
+
+
+@contextmanager
+def opened_ledger(accounts: int) -> Iterator[Ledger]:
+    """Make a chain with this many funded accounts in a temporary folder."""
+    senders = [
+        Keypair.from_seed(blake2b_256(b"sender %d" % number))
+        for number in range(min(accounts, SENDERS_MAX))
+    ]
+    others = (
+        AccountId(blake2b_256(b"account %d" % number)) for number in range(len(senders), accounts)
+    )
+    names = [*(AccountId(pair.account) for pair in senders), *others]
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        database = Database.open(Path(folder) / "db")
+        try:
+            chain = Chain(_spec(names), database)
+            pool = Pool(chain, clock=lambda: 0.0)
+            author = Author(chain, pool, Sealing.MANUAL)
+            nonces = [0] * len(senders)
+            yield Ledger(chain, pool, author, names, senders, nonces, random.Random(SEED))
+            chain.close()
+        finally:
+            database.close()
+
+
+def _spec(accounts: Sequence[AccountId]) -> ChainSpec:
+    """Return a raw chain spec: an empty genesis of every pallet, and the accounts."""
+    empty = ChainSpec("Benchmark", "benchmark", "Development", pallets={})
+    top = dict(empty.build().changes)
+    machine = compose()
+    system, balances = machine.pallets["System"], machine.pallets["Balances"]
+    record = codec(AccountInfo).encode(
+        AccountInfo(providers=1, data=AccountData(free=BALANCE_PLANCK))
+    )
+    with machine.on(Overlay(MemoryBackend())):
+        key_of = system.account.key  # type: ignore[attr-defined]
+        for account in accounts:
+            top[key_of(account)] = record
+        issuance = balances.total_issuance.prefix  # type: ignore[attr-defined]
+    top[issuance] = codec(u128).encode(BALANCE_PLANCK * len(accounts))
+    return ChainSpec("Benchmark", "benchmark", "Development", top=top)

@@ -1,0 +1,93 @@
+"""What the figures were taken on: processor, cores, load, versions and commit."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+COMPARED_LIBRARIES = (
+    "pynacl",
+    "plyvel",
+    "numpy",
+    "torch",
+    "transformers",
+    "peft",
+    "hypercorn",
+    "starlette",
+    "py-evm",
+    "scalecodec",
+    "cyscale",
+)
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where and with what a table was measured."""
+
+    date: str
+    processor: str
+    cores: int
+    load: float
+    system: str
+    python: str
+    commit: str
+    libraries: tuple[tuple[str, str], ...]
+
+
+def describe_machine() -> Machine:
+    """Read the machine; unknown parts say so."""
+    now = datetime.datetime.now(datetime.UTC)
+    return Machine(
+        now.strftime("%Y-%m-%d %H:%M UTC"),
+        _processor(),
+        os.cpu_count() or 0,
+        round(os.getloadavg()[0], 2),
+        f"{platform.system()} {platform.release()}",
+        f"{platform.python_implementation()} {platform.python_version()}",
+        _commit(),
+        tuple(_versions(COMPARED_LIBRARIES)),
+    )
+
+
+def _versions(names: Sequence[str]) -> list[tuple[str, str]]:
+    found = []
+    for name in names:
+        try:
+            found.append((name, importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            found.append((name, "absent"))
+    return found
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or "unknown"
+    for line in text.splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _commit() -> str:
+    """Return the commit of the working tree, marked `+` where it has changes."""
+    try:
+        commit = _git("rev-parse", "--short=12", "HEAD")
+        return commit + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ("git", "-C", str(ROOT), *arguments), check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
