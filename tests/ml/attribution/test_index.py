@@ -181,6 +181,12 @@ def test_an_honest_receipt_passes_every_step(signed, built, material):
     assert len(checks) == 12
 
 
+def test_the_commitments_of_the_index_can_be_left_out(signed, built, material):
+    checks = verify_receipt(signed, built[0], built[1].__getitem__, material, with_index=False)
+    assert len(checks) == 8
+    assert {check.passed for check in checks} == {True}
+
+
 def test_a_step_without_its_material_is_reported_as_not_checked(signed, built):
     checks = verify_receipt(signed, built[0], built[1].__getitem__)
     unchecked = {check.name for check in checks if check.passed is None}
