@@ -71,7 +71,7 @@ class Outbox:
         """Forget a promise that is settled."""
         self._path(job, attempt).unlink(missing_ok=True)
 
-    def keys(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[tuple[int, int]]:
         """Yield (job, attempt) of every promise."""
         for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
             job, _, attempt = path.name.removesuffix(_SUFFIX).partition("-")

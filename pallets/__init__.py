@@ -1,13 +1,32 @@
 """The business rules. This is the one place that lists the pallets: the tuple that IS the chain."""
 
+from pallets.attribution import Attribution
 from pallets.balances import Balances
+from pallets.datanets import Datanets
+from pallets.inference import Inference
+from pallets.jobs import Jobs
+from pallets.models import Models
+from pallets.sudo import Sudo
 from pallets.system import System
 from pallets.timestamp import Timestamp
 from pallets.transaction_payment import TransactionPayment
+from pallets.utility import Utility
 from runtime.machine import Machine
 from runtime.primitives import RuntimeVersion
 
-PALLETS = (System, Timestamp, Balances, TransactionPayment)
+PALLETS = (
+    System,
+    Utility,
+    Timestamp,
+    Balances,
+    TransactionPayment,
+    Sudo,
+    Datanets,
+    Models,
+    Jobs,
+    Attribution,
+    Inference,
+)
 
 VERSION = RuntimeVersion(
     spec_name="openledger",

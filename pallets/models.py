@@ -50,12 +50,15 @@ class Training:
 
 @scale
 class Deployment:
-    """What a published model serves."""
+    """What a published model serves; a later training changes nothing of it."""
 
-    train_job: u32
-    index_job: u32
-    adapter: Hash
+    training: Training
     published_at: u32
+
+    @property
+    def adapter(self) -> Hash:
+        """The adapter that answers are made with."""
+        return self.training.trained.adapter
 
 
 class Stage(enum.IntEnum):
@@ -84,6 +87,12 @@ class Model:
     is_retired: bool
     created_at: u32
     deposit_planck: u128
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """The trainings that may still be asked for: the deployed one and the latest."""
+        deployed = () if self.deployed is None else (self.deployed.training,)
+        return deployed if self.latest is None else (*deployed, self.latest)
 
     @property
     def stage(self) -> Stage:
@@ -329,10 +338,10 @@ class Models(Pallet, index=21):
         if latest.trained.adapter != adapter:
             raise self.WrongAdapter
         deployed = record.deployed
-        if deployed is not None and deployed.index_job == latest.index_job:
+        if deployed is not None and deployed.training.index_job == latest.index_job:
             raise self.AlreadyPublished
         now = self.system.current_number()
-        deployment = Deployment(latest.train_job, latest.index_job, adapter, now)
+        deployment = Deployment(latest, now)
         self.records.put(model, replace(record, deployed=deployment))
         self.emit(self.Published(model, adapter))
 

@@ -1,0 +1,307 @@
+"""The executor: follows finalized blocks, has this account's jobs computed, and answers on chain.
+
+    assigned, nothing promised       prepare inputs, compute in the executor process
+    promised, slot Assigned          send commit (or report_failure)
+    slot Committed, job Revealing    send reveal
+    otherwise                        wait
+
+Before anything is sent it is in the outbox, so every step is repeatable: after kill -9 of this
+node, of the process, or of both, the same answer goes out. An extrinsic that was sent and is not
+seen in the state after some blocks is sent again.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import secrets
+import shutil
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from ml.jobs.frames import Failed, Progress, Result
+from ml.jobs.frames import Job as JobFrame
+from node.blobs import BlobError, BlobStore
+from node.chain import Chain, Finalized
+from node.job_inputs import Inputs, InputsMissing
+from node.outbox import Outbox, OutboxDamagedError, Promise
+from node.pool import PoolError
+from node.reader import Reader
+from node.submitter import Submitter
+from node.worker import Worker, WorkerDied
+from pallets.jobs.job import FailureReason, Job, JobEntry, JobState, Slot, SlotState
+from runtime.documents import JobOutput, JobSpec, commitment, output_root
+from runtime.primitives import Hash
+from runtime.scale import codec
+
+RESEND_BLOCKS: Final = 8
+PROGRESS_KEPT_MAX: Final = 4_096
+SALT_BYTES: Final = 32
+OUTPUTS_KEPT: Final = 64
+
+_REASONS: Final[dict[str, FailureReason]] = {
+    "TrainingDiverged": FailureReason.TrainingDiverged,
+    "InputMissing": FailureReason.MissingBlob,
+    "InputCorrupt": FailureReason.BadRows,
+    "RowsRefused": FailureReason.BadRows,
+    "BaseMismatch": FailureReason.UnknownBase,
+    "BaseNotFound": FailureReason.UnknownBase,
+}
+
+logger = logging.getLogger(__name__)
+_spec = codec(JobSpec)
+_output = codec(JobOutput)
+
+
+class Step(enum.Enum):
+    """What to do for a job now."""
+
+    COMPUTE = "compute"
+    COMMIT = "commit"
+    REVEAL = "reveal"
+    REPORT = "report"
+    WAIT = "wait"
+
+
+def next_step(job: Job, slot: Slot, promise: Promise | None) -> Step:
+    """Decide from the job on chain and what was promised; the table is in the module's head."""
+    if job.is_final or slot.attempt != job.attempt:
+        return Step.WAIT
+    if promise is None:
+        working = job.state in (JobState.Assigned, JobState.Committing)
+        return Step.COMPUTE if working and slot.state is SlotState.Assigned else Step.WAIT
+    if slot.state is SlotState.Assigned and job.state in (JobState.Assigned, JobState.Committing):
+        return Step.COMMIT if promise.output else Step.REPORT
+    if slot.state is SlotState.Committed and job.state is JobState.Revealing:
+        return Step.REVEAL
+    return Step.WAIT
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressRecord:
+    """One report of a running job; losses in micro-nats per token, None where there is none."""
+
+    step: int
+    steps: int
+    loss_micronats: int | None
+    held_out_micronats: int | None
+
+
+class Executor:
+    """Answers the jobs that are assigned to this node's account."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        reader: Reader,
+        submitter: Submitter,
+        blobs: BlobStore,
+        inputs: Inputs,
+        worker: Worker,
+        folder: Path,
+        base_model: str = "",
+    ) -> None:
+        self._chain = chain
+        self._reader = reader
+        self._submitter = submitter
+        self._blobs = blobs
+        self._inputs = inputs
+        self.worker = worker
+        self._folder = folder
+        self._base_model = base_model
+        self._outbox = Outbox(folder / "outbox")
+        self._computing: set[tuple[int, int]] = set()
+        self._sent: dict[tuple[int, int, Step], int] = {}
+        self._progress: dict[int, deque[ProgressRecord]] = {}
+
+    def progress(self, job: int) -> list[ProgressRecord]:
+        """Return the latest reports of a job that runs or ran here."""
+        return list(self._progress.get(job, ()))
+
+    async def run(self) -> None:
+        """Follow finalized blocks until cancelled; the process ends with it."""
+        try:
+            async with trio.open_nursery() as nursery:
+                while True:
+                    async with self._chain.events() as events:
+                        await self._follow(events, nursery)
+                    logger.warning("executor-lagging action=resubscribe")
+        finally:
+            await self.worker.stop()
+
+    async def _follow(
+        self, events: trio.MemoryReceiveChannel[object], nursery: trio.Nursery
+    ) -> None:
+        self._act(nursery)
+        async for event in events:
+            if isinstance(event, Finalized):
+                self._act(nursery)
+
+    def _act(self, nursery: trio.Nursery) -> None:
+        """Take the next step of every assigned job."""
+        entries = self._assigned()
+        for entry in entries:
+            slot = self._own_slot(entry.job)
+            if slot is None:
+                continue
+            promise = self._promise(entry.id, entry.job.attempt)
+            step = next_step(entry.job, slot, promise)
+            if step is Step.COMPUTE:
+                self._start(entry, nursery)
+            elif step is not Step.WAIT and promise is not None:
+                self._send(entry, step, promise)
+        self._forget({entry.id for entry in entries})
+
+    def _assigned(self) -> tuple[JobEntry, ...]:
+        with self._reader.at() as state:
+            return state.jobs.jobs_for_executor(self._submitter.account)
+
+    def _own_slot(self, job: Job) -> Slot | None:
+        own = [slot for slot in job.current() if slot.executor == self._submitter.account]
+        return own[0] if own else None
+
+    def _promise(self, job: int, attempt: int) -> Promise | None:
+        try:
+            return self._outbox.get(job, attempt)
+        except OutboxDamagedError as error:
+            logger.error("outbox-damaged job=%d attempt=%d reason=%r", job, attempt, str(error))
+            self._outbox.remove(job, attempt)
+            return None
+
+    def _forget(self, alive: set[int]) -> None:
+        """Drop promises and work folders of jobs that no longer need an answer."""
+        stale = [key for key in self._outbox if key[0] not in alive]
+        for job, attempt in stale[: max(0, len(stale) - OUTPUTS_KEPT)]:
+            self._outbox.remove(job, attempt)
+        for path in self._work_folders():
+            if int(path.name) not in alive and int(path.name) not in {
+                k[0] for k in self._computing
+            }:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _work_folders(self) -> list[Path]:
+        folder = self._folder / "jobs"
+        return (
+            [path for path in folder.iterdir() if path.name.isdecimal()] if folder.exists() else []
+        )
+
+    # ---------------------------------------------------------------------------- computing
+
+    def _start(self, entry: JobEntry, nursery: trio.Nursery) -> None:
+        key = (entry.id, entry.job.attempt)
+        if key in self._computing:
+            return
+        self._computing.add(key)
+        nursery.start_soon(self._compute, entry)
+
+    async def _compute(self, entry: JobEntry) -> None:
+        key = (entry.id, entry.job.attempt)
+        folder = self._folder / "jobs" / str(entry.id)
+        logger.info("job-started job=%d kind=%s", entry.id, type(entry.job.spec).__name__)
+        try:
+            frame = await trio.to_thread.run_sync(self._prepare, entry, folder)
+            answer: Result | Failed = await self.worker.run(frame, self._heard)
+            promise = await trio.to_thread.run_sync(self._answered, entry, answer, folder)
+        except InputsMissing as error:
+            promise = self._failure(entry, FailureReason.MissingBlob, str(error))
+        except WorkerDied as error:
+            promise = self._failure(entry, FailureReason.Unsupported, str(error))
+        except (OSError, BlobError) as error:
+            logger.error("job-stalled job=%d reason=%r", entry.id, str(error))
+            self._computing.discard(key)
+            return
+        self._outbox.put(promise)
+        self._computing.discard(key)
+        logger.info("job-computed job=%d failed=%s", entry.id, not promise.output)
+        refreshed = [each for each in self._assigned() if each.id == entry.id]
+        for each in refreshed:
+            slot = self._own_slot(each.job)
+            if slot is not None:
+                step = next_step(each.job, slot, promise)
+                if step in (Step.COMMIT, Step.REPORT):
+                    self._send(each, step, promise)
+
+    def _prepare(self, entry: JobEntry, folder: Path) -> JobFrame:
+        work = folder / "work"
+        inputs = folder / "inputs"
+        work.mkdir(parents=True, exist_ok=True)
+        companion = self._inputs.prepare(entry.job.spec, inputs)
+        return JobFrame(
+            id=entry.id,
+            spec=_spec.encode(entry.job.spec),
+            inputs=str(inputs),
+            work=str(work),
+            seed=bytes(entry.job.seed or bytes(32)),
+            base=self._base_model,
+            train_spec=companion.train_spec,
+            trained=companion.trained,
+        )
+
+    def _heard(self, report: Progress) -> None:
+        records = self._progress.setdefault(report.id, deque(maxlen=PROGRESS_KEPT_MAX))
+        records.append(
+            ProgressRecord(
+                report.step,
+                report.steps,
+                None if report.loss_micronats < 0 else report.loss_micronats,
+                None if report.held_out_micronats < 0 else report.held_out_micronats,
+            )
+        )
+
+    def _answered(self, entry: JobEntry, answer: Result | Failed, folder: Path) -> Promise:
+        if isinstance(answer, Failed):
+            reason = _REASONS.get(answer.reason, FailureReason.Unsupported)
+            return self._failure(entry, reason, f"{answer.reason}: {answer.message}")
+        outputs = folder / "work" / "outputs"
+        for at in range(0, len(answer.files), 32):
+            name = Hash(answer.files[at : at + 32])
+            if not self._blobs.has(name):
+                stored = self._blobs.put((outputs / name.hex()).read_bytes())
+                assert stored == name, "the executor names files by their blob id"
+        salt = secrets.token_bytes(SALT_BYTES)
+        return Promise(entry.id, entry.job.attempt, salt, answer.output, 0, "")
+
+    def _failure(self, entry: JobEntry, reason: FailureReason, message: str) -> Promise:
+        logger.warning("job-failed job=%d reason=%s message=%r", entry.id, reason.name, message)
+        return Promise(entry.id, entry.job.attempt, b"", b"", int(reason), message)
+
+    # ------------------------------------------------------------------------------ sending
+
+    def _send(self, entry: JobEntry, step: Step, promise: Promise) -> None:
+        key = (entry.id, promise.attempt, step)
+        height = self._chain.finalized.number
+        if height < self._sent.get(key, -RESEND_BLOCKS) + RESEND_BLOCKS:
+            return
+        try:
+            self._submit(entry, step, promise)
+        except PoolError as error:
+            logger.warning("answer-refused job=%d step=%s reason=%r", entry.id, step, str(error))
+            return
+        self._sent[key] = height
+        logger.info("answer-sent job=%d attempt=%d step=%s", *key[:2], step.value)
+
+    def _submit(self, entry: JobEntry, step: Step, promise: Promise) -> None:
+        submitter, job = self._submitter, entry.id
+        if step is Step.REPORT:
+            reason = FailureReason(promise.failure)
+            submitter.submit(
+                "Jobs", "report_failure", job=job, attempt=promise.attempt, reason=reason
+            )
+            return
+        output = _output.decode(promise.output)
+        if step is Step.COMMIT:
+            sealed = commitment(
+                self._chain.genesis_hash,
+                job,
+                submitter.account,
+                promise.attempt,
+                output_root(output),
+                promise.salt,
+            )
+            submitter.submit("Jobs", "commit", job=job, attempt=promise.attempt, commitment=sealed)
+        else:
+            submitter.submit("Jobs", "reveal", job=job, output=output, salt=promise.salt)

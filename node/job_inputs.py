@@ -1,0 +1,141 @@
+"""The files that a job reads, laid out from the chain's state and the blob store.
+
+inputs/rows.scale               the batches of TRAIN, EVALUATE and INDEX, in order
+inputs/<blob id>                each batch, adapter and moments
+inputs/{receipts,negative,aggregates}.scale    what SETTLE reads
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ml.adapters.store import write_atomically
+from node.blobs import BlobNotFoundError, BlobStore
+from node.reader import Reader
+from runtime.documents import (
+    BatchInput,
+    DatanetVersion,
+    Evaluate,
+    Index,
+    JobOutput,
+    JobSpec,
+    Receipt,
+    RowsInput,
+    Settle,
+    Train,
+    Trained,
+)
+from runtime.primitives import Hash
+from runtime.scale import codec
+
+PAGE = 256
+
+_rows = codec(RowsInput)
+_spec = codec(JobSpec)
+_output = codec(JobOutput)
+
+
+class InputsMissing(Exception):
+    """A blob or a record that the job needs is not on this node."""
+
+
+class EpochReceipts(Protocol):
+    """Who keeps the receipts that this node served."""
+
+    def epoch(self, model: int, epoch: int) -> tuple[tuple[Receipt, ...], tuple[Hash, ...]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """SCALE of the training job's spec and output, for the kinds that build on one."""
+
+    train_spec: bytes = b""
+    trained: bytes = b""
+
+
+class Inputs:
+    """Prepares inputs folders."""
+
+    def __init__(self, reader: Reader, blobs: BlobStore, receipts: EpochReceipts) -> None:
+        self._reader = reader
+        self._blobs = blobs
+        self._receipts = receipts
+
+    def prepare(self, spec: JobSpec, folder: Path) -> Companion:
+        """Fill a folder for a job. Raises InputsMissing, DamagedBlobError."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(spec, Train):
+            self._write_rows(spec.datanets, folder)
+            return Companion()
+        if isinstance(spec, Evaluate | Index):
+            return self._prepare_trained(spec.train_job, spec.model, folder)
+        assert isinstance(spec, Settle), "every kind is prepared"
+        self._write_settlement(spec, folder)
+        return Companion()
+
+    def _prepare_trained(self, train_job: int, model: int, folder: Path) -> Companion:
+        train, trained = self._training(train_job, model)
+        self._write_rows(train.datanets, folder)
+        for blob in (trained.adapter, trained.moments):
+            self._copy(blob, folder)
+        return Companion(_spec.encode(train), _output.encode(trained))
+
+    def _training(self, train_job: int, model: int) -> tuple[Train, Trained]:
+        with self._reader.at() as state:
+            job, record = state.jobs.jobs.get(train_job), state.models.get(model)
+        known = () if record is None else record.trainings
+        trained = [each.trained for each in known if each.train_job == train_job]
+        if job is None or not isinstance(job.spec, Train) or not trained:
+            raise InputsMissing(f"Training job {train_job} of model {model} is not settled.")
+        return job.spec, trained[0]
+
+    def _write_rows(self, versions: tuple[DatanetVersion, ...], folder: Path) -> None:
+        batches = tuple(batch for use in versions for batch in self._batches(use))
+        for batch in batches:
+            self._copy(batch.blob, folder)
+        write_atomically(folder / "rows.scale", _rows.encode(RowsInput(batches)))
+
+    def batches(self, versions: tuple[DatanetVersion, ...]) -> tuple[BatchInput, ...]:
+        """Return the accepted batches of published versions, in order."""
+        return tuple(batch for use in versions for batch in self._batches(use))
+
+    def _batches(self, use: DatanetVersion) -> Iterator[BatchInput]:
+        with self._reader.at() as state:
+            version = state.datanets.get_version(use.datanet, use.version)
+            if version is None:
+                raise InputsMissing(f"Datanet {use.datanet} has no version {use.version}.")
+            listed = [
+                info
+                for start in range(0, version.batches, PAGE)
+                for info in state.datanets.accepted_batches(use.datanet, start, PAGE)
+            ][: version.batches]
+        for info in listed:
+            batch = info.batch
+            yield BatchInput(use.datanet, info.number, batch.contributor, batch.blob, batch.rows)
+
+    def _write_settlement(self, spec: Settle, folder: Path) -> None:
+        with self._reader.at() as state:
+            entries = state.attribution.commitments(spec.model)
+        if not entries:
+            raise InputsMissing(f"Model {spec.model} has no attribution index.")
+        indexed = entries[-1].indexed
+        receipts, negative = self._receipts.epoch(spec.model, spec.epoch)
+        receipts_file = codec(tuple[Receipt, ...]).encode(receipts)
+        write_atomically(folder / "receipts.scale", receipts_file)
+        write_atomically(folder / "negative.scale", codec(tuple[Hash, ...]).encode(negative))
+        write_atomically(folder / "aggregates.scale", self._read(indexed.aggregates))
+
+    def _read(self, blob: Hash) -> bytes:
+        try:
+            return self._blobs.get(blob)
+        except BlobNotFoundError as error:
+            raise InputsMissing(str(error)) from error
+
+    def _copy(self, blob: Hash, folder: Path) -> None:
+        path = folder / blob.hex()
+        data = self._read(blob)
+        if not path.exists() or path.stat().st_size != len(data):
+            write_atomically(path, data)

@@ -1,0 +1,188 @@
+"""A running node: everything it consists of, started in order and stopped in the reverse one.
+
+Start: logs, data folder, database, chain, pool, author, services over them, JSON-RPC last, so that
+whoever can connect meets a node that works. Stop (cancellation, SIGTERM): the server goes first,
+the database is closed last; a crash at any point loses nothing that was acknowledged.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Protocol
+
+import trio
+
+from genesis.spec import load_spec
+from ml.api.app import create_app
+from node.answers import Answers
+from node.author import Author
+from node.blob_routes import blob_routes
+from node.blobs import BlobStore
+from node.chain import Chain
+from node.config import NodeConfig
+from node.database import Database
+from node.executor import Executor
+from node.feedback_routes import feedback_routes
+from node.identity import load_pair
+from node.job_inputs import Inputs
+from node.pool import Pool
+from node.reader import Reader
+from node.receipts import ReceiptStore
+from node.rpc.limits import Limits
+from node.rpc.node import About, Alone, Keys, Network, Sealer
+from node.rpc.openledger import OpenLedger
+from node.rpc.server import serve
+from node.sealer import AuthorSealer
+from node.served_model import ServedModels
+from node.settler import Settler
+from node.submitter import Submitter
+from node.worker import Worker
+
+ENDPOINT_FILE = "endpoint.json"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningNode:
+    """A node that accepts connections; also what the JSON-RPC server sees of it."""
+
+    config: NodeConfig
+    about: About
+    chain: Chain
+    pool: Pool
+    author: Author
+    blobs: BlobStore
+    submitter: Submitter
+    receipts: ReceiptStore
+    sealer: Sealer | None
+    folder: Path
+    network: Network = field(default_factory=Alone)
+    keys: Keys | None = None
+    namespaces: tuple[object, ...] = ()
+    rpc_port: int = 0
+
+    @property
+    def rpc_url(self) -> str:
+        """Where WebSocket clients connect."""
+        return f"ws://{_host(self.config)}:{self.rpc_port}"
+
+    @property
+    def http_url(self) -> str:
+        """Where HTTP clients connect."""
+        return f"http://{_host(self.config)}:{self.rpc_port}"
+
+
+class Started(Protocol):
+    """What trio gives to a task that is started: a way to hand over what runs now."""
+
+    def started(self, node: RunningNode, /) -> None: ...
+
+
+def version() -> str:
+    """Return the version of this program."""
+    try:
+        return metadata.version("openledger-node")
+    except metadata.PackageNotFoundError:
+        return "0.0.0"
+
+
+@asynccontextmanager
+async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
+    """Open everything that does not run by itself; closed again in the reverse order."""
+    spec = load_spec(config.chain)
+    config.base_path.mkdir(parents=True, exist_ok=True)
+    folder = config.base_path / "chains" / spec.id
+    folder.mkdir(parents=True, exist_ok=True)
+    database = await trio.to_thread.run_sync(
+        lambda: Database.open(folder / "db", archive=config.archive)
+    )
+    try:
+        chain = Chain(spec, database)
+        pool = Pool(chain)
+        author = Author(chain, pool, config.sealing, config.block_time_ms)
+        about = About(
+            name=config.name,
+            version=version(),
+            chain_type=spec.chain_type,
+            properties=dict(spec.properties),
+            roles=("Authority",),
+        )
+        blobs = await trio.to_thread.run_sync(BlobStore, folder / "blobs")
+        sealer = AuthorSealer(author, chain, pool)
+        submitter = Submitter(chain, pool, load_pair(config))
+        receipts = ReceiptStore(folder / "receipts.sqlite3")
+        try:
+            yield RunningNode(
+                config, about, chain, pool, author, blobs, submitter, receipts, sealer, folder
+            )
+        finally:
+            receipts.close()
+            chain.close()
+    finally:
+        database.close()
+
+
+async def run_node(
+    config: NodeConfig,
+    *,
+    task_status: Started = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a node until cancelled. Raises ConfigError, DatabaseError, ChainError, ListenError."""
+    async with opened(config) as node, trio.open_nursery() as nursery:
+        reader = Reader(node.chain)
+        worker = Worker(config.threads)
+        inputs = Inputs(reader, node.blobs, node.receipts)
+        executor = Executor(
+            node.chain,
+            reader,
+            node.submitter,
+            node.blobs,
+            inputs,
+            worker,
+            node.folder,
+            config.base_model,
+        )
+        models = ServedModels(reader, node.blobs, inputs, node.folder / "served", config.base_model)
+        answers = Answers(node.chain, reader, node.submitter, node.receipts, models)
+        settler = Settler(node.chain, reader, node.submitter, node.receipts)
+        node = replace(node, namespaces=(OpenLedger(executor, settler, node.receipts),))
+        routes = [
+            *blob_routes(node.blobs),
+            *feedback_routes(node.receipts),
+            *create_app(answers).routes,
+        ]
+        endpoint = await nursery.start(
+            partial(serve, node, config.rpc_host, config.rpc_port, Limits(), routes)
+        )
+        node = replace(node, rpc_port=endpoint.port)
+        nursery.start_soon(node.author.run)
+        if config.executor:
+            nursery.start_soon(executor.run)
+        if config.serve:
+            nursery.start_soon(answers.run)
+            nursery.start_soon(settler.run)
+        _write_endpoint(node)
+        logger.info("node-started chain=%s url=%s", node.chain.spec.id, node.rpc_url)
+        task_status.started(node)
+
+
+def _write_endpoint(node: RunningNode) -> None:
+    """Tell other programs on this machine where the node listens."""
+    path = node.config.base_path / ENDPOINT_FILE
+    draft = path.with_suffix(".draft")
+    text = {"rpc": node.rpc_url, "http": node.http_url, "pid": os.getpid()}
+    draft.write_text(json.dumps(text), encoding="utf-8")
+    draft.replace(path)
+
+
+def _host(config: NodeConfig) -> str:
+    return "127.0.0.1" if config.rpc_host in ("0.0.0.0", "::") else config.rpc_host  # noqa: S104
