@@ -186,6 +186,17 @@ class Client:
                 return bound.get()  # type: ignore[attr-defined]
             return bound.get(keys[0] if len(keys) == 1 else keys)
 
+    def query_many(
+        self, pallet: str, item: str, keys: Sequence[Any], at: Hash | int | None = None
+    ) -> list[Any]:
+        """Return the values of many keys of a map, in their order, in few requests."""
+        state = RemoteState(self._call, self._block(at))
+        with self.machine.on(Overlay(state)):
+            bound = self._item(pallet, item)
+            assert isinstance(bound, Map), "only maps have keys"
+            state.prefetch([bound.key(key) for key in keys])
+            return [bound.get(key) for key in keys]
+
     def entries(
         self, pallet: str, item: str, *first: Any, at: Hash | int | None = None
     ) -> list[tuple[Any, Any]]:
@@ -227,9 +238,12 @@ class Client:
 
     # ---------------------------------------------------------------------------- transactions
 
-    def make_call(self, pallet: str, name: str, **arguments: Any) -> Call:
+    def make_call(self, pallet: str, name: str, /, **arguments: Any) -> Call:
         """Return a call with named arguments. Raises UnknownCallError or TypeError."""
-        return self.machine.call(pallet, name, **arguments)
+        names = [argument for argument, _ in self.machine.bound(pallet, name).spec.arguments]
+        if set(names) != set(arguments):
+            raise TypeError(f"{pallet}.{name} takes ({', '.join(names)})")
+        return Call(pallet, name, tuple(arguments[argument] for argument in names))
 
     def fee(self, call: Call, account: AccountId) -> FeeQuote:
         """Return what a call by this account would cost now."""
@@ -374,8 +388,11 @@ class Client:
         return [hexed(self.block_hash(block) if isinstance(block, int) else block)]
 
     def _overlay(self, at: Hash | int | None) -> Overlay:
+        return Overlay(RemoteState(self._call, self._block(at)))
+
+    def _block(self, at: Hash | int | None) -> Hash:
         block = self.block_hash(at) if isinstance(at, int) else at
-        return Overlay(RemoteState(self._call, block or self.header().hash))
+        return block or self.header().hash
 
     def _item(self, pallet: str, item: str) -> Item:
         owner = self.machine.pallets.get(pallet)

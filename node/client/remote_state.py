@@ -6,7 +6,7 @@ same overlay as in a block. Every key is read once; scans fetch pages of keys wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from runtime.primitives import Hash
@@ -42,20 +42,21 @@ class RemoteState:
             page = self._ask(
                 "state_getKeysPaged", ["0x" + prefix.hex(), PAGE_KEYS, start, self._at]
             )
-            self._read_values(page)
+            self.prefetch([unhex(text) for text in page])
             for text in page:
                 yield unhex(text)
             if len(page) < PAGE_KEYS:
                 return
             start = page[-1]
 
-    def _read_values(self, page: list[str]) -> None:
-        wanted = [text for text in page if unhex(text) not in self._values]
-        if not wanted:
-            return
-        for change_set in self._ask("state_queryStorageAt", [wanted, self._at]):
-            for key, value in change_set["changes"]:
-                self._values[unhex(key)] = None if value is None else unhex(value)
+    def prefetch(self, keys: Sequence[bytes]) -> None:
+        """Read the values of many keys in few requests."""
+        wanted = [hexed(key) for key in keys if key not in self._values]
+        for start in range(0, len(wanted), PAGE_KEYS):
+            page = wanted[start : start + PAGE_KEYS]
+            for change_set in self._ask("state_queryStorageAt", [page, self._at]):
+                for key, value in change_set["changes"]:
+                    self._values[unhex(key)] = None if value is None else unhex(value)
 
 
 def unhex(text: str) -> bytes:
