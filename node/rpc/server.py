@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -93,6 +94,8 @@ def methods_for(node: RpcNode, limits: Limits) -> dict[str, Method]:
     ]
     if node.sealer is not None:
         namespaces.append(Engine(node.sealer))
+    # A node may bring namespaces of its own, declared in the same way.
+    namespaces += getattr(node, "namespaces", ())
     table.update(methods_of(namespaces))
     return table
 
@@ -157,10 +160,11 @@ class Server:
         status = 408
         with trio.move_on_after(self._limits.request_timeout_s):
             try:
-                async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > self._limits.request_bytes:
-                        break
+                async with aclosing(request.stream()) as chunks:
+                    async for chunk in chunks:
+                        body += chunk
+                        if len(body) > self._limits.request_bytes:
+                            break
                 status = 413 if len(body) > self._limits.request_bytes else 200
             except ClientDisconnect:
                 status = 400
