@@ -32,7 +32,7 @@ from pallets.jobs.job import (
     Parameters,
     are_within_bounds,
 )
-from pallets.jobs.lifecycle import ASSIGNMENTS_MAX, BUCKET_MAX, UNFINISHED_MAX
+from pallets.jobs.lifecycle import ASSIGNMENTS_MAX, UNFINISHED_MAX
 from pallets.jobs.neighbours import (
     AttributionLedger,
     Blocks,
@@ -423,11 +423,7 @@ class Jobs(Pallet, index=22):
     @api("JobsApi")
     def executors(self) -> tuple[ExecutorEntry, ...]:
         """Return all executors."""
-        found = []
-        for account in self.executor_accounts.get():
-            executor = executors.registered(self, account)
-            found.append(ExecutorEntry(account, executor, len(self.assignments.get(account))))
-        return tuple(found)
+        return executors.listed(self)
 
     @api("JobsApi")
     def output(self, job: u32) -> JobOutput | None:
@@ -440,13 +436,7 @@ class Jobs(Pallet, index=22):
     @api("JobsApi")
     def next_step(self) -> u32 | None:
         """Return the block at which a job moves without waiting for any extrinsic, if one does."""
-        waiting = (JobState.Open, JobState.Comparing)
-        blocks = [
-            block
-            for block, bucket in self.deadlines.items()
-            if any(self.known(job).state in waiting for job in bucket)
-        ]
-        return min(blocks, default=None)
+        return lifecycle.next_step(self)
 
     # ------------------------------------------------------------------- for other pallets
 
@@ -475,16 +465,7 @@ class Jobs(Pallet, index=22):
     def on_initialize(self) -> Weight:
         """Free the jobs' share of the block, and do what the deadlines of this block ask for."""
         self.weight_used.clear()
-        now = self.system.current_number()
-        due = self.deadlines.get(now)
-        assert len(due) <= BUCKET_MAX, "a bucket holds what one block can do"
-        if due:
-            self.deadlines.remove(now)
-        used = cost(10, reads=2, writes=1)
-        for job in due:
-            used = used + lifecycle.weight_of(self, job)
-            lifecycle.advance(self, job)
-        return used
+        return cost(10, reads=2, writes=1) + lifecycle.process_due(self)
 
     def check_invariants(self) -> None:
         """Holds are the escrows and bonds; each unfinished job has one deadline ahead of it."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pallets.balances import HoldReason
-from pallets.jobs.job import Executor
+from pallets.jobs.job import Executor, ExecutorEntry
 from runtime.primitives import AccountId, Hash
 
 if TYPE_CHECKING:
@@ -89,3 +89,11 @@ def registered(jobs: Jobs, who: AccountId) -> Executor:
     if executor is None:
         raise jobs.NotRegistered
     return executor
+
+
+def listed(jobs: Jobs) -> tuple[ExecutorEntry, ...]:
+    """Return all executors, in the order in which they joined."""
+    return tuple(
+        ExecutorEntry(account, registered(jobs, account), len(jobs.assignments.get(account)))
+        for account in jobs.executor_accounts.get()
+    )

@@ -74,6 +74,31 @@ def open_job(
 # ---------------------------------------------------------------------------------------- deadlines
 
 
+def process_due(jobs: Jobs) -> Weight:
+    """Do what the deadlines of this block ask for; returns the weight of it."""
+    now = jobs.system.current_number()
+    due = jobs.deadlines.get(now)
+    assert len(due) <= BUCKET_MAX, "a bucket holds what one block can do"
+    if due:
+        jobs.deadlines.remove(now)
+    used = Weight(0, 0)
+    for job_id in due:
+        used = used + weight_of(jobs, job_id)
+        advance(jobs, job_id)
+    return used
+
+
+def next_step(jobs: Jobs) -> int | None:
+    """Return the first block at which a job moves that waits for no executor."""
+    waiting = (JobState.Open, JobState.Comparing)
+    blocks = [
+        block
+        for block, bucket in jobs.deadlines.items()
+        if any(jobs.known(job_id).state in waiting for job_id in bucket)
+    ]
+    return min(blocks, default=None)
+
+
 def weight_of(jobs: Jobs, job_id: int) -> Weight:
     """Return what the deadline of a job costs at most."""
     job = jobs.jobs.get(job_id)

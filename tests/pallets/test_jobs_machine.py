@@ -207,7 +207,7 @@ def test_a_wrong_root_settles_nowhere_when_others_are_honest() -> None:
 
 
 LIMITS = settings(
-    max_examples=20,
+    max_examples=15,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
