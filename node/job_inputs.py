@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ml.adapters.store import write_atomically
 from node.blobs import BlobNotFoundError, BlobStore
+from node.durable_file import write_durably
 from node.reader import Reader
 from runtime.documents import (
     BatchInput,
@@ -96,7 +96,7 @@ class Inputs:
         batches = tuple(batch for use in versions for batch in self._batches(use))
         for batch in batches:
             self._copy(batch.blob, folder)
-        write_atomically(folder / "rows.scale", _rows.encode(RowsInput(batches)))
+        write_durably(folder / "rows.scale", _rows.encode(RowsInput(batches)))
 
     def batches(self, versions: tuple[DatanetVersion, ...]) -> tuple[BatchInput, ...]:
         """Return the accepted batches of published versions, in order."""
@@ -124,9 +124,9 @@ class Inputs:
         indexed = entries[-1].indexed
         receipts, negative = self._receipts.epoch(spec.model, spec.epoch)
         receipts_file = codec(tuple[Receipt, ...]).encode(receipts)
-        write_atomically(folder / "receipts.scale", receipts_file)
-        write_atomically(folder / "negative.scale", codec(tuple[Hash, ...]).encode(negative))
-        write_atomically(folder / "aggregates.scale", self._read(indexed.aggregates))
+        write_durably(folder / "receipts.scale", receipts_file)
+        write_durably(folder / "negative.scale", codec(tuple[Hash, ...]).encode(negative))
+        write_durably(folder / "aggregates.scale", self._read(indexed.aggregates))
 
     def _read(self, blob: Hash) -> bytes:
         try:
@@ -138,4 +138,4 @@ class Inputs:
         path = folder / blob.hex()
         data = self._read(blob)
         if not path.exists() or path.stat().st_size != len(data):
-            write_atomically(path, data)
+            write_durably(path, data)

@@ -7,12 +7,13 @@ seen can always be revealed, whatever happens to the process in between.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import msgpack
+
+from node.durable_file import write_durably
 
 RECORD_BYTES_MAX = 16 << 20
 _SUFFIX = ".msgpack"
@@ -47,18 +48,8 @@ class Outbox:
 
     def put(self, promise: Promise) -> None:
         """Store a promise durably; returns once it is on disk."""
-        path = self._path(promise.job, promise.attempt)
-        draft = path.with_suffix(".draft")
-        with draft.open("wb") as file:
-            file.write(msgpack.packb(list(astuple(promise)), use_bin_type=True))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        handle = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        record = msgpack.packb(list(astuple(promise)), use_bin_type=True)
+        write_durably(self._path(promise.job, promise.attempt), record)
 
     def get(self, job: int, attempt: int) -> Promise | None:
         """Return the promise for an attempt, or None. Raises OutboxDamagedError."""

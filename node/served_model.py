@@ -70,7 +70,7 @@ class ServedModel:
 
     def evidence(self, question: str, answer: str) -> Evidence:
         """Return the attribution of an answer; an empty answer has none."""
-        from ml.attribution.examples import encode_text
+        from ml.train.data import encode_text
 
         if not answer:
             return Evidence(bytes(self.release.indexed.sketch_size), (), (), 0)

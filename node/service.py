@@ -29,6 +29,7 @@ from node.blobs import BlobStore
 from node.chain import Chain
 from node.config import NodeConfig
 from node.database import Database
+from node.durable_file import write_durably
 from node.executor import Executor
 from node.feedback_routes import feedback_routes
 from node.identity import load_pair
@@ -178,10 +179,8 @@ async def run_node(
 def _write_endpoint(node: RunningNode) -> None:
     """Tell other programs on this machine where the node listens."""
     path = node.config.base_path / ENDPOINT_FILE
-    draft = path.with_suffix(".draft")
     text = {"rpc": node.rpc_url, "http": node.http_url, "pid": os.getpid()}
-    draft.write_text(json.dumps(text), encoding="utf-8")
-    draft.replace(path)
+    write_durably(path, json.dumps(text).encode())
 
 
 def _host(config: NodeConfig) -> str:

@@ -6,10 +6,12 @@ text, so what was streamed is exactly the answer. The stop token and a stop text
 
 from __future__ import annotations
 
-from transformers import PreTrainedTokenizerFast
+from typing import TYPE_CHECKING
 
-from ml.attribution.examples import encode_prompt
 from ml.engine.interface import FinishReason, TokenEvent
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 UNFINISHED = "\ufffd"
 """What a tokenizer shows for the first bytes of a character that is not complete."""
@@ -22,6 +24,8 @@ class Transcript:
         self, tokenizer: PreTrainedTokenizerFast, question: str, stops: tuple[str, ...] = ()
     ) -> None:
         """Frame the question in the chat template."""
+        from ml.train.data import encode_prompt
+
         self._tokenizer = tokenizer
         self._stops = stops
         self._tokens: list[int] = []
