@@ -16,7 +16,7 @@ import httpx
 import trio
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
-from genesis.spec import load_spec
+from genesis.spec import ChainSpec
 from node.author import Author, Sealing
 from node.chain import Chain
 from node.database import Database
@@ -124,9 +124,7 @@ class NodeUnderTest:
         extra = Extra(IMMORTAL, self.pool.next_nonce(account) if nonce is None else nonce, 0)
         version = machine.version
         genesis = self.chain.genesis_hash
-        additional = Additional(
-            version.spec_version, version.transaction_version, genesis, genesis
-        )
+        additional = Additional(version.spec_version, version.transaction_version, genesis, genesis)
         return machine.extrinsics.sign(call, sender, extra, additional)
 
     def balance(self, account: bytes) -> int:
@@ -213,10 +211,10 @@ class Client:
 Scenario = Callable[[NodeUnderTest], Awaitable[None]]
 
 
-async def run(scenario: Scenario, folder: Path, limits: Limits, host: str) -> None:
+async def run(scenario: Scenario, folder: Path, spec: ChainSpec, limits: Limits, host: str) -> None:
     """Run a scenario over a node; everything ends when it returns."""
     with trio.fail_after(TEST_SECONDS), Database.open(folder / "db") as database:
-        chain = Chain(load_spec("dev"), database)
+        chain = Chain(spec, database)
         pool = Pool(chain)
         author = Author(chain, pool, Sealing.MANUAL)
         about = About("node", "1.2.3", chain.spec.chain_type, chain.spec.properties)
