@@ -13,6 +13,7 @@ in 64-bit integers, so every machine draws the same; -128 never appears.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -64,7 +65,10 @@ class TensorDraw:
 
 
 class Sketcher:
-    """Sketches rows of one model with one adapter, one set of moments and one seed."""
+    """Sketches rows of one model with one adapter, one set of moments and one seed.
+
+    The model belongs to one sketcher: its hooks must not see the passes of another.
+    """
 
     def __init__(
         self, model: nn.Module, moments: Mapping[str, Tensor], seed: bytes, size: int
@@ -76,6 +80,7 @@ class Sketcher:
             raise SketchSize(f"A sketch has a power of two of numbers, not {size}; 4096 is usual.")
         self.model = model
         self.size = size
+        self._passes = threading.Lock()  # Answers are sketched on several worker threads.
         self.sites = lora_sites(model)
         self._draws: dict[str, TensorDraw] = {}
         for site in self.sites:
@@ -108,7 +113,8 @@ class Sketcher:
                 whitened = gradient.flatten(1).float() * draw.factors.to(device)
                 total.index_add_(1, draw.buckets.to(device), whitened)
 
-        row_gradients(self.model, self.sites, examples, receive)
+        with self._passes:
+            row_gradients(self.model, self.sites, examples, receive)
         projected: npt.NDArray[np.float64] = total.cpu().numpy().astype(np.float64)
         return projected
 

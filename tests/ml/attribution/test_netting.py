@@ -2,7 +2,8 @@
 
 A logistic model with exact influence (psi = inverse Hessian times gradient). Eight honest
 contributors, one whose labels are random and one whose labels are reversed, 60 rows each. Answers
-are the model's likelier label (greedy), or held-out rows with true labels (verified targets).
+are the model's likelier label (greedy), labels drawn from the model (sampled), or held-out rows
+with true labels (verified targets).
 The truth is the held-out loss after training without the contributor.
 """
 
@@ -68,10 +69,12 @@ class World:
     def rounded(self, gradients):
         return np.clip(np.rint(gradients * self.scale), -127, 127).astype(np.int64)
 
-    def answers(self, verified):
+    def answers(self, kind):
         inputs, labels = self.rows(ANSWERS)
-        if not verified:
+        if kind == "greedy":
             labels = (inputs @ self.weights > 0).astype(float)
+        elif kind == "sampled":
+            labels = (self.draws.random(ANSWERS) < sigmoid(inputs @ self.weights)).astype(float)
         return self.rounded(self.gradients(inputs, labels))
 
     def netted(self, answers, z_milli):
@@ -109,11 +112,11 @@ def rank_correlation(left, right):
     return np.corrcoef(*ranks)[0, 1]
 
 
-@pytest.mark.parametrize("verified", [False, True])
+@pytest.mark.parametrize("kind", ["greedy", "verified"])
 @pytest.mark.parametrize("z_milli", [0, 1000])
-def test_netting_per_contributor_pays_noise_and_poison_nothing(verified, z_milli):
+def test_netting_per_contributor_pays_noise_and_poison_nothing(kind, z_milli):
     worlds = [World(seed) for seed in SEEDS]
-    paid = [world.netted(world.answers(verified), z_milli) for world in worlds]
+    paid = [world.netted(world.answers(kind), z_milli) for world in worlds]
     shares = np.mean([earned for earned, _ in paid], axis=0)
     assert shares[NOISE] < 0.01
     assert shares[POISON] < 0.001
@@ -121,20 +124,27 @@ def test_netting_per_contributor_pays_noise_and_poison_nothing(verified, z_milli
     assert np.mean([commons for _, commons in paid]) < (0.2 if z_milli else 0.01)
 
 
-@pytest.mark.parametrize("verified", [False, True])
-def test_paying_each_positive_row_score_pays_the_poisoner_most(verified):
+@pytest.mark.parametrize("kind", ["greedy", "verified"])
+def test_paying_each_positive_row_score_pays_the_poisoner_most(kind):
     worlds = [World(seed) for seed in SEEDS]
-    shares = np.mean([world.clipped_per_row(world.answers(verified)) for world in worlds], axis=0)
+    shares = np.mean([world.clipped_per_row(world.answers(kind)) for world in worlds], axis=0)
     assert np.argmax(shares) == POISON
     assert shares[POISON] > 1.5 * shares[:HONEST].mean()
     assert shares[NOISE] > shares[:HONEST].mean()
+
+
+def test_sampled_answers_carry_no_signal_and_the_bound_withholds_their_pay():
+    # The expected gradient of an answer drawn from the model itself is zero: its net is chance.
+    paid = [world.netted(world.answers("sampled"), 1000) for world in map(World, SEEDS)]
+    assert np.mean([commons for _, commons in paid]) > 0.6
+    assert np.mean([earned for earned, _ in paid], axis=0)[:HONEST].max() < 0.1
 
 
 def test_netting_agrees_with_retraining_and_the_row_rule_contradicts_it():
     agreement = []
     for seed in SEEDS:
         world = World(seed)
-        answers, truth = world.answers(verified=True), world.loss_without()
+        answers, truth = world.answers("verified"), world.loss_without()
         earned, _ = world.netted(answers, 0)
         agreement.append(
             [
@@ -150,7 +160,7 @@ def test_netting_agrees_with_retraining_and_the_row_rule_contradicts_it():
 def test_copying_ones_own_rows_gains_nothing_when_copies_are_clustered():
     plain, copied, clustered = (
         np.mean(
-            [world.netted(world.answers(True), 0)[0][0] for world in worlds],
+            [world.netted(world.answers("verified"), 0)[0][0] for world in worlds],
         )
         for worlds in (
             [World(seed) for seed in SEEDS],

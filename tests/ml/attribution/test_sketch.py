@@ -1,5 +1,7 @@
 """Sketches: portable draws, unit norm, and dot products that estimate cosines."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -85,6 +87,17 @@ def test_a_row_has_the_same_sketch_alone_and_in_a_batch(model, tokenizer, rows, 
     alone = np.concatenate([sketcher.sketch([example]) for example in examples]).astype(int)
     assert np.abs(together - alone).max() <= 1
     assert np.count_nonzero(together - alone) < 20
+
+
+def test_threads_that_sketch_at_the_same_time_do_not_mix_their_rows(
+    model, tokenizer, rows, moments, seed
+):
+    examples = [encode_row(row, tokenizer, 192) for row in rows]
+    sketcher = Sketcher(model, moments, seed, 256)
+    alone = [sketcher.sketch([example]) for example in examples]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda example: sketcher.sketch([example]), examples))
+    assert all(np.array_equal(*pair) for pair in zip(alone, together, strict=True))
 
 
 def test_another_seed_draws_another_sketch(model, tokenizer, rows, moments, seed):
