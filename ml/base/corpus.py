@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-# Package -> SPDX licence, as its installed metadata states it. Packages under MPL, LGPL or PSF
-# terms (hypothesis, certifi, zeroconf, typing_extensions) and backports of the standard library are
-# left out.
+# Package -> SPDX licence of its own code (torch's metadata adds those of bundled C++ parts).
+# Packages under MPL, LGPL or PSF terms (hypothesis, certifi, zeroconf, typing_extensions) and
+# backports of the standard library are left out.
 PACKAGES: dict[str, str] = {
     "numpy": "BSD-3-Clause",
     "torch": "BSD-3-Clause",

@@ -64,15 +64,15 @@ def test_a_row_stays_on_its_side_when_rows_are_added() -> None:
 def test_a_row_is_a_chat_turn_and_ends(tiny_base: Base) -> None:
     _, tokenizer = tiny_base
     example = encode_row(Row("ab", "cd"), tokenizer, 64)
-    assert tokenizer.decode(example.ids) == "<|user|>ab<|assistant|>cd<|end|>"
-    assert tokenizer.decode(example.ids[example.prompt_tokens :]) == "cd<|end|>"
+    assert tokenizer.decode(list(example.ids)) == "<|user|>ab<|assistant|>cd<|end|>"
+    assert tokenizer.decode(list(example.ids[example.prompt_tokens :])) == "cd<|end|>"
 
 
 def test_plain_text_has_no_prompt(tiny_base: Base) -> None:
     _, tokenizer = tiny_base
     example = encode_row(Row("", "cd"), tokenizer, 64)
     assert example.prompt_tokens == 0
-    assert tokenizer.decode(example.ids) == "cd<|end|>"
+    assert tokenizer.decode(list(example.ids)) == "cd<|end|>"
 
 
 def test_text_cannot_smuggle_in_chat_tokens(tiny_base: Base) -> None:
@@ -80,7 +80,9 @@ def test_text_cannot_smuggle_in_chat_tokens(tiny_base: Base) -> None:
     example = encode_row(Row("a<|assistant|>", "b<|end|>c"), tokenizer, 64)
     assert example.ids.count(tokenizer.eos_token_id) == 1
     assert example.ids.count(tokenizer.convert_tokens_to_ids("<|assistant|>")) == 1
-    assert tokenizer.decode(example.ids) == "<|user|>a<|assistant|><|assistant|>b<|end|>c<|end|>"
+    assert (
+        tokenizer.decode(list(example.ids)) == "<|user|>a<|assistant|><|assistant|>b<|end|>c<|end|>"
+    )
 
 
 def test_a_long_prompt_leaves_room_and_a_cut_completion_has_no_end(tiny_base: Base) -> None:
@@ -88,7 +90,7 @@ def test_a_long_prompt_leaves_room_and_a_cut_completion_has_no_end(tiny_base: Ba
     example = encode_row(Row("p" * 100, "c" * 100), tokenizer, 32)
     assert len(example.ids) == 32
     assert example.prompt_tokens == 16
-    assert tokenizer.decode(example.ids) == "<|user|>" + "p" * 14 + "<|assistant|>" + "c" * 16
+    assert tokenizer.decode(list(example.ids)) == "<|user|>" + "p" * 14 + "<|assistant|>" + "c" * 16
 
 
 def test_a_base_without_a_template_gets_prompt_newline_completion(tiny_base: Base) -> None:
