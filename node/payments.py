@@ -11,25 +11,12 @@ from dataclasses import dataclass
 from ml.api.service import VoucherMissing, VoucherRefused
 from node.receipts import ChannelRecord, ReceiptStore
 from pallets.inference import Channel, Inference
-from runtime.documents import Voucher, voucher_payload
-from runtime.keys import KeyKind, verify
-from runtime.primitives import AccountId, Ed25519, Hash, MultiSignature, Sr25519
-from runtime.scale import DecodeError, codec, scale
-
-CLOSING_MARGIN_BLOCKS = 2
+from runtime.documents import SignedVoucher, Voucher, is_signed_by, voucher_payload
+from runtime.primitives import AccountId, Hash, MultiSignature
+from runtime.scale import DecodeError, codec
 
 _signature = codec(MultiSignature)
-
-
-@scale
-class SignedVoucher:
-    """A voucher with its asker's signature, as it travels in the HTTP header."""
-
-    voucher: Voucher
-    signature: MultiSignature
-
-
-signed_voucher_codec = codec(SignedVoucher)
+_signed_voucher = codec(SignedVoucher)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +55,7 @@ class Till:
             raise VoucherRefused("The voucher is for another chain.")
         if channel.closes_at is not None:
             raise VoucherRefused("The voucher's channel is closing. Open another one.")
-        if not _is_signed(signed, channel):
+        if not is_signed_by(channel.asker, voucher_payload(voucher), signed.signature):
             raise VoucherRefused("The voucher is not signed by the channel's asker.")
         self._check_amount(voucher, channel, price_planck)
         reserved = self._reserved.get(voucher.channel, 0)
@@ -109,15 +96,6 @@ class Till:
 
 def _decoded(raw: bytes) -> SignedVoucher:
     try:
-        return signed_voucher_codec.decode(raw)
+        return _signed_voucher.decode(raw)
     except DecodeError as error:
         raise VoucherRefused(f"The voucher does not decode: {error}.") from error
-
-
-def _is_signed(signed: SignedVoucher, channel: Channel) -> bool:
-    payload = voucher_payload(signed.voucher)
-    if isinstance(signed.signature, Ed25519):
-        return verify(KeyKind.ED25519, signed.signature.signature, payload, channel.asker)
-    if isinstance(signed.signature, Sr25519):
-        return verify(KeyKind.SR25519, signed.signature.signature, payload, channel.asker)
-    return False

@@ -12,7 +12,8 @@ Rules that hold for all of them:
 from __future__ import annotations
 
 from runtime.hashing import blake2b_256
-from runtime.primitives import AccountId, Hash
+from runtime.keys import KeyKind, verify
+from runtime.primitives import AccountId, Ed25519, Hash, MultiSignature, Sr25519
 from runtime.scale import Bytes64, Enumeration, codec, i64, i128, scale, u8, u16, u32, u64, u128
 
 SKETCH_SIZE_DEFAULT = 4096
@@ -281,6 +282,15 @@ def voucher_payload(voucher: Voucher) -> bytes:
 
 
 @scale
+class SignedVoucher:
+    """A voucher with the signature of the account that owns the channel, as it travels."""
+
+    voucher: Voucher
+    account: AccountId
+    signature: MultiSignature
+
+
+@scale
 class Feedback:
     """An asker's verdict on an answer; negative turns the sign of its scores in settlement."""
 
@@ -291,3 +301,21 @@ class Feedback:
 def feedback_payload(feedback: Feedback) -> bytes:
     """Return the bytes that the asker signs."""
     return b"openledger/feedback" + codec(Feedback).encode(feedback)
+
+
+@scale
+class SignedFeedback:
+    """A verdict with the signature of the account that asked, as it travels."""
+
+    feedback: Feedback
+    account: AccountId
+    signature: MultiSignature
+
+
+def is_signed_by(account: AccountId, payload: bytes, signature: MultiSignature) -> bool:
+    """Say whether a document's signature is the account's; Ecdsa never is."""
+    if isinstance(signature, Ed25519):
+        return verify(KeyKind.ED25519, signature.signature, payload, account)
+    if isinstance(signature, Sr25519):
+        return verify(KeyKind.SR25519, signature.signature, payload, account)
+    return False
