@@ -55,12 +55,14 @@ class ModelRecord(Protocol):
 
 
 class ModelRegistry(Protocol):
-    """What Jobs needs of Models. Recording may raise a Failure: then the job is refunded."""
+    """What Jobs needs of Models. Recording may raise a Failure: then the job fails."""
 
     def get(self, model: int) -> ModelRecord | None: ...
     def may_use(self, account: AccountId, model: int) -> bool: ...
     def record_trained(self, model: int, job: int, output: Trained) -> None: ...
-    def record_indexed(self, model: int, job: int, output: Indexed) -> None: ...
+    def record_indexed(
+        self, model: int, job: int, output: Indexed, train_job: int | None
+    ) -> None: ...
 
 
 class AttributionLedger(Protocol):

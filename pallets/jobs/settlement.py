@@ -1,8 +1,9 @@
 """How a job ends: the result is recorded, executors are paid, offenders slashed, the rest refunded.
 
 Rules that hold here: every planck of the escrow is paid or released; bonds are slashed only at the
-end, when it is known who answered what; a result that another pallet refuses ends the job with a
-full refund and never stops the block.
+end, when it is known who answered what; a result that another pallet refuses never stops the block.
+A refused result of training or indexing is still paid, for an owner could else retire a model when
+the work is done; that of SETTLE is not, for there the result itself was wrong.
 """
 
 from __future__ import annotations
@@ -40,22 +41,20 @@ def settle(jobs: Jobs, job_id: int, job: Job, root: Hash) -> tuple[Index, int] |
     """Settle a job on a root. Returns spec and escrow of the INDEX job that is to follow."""
     output = jobs.outputs.get((job_id, root))
     assert output is not None, "a revealed output is kept until the job ends"
-    try:
-        with jobs.transaction():
-            _record(jobs, job_id, job, output)
-    except (DispatchFailed, Failure):
+    is_recorded = _is_recorded(jobs, job_id, job, output)
+    if not is_recorded and isinstance(job.spec, Settle):
         fail(jobs, job_id, job, JobFailure.ResultRefused)
         return None
     winners = tuple(slot.executor for slot in job.slots if slot.root == root)
-    work = job.escrow - job.index_escrow
-    paid = work * len(winners) // max(job.executors, len(winners))
-    for executor, share in zip(winners, split(paid, [1] * len(winners)), strict=True):
-        _pay(jobs, HoldReason.JobEscrow, job.owner, executor, share)
-        record = jobs.registry.get(executor)
-        if record is not None:
-            jobs.registry.put(executor, replace(record, settled=record.settled + 1))
-    jobs.balances.release(HoldReason.JobEscrow, job.owner, work - paid)
+    paid = _pay_winners(jobs, job, winners)
     _slash_offenders(jobs, job_id, job, winners)
+    if not is_recorded:
+        _refund(jobs, job, job.escrow - paid)
+        refused = replace(job, failure=JobFailure.ResultRefused)
+        _finish(jobs, job_id, refused, JobState.Failed)
+        jobs.emit(jobs.JobFailed(job_id, JobFailure.ResultRefused, job.escrow - paid))
+        return None
+    _refund(jobs, job, job.escrow - job.index_escrow - paid)
     _finish(jobs, job_id, replace(job, root=root), JobState.Settled)
     jobs.emit(jobs.JobSettled(job_id, root, paid))
     if isinstance(job.spec, Train):
@@ -64,9 +63,21 @@ def settle(jobs: Jobs, job_id: int, job: Job, root: Hash) -> tuple[Index, int] |
     return None
 
 
+def _pay_winners(jobs: Jobs, job: Job, winners: tuple[AccountId, ...]) -> int:
+    """Pay each executor that found the root its equal part; returns what was paid in all."""
+    work = job.escrow - job.index_escrow
+    paid = work * len(winners) // max(job.executors, len(winners))
+    for executor, share in zip(winners, split(paid, [1] * len(winners)), strict=True):
+        _pay(jobs, HoldReason.JobEscrow, job.owner, executor, share)
+        record = jobs.registry.get(executor)
+        assert record is not None, "who is assigned stays registered"
+        jobs.registry.put(executor, replace(record, settled=record.settled + 1))
+    return paid
+
+
 def fail(jobs: Jobs, job_id: int, job: Job, failure: JobFailure) -> None:
     """End a job without a result: its escrow goes back, offenders are slashed."""
-    jobs.balances.release(HoldReason.JobEscrow, job.owner, job.escrow)
+    _refund(jobs, job, job.escrow)
     _slash_offenders(jobs, job_id, job, ())
     _finish(jobs, job_id, replace(job, failure=failure), JobState.Failed)
     jobs.emit(jobs.JobFailed(job_id, failure, job.escrow))
@@ -75,7 +86,7 @@ def fail(jobs: Jobs, job_id: int, job: Job, failure: JobFailure) -> None:
 
 def expire(jobs: Jobs, job_id: int, job: Job) -> None:
     """End a job for which there were never enough executors."""
-    jobs.balances.release(HoldReason.JobEscrow, job.owner, job.escrow)
+    _refund(jobs, job, job.escrow)
     _finish(jobs, job_id, job, JobState.Expired)
     jobs.emit(jobs.JobExpired(job_id, job.escrow))
     _tell_failure(jobs, job)
@@ -83,26 +94,36 @@ def expire(jobs: Jobs, job_id: int, job: Job) -> None:
 
 def cancel(jobs: Jobs, job_id: int, job: Job) -> None:
     """End a job that nobody works on yet."""
-    jobs.balances.release(HoldReason.JobEscrow, job.owner, job.escrow)
+    _refund(jobs, job, job.escrow)
     _finish(jobs, job_id, job, JobState.Cancelled)
     jobs.emit(jobs.JobCancelled(job_id, job.escrow))
 
 
-def _record(jobs: Jobs, job_id: int, job: Job, output: JobOutput) -> None:
-    """Tell the result to the pallets that it concerns. Raises what they refuse it with."""
+def _is_recorded(jobs: Jobs, job_id: int, job: Job, output: JobOutput) -> bool:
+    """Tell the result to the pallets that it concerns; says whether they took it."""
     spec = job.spec
-    if isinstance(spec, Train):
-        assert isinstance(output, Trained), "outputs match their spec"
-        jobs.models.record_trained(spec.model, job_id, output)
-    elif isinstance(spec, Index):
-        assert isinstance(output, Indexed), "outputs match their spec"
-        jobs.models.record_indexed(spec.model, job_id, output)
-        jobs.attribution.record_indexed(spec.model, job_id, output)
-    elif isinstance(spec, Settle):
-        assert isinstance(output, Settled), "outputs match their spec"
-        jobs.attribution.record_settled(spec.model, spec.epoch, output)
-    else:
-        assert isinstance(spec, Evaluate), "every kind of job is handled"
+    try:
+        with jobs.transaction():
+            if isinstance(spec, Train):
+                assert isinstance(output, Trained), "outputs match their spec"
+                jobs.models.record_trained(spec.model, job_id, output)
+            elif isinstance(spec, Index):
+                assert isinstance(output, Indexed), "outputs match their spec"
+                jobs.models.record_indexed(spec.model, job_id, output, spec.train_job)
+                jobs.attribution.record_indexed(spec.model, job_id, output)
+            elif isinstance(spec, Settle):
+                assert isinstance(output, Settled), "outputs match their spec"
+                jobs.attribution.record_settled(spec.model, spec.epoch, output)
+            else:
+                assert isinstance(spec, Evaluate), "every kind of job is handled"
+    except (DispatchFailed, Failure):
+        return False
+    return True
+
+
+def _refund(jobs: Jobs, job: Job, amount: int) -> None:
+    if amount:
+        jobs.balances.release(HoldReason.JobEscrow, job.owner, amount)
 
 
 def _tell_failure(jobs: Jobs, job: Job) -> None:

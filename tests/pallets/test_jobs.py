@@ -377,15 +377,18 @@ def test_the_number_of_attempts_is_bounded() -> None:
         assert len(workshop.job(job).slots) == 3
 
 
-def test_a_result_that_another_pallet_refuses_is_refunded_and_leaves_no_trace(
-    workshop: Workshop,
-) -> None:
+def test_a_refused_training_pays_its_executors_and_refunds_the_rest(workshop: Workshop) -> None:
     job = workshop.assigned(train(REFUSING_MODEL))
+    before, owned = workshop.balances.free(FIRST), workshop.balances.free(ALICE)
     workshop.answer(job, trained())
-    assert workshop.job(job).failure is JobFailure.ResultRefused
+    failed = workshop.job(job)
+    assert (failed.state, failed.failure) == (JobState.Failed, JobFailure.ResultRefused)
     assert workshop.pallet(Models).trained.get(job) is None
+    assert workshop.jobs.output(job) is None
+    work = failed.escrow - failed.index_escrow
+    assert workshop.balances.free(FIRST) == before + work
+    assert workshop.balances.free(ALICE) == owned + failed.index_escrow
     assert workshop.escrow(ALICE) == 0
-    assert workshop.bond(FIRST) == BOND
 
 
 # -------------------------------------------------------------------------------------- index again

@@ -95,7 +95,8 @@ class Models(Pallet, index=21):
         if model == REFUSING_MODEL:
             raise self.Refused
 
-    def record_indexed(self, model: int, job: int, output: Indexed) -> None:
+    def record_indexed(self, model: int, job: int, output: Indexed, train_job: int | None) -> None:
+        assert train_job is not None
         self.indexed.put(job, output)
 
 
