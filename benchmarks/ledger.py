@@ -20,8 +20,8 @@ from node.database import Database
 from node.pool import Pool
 from pallets import compose
 from runtime.backend import MemoryBackend
-from runtime.executive import Executed
 from runtime.era import IMMORTAL
+from runtime.executive import Executed
 from runtime.extrinsic import Additional, Extra
 from runtime.hashing import blake2b_256
 from runtime.keys import Keypair
@@ -52,9 +52,7 @@ class Ledger:
         machine = self.chain.machine
         version = machine.version
         genesis = self.chain.genesis_hash
-        additional = Additional(
-            version.spec_version, version.transaction_version, genesis, genesis
-        )
+        additional = Additional(version.spec_version, version.transaction_version, genesis, genesis)
         raws = []
         for position in self.random.sample(range(len(self.senders)), count):
             pair = self.senders[position]

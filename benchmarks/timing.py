@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
-
 cpu_clock = time.process_time
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from functools import partial
 
 import trio
 from nacl.bindings import crypto_sign_open
@@ -62,10 +63,9 @@ async def _measure(
         raws = ledger.transfers(block)
         messages = signed_messages(ledger, raws)
         taken = await block_seconds(ledger, raws)
-        taken["verify"] = cpu_seconds(lambda messages=messages: verify_all(messages))
+        taken["verify"] = cpu_seconds(partial(verify_all, messages))
         if evm is not None:
-            ethereum = evm.transfers(block)
-            taken["evm"] = cpu_seconds(lambda raws=ethereum: evm.block(raws))
+            taken["evm"] = cpu_seconds(partial(evm.block, evm.transfers(block)))
         if repeat >= 0:
             for name, seconds in taken.items():
                 samples[name].append(seconds / block)
@@ -84,7 +84,7 @@ def signed_messages(ledger: Ledger, raws: Sequence[bytes]) -> list[tuple[bytes, 
     """Return (signature ++ message, public key) of each transfer, as libsodium takes them."""
     version, genesis = ledger.chain.machine.version, ledger.chain.genesis_hash
     additional = Additional(version.spec_version, version.transaction_version, genesis, genesis)
-    messages = []
+    messages: list[tuple[bytes, bytes]] = []
     for raw in raws:
         extrinsic = ledger.chain.machine.extrinsics.decode(raw)
         signed = extrinsic.signed
