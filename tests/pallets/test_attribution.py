@@ -281,8 +281,7 @@ def test_a_contributor_claims_once(workshop: Workshop) -> None:
 def test_anyone_pays_a_contributor_and_the_pot_outlives_its_last_planck(
     workshop: Workshop,
 ) -> None:
-    fees = {"fees_planck": POOL, "receipts_root": ROOT, "receipts": 7}
-    job = close(workshop, **fees)
+    job = close(workshop, fees_planck=POOL)
     workshop.next_block()
     output = Settled(7, ROOT, POOL, (entry(NOBODY, 1),))
     workshop.answer(job, output)

@@ -277,7 +277,7 @@ def test_one_executor_trains_is_paid_and_the_index_job_follows(workshop: Worksho
     settled = workshop.job(job)
     assert settled.state is JobState.Settled
     assert workshop.jobs.output(job) == trained()
-    assert workshop.machine.pallets["Models"].trained.get(job) == trained()
+    assert workshop.pallet(Models).trained.get(job) == trained()
     assert workshop.balances.free(FIRST) == before + price - settled.index_escrow
     assert workshop.escrow(ALICE) == settled.index_escrow
     index = settled.index_job

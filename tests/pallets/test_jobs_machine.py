@@ -143,7 +143,8 @@ class Market(RuleBasedStateMachine):
                 assert self.manners[who] is Manner.ERRATIC, "it committed to something else"
         elif manner is Manner.COPIER:
             for other in job.slots:
-                output = other.root and self.workshop.jobs.outputs.get((job_id, other.root))
+                root = other.root or Hash(bytes(32))
+                output = self.workshop.jobs.outputs.get((job_id, root))
                 if output is not None and slot.root is None:
                     with pytest.raises((Jobs.RevealMismatch, Jobs.RevealPhaseClosed)):
                         self.workshop.reveal(who, job_id, output, salt=OTHER_SALT)

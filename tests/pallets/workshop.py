@@ -123,6 +123,9 @@ class Workshop(Ledger):
         self.attribution = self.pallet(Attribution)
         self.balances = self.pallet(Balances)
 
+    def __enter__(self) -> Workshop:
+        return self
+
     def job(self, job: int) -> Job:
         found = self.jobs.job(job)
         assert found is not None
