@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final, Self
 
 from node.client.blobs import Blobs
@@ -39,11 +40,11 @@ from node.client.results import (
 from node.client.sentences import dispatch_sentence, needs_funds
 from node.client.serving import Serving
 from node.client.transport_http import HttpTransport
-from node.client.transport_websocket import WaitEndedError, WebSocketTransport
+from node.client.transport_websocket import Subscription, WaitEndedError, WebSocketTransport
 from pallets import compose
 from pallets.system import System
 from pallets.transaction_payment import TransactionPayment
-from runtime import ss58
+from runtime import proof, ss58
 from runtime.dispatch import Call
 from runtime.era import IMMORTAL, mortal
 from runtime.events import ApplyExtrinsic, EventRecord
@@ -171,6 +172,12 @@ class Client:
             tuple(self.machine.extrinsics.decode(unhex(raw)) for raw in inside["extrinsics"]),
         )
 
+    def new_blocks(self) -> AbstractContextManager[Subscription]:
+        """Receive the JSON headers of final blocks within the body."""
+        return self._websocket().subscribe(
+            "chain_subscribeFinalizedHeads", [], "chain_unsubscribeFinalizedHeads"
+        )
+
     def events(self, block: Hash | int | None = None) -> tuple[EventRecord, ...]:
         """Return the events of a block, by default the best one."""
         records: tuple[EventRecord, ...] = self.query("System", "events", at=block)
@@ -196,6 +203,19 @@ class Client:
             assert isinstance(bound, Map), "only maps have keys"
             state.prefetch([bound.key(key) for key in keys])
             return [bound.get(key) for key in keys]
+
+    def query_proven(self, pallet: str, item: str, *keys: Any, block: Header) -> Any:
+        """Return a storage value with its proof checked against a header; None where absent.
+
+        Raises ProofError when the node cannot prove what it says.
+        """
+        bound = self._item(pallet, item)
+        key = bound.prefix
+        if isinstance(bound, Map):
+            key = bound.key(keys[0] if len(keys) == 1 else keys)
+        answer = self._call("state_getReadProof", [[hexed(key)], hexed(block.hash)])
+        raw = proof.verify(block.state_root, [unhex(node) for node in answer["proof"]], key)
+        return None if raw is None else self._decode(bound.spec.value, raw, f"{pallet}.{item}")
 
     def entries(
         self, pallet: str, item: str, *first: Any, at: Hash | int | None = None

@@ -16,33 +16,16 @@ import httpx
 from node.client.errors import InsufficientFundsError, RequestRefusedError, UnreachableError
 from node.client.remote_state import hexed, unhex
 from node.client.transport_http import HttpTransport, json_of, refusal_of
-from runtime.documents import Feedback, SignedReceipt, Voucher
-from runtime.primitives import AccountId, Hash, MultiSignature
-from runtime.scale import DecodeError, codec, scale
+from runtime.documents import Feedback, SignedReceipt, SignedVoucher, feedback_payload
+from runtime.keys import KeyKind, Keypair
+from runtime.primitives import Ed25519, Hash, MultiSignature, Sr25519
+from runtime.scale import DecodeError, codec
 
 VOUCHER_HEADER: Final = "x-openledger-voucher"
 ATTRIBUTION_HEADER: Final = "x-openledger-attribution-id"
 ANSWER_TIMEOUT_S: Final = 600.0
 _DATA: Final = "data:"
 _PAYMENT_REQUIRED: Final = 402
-
-
-@scale
-class VoucherProof:
-    """A voucher with the signature of the account that owns the channel."""
-
-    voucher: Voucher
-    account: AccountId
-    signature: MultiSignature
-
-
-@scale
-class FeedbackProof:
-    """A verdict on an answer with the asker's signature."""
-
-    feedback: Feedback
-    account: AccountId
-    signature: MultiSignature
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +70,12 @@ class Serving:
         self,
         model: str,
         messages: Sequence[Mapping[str, str]],
-        voucher: VoucherProof | None = None,
+        voucher: SignedVoucher | None = None,
         **settings: Any,
     ) -> Iterator[Text | Answer]:
         """Yield the pieces of the answer as they come, then the Answer."""
         body = {"model": model, "messages": list(messages), "stream": True, **settings}
+        body["stream_options"] = {"include_usage": True}
         headers = {} if voucher is None else {VOUCHER_HEADER: _voucher_text(voucher)}
         streaming = self._http.stream(
             "POST", "/v1/chat/completions", json=body, headers=headers, timeout=ANSWER_TIMEOUT_S
@@ -114,18 +98,25 @@ class Serving:
             ) from error
         return StoredReceipt(signed, details)
 
-    def feedback(self, proof: FeedbackProof) -> None:
-        """Send a verdict on an answer."""
+    def feedback(self, feedback: Feedback, pair: Keypair) -> None:
+        """Sign and send a verdict on an answer, by the account that asked."""
+        signature = signed_with(pair, feedback_payload(feedback))
         body = {
-            "receipt": hexed(proof.feedback.receipt),
-            "negative": proof.feedback.negative,
-            "proof": hexed(codec(FeedbackProof).encode(proof)),
+            "receipt": hexed(feedback.receipt),
+            "negative": feedback.negative,
+            "signature": hexed(codec(MultiSignature).encode(signature)),
         }
         _checked(self._http.request("POST", "/v1/feedback", json=body))
 
 
-def _voucher_text(voucher: VoucherProof) -> str:
-    return hexed(codec(VoucherProof).encode(voucher))
+def signed_with(pair: Keypair, payload: bytes) -> MultiSignature:
+    """Return a key's signature over a payload, with its scheme."""
+    signature = pair.sign(payload)
+    return Ed25519(signature) if pair.kind is KeyKind.ED25519 else Sr25519(signature)
+
+
+def _voucher_text(voucher: SignedVoucher) -> str:
+    return hexed(codec(SignedVoucher).encode(voucher))
 
 
 def _read_events(answer: httpx.Response) -> Iterator[Text | Answer]:

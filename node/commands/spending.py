@@ -33,6 +33,7 @@ from node.commands.values import show_fields
 from node.keystore import Keystore
 from runtime.dispatch import Call
 from runtime.events import EventRecord
+from runtime.keys import Keypair
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -131,11 +132,17 @@ def spend(
 
 
 def send(
-    output: Output, client: Client, spending: Spending, call: Call
+    output: Output,
+    client: Client,
+    spending: Spending,
+    call: Call,
+    pair: Keypair | None = None,
 ) -> tuple[str, Included | None]:
-    """Sign, send and follow a call: (hash as text, where it landed or None when not awaited)."""
-    pair = spending.signer.unlock()
-    signed = client.sign(call, pair, tip=spending.tip_planck)
+    """Sign, send and follow a call: (hash as text, where it landed or None when not awaited).
+
+    With `pair` given the key is not unlocked again.
+    """
+    signed = client.sign(call, pair or spending.signer.unlock(), tip=spending.tip_planck)
     shown = "0x" + signed.hash.hex()
 
     def tell(status: str) -> None:
