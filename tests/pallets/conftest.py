@@ -11,7 +11,7 @@ from tests.pallets.ledger import Ledger
 
 @pytest.fixture
 def ledger() -> Iterator[Ledger]:
-    """Give every pallet that exists, composed at block 1 with funded accounts."""
+    """Give all pallets of the chain, composed at block 1 with funded accounts."""
     with Ledger() as composed:
         yield composed
         composed.check()

@@ -1,7 +1,7 @@
 """A composed runtime with funded accounts, for tests of pallets without blocks or a network.
 
-`Ledger()` composes every pallet that exists, in the order of their indices; `Ledger(pallets)`
-composes just those. Calls run as on chain, each in a transaction; `check` runs all invariants.
+`Ledger()` composes all pallets of the chain, `Ledger(pallets)` just those. Calls run as on chain,
+each in a transaction; `check` runs all invariants.
 
     ledger.sign(ALICE, "Datanets", "publish", datanet=0)
     with pytest.raises(Datanets.NothingNew): ledger.sign(...)
@@ -9,13 +9,12 @@ composes just those. Calls run as on chain, each in a transaction; `check` runs 
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import typing
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
+from pallets import PALLETS
 from runtime.backend import MemoryBackend
 from runtime.dispatch import ROOT, Call, Origin
 from runtime.keys import Keypair
@@ -37,37 +36,6 @@ ALICE, BOB, CHARLIE, DAVE, EVE = (AccountId(pair.account) for pair in KEYS.value
 NOBODY = AccountId(b"nobody".ljust(32, b"\1"))
 """An account that does not exist."""
 
-_MODULES = (
-    "system",
-    "utility",
-    "timestamp",
-    "balances",
-    "transaction_payment",
-    "sudo",
-    "datanets",
-    "models",
-    "jobs",
-    "attribution",
-    "inference",
-)
-
-
-def existing_pallets() -> tuple[type[Pallet], ...]:
-    """Return the pallets whose modules, and those of the pallets they need, are there, in order."""
-    found: dict[str, type[Pallet]] = {}
-    for module in _MODULES:
-        if importlib.util.find_spec(f"pallets.{module}") is not None:
-            name = module.title().replace("_", "")
-            pallet = getattr(importlib.import_module(f"pallets.{module}"), name, None)
-            if pallet is not None:
-                found[name] = pallet
-    while lacking := [
-        name for name, pallet in found.items() if not set(pallet.needed.values()) <= set(found)
-    ]:
-        for name in lacking:
-            del found[name]
-    return tuple(found.values())
-
 
 class Ledger:
     """The composed runtime, at block 1, with ALICE to EVE endowed alike."""
@@ -80,7 +48,7 @@ class Ledger:
         **genesis: Any,
     ) -> None:
         """Build genesis; `genesis` overrides a pallet's default one: `Sudo=sudo.Genesis(ALICE)`."""
-        self.machine = Machine(tuple(pallets) or existing_pallets(), VERSION)
+        self.machine = Machine(tuple(pallets) or PALLETS, VERSION)
         self._stack = ExitStack()
         self._stack.enter_context(self.machine.on(Overlay(MemoryBackend())))
         if endowed is None:
