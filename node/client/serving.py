@@ -16,9 +16,15 @@ import httpx
 from node.client.errors import InsufficientFundsError, RequestRefusedError, UnreachableError
 from node.client.remote_state import hexed, unhex
 from node.client.transport_http import HttpTransport, json_of, refusal_of
-from runtime.documents import Feedback, SignedReceipt, SignedVoucher, feedback_payload
+from runtime.documents import (
+    Feedback,
+    SignedFeedback,
+    SignedReceipt,
+    SignedVoucher,
+    feedback_payload,
+)
 from runtime.keys import KeyKind, Keypair
-from runtime.primitives import Ed25519, Hash, MultiSignature, Sr25519
+from runtime.primitives import AccountId, Ed25519, Hash, MultiSignature, Sr25519
 from runtime.scale import DecodeError, codec
 
 VOUCHER_HEADER: Final = "x-openledger-voucher"
@@ -101,11 +107,8 @@ class Serving:
     def feedback(self, feedback: Feedback, pair: Keypair) -> None:
         """Sign and send a verdict on an answer, by the account that asked."""
         signature = signed_with(pair, feedback_payload(feedback))
-        body = {
-            "receipt": hexed(feedback.receipt),
-            "negative": feedback.negative,
-            "signature": hexed(codec(MultiSignature).encode(signature)),
-        }
+        signed = SignedFeedback(feedback, AccountId(pair.account), signature)
+        body = {"proof": hexed(codec(SignedFeedback).encode(signed))}
         _checked(self._http.request("POST", "/v1/feedback", json=body))
 
 

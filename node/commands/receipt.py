@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
@@ -12,7 +13,10 @@ from node.commands.documents import Planck
 from node.commands.frame import connects, hash_of, reports
 from node.commands.model_records import find_model
 from node.commands.output import Output
+from node.commands.signer import keys_options, signer_of
+from node.keystore import Keystore
 from runtime import ss58
+from runtime.documents import Feedback
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,14 @@ class ReceiptsDocument:
     receipts: tuple[ReceiptRow, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class FeedbackDocument:
+    """A verdict that the serving node has recorded."""
+
+    receipt: str
+    verdict: str
+
+
 @click.group("receipt")
 def receipt_command() -> None:
     """Show and list the receipts of answers."""
@@ -49,6 +61,32 @@ def show(output: Output, client: Client, receipt: str) -> AnswerDocument:
     """Show what the answer behind RECEIPT was made from, and what it cost."""
     stored = client.serving.receipt(hash_of(receipt))
     return answer_document(str(stored.details.get("answer", "")), stored)
+
+
+@receipt_command.command("feedback")
+@click.argument("receipt")
+@click.argument("verdict", type=click.Choice(["good", "bad"]))
+@click.option("--from", "sender", required=True, envvar="OPENLEDGER_FROM", help="Who asked.")
+@keys_options
+@reports(FeedbackDocument)
+@connects
+def feedback(
+    output: Output,
+    client: Client,
+    receipt: str,
+    verdict: str,
+    sender: str,
+    keystore: Keystore,
+    password_file: Path | None,
+) -> FeedbackDocument:
+    """Sign a verdict on your answer; bad turns the sign of its rows' scores until its epoch ends.
+
+    It costs nothing, and only the account that asked can give it.
+    """
+    identity = hash_of(receipt)
+    pair = signer_of(sender, keystore, password_file).unlock()
+    client.serving.feedback(Feedback(identity, verdict == "bad"), pair)
+    return FeedbackDocument("0x" + identity.hex(), verdict)
 
 
 @receipt_command.command("list")
