@@ -349,30 +349,29 @@ class Balances(Pallet, index=5):
             raise token_error(TokenError.BelowMinimum)
 
     def _subtract(self, who: AccountId, amount: int) -> None:
+        """Take free balance; an account that lived by it alone is reaped, its dust burned."""
         info = self.system.get_account(who)
         free = info.data.free - amount
-        dies = free < EXISTENTIAL_DEPOSIT <= info.data.free and info.providers == 1
-        if dies and not info.data.reserved:
-            if free:
-                self._reduce_issuance(free)
-                self.emit(self.DustLost(who, free))
-            data = replace(info.data, free=0)
-            self.system.put_account(who, replace(info, providers=0, data=data))
-        else:
-            self.system.put_account(who, replace(info, data=replace(info.data, free=free)))
+        falls = free < EXISTENTIAL_DEPOSIT <= info.data.free
+        providers = info.providers - falls
+        if falls and not providers and free:
+            self._reduce_issuance(free)
+            self.emit(self.DustLost(who, free))
+            free = 0
+        data = replace(info.data, free=free)
+        self.system.put_account(who, replace(info, providers=providers, data=data))
 
     def _add(self, who: AccountId, amount: int) -> None:
+        """Give free balance; from the existential deposit on it keeps the account alive."""
         if not amount:
             return
         info = self.system.get_account(who)
-        data = replace(info.data, free=info.data.free + amount)
-        providers = info.providers
-        if not providers:
-            providers = 1
-            self.system.put_account(who, replace(info, providers=1, data=data))
-            self.emit(self.Endowed(who, data.free))
-            return
-        self.system.put_account(who, replace(info, providers=providers, data=data))
+        free = info.data.free + amount
+        rises = info.data.free < EXISTENTIAL_DEPOSIT <= free
+        data = replace(info.data, free=free)
+        self.system.put_account(who, replace(info, providers=info.providers + rises, data=data))
+        if not info.providers:
+            self.emit(self.Endowed(who, free))
 
     def _shift(self, who: AccountId, free: int, reserved: int) -> None:
         """Change free and reserved balance; the first hold takes a reference to the account."""

@@ -394,7 +394,6 @@ class Inference(Pallet, index=24):
         assert genesis.parameters.is_within_bounds, "inference parameters are within bounds"
         self.parameters.put(genesis.parameters)
         self.system.create_pot(PLATFORM_POT)
-        self.system.create_pot(PLATFORM_POT)  # twice: with one reference a spent pot is reaped
 
     def check_invariants(self) -> None:
         """What channels have left is held from their askers, and memberships fit channels."""

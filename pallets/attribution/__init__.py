@@ -362,9 +362,6 @@ class Attribution(Pallet, index=23):
         """Set the parameters and make the pot."""
         assert are_within_bounds(genesis.parameters), "parameters of attribution within bounds"
         self.governed.put(genesis.parameters)
-        # Twice: Balances takes an account with one provider for one that lives by its balance
-        # alone, and would reap the pot, dust included, when the last claim empties it.
-        self.system.create_pot(ATTRIBUTION_POT)
         self.system.create_pot(ATTRIBUTION_POT)
 
     def check_invariants(self) -> None:

@@ -179,8 +179,7 @@ class Datanets(Pallet, index=20):
         """A text, or the list of tags, is longer than allowed; shorten it."""
 
     class UnknownLicence(Failure, index=5):
-        """The licence is no known open licence; give its SPDX identifier, such as CC-BY-4.0, or
-        `LicenseRef-` and a name of your own."""
+        """This is no open licence; give an SPDX identifier such as MIT, or `LicenseRef-name`."""
 
     class LicenceFixed(Failure, index=6):
         """Rows were contributed under the present licence; create another datanet for another."""

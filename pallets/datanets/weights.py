@@ -1,4 +1,9 @@
-"""What the calls of Datanets weigh; those on batches grow with their rows."""
+"""What the calls of Datanets weigh; those on batches grow with their rows.
+
+Some read the state for it: the price is exact, and the owner pays nothing for a worst case that is
+not his. Inside of one extrinsic that both contributes and withdraws, the second is priced too low;
+writing the rows was paid for, so this at most halves the price.
+"""
 
 from __future__ import annotations
 

@@ -275,7 +275,6 @@ def test_a_pot_takes_less_than_the_existential_deposit(bank: Ledger) -> None:
     assert free(bank, POT) == 1
 
 
-@pytest.mark.xfail(reason="create_pot takes the one reference that Balances reaps by", strict=True)
 def test_a_pot_that_pays_everything_out_stays(bank: Ledger) -> None:
     bank.pallet(System).create_pot(POT)
     transfer(bank, OPEN, dest=POT)
