@@ -184,7 +184,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
 
 def _model(small: bool) -> LlamaForCausalLM:
     torch.manual_seed(SEED)
-    model = LlamaForCausalLM(
+    return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=512 if small else 4_096,
             hidden_size=16 if small else 256,
@@ -199,4 +199,3 @@ def _model(small: bool) -> LlamaForCausalLM:
             eos_token_id=0,
         )
     )
-    return model
