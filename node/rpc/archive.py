@@ -91,7 +91,7 @@ class Archive:
             for query in queries:
                 rest: Query | None = query
                 while rest is not None:
-                    page = answer(self._blocks.state(block_hash)[1], rest)
+                    page = answer(self._blocks.state(block_hash)[1], rest, self._blocks.code)
                     rest = page.rest
                     for item in page.items:
                         await subscription.notify({"event": "storage", **item})

@@ -22,6 +22,7 @@ from runtime.primitives import Hash, Header, RuntimeVersion
 from runtime.scale import DecodeError, codec
 
 _METADATA = codec(OpaqueMetadata)
+_VERSION = codec(RuntimeVersion)
 
 
 class Blocks:
@@ -36,6 +37,11 @@ class Blocks:
     def version(self) -> RuntimeVersion:
         """The runtime version, with the APIs that the runtime has."""
         return runtime_version(self._node.chain.machine)
+
+    @property
+    def code(self) -> bytes:
+        """What stands for the runtime's code: its encoded version."""
+        return _VERSION.encode(self.version)
 
     def header(self, at: Hash | None) -> Header:
         """Return a header. Raises BlockUnavailableError."""

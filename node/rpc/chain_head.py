@@ -262,7 +262,7 @@ class ChainHead:
             rest: Query | None = query
             while rest is not None:
                 try:
-                    page = answer(self._blocks.state(block_hash)[1], rest)
+                    page = answer(self._blocks.state(block_hash)[1], rest, self._blocks.code)
                 except BlockUnavailableError:
                     await emit("operationInaccessible", {})
                     return
