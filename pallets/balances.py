@@ -297,18 +297,25 @@ class Balances(Pallet, index=5):
         return taken
 
     def freeze(self, reason: FreezeReason, who: AccountId, amount: int) -> None:
-        """Set how much free plus held balance a reason forbids to leave; 0 thaws."""
+        """Set how much free plus held balance a reason forbids to leave; 0 thaws.
+
+        A frozen account cannot be reaped. Raises DeadAccount.
+        """
+        info = self.system.get_account(who)
+        if not info.providers:
+            raise self.DeadAccount
         others = tuple(entry for entry in self.freezes.get(who) if entry.id is not reason)
         entries = (*others, FreezeAmount(reason, amount)) if amount else others
         if entries:
             self.freezes.put(who, entries)
         else:
             self.freezes.remove(who)
-        info = self.system.get_account(who)
         frozen = max((entry.amount for entry in entries), default=0)
+        consumers = info.consumers + (frozen > 0) - (info.data.frozen > 0)
+        data = replace(info.data, frozen=frozen)
+        self.system.put_account(who, replace(info, consumers=consumers, data=data))
         event = self.Frozen if frozen >= info.data.frozen else self.Thawed
         self.emit(event(who, abs(frozen - info.data.frozen)))
-        self.system.put_account(who, replace(info, data=replace(info.data, frozen=frozen)))
 
     # ---------------------------------------------------------------------------- genesis
 

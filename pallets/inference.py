@@ -5,7 +5,7 @@
     close by the asker -> challenge window, the server may still redeem -> finish_close by anybody
 
 A voucher says how much the server may draw from the channel in all; the server needs to redeem
-only the last one. Rules that hold here: what a channel may draw is held from its asker and never
+only the last one, and draws no more than the answers did cost. Rules that hold here: what a channel may draw is held from its asker and never
 above the deposit; a redemption pays only the increase, so redeeming twice pays once; each payment
 is split by largest remainder, so no planck is lost; part of it is burned, so that asking one's own
 model always loses.
@@ -218,11 +218,11 @@ class Inference(Pallet, index=24):
         deposit: u128
 
     class Redeemed(Event, index=3):
-        """A server redeemed a voucher; `amount` more was paid out and split."""
+        """A server drew from a channel; `amount` more was paid out and split."""
 
         channel: u32
         amount: u128
-        cumulative: u128
+        drawn: u128
         payout: Payout
 
     class ChannelClosing(Event, index=4):
@@ -260,7 +260,7 @@ class Inference(Pallet, index=24):
         ask for a new one."""
 
     class VoucherTooLow(Failure, index=7):
-        """A voucher for more was redeemed before; redeem the latest one."""
+        """More was drawn from the channel before; name the amount drawn in all."""
 
     class AboveDeposit(Failure, index=8):
         """The voucher is above the channel's deposit; let the asker top the channel up."""
@@ -270,6 +270,9 @@ class Inference(Pallet, index=24):
 
     class TooEarly(Failure, index=10):
         """The channel is not closing, or its server may still redeem; wait for its last block."""
+
+    class AboveVoucher(Failure, index=12):
+        """More is drawn than the voucher allows; let the asker sign a higher one."""
 
     class OutOfBounds(Failure, index=11):
         """A parameter is out of its bounds, or the shares do not add up to 1,000; correct it."""
@@ -315,27 +318,35 @@ class Inference(Pallet, index=24):
 
     @call(3, cost(200, reads=12, writes=12))
     def redeem(
-        self, who: Signed, channel: u32, cumulative: u128, signature: MultiSignature
+        self,
+        who: Signed,
+        channel: u32,
+        cumulative: u128,
+        drawn: u128,
+        signature: MultiSignature,
     ) -> None:
-        """Draw what a voucher adds to those redeemed before; by the channel's server.
+        """Draw from a channel as its server: `drawn` in all, at most the voucher's `cumulative`.
 
-        Redeeming the same voucher again succeeds and pays nothing.
+        Askers sign the most that an answer may cost; servers draw what answers did cost. Drawing
+        the same amount again succeeds and pays nothing.
         """
         record = self._channel(channel)
         if record.server != who:
             raise self.NotServer
-        if cumulative < record.redeemed_planck:
+        if drawn < record.redeemed_planck:
             raise self.VoucherTooLow
+        if drawn > cumulative:
+            raise self.AboveVoucher
         if cumulative > record.deposit_planck:
             raise self.AboveDeposit
         if not self._is_signed(record, channel, cumulative, signature):
             raise self.BadVoucher
-        amount = cumulative - record.redeemed_planck
+        amount = drawn - record.redeemed_planck
         if not amount:
             return
-        self.channels.put(channel, replace(record, redeemed_planck=cumulative))
+        self.channels.put(channel, replace(record, redeemed_planck=drawn))
         payout = self._pay(record, amount)
-        self.emit(self.Redeemed(channel, amount, cumulative, payout))
+        self.emit(self.Redeemed(channel, amount, drawn, payout))
 
     @call(4, cost(60, reads=5, writes=6))
     def close_channel(self, who: Signed, channel: u32) -> None:

@@ -110,7 +110,7 @@ class Machine:
             self._events[pallet.index, index] = (event, codec.read)
             self._event_writers[event] = (head, codec.write)
 
-    def call(self, pallet: str, name: str, **arguments: Any) -> Call:
+    def call(self, pallet: str, name: str, /, **arguments: Any) -> Call:
         """Return a call with named arguments. Raises UnknownCallError or TypeError."""
         bound = self.bound(pallet, name)
         names = [argument for argument, _ in bound.spec.arguments]

@@ -244,7 +244,6 @@ def test_a_frozen_balance_may_be_held_and_slashed(bank: Ledger) -> None:
         transfer(bank, 1)
 
 
-@pytest.mark.xfail(reason="a freeze takes no reference to its account yet", strict=True)
 def test_an_account_with_a_freeze_below_the_deposit_is_not_reaped(bank: Ledger) -> None:
     balances = bank.pallet(Balances)
     balances.freeze(FreezeReason.Staking, ALICE, 5)

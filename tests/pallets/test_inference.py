@@ -74,6 +74,7 @@ def redeem(
     signature: MultiSignature | None = None,
     who: AccountId = SERVER,
     channel: int = 0,
+    drawn: int | None = None,
 ) -> None:
     ledger.sign(
         who,
@@ -81,6 +82,7 @@ def redeem(
         "redeem",
         channel=channel,
         cumulative=cumulative,
+        drawn=cumulative if drawn is None else drawn,
         signature=signature or voucher(cumulative, channel),
     )
 
@@ -130,7 +132,7 @@ def test_the_asker_tops_a_channel_up(shop: Ledger) -> None:
 def test_every_call_refuses_an_unknown_channel(shop: Ledger) -> None:
     calls: list[tuple[str, dict[str, Any]]] = [
         ("top_up", {"amount": 1}),
-        ("redeem", {"cumulative": 1, "signature": voucher(1)}),
+        ("redeem", {"cumulative": 1, "drawn": 1, "signature": voucher(1)}),
         ("close_channel", {}),
         ("finish_close", {}),
     ]
@@ -197,6 +199,15 @@ def test_a_voucher_of_another_amount_channel_chain_or_signer_is_refused(
 ) -> None:
     with pytest.raises(Inference.BadVoucher):
         redeem(shop, OPEN, signature)
+
+
+def test_a_server_draws_less_than_the_voucher_allows_and_never_more(shop: Ledger) -> None:
+    redeem(shop, 3 * OPEN, drawn=OPEN)
+    assert held(shop) == DEPOSIT - OPEN
+    redeem(shop, 3 * OPEN, drawn=2 * OPEN)
+    assert held(shop) == DEPOSIT - 2 * OPEN
+    with pytest.raises(Inference.AboveVoucher):
+        redeem(shop, 3 * OPEN, drawn=3 * OPEN + 1)
 
 
 def test_only_the_server_redeems(shop: Ledger) -> None:
