@@ -31,7 +31,7 @@ def ask_command(
     server: str | None,
     max_tokens: int,
     spending: Spending,
-) -> AnswerDocument | QuoteDocument:
+) -> QuoteDocument | None:
     """Ask MODEL (number or name) a QUESTION, pay for the answer, and see what it was made from.
 
     A channel to the server is opened once and then reused; --dry-run only quotes the price.
@@ -41,4 +41,6 @@ def ask_command(
         return asker.quote(question, max_tokens)
     amount = parse_amount(deposit)
     asker.prepare(amount)
-    return asker.ask([{"role": "user", "content": question}], max_tokens, amount)
+    answer = asker.ask([{"role": "user", "content": question}], max_tokens, amount)
+    output.show(answer, told=["answer"])
+    return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from node.amounts import format_amount
 from node.client import Answer, Client, RejectedError, RequestRefusedError, Text
@@ -35,6 +35,8 @@ Turns = Sequence[Mapping[str, str]]
 @dataclass(frozen=True, slots=True)
 class InfluenceRow:
     """A row that shaped the answer: its exact influence score and who gave it."""
+
+    ROWS_SHOWN: ClassVar[int] = 8
 
     row: int
     score: str

@@ -14,12 +14,12 @@ from node.commands.contribution import (
     SentBatch,
     prepare,
 )
-from node.commands.datanet import rows_needed
+from node.commands.datanet import list_batches, rows_needed
 from node.commands.documents import Planck
 from node.commands.frame import refuse
 from node.commands.output import Advance, Output
 from node.commands.spending import EventDocument, Spending, dry_run, event_documents, send
-from pallets.datanets.records import DatanetInfo
+from pallets.datanets.records import BatchStatus, DatanetInfo
 from runtime.dispatch import Call
 
 
@@ -28,12 +28,14 @@ def contribute_file(
 ) -> ContributionDocument:
     """Check a file, tell what it costs, upload its batches and contribute them."""
     prepared = prepare(client, info.id, file)
-    _describe(output, info, prepared, rows_needed(client))
     if not prepared.batches:
         refuse(
             f"Nothing is left to send: the datanet has all {prepared.already_there:,} rows of "
             f"{file.name} already."
         )
+    rows_after = info.progress.accepted_rows + _pending_rows(client, info) + prepared.rows
+    _describe(output, info, prepared)
+    output.note(f"{rows_after:,} of {rows_needed(client):,} rows needed for attribution")
     before = client.balance(spending.signer.account).free
     fee = _fees(client, spending, info, prepared, before)
     if spending.is_dry_run:
@@ -42,8 +44,10 @@ def contribute_file(
             output.note(f"The first batch would fail. {first.error}")
         after = before - fee - prepared.bond_planck - prepared.deposit_planck
         sent = tuple(_planned(batch) for batch in prepared.batches)
-        return _document(client, info, prepared, sent, True, fee, before, after, first.events)
-    return _send(output, client, spending, info, prepared, before)
+        return _document(
+            client, info, prepared, rows_after, sent, True, fee, before, after, first.events
+        )
+    return _send(output, client, spending, info, prepared, rows_after, before)
 
 
 def _send(
@@ -52,6 +56,7 @@ def _send(
     spending: Spending,
     info: DatanetInfo,
     prepared: Prepared,
+    rows_after: int,
     before: int,
 ) -> ContributionDocument:
     _upload(output, client, prepared)
@@ -77,7 +82,9 @@ def _send(
     after = client.balance(spending.signer.account).free
     if spending.wait is not Wait.NONE:
         output.note("The rows now wait for the review of the datanet's owner or a curator.")
-    return _document(client, info, prepared, tuple(sent), False, fee, before, after, tuple(events))
+    return _document(
+        client, info, prepared, rows_after, tuple(sent), False, fee, before, after, tuple(events)
+    )
 
 
 def _upload(output: Output, client: Client, prepared: Prepared) -> None:
@@ -93,7 +100,7 @@ def _shifted(advance: Advance, done: int, size: int) -> Advance:
     return lambda there, _: advance(done + there, size)
 
 
-def _describe(output: Output, info: DatanetInfo, prepared: Prepared, needed: int) -> None:
+def _describe(output: Output, info: DatanetInfo, prepared: Prepared) -> None:
     licence = info.datanet.profile.licence
     output.note(f"All {prepared.rows_in_file:,} rows are well-formed ({prepared.shape}).")
     for each in prepared.duplicates[:DUPLICATES_SHOWN]:
@@ -108,8 +115,13 @@ def _describe(output: Output, info: DatanetInfo, prepared: Prepared, needed: int
         f"under {licence}; a bond of {format_amount(prepared.bond_planck)} and a deposit of "
         f"{format_amount(prepared.deposit_planck)} are held until they are reviewed."
     )
-    rows = info.progress.accepted_rows + prepared.rows
-    output.note(f"{rows:,} of {needed:,} rows needed for attribution")
+
+
+def _pending_rows(client: Client, info: DatanetInfo) -> int:
+    if not info.progress.pending_batches:
+        return 0
+    pending = BatchStatus.Pending.name
+    return sum(each.rows for each in list_batches(client, info) if each.status == pending)
 
 
 def _fees(
@@ -146,6 +158,7 @@ def _document(
     client: Client,
     info: DatanetInfo,
     prepared: Prepared,
+    rows_after: int,
     batches: tuple[SentBatch, ...],
     is_dry_run: bool,
     fee: int,
@@ -167,7 +180,7 @@ def _document(
         Planck(fee),
         Planck(before),
         Planck(after),
-        info.progress.accepted_rows + prepared.rows,
+        rows_after,
         rows_needed(client),
         prepared.duplicates,
         batches,

@@ -143,7 +143,7 @@ def create(
     call = client.make_call("Datanets", "create", name=name, access=Access[access], **texts)
     document = spend(output, client, spending, call)
     for event in document.events:
-        if event.event == "Datanets.Created":
+        if event.event == "Datanets.Created" and not spending.is_dry_run:
             output.note(f"Datanet {event.fields['datanet']} is {event.fields['name']!r}.")
     return document
 
@@ -170,12 +170,6 @@ def status(output: Output, client: Client, datanet: int) -> DatanetDocument:
     """Show a datanet: what it is, how far it is, and its batches."""
     info = find_datanet(client, datanet)
     record, progress, profile = info.datanet, info.progress, info.datanet.profile
-    batches: list[BatchRow] = []
-    while len(batches) < progress.batches:
-        page = client.api("DatanetsApi_batches", datanet, len(batches), PAGE)
-        if not page:
-            break
-        batches += [_batch(each) for each in page]
     needed = rows_needed(client)
     output.note(f"{progress.published_rows:,} of {needed:,} rows needed for attribution")
     return DatanetDocument(
@@ -196,7 +190,7 @@ def status(output: Output, client: Client, datanet: int) -> DatanetDocument:
         progress.published_rows,
         progress.versions,
         needed,
-        tuple(batches),
+        tuple(list_batches(client, info)),
     )
 
 
@@ -322,6 +316,17 @@ def find_datanet(client: Client, number: int) -> DatanetInfo:
 def rows_needed(client: Client) -> int:
     """Return how many published rows a model needs for attribution pay."""
     return int(client.api("AttributionApi_parameters").rows_minimum)
+
+
+def list_batches(client: Client, info: DatanetInfo) -> list[BatchRow]:
+    """Return all batches of a datanet."""
+    batches: list[BatchRow] = []
+    while len(batches) < info.progress.batches:
+        page = client.api("DatanetsApi_batches", info.id, len(batches), PAGE)
+        if not page:
+            break
+        batches += [_batch(each) for each in page]
+    return batches
 
 
 def _row(info: DatanetInfo) -> DatanetRow:

@@ -40,6 +40,12 @@ _EXIT_CODES: Final = (
     ("node.database", "DatabaseError", USAGE),
     ("node.chain", "ChainError", USAGE),
     ("node.rpc.connections", "ListenError", USAGE),
+    ("ml.base.base", "BaseNotFound", USAGE),
+    ("ml.base.base", "BaseWithoutSafetensors", USAGE),
+    ("ml.adapters.validation", "AdapterRefused", REJECTED),
+    ("ml.jobs.inputs", "InputMissing", REJECTED),
+    ("ml.jobs.inputs", "InputCorrupt", REJECTED),
+    ("runtime.proof", "ProofError", REJECTED),
     ("ml.rows.readers", "FileRefused", USAGE),
     ("ml.rows.readers", "LineRefused", USAGE),
 )

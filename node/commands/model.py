@@ -23,7 +23,7 @@ from node.commands.model_records import (
     find_job,
     find_model,
     job_document,
-    latest_job,
+    latest_training,
     model_document,
     model_row,
 )
@@ -88,7 +88,7 @@ def create(
     )
     document = spend(output, client, spending, call)
     for event in document.events:
-        if event.event == "Models.Created":
+        if event.event == "Models.Created" and not spending.is_dry_run:
             output.note(f"Model {event.fields['model']} is {name!r}, private until published.")
     return document
 
@@ -156,13 +156,13 @@ def train(
 
 @model_command.command("watch")
 @click.argument("model")
-@click.option("--job", type=click.IntRange(0), help="Another job than the newest of the model.")
+@click.option("--job", type=click.IntRange(0), help="Another job than the newest training.")
 @click.option("--once", is_flag=True, help="Show where the job is and return.")
 @reports(JobDocument)
 @connects
 def watch(output: Output, client: Client, model: str, job: int | None, once: bool) -> JobDocument:
     """Follow the training of MODEL until it can be published."""
-    number = latest_job(client, find_model(client, model)) if job is None else job
+    number = latest_training(client, find_model(client, model)) if job is None else job
     if once:
         report = newest_report(client, number)
         return job_document(client, number, find_job(client, number), report)

@@ -100,11 +100,14 @@ def find_job(client: Client, number: int) -> Job:
     return job
 
 
-def latest_job(client: Client, info: ModelInfo) -> int:
-    """Return the number of the newest job of a model by its owner. Raises UsageError."""
+def latest_training(client: Client, info: ModelInfo) -> int:
+    """Return the number of the newest training job of a model. Raises UsageError."""
     numbers: tuple[int, ...] = client.api("JobsApi_jobs_of", info.model.owner)
-    mine = (number for number in numbers if _model_of(find_job(client, number)) == info.id)
-    newest = next(mine, None)
+    specs = ((number, find_job(client, number).spec) for number in numbers)
+    trainings = (
+        number for number, spec in specs if isinstance(spec, Train) and spec.model == info.id
+    )
+    newest = next(trainings, None)
     if newest is None:
         refuse(f"Nothing was trained for {info.model.name!r} yet. Use `openledger model train`.")
     return newest

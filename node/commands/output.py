@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -22,6 +23,32 @@ from node.commands.documents import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+WIDTH_MAX: Final = 1_000
+_LONG: Final = re.compile(r"\b(?:0x[0-9a-f]{40,}|[1-9A-HJ-NP-Za-km-z]{46,50})\b")
+_AMOUNTS: Final = frozenset(
+    [
+        "amount",
+        "fee",
+        "actual_fee",
+        "tip",
+        "value",
+        "deposit",
+        "bond",
+        "escrow",
+        "free_balance",
+        "price",
+        "refunded",
+        "paid",
+        "burned",
+        "platform",
+        "owner",
+        "stakers",
+        "contributors",
+        "cumulative",
+    ]
+)
+"""What pallets call the 16-byte numbers that are amounts."""
+
 Advance = Callable[[int, int], None]
 """Told (done, in all) as the work goes on."""
 
@@ -32,14 +59,14 @@ class Output:
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
 
-    def show(self, document: Any) -> None:
-        """Print the command's document on stdout."""
+    def show(self, document: Any, *, told: Sequence[str] = ()) -> None:
+        """Print the command's document on stdout; a table leaves out the fields `told` before."""
         if self.as_json:
             click.echo(json.dumps(to_json(document), indent=2, ensure_ascii=False))
             return
         from rich.console import Console
 
-        _render(Console(highlight=False), document)
+        _render(Console(highlight=False), document, told)
 
     def note(self, text: str) -> None:
         """Tell something on stderr."""
@@ -78,7 +105,8 @@ class Output:
             yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _render(console: Console, document: Any) -> None:
+def _render(console: Console, document: Any, told: Sequence[str]) -> None:
+    from rich.measure import Measurement
     from rich.table import Table
 
     hints = hints_of(type(document))
@@ -90,25 +118,40 @@ def _render(console: Console, document: Any) -> None:
         value, inner = getattr(document, name), item_hint(hint)
         if inner is not None and hasattr(inner, "__dataclass_fields__"):
             lists.append((name, inner, value))
-        elif value is not None and value != {}:
+        elif value is not None and value != {} and name not in told:
             grid.add_row(f"[bold]{label_of(name)}[/bold]", _text(value, hint))
     if grid.row_count:
         console.print(grid)
     for name, inner, rows in lists:
-        console.print(_table(label_of(name), inner, rows))
+        if not rows:
+            continue
+        table = _table(label_of(name), inner, rows, is_short=False)
+        wide = console.options.update(width=WIDTH_MAX)
+        if Measurement.get(console, wide, table).maximum > console.width:
+            table = _table(label_of(name), inner, rows, is_short=True)
+        console.print(table)
 
 
-def _table(title: str, document: type, rows: tuple[Any, ...]) -> Any:
+def _table(title: str, document: type, rows: tuple[Any, ...], *, is_short: bool) -> Any:
     from rich.table import Table
 
+    shown = _shortened if is_short else str
     hints = hints_of(document)
     table = Table(title=f"{title} ({len(rows)})", title_justify="left", header_style="bold")
     for name, hint in hints.items():
         is_number = hint in (int, float, Planck)
         table.add_column(label_of(name), justify="right" if is_number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_text(getattr(row, name), hint) for name, hint in hints.items()))
+    most = getattr(document, "ROWS_SHOWN", len(rows))
+    for row in rows[:most]:
+        table.add_row(*(shown(_text(getattr(row, name), hint)) for name, hint in hints.items()))
+    if len(rows) > most:
+        table.caption = f"and {len(rows) - most} more; --json has them all"
     return table
+
+
+def _shortened(text: str) -> str:
+    """Cut the middle out of hashes and addresses; the whole of them is in the JSON."""
+    return _LONG.sub(lambda match: f"{match[0][:10]}…{match[0][-6:]}", text)
 
 
 def label_of(name: str) -> str:
@@ -139,8 +182,11 @@ def _text(value: Any, hint: Any) -> str:
 
 def fields_text(fields: Mapping[str, Any]) -> str:
     """Return names and values, one in a line."""
-    return "\n".join(f"{name}={_inner(value)}" for name, value in fields.items())
+    return "\n".join(f"{name}={_inner(name, value)}" for name, value in fields.items())
 
 
-def _inner(value: Any) -> str:
+def _inner(name: str, value: Any) -> str:
+    is_amount = name in _AMOUNTS or name.endswith("_planck")
+    if is_amount and isinstance(value, str) and value.isdigit():
+        return format_amount(int(value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

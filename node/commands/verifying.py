@@ -63,7 +63,13 @@ def verify_receipt_of(
         output.note("Fetching what the receipt rests on, each file checked against its id.")
         with tempfile.TemporaryDirectory(prefix="openledger-verify-") as folder:
             material = _material(
-                client, stored, indexed, Path(folder), is_quick=is_quick, base_model=base_model
+                output,
+                client,
+                stored,
+                indexed,
+                Path(folder),
+                is_quick=is_quick,
+                base_model=base_model,
             )
             steps += verify_receipt(stored.signed, indexed, client.blobs.download, material)
     steps.append(_settlement(client, stored.signed, header))
@@ -108,6 +114,7 @@ def _settlement(client: Client, signed: SignedReceipt, header: Header) -> Check:
 
 
 def _material(
+    output: Output,
     client: Client,
     stored: StoredReceipt,
     indexed: Indexed,
@@ -129,13 +136,19 @@ def _material(
     from ml.adapters.validation import load_adapter
     from ml.attribution.index import QuerySketcher
     from ml.attribution.sketch import load_moments
-    from ml.base.base import load_base
+    from ml.base.base import content_hash, load_base
     from ml.jobs.inputs import read_job_rows
 
     receipt = stored.signed.receipt
     spec, trained, seed = _training(client, receipt)
     _write_rows(client, spec, folder)
     rows = read_job_rows(folder)
+    if content_hash(base_model) != spec.base:
+        output.note(
+            f"The base model here is not the trained one (0x{spec.base.hex()}), so no gradient is "
+            "run again. Name the folder of that one with --base-model."
+        )
+        return Material(**texts, rows=rows.rows, contributors=rows.contributors)
     model, tokenizer = load_base(base_model)
     wrapped = load_adapter(client.blobs.download(receipt.adapter), spec.recipe, model)
     moments = load_moments(client.blobs.download(trained.moments))
