@@ -1,9 +1,11 @@
 """TCP connections of clients: counted, bounded, timed, and each isolated from the node.
 
 Hypercorn speaks HTTP and WebSocket on each of them. Its own `serve` puts all connections into one
-nursery, in which one damaged frame ends them all, and it shields sends from cancellation, so one
-client that reads nothing holds up a shutdown. So its per-connection server is used here, over a
-transport that gives up on a peer which takes nothing, behind a handler that no exception leaves.
+nursery, in which one damaged frame ends them all; it shields sends from cancellation, so one client
+that reads nothing holds up a shutdown; it keeps a closed connection until its idle or ping timer
+has run out; and a connection whose queues are full when a send fails waits for itself. So its
+per-connection server is used here, over a transport that gives up on a peer which takes nothing
+and ends timers and tasks with the stream, behind a handler that no exception leaves.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ HEADER_BYTES_MAX = 64 * 1024
 KEEPALIVE_IDLE_S = 30
 KEEPALIVE_INTERVAL_S = 10
 KEEPALIVE_PROBES = 3
+ENDED_PING_S = 0.05
 ABORT = struct.pack("ii", 1, 0)
 TOO_MANY = (
     b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\nconnection: close\r\n"
@@ -75,6 +78,19 @@ def is_loopback(address: str) -> bool:
     return (mapped or found).is_loopback
 
 
+class Life(WorkerContext):
+    """Hypercorn's context, one for each connection: `terminated` once its stream has ended."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    async def sleep(self, wait: float | int) -> None:  # type: ignore[override]
+        """Sleep, but not for long once the connection has ended: the ping timer's sleep."""
+        with trio.move_on_after(wait):
+            await self.terminated.wait()
+            await trio.sleep(ENDED_PING_S)
+
+
 class Transport:
     """A client's byte stream for Hypercorn that gives up on a peer which takes nothing."""
 
@@ -85,6 +101,8 @@ class Transport:
         self._peer = peer
         self._timeout_s = limits.send_timeout_s
         self._metrics = metrics
+        self.life = Life()
+        self.scope = trio.CancelScope()
         self.socket = stream.socket
 
     async def send_all(self, data: bytes) -> None:
@@ -92,7 +110,11 @@ class Transport:
         view = memoryview(data)
         for start in range(0, len(view), SEND_BYTES):
             with trio.move_on_after(self._timeout_s) as scope:
-                await self._stream.send_all(view[start : start + SEND_BYTES])
+                try:
+                    await self._stream.send_all(view[start : start + SEND_BYTES])
+                except trio.BrokenResourceError:
+                    self.abort()
+                    raise
             if scope.cancelled_caught:
                 logger.warning("connection-dropped peer=%s reason=takes-nothing", self._peer)
                 self._metrics.rpc_dropped.inc()
@@ -100,8 +122,14 @@ class Transport:
                 raise trio.BrokenResourceError("the peer takes nothing")
 
     async def receive_some(self, size_max: int) -> bytes:
-        """Receive."""
-        return bytes(await self._stream.receive_some(size_max))
+        """Receive; ends the connection's life with its stream."""
+        data = b""
+        try:
+            data = bytes(await self._stream.receive_some(size_max))
+        finally:
+            if not data:
+                await self.life.terminated.set()
+        return data
 
     async def send_eof(self) -> None:
         """Tell the peer that nothing more comes."""
@@ -112,7 +140,8 @@ class Transport:
         await self._stream.aclose()
 
     def abort(self) -> None:
-        """Close at once; whoever sends or receives is told so."""
+        """Close at once and end all tasks of the connection."""
+        self.scope.cancel()
         try:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
         except OSError:
@@ -172,13 +201,14 @@ class Connections:
         self._peers[peer] += 1
         self._metrics.rpc_connections.set(len(self))
         try:
-            await TCPServer(
-                self._app,
-                self._config,
-                WorkerContext(None),
-                ConnectionState({}),
-                cast(Any, transport),
-            )
+            with transport.scope:
+                await TCPServer(
+                    self._app,
+                    self._config,
+                    transport.life,
+                    ConnectionState({}),
+                    cast(Any, transport),
+                )
         finally:
             self._transports.discard(transport)
             self._peers[peer] -= 1

@@ -7,35 +7,102 @@ from typing import Any
 
 import pytest
 
-from node.rpc.server import methods_for
 from node.rpc.limits import Limits
+from node.rpc.server import methods_for
 from runtime.hashing import twox_128
 from tests.node.rpc.node_under_test import ALICE, BOB, Client, Drive, Failed, NodeUnderTest
 
-LISTED = """
-rpc_methods system_chain system_name system_version system_chainType system_properties
-system_health system_peers system_nodeRoles system_localPeerId system_localListenAddresses
-system_syncState system_accountNextIndex system_dryRun account_nextIndex chain_getHeader
-chain_getBlock chain_getBlockHash chain_getHead chain_getFinalizedHead chain_getFinalisedHead
-chain_subscribeNewHead chain_subscribeNewHeads chain_subscribeAllHeads chain_subscribeFinalizedHeads
-chain_subscribeFinalisedHeads chain_unsubscribeNewHead chain_unsubscribeNewHeads
-chain_unsubscribeAllHeads chain_unsubscribeFinalizedHeads chain_unsubscribeFinalisedHeads
-chain_getRuntimeVersion chain_subscribeRuntimeVersion chain_unsubscribeRuntimeVersion
-state_getMetadata state_getRuntimeVersion state_subscribeRuntimeVersion
-state_unsubscribeRuntimeVersion state_call state_callAt state_getStorage state_getStorageAt
-state_getStorageHash state_getStorageHashAt state_getStorageSize state_getStorageSizeAt
-state_getKeysPaged state_getKeysPagedAt state_queryStorage state_queryStorageAt
-state_subscribeStorage state_unsubscribeStorage state_getReadProof author_submitExtrinsic
-author_submitAndWatchExtrinsic author_unwatchExtrinsic author_pendingExtrinsics
-author_removeExtrinsic author_hasKey author_insertKey author_rotateKeys payment_queryInfo
-payment_queryFeeDetails chainSpec_v1_chainName chainSpec_v1_genesisHash chainSpec_v1_properties
-chainHead_v1_follow chainHead_v1_unfollow chainHead_v1_header chainHead_v1_body chainHead_v1_call
-chainHead_v1_storage chainHead_v1_unpin chainHead_v1_continue chainHead_v1_stopOperation
-archive_v1_genesisHash archive_v1_finalizedHeight archive_v1_hashByHeight archive_v1_header
-archive_v1_body archive_v1_call archive_v1_storage archive_v1_stopStorage
-transactionWatch_v1_submitAndWatch transactionWatch_v1_unwatch transaction_v1_broadcast
-transaction_v1_stop engine_createBlock engine_finalizeBlock
-""".split()
+LISTED = [
+    "rpc_methods",
+    "system_chain",
+    "system_name",
+    "system_version",
+    "system_chainType",
+    "system_properties",
+    "system_health",
+    "system_peers",
+    "system_nodeRoles",
+    "system_localPeerId",
+    "system_localListenAddresses",
+    "system_syncState",
+    "system_accountNextIndex",
+    "system_dryRun",
+    "account_nextIndex",
+    "chain_getHeader",
+    "chain_getBlock",
+    "chain_getBlockHash",
+    "chain_getHead",
+    "chain_getFinalizedHead",
+    "chain_getFinalisedHead",
+    "chain_subscribeNewHead",
+    "chain_subscribeNewHeads",
+    "chain_subscribeAllHeads",
+    "chain_subscribeFinalizedHeads",
+    "chain_subscribeFinalisedHeads",
+    "chain_unsubscribeNewHead",
+    "chain_unsubscribeNewHeads",
+    "chain_unsubscribeAllHeads",
+    "chain_unsubscribeFinalizedHeads",
+    "chain_unsubscribeFinalisedHeads",
+    "chain_getRuntimeVersion",
+    "chain_subscribeRuntimeVersion",
+    "chain_unsubscribeRuntimeVersion",
+    "state_getMetadata",
+    "state_getRuntimeVersion",
+    "state_subscribeRuntimeVersion",
+    "state_unsubscribeRuntimeVersion",
+    "state_call",
+    "state_callAt",
+    "state_getStorage",
+    "state_getStorageAt",
+    "state_getStorageHash",
+    "state_getStorageHashAt",
+    "state_getStorageSize",
+    "state_getStorageSizeAt",
+    "state_getKeysPaged",
+    "state_getKeysPagedAt",
+    "state_queryStorage",
+    "state_queryStorageAt",
+    "state_subscribeStorage",
+    "state_unsubscribeStorage",
+    "state_getReadProof",
+    "author_submitExtrinsic",
+    "author_submitAndWatchExtrinsic",
+    "author_unwatchExtrinsic",
+    "author_pendingExtrinsics",
+    "author_removeExtrinsic",
+    "author_hasKey",
+    "author_insertKey",
+    "author_rotateKeys",
+    "payment_queryInfo",
+    "payment_queryFeeDetails",
+    "chainSpec_v1_chainName",
+    "chainSpec_v1_genesisHash",
+    "chainSpec_v1_properties",
+    "chainHead_v1_follow",
+    "chainHead_v1_unfollow",
+    "chainHead_v1_header",
+    "chainHead_v1_body",
+    "chainHead_v1_call",
+    "chainHead_v1_storage",
+    "chainHead_v1_unpin",
+    "chainHead_v1_continue",
+    "chainHead_v1_stopOperation",
+    "archive_v1_genesisHash",
+    "archive_v1_finalizedHeight",
+    "archive_v1_hashByHeight",
+    "archive_v1_header",
+    "archive_v1_body",
+    "archive_v1_call",
+    "archive_v1_storage",
+    "archive_v1_stopStorage",
+    "transactionWatch_v1_submitAndWatch",
+    "transactionWatch_v1_unwatch",
+    "transaction_v1_broadcast",
+    "transaction_v1_stop",
+    "engine_createBlock",
+    "engine_finalizeBlock",
+]
 
 EVENTS = "0x" + (twox_128(b"System") + twox_128(b"Events")).hex()
 NUMBER = "0x" + (twox_128(b"System") + twox_128(b"Number")).hex()

@@ -175,7 +175,7 @@ def test_local_methods_are_for_servers_on_loopback_alone(drive: Drive) -> None:
         assert failed.value.code == -32601
         assert await node.call("system_name") == "node"
 
-    drive(scenario, host="0.0.0.0")  # noqa: S104
+    drive(scenario, host="0.0.0.0")
 
 
 def test_local_methods_answer_a_program_on_this_machine(drive: Drive) -> None:
@@ -221,7 +221,7 @@ def test_loopback_is_known_by_address() -> None:
     assert is_loopback("127.9.9.9")
     assert is_loopback("::1")
     assert is_loopback("::ffff:127.0.0.1")
-    assert not is_loopback("0.0.0.0")  # noqa: S104
+    assert not is_loopback("0.0.0.0")
     assert not is_loopback("localhost.example")
     assert Endpoint("::1", 5).url == "ws://[::1]:5"
 
