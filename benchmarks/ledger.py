@@ -31,7 +31,7 @@ from runtime.state import Overlay
 
 BALANCE_PLANCK = 1_000 * OPEN
 AMOUNT_PLANCK = OPEN // 1_000
-SENDERS_MAX = 4_000
+SENDERS_MAX = 20_000
 SEED = 20_261_120
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 cpu_clock = time.process_time
 
@@ -18,21 +19,50 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return cpu_clock() - started
 
 
+@contextmanager
+def frozen_setup() -> Iterator[None]:
+    """Keep the garbage collector off everything made so far: a set-up is no part of the work."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+Samples = dict[str, list[float]]
+"""CPU seconds by contender, one number for each turn."""
+
+
 def interleaved(
     contenders: Mapping[str, Callable[[], object]], repeats: int, *, warm: bool = True
-) -> dict[str, float]:
-    """Return the median CPU seconds of each contender; they take turns, `repeats` times.
+) -> Samples:
+    """Return the CPU seconds of each contender; they take turns, `repeats` times.
 
     With `warm`, each runs once before, unmeasured.
     """
     if warm:
         for work in contenders.values():
             work()
-    samples: dict[str, list[float]] = {name: [] for name in contenders}
+    samples: Samples = {name: [] for name in contenders}
     for _ in range(repeats):
         for name, work in contenders.items():
             samples[name].append(cpu_seconds(work))
+    return samples
+
+
+def medians(samples: Samples) -> dict[str, float]:
+    """Return each contender's median."""
     return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def median_ratio(samples: Samples, ours: str, theirs: str) -> float:
+    """Return how many times less ours took: the median over the turns.
+
+    What disturbs a turn (a busy sibling core doubles CPU time) disturbs both sides of it.
+    """
+    turns = zip(samples[ours], samples[theirs], strict=True)
+    return statistics.median(other / own for own, other in turns)
 
 
 def repeated(function: Callable[[], object], count: int) -> Callable[[], None]:

@@ -13,7 +13,7 @@ from benchmarks import __main__ as benchmarks
 from benchmarks.figures import CannotRun, Effort, Figure, Outcome, comparison, faster
 from benchmarks.machine import describe_machine
 from benchmarks.table import number, print_table, to_json
-from benchmarks.timing import interleaved
+from benchmarks.timing import interleaved, median_ratio
 
 ROOT = Path(__file__).parents[1]
 IN_PROCESS = [name for name in benchmarks.ROWS if name != "training"]
@@ -81,7 +81,12 @@ def test_contenders_take_turns_and_the_warm_up_is_not_counted():
     order = []
     costs = interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2)
     assert order == ["a", "b"] * 3
-    assert set(costs) == {"a", "b"}
+    assert {name: len(turns) for name, turns in costs.items()} == {"a": 2, "b": 2}
+
+
+def test_a_ratio_is_taken_turn_by_turn():
+    disturbed = {"ours": [1.0, 2.0, 1.0], "theirs": [5.0, 10.0, 5.0]}
+    assert median_ratio(disturbed, "ours", "theirs") == 5.0
 
 
 def test_the_table_names_machine_versions_commit_and_command():

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.figures import CannotRun, Effort, Figure, Measured, comparison, faster, version_of
 from benchmarks.ledger import AMOUNT_PLANCK
-from benchmarks.timing import interleaved, repeated
+from benchmarks.timing import interleaved, median_ratio, medians, repeated
 from pallets import compose
 from runtime.era import IMMORTAL
 from runtime.extrinsic import Additional, Extra
@@ -51,7 +51,9 @@ def run(effort: Effort) -> Measured:
     try:
         other = _Other(metadata(machine, 14))
     except CannotRun as reason:
-        costs = interleaved({name: repeated(f, ours_calls) for name, f in ours.items()}, repeats)
+        costs = medians(
+            interleaved({name: repeated(f, ours_calls) for name, f in ours.items()}, repeats)
+        )
         alone = tuple(Figure(name, costs[name] / ours_calls * 1e6, "us") for name in ours)
         return Measured(alone, (f"not compared: {reason}",))
     other.check(record, transfer)
@@ -62,15 +64,17 @@ def run(effort: Effort) -> Measured:
     }
     figures = []
     for name, function in ours.items():
-        costs = interleaved(
+        samples = interleaved(
             {
                 "ours": repeated(function, ours_calls),
                 "theirs": repeated(theirs[name], theirs_calls),
             },
             repeats,
         )
+        costs = medians(samples)
         ours_us, theirs_us = costs["ours"] / ours_calls * 1e6, costs["theirs"] / theirs_calls * 1e6
-        figures.append(faster(name, ours_us, "us", other.name, theirs_us, other.goal))
+        ratio = median_ratio(samples, "ours", "theirs") * ours_calls / theirs_calls
+        figures.append(faster(name, ours_us, "us", other.name, theirs_us, other.goal, ratio))
     return Measured(tuple(figures))
 
 

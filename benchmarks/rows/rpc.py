@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, Ping, Request, TextMessage
 
 from benchmarks.figures import CannotRun, Effort, Figure, Measured, faster, version_of
+from benchmarks.timing import Samples, median_ratio, medians
 
 WORK = (
     "one client asks `system_chain` again and again on one connection; CPU time of the server "
@@ -36,7 +36,7 @@ def run(effort: Effort) -> Measured:
     figures: list[Figure] = []
     with _Server("node") as node, _Server("echo") as echo:
         for name, connect in (("HTTP", _http), ("WebSocket", _websocket)):
-            samples: dict[str, list[float]] = {"node": [], "echo": []}
+            samples: Samples = {"node": [], "echo": []}
             for repeat in range(repeats + 1):
                 for key, server in (("node", node), ("echo", echo)):
                     with connect(server.port) as ask:
@@ -46,8 +46,10 @@ def run(effort: Effort) -> Measured:
                             ask()
                         if repeat:
                             samples[key].append((server.cpu_seconds() - started) / requests)
-            ours, theirs = (statistics.median(samples[key]) * 1e6 for key in ("node", "echo"))
-            figures.append(faster(f"request over {name}", ours, "us", other, theirs, GOAL))
+            cost = medians(samples)
+            ours, theirs = cost["node"] * 1e6, cost["echo"] * 1e6
+            ratio = median_ratio(samples, "node", "echo")
+            figures.append(faster(f"request over {name}", ours, "us", other, theirs, GOAL, ratio))
     return Measured(tuple(figures))
 
 

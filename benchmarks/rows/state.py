@@ -2,56 +2,52 @@
 
 from __future__ import annotations
 
-import gc
-import statistics
+from contextlib import ExitStack
 
 import trio
 
 from benchmarks.figures import Effort, Figure, Measured
 from benchmarks.ledger import Ledger, opened_ledger
 from benchmarks.rows.transfers import MICROSECONDS, block_seconds
+from benchmarks.timing import Samples, frozen_setup, median_ratio, medians
 
-WORK = "the transfers row's path at growing numbers of accounts, against the smallest state"
+WORK = "the transfers row's path at growing numbers of accounts, blocks of each chain in turns"
 GROWTH_GOAL = 1.5
 
 
 def run(effort: Effort) -> Measured:
-    """Measure each size on a chain of its own."""
+    """Measure a chain of each size; the growth is taken against the smallest."""
     sizes = effort.pick((1_000, 100_000, 1_000_000), (1_000, 100_000), (50, 100))
-    block, repeats = effort.pick((1_000, 5), (1_000, 3), (20, 1))
-    figures: list[Figure] = []
-    smallest = 0.0
-    for accounts in sizes:
-        with opened_ledger(accounts) as ledger:
-            # What set the chain up is no part of the node; collecting it would count as its time.
-            gc.collect()
-            gc.freeze()
-            cost = trio.run(_cost, ledger, block, repeats)
-        gc.unfreeze()
-        what = f"a transfer at {accounts:,} accounts"
-        if not smallest:
-            smallest = cost
-            figures.append(Figure(what, cost, "us"))
-            continue
-        figures.append(
-            Figure(
-                what,
-                cost,
-                "us",
-                f"at {sizes[0]:,} accounts",
-                smallest,
-                cost / smallest,
-                GROWTH_GOAL,
-                at_most=True,
-            )
+    block, repeats = effort.pick((1_000, 9), (1_000, 3), (20, 1))
+    with ExitStack() as stack:
+        ledgers = {f"{size:,}": stack.enter_context(opened_ledger(size)) for size in sizes}
+        stack.enter_context(frozen_setup())
+        samples = trio.run(_measure, ledgers, block, repeats)
+    costs = medians(samples)
+    smallest, *others = costs
+    figures = [Figure(f"a transfer at {smallest} accounts", costs[smallest], "us")]
+    figures += [
+        Figure(
+            f"a transfer at {size} accounts",
+            costs[size],
+            "us",
+            f"at {smallest} accounts",
+            costs[smallest],
+            1 / median_ratio(samples, size, smallest),
+            GROWTH_GOAL,
+            at_most=True,
         )
-    return Measured(tuple(figures))
+        for size in others
+    ]
+    return Measured(tuple(figures), (f"blocks of {block:,} transfers, {repeats} repeats",))
 
 
-async def _cost(ledger: Ledger, block: int, repeats: int) -> float:
-    """Return the median microseconds of one transfer; the first block warms up."""
-    samples = []
-    for _ in range(repeats + 1):
-        taken = await block_seconds(ledger, ledger.transfers(block))
-        samples.append(sum(taken.values()) / block * MICROSECONDS)
-    return statistics.median(samples[1:])
+async def _measure(ledgers: dict[str, Ledger], block: int, repeats: int) -> Samples:
+    """Return the microseconds of one transfer by size; the first block warms up."""
+    samples: Samples = {name: [] for name in ledgers}
+    for repeat in range(-1, repeats):
+        for name, ledger in ledgers.items():
+            taken = await block_seconds(ledger, ledger.transfers(block))
+            if repeat >= 0:
+                samples[name].append(taken["whole"] / block * MICROSECONDS)
+    return samples

@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from benchmarks.figures import CannotRun, Effort, Figure, Measured, version_of
-from benchmarks.timing import interleaved
+from benchmarks.timing import interleaved, median_ratio, medians
 from ml.rows.row import Row
 from ml.train.data import IGNORED, Example, collate, encode_row
 from ml.train.loop import train
@@ -71,10 +71,10 @@ def _measure(rows_count: int, repeats: int, small: bool) -> Measured:
     started, cpu_started = time.perf_counter(), time.process_time()
     ours()
     wall, cpu = time.perf_counter() - started, time.process_time() - cpu_started
-    costs = interleaved({"ours": ours, "theirs": trainer.run}, repeats, warm=not small)
+    samples = interleaved({"ours": ours, "theirs": trainer.run}, repeats, warm=not small)
     if len(set(adapters)) != 1:
         raise CannotRun("Two runs of ours gave different adapters: the comparison is void.")
-    per_second = {name: tokens / seconds for name, seconds in costs.items()}
+    per_second = {name: tokens / seconds for name, seconds in medians(samples).items()}
     other = f"{version_of('transformers')} Trainer + {version_of('peft')}"
     return Measured(
         (
@@ -84,7 +84,7 @@ def _measure(rows_count: int, repeats: int, small: bool) -> Measured:
                 "tokens/s",
                 other,
                 per_second["theirs"],
-                per_second["ours"] / per_second["theirs"],
+                median_ratio(samples, "ours", "theirs"),
                 GOAL,
             ),
             Figure("runs with equal adapter bytes", len(adapters), f"of {len(adapters)}"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from functools import partial
 
@@ -12,7 +11,7 @@ from nacl.bindings import crypto_sign_open
 from benchmarks.ethereum import EvmLedger, opened_evm
 from benchmarks.figures import CannotRun, Effort, Figure, Measured, faster, version_of
 from benchmarks.ledger import SEED, Ledger, opened_ledger
-from benchmarks.timing import cpu_clock, cpu_seconds
+from benchmarks.timing import Samples, cpu_clock, cpu_seconds, frozen_setup, median_ratio, medians
 from runtime.extrinsic import Additional
 
 WORK = (
@@ -32,31 +31,30 @@ def run(effort: Effort) -> Measured:
         evm: EvmLedger | None = opened_evm(accounts, SEED)
     except CannotRun as reason:
         evm, missing = None, str(reason)
-    with opened_ledger(accounts) as ledger:
+    with opened_ledger(accounts) as ledger, frozen_setup():
         samples = trio.run(_measure, ledger, evm, block, repeats)
-    cost = {name: statistics.median(values) * MICROSECONDS for name, values in samples.items()}
-    whole = cost["pool"] + cost["author"]
+    cost = {name: seconds * MICROSECONDS for name, seconds in medians(samples).items()}
+    whole = cost["whole"]
     what = "a transfer"
+    verify = median_ratio(samples, "whole", "verify")
     figures = [
         Figure("transfers by one core", MICROSECONDS / whole, "/s"),
-        faster(what, whole, "us", "ed25519 verify", cost["verify"], VERIFY_GOAL),
+        faster(what, whole, "us", "ed25519 verify", cost["verify"], VERIFY_GOAL, verify),
         Figure("  pool: decode, verify, validate", cost["pool"], "us"),
         Figure("  author: execute, root, commit", cost["author"], "us"),
     ]
     if evm is not None:
-        other = version_of("py-evm")
-        figures.insert(1, faster(what, whole, "us", other, cost["evm"], EVM_GOAL))
+        other, ratio = version_of("py-evm"), median_ratio(samples, "whole", "evm")
+        figures.insert(1, faster(what, whole, "us", other, cost["evm"], EVM_GOAL, ratio))
     notes = [f"blocks of {block:,} transfers, {accounts:,} accounts, {repeats} repeats"]
     if missing:
         notes.append(f"py-evm is not compared: {missing}")
     return Measured(tuple(figures), tuple(notes))
 
 
-async def _measure(
-    ledger: Ledger, evm: EvmLedger | None, block: int, repeats: int
-) -> dict[str, list[float]]:
+async def _measure(ledger: Ledger, evm: EvmLedger | None, block: int, repeats: int) -> Samples:
     """Return the CPU seconds for one transfer, by stage, of each repeat."""
-    samples: dict[str, list[float]] = {"pool": [], "author": [], "verify": []}
+    samples: Samples = {"pool": [], "author": [], "whole": [], "verify": []}
     if evm is not None:
         samples["evm"] = []
     for repeat in range(-1, repeats):  # The first is to warm up.
@@ -75,9 +73,10 @@ async def _measure(
 async def block_seconds(ledger: Ledger, raws: Sequence[bytes]) -> dict[str, float]:
     """Return the CPU seconds of one block in the pool and with the author."""
     pool = cpu_seconds(lambda: ledger.submit(raws))
-    author = cpu_clock()
+    started = cpu_clock()
     await ledger.seal(len(raws))
-    return {"pool": pool, "author": cpu_clock() - author}
+    author = cpu_clock() - started
+    return {"pool": pool, "author": author, "whole": pool + author}
 
 
 def signed_messages(ledger: Ledger, raws: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
