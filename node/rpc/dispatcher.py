@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import math
 from collections.abc import Mapping
 
 import trio
@@ -138,7 +139,10 @@ def _envelope(request: Json) -> tuple[str, Json, bool, Json]:
 
 
 def _is_id(value: Json) -> bool:
-    return value is None or (isinstance(value, int | float | str) and not isinstance(value, bool))
+    if isinstance(value, float):
+        # 1e999 reads as infinity, which cannot be written back.
+        return math.isfinite(value)
+    return value is None or (isinstance(value, int | str) and not isinstance(value, bool))
 
 
 def _id_of(request: Json) -> Json:
