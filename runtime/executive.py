@@ -29,6 +29,7 @@ from runtime.fees import (
     BLOCK_LENGTH_MAX,
     BLOCK_WEIGHT_MAX,
     EXTRINSIC_BASE_WEIGHT,
+    EXTRINSIC_PERCENT,
     NORMAL_PERCENT,
     priority,
 )
@@ -214,7 +215,11 @@ class Executive:
         machine = self.machine
         machine.begin_finalization()
         for pallet in machine.pallets.values():
-            pallet.on_finalize()
+            try:
+                pallet.on_finalize()
+            except AssertionError as error:
+                # A pallet asserts there what every block must hold, such as a timestamp.
+                raise InvalidBlockError(f"{pallet.name}: {error}") from error
         digest = self._system.finalize(machine.records, len(extrinsics))
         changes = machine.overlay.changes()
         difference = update(backend, changes.items(), V1)
@@ -231,7 +236,12 @@ class Executive:
 
     def _apply_inherent(self, raw: bytes, index: int) -> None:
         machine = self.machine
-        extrinsic = machine.extrinsics.decode(raw)
+        try:
+            extrinsic = machine.extrinsics.decode(raw)
+        except DecodeError as error:
+            raise InvalidBlockError(f"extrinsic {index}: {error}") from error
+        if extrinsic.signed is not None:
+            raise InvalidBlockError(f"extrinsic {index}: an inherent is not signed")
         if machine.class_of(extrinsic.call) is not DispatchClass.Mandatory:
             raise InvalidBlockError(f"extrinsic {index}: unsigned, but its call is no inherent")
         machine.begin_extrinsic(index)
@@ -355,10 +365,7 @@ class Executive:
         account = self._check(extrinsic, is_verified=is_verified, exact_nonce=False)
         assert signed is not None, "checked"
         weight = machine.weight_of(extrinsic.call)
-        if (weight + EXTRINSIC_BASE_WEIGHT).ref_time > BLOCK_WEIGHT_MAX.ref_time * (
-            NORMAL_PERCENT
-        ) // 100:
-            raise TransactionRefused(ExhaustsResources())
+        _check_size(weight + EXTRINSIC_BASE_WEIGHT, len(extrinsic.raw))
         fee = self._payment.fee_of(weight, len(extrinsic.raw))
         self._payment.can_pay(account, fee + signed.extra.tip)
         nonce, number = signed.extra.nonce, self._system.current_number()
@@ -391,6 +398,16 @@ class Executive:
 def nonce_tag(account: AccountId, nonce: int) -> bytes:
     """Return the tag that a transaction provides."""
     return account + codec(u32).encode(nonce)
+
+
+def _check_size(weight: Weight, length: int) -> None:
+    """Refuse what would not fit an empty block: it would wait in the pool for ever."""
+    if (
+        weight.ref_time > BLOCK_WEIGHT_MAX.ref_time * EXTRINSIC_PERCENT // 100
+        or weight.proof_size > BLOCK_WEIGHT_MAX.proof_size * EXTRINSIC_PERCENT // 100
+        or length > BLOCK_LENGTH_MAX * EXTRINSIC_PERCENT // 100
+    ):
+        raise TransactionRefused(ExhaustsResources())
 
 
 def _check_shape(header: Header, extrinsics: Sequence[bytes], parent: Header) -> None:

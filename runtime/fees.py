@@ -2,7 +2,7 @@
 
 fee = base + length x byte fee + multiplier x weight fee; the tip goes on top and is the priority.
 The multiplier follows congestion block by block (Substrate's TargetedFeeAdjustment). All bounds
-are constants of the runtime, all arithmetic truncates towards zero.
+are constants of the runtime, all divisions round down.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ PLANCK_PER_MEGA_PICOSECOND: Final = 10**12
 BLOCK_WEIGHT_MAX: Final = Weight(2 * 10**12, 5 * 1024 * 1024)
 BLOCK_LENGTH_MAX: Final = 5 * 1024 * 1024
 NORMAL_PERCENT: Final = 75
+"""The part of a block's weight and length that normal extrinsics may use."""
+EXTRINSIC_PERCENT: Final = 65
+"""The part that one extrinsic may use; the rest is for hooks and inherents, which come first."""
 EXTRINSIC_BASE_WEIGHT: Final = Weight(100 * 10**6, 0)
 
 MULTIPLIER_ONE: Final = 10**18

@@ -27,7 +27,7 @@ import dataclasses
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Annotated, Any, ClassVar, TypeVar, dataclass_transform
 
@@ -44,6 +44,7 @@ from runtime.dispatch import (
 )
 from runtime.primitives import AccountId, Address32, Id, MultiAddress, Weight
 from runtime.scale import Codec
+from runtime.shape import ShapeError, shape_of, struct_shape
 from runtime.state import Overlay
 from runtime.storage import Item, ItemSpec, item_spec
 
@@ -205,7 +206,9 @@ class Pallet:
 
 def _declare(cls: type[Pallet]) -> None:
     """Read the declarations of a pallet class. Raises AssertionError or ShapeError at import."""
-    assert inspect.getdoc(cls), f"{cls.__name__}: a pallet says what it is for in its docstring"
+    # Not inspect.getdoc: it would find the docstring of the base class.
+    assert cls.__doc__, f"{cls.__name__}: a pallet says what it is for in its docstring"
+    assert 0 <= cls.index < 256, f"{cls.__name__}: a pallet index is one byte"
     module = vars(sys.modules[cls.__module__])
     names = {**module, **vars(cls)}
     cls.item_specs, cls.constant_values, cls.needed = {}, {}, {}
@@ -214,8 +217,10 @@ def _declare(cls: type[Pallet]) -> None:
         extras = typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ()
         spec = item_spec(cls.name, attribute, hint, vars(cls).get(attribute))
         if spec is not None:
+            _check_encodable(cls, attribute, (*spec.keys, spec.value))
             cls.item_specs[attribute] = spec
         elif _CONSTANT in extras:
+            _check_encodable(cls, attribute, (hint,))
             cls.constant_values[attribute] = (hint, getattr(cls, attribute))
         elif _NEEDED in extras:
             cls.needed[attribute] = attribute.title().replace("_", "")
@@ -223,6 +228,7 @@ def _declare(cls: type[Pallet]) -> None:
     for member in vars(cls).values():
         if isinstance(member, type) and issubclass(member, Event):
             _unique(cls, cls.event_types, member.event_index, member)
+            struct_shape(member)
         elif isinstance(member, type) and issubclass(member, Failure):
             _unique(cls, cls.error_types, member.index, member)
             member.pallet_index = cls.index
@@ -239,8 +245,17 @@ def _declare(cls: type[Pallet]) -> None:
 
 
 def _unique(cls: type[Pallet], table: dict[int, Any], index: int, member: Any) -> None:
+    assert 0 <= index < 256, f"{cls.__name__}: index {index} does not fit one byte"
     assert index not in table, f"{cls.__name__}: index {index} is used twice"
     table[index] = member
+
+
+def _check_encodable(cls: type[Pallet], name: str, hints: Iterable[Any]) -> None:
+    for hint in hints:
+        try:
+            shape_of(hint)
+        except ShapeError as error:
+            raise ShapeError(f"{cls.__name__}.{name}: {error}") from error
 
 
 def _call_spec(
@@ -254,9 +269,12 @@ def _call_spec(
     assert documentation, f"{cls.__name__}.{name}: a call says what it does in its docstring"
     hints = typing.get_type_hints(function, localns=names, include_extras=True)
     parameters = list(inspect.signature(function).parameters)[1:]
-    origin = hints[parameters[0]]
+    origin = hints.get(parameters[0]) if parameters else None
     assert origin in (Signed, Root, Inherent), f"{cls.__name__}.{name}: no origin parameter"
+    untyped = [parameter for parameter in parameters if parameter not in hints]
+    assert not untyped, f"{cls.__name__}.{name}: {', '.join(untyped)} without a type"
     arguments = tuple((parameter, hints[parameter]) for parameter in parameters[1:])
+    _check_encodable(cls, name, (hint for _, hint in arguments))
     index, weight, operational = declared
     return CallSpec(index, name, origin, arguments, weight, documentation, operational)
 
@@ -265,7 +283,10 @@ def _api_spec(cls: type[Pallet], name: str, function: Any, names: dict[str, Any]
     documentation = inspect.getdoc(function)
     assert documentation, f"{cls.__name__}.{name}: an API says what it answers in its docstring"
     hints = typing.get_type_hints(function, localns=names, include_extras=True)
+    assert "return" in hints, f"{cls.__name__}.{name}: an API has a return type"
     returns = hints.pop("return")
     arguments = tuple((parameter, hint) for parameter, hint in hints.items())
+    answered = () if returns is type(None) else (returns,)
+    _check_encodable(cls, name, (*(hint for _, hint in arguments), *answered))
     trait, version = function._api
     return ApiSpec(trait, version, name, arguments, returns, documentation)

@@ -30,7 +30,7 @@ class Overlay:
         self.backend = backend
         self._values: dict[bytes, Any] = {}
         self._written: dict[bytes, Codec[Any]] = {}
-        self._journals: list[list[tuple[bytes, Any]]] = []
+        self._journals: list[list[tuple[bytes, Any, Codec[Any] | None]]] = []
 
     def read(self, key: bytes, codec: Codec[Any]) -> Any | None:
         """Return the value at a key, or None where there is none."""
@@ -44,7 +44,8 @@ class Overlay:
     def write(self, key: bytes, value: Any | None, codec: Codec[Any]) -> None:
         """Set the value at a key; None removes it. Undone if the open transaction rolls back."""
         if self._journals:
-            self._journals[-1].append((key, self._values.get(key, _UNREAD)))
+            former = self._values.get(key, _UNREAD)
+            self._journals[-1].append((key, former, self._written.get(key)))
         self._values[key] = value
         self._written[key] = codec
 
@@ -77,16 +78,20 @@ class Overlay:
         try:
             yield
         except BaseException:
-            for key, former in reversed(self._journals.pop()):
-                if former is _UNREAD:
-                    del self._values[key]
-                    self._written.pop(key, None)
-                else:
-                    self._values[key] = former
+            for key, former, written in reversed(self._journals.pop()):
+                self._restore(key, former, written)
             raise
         journal = self._journals.pop()
         if self._journals:
             self._journals[-1].extend(journal)
+
+    def _restore(self, key: bytes, former: Any, written: Codec[Any] | None) -> None:
+        if former is _UNREAD:
+            del self._values[key]
+        else:
+            self._values[key] = former
+        if written is None:
+            self._written.pop(key, None)
 
     def changes(self) -> Mapping[bytes, bytes | None]:
         """Encode what was written since the backend: key -> bytes, or None where removed."""
