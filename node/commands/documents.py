@@ -2,7 +2,7 @@
 
 One declaration gives the object on stdout, the table on a terminal and the published schema, so
 they cannot drift apart. Amounts are in planck; as they exceed what JSON numbers hold exactly, they
-are decimal texts. `python -m node.commands.schemas` writes the schemas again.
+are decimal texts. `python -m node.commands.catalogue` writes the schemas again.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -53,6 +54,22 @@ Advance = Callable[[int, int], None]
 """Told (done, in all) as the work goes on."""
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What went wrong: its class, the sentence, and the exit code."""
+
+    kind: str
+    message: str
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorDocument:
+    """What a command prints instead of its document when it fails."""
+
+    error: Problem
+
+
 class Output:
     """Where one command prints."""
 
@@ -81,8 +98,8 @@ class Output:
         """Tell what went wrong: a sentence on stderr, and an object on stdout for programs."""
         click.echo(f"Error: {sentence}", err=True)
         if self.as_json:
-            error = {"kind": kind, "message": sentence, "exit_code": exit_code}
-            click.echo(json.dumps({"error": error}, indent=2))
+            document = ErrorDocument(Problem(kind, sentence, exit_code))
+            click.echo(json.dumps(to_json(document), indent=2, ensure_ascii=False))
 
     @contextmanager
     def progress(self, label: str, unit: str = "bytes") -> Iterator[Advance]:

@@ -6,6 +6,7 @@ Passwords are asked for, or read from a file; never taken from the command line.
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from runtime.primitives import AccountId
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+KEYS_VARIABLE: Final = "OPENLEDGER_KEYS"
 PASSWORD_BYTES_MAX: Final = 4_096
 _DEVELOPMENT: Final = {
     "ed25519:": KeyKind.ED25519,
@@ -33,7 +35,9 @@ _DEVELOPMENT: Final = {
 
 
 def default_keys_folder() -> Path:
-    """Return the folder of this user's keys."""
+    """Return the folder of this user's keys: OPENLEDGER_KEYS, or one in the user's data."""
+    if os.environ.get(KEYS_VARIABLE):
+        return Path(os.environ[KEYS_VARIABLE])
     return Path(platformdirs.user_data_dir("openledger")) / "keys"
 
 
@@ -61,7 +65,7 @@ def keys_options(function: F) -> F:
         "--keys",
         "keys_folder",
         type=click.Path(path_type=Path),
-        envvar="OPENLEDGER_KEYS",
+        envvar=KEYS_VARIABLE,
         help="Folder of your keys.",
     )
     @click.option(

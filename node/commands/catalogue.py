@@ -1,0 +1,75 @@
+"""Every command with the documents it prints; writes their JSON Schemas to node/commands/schemas.
+
+`python -m node.commands.catalogue` writes the files again after a document has changed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from node.commands.documents import schema_of
+from node.commands.output import ErrorDocument
+
+FOLDER = Path(__file__).parent / "schemas"
+GROUPS = (
+    "account", "ask", "chain", "claim", "completion", "datanet", "demo", "dev", "key", "model",
+    "node", "receipt", "status", "tx", "verify",
+)  # fmt: skip
+"""The files of this folder that hold commands."""
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Yield every command by its words, such as `account balance`; groups are left out."""
+    for group in GROUPS:
+        module = importlib.import_module(f"node.commands.{group}")
+        for name, member in sorted(vars(module).items()):
+            is_own = name.endswith("_command") and isinstance(member, click.Command)
+            if is_own and name.removesuffix("_command") in ROOTS:
+                yield from _walk(name.removesuffix("_command"), member)
+
+
+ROOTS = (*GROUPS, "earnings")
+
+
+def _walk(words: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    if not isinstance(command, click.Group):
+        yield words, command
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        inner = command.get_command(context, name)
+        assert inner is not None, "listed commands exist"
+        yield from _walk(f"{words} {name}", inner)
+
+
+def schemas() -> Mapping[str, Mapping[str, Any]]:
+    """Return the schema of each command that prints a document; all of `tx` share one."""
+    found: dict[str, Mapping[str, Any]] = {"error": schema_of(ErrorDocument)}
+    for words, command in commands():
+        documents = getattr(command.callback, "documents", ())
+        if documents:
+            name = "tx" if words.startswith("tx ") else words.replace(" ", "-")
+            found[name] = schema_of(*documents)
+    return found
+
+
+def main() -> None:
+    """Write all schemas; files of commands that are gone are removed."""
+    FOLDER.mkdir(exist_ok=True)
+    found = schemas()
+    for path in FOLDER.glob("*.json"):
+        if path.stem not in found:
+            path.unlink()
+    for name, schema in found.items():
+        text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        (FOLDER / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

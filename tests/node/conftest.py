@@ -1,0 +1,1 @@
+"""Makes the pieces beside this file importable for the tests in the folders below."""
