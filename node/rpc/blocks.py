@@ -31,12 +31,16 @@ class Blocks:
     def __init__(self, node: RpcNode) -> None:
         self._node = node
         self._metadata: tuple[int, str] | None = None
+        self._version: tuple[RuntimeVersion, RuntimeVersion] | None = None
         self.starting_block = node.chain.best.number
 
     @property
     def version(self) -> RuntimeVersion:
         """The runtime version, with the APIs that the runtime has."""
-        return runtime_version(self._node.chain.machine)
+        machine = self._node.chain.machine
+        if self._version is None or self._version[0] is not machine.version:
+            self._version = machine.version, runtime_version(machine)
+        return self._version[1]
 
     @property
     def code(self) -> bytes:
