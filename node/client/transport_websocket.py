@@ -66,7 +66,11 @@ class WebSocketTransport:
             self._socket = _connect(endpoint, timeout_s)
         except OSError as error:
             raise unreachable(endpoint.websocket_url, error) from error
-        self._open(time.monotonic() + timeout_s)
+        try:
+            self._open(time.monotonic() + timeout_s)
+        except UnreachableError:
+            self._socket.close()
+            raise
 
     def call(self, method: str, params: list[Any]) -> Any:
         """Return the result of a method. Raises RequestRefusedError, UnreachableError."""
