@@ -24,6 +24,8 @@ from runtime.state import Overlay
 
 CANDIDATES_MAX: Final = 8_192
 BLOCK_TIME_MS: Final = 1_000
+INHERENTS: Final = 1
+"""How many inherents a block has: its timestamp."""
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +73,10 @@ class Author:
                 with trio.move_on_after(seconds):
                     while not self._pool.has_ready:
                         await self._pool.wait_changed()
-            await self.seal()
+            executed = await self.seal()
+            if len(executed.extrinsics) == INHERENTS and self._pool.has_ready:
+                # What is ready did not fit even an empty block; trying again at once would spin.
+                await trio.sleep(seconds)
 
     async def seal(self) -> Executed:
         """Make one block from what is ready, finalize it, and tell everyone."""

@@ -28,6 +28,7 @@ from runtime.scale import codec
 from runtime.state import Overlay
 
 UNFINALIZED_MAX: Final = 1024
+NONCES_KEPT_MAX: Final = 1 << 16
 
 logger = logging.getLogger(__name__)
 _header_codec = codec(Header)
@@ -47,6 +48,10 @@ class StatePrunedError(ChainError):
 
 class WrongChainError(ChainError):
     """The data folder belongs to another chain."""
+
+
+class ForkTooOldError(ChainError):
+    """The block branches off below the finalized one."""
 
 
 class UnfinalizedLimitError(ChainError):
@@ -163,10 +168,12 @@ class Chain:
         return header.hash if header.number == number else None
 
     def state(self, block_hash: Hash) -> Backend:
-        """Return the state after a block. Raises UnknownBlockError or StatePrunedError."""
-        pending = self._pending.get(block_hash)
-        if pending is not None:
-            return pending.backend
+        """Return the state after a block; it stays the same whatever is finalized later.
+
+        Raises UnknownBlockError or StatePrunedError.
+        """
+        if block_hash in self._pending:
+            return self._snapshot(block_hash)
         number = self.database.number_of(block_hash)
         if number is None:
             raise UnknownBlockError(f"Block 0x{block_hash.hex()} is not known to this node.")
@@ -187,6 +194,8 @@ class Chain:
             self._nonces, self._nonces_at = {}, self._best.hash
         known = self._nonces.get(account)
         if known is None:
+            if len(self._nonces) >= NONCES_KEPT_MAX:
+                self._nonces.clear()
             with self.machine.on(Overlay(self.best_state())):
                 known = self._nonces[account] = self.executive.nonce(account)
         return known
@@ -211,25 +220,27 @@ class Chain:
             )
 
     async def execute(self, header: Header, extrinsics: Sequence[bytes]) -> Executed:
-        """Execute another author's block. Raises InvalidBlockError, UnknownBlockError."""
-        parent = self.header(header.parent_hash)
-        if parent is None:
-            raise UnknownBlockError(f"The parent of block {header.number} is not known.")
+        """Execute another author's block.
+
+        Raises InvalidBlockError, UnknownBlockError, ForkTooOldError.
+        """
         async with self._executing:
+            parent = self._parent(header)
             backend = self._tip(parent)
             return await trio.to_thread.run_sync(
                 self._worker.execute, backend, header, extrinsics, parent
             )
 
     def add(self, executed: Executed) -> None:
-        """Take a block into the tree and announce it; it becomes best if it is the longest."""
-        if executed.hash in self._pending:
+        """Take a block into the tree and announce it; it becomes best if it is the longest.
+
+        Raises UnknownBlockError, ForkTooOldError, UnfinalizedLimitError.
+        """
+        if self.header(executed.hash) is not None:
             return
         if len(self._pending) >= UNFINALIZED_MAX:
             raise UnfinalizedLimitError(f"{UNFINALIZED_MAX} blocks await finality.")
-        parent = self.header(executed.header.parent_hash)
-        if parent is None:
-            raise UnknownBlockError(f"The parent of block {executed.header.number} is not known.")
+        parent = self._parent(executed.header)
         backend = DiffBackend(self._tip(parent), executed.changes, executed.nodes)
         self._pending[executed.hash] = _Pending(executed, backend)
         is_best = executed.header.number > self._best.number
@@ -256,8 +267,9 @@ class Chain:
         pruned = self._orphans()
         for orphan in pruned:
             del self._pending[orphan]
-        if self._best.number < self._finalized.number or self._best.hash in pruned:
-            self._best = self._finalized
+        if self._best.hash not in self._pending:
+            left = [pending.executed.header for pending in self._pending.values()]
+            self._best = max([self._finalized, *left], key=lambda header: header.number)
         self._rebase()
         for pending in branch[:-1]:
             self._events.publish(Finalized(pending.executed.header))
@@ -278,7 +290,26 @@ class Chain:
         """The state to execute on: the fast head state where the parent is the finalized block."""
         if header.hash == self._finalized.hash:
             return self.database.head_state()
-        return self.state(header.hash)
+        return self._pending[header.hash].backend
+
+    def _parent(self, header: Header) -> Header:
+        """The block to execute on: the finalized one, or one above it."""
+        parent = self.header(header.parent_hash)
+        if parent is None:
+            raise UnknownBlockError(f"The parent of block {header.number} is not known.")
+        if parent.number < self._finalized.number:
+            raise ForkTooOldError(
+                f"Block {header.number} branches off below the finalized block "
+                f"{self._finalized.number}, which is never reverted."
+            )
+        return parent
+
+    def _snapshot(self, block_hash: Hash) -> Backend:
+        """An unfinalized block's state over a snapshot, which no later commit moves."""
+        state: Backend = self.database.state_at(self._finalized.number)
+        for pending in self._branch(block_hash):
+            state = DiffBackend(state, pending.executed.changes, pending.executed.nodes)
+        return state
 
     def _branch(self, block_hash: Hash) -> list[_Pending]:
         """The unfinalized blocks up to and including one, oldest first."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -133,7 +133,7 @@ class _Entry:
     priority: int
     arrival: int
     dies_at: int
-    block: Hash | None = None
+    blocks: list[Hash] = field(default_factory=list)
     watchers: list[trio.MemorySendChannel[Status]] = field(default_factory=list)
 
 
@@ -146,6 +146,7 @@ class Pool:
         self._entries: dict[Hash, _Entry] = {}
         self._accounts: dict[AccountId, dict[int, _Entry]] = {}
         self._included: dict[Hash, list[_Entry]] = {}
+        self._in_blocks: dict[Hash, _Entry] = {}
         self._banned: OrderedDict[Hash, float] = OrderedDict()
         self._bytes = 0
         self._arrivals = 0
@@ -175,18 +176,21 @@ class Pool:
         except DecodeError as error:
             raise BadFormatError(str(error)) from error
         found = extrinsic.hash
-        if found in self._entries:
+        if found in self._entries or found in self._in_blocks:
             raise AlreadyImportedError(f"0x{found.hex()}")
         self._check_ban(found)
         entry = self._validate(extrinsic, found)
         former = self._accounts.get(entry.account, {}).get(entry.nonce)
+        if former is not None and former.priority >= entry.priority:
+            raise PriorityTooLowError(f"({former.priority} >= {entry.priority})")
+        victims = self._victims(entry, former)
         if former is not None:
-            if former.priority >= entry.priority:
-                raise PriorityTooLowError(f"({former.priority} >= {entry.priority})")
             self._forget(former, {"usurped": _hex(found)})
-        else:
-            self._make_room(entry)
+        for victim in victims:
+            self._forget(victim, "dropped")
         self._insert(entry)
+        if former is None:
+            self._tell_followers(entry)
         return entry
 
     def _validate(self, extrinsic: Extrinsic, found: Hash) -> _Entry:
@@ -216,21 +220,40 @@ class Pool:
             best.number + valid.longevity,
         )
 
-    def _make_room(self, entry: _Entry) -> None:
-        own = self._accounts.get(entry.account, {})
-        if len(own) >= PER_ACCOUNT_MAX:
-            raise ImmediatelyDroppedError(f"{PER_ACCOUNT_MAX} transactions of this account wait")
-        size = len(entry.extrinsic.raw)
-        while len(self._entries) >= TRANSACTIONS_MAX or self._bytes + size > BYTES_MAX:
-            victim = min(self._tails(), key=lambda tail: (tail.priority, -tail.arrival))
-            if victim.priority >= entry.priority:
-                raise ImmediatelyDroppedError("the pool is full; offer a tip or try again later")
-            self._forget(victim, "dropped")
+    def _victims(self, entry: _Entry, former: _Entry | None) -> list[_Entry]:
+        """Return the cheapest transactions, to be dropped so that one more fits.
 
-    def _tails(self) -> Iterator[_Entry]:
-        """The last transaction of each account: dropping one strands no other."""
-        for own in self._accounts.values():
-            yield own[max(own)]
+        They come from the ends of the other accounts' queues: dropping those strands no other.
+        Raises ImmediatelyDroppedError.
+        """
+        own = self._accounts.get(entry.account, {})
+        if former is None and len(own) >= PER_ACCOUNT_MAX:
+            raise ImmediatelyDroppedError(f"{PER_ACCOUNT_MAX} transactions of this account wait")
+        count = len(self._entries) + (former is None)
+        size = self._bytes + len(entry.extrinsic.raw)
+        size -= 0 if former is None else len(former.extrinsic.raw)
+        if count <= TRANSACTIONS_MAX and size <= BYTES_MAX:
+            return []
+        tails = [
+            _in_order(others[max(others)])
+            for others in self._accounts.values()
+            if others is not own
+        ]
+        heapq.heapify(tails)
+        queues: dict[AccountId, list[int]] = {}
+        victims: list[_Entry] = []
+        while count > TRANSACTIONS_MAX or size > BYTES_MAX:
+            if not tails or tails[0][0] >= entry.priority:
+                raise ImmediatelyDroppedError("the pool is full; offer a tip or try again later")
+            victim = heapq.heappop(tails)[2]
+            victims.append(victim)
+            count, size = count - 1, size - len(victim.extrinsic.raw)
+            others = self._accounts[victim.account]
+            queue = queues.setdefault(victim.account, sorted(others))
+            queue.pop()
+            if queue:
+                heapq.heappush(tails, _in_order(others[queue[-1]]))
+        return victims
 
     def _insert(self, entry: _Entry) -> None:
         self._entries[entry.hash] = entry
@@ -260,6 +283,16 @@ class Pool:
             send.close()
             if send in entry.watchers:
                 entry.watchers.remove(send)
+
+    def _tell_followers(self, entry: _Entry) -> None:
+        """Tell watchers of the transactions that waited for this nonce that they are ready."""
+        own = self._accounts[entry.account]
+        if entry.nonce + 1 not in own or not self._is_ready(entry):
+            return
+        nonce = entry.nonce + 1
+        while nonce in own:
+            self._tell(own[nonce], "ready")
+            nonce += 1
 
     def _tell(self, entry: _Entry, status: Status, *, last: bool = False) -> None:
         for watcher in list(entry.watchers):
@@ -350,18 +383,19 @@ class Pool:
     def on_block(self, header: Header, extrinsics: tuple[bytes, ...]) -> None:
         """Take out what a new best block contains, and what it made invalid."""
         block = header.hash
-        included: list[_Entry] = []
         touched: set[AccountId] = set()
         for raw in extrinsics:
-            entry = self._entries.get(Hash(blake2b_256(raw)))
+            found = Hash(blake2b_256(raw))
+            entry = self._entries.get(found)
             if entry is not None:
                 self._take_out(entry)
-                entry.block = block
-                included.append(entry)
+            else:
+                entry = self._in_blocks.get(found)
+            if entry is not None:
+                self._include(entry, block)
                 touched.add(entry.account)
-                self._tell(entry, {"inBlock": _hex(block)})
-        if included:
-            self._included[block] = included
+            else:
+                touched |= self._signers(raw)
         for account in touched:
             nonce = self._state_nonce(account)
             for entry in list(self._accounts.get(account, {}).values()):
@@ -370,24 +404,44 @@ class Pool:
         for entry in [entry for entry in self._entries.values() if entry.dies_at <= header.number]:
             self._forget(entry, "invalid")
 
+    def _include(self, entry: _Entry, block: Hash) -> None:
+        if block not in entry.blocks:
+            entry.blocks.append(block)
+            self._in_blocks[entry.hash] = entry
+            self._included.setdefault(block, []).append(entry)
+            self._tell(entry, {"inBlock": _hex(block)})
+
+    def _signers(self, raw: bytes) -> set[AccountId]:
+        """Whose nonce an extrinsic that never waited here has used."""
+        signed = self._chain.machine.extrinsics.decode(raw).signed
+        return set() if signed is None or signed.account is None else {signed.account}
+
     def on_finalized(self, block: Hash, pruned: tuple[Hash, ...] = ()) -> None:
-        """Tell watchers that a block is final; what pruned blocks held comes back."""
+        """Tell watchers that a block is final; what pruned blocks alone held comes back."""
         for entry in self._included.pop(block, ()):
+            entry.blocks.clear()
+            del self._in_blocks[entry.hash]
             self._tell(entry, {"finalized": _hex(block)}, last=True)
         for lost in pruned:
             for entry in self._included.pop(lost, ()):
-                self._tell(entry, {"retracted": _hex(lost)})
-                self._return(entry)
+                if lost in entry.blocks:
+                    entry.blocks.remove(lost)
+                    if not entry.blocks:
+                        del self._in_blocks[entry.hash]
+                        self._return(entry, lost)
 
-    def _return(self, entry: _Entry) -> None:
-        if self._accounts.get(entry.account, {}).get(entry.nonce) is None and (
-            entry.nonce >= self._state_nonce(entry.account)
-        ):
-            entry.block = None
-            self._insert(entry)
-            self._tell(entry, "ready")
-        else:
-            self._tell(entry, "invalid", last=True)
+    def _return(self, entry: _Entry, lost: Hash) -> None:
+        """Submit a transaction again: its era, nonce and fee are judged by the branch that won."""
+        self._tell(entry, {"retracted": _hex(lost)})
+        try:
+            returned = self._enter(entry.extrinsic.raw)
+        except PoolError as error:
+            logger.info("transaction-lost transaction=%s reason=%r", _hex(entry.hash), str(error))
+            is_dropped = isinstance(error, ImmediatelyDroppedError)
+            self._tell(entry, "dropped" if is_dropped else "invalid", last=True)
+            return
+        returned.watchers = entry.watchers
+        self._tell(returned, "ready" if self._is_ready(returned) else "future")
 
     def _take_out(self, entry: _Entry) -> None:
         del self._entries[entry.hash]
@@ -415,6 +469,11 @@ class Pool:
         if until > self._clock():
             raise TemporarilyBannedError("try again in a minute")
         del self._banned[found]
+
+
+def _in_order(entry: _Entry) -> tuple[int, int, _Entry]:
+    """The order of eviction: the cheapest first, the newest of them first."""
+    return entry.priority, -entry.arrival, entry
 
 
 def _refusal(refusal: TransactionRefused) -> PoolError:
