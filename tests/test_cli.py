@@ -62,6 +62,12 @@ def test_help_tells_every_command_in_one_line() -> None:
         assert f"\n  {name} " in output
 
 
+def test_the_version_is_told_in_a_checkout_too() -> None:
+    called = run("--version")
+    assert called.stdout.startswith("openledger ")
+    assert called.returncode == 0
+
+
 @pytest.mark.parametrize("words", [("nothing",), ("account", "nothing"), ("tx", "nothing", "x")])
 def test_an_unknown_command_is_a_usage_error(words: tuple[str, ...]) -> None:
     result = CliRunner().invoke(root, list(words))

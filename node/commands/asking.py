@@ -70,6 +70,13 @@ class AnswerDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class ChatDocument:
+    """The answers of a conversation, in order."""
+
+    answers: tuple[AnswerDocument, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class QuoteDocument:
     """What a question would cost at most, and the channel that would pay for it."""
 

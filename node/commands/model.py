@@ -12,6 +12,7 @@ import click
 from genesis.values import parse_amount
 from node.amounts import format_amount
 from node.client import Client, Included
+from node.commands.asking import AnswerDocument, Asker, ChatDocument, QuoteDocument
 from node.commands.datanet import find_datanet
 from node.commands.following import follow_training, newest_report
 from node.commands.frame import connects, hash_of, refuse, reports
@@ -196,7 +197,7 @@ def publish(
 @click.option("--deposit", default="1OPEN", show_default=True, help="For a new channel.")
 @click.option("--server", help="The account that answers, where the node does not tell.")
 @click.option("--max-tokens", type=click.IntRange(1, 4_096), default=64, show_default=True)
-@reports()
+@reports(ChatDocument, QuoteDocument)
 @connects
 @spends
 def chat(
@@ -207,21 +208,24 @@ def chat(
     server: str | None,
     max_tokens: int,
     spending: Spending,
-) -> None:
+) -> ChatDocument | QuoteDocument | None:
     """Talk to MODEL, line by line; an empty line or Ctrl-D ends it. Each answer is paid."""
-    from node.commands.asking import Asker
-
     asker = Asker(output, client, spending, find_model(client, model), server)
+    if spending.is_dry_run:
+        return asker.quote("", max_tokens)
     asker.prepare(parse_amount(deposit))
     turns: list[dict[str, str]] = []
-    while question := _read_line(output):
+    answers: list[AnswerDocument] = []
+    while question := _read_line():
         turns.append({"role": "user", "content": question})
-        document = asker.ask(turns, max_tokens)
-        turns.append({"role": "assistant", "content": document.answer})
-        output.note(f"paid {format_amount(document.fee_planck)}, receipt {document.receipt}")
+        answers.append(asker.ask(turns, max_tokens))
+        turns.append({"role": "assistant", "content": answers[-1].answer})
+        paid = format_amount(answers[-1].fee_planck)
+        output.note(f"paid {paid}, receipt {answers[-1].receipt}")
+    return ChatDocument(tuple(answers)) if output.as_json else None
 
 
-def _read_line(output: Output) -> str:
+def _read_line() -> str:
     if sys.stdin.isatty():
         click.echo("> ", nl=False, err=True)
     return sys.stdin.readline().strip()

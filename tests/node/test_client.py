@@ -106,7 +106,7 @@ def test_runtime_apis_answer_with_the_runtimes_values(client: Client) -> None:
 
 
 def test_what_does_not_exist_is_named(client: Client) -> None:
-    with pytest.raises(UsageError, match="no storage Balances.nothing"):
+    with pytest.raises(UsageError, match="no storage Balances"):
         client.query("Balances", "nothing")
     with pytest.raises(UsageError, match="no API Nothing"):
         client.api("Nothing")

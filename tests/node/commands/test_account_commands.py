@@ -5,6 +5,7 @@ from calling import OpenLedger
 from live_node import LiveNode
 
 from node.amounts import format_amount
+from node.client import Client
 
 ALICE = "5FA9nQDVg267DEd8m1ZypXLBnvN7SFxYwV7ndqSYGiN9TTpu"
 NOWHERE = "ws://127.0.0.1:1"
@@ -117,6 +118,22 @@ def test_a_wait_that_ends_early_says_that_it_may_still_land(
     assert called.exit_code == 4
     assert called.err.startswith("Sent transaction 0x")
     assert "may still get into a block" in called.err
+
+
+def test_ctrl_c_ends_the_wait_and_not_the_transaction(
+    openledger: OpenLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    before = free(openledger, "//Bob")
+    monkeypatch.setattr(Client, "_follow", interrupted)
+    called = openledger("account", "transfer", "//Bob", "7", "--from", "//Eve")
+    assert called.exit_code == 4
+    assert "was sent and may still land" in called.err
+    monkeypatch.undo()
+    openledger.json("account", "transfer", "//Bob", "1", "--from", "//Eve")
+    assert free(openledger, "//Bob") == before + 8
 
 
 def test_accounts_are_listed_with_their_balances(openledger: OpenLedger) -> None:
