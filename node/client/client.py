@@ -8,6 +8,7 @@ Not for use from several threads.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -39,6 +40,7 @@ from node.client.results import (
 )
 from node.client.sentences import dispatch_sentence, needs_funds
 from node.client.serving import Serving
+from node.client.tape import Tape
 from node.client.transport_http import HttpTransport
 from node.client.transport_websocket import Subscription, WaitEndedError, WebSocketTransport
 from pallets import compose
@@ -90,6 +92,7 @@ class Client:
         self._wanted_genesis = genesis_hash
         self._genesis_hash: Hash | None = None
         self._is_checked = False
+        self._tape: Tape | None = None
         self.blobs = Blobs(self._http)
         self.serving = Serving(self._http)
 
@@ -392,7 +395,19 @@ class Client:
 
     # -------------------------------------------------------------------------------- internal
 
+    def use_tape(self, tape: Tape) -> None:
+        """Record every answer from now on, or replay recorded ones without a node."""
+        self._tape = self._http.tape = tape
+
     def _call(self, method: str, params: list[Any]) -> Any:
+        if self._tape is None:
+            return self._ask(method, params)
+        recorded = self._tape.answer(
+            json.dumps([method, params]), lambda: json.dumps(self._ask(method, params)).encode()
+        )
+        return json.loads(recorded)
+
+    def _ask(self, method: str, params: list[Any]) -> Any:
         if self.endpoint.prefers_http:
             return self._http.call(method, params)
         return self._websocket().call(method, params)

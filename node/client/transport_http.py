@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import httpx
 
 from node.client.endpoint import Endpoint
 from node.client.errors import RequestRefusedError, UnreachableError
+from node.client.tape import Tape
 from node.client.transport_websocket import result_of, unreachable
 
 
@@ -22,6 +24,7 @@ class HttpTransport:
             base_url=endpoint.http_url, timeout=timeout_s, trust_env=False, follow_redirects=False
         )
         self._number = 0
+        self.tape: Tape | None = None
 
     def call(self, method: str, params: list[Any]) -> Any:
         """Return the result of a JSON-RPC method. Raises RequestRefusedError."""
@@ -35,6 +38,15 @@ class HttpTransport:
 
     def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         """Return the answer to a request, whatever its status. Raises UnreachableError."""
+        if self.tape is None or method != "GET":
+            return self._request(method, path, arguments)
+        question = f"GET {path} {json.dumps(arguments, sort_keys=True)}"
+        status, _, content = self.tape.answer(
+            question, lambda: _with_status(self._request(method, path, arguments))
+        ).partition(b"\n")
+        return httpx.Response(int(status), content=content)
+
+    def _request(self, method: str, path: str, arguments: dict[str, Any]) -> httpx.Response:
         try:
             return self._client.request(method, path, **arguments)
         except httpx.HTTPError as error:
@@ -54,14 +66,17 @@ class HttpTransport:
         self._client.close()
 
 
+def _with_status(answer: httpx.Response) -> bytes:
+    return b"%d\n%s" % (answer.status_code, answer.content)
+
+
 def json_of(answer: httpx.Response) -> Any:
     """Return the JSON body of an answer. Raises UnreachableError for anything else."""
     try:
         return answer.json()
     except ValueError as error:
         raise UnreachableError(
-            f"What answers at {answer.url} is no node (HTTP {answer.status_code}, no JSON). "
-            "Check the address."
+            f"What answers is no node (HTTP {answer.status_code}, no JSON). Check the address."
         ) from error
 
 

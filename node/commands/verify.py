@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
 from node.client import Client
-from node.commands.frame import REJECTED, connects, hash_of, reports
+from node.client.tape import Tape
+from node.commands.frame import REJECTED, connects, hash_of, refuse, reports
 from node.commands.output import Output
 
 
@@ -43,14 +45,28 @@ class VerificationDocument:
 @click.argument("receipt")
 @click.option("--quick", is_flag=True, help="Leave out what needs the model and the rows.")
 @click.option("--base-model", help="Folder of the base model; the shipped one unless given.")
+@click.option("--save", type=click.Path(path_type=Path), help="Keep all that is needed here.")
+@click.option("--offline", type=click.Path(path_type=Path), help="Use such a folder, no node.")
 @reports(VerificationDocument)
 @connects
 def verify_command(
-    output: Output, client: Client, receipt: str, quick: bool, base_model: str | None
+    output: Output,
+    client: Client,
+    receipt: str,
+    quick: bool,
+    base_model: str | None,
+    save: Path | None,
+    offline: Path | None,
 ) -> None:
     """Replay everything behind RECEIPT and print each check; exit 1 when one fails."""
     from node.commands.verifying import verify_receipt_of
 
+    if save is not None and offline is not None:
+        refuse("Give either --save or --offline, not both.")
+    if save is not None:
+        client.use_tape(Tape(save, is_replaying=False))
+    if offline is not None:
+        client.use_tape(Tape(offline, is_replaying=True))
     identity = hash_of(receipt)
     checks = verify_receipt_of(output, client, identity, is_quick=quick, base_model=base_model)
     rows = tuple(CheckRow(each.name, each.passed, each.how, each.detail) for each in checks.steps)

@@ -44,9 +44,9 @@ def verify_receipt_of(
     output: Output, client: Client, identity: Hash, *, is_quick: bool, base_model: str | None
 ) -> Verification:
     """Run every check of a receipt that can be run here."""
-    from ml.attribution.verify import Check, verify_receipt
-
     stored = client.serving.receipt(identity)
+    from ml.attribution.verify import Check, verify_receipt  # seconds; only when there is one
+
     receipt = stored.signed.receipt
     steps = [
         Check(
