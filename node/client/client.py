@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, Self
 
 from node.client.blobs import Blobs
 from node.client.endpoint import DEFAULT_URL, parse_endpoint
 from node.client.errors import (
-    InsufficientFundsError,
-    MayStillLandError,
-    RejectedError,
     RequestRefusedError,
-    UnreachableError,
     UsageError,
     WrongNodeError,
 )
@@ -40,9 +36,10 @@ from node.client.results import (
 )
 from node.client.sentences import dispatch_sentence, needs_funds
 from node.client.serving import Serving
+from node.client.submission import OnStatus, follow, pool_refusal, runtime_refusal
 from node.client.tape import Tape
 from node.client.transport_http import HttpTransport
-from node.client.transport_websocket import Subscription, WaitEndedError, WebSocketTransport
+from node.client.transport_websocket import Subscription, WebSocketTransport
 from pallets import compose
 from pallets.system import System
 from pallets.transaction_payment import TransactionPayment
@@ -60,15 +57,12 @@ from runtime.primitives import AccountData, AccountId, Digest, DigestItem, Hash,
 from runtime.scale import DecodeError, codec
 from runtime.state import Overlay
 from runtime.storage import Item, Map
-from runtime.validity import Payment, TransactionRefused
+from runtime.validity import TransactionRefused
 
 TIMEOUT_S: Final = 30.0
 WAIT_S: Final = 120.0
 ERA_BLOCKS: Final = 64
 _UNSIGNED: Final = bytes(64)
-_LOST: Final = ("dropped", "invalid")
-
-OnStatus = Callable[[str], None]
 
 
 class Client:
@@ -286,7 +280,7 @@ class Client:
         try:
             applied, records, overlay = self._executive.dry_run(state, best, extrinsic)
         except TransactionRefused as refusal:
-            raise self._refused(refusal) from refusal
+            raise runtime_refusal(refusal) from refusal
         account_item = self._item("System", "account")
         with self.machine.on(Overlay(state)):
             before: AccountData = account_item.get(account).data  # type: ignore[attr-defined]
@@ -351,9 +345,9 @@ class Client:
             )
             with subscribing as updates:
                 tell("submitted")
-                block = self._follow(updates.next, signed, wait, time.monotonic() + wait_s, tell)
+                block = follow(updates.next, signed.hash, wait, time.monotonic() + wait_s, tell)
         except RequestRefusedError as error:
-            raise _pool_refusal(error) from error
+            raise pool_refusal(error) from error
         return self.included(signed.hash, block, is_final=wait is Wait.FINAL)
 
     def included(self, extrinsic_hash: Hash, block_hash: Hash, *, is_final: bool) -> Included:
@@ -459,45 +453,6 @@ class Client:
                 return record.event.actual_fee
         return 0
 
-    def _refused(self, refusal: TransactionRefused) -> Exception:
-        sentence = str(refusal)
-        if isinstance(refusal.reason, Payment):
-            return InsufficientFundsError(
-                "The account cannot pay the fee. Send it some OPEN first; "
-                "on a development chain //Alice has plenty."
-            )
-        return RejectedError(f"The transaction would be refused: {sentence}")
-
-    def _follow(
-        self,
-        next_update: Callable[[float | None], Any],
-        signed: Signed,
-        wait: Wait,
-        deadline: float,
-        tell: OnStatus,
-    ) -> Hash:
-        """Return the block in which the transaction is, and final where that was asked."""
-        wanted = "finalized" if wait is Wait.FINAL else "inBlock"
-        while True:
-            try:
-                update = next_update(deadline)
-            except (WaitEndedError, UnreachableError) as error:
-                reason = "was lost" if isinstance(error, UnreachableError) else "took too long"
-                raise MayStillLandError(
-                    f"The wait for {hexed(signed.hash)} {reason}; the transaction may still get "
-                    "into a block. Look for its hash before sending it again.",
-                    signed.hash,
-                ) from error
-            name = update if isinstance(update, str) else next(iter(update), "")
-            tell(name)
-            if name in (wanted, "finalized") and isinstance(update, dict):
-                return Hash(unhex(update[name]))
-            if name in _LOST or name in ("usurped", "finalityTimeout"):
-                raise RejectedError(
-                    f"The transaction {hexed(signed.hash)} is {name}: the pool let it go. "
-                    "Check nonce and balance of the account and send it again."
-                )
-
 
 def _apis_of(machine: Machine) -> dict[str, ApiSpec]:
     return {
@@ -516,14 +471,3 @@ def _header_of(answer: dict[str, Any]) -> Header:
         Hash(unhex(answer["extrinsicsRoot"])),
         Digest(tuple(items.decode(unhex(text)) for text in answer["digest"]["logs"])),
     )
-
-
-def _pool_refusal(error: RequestRefusedError) -> Exception:
-    if isinstance(error.data, str) and "Inability to pay" in error.data:
-        return InsufficientFundsError(
-            "The account cannot pay the fee. Send it some OPEN first; "
-            "on a development chain //Alice has plenty."
-        )
-    if error.code in range(1001, 1050):
-        return RejectedError(f"{error}. Nothing was spent.")
-    return error

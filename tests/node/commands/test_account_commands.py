@@ -5,7 +5,6 @@ from calling import OpenLedger
 from live_node import LiveNode
 
 from node.amounts import format_amount
-from node.client import Client
 
 ALICE = "5FA9nQDVg267DEd8m1ZypXLBnvN7SFxYwV7ndqSYGiN9TTpu"
 NOWHERE = "ws://127.0.0.1:1"
@@ -127,7 +126,7 @@ def test_ctrl_c_ends_the_wait_and_not_the_transaction(
         raise KeyboardInterrupt
 
     before = free(openledger, "//Bob")
-    monkeypatch.setattr(Client, "_follow", interrupted)
+    monkeypatch.setattr("node.client.client.follow", interrupted)
     called = openledger("account", "transfer", "//Bob", "7", "--from", "//Eve")
     assert called.exit_code == 4
     assert "was sent and may still land" in called.err

@@ -174,7 +174,9 @@ def test_batches_hold_as_many_rows_as_one_call_may() -> None:
     assert all(blob_id(batch.data) == batch.blob for batch in batches)
 
 
-def test_batches_hold_no_more_bytes_than_one_call_may() -> None:
-    rows = [Row("", f"{number} " + "x" * 900_000) for number in range(40)]
+def test_batches_hold_no_more_bytes_than_one_call_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.commands.contribution.BATCH_BYTES_MAX", 10_000)
+    rows = [Row("", f"{number} " + "x" * 900) for number in range(15)]
     batches = split([(row, Hash(row_hash(row))) for row in rows])
-    assert [len(batch.hashes) for batch in batches] == [37, 3]
+    assert [len(batch.hashes) for batch in batches] == [10, 5]
+    assert all(len(batch.data) <= 10_000 for batch in batches)
