@@ -1,1 +1,1 @@
-"""The node floor: wires runtime, pallets, storage, network interfaces and the executor process together."""
+"""The node floor: wires runtime, pallets, storage, interfaces and the executor process."""

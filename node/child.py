@@ -23,10 +23,14 @@ class ChildFailed(Exception):
 
 
 class ChildNode:
-    """`openledger dev` in a process of its own, with its log in the data folder."""
+    """A node in a process of its own, with its log in the data folder.
 
-    def __init__(self, base_path: Path, *options: str, port: int = 0) -> None:
+    The chain `dev` is started by `openledger dev`, any other by `openledger node start`.
+    """
+
+    def __init__(self, base_path: Path, *options: str, chain: str = "dev", port: int = 0) -> None:
         self.base_path = base_path
+        self._start = ("dev",) if chain == "dev" else ("node", "start", "--chain", chain)
         self._options = options
         self._port = port
         self._process: subprocess.Popen[str] | None = None
@@ -55,7 +59,7 @@ class ChildNode:
         """Start and wait until it accepts connections. Raises ChildFailed."""
         self.base_path.mkdir(parents=True, exist_ok=True)
         command = [
-            *(sys.executable, "-c", _PROGRAM, "dev", "--json"),
+            *(sys.executable, "-c", _PROGRAM, *self._start, "--json"),
             *("--base-path", str(self.base_path), "--port", str(self._port)),
             *("--log-level", "info", *self._options),
         ]

@@ -1,7 +1,7 @@
 """Feedback on answers: POST /v1/feedback with the asker's signature over a Feedback document.
 
-{"proof": 0x SCALE SignedFeedback}; other members are ignored. Feedback counts until the epoch of the
-receipt is sealed; negative turns the sign of the answer's scores in settlement.
+{"proof": 0x SCALE SignedFeedback}; other members are ignored. Feedback counts until the epoch of
+the receipt is sealed; negative turns the sign of the answer's scores in settlement.
 """
 
 from __future__ import annotations

@@ -7,17 +7,21 @@ from node.keystore import Keystore, KeystoreError
 from runtime.keys import KeyKind, Keypair
 
 KEYSTORE_FOLDER = "keys"
+DEVELOPMENT_TYPES = ("Development", "Local")
 
 
-def load_pair(config: NodeConfig) -> Keypair:
+def load_pair(config: NodeConfig, chain_type: str) -> Keypair:
     """Return the key pair that signs for this node. Raises ConfigError."""
     if config.account.startswith("//"):
-        if config.chain not in ("dev", "local"):
+        if chain_type not in DEVELOPMENT_TYPES:
             raise ConfigError(
                 f"{config.account} is a development key that everyone knows; on the chain "
                 f"{config.chain} name a key of the keystore with --account."
             )
-        return Keypair.from_uri(config.account, KeyKind.ED25519)
+        try:
+            return Keypair.from_uri(config.account, KeyKind.ED25519)
+        except ValueError as error:
+            raise ConfigError(f"{config.account} is no derivation path: {error}") from error
     store = Keystore(config.base_path / KEYSTORE_FOLDER)
     if config.password_file is None:
         raise ConfigError(f"The key {config.account} is encrypted; name its --password-file.")

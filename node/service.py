@@ -119,7 +119,7 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
         )
         blobs = await trio.to_thread.run_sync(BlobStore, folder / "blobs")
         sealer = AuthorSealer(author, chain, pool)
-        submitter = Submitter(chain, pool, load_pair(config))
+        submitter = Submitter(chain, pool, load_pair(config, spec.chain_type))
         receipts = ReceiptStore(folder / "receipts.sqlite3")
         try:
             yield RunningNode(
@@ -155,7 +155,9 @@ async def run_node(
         models = ServedModels(reader, node.blobs, inputs, node.folder / "served", config.base_model)
         answers = Answers(node.chain, reader, node.submitter, node.receipts, models)
         settler = Settler(node.chain, reader, node.submitter, node.receipts)
-        node = replace(node, namespaces=(OpenLedger(executor, settler, node.receipts),))
+        node = replace(
+            node, namespaces=(OpenLedger(node.submitter.account, executor, settler, node.receipts),)
+        )
         routes = [
             *blob_routes(node.blobs),
             *feedback_routes(node.receipts),

@@ -40,8 +40,7 @@ from runtime.primitives import OPEN, AccountId, Ed25519, Hash, Id, Sr25519
 Say = Callable[[str], None]
 
 BATCH_ROWS: Final = 500
-NOISE_ROWS: Final = 150
-COPIED_ROWS: Final = 100
+LEARNING_RATE_NANO: Final = 5_000_000
 FUNDS: Final = 10_000 * OPEN
 ANSWER_TOKENS: Final = 48
 WAIT_SECONDS: Final = 900.0
@@ -63,6 +62,9 @@ class Plan:
     questions: int
     epochs: int
     seed: int
+    noise_rows: int = 150
+    copied_rows: int = 100
+    chain: str = "dev"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def tell(plan: Plan, folder: Path, say: Say) -> Ending:
     """Start a node in a folder, tell the story on it, and stop it. Raises StoryFailed."""
     began = time.monotonic()
     say("Starting a development node ...")
-    with ChildNode(folder) as node, Client(node.url) as client:
+    with ChildNode(folder, chain=plan.chain) as node, Client(node.url) as client:
         say(f"  {client.info().chain} at {node.url}, genesis 0x{client.genesis_hash.hex()[:16]}...")
         story = Story(plan, client, say)
         return story.run(began)
@@ -156,13 +158,14 @@ class Story:
         modules = harvest_standard_library()
         shares: list[list[Row]] = [[] for _ in HONEST]
         seen: set[bytes] = set()
+        most = -(-self._plan.rows // len(HONEST))
         for name in sorted(modules, key=lambda name: (-len(modules[name]), name)):
             smallest = min(shares, key=len)
-            if len(smallest) >= -(-self._plan.rows // len(HONEST)):
+            if len(smallest) == most:
                 break
             for row in modules[name]:
                 identity = row_hash(row)
-                if identity not in seen:
+                if identity not in seen and len(smallest) < most:
                     seen.add(identity)
                     smallest.append(canonical_row(row))
         people = [
@@ -170,7 +173,9 @@ class Story:
             for name, rows in zip(HONEST, shares, strict=True)
         ]
         copies = Contributor(
-            "Mallory (exact copies)", Keypair.from_uri("//Mallory"), people[0].rows[:COPIED_ROWS]
+            "Mallory (exact copies)",
+            Keypair.from_uri("//Mallory"),
+            people[0].rows[: self._plan.copied_rows],
         )
         noise = Contributor(
             "Oscar (shuffled noise)", Keypair.from_uri("//Oscar"), self._noise(people)
@@ -184,7 +189,7 @@ class Story:
         source = random.Random(self._plan.seed)  # noqa: S311 - noise, not secrets
         rows = [row for each in people for row in each.rows]
         words = [word for row in rows for word in row.completion.split()]
-        picked = source.sample(rows, NOISE_ROWS)
+        picked = source.sample(rows, self._plan.noise_rows)
         return tuple(
             canonical_row(Row(row.prompt + " ", " ".join(source.choices(words, k=40))))
             for row in picked
@@ -286,7 +291,11 @@ class Story:
         return int(_event(landed, "Created").model)
 
     def _train(self, model: int) -> Trained:
-        recipe = Recipe(epochs=self._plan.epochs, seed=self._plan.seed)
+        recipe = Recipe(
+            learning_rate_nano=LEARNING_RATE_NANO,
+            epochs=self._plan.epochs,
+            seed=self._plan.seed,
+        )
         spec = Train(model, self._base, (DatanetVersion(self._datanet, 1),), recipe)
         landed = self._send(self._owner, "Jobs", "submit", spec=spec)
         job = int(_event(landed, "JobOpened").job)

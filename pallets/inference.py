@@ -5,10 +5,10 @@
     close by the asker -> challenge window, the server may still redeem -> finish_close by anybody
 
 A voucher says how much the server may draw from the channel in all; the server needs to redeem
-only the last one, and draws no more than the answers did cost. Rules that hold here: what a channel may draw is held from its asker and never
-above the deposit; a redemption pays only the increase, so redeeming twice pays once; each payment
-is split by largest remainder, so no planck is lost; part of it is burned, so that asking one's own
-model always loses.
+only the last one, and draws no more than the answers did cost. Rules that hold here: what a channel
+may draw is held from its asker and never above the deposit; a redemption pays only the increase, so
+redeeming twice pays once; each payment is split by largest remainder, so no planck is lost; part of
+it is burned, so that asking one's own model always loses.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The runtime floor: types, codec, crypto, trie, state, dispatch. Deterministic; imports no other."""
+"""The runtime floor: types, codec, crypto, trie, state, dispatch. Deterministic; on no other."""

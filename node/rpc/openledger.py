@@ -9,7 +9,9 @@ from node.rpc.errors import InvalidParamsError
 from node.rpc.methods import method
 from node.rpc.parameters import Json, to_hex
 from node.settler import SettlementRefused, Settler
+from runtime import ss58
 from runtime.documents import SignedReceipt, receipt_hash
+from runtime.primitives import AccountId
 from runtime.scale import codec
 
 PROGRESS_MAX = 4_096
@@ -19,22 +21,30 @@ _signed = codec(SignedReceipt)
 class OpenLedger:
     """The node's own namespace."""
 
-    def __init__(self, executor: Executor, settler: Settler, receipts: ReceiptStore) -> None:
+    def __init__(
+        self,
+        account: AccountId,
+        executor: Executor,
+        settler: Settler,
+        receipts: ReceiptStore,
+    ) -> None:
+        self._account = account
         self._executor = executor
         self._settler = settler
         self._receipts = receipts
 
     @method("openledger_status")
     def status(self) -> Json:
-        """Say what the executor process is doing."""
+        """Say which account serves and executes here, and what the executor process is doing."""
         worker = self._executor.worker.status
         return {
+            "account": ss58.encode(self._account),
             "executor": {
                 "pid": worker.pid,
                 "runningJob": worker.running_job,
                 "restarts": worker.restarts,
                 "profile": worker.profile,
-            }
+            },
         }
 
     @method("openledger_jobProgress")

@@ -1,0 +1,139 @@
+"""Kill -9 of the executor process and of the node in mid-training changes no bit of the adapter."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ml.rows.harvest import harvest_standard_library
+from ml.rows.row import canonical_row, encode_batch, row_hash
+from node.child import ChildNode
+from node.client import Client, Finalized, Wait
+from pallets.datanets.records import Access, Verdict
+from pallets.jobs.job import JobState
+from runtime.documents import DatanetVersion, Recipe, Train, Trained
+from runtime.keys import Keypair
+from runtime.primitives import Hash
+
+OWNER = Keypair.from_uri("//Bob")
+MODULES = ("json", "random", "shutil", "statistics", "textwrap")
+RECIPE = Recipe(epochs=3, max_tokens=64, checkpoint_steps=4, rank=4, warmup_steps=2)
+WAIT_SECONDS = 240.0
+
+
+def send(client: Client, pallet: str, name: str, /, **arguments: Any) -> Finalized:
+    landed = client.submit(
+        client.sign(client.make_call(pallet, name, **arguments), OWNER), Wait.FINAL
+    )
+    assert isinstance(landed, Finalized)
+    assert landed.error is None, landed.error
+    return landed
+
+
+def until(client: Client, condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen in {WAIT_SECONDS} s"
+        time.sleep(0.02)
+
+
+def publish_rows(client: Client) -> None:
+    harvested = harvest_standard_library(MODULES).values()
+    rows = [canonical_row(row) for module in harvested for row in module]
+    unique = list({row_hash(row): row for row in rows}.values())
+    data = encode_batch(unique)
+    send(
+        client,
+        "Datanets",
+        "create",
+        name="rows",
+        summary="rows",
+        description="rows",
+        tags=(),
+        licence="PSF-2.0",
+        source="this Python",
+        purpose="a test",
+        schema="prompt, completion",
+        access=Access.Public,
+    )
+    send(
+        client,
+        "Datanets",
+        "contribute",
+        datanet=0,
+        blob=client.blobs.upload(data),
+        size_bytes=len(data),
+        row_hashes=tuple(Hash(row_hash(row)) for row in unique),
+    )
+    send(client, "Datanets", "review", datanet=0, batch=0, verdict=Verdict.Accept)
+    send(client, "Datanets", "publish", datanet=0)
+
+
+def submit_training(client: Client, model: int) -> int:
+    base = client.entries("Models", "bases")[0][0]
+    version = (DatanetVersion(0, 1),)
+    send(
+        client,
+        "Models",
+        "create",
+        name=f"model {model}",
+        base=base,
+        datanets=version,
+        rate_in_planck=1,
+        rate_out_planck=1,
+    )
+    landed = send(client, "Jobs", "submit", spec=Train(model, base, version, RECIPE))
+    [opened] = [r.event for r in landed.events if type(r.event).__name__ == "JobOpened"]
+    return int(opened.job)  # type: ignore[attr-defined]
+
+
+def steps(client: Client, job: int) -> int:
+    reports = client.call("openledger_jobProgress", job)
+    return int(reports[-1]["step"]) if reports else 0
+
+
+def kill_the_executor_after(client: Client, job: int, step: int) -> None:
+    until(client, lambda: steps(client, job) >= step, f"step {step}")
+    os.kill(client.call("openledger_status")["executor"]["pid"], signal.SIGKILL)
+    until(
+        client,
+        lambda: client.call("openledger_status")["executor"]["restarts"] == 1,
+        "a restart of the executor",
+    )
+
+
+def trained(client: Client, model: int, job: int) -> Trained:
+    until(
+        client,
+        lambda: client.query("Jobs", "jobs", job).state is JobState.Settled,
+        f"settlement of job {job}",
+    )
+    output: Trained = client.query("Models", "records", model).latest.trained
+    return output
+
+
+def test_a_job_ends_with_the_same_adapter_after_kills_of_executor_and_node(
+    tmp_path: Path,
+) -> None:
+    node = ChildNode(tmp_path)
+    node.start()
+    try:
+        with Client(node.url) as client:
+            publish_rows(client)
+            job = submit_training(client, model=0)
+            kill_the_executor_after(client, job, step=5)
+            until(client, lambda: steps(client, job) >= 9, "the ninth step")
+    finally:
+        node.kill()
+
+    with ChildNode(tmp_path) as again, Client(again.url) as client:
+        disturbed = trained(client, 0, job)
+        undisturbed = trained(client, 1, submit_training(client, model=1))
+
+    assert disturbed.adapter == undisturbed.adapter
+    assert disturbed.moments == undisturbed.moments
+    assert disturbed.steps == undisturbed.steps > 9
