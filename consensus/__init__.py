@@ -1,1 +1,1 @@
-"""Stake-weighted Simplex consensus arrives here with the cluster; a single node authors and finalizes alone."""
+"""Stake-weighted Simplex consensus arrives here with the cluster; a single node authors alone."""
