@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,12 +20,15 @@ from typing import Any
 from genesis.values import ValueTextError, parse_value
 from pallets import compose
 from runtime.backend import MemoryBackend
+from runtime.dispatch import DispatchFailed, Failure
 from runtime.primitives import ZERO_HASH, Digest, Hash, Header
+from runtime.scale import EncodeError
 from runtime.state import Overlay
 from runtime.trie import EMPTY_ROOT, V1, update
 
 SPEC_SIZE_MAX = 64 * 1024 * 1024
 PRESETS = ("dev", "local")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class ChainSpecError(ValueError):
@@ -124,13 +128,12 @@ def parse_spec(text: str, source: str = "chain spec") -> ChainSpec:
     if not isinstance(data, dict):
         raise ChainSpecError(f"{source}: a JSON object is expected")
     genesis = _member(data, "genesis", dict, source)
-    properties = _member(data, "properties", dict, source, {})
     common = {
         "name": _member(data, "name", str, source),
-        "id": _member(data, "id", str, source),
+        "id": _id(data, source),
         "chain_type": _member(data, "chainType", str, source, "Live"),
-        "boot_nodes": tuple(_member(data, "bootNodes", list, source, [])),
-        "properties": properties,
+        "boot_nodes": _boot_nodes(data, source),
+        "properties": _member(data, "properties", dict, source, {}),
     }
     if "raw" in genesis:
         top = _member(_member(genesis, "raw", dict, source), "top", dict, source)
@@ -142,7 +145,10 @@ def parse_spec(text: str, source: str = "chain spec") -> ChainSpec:
     if not isinstance(config, dict):
         raise ChainSpecError(f"{source}: genesis holds neither `raw` nor `runtimeGenesis.config`")
     spec = ChainSpec(**common, pallets=config)
-    spec.build()
+    try:
+        spec.build()
+    except ChainSpecError as error:
+        raise ChainSpecError(f"{source}: {error}") from error
     return spec
 
 
@@ -160,9 +166,15 @@ def _build_pallets(config: Mapping[str, Any]) -> dict[bytes, bytes]:
                     raise ChainSpecError(f"the pallet {name} has no genesis configuration")
                 continue
             _run(name, build, config.get(_key(name), {}))
-        for pallet in machine.pallets.values():
-            pallet.check_invariants()
-        changes = overlay.changes()
+        for name, pallet in machine.pallets.items():
+            try:
+                pallet.check_invariants()
+            except AssertionError as error:
+                raise ChainSpecError(f"genesis of the pallet {name}: {error}") from error
+        try:
+            changes = overlay.changes()
+        except EncodeError as error:
+            raise ChainSpecError(f"genesis has a value that does not fit: {error}") from error
     return {key: value for key, value in changes.items() if value is not None}
 
 
@@ -174,7 +186,7 @@ def _run(name: str, build: Any, config: Any) -> None:
             build(parse_value(hints[parameters[0]], config, _key(name)))
         else:
             build()
-    except (ValueTextError, AssertionError) as error:
+    except (ValueTextError, AssertionError, DispatchFailed, Failure) as error:
         raise ChainSpecError(f"genesis of the pallet {name}: {error}") from error
 
 
@@ -187,6 +199,21 @@ def _member(data: Any, name: str, kind: type, source: str, default: Any = None) 
     if not isinstance(value, kind):
         raise ChainSpecError(f"{source}: `{name}` must be a {kind.__name__}")
     return value
+
+
+def _id(data: Any, source: str) -> str:
+    """The id names a folder, so it is a plain word."""
+    name: str = _member(data, "id", str, source)
+    if not _ID.fullmatch(name):
+        raise ChainSpecError(f"{source}: `id` must be 1 to 64 of a-z, A-Z, 0-9, _ and -")
+    return name
+
+
+def _boot_nodes(data: Any, source: str) -> tuple[str, ...]:
+    nodes = _member(data, "bootNodes", list, source, [])
+    if not all(isinstance(node, str) for node in nodes):
+        raise ChainSpecError(f"{source}: `bootNodes` must be a list of texts")
+    return tuple(nodes)
 
 
 def _unhex(text: Any, source: str) -> bytes:

@@ -11,7 +11,6 @@ import enum
 import re
 import types
 import typing
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from genesis.accounts import parse_account
@@ -19,6 +18,7 @@ from runtime.primitives import OPEN, AccountId
 from runtime.shape import Enumeration, Fixed, Integer, ShapeError, shape_of
 
 _AMOUNT = re.compile(r"^\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*(OPEN|mOPEN|uOPEN|planck)?\s*$")
+DIGITS_MAX = 80
 _UNITS = {
     "OPEN": OPEN,
     "mOPEN": OPEN // 10**3,
@@ -37,13 +37,13 @@ def parse_amount(text: str) -> int:
     match = _AMOUNT.match(text)
     if match is None:
         raise ValueTextError(f"{text!r} is no amount; write 1.5OPEN, 20mOPEN or planck as digits")
-    try:
-        planck = Decimal(match[1].replace(",", "").replace("_", "")) * _UNITS[match[2]]
-    except InvalidOperation as error:
-        raise ValueTextError(f"{text!r} is no amount") from error
-    if planck != int(planck):
+    whole, _, part = match[1].replace(",", "").replace("_", "").partition(".")
+    if len(whole) + len(part) > DIGITS_MAX:
+        raise ValueTextError(f"{text!r:.60} has more than {DIGITS_MAX} digits")
+    planck, rest = divmod(int(whole + part) * _UNITS[match[2]], 10 ** len(part))
+    if rest:
         raise ValueTextError(f"{text!r} is not a whole number of planck (10^-18 OPEN)")
-    return int(planck)
+    return planck
 
 
 def parse_value(hint: Any, value: Any, place: str = "value") -> Any:
@@ -59,6 +59,8 @@ def parse_value(hint: Any, value: Any, place: str = "value") -> Any:
 def _parse(hint: Any, value: Any, place: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is AccountId:
+        if not isinstance(value, str):
+            raise ValueTextError(f"{place}: an account as text is expected, not {value!r:.40}")
         return parse_account(value)
     if origin in (typing.Union, types.UnionType):
         inner = next(argument for argument in arguments if argument is not type(None))
@@ -83,7 +85,7 @@ def _parse(hint: Any, value: Any, place: str) -> Any:
             raise ValueTextError(f"{place}: a text is expected")
         return value
     if isinstance(hint, type) and issubclass(hint, enum.IntEnum):
-        if value not in hint.__members__:
+        if not isinstance(value, str) or value not in hint.__members__:
             raise ValueTextError(f"{place}: one of {', '.join(hint.__members__)} is expected")
         return hint[value]
     if isinstance(hint, type) and issubclass(hint, Enumeration) and "_index" not in vars(hint):
@@ -102,7 +104,7 @@ def _parse_scalar(hint: Any, value: Any, place: str) -> Any:
         if isinstance(shape, Fixed) and len(raw) != shape.size:
             raise ValueTextError(f"{place}: {shape.size} bytes are expected, not {len(raw)}")
         return raw
-    number = parse_amount(value) if isinstance(value, str) else value
+    number = _amount(value, place) if isinstance(value, str) else value
     if not isinstance(number, int) or isinstance(number, bool):
         raise ValueTextError(f"{place}: a whole number is expected, not {value!r:.40}")
     bits = 8 * getattr(shape, "size", 0)
@@ -111,6 +113,13 @@ def _parse_scalar(hint: Any, value: Any, place: str) -> Any:
     if not low <= number < high:
         raise ValueTextError(f"{place}: {number} does not fit {bits} bits")
     return number
+
+
+def _amount(text: str, place: str) -> int:
+    try:
+        return parse_amount(text)
+    except ValueTextError as error:
+        raise ValueTextError(f"{place}: {error}") from error
 
 
 def _parse_struct(cls: Any, value: Any, place: str) -> Any:
@@ -130,7 +139,12 @@ def _parse_struct(cls: Any, value: Any, place: str) -> Any:
 
 def _parse_variant(cls: Any, value: Any, place: str) -> Any:
     variants = {variant.__name__: variant for variant in cls._variants.values()}
-    name, body = (value, {}) if isinstance(value, str) else next(iter(dict(value).items()))
+    if isinstance(value, dict) and len(value) == 1:
+        name, body = next(iter(value.items()))
+    elif isinstance(value, str):
+        name, body = value, {}
+    else:
+        raise ValueTextError(f"{place}: a variant as a name or an object of one member is expected")
     if name not in variants:
         raise ValueTextError(f"{place}: one of {', '.join(variants)} is expected, not {name!r}")
     return _parse_struct(variants[name], body, f"{place}.{name}")

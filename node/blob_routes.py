@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Final
 
 import trio
@@ -35,7 +36,7 @@ from runtime.merkle import CHUNK_SIZE
 from runtime.primitives import Hash
 
 MANIFEST_BYTES_MAX: Final = 1 << 20
-_RANGE = re.compile(r"^bytes=(\d+)-(\d*)$")
+_RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 _STATUS: Final[dict[type[BlobError], int]] = {
     BlobNotFoundError: 404,
     BlobTooLargeError: 413,
@@ -93,7 +94,8 @@ class _Uploads:
         if self._store.has(blob):
             manifest = await trio.to_thread.run_sync(self._store.manifest, blob)
             return _state(blob, manifest.length, len(manifest.chunk_hashes), [])
-        upload = self._open(blob)
+        async with self._lock:
+            upload = self._open(blob)
         if upload is None:
             raise BlobRequestError(404, f"Blob {blob.hex()} is not stored here.")
         missing = upload.missing()
@@ -134,7 +136,7 @@ class _Uploads:
         start, stop, status = 0, manifest.length, 200
         wanted = request.headers.get("range")
         if wanted is not None:
-            match = _RANGE.match(wanted)
+            match = _RANGE.fullmatch(wanted)
             if match is None or int(match[1]) >= manifest.length:
                 raise BlobRequestError(416, "The range is not in the blob.")
             start = int(match[1])
@@ -170,11 +172,12 @@ def _check_local(request: Request) -> None:
 async def _body(request: Request, size_max: int) -> bytes:
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > size_max:
-            raise BlobRequestError(413, f"The body has more than {size_max} bytes.")
-        parts.append(part)
+    async with aclosing(request.stream()) as stream:
+        async for part in stream:
+            size += len(part)
+            if size > size_max:
+                raise BlobRequestError(413, f"The body has more than {size_max} bytes.")
+            parts.append(part)
     return b"".join(parts)
 
 

@@ -19,6 +19,7 @@ import platformdirs
 from node.author import BLOCK_TIME_MS, Sealing
 
 ENVIRONMENT_PREFIX = "OPENLEDGER_"
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -68,6 +69,8 @@ class NodeConfig:
             raise ConfigError("block_time_ms is 10 to 3600000")
         if self.threads < 1:
             raise ConfigError("threads is at least 1")
+        if self.log_level.lower() not in LOG_LEVELS:
+            raise ConfigError(f"log_level is one of {', '.join(LOG_LEVELS)}")
 
 
 def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> NodeConfig:
@@ -75,14 +78,16 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
     hints = typing.get_type_hints(NodeConfig)
     merged: dict[str, Any] = {}
     for name, value in (_read_file(file) if file is not None else {}).items():
-        merged[_known(name, hints, str(file))] = _convert(hints[name], value, f"{file}: {name}")
+        known = _known(name, hints, str(file))
+        merged[known] = _convert(hints[known], value, f"{file}: {name}")
     for key, text in sorted(environment.items()):
         name = key.removeprefix(ENVIRONMENT_PREFIX).lower()
         if key.startswith(ENVIRONMENT_PREFIX) and name in hints:
             merged[name] = _convert(hints[name], text, key)
     for name, value in flags.items():
         if value is not None:
-            merged[_known(name, hints, "flags")] = _convert(hints[name], value, f"--{name}")
+            known = _known(name, hints, "flags")
+            merged[known] = _convert(hints[known], value, f"--{name}")
     return NodeConfig(**merged)
 
 
@@ -108,6 +113,8 @@ def _convert(hint: Any, value: Any, place: str) -> Any:
         raise ConfigError(f"{place}: true or false is expected, not {value!r}")
     if hint is int:
         try:
+            if isinstance(value, bool | float):
+                raise ValueError("not whole")
             return int(value)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{place}: a whole number is expected, not {value!r}") from error
@@ -115,4 +122,7 @@ def _convert(hint: Any, value: Any, place: str) -> Any:
         if value not in list(hint):
             raise ConfigError(f"{place}: one of {', '.join(hint)} is expected, not {value!r}")
         return hint(value)
+    if not isinstance(value, str if hint is str else str | Path):
+        kind = "text" if hint is str else "path"
+        raise ConfigError(f"{place}: a {kind} is expected, not {value!r}")
     return value if hint is str else Path(value)

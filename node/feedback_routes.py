@@ -7,9 +7,10 @@ the receipt is sealed; negative turns the sign of the answer's scores in settlem
 from __future__ import annotations
 
 import json
+from contextlib import aclosing
 from typing import Final
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -36,10 +37,14 @@ def feedback_routes(receipts: ReceiptStore) -> list[Route]:
 
     async def post(request: Request) -> Response:
         body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > BODY_BYTES_MAX:
-                return JSONResponse({"error": "The body is too large."}, 413)
+        try:
+            async with aclosing(request.stream()) as stream:
+                async for part in stream:
+                    body += part
+                    if len(body) > BODY_BYTES_MAX:
+                        return JSONResponse({"error": "The body is too large."}, 413)
+        except ClientDisconnect:
+            return Response(status_code=400)
         try:
             take(receipts, body)
         except FeedbackRefused as refusal:

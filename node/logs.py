@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shlex
 import sys
 import time
 from typing import TextIO
 
 from node.config import LogFormat
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class TextFormatter(logging.Formatter):
@@ -18,7 +21,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(record.created))
         line = f"{moment}.{int(record.msecs):03d} {record.levelname} {record.name} "
-        line += record.getMessage().replace("\n", "\\n")
+        line += _CONTROL.sub(lambda match: repr(match[0])[1:-1], record.getMessage())
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
@@ -37,11 +40,11 @@ class JsonFormatter(logging.Formatter):
             if separator:
                 fields[key] = value
         entry = {
+            **fields,
             "time": record.created,
             "level": record.levelname,
             "logger": record.name,
             "event": event,
-            **fields,
         }
         if not pairs or not all(separator for _, separator, _ in pairs):
             entry["message"] = message

@@ -63,11 +63,13 @@ class Outbox:
         self._path(job, attempt).unlink(missing_ok=True)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Yield (job, attempt) of every promise."""
-        for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
+        """Yield (job, attempt) of every promise, the oldest job first."""
+        keys = []
+        for path in self._folder.glob(f"*{_SUFFIX}"):
             job, _, attempt = path.name.removesuffix(_SUFFIX).partition("-")
             if job.isdecimal() and attempt.isdecimal():
-                yield int(job), int(attempt)
+                keys.append((int(job), int(attempt)))
+        yield from sorted(keys)
 
     def _path(self, job: int, attempt: int) -> Path:
         return self._folder / f"{job}-{attempt}{_SUFFIX}"

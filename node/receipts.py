@@ -92,10 +92,12 @@ class ReceiptStore:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                # After some errors, such as a full disk, SQLite has rolled back by itself.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
     def record(self, stored: StoredReceipt, spent: ChannelRecord | None) -> Hash:
         """Keep a receipt and what it spent, together. Returns the receipt's id."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Sequence
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import trio
 
@@ -16,10 +18,12 @@ from node.author import Author, Sealing
 from node.chain import Chain
 from node.database import Database
 from node.pool import Pool
+from pallets import compose
 from runtime.era import IMMORTAL, Era
 from runtime.executive import Executed, Executive
 from runtime.extrinsic import Additional, Extra, Extrinsic
 from runtime.keys import Keypair
+from runtime.machine import Machine
 from runtime.primitives import AccountId, Hash, Id, Other
 from runtime.state import Overlay
 
@@ -33,6 +37,16 @@ TEST_SECONDS = 30
 def dev_spec() -> ChainSpec:
     """The development chain, its storage written out: quick to build again."""
     return load_spec("dev").raw()
+
+
+@functools.cache
+def _supply() -> Iterator[Machine]:
+    return itertools.cycle((compose(), compose()))
+
+
+def composed() -> Machine:
+    """One of two runtimes in turn: composing takes long, and they keep no state."""
+    return next(_supply())
 
 
 @dataclass
@@ -119,7 +133,7 @@ async def small_node(
     **options: Any,
 ) -> AsyncIterator[SmallNode]:
     """Open a node on a folder; closed again at the end."""
-    with Database.open(folder, **options) as database:
+    with Database.open(folder, **options) as database, patch("node.chain.compose", composed):
         chain = Chain(dev_spec(), database)
         pool = Pool(chain)
         clock = {} if clock_ms is None else {"clock_ms": clock_ms}
