@@ -19,7 +19,7 @@ from runtime.shape import Enumeration, Fixed, Integer, ShapeError, shape_of
 
 _AMOUNT = re.compile(r"^\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*(OPEN|mOPEN|uOPEN|planck)?\s*$")
 DIGITS_MAX = 80
-_UNITS = {
+_UNITS: dict[str | None, int] = {
     "OPEN": OPEN,
     "mOPEN": OPEN // 10**3,
     "uOPEN": OPEN // 10**6,
@@ -43,7 +43,7 @@ def parse_amount(text: str) -> int:
     planck, rest = divmod(int(whole + part) * _UNITS[match[2]], 10 ** len(part))
     if rest:
         raise ValueTextError(f"{text!r} is not a whole number of planck (10^-18 OPEN)")
-    return planck
+    return int(planck)
 
 
 def parse_value(hint: Any, value: Any, place: str = "value") -> Any:

@@ -30,6 +30,7 @@ from ml.api.service import (
     ServiceBusy,
 )
 from ml.engine.interface import (
+    EngineClosed,
     FinishReason,
     GenerationRequest,
     QueueFull,
@@ -128,21 +129,25 @@ class Answers:
             stop_tokens=transcript.stop_tokens,
         )
         try:
-            yield Begun(identity)
             async with aclosing(engine.generate(generation)) as events:
-                async for event in events:
+                # The first token makes the engine judge the request: a refusal before Begun is
+                # still an HTTP status.
+                event = await anext(events, None)
+                yield Begun(identity)
+                while event is not None:
                     text = transcript.add(event)
                     if text:
                         yield Delta(text)
                     if transcript.is_stopped:
                         break
+                    event = await anext(events, None)
             tail = transcript.finish()
             if tail:
                 yield Delta(tail)
             yield await self._finish(identity, served, transcript, payment)
         except RequestInvalid as error:
             raise ContextExceeded(str(error)) from error
-        except QueueFull as error:
+        except (QueueFull, EngineClosed) as error:
             raise ServiceBusy(str(error)) from error
         finally:
             self._till.release(payment)

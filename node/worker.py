@@ -31,6 +31,7 @@ from ml.jobs.frames import (
 READ_BYTES: Final = 1 << 16
 BACKOFF_SECONDS: Final = (0.2, 1.0, 5.0, 15.0, 60.0)
 RESTARTS_PER_JOB_MAX: Final = 5
+EXIT_SECONDS: Final = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +137,10 @@ class Worker:
         while not frames:
             data = await process.stdout.receive_some(READ_BYTES)
             if not data:
-                raise WorkerDied(f"it ended with status {await process.wait()}")
+                # One that closed its output and lives on is ended by `stop`.
+                with trio.move_on_after(EXIT_SECONDS):
+                    await process.wait()
+                raise WorkerDied(f"it ended with status {process.returncode}")
             frames = self._decoder.feed(bytes(data))
         return frames
 

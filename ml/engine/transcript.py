@@ -51,12 +51,11 @@ class Transcript:
             return ""
         self._tokens.append(event.token)
         self.text = str(self._tokenizer.decode(self._tokens, skip_special_tokens=True))
-        for stop in self._stops:
-            at = self.text.find(stop)
-            if at >= 0:
-                self.text = self.text[:at]
-                self.is_stopped = True
-                self.reason = FinishReason.STOP
+        found = [at for stop in self._stops if (at := self.text.find(stop)) >= 0]
+        if found:
+            self.text = self.text[: min(found)]
+            self.is_stopped = True
+            self.reason = FinishReason.STOP
         return self._until(self._certain())
 
     def finish(self) -> str:

@@ -11,11 +11,11 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from starlette.applications import Starlette
 
 from node.blob_routes import MANIFEST_BYTES_MAX, blob_routes
 from node.blobs import RANGE_BYTES_MAX, BlobStore
 from runtime.merkle import CHUNK_SIZE, BlobHasher
+from tests.node.asgi import client_of
 from tests.node.small_node import run
 
 DATA = random.Random(1).randbytes(2 * CHUNK_SIZE + 1000)
@@ -43,9 +43,7 @@ BLOB, HASHES = named(DATA)
 def drive(folder: Path, scenario: Scenario, host: str = "127.0.0.1", **options: int) -> None:
     async def main() -> None:
         store = BlobStore(folder, **options)
-        app = Starlette(routes=blob_routes(store))
-        transport = httpx.ASGITransport(app, client=(host, 1))
-        async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
+        async with client_of([*blob_routes(store)], host) as client:
             await scenario(client, store)
 
     run(main)
