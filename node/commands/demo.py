@@ -45,8 +45,8 @@ class DemoDocument:
 
 @click.command("demo")
 @click.option("--rows", default=1_700, show_default=True, help="Honest rows, in all.")
-@click.option("--questions", default=6, show_default=True, type=click.IntRange(1, 20))
-@click.option("--epochs", default=2, show_default=True, type=click.IntRange(1, 50))
+@click.option("--questions", default=40, show_default=True, type=click.IntRange(1, 200))
+@click.option("--epochs", default=3, show_default=True, type=click.IntRange(1, 50))
 @click.option("--seed", default=7, show_default=True, help="Seed of training and of the noise.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the node's data here.")
 @reports(DemoDocument)

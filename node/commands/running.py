@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import trio
 
+from node import logs
 from node.commands.output import Output
 from node.config import NodeConfig
 from node.service import RunningNode, run_node
@@ -31,6 +32,7 @@ def run_until_stopped(
     output: Output, config: NodeConfig, on_ready: Callable[[RunningNode], None]
 ) -> None:
     """Run a node; returns after a graceful stop."""
+    logs.set_up(config.log_format, config.log_level)
     try:
         trio.run(_run, config, on_ready)
     except BaseExceptionGroup as group:
