@@ -28,7 +28,7 @@ def every() -> Iterator[tuple[JobState, SlotState, Promise | None]]:
 
 
 def expected(state: JobState, slot: SlotState, promise: Promise | None) -> Step:
-    table = {
+    table: dict[tuple[JobState, SlotState, Promise | None], Step] = {
         **{(each, SlotState.Assigned, None): Step.COMPUTE for each in WORKING},
         **{(each, SlotState.Assigned, ANSWER): Step.COMMIT for each in WORKING},
         **{(each, SlotState.Assigned, FAILURE): Step.REPORT for each in WORKING},

@@ -65,9 +65,9 @@ def drive(folder: Path, scenario: Callable[[SmallNode], Any]) -> None:
     run(main)
 
 
-def received(statuses: trio.MemoryReceiveChannel[Any]) -> list[Any]:
+def received(statuses: trio.MemoryReceiveChannel[Any]) -> list[str]:
     """What arrived so far; a status with a value as its name alone."""
-    found = []
+    found: list[str] = []
     while True:
         try:
             status = statuses.receive_nowait()
@@ -180,7 +180,8 @@ class PoolAgainstModel(RuleBasedStateMachine):
 
     def ready(self) -> list[bytes]:
         """By tip, then arrival; each account by nonce."""
-        at, order = list(self.nonces), []
+        at = list(self.nonces)
+        order: list[bytes] = []
         while True:
             heads = [
                 (-own[at[who]].tip, own[at[who]].arrival, who)

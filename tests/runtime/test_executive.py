@@ -55,8 +55,7 @@ from tests.conftest import REPOSITORY
 from tests.runtime.blocks import ALICE, BOB, EVE, Blocks, with_root
 
 HEADER = codec(Header)
-FILL_PERCENT = executive.EXTRINSIC_PERCENT
-LENGTH_MAX = BLOCK_LENGTH_MAX * FILL_PERCENT // 100
+LENGTH_MAX = BLOCK_LENGTH_MAX * EXTRINSIC_PERCENT // 100
 
 
 @pytest.fixture
@@ -116,7 +115,9 @@ def test_a_failed_call_pays_and_uses_its_nonce(blocks: Blocks) -> None:
 
 def test_a_fee_is_charged_first_and_refunded_by_the_actual_weight(blocks: Blocks) -> None:
     machine = blocks.machine
-    fails = machine.call("Balances", "transfer_keep_alive", dest=Id(BOB.account), value=10**30)
+    fails = machine.call(
+        "Balances", "transfer_keep_alive", dest=Id(AccountId(BOB.account)), value=10**30
+    )
     remark = machine.call("System", "remark", remark=b"")
     calls = (fails, *(remark,) * 50)
     raw = blocks.sign("Utility", "batch", calls=calls)
@@ -449,7 +450,7 @@ def test_an_overweight_transaction_is_refused_before_it_waits_for_ever(
 ) -> None:
     raw = batch_of_transfers(blocks, 900)
     weight = blocks.machine.weight_of(blocks.decode(raw).call) + EXTRINSIC_BASE_WEIGHT
-    percent = executive.EXTRINSIC_PERCENT
+    percent = EXTRINSIC_PERCENT
     exact = Weight(-(-weight.ref_time * 100 // percent), -(-weight.proof_size * 100 // percent))
     monkeypatch.setattr(executive, "BLOCK_WEIGHT_MAX", exact)
     assert validate(blocks, raw)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runtime.dispatch import Failure, Inherent, ModuleError, Root, Signed
+from runtime.dispatch import Failure, ModuleError, Root, Signed
 from runtime.pallet import Pallet, cost
 from runtime.primitives import AccountId, Weight
 from runtime.shape import ShapeError
@@ -162,5 +162,4 @@ def test_an_error_outside_of_a_pallet_has_no_encoding() -> None:
 def test_costs_add_up() -> None:
     assert cost(3) == Weight(3_000_000, 0)
     assert cost(0, reads=2, writes=1) == Weight(150_000_000, 384)
-    assert Inherent is not Root
     assert AccountId(bytes(32)) == bytes(32)
