@@ -18,7 +18,14 @@ from runtime.dispatch import ModuleError, Token
 from runtime.era import IMMORTAL, mortal
 from runtime.executive import InvalidBlockError
 from runtime.extrinsic import Additional, Extra, MetadataHashMode
-from runtime.fees import BASE_FEE, BLOCK_LENGTH_MAX, BYTE_FEE, EXTRINSIC_BASE_WEIGHT, NORMAL_PERCENT
+from runtime.fees import (
+    BASE_FEE,
+    BLOCK_LENGTH_MAX,
+    BYTE_FEE,
+    EXTRINSIC_BASE_WEIGHT,
+    EXTRINSIC_PERCENT,
+    NORMAL_PERCENT,
+)
 from runtime.keys import KeyKind, Keypair
 from runtime.primitives import (
     OPEN,
