@@ -1,0 +1,289 @@
+"""The command line against a real node: publish, ask, look at receipts, verify, judge, claim."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from ml.rows.harvest import harvest_standard_library
+from ml.rows.row import Row, canonical_row, encode_batch, row_hash
+from node.child import ChildNode
+from node.client import Client, Finalized, Wait
+from pallets.datanets.records import Access, Verdict
+from pallets.jobs.job import JobState
+from runtime.documents import DatanetVersion, Recipe, RowScore, SignedReceipt, Train
+from runtime.keys import Keypair
+from runtime.primitives import OPEN, Hash
+from runtime.scale import codec
+from tests.story.chains import small_chain
+
+OWNER: Final = Keypair.from_uri("//Bob")
+ROWS: Final = 48
+RECIPE: Final = Recipe(
+    learning_rate_nano=5_000_000, epochs=1, max_tokens=64, rank=4, warmup_steps=1
+)
+WAIT_SECONDS: Final = 120.0
+OF_THE_INDEX: Final = {"row sketches", "inverse sketches", "aggregates", "span shards", "rows"}
+_signed = codec(SignedReceipt)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended."""
+
+    exit_code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A node that serves one published model, and two receipts of it."""
+
+    node: ChildNode
+    client: Client
+    folder: Path
+    model: str
+    questions: tuple[str, str]
+    asked: Ended
+    receipts: tuple[str, str]
+
+    @property
+    def stored(self) -> Path:
+        """Where the node keeps its receipts."""
+        [path] = self.node.base_path.rglob("receipts.sqlite3")
+        return path
+
+    def openledger(self, *words: str) -> Ended:
+        """Run a command in a process of its own."""
+        return openledger(self.node, self.folder, *words)
+
+    def document(self, *words: str) -> Any:
+        """Run a command that must succeed; its JSON."""
+        ended = self.openledger(*words, "--json")
+        assert ended.exit_code == 0, ended.err
+        return json.loads(ended.out)
+
+
+def openledger(node: ChildNode, folder: Path, *words: str) -> Ended:
+    environment = {
+        **os.environ,
+        "OPENLEDGER_URL": node.url,
+        "OPENLEDGER_KEYS": str(folder / "keys"),
+        "COLUMNS": "160",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", "from cli import main; main()", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        timeout=WAIT_SECONDS,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def send(client: Client, pallet: str, name: str, /, **arguments: Any) -> Finalized:
+    call = client.make_call(pallet, name, **arguments)
+    landed = client.submit(client.sign(call, OWNER), Wait.FINAL)
+    assert isinstance(landed, Finalized)
+    assert landed.error is None, landed.error
+    return landed
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen in {WAIT_SECONDS} s"
+        time.sleep(0.05)
+
+
+def some_rows() -> list[Row]:
+    harvested = harvest_standard_library(("json", "random", "shutil", "textwrap")).values()
+    rows = [canonical_row(row) for module in harvested for row in module]
+    return list({row_hash(row): row for row in rows}.values())[:ROWS]
+
+
+def train_a_model(client: Client, rows: list[Row]) -> None:
+    """Bring rows, model and its training and index jobs onto the chain."""
+    data = encode_batch(rows)
+    send(
+        client,
+        "Datanets",
+        "create",
+        name="rows",
+        summary="rows",
+        description="rows",
+        tags=(),
+        licence="PSF-2.0",
+        source="this Python",
+        purpose="a test",
+        schema="prompt, completion",
+        access=Access.Public,
+    )
+    send(
+        client,
+        "Datanets",
+        "contribute",
+        datanet=0,
+        blob=client.blobs.upload(data),
+        size_bytes=len(data),
+        row_hashes=tuple(Hash(row_hash(row)) for row in rows),
+    )
+    send(client, "Datanets", "review", datanet=0, batch=0, verdict=Verdict.Accept)
+    send(client, "Datanets", "publish", datanet=0)
+    base = client.entries("Models", "bases")[0][0]
+    version = (DatanetVersion(0, 1),)
+    send(
+        client,
+        "Models",
+        "create",
+        name="pydoc",
+        base=base,
+        datanets=version,
+        rate_in_planck=OPEN,
+        rate_out_planck=OPEN,
+    )
+    send(client, "Jobs", "submit", spec=Train(0, base, version, RECIPE))
+
+    def is_indexed() -> bool:
+        jobs = dict(client.entries("Jobs", "jobs"))
+        ended = {number for number, job in jobs.items() if job.is_final}
+        assert all(jobs[number].state is JobState.Settled for number in ended), jobs
+        return len(ended) == 2
+
+    until(is_indexed, "training and sketching")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("asking")
+    chain = small_chain(folder, rows_minimum=8)
+    with ChildNode(folder / "node", chain=chain) as node, Client(node.url) as client:
+        rows = some_rows()
+        train_a_model(client, rows)
+        published = openledger(node, folder, "model", "publish", "pydoc", "--from", "//Bob")
+        assert published.exit_code == 0, published.err
+        questions = (rows[0].prompt, rows[-1].prompt)
+        words = ("--from", "//Charlie", "--max-tokens", "16")
+        asked = openledger(node, folder, "ask", "pydoc", questions[0], *words)
+        assert asked.exit_code == 0, asked.err
+        again = openledger(node, folder, "ask", "0", questions[1], *words, "--json")
+        assert again.exit_code == 0, again.err
+        assert "Opened a channel" not in again.err
+        first, second = client.call("openledger_receipts", 0, 0)
+        assert json.loads(again.out)["receipt"] == second["hash"]
+        receipts = (first["hash"], second["hash"])
+        yield Served(node, client, folder, "pydoc", questions, asked, receipts)
+
+
+def steps_of(document: Any) -> dict[str, bool | None]:
+    return {check["step"]: check["passed"] for check in document["checks"]}
+
+
+def test_asking_opens_a_channel_answers_and_shows_the_rows(served: Served) -> None:
+    assert "Opened a channel with 1" in served.asked.err
+    shown = served.document("receipt", "show", served.receipts[0])
+    assert shown["answer"]
+    assert served.asked.out.startswith(shown["answer"])
+    assert shown["rows"][0]["contributor"]
+    assert shown["rows"][0]["score"] in served.asked.out
+    assert served.receipts[0] in served.asked.out
+
+
+def test_the_receipts_of_an_epoch_are_listed(served: Served) -> None:
+    listed = served.document("receipt", "list", "pydoc", "--epoch", "0")
+    assert [row["receipt"] for row in listed["receipts"]] == list(served.receipts)
+    assert [row["sequence"] for row in listed["receipts"]] == [0, 1]
+
+
+def test_receipts_of_an_epoch_verify_in_one_run(served: Served) -> None:
+    document = served.document("verify", "--model", "pydoc", "--epoch", "0")
+    assert document["holds"]
+    assert [each["receipt"] for each in document["receipts"]] == list(served.receipts)
+    first, second = map(steps_of, document["receipts"])
+    assert first.keys() == second.keys() > OF_THE_INDEX
+    assert {step for step, passed in first.items() if not passed} <= {"settlement"}
+    assert first == second
+
+
+def test_a_receipt_that_was_tampered_with_fails_offline_and_names_the_steps(
+    served: Served, tmp_path: Path
+) -> None:
+    saved = str(tmp_path / "saved")
+    kept = served.openledger("verify", served.receipts[0], "--save", saved)
+    assert kept.exit_code == 0, kept.err
+    assert "completeness" in kept.out
+    offline = ("--offline", saved, "--url", "ws://127.0.0.1:1")
+    assert served.openledger("verify", served.receipts[0], *offline).exit_code == 0
+    for path in Path(saved).iterdir():
+        if b'"signed_receipt"' in path.read_bytes():
+            path.write_bytes(with_another_score(path.read_bytes()))
+
+    ended = served.openledger("verify", served.receipts[0], *offline)
+
+    assert ended.exit_code == 1
+    assert f"{served.receipts[0]}: identity, signature, scores" in ended.err
+
+
+def with_another_score(answer: bytes) -> bytes:
+    """Raise the first row's score in a kept answer of the node."""
+    status, _, body = answer.partition(b"\n")
+    told = json.loads(body)
+    signed = _signed.decode(bytes.fromhex(told["signed_receipt"][2:]))
+    best, *others = signed.receipt.top
+    receipt = replace(signed.receipt, top=(RowScore(best.row, best.score + 1), *others))
+    forged = SignedReceipt(receipt, signed.signature)
+    told["signed_receipt"] = "0x" + _signed.encode(forged).hex()
+    return status + b"\n" + json.dumps(told).encode()
+
+
+def test_one_false_signature_among_receipts_is_named(served: Served) -> None:
+    identity = bytes.fromhex(served.receipts[1][2:])
+    with closing(sqlite3.connect(served.stored)) as connection:
+        [[kept]] = connection.execute("SELECT signed FROM receipts WHERE hash = ?", (identity,))
+        flipped = kept[:-1] + bytes([kept[-1] ^ 1])
+        update = "UPDATE receipts SET signed = ? WHERE hash = ?"
+        connection.execute(update, (flipped, identity))
+        connection.commit()
+        try:
+            ended = served.openledger("verify", "--quick", *served.receipts)
+        finally:
+            connection.execute(update, (kept, identity))
+            connection.commit()
+    assert ended.exit_code == 1
+    [line] = [line for line in ended.out.splitlines() if line.startswith(served.receipts[1])]
+    assert line.endswith("FAILED: signature")
+    assert f"{served.receipts[0]}:" not in ended.err
+
+
+def test_a_verdict_is_recorded_the_epoch_closes_and_the_rows_earn(served: Served) -> None:
+    words = ("receipt", "feedback", served.receipts[1], "bad")
+    judged = served.document(*words, "--from", "//Charlie")
+    assert judged == {"receipt": served.receipts[1], "verdict": "bad"}
+    assert served.openledger(*words, "--from", "//Dave").exit_code == 1
+
+    assert served.client.call("openledger_closeEpoch", 0) == 0
+
+    def is_settled() -> bool:
+        epoch = served.client.api("AttributionApi_epoch", 0, 0)
+        return epoch is not None and epoch.state.name == "Settled"
+
+    until(is_settled, "settlement")
+    assert served.openledger(*words, "--from", "//Charlie").exit_code == 1
+    document = served.document("verify", "--quick", *served.receipts)
+    assert [steps_of(each)["settlement"] for each in document["receipts"]] == [True, True]
+    earned = served.document("earnings", "//Bob")
+    claim = served.document("claim", "--from", "//Bob", "--dry-run")
+    assert claim["succeeds"] == (int(earned["claimable_planck"]) > 0)
