@@ -40,7 +40,7 @@ from ml.engine.transcript import Transcript
 from node.chain import Chain
 from node.payments import Payment, Till
 from node.reader import Reader
-from node.receipts import ReceiptStore, StoredReceipt
+from node.receipts import EpochSealedError, ReceiptStore, StoredReceipt
 from node.served_model import Evidence, ServedModel, ServedModels
 from node.submitter import Submitter
 from runtime import ss58
@@ -164,11 +164,11 @@ class Answers:
         question, answer = transcript.question, transcript.text
         evidence = await trio.to_thread.run_sync(served.evidence, question, answer)
         async with self._recording:
-            receipt, redeemed = self._receipt(served, transcript, payment, evidence)
-            signature = self._submitter.sign(receipt_hash(receipt))
-            stored = StoredReceipt(SignedReceipt(receipt, signature), identity, question, answer)
-            spent = self._till.spent(payment, receipt.fee_planck, redeemed)
-            await trio.to_thread.run_sync(self._receipts.record, stored, spent)
+            try:
+                stored = await self._record(identity, served, transcript, payment, evidence)
+            except EpochSealedError:  # it closed in between, and cannot twice in a row
+                stored = await self._record(identity, served, transcript, payment, evidence)
+        receipt = stored.signed.receipt
         logger.info(
             "answer-served model=%d sequence=%d tokens_out=%d fee_planck=%d",
             receipt.model,
@@ -181,6 +181,23 @@ class Answers:
         )
         attribution = _attribution(identity, stored.signed, served)
         return Finished(reason, receipt.tokens_in, receipt.tokens_out, attribution)
+
+    async def _record(
+        self,
+        identity: str,
+        served: ServedModel,
+        transcript: Transcript,
+        payment: Payment,
+        evidence: Evidence,
+    ) -> StoredReceipt:
+        """Sign a receipt and keep it with what it cost. Raises EpochSealedError."""
+        receipt, redeemed = self._receipt(served, transcript, payment, evidence)
+        signature = self._submitter.sign(receipt_hash(receipt))
+        signed = SignedReceipt(receipt, signature)
+        stored = StoredReceipt(signed, identity, transcript.question, transcript.text)
+        spent = self._till.spent(payment, receipt.fee_planck, redeemed)
+        await trio.to_thread.run_sync(self._receipts.record, stored, spent)
+        return stored
 
     def _receipt(
         self,

@@ -18,6 +18,7 @@ from typing import Final
 import trio
 
 from node.chain import Chain
+from node.database import DatabaseError
 from node.pool import Pool
 from runtime.executive import Executed
 from runtime.state import Overlay
@@ -60,6 +61,23 @@ class Author:
         self._block_time_ms = block_time_ms
         self._clock_ms = clock_ms
         self._sealing_lock = trio.Lock()
+        self.on_sealed: list[Callable[[Executed, float], None]] = []
+        """Called with each block and the seconds that making it took."""
+        self.halted = ""
+        """Why no more blocks are made; empty while they are."""
+
+    async def run_until_halted(self) -> None:
+        """Make blocks until cancelled; when the disk fails, stop making them and say so.
+
+        The node goes on answering from what is stored. Nothing that was told to be final is lost:
+        it is told after the write.
+        """
+        try:
+            await self.run()
+        except DatabaseError as error:
+            self.halted = f"{type(error).__name__}: {error} Then start the node again."
+            logger.critical("sealing-halted reason=%r", self.halted)
+            await trio.sleep_forever()
 
     async def run(self) -> None:
         """Make blocks until cancelled."""
@@ -82,6 +100,7 @@ class Author:
         """Make one block from what is ready, finalize it, and tell everyone."""
         async with self._sealing_lock:
             chain, pool = self._chain, self._pool
+            began = trio.current_time()
             candidates = pool.candidates(CANDIDATES_MAX)
             executed = await chain.build((), (self._timestamp(),), candidates)
             chain.add(executed)
@@ -90,6 +109,8 @@ class Author:
                 pool.refuse(found, refusal)
             await chain.finalize(executed.hash)
             pool.on_finalized(executed.hash)
+            for listener in self.on_sealed:
+                listener(executed, trio.current_time() - began)
             logger.info(
                 "block-sealed number=%d hash=0x%s extrinsics=%d",
                 executed.header.number,

@@ -42,6 +42,8 @@ RESEND_BLOCKS: Final = 8
 PROGRESS_KEPT_MAX: Final = 4_096
 SALT_BYTES: Final = 32
 OUTPUTS_KEPT: Final = 64
+STALL_BLOCKS: Final = 30
+JOBS_WITH_PROGRESS_MAX: Final = 64
 
 _REASONS: Final[dict[str, FailureReason]] = {
     "TrainingDiverged": FailureReason.TrainingDiverged,
@@ -55,6 +57,10 @@ _REASONS: Final[dict[str, FailureReason]] = {
 logger = logging.getLogger(__name__)
 _spec = codec(JobSpec)
 _output = codec(JobOutput)
+
+
+class OutputMisnamed(Exception):
+    """The executor process named a file that is missing or has another content."""
 
 
 class Step(enum.Enum):
@@ -116,6 +122,7 @@ class Executor:
         self._outbox = Outbox(folder / "outbox")
         self._computing: set[tuple[int, int]] = set()
         self._sent: dict[tuple[int, int, Step], int] = {}
+        self._stalled: dict[tuple[int, int], int] = {}
         self._progress: dict[int, deque[ProgressRecord]] = {}
 
     def progress(self, job: int) -> list[ProgressRecord]:
@@ -173,57 +180,65 @@ class Executor:
             return None
 
     def _forget(self, alive: set[int]) -> None:
-        """Drop promises and work folders of jobs that no longer need an answer."""
+        """Drop promises, work folders and notes of jobs that no longer need an answer."""
         stale = [key for key in self._outbox if key[0] not in alive]
         for job, attempt in stale[: max(0, len(stale) - OUTPUTS_KEPT)]:
             self._outbox.remove(job, attempt)
+        busy = alive | {job for job, _ in self._computing}
         for path in self._work_folders():
-            if int(path.name) not in alive and int(path.name) not in {
-                k[0] for k in self._computing
-            }:
+            if int(path.name) not in busy:
                 shutil.rmtree(path, ignore_errors=True)
+        self._sent = {key: height for key, height in self._sent.items() if key[0] in alive}
+        self._stalled = {key: height for key, height in self._stalled.items() if key[0] in alive}
+        for job in list(self._progress)[: max(0, len(self._progress) - JOBS_WITH_PROGRESS_MAX)]:
+            del self._progress[job]
 
     def _work_folders(self) -> list[Path]:
         folder = self._folder / "jobs"
-        return (
-            [path for path in folder.iterdir() if path.name.isdecimal()] if folder.exists() else []
-        )
+        found = folder.iterdir() if folder.exists() else ()
+        return [path for path in found if path.name.isdecimal()]
 
     # ---------------------------------------------------------------------------- computing
 
     def _start(self, entry: JobEntry, nursery: trio.Nursery) -> None:
         key = (entry.id, entry.job.attempt)
-        if key in self._computing:
+        stalled_at = self._stalled.get(key, -STALL_BLOCKS)
+        if key in self._computing or self._chain.finalized.number < stalled_at + STALL_BLOCKS:
             return
         self._computing.add(key)
         nursery.start_soon(self._compute, entry)
 
     async def _compute(self, entry: JobEntry) -> None:
+        """Compute a job and send its commitment; a full disk only delays it."""
         key = (entry.id, entry.job.attempt)
-        folder = self._folder / "jobs" / str(entry.id)
         logger.info("job-started job=%d kind=%s", entry.id, type(entry.job.spec).__name__)
         try:
-            frame = await trio.to_thread.run_sync(self._prepare, entry, folder)
-            answer: Result | Failed = await self.worker.run(frame, self._heard)
-            promise = await trio.to_thread.run_sync(self._answered, entry, answer, folder)
-        except InputsMissing as error:
-            promise = self._failure(entry, FailureReason.MissingBlob, str(error))
-        except WorkerDied as error:
-            promise = self._failure(entry, FailureReason.Unsupported, str(error))
+            promise = await self._answer(entry, self._folder / "jobs" / str(entry.id))
+            await trio.to_thread.run_sync(self._outbox.put, promise)
         except (OSError, BlobError) as error:
             logger.error("job-stalled job=%d reason=%r", entry.id, str(error))
-            self._computing.discard(key)
+            self._stalled[key] = self._chain.finalized.number
             return
-        self._outbox.put(promise)
-        self._computing.discard(key)
+        finally:
+            self._computing.discard(key)
         logger.info("job-computed job=%d failed=%s", entry.id, not promise.output)
-        refreshed = [each for each in self._assigned() if each.id == entry.id]
-        for each in refreshed:
-            slot = self._own_slot(each.job)
+        for each in self._assigned():
+            slot = self._own_slot(each.job) if each.id == entry.id else None
             if slot is not None:
                 step = next_step(each.job, slot, promise)
                 if step in (Step.COMMIT, Step.REPORT):
                     self._send(each, step, promise)
+
+    async def _answer(self, entry: JobEntry, folder: Path) -> Promise:
+        """Return what is to be answered, a failure included. Raises OSError, BlobError."""
+        try:
+            frame = await trio.to_thread.run_sync(self._prepare, entry, folder)
+            answer: Result | Failed = await self.worker.run(frame, self._heard)
+            return await trio.to_thread.run_sync(self._answered, entry, answer, folder)
+        except InputsMissing as error:
+            return self._failure(entry, FailureReason.MissingBlob, str(error))
+        except (WorkerDied, OutputMisnamed) as error:
+            return self._failure(entry, FailureReason.Unsupported, str(error))
 
     def _prepare(self, entry: JobEntry, folder: Path) -> JobFrame:
         work = folder / "work"
@@ -259,9 +274,9 @@ class Executor:
         outputs = folder / "work" / "outputs"
         for at in range(0, len(answer.files), 32):
             name = Hash(answer.files[at : at + 32])
-            if not self._blobs.has(name):
-                stored = self._blobs.put((outputs / name.hex()).read_bytes())
-                assert stored == name, "the executor names files by their blob id"
+            path = outputs / name.hex()
+            if not path.is_file() or self._blobs.put(path.read_bytes()) != name:
+                raise OutputMisnamed(f"The executor process has no file {name.hex()}.")
         salt = secrets.token_bytes(SALT_BYTES)
         return Promise(entry.id, entry.job.attempt, salt, answer.output, 0, "")
 

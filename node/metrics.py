@@ -17,6 +17,8 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from runtime.executive import Executed
+
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 PREFIX = "openledger"
 CALL_SECONDS = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
@@ -86,6 +88,11 @@ class Metrics:
             "Extrinsics in the blocks made or executed.",
             registry=registry,
         )
+
+    def observe_block(self, executed: Executed, seconds: float) -> None:
+        """Count a block that was made or executed."""
+        self.block_time.observe(seconds)
+        self.block_extrinsics.inc(len(executed.extrinsics))
 
     def watch_heights(self, best: Callable[[], int], finalized: Callable[[], int]) -> None:
         """Read the heights whenever metrics are asked for."""

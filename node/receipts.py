@@ -40,6 +40,10 @@ CREATE TABLE IF NOT EXISTS feedback (
 """
 
 
+class EpochSealedError(Exception):
+    """The receipt's epoch was sealed meanwhile; it belongs to the next one."""
+
+
 class ReceiptStoreDamagedError(Exception):
     """The file cannot be read as a receipt store."""
 
@@ -100,10 +104,18 @@ class ReceiptStore:
                 raise
 
     def record(self, stored: StoredReceipt, spent: ChannelRecord | None) -> Hash:
-        """Keep a receipt and what it spent, together. Returns the receipt's id."""
+        """Keep a receipt and what it spent, together. Returns the receipt's id.
+
+        Raises EpochSealedError.
+        """
         receipt = stored.signed.receipt
         identity = receipt_hash(receipt)
         with self._transaction() as connection:
+            sealed = connection.execute(
+                "SELECT epoch FROM sealed WHERE model = ?", (receipt.model,)
+            ).fetchone()
+            if sealed is not None and receipt.epoch <= sealed[0]:
+                raise EpochSealedError(f"Epoch {receipt.epoch} is sealed.")
             connection.execute(
                 "INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (

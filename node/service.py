@@ -34,6 +34,7 @@ from node.executor import Executor
 from node.feedback_routes import feedback_routes
 from node.identity import load_pair
 from node.job_inputs import Inputs
+from node.metrics import Metrics
 from node.pool import Pool
 from node.reader import Reader
 from node.receipts import ReceiptStore
@@ -139,6 +140,8 @@ async def run_node(
 ) -> None:
     """Run a node until cancelled. Raises ConfigError, DatabaseError, ChainError, ListenError."""
     async with opened(config) as node, trio.open_nursery() as nursery:
+        metrics = Metrics()
+        node.author.on_sealed.append(metrics.observe_block)
         reader = Reader(node.chain)
         worker = Worker(config.threads)
         inputs = Inputs(reader, node.blobs, node.receipts)
@@ -156,7 +159,10 @@ async def run_node(
         answers = Answers(node.chain, reader, node.submitter, node.receipts, models)
         settler = Settler(node.chain, reader, node.submitter, node.receipts)
         node = replace(
-            node, namespaces=(OpenLedger(node.submitter.account, executor, settler, node.receipts),)
+            node,
+            namespaces=(
+                OpenLedger(node.submitter.account, node.author, executor, settler, node.receipts),
+            ),
         )
         routes = [
             *blob_routes(node.blobs),
@@ -164,10 +170,12 @@ async def run_node(
             *create_app(answers).routes,
         ]
         endpoint = await nursery.start(
-            partial(serve, node, config.rpc_host, config.rpc_port, Limits(), routes)
+            partial(
+                serve, node, config.rpc_host, config.rpc_port, Limits(), routes, metrics=metrics
+            )
         )
         node = replace(node, rpc_port=endpoint.port)
-        nursery.start_soon(node.author.run)
+        nursery.start_soon(node.author.run_until_halted)
         if config.executor:
             nursery.start_soon(executor.run)
         if config.serve:

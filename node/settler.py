@@ -49,9 +49,11 @@ class Settler:
         self._receipts = receipts
         self._epoch_blocks = epoch_blocks
         self._tried_at: dict[tuple[int, int], int] = {}
+        self._checked_at = 0
 
     async def run(self) -> None:
         """Close epochs as they become old enough, until cancelled."""
+        self._checked_at = self._chain.finalized.number
         while True:
             async with self._chain.events() as events:
                 async for event in events:
@@ -59,11 +61,12 @@ class Settler:
                         self._close_all(event.header.number)
 
     def _is_due(self, number: int) -> bool:
-        return number % self._epoch_blocks == 0 or any(
-            number == at + RESEND_BLOCKS for at in self._tried_at.values()
-        )
+        retries = any(number >= at + RESEND_BLOCKS for at in self._tried_at.values())
+        return retries or number >= self._checked_at + self._epoch_blocks
 
     def _close_all(self, number: int) -> None:
+        self._checked_at = number
+        self._tried_at.clear()
         for model, epoch in self._receipts.served():
             try:
                 self.close(model, epoch)

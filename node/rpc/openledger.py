@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from node.author import Author
 from node.executor import Executor
 from node.pool import PoolError
 from node.receipts import ReceiptStore
@@ -24,21 +25,24 @@ class OpenLedger:
     def __init__(
         self,
         account: AccountId,
+        author: Author,
         executor: Executor,
         settler: Settler,
         receipts: ReceiptStore,
     ) -> None:
         self._account = account
+        self._author = author
         self._executor = executor
         self._settler = settler
         self._receipts = receipts
 
     @method("openledger_status")
     def status(self) -> Json:
-        """Say which account serves and executes here, and what the executor process is doing."""
+        """Say whose node this is, whether it makes blocks, and what its executor is doing."""
         worker = self._executor.worker.status
         return {
             "account": ss58.encode(self._account),
+            "author": {"halted": self._author.halted or None},
             "executor": {
                 "pid": worker.pid,
                 "runningJob": worker.running_job,
