@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtime.compiler import RECURSION_MAX
 from runtime.scale import (
-    RECURSION_MAX,
     Bytes4,
     Bytes32,
     CompactU16,
