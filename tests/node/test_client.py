@@ -9,7 +9,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from live_node import LiveNode, live_node
 
 from genesis.accounts import parse_account
 from node.author import Sealing
@@ -41,6 +40,7 @@ from runtime.machine import Machine
 from runtime.merkle import CHUNK_SIZE, blob_id
 from runtime.primitives import OPEN, AccountId, Hash, Header, Id
 from runtime.proof import ProofError
+from tests.node.live_node import LiveNode, live_node
 
 ALICE, BOB = Keypair.from_uri("//Alice"), parse_account("//Bob")
 

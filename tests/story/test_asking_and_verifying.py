@@ -80,6 +80,8 @@ def openledger(node: ChildNode, folder: Path, *words: str) -> Ended:
         "OPENLEDGER_URL": node.url,
         "OPENLEDGER_KEYS": str(folder / "keys"),
         "COLUMNS": "160",
+        # Two threads wait for each other by spinning, which is slow beside a node on two cores.
+        "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(
         [sys.executable, "-c", "from cli import main; main()", *words],

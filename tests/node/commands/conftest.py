@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from calling import OpenLedger
-from live_node import LiveNode, live_node
 
 from node.author import Sealing
+from tests.node.commands.calling import OpenLedger
+from tests.node.live_node import LiveNode, live_node
 
 
 @pytest.fixture(scope="module")

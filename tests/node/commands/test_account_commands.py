@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from calling import OpenLedger
-from live_node import LiveNode
 
 from node.amounts import format_amount
+from tests.node.commands.calling import OpenLedger
+from tests.node.live_node import LiveNode
 
 ALICE = "5FA9nQDVg267DEd8m1ZypXLBnvN7SFxYwV7ndqSYGiN9TTpu"
 NOWHERE = "ws://127.0.0.1:1"

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from calling import OpenLedger
 
 from cli import COMMANDS
 from node.commands.catalogue import FOLDER, commands, schemas
+from tests.node.commands.calling import OpenLedger
 
 SCHEMAS = schemas()
 KINDS: Mapping[str, type | tuple[type, ...]] = {

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from calling import OpenLedger
-from live_node import LiveNode
 
 from genesis.spec import load_spec
+from tests.node.commands.calling import OpenLedger
+from tests.node.live_node import LiveNode
 
 
 @pytest.fixture(scope="module")

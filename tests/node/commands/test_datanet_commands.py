@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-from calling import OpenLedger
-from live_node import LiveNode
 
 from ml.rows.row import Row, row_hash
 from node.commands.contribution import split
 from pallets.datanets.records import BATCH_ROWS_MAX
 from runtime.merkle import blob_id
 from runtime.primitives import Hash
+from tests.node.commands.calling import OpenLedger
+from tests.node.live_node import LiveNode
 
 PROFILE = (
     "--summary", "s", "--licence", "CC-BY-4.0", "--source", "s", "--purpose", "p",

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from calling import OpenLedger
 
 from node import keystore
 from node.keystore import LIGHT_COST
+from tests.node.commands.calling import OpenLedger
 
 PHRASE = "bottom drive obey lake curtain smoke basket hold race lonely fit walk"
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from calling import OpenLedger
+
+from tests.node.commands.calling import OpenLedger
 
 
 def test_models_need_published_data(openledger: OpenLedger) -> None:

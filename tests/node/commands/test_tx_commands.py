@@ -3,12 +3,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from calling import OpenLedger
 
 from node.commands.catalogue import commands
 from node.commands.tx import command_name
 from pallets import PALLETS
 from runtime.dispatch import Inherent
+from tests.node.commands.calling import OpenLedger
 
 NAMES = [words for words, _ in commands() if words.startswith("tx ")]
 

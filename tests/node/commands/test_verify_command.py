@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from calling import OpenLedger
-from test_catalogue import SCHEMAS, fits
 
 from node.commands import verifying
 from node.commands.verifying import Verification
 from runtime.primitives import Hash
+from tests.node.commands.calling import OpenLedger
+from tests.node.commands.test_catalogue import SCHEMAS, fits
 
 GOOD, BAD, PARTLY = (f"0x{number * 32}" for number in ("11", "22", "33"))
 
@@ -52,7 +51,7 @@ class Replays:
 
 
 @pytest.fixture
-def replays(monkeypatch: pytest.MonkeyPatch) -> Iterator[Replays]:
+def replays(monkeypatch: pytest.MonkeyPatch) -> Replays:
     replays = Replays()
     monkeypatch.setattr(verifying, "Verifier", replays)
     return replays
