@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ml.rows.harvest import harvest_standard_library
-from ml.rows.row import Row, canonical_row, encode_batch, row_hash
+from ml.rows.row import Row, encode_batch, row_hash
 from node.amounts import format_amount
+from node.cast import HONEST, Contributor, gather
 from node.child import ChildNode
 from node.client import Client, Finalized, RejectedError, Wait
 from node.client.serving import Answer
@@ -48,7 +48,6 @@ WAIT_SECONDS: Final = 900.0
 SUPPLY: Final = 1_000_000_000 * OPEN
 RATE_IN: Final = 2 * OPEN
 RATE_OUT: Final = 20 * OPEN
-HONEST: Final = ("Bob", "Charlie", "Dave", "Eve")
 
 
 class StoryFailed(Exception):
@@ -66,15 +65,6 @@ class Plan:
     noise_rows: int = 150
     copied_rows: int = 100
     chain: str = "dev"
-
-
-@dataclass(frozen=True, slots=True)
-class Contributor:
-    """Somebody with rows."""
-
-    name: str
-    pair: Keypair
-    rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,47 +144,12 @@ class Story:
     # ----------------------------------------------------------------------------------- rows
 
     def _gather(self) -> list[Contributor]:
-        """Harvest this Python's documentation and split it by module; make copies and noise."""
         self._say("\n1. Rows: the documentation of your own Python, one row per function or class")
-        modules = harvest_standard_library()
-        shares: list[list[Row]] = [[] for _ in HONEST]
-        seen: set[bytes] = set()
-        most = -(-self._plan.rows // len(HONEST))
-        for name in sorted(modules, key=lambda name: (-len(modules[name]), name)):
-            smallest = min(shares, key=len)
-            if len(smallest) == most:
-                break
-            for row in modules[name]:
-                identity = row_hash(row)
-                if identity not in seen and len(smallest) < most:
-                    seen.add(identity)
-                    smallest.append(canonical_row(row))
-        people = [
-            Contributor(name, Keypair.from_uri(f"//{name}"), tuple(rows))
-            for name, rows in zip(HONEST, shares, strict=True)
-        ]
-        copies = Contributor(
-            "Mallory (exact copies)",
-            Keypair.from_uri("//Mallory"),
-            people[0].rows[: self._plan.copied_rows],
-        )
-        noise = Contributor(
-            "Oscar (shuffled noise)", Keypair.from_uri("//Oscar"), self._noise(people)
-        )
-        for each in [*people, copies, noise]:
+        plan = self._plan
+        people = gather(plan.rows, plan.copied_rows, plan.noise_rows, plan.seed)
+        for each in people:
             self._say(f"   {each.name:<24} {len(each.rows):>5} rows")
-        return [*people, copies, noise]
-
-    def _noise(self, people: Sequence[Contributor]) -> tuple[Row, ...]:
-        """Real prompts with the words of all completions shuffled into nonsense."""
-        source = random.Random(self._plan.seed)  # noqa: S311 - noise, not secrets
-        rows = [row for each in people for row in each.rows]
-        words = [word for row in rows for word in row.completion.split()]
-        picked = source.sample(rows, self._plan.noise_rows)
-        return tuple(
-            canonical_row(Row(row.prompt + " ", " ".join(source.choices(words, k=40))))
-            for row in picked
-        )
+        return people
 
     def _fund(self, pairs: Sequence[Keypair]) -> None:
         for pair in pairs:

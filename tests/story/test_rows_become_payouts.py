@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from node.story import HONEST, Plan, tell
+from node.cast import HONEST
+from node.story import Plan, tell
 from tests.story.chains import small_chain
 
 
