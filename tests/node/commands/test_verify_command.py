@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from node.commands import verifying
+from node.commands.catalogue import FOLDER
 from node.commands.verifying import Verification
 from runtime.primitives import Hash
 from tests.node.commands.calling import OpenLedger
-from tests.node.commands.test_catalogue import SCHEMAS, fits
 
 GOOD, BAD, PARTLY = (f"0x{number * 32}" for number in ("11", "22", "33"))
 
@@ -57,6 +58,17 @@ def replays(monkeypatch: pytest.MonkeyPatch) -> Replays:
     return replays
 
 
+def assert_described(document: Any) -> None:
+    """Check that the published schema names exactly the members of the document."""
+    schema = json.loads((FOLDER / "verify.json").read_text(encoding="utf-8"))
+    assert set(document) == set(schema["required"])
+    of_one = schema["properties"]["receipts"]["items"]
+    for receipt in document["receipts"]:
+        assert set(receipt) == set(of_one["required"])
+        for check in receipt["checks"]:
+            assert set(check) == set(of_one["properties"]["checks"]["items"]["required"])
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -80,8 +92,8 @@ def test_many_receipts_are_one_document_of_one_verifier(
     openledger: OpenLedger, replays: Replays
 ) -> None:
     document = openledger.json("verify", GOOD, PARTLY, GOOD)
-    assert fits(SCHEMAS["verify"], document)
     assert document["holds"]
+    assert_described(document)
     assert [each["receipt"] for each in document["receipts"]] == [GOOD, PARTLY]
     assert [each["not_checked"] for each in document["receipts"]] == [0, 1]
     assert replays.made == 1
@@ -104,6 +116,6 @@ def test_a_table_is_followed_by_a_line_for_each_further_receipt(
 def test_a_failing_receipt_is_in_the_document_too(openledger: OpenLedger, replays: Replays) -> None:
     called = openledger("verify", BAD, "--json")
     assert called.exit_code == 1
-    assert fits(SCHEMAS["verify"], called.document)
+    assert_described(called.document)
     assert not called.document["holds"]
     assert called.document["receipts"][0]["failed"] == 2
