@@ -5,6 +5,7 @@ Encodings are those of sp_runtime; their paths appear in metadata so that client
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NewType
 
 from runtime.hashing import blake2b_256
@@ -37,6 +38,7 @@ OPEN = 10**18
 """Planck in one OPEN."""
 
 ZERO_HASH = Hash(bytes(32))
+HEADER_HASHES_MAX = 256
 
 
 @rust("sp_runtime::generic::digest::DigestItem", bare=True)
@@ -97,7 +99,13 @@ class Header:
     @property
     def hash(self) -> Hash:
         """The block hash."""
-        return Hash(blake2b_256(codec(Header).encode(self)))
+        return _hash_of(self)
+
+
+@lru_cache(maxsize=HEADER_HASHES_MAX)
+def _hash_of(header: Header) -> Hash:
+    # Kept, because a node asks for the best block's hash with every transaction that it gets.
+    return Hash(blake2b_256(codec(Header).encode(header)))
 
 
 @rust(
