@@ -168,7 +168,8 @@ class Map(Item, Generic[K, V]):
 
     def get(self, key: K) -> V | None:
         """Return the value of a key, or None."""
-        return typing.cast(V | None, self._holder.overlay.read(self.key(key), self._codec))
+        value: V | None = self._holder.overlay.read(self.key(key), self._codec)
+        return value
 
     def put(self, key: K, value: V) -> None:
         """Set the value of a key."""
@@ -214,8 +215,8 @@ class DefaultMap(Map[K, V]):
 
     def get(self, key: K) -> V:
         """Return the value of a key, or the default."""
-        value = self._holder.overlay.read(self.key(key), self._codec)
-        return typing.cast(V, self._default if value is None else value)
+        value: V | None = self._holder.overlay.read(self.key(key), self._codec)
+        return self._default if value is None else value
 
 
 def item_spec(pallet: str, attribute: str, hint: Any, declared: Any) -> ItemSpec | None:
