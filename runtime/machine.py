@@ -25,7 +25,7 @@ from runtime.pallet import CallSpec, Event, Pallet
 from runtime.primitives import RuntimeVersion, Weight
 from runtime.scale import Codec, DecodeError, EncodeError, compile_codec
 from runtime.shape import Field, Outer, Struct, shape_of, struct_shape
-from runtime.state import Overlay
+from runtime.state import Overlay, Transaction
 
 CALL_DEPTH_MAX = 24
 
@@ -180,16 +180,9 @@ class Machine:
         """Record an event in the current phase; undone with the transaction it happened in."""
         self._records.append(EventRecord(self.phase, event))
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> Transaction:
         """Undo state and events of the body when it raises."""
-        mark = len(self._records)
-        try:
-            with self.overlay.transaction():
-                yield
-        except BaseException:
-            del self._records[mark:]
-            raise
+        return self.overlay.transaction(self._records)
 
     def begin_extrinsic(self, index: int) -> None:
         """Enter the phase of an extrinsic."""
