@@ -26,9 +26,10 @@ from runtime.extrinsic import Extrinsic
 from runtime.primitives import AccountId, DigestItem, Hash, Header
 from runtime.scale import codec
 from runtime.state import Overlay
+from runtime.validity import ValidTransaction
 
 UNFINALIZED_MAX: Final = 1024
-NONCES_KEPT_MAX: Final = 1 << 16
+NEXT_VALUES_MAX: Final = 1 << 16
 
 logger = logging.getLogger(__name__)
 _header_codec = codec(Header)
@@ -114,8 +115,8 @@ class Chain:
             raise WrongChainError(_wrong_chain(database, spec, genesis.hash))
         self._finalized = self._stored_header(database.head or 0)
         self._best = self._finalized
-        self._nonces: dict[AccountId, int] = {}
-        self._nonces_at = self._best.hash
+        self._next: Overlay | None = None
+        self._next_of = self._best.hash
 
     # ------------------------------------------------------------------------------ queries
 
@@ -190,15 +191,12 @@ class Chain:
 
     def nonce(self, account: AccountId) -> int:
         """Return an account's next nonce at the best block."""
-        if self._nonces_at != self._best.hash:
-            self._nonces, self._nonces_at = {}, self._best.hash
-        known = self._nonces.get(account)
-        if known is None:
-            if len(self._nonces) >= NONCES_KEPT_MAX:
-                self._nonces.clear()
-            with self.machine.on(Overlay(self.best_state())):
-                known = self._nonces[account] = self.executive.nonce(account)
-        return known
+        with self.machine.on(self._next_state()):
+            return self.executive.nonce(account)
+
+    def validate(self, extrinsic: Extrinsic) -> ValidTransaction:
+        """Tell how an extrinsic fits on top of the best block. Raises TransactionRefused."""
+        return self.executive.validate_on(self._next_state(), extrinsic)
 
     def events(self) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[ChainEvent]]:
         """Receive NewBlock and Finalized from now on; ends early for a subscriber that lags."""
@@ -292,6 +290,17 @@ class Chain:
             return self.database.head_state()
         return self._pending[header.hash].backend
 
+    def _next_state(self) -> Overlay:
+        """The state of the block after the best one, kept while that stays the best.
+
+        A pool asks it of every transaction: so block and values are set up and decoded once.
+        """
+        state = self._next
+        if state is None or self._next_of != self._best.hash or state.size > NEXT_VALUES_MAX:
+            state = self.executive.begin_next(self.best_state(), self._best)
+            self._next, self._next_of = state, self._best.hash
+        return state
+
     def _parent(self, header: Header) -> Header:
         """The block to execute on: the finalized one, or one above it."""
         parent = self.header(header.parent_hash)
@@ -347,6 +356,7 @@ class Chain:
             assert parent is not None, "orphans are gone"
             backend = DiffBackend(self._tip(parent), executed.changes, executed.nodes)
             self._pending[block_hash] = _Pending(executed, backend)
+        self._next = None
 
 
 def _record(executed: Executed) -> BlockRecord:

@@ -196,7 +196,7 @@ class Pool:
     def _validate(self, extrinsic: Extrinsic, found: Hash) -> _Entry:
         best = self._chain.best
         try:
-            valid = self._chain.executive.validate(self._chain.best_state(), best, extrinsic)
+            valid = self._chain.validate(extrinsic)
         except TransactionRefused as refusal:
             if not isinstance(refusal.reason, Future | Payment):
                 self._ban(found)

@@ -355,8 +355,24 @@ class Executive:
         self, backend: Backend, best: Header, extrinsic: Extrinsic, *, is_verified: bool = False
     ) -> ValidTransaction:
         """Tell how an extrinsic fits on top of `best`. Raises TransactionRefused."""
-        with self.machine.on(Overlay(backend)):
+        overlay = self.begin_next(backend, best)
+        return self.validate_on(overlay, extrinsic, is_verified=is_verified)
+
+    def begin_next(self, backend: Backend, best: Header) -> Overlay:
+        """Return the state in which transactions on top of `best` are validated.
+
+        It serves any number of them: validation writes nothing, and what is read stays decoded.
+        """
+        overlay = Overlay(backend)
+        with self.machine.on(overlay):
             self._system.initialize(best.number + 1, best.hash, Digest(()))
+        return overlay
+
+    def validate_on(
+        self, overlay: Overlay, extrinsic: Extrinsic, *, is_verified: bool = False
+    ) -> ValidTransaction:
+        """Validate over a state that `begin_next` made. Raises TransactionRefused."""
+        with self.machine.on(overlay):
             return self.validate_here(extrinsic, is_verified=is_verified)
 
     def validate_here(self, extrinsic: Extrinsic, *, is_verified: bool = False) -> ValidTransaction:

@@ -32,6 +32,11 @@ class Overlay:
         self._written: dict[bytes, Codec[Any]] = {}
         self._journals: list[list[tuple[bytes, Any, Codec[Any] | None]]] = []
 
+    @property
+    def size(self) -> int:
+        """How many values have been read or written."""
+        return len(self._values)
+
     def read(self, key: bytes, codec: Codec[Any]) -> Any | None:
         """Return the value at a key, or None where there is none."""
         value = self._values.get(key, _UNREAD)

@@ -23,6 +23,7 @@ from node.chain import (
 from node.database import Database, DatabaseInUseError
 from runtime.executive import InvalidBlockError
 from runtime.primitives import ZERO_HASH, AccountId, Hash
+from runtime.validity import TransactionRefused
 from tests.node.small_node import ALICE, BOB, dev_spec, run, small_node
 
 
@@ -264,13 +265,35 @@ def test_unfinalized_blocks_are_bounded(tmp_path: Path, monkeypatch: pytest.Monk
     run(scenario)
 
 
-def test_remembered_nonces_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chain_module, "NONCES_KEPT_MAX", 10)
+def test_what_is_remembered_of_the_best_block_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain_module, "NEXT_VALUES_MAX", 20)
 
     async def scenario() -> None:
         async with small_node(tmp_path) as node:
             for number in range(50):
                 assert node.chain.nonce(AccountId(bytes((number,)) * 32)) == 0
-            assert len(node.chain._nonces) <= 10
+                assert node.chain._next is not None
+                assert node.chain._next.size <= 21
+
+    run(scenario)
+
+
+def test_transactions_are_validated_on_the_block_that_is_best_now(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with small_node(tmp_path) as node:
+            chain, raw = node.chain, node.sign()
+            (extrinsic,) = node.decode(raw)
+            assert chain.validate(extrinsic) == chain.validate(extrinsic)
+            left = node.fork(chain.genesis_hash, b"left", raw)
+            chain.add(left)
+            with pytest.raises(TransactionRefused):
+                chain.validate(extrinsic)
+            for executed in node.grow(chain.genesis_hash, [b"right", b"longer"]):
+                assert not executed.refused
+            assert chain.validate(extrinsic).longevity == 2**64 - 1
+            await chain.finalize(left.hash)
+            assert chain.nonce(AccountId(ALICE.account)) == 1
 
     run(scenario)
