@@ -368,6 +368,7 @@ def _record(executed: Executed) -> BlockRecord:
         executed.extrinsics,
         executed.changes,
         executed.nodes,
+        former=executed.former,
     )
 
 

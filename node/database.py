@@ -33,7 +33,7 @@ from node.state_store import (
     state_range,
 )
 from runtime import scale, trie
-from runtime.backend import MemoryBackend
+from runtime.backend import Former, MemoryBackend
 from runtime.hashing import blake2b_256
 from runtime.primitives import Header
 
@@ -102,6 +102,8 @@ class BlockRecord:
     nodes: Mapping[bytes, bytes | None] = field(repr=False)
     justification: bytes | None = field(default=None, repr=False)
     metadata: Mapping[str, bytes | None] = field(default_factory=dict, repr=False)
+    former: Former = field(default_factory=Former, repr=False)
+    """What it overwrites in its parent's state; the commit reads what is not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +328,9 @@ class Database:
             parent = None if head is None else plan.get(b"b" + height_bytes(head))
             _check_order(record, head, parent)
             _plan_block(plan, record)
-            plan.change_state(record.number, record.changes, record.nodes, head is not None)
+            keep_old = head is not None
+            changes, nodes = record.changes, record.nodes
+            plan.change_state(record.number, changes, nodes, record.former, keep_old=keep_old)
             if head is None or oldest is None:
                 oldest = record.number
                 plan.writes[_OLDEST_BLOCK] = height_bytes(record.number)

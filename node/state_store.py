@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from runtime import scale
-from runtime.backend import merge_changes
+from runtime.backend import Former, merge_changes
 
 PRUNED_HEIGHTS_PER_BLOCK = 16
 
@@ -152,15 +152,26 @@ class Plan:
         height: int,
         changes: Mapping[bytes, bytes | None],
         nodes: Mapping[bytes, bytes | None],
+        former: Former,
+        *,
         keep_old: bool,
     ) -> None:
-        """Write one block's changes and, if `keep_old`, the reverse records that undo them."""
+        """Write one block's changes and, if `keep_old`, the reverse records that undo them.
+
+        What `former` does not tell of the state before is read.
+        """
         names: list[bytes] = []
         at = height_bytes(height)
         for key, value in changes.items():
-            self._change(_VALUE + key, value, _reverse_value(key) + at, names)
+            name = _VALUE + key
+            old = former.values[key] if key in former.values else self.get(name)
+            if value != old:
+                self._change(name, value, old, names, _reverse_value(key) + at)
         for path, node in nodes.items():
-            self._change(_NODE + path, node, _reverse_node(path) + at, names)
+            name = _NODE + path
+            old = former.nodes[path] if path in former.nodes else self.get(name)
+            if node != old:
+                self._change(name, node, old, names, _reverse_node(path) + at)
         if keep_old:
             self.writes[_REVERSE_NAMES + at] = _NAMES.encode(tuple(names))
         else:
@@ -181,10 +192,14 @@ class Plan:
             self.writes[_current_name(name)] = old[1:] if old[:1] == _PRESENT else None
         self.forget(height)
 
-    def _change(self, name: bytes, new: bytes | None, reverse: bytes, names: list[bytes]) -> None:
-        old = self.get(name)
-        if old == new:
-            return
+    def _change(
+        self,
+        name: bytes,
+        new: bytes | None,
+        old: bytes | None,
+        names: list[bytes],
+        reverse: bytes,
+    ) -> None:
         self.writes[name] = new
         self.writes[reverse] = _ABSENT if old is None else _PRESENT + old
         names.append(reverse)

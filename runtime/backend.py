@@ -11,7 +11,8 @@ Nodes shorter than 32 bytes are inlined in their parent and have no address.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -61,6 +62,44 @@ class MemoryBackend:
         _write(self.nodes, nodes)
         # The old list is left as it is: a running iterator keeps the keys that it began with.
         self._sorted = None
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """What stood where a block wrote, by key and by path, as far as its making had to read it."""
+
+    values: Mapping[bytes, bytes | None] = field(default_factory=dict, repr=False)
+    nodes: Mapping[bytes, bytes | None] = field(default_factory=dict, repr=False)
+
+
+class Recorder:
+    """A state that remembers what was read of it, so that a commit need not read it again."""
+
+    def __init__(self, parent: Backend) -> None:
+        self._parent = parent
+        self._values: dict[bytes, bytes | None] = {}
+        self._nodes: dict[bytes, bytes | None] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of `key`, None when there is none."""
+        value = self._values[key] = self._parent.get(key)
+        return value
+
+    def node(self, path: bytes) -> bytes | None:
+        """Return the encoded trie node at a nibble path, None when there is none."""
+        node = self._nodes[path] = self._parent.node(path)
+        return node
+
+    def keys(self, prefix: bytes, after: bytes | None = None) -> Iterator[bytes]:
+        """Yield the keys that start with `prefix`, sorted, strictly after `after`."""
+        return self._parent.keys(prefix, after)
+
+    def former(self, changes: Iterable[bytes], nodes: Iterable[bytes]) -> Former:
+        """Return what was read where these changes are written."""
+        return Former(
+            {key: self._values[key] for key in changes if key in self._values},
+            {path: self._nodes[path] for path in nodes if path in self._nodes},
+        )
 
 
 class DiffBackend:

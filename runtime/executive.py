@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
-from runtime.backend import Backend
+from runtime.backend import Backend, Former, Recorder
 from runtime.dispatch import (
     INHERENT,
     DispatchClass,
@@ -98,6 +98,7 @@ class Executed:
     changes: Mapping[bytes, bytes | None] = field(repr=False)
     nodes: Mapping[bytes, bytes | None] = field(repr=False)
     refused: tuple[tuple[Hash, TransactionRefused], ...] = ()
+    former: Former = field(default_factory=Former, repr=False)
 
     @property
     def hash(self) -> Hash:
@@ -136,7 +137,8 @@ class Executive:
         Candidates must have had their signatures checked. Raises InvalidBlockError when an
         inherent fails.
         """
-        overlay = Overlay(backend)
+        recorder = Recorder(backend)
+        overlay = Overlay(recorder)
         included: list[bytes] = []
         refused: list[tuple[Hash, TransactionRefused]] = []
         with self.machine.on(overlay):
@@ -159,7 +161,7 @@ class Executive:
                     continue
                 included.append(extrinsic.raw)
                 length += len(extrinsic.raw)
-            return self._seal(backend, parent, included, tuple(refused))
+            return self._seal(recorder, parent, included, tuple(refused))
 
     def execute(
         self,
@@ -171,7 +173,8 @@ class Executive:
     ) -> Executed:
         """Execute a block of another author. Raises InvalidBlockError on any mismatch."""
         _check_shape(header, extrinsics, parent)
-        overlay = Overlay(backend)
+        recorder = Recorder(backend)
+        overlay = Overlay(recorder)
         with self.machine.on(overlay):
             self._initialize(parent, header.digest.logs)
             signed_seen = False
@@ -188,7 +191,7 @@ class Executive:
                         self._apply(extrinsic, index, is_verified=known)
                 except (DecodeError, TransactionRefused) as error:
                     raise InvalidBlockError(f"extrinsic {index}: {error}") from error
-            executed = self._seal(backend, parent, list(extrinsics), ())
+            executed = self._seal(recorder, parent, list(extrinsics), ())
         if executed.header != header:
             raise InvalidBlockError(
                 f"block {header.number}: executing gives state root "
@@ -207,7 +210,7 @@ class Executive:
 
     def _seal(
         self,
-        backend: Backend,
+        recorder: Recorder,
         parent: Header,
         extrinsics: list[bytes],
         refused: tuple[tuple[Hash, TransactionRefused], ...],
@@ -222,7 +225,7 @@ class Executive:
                 raise InvalidBlockError(f"{pallet.name}: {error}") from error
         digest = self._system.finalize(machine.records, len(extrinsics))
         changes = machine.overlay.changes()
-        difference = update(backend, changes.items(), V1)
+        difference = update(recorder, changes.items(), V1)
         header = Header(
             parent.hash,
             parent.number + 1,
@@ -230,7 +233,8 @@ class Executive:
             Hash(ordered_root(extrinsics)),
             digest,
         )
-        return Executed(header, tuple(extrinsics), changes, difference.nodes, refused)
+        former = recorder.former(changes, difference.nodes)
+        return Executed(header, tuple(extrinsics), changes, difference.nodes, refused, former)
 
     # --------------------------------------------------------------------------- extrinsics
 

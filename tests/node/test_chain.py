@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from node.chain import (
     WrongChainError,
 )
 from node.database import Database, DatabaseInUseError
+from runtime.backend import Former
 from runtime.executive import InvalidBlockError
 from runtime.primitives import ZERO_HASH, AccountId, Hash
 from runtime.validity import TransactionRefused
@@ -295,5 +297,30 @@ def test_transactions_are_validated_on_the_block_that_is_best_now(tmp_path: Path
             assert chain.validate(extrinsic).longevity == 2**64 - 1
             await chain.finalize(left.hash)
             assert chain.nonce(AccountId(ALICE.account)) == 1
+
+    run(scenario)
+
+
+def test_a_commit_keeps_the_same_history_whether_or_not_it_is_told_what_stood_there(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with small_node(tmp_path / "told") as told, small_node(tmp_path / "reads") as reads:
+            raws = [told.sign(), told.sign(BOB), told.sign(nonce=1)]
+            for number, raw in enumerate(raws):
+                parent = told.chain.best.hash
+                executed = told.fork(parent, b"%d" % number, raw)
+                assert executed.former.values
+                assert executed.former.nodes
+                told.chain.add(executed)
+                reads.chain.add(replace(executed, former=Former()))
+            # One by one and as a branch: what stood there may itself wait to be committed.
+            for number in (1, 3):
+                block = told.chain.hash_of(number)
+                assert block is not None
+                await told.chain.finalize(block)
+                await reads.chain.finalize(block)
+            stores = [node.chain.database._source for node in (told, reads)]
+            assert list(stores[0]) == list(stores[1])
 
     run(scenario)

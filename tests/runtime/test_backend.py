@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.backend import Backend, DiffBackend, MemoryBackend
+from runtime.backend import Backend, DiffBackend, Former, MemoryBackend, Recorder
 
 KEYS = st.binary(max_size=3)
 CHANGES = st.dictionaries(KEYS, st.none() | st.binary(max_size=2), max_size=12)
@@ -61,3 +61,14 @@ def test_thousands_of_unfinalized_blocks_are_read_through() -> None:
     assert top.node(b"") == b"2999"
     assert top.node(b"\1") is None
     assert len(list(top.keys(b""))) == 3_001
+
+
+def test_a_recorder_tells_what_was_read_where_a_block_writes() -> None:
+    state = MemoryBackend({b"a": b"1", b"b": b"2"})
+    state.apply({}, {b"": b"root"})
+    recorder = Recorder(state)
+    assert (recorder.get(b"a"), recorder.get(b"none"), recorder.node(b"")) == (b"1", None, b"root")
+    assert list(recorder.keys(b"")) == [b"a", b"b"]
+    former = recorder.former([b"a", b"b", b"none"], [b"", b"\x01"])
+    assert former == Former({b"a": b"1", b"none": None}, {b"": b"root"})
+    assert recorder.former([], []) == Former()
