@@ -6,15 +6,16 @@ squares of the scores that S_c is netted from. Nothing is clipped here: `runtime
 clips once, per contributor and epoch. Paying every positive score of every row instead would pay a
 poisoner most (a test keeps that comparison).
 
-Rules that hold here: all results are exact integers. Fees are cut in limbs of 24 bits, so that each
-float64 product stays below 2^53; where V would not fit 128 bits, all S are divided by one power of
-two and all V by its square, which changes no share.
+Rules that hold here: all results are exact integers. Weights and scores are cut in limbs of 15
+bits, so that a block's sum of products of three stays below 2^53 in float64. Where V would not fit
+128 bits, all S are divided by one power of two and all V by its square, which changes no share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
 import numpy.typing as npt
@@ -30,14 +31,16 @@ from runtime.documents import (
 from runtime.merkle import sum_root
 from runtime.primitives import Hash
 
-BLOCK_ROWS = 2048
-LIMB_BITS = 24
+BLOCK_ROWS = 256
+LIMB_BITS = 15
+LIMB_MASK = (1 << LIMB_BITS) - 1
 SCORE_BITS = 127
 SQUARE_SUM_BITS = 128
 
 Floats = npt.NDArray[np.float64]
 
-assert BLOCK_ROWS * INT8_MAX << LIMB_BITS < 1 << 53
+assert BLOCK_ROWS * LIMB_MASK**3 < 1 << 53
+assert INT8_MAX < LIMB_MASK
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,32 +110,37 @@ def net_scores(
 
 def weighted_sum(sketches: Sequence[bytes], weights: Sequence[int], size: int) -> list[int]:
     """Return Q = sum weight * sketch, k exact integers of any size. Raises SketchLength."""
-    bits = max((abs(weight).bit_length() for weight in weights), default=0)
-    limbs = max(1, -(-bits // LIMB_BITS))
-    total = [0] * size
+    digits = _limbs(weights)
+    # Below 2^63 for 2^41 sketches: 15 bits of a digit, 7 of a sketch.
+    sums = np.zeros((len(digits), size), np.int64)
     for start, block in _blocks(sketches, size):
-        parts = _limbs(weights[start : start + len(block)], limbs)  # [limbs, rows]
-        sums = (parts @ block).astype(np.int64).tolist()  # [limbs, k]
-        for limb, row in enumerate(sums):
-            total = [
-                value + (part << LIMB_BITS * limb) for value, part in zip(total, row, strict=True)
-            ]
-    return total
+        sums += (digits[:, start : start + len(block)] @ block).astype(np.int64)
+    return [_joined(column) for column in sums.T.tolist()]
 
 
 def _square_sums(
     psi: npt.NDArray[np.int64], sketches: Sequence[bytes], weights: Sequence[int]
 ) -> list[int]:
-    """Return V_c = sum (weight * Psi_c . phi)^2 over the sketches."""
-    largest, size = int(np.max(np.abs(psi))), psi.shape[1]
-    assert largest * INT8_MAX * size < 1 << 53, "too many rows for one contributor"
-    sums = np.zeros(len(psi), object)
+    """Return V_c = sum (weight * Psi_c . phi)^2 over the sketches.
+
+    With the limbs d of Psi_c . phi and w of weight^2 that is a sum of d * d' * w.
+    """
+    size = psi.shape[1]
+    largest = int(np.max(np.abs(psi))) * INT8_MAX * size
+    assert largest < 1 << 53, "too many rows for one contributor"
+    limbs = _limb_count(largest)
     wide = psi.astype(np.float64)
+    squares = _limbs([weight * weight for weight in weights])  # [limbs of squares, rows]
+    sums = np.zeros((2 * limbs - 1, len(psi), len(squares)), object)
     for start, block in _blocks(sketches, size):
-        dots = (wide @ block.T).astype(np.int64).astype(object)  # [contributors, rows]
-        weighted = dots * np.array(weights[start : start + len(block)], object)
-        sums += np.sum(weighted * weighted, axis=1)
-    return [int(value) for value in sums]
+        dots = np.abs(wide @ block.T).astype(np.int64)  # [contributors, rows]
+        parts = [(dots >> LIMB_BITS * at & LIMB_MASK).astype(np.float64) for at in range(limbs)]
+        factors = squares[:, start : start + len(block)].T
+        for left, right in combinations_with_replacement(range(limbs), 2):
+            product = _exact((parts[left] * parts[right]) @ factors)
+            sums[left + right] += product if left == right else 2 * product
+    by_contributor = sums.transpose(1, 2, 0).tolist()
+    return [_joined([_joined(part) for part in parts]) for parts in by_contributor]
 
 
 def _blocks(sketches: Sequence[bytes], size: int) -> Iterator[tuple[int, Floats]]:
@@ -151,19 +159,33 @@ def sketch_matrix(sketches: Sequence[bytes], size: int) -> Sketches:
     return np.frombuffer(b"".join(sketches), np.int8).reshape(len(sketches), size)
 
 
-def _limbs(weights: Sequence[int], limbs: int) -> Floats:
-    """Return the digits of the weights to base 2^24, with the weight's sign [limbs, rows]."""
-    mask = (1 << LIMB_BITS) - 1
+def _limbs(values: Sequence[int]) -> Floats:
+    """Return the digits of integers to base 2^15, with the integer's sign [limbs, values]."""
+    limbs = _limb_count(max(map(abs, values), default=0))
     return np.array(
         [
             [
-                (abs(weight) >> LIMB_BITS * limb & mask) * (-1 if weight < 0 else 1)
-                for weight in weights
+                (abs(value) >> LIMB_BITS * limb & LIMB_MASK) * (-1 if value < 0 else 1)
+                for value in values
             ]
             for limb in range(limbs)
         ],
         np.float64,
     )
+
+
+def _limb_count(largest: int) -> int:
+    return max(1, -(-largest.bit_length() // LIMB_BITS))
+
+
+def _joined(limbs: Sequence[int]) -> int:
+    """Return the integer with these digits to base 2^15, each of any size."""
+    return sum(limb << LIMB_BITS * at for at, limb in enumerate(limbs))
+
+
+def _exact(sums: Floats) -> npt.NDArray[np.object_]:
+    """Return whole floats as integers that never overflow."""
+    return sums.astype(np.int64).astype(object)
 
 
 def _shift(scores: Sequence[int], squares: Sequence[int]) -> int:
