@@ -13,8 +13,10 @@ import json
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import trio
+from prometheus_client import Counter, Histogram
 
 from node.metrics import Metrics
 from node.rpc.errors import (
@@ -37,12 +39,22 @@ logger = logging.getLogger(__name__)
 UNKNOWN_METHOD = "unknown"
 
 
+@dataclass(frozen=True, slots=True)
+class _Meter:
+    """The metrics of one method."""
+
+    calls: Counter
+    errors: Counter
+    time: Histogram
+
+
 class Dispatcher:
     """Answers requests from a table of methods."""
 
     def __init__(self, methods: Mapping[str, Method], metrics: Metrics) -> None:
         self._methods = methods
         self._metrics = metrics
+        self._meters: dict[str, _Meter] = {}
 
     async def answer(self, text: str | bytes, session: Session) -> str | None:
         """Return the answer to a request or batch, None where there is nothing to answer."""
@@ -50,7 +62,7 @@ class Dispatcher:
             limit = session.limits.request_bytes
             return _failure(None, RequestTooBigError(f"A request has at most {limit} bytes."))
         try:
-            request = json.loads(text, parse_constant=_refuse_constant)
+            request = _read_json(text)
         except (ValueError, RecursionError) as error:
             return _failure(None, ParseError(f"The request is no JSON: {error}."[:200]))
         if isinstance(request, list):
@@ -92,6 +104,7 @@ class Dispatcher:
     ) -> str:
         method = self._methods.get(name)
         label = UNKNOWN_METHOD if method is None else name
+        meter = self._meter(label)
         started = trio.current_time()
         try:
             if method is None:
@@ -108,20 +121,32 @@ class Dispatcher:
                 result = await result
             text = _success(request_id, result)
         except RpcError as error:
-            self._metrics.rpc_errors.labels(method=label).inc()
+            meter.errors.inc()
             return _failure(request_id, error)
         except Exception:
             logger.exception("call-failed method=%s peer=%s", label, session.peer)
-            self._metrics.rpc_errors.labels(method=label).inc()
+            meter.errors.inc()
             return _failure(
                 request_id, InternalError("The node failed to answer. Its log says why.")
             )
         finally:
-            self._metrics.rpc_calls.labels(method=label).inc()
-            self._metrics.rpc_time.labels(method=label).observe(trio.current_time() - started)
+            meter.calls.inc()
+            meter.time.observe(trio.current_time() - started)
         if len(text) > session.limits.response_bytes:
             return _failure(request_id, ResponseTooBigError("The answer is too big. Ask for less."))
         return text
+
+    def _meter(self, label: str) -> _Meter:
+        # Kept: finding series by their labels takes longer than most answers.
+        meter = self._meters.get(label)
+        if meter is None:
+            metrics = self._metrics
+            meter = self._meters[label] = _Meter(
+                metrics.rpc_calls.labels(method=label),
+                metrics.rpc_errors.labels(method=label),
+                metrics.rpc_time.labels(method=label),
+            )
+        return meter
 
 
 def _envelope(request: Json) -> tuple[str, Json, bool, Json]:
@@ -151,16 +176,29 @@ def _id_of(request: Json) -> Json:
     return found if _is_id(found) else None
 
 
+def _read_json(text: str | bytes) -> Json:
+    """Read a JSON text in any of its encodings. Raises ValueError, RecursionError."""
+    if isinstance(text, bytes):
+        text = text.decode(json.detect_encoding(text), "surrogatepass")
+    value: Json = _DECODER.decode(text)
+    return value
+
+
 def _success(request_id: Json, result: Json) -> str:
-    return json.dumps({"jsonrpc": "2.0", "id": request_id, "result": result}, separators=(",", ":"))
+    return _ENCODER.encode({"jsonrpc": "2.0", "id": request_id, "result": result})
 
 
 def _failure(request_id: Json, error: RpcError) -> str:
     body: dict[str, Json] = {"code": error.number, "message": error.message}
     if error.data is not None:
         body["data"] = error.data
-    return json.dumps({"jsonrpc": "2.0", "id": request_id, "error": body}, separators=(",", ":"))
+    return _ENCODER.encode({"jsonrpc": "2.0", "id": request_id, "error": body})
 
 
 def _refuse_constant(name: str) -> Json:
     raise ValueError(f"{name} is no JSON number")
+
+
+# Made once: json.loads and json.dumps make them anew for each text when given options.
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
