@@ -28,10 +28,12 @@ def test_rows_become_a_model_answers_and_payouts(tmp_path: Path) -> None:
     assert ending.receipts_verified == ending.questions == 5
     assert ending.issuance_is_conserved
     by_name = {each.name.split()[0]: each for each in ending.contributors}
-    honest = [by_name[name].earned_planck for name in HONEST]
-    assert sum(honest) > 0
+    shared = sum(each.earned_planck for each in ending.contributors) + ending.commons_planck
+    assert shared > 0
     assert by_name["Mallory"].rows == by_name["Mallory"].earned_planck == 0
     assert by_name["Oscar"].rows == 24
+    assert by_name["Oscar"].earned_planck * 5 <= shared
+    assert all(by_name[name].rows == 60 for name in HONEST)
     text = "\n".join(said)
     assert "refused: Datanets.DuplicateRow" in text
     assert "exactly 1,000,000,000 OPEN" in text
