@@ -79,8 +79,17 @@ class ChannelLife(RuleBasedStateMachine):
             assert outcome is None
             self.channels[number] = replace(channel, deposit=channel.deposit + amount)
 
-    @rule(number=NUMBERS, cumulative=SIZES, signer=ANYBODY, is_own=strategies.booleans())
-    def redeem(self, number: int, cumulative: int, signer: AccountId, is_own: bool) -> None:
+    @rule(
+        number=NUMBERS,
+        cumulative=SIZES,
+        below=strategies.integers(-1, 3),
+        signer=ANYBODY,
+        is_own=strategies.booleans(),
+    )
+    def redeem(
+        self, number: int, cumulative: int, below: int, signer: AccountId, is_own: bool
+    ) -> None:
+        drawn = max(cumulative - below, 0)
         channel = self.channels.get(number)
         asker = channel.asker if channel is not None and is_own else signer
         payload = voucher_payload(Voucher(GENESIS_HASH, number, cumulative))
@@ -89,20 +98,23 @@ class ChannelLife(RuleBasedStateMachine):
             "redeem",
             channel=number,
             cumulative=cumulative,
+            drawn=drawn,
             signature=Ed25519(KEYS[PEOPLE[asker]].sign(payload)),
         )
         if channel is None:
             assert outcome is Inference.UnknownChannel
-        elif cumulative < channel.redeemed:
+        elif drawn < channel.redeemed:
             assert outcome is Inference.VoucherTooLow
+        elif drawn > cumulative:
+            assert outcome is Inference.AboveVoucher
         elif cumulative > channel.deposit:
             assert outcome is Inference.AboveDeposit
         elif asker != channel.asker:
             assert outcome is Inference.BadVoucher
         else:
             assert outcome is None
-            self.spent[asker] += cumulative - channel.redeemed
-            self.channels[number] = replace(channel, redeemed=cumulative)
+            self.spent[asker] += drawn - channel.redeemed
+            self.channels[number] = replace(channel, redeemed=drawn)
 
     @rule(number=NUMBERS, who=ANYBODY)
     def close(self, number: int, who: AccountId) -> None:

@@ -38,7 +38,7 @@ def test_a_type_that_contains_itself_is_described_once() -> None:
     number = registry.id_of(Tree)
     assert registry.id_of(Tree) == number
     [portable] = registry.types
-    assert portable.type.path == ("openledger", "test_registry", "Tree")
+    assert portable.type.path == ("openledger", __name__.split(".")[1], "Tree")
     assert portable.type.docs == ("A tree.",)
     assert isinstance(portable.type.definition, VariantDefinition)
     leaf, node = portable.type.definition.variants
