@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from node.commands.documents import Planck
 from node.commands.frame import refuse, reports
 from node.commands.output import Output
 
@@ -25,7 +26,7 @@ class DemoContributor:
     name: str
     account: str
     rows: int
-    earned_planck: str
+    earned: Planck
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class DemoDocument:
     questions: int
     receipts_verified: int
     contributors: tuple[DemoContributor, ...]
-    commons_planck: str
+    commons: Planck
     issuance_is_conserved: bool
     seconds: int
 
@@ -78,10 +79,10 @@ def _document(ending: object) -> DemoDocument:
         ending.questions,
         ending.receipts_verified,
         tuple(
-            DemoContributor(each.name, each.address, each.rows, str(each.earned_planck))
+            DemoContributor(each.name, each.address, each.rows, Planck(each.earned_planck))
             for each in ending.contributors
         ),
-        str(ending.commons_planck),
+        Planck(ending.commons_planck),
         ending.issuance_is_conserved,
         ending.seconds,
     )
