@@ -108,7 +108,11 @@ class Codec(Generic[T]):
 
     def decode(self, data: bytes) -> T:
         """Return the value whose encoding is exactly `data`. Raises DecodeError otherwise."""
-        value, end = self.decode_from(data, 0)
+        value: T
+        try:
+            value, end = self.read(data, 0, 0)
+        except _ENDS_EARLY as error:
+            raise _ended_early(error) from error
         if end != len(data):
             raise DecodeError(f"{len(data) - end} bytes follow the value")
         return value
@@ -117,9 +121,16 @@ class Codec(Generic[T]):
         """Return the value that starts at offset `at`, and the offset behind it."""
         try:
             value, end = self.read(data, at, 0)
-        except (struct.error, IndexError, UnicodeDecodeError) as error:
-            raise DecodeError(f"the input ends early or is damaged: {error}") from error
+        except _ENDS_EARLY as error:
+            raise _ended_early(error) from error
         return value, end
+
+
+_ENDS_EARLY = (struct.error, IndexError, UnicodeDecodeError)
+
+
+def _ended_early(error: Exception) -> DecodeError:
+    return DecodeError(f"the input ends early or is damaged: {error}")
 
 
 _codecs: dict[Any, Codec[Any]] = {}
