@@ -6,7 +6,8 @@
     python3 make.py check     formatting, lint, types, import floors, then the tests
     python3 make.py bench     the benchmark table
 
-Each makes the environment `.venv` from the pinned constraints first, and again when they change.
+Each makes the environment `.venv` from the pinned constraints first, and again when they change;
+`bench` adds the packages that it compares with.
 """
 
 from __future__ import annotations
@@ -39,18 +40,20 @@ def run(*command: str | pathlib.Path) -> None:
         raise SystemExit(status)
 
 
-def install() -> None:
-    """Make the environment where it is absent or older than the project's declaration."""
+def install(extra: str) -> None:
+    """Make the environment where it is absent, lacks the extra, or is older than the project."""
     wanted = hashlib.sha256(
         (ROOT / "pyproject.toml").read_bytes() + (ROOT / "constraints.txt").read_bytes()
     ).hexdigest()
-    if STAMP.exists() and STAMP.read_text() == wanted:
+    known = STAMP.read_text().split() if STAMP.exists() else []
+    extras = sorted({extra, *(known[1:] if known[:1] == [wanted] else ())})
+    if known == [wanted, *extras]:
         return
     print(f"Making the environment {ENVIRONMENT} (once, a few minutes) ...", flush=True)
     venv.create(ENVIRONMENT, with_pip=True)
     pip = ("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    run(*pip, "--constraint", "constraints.txt", "--editable", ".[dev]")
-    STAMP.write_text(wanted)
+    run(*pip, "--constraint", "constraints.txt", "--editable", f".[{','.join(extras)}]")
+    STAMP.write_text(" ".join([wanted, *extras]))
 
 
 def main(arguments: list[str]) -> None:
@@ -60,7 +63,7 @@ def main(arguments: list[str]) -> None:
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if command not in ("demo", "test", "check", "bench", "install"):
         raise SystemExit(__doc__)
-    install()
+    install("bench" if command == "bench" else "dev")
     if command == "demo":
         run("openledger", "demo", *rest)
     elif command == "bench":
