@@ -15,9 +15,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from node.receipts import ReceiptStore
-from runtime.documents import SignedFeedback, feedback_payload, is_signed_by
+from runtime.documents import SignedFeedback, feedback_payload
 from runtime.primitives import MultiSignature
 from runtime.scale import codec
+from runtime.signature import is_signed_by
 
 BODY_BYTES_MAX: Final = 4_096
 _signature = codec(MultiSignature)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from ml.api.service import VoucherMissing, VoucherRefused
 from node.receipts import ChannelRecord, ReceiptStore
 from pallets.inference import Channel, Inference
-from runtime.documents import SignedVoucher, Voucher, is_signed_by, voucher_payload
+from runtime.documents import SignedVoucher, Voucher, voucher_payload
 from runtime.primitives import AccountId, Hash, MultiSignature
 from runtime.scale import DecodeError, codec
+from runtime.signature import is_signed_by
 
 _signature = codec(MultiSignature)
 _signed_voucher = codec(SignedVoucher)

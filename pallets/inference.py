@@ -21,20 +21,18 @@ from pallets.balances import HoldReason
 from pallets.transaction_payment import FEE_POT
 from runtime.dispatch import Failure, Root, Signed
 from runtime.documents import Voucher, voucher_payload
-from runtime.keys import KeyKind, verify
 from runtime.pallet import Const, Event, Needs, Pallet, api, call, cost
 from runtime.primitives import (
     OPEN,
     ZERO_HASH,
     AccountId,
-    Ed25519,
     Hash,
     MultiAddress,
     MultiSignature,
-    Sr25519,
 )
 from runtime.scale import scale, u16, u32, u128
 from runtime.shares import PERMILLE, split_permille
+from runtime.signature import is_signed_by
 from runtime.storage import Map, Value, default
 
 PLATFORM_POT: Final = AccountId(b"modlopen/platform".ljust(32, b"\0"))
@@ -432,11 +430,7 @@ class Inference(Pallet, index=24):
     ) -> bool:
         genesis = self.system.hash_of(0) or ZERO_HASH
         payload = voucher_payload(Voucher(genesis, number, cumulative))
-        if isinstance(signature, Ed25519):
-            return verify(KeyKind.ED25519, signature.signature, payload, channel.asker)
-        if isinstance(signature, Sr25519):
-            return verify(KeyKind.SR25519, signature.signature, payload, channel.asker)
-        return False
+        return is_signed_by(channel.asker, payload, signature)
 
     def _pay(self, channel: Channel, amount: int) -> Payout:
         """Pay an amount of what is held for a channel to everybody who has a share in it."""

@@ -12,8 +12,7 @@ Rules that hold for all of them:
 from __future__ import annotations
 
 from runtime.hashing import blake2b_256
-from runtime.keys import KeyKind, verify
-from runtime.primitives import AccountId, Ed25519, Hash, MultiSignature, Sr25519
+from runtime.primitives import AccountId, Hash, MultiSignature
 from runtime.scale import Bytes64, Enumeration, codec, i64, i128, scale, u8, u16, u32, u64, u128
 
 SKETCH_SIZE_DEFAULT = 4096
@@ -310,12 +309,3 @@ class SignedFeedback:
     feedback: Feedback
     account: AccountId
     signature: MultiSignature
-
-
-def is_signed_by(account: AccountId, payload: bytes, signature: MultiSignature) -> bool:
-    """Say whether a document's signature is the account's; Ecdsa never is."""
-    if isinstance(signature, Ed25519):
-        return verify(KeyKind.ED25519, signature.signature, payload, account)
-    if isinstance(signature, Sr25519):
-        return verify(KeyKind.SR25519, signature.signature, payload, account)
-    return False

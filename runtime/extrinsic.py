@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final
 from runtime.dispatch import Call
 from runtime.era import Era
 from runtime.hashing import blake2b_256
-from runtime.keys import KeyKind, Keypair, verify
+from runtime.keys import KeyKind, Keypair
 from runtime.primitives import (
     AccountId,
     Ed25519,
@@ -43,6 +43,7 @@ from runtime.scale import (
     u32,
 )
 from runtime.shape import Outer, rust, shape_of
+from runtime.signature import is_signed_by
 
 EXTRINSIC_SIZE_MAX: Final = 4 * 1024 * 1024
 SIGNED, BARE = 0x84, 0x04
@@ -132,16 +133,10 @@ class Extrinsic:
     def is_verified(self, additional: Additional) -> bool:
         """Tell whether the signature verifies; Ecdsa never does."""
         assert self.signed is not None, "an inherent has no signature"
-        signature, account = self.signed.signature, self.signed.account
+        account = self.signed.account
         if account is None:
             return False
-        if isinstance(signature, Ed25519):
-            kind = KeyKind.ED25519
-        elif isinstance(signature, Sr25519):
-            kind = KeyKind.SR25519
-        else:
-            return False
-        return verify(kind, signature.signature, self.payload(additional), account)
+        return is_signed_by(account, self.payload(additional), self.signed.signature)
 
 
 UncheckedExtrinsic = Annotated[Extrinsic, Outer("extrinsic")]

@@ -24,7 +24,6 @@ from runtime.documents import (
     Voucher,
     commitment,
     feedback_payload,
-    is_signed_by,
     output_root,
     receipt_hash,
     voucher_payload,
@@ -32,6 +31,7 @@ from runtime.documents import (
 from runtime.keys import KeyKind, Keypair
 from runtime.primitives import AccountId, Ecdsa, Ed25519, Hash, Sr25519
 from runtime.scale import DecodeError, codec
+from runtime.signature import is_signed_by
 
 ACCOUNT, HASH = AccountId(b"a" * 32), Hash(b"h" * 32)
 RECEIPT = Receipt(
