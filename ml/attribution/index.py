@@ -79,7 +79,7 @@ def build_index(
     `max_tokens` is the recipe's. Rows in `held_out` were not trained on: they keep their number
     and their spans, and have a zero sketch, so they neither score nor earn.
     `progress(done, rows)` follows the gradients, which are nearly all of the work.
-    Raises ContributorCount, NoLoraSite, MomentsMismatch, SeedLength, ExampleWithoutTarget.
+    Raises ContributorCount, NoLoraSite, MomentsMismatch, SeedLength.
     """
     if len(contributors) != len(rows):
         raise ContributorCount(

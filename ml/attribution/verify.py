@@ -16,7 +16,6 @@ from typing import TypeAlias
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from ml.attribution.examples import encode_text
 from ml.attribution.index import (
     AGGREGATES,
     MAX_TOKENS_DEFAULT,
@@ -42,7 +41,7 @@ from ml.attribution.influence import (
 from ml.attribution.sketch import Sketches
 from ml.attribution.spans import Shard, SpanIndex, build_shards
 from ml.rows.row import Row
-from ml.train.data import encode_row
+from ml.train.data import encode_row, encode_text
 from runtime.documents import Indexed, SignedReceipt, receipt_hash
 from runtime.hashing import blake2b_256
 from runtime.keys import KeyKind, verify

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ml.attribution.examples import encode_text
 from ml.attribution.index import (
     BlobMismatch,
     ContributorCount,
@@ -16,6 +15,7 @@ from ml.attribution.index import (
     query_sketch,
 )
 from ml.attribution.verify import Material, verify_receipt
+from ml.train.data import encode_text
 from runtime.documents import Receipt, SignedReceipt, receipt_hash
 from runtime.hashing import blake2b_256
 from runtime.keys import Keypair
