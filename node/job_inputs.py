@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from ml.durable_file import write_durably
 from node.blobs import BlobNotFoundError, BlobStore
-from node.durable_file import write_durably
 from node.reader import Reader
 from runtime.documents import (
     BatchInput,

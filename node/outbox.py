@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgpack
 
-from node.durable_file import write_durably
+from ml.durable_file import write_durably
 
 RECORD_BYTES_MAX = 16 << 20
 _SUFFIX = ".msgpack"

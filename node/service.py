@@ -22,6 +22,7 @@ import trio
 
 from genesis.spec import load_spec
 from ml.api.app import create_app
+from ml.durable_file import write_durably
 from node.answers import Answers
 from node.author import Author
 from node.blob_routes import blob_routes
@@ -29,7 +30,6 @@ from node.blobs import BlobStore
 from node.chain import Chain
 from node.config import NodeConfig
 from node.database import Database
-from node.durable_file import write_durably
 from node.executor import Executor
 from node.feedback_routes import feedback_routes
 from node.identity import load_pair

@@ -5,10 +5,10 @@ Writing is atomic and idempotent; reading checks the id again, because disks rot
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from ml.adapters.validation import ADAPTER_BYTES_MAXIMUM, AdapterTooLarge
+from ml.durable_file import write_durably
 from runtime.merkle import blob_id
 from runtime.primitives import Hash
 
@@ -38,7 +38,7 @@ class AdapterStore:
         name = blob_id(data)
         path = self._path(name)
         if not path.exists():
-            write_atomically(path, data)
+            write_durably(path, data)
         return name
 
     def get(self, name: Hash) -> bytes:
@@ -68,18 +68,3 @@ class AdapterStore:
 
     def _path(self, name: Hash) -> Path:
         return self.folder / f"{bytes(name).hex()}.safetensors"
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a crash leaves the old content or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with temporary.open("wb") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -14,12 +14,12 @@ from typing import TypeVar
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from ml.adapters.store import write_atomically
 from ml.adapters.validation import load_adapter
 from ml.attribution.index import AGGREGATES, build_index
 from ml.attribution.settlement import settle
 from ml.attribution.sketch import load_moments
 from ml.base.base import content_hash, load_base
+from ml.durable_file import write_durably
 from ml.jobs import frames
 from ml.jobs.inputs import InputCorrupt, JobRows, read_blob, read_file, read_job_rows
 from ml.rows.row import Row
@@ -116,7 +116,7 @@ def _train(
         # A checkpoint that rotted costs the steps it saved and nothing else: start over.
         (work / CHECKPOINT_NAME).unlink()
         trained = attempt()
-    write_atomically(work / CURVE_NAME, curve_lines(trained).encode())
+    write_durably(work / CURVE_NAME, curve_lines(trained).encode())
     output = Trained(
         adapter=trained.adapter_hash,
         moments=trained.moments_hash,
@@ -222,7 +222,7 @@ def _held_out(rows: JobRows, recipe: Recipe) -> frozenset[int]:
 def _written(work: Path, *files: bytes) -> tuple[Hash, ...]:
     names = tuple(blob_id(data) for data in files)
     for name, data in zip(names, files, strict=True):
-        write_atomically(work / OUTPUTS / bytes(name).hex(), data)
+        write_durably(work / OUTPUTS / bytes(name).hex(), data)
     return names
 
 

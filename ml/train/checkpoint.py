@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ml.adapters.store import write_atomically
+from ml.durable_file import write_durably
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 FORMAT = "openledger-checkpoint-1"
@@ -64,7 +64,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         "identity": checkpoint.identity.hex(),
         "step": str(checkpoint.step),
     }
-    write_atomically(folder / CHECKPOINT_NAME, save(tensors, metadata=metadata))
+    write_durably(folder / CHECKPOINT_NAME, save(tensors, metadata=metadata))
 
 
 def load_checkpoint(folder: Path, identity: bytes) -> Checkpoint | None:

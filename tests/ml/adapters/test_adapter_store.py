@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from ml.adapters import store as store_module
-from ml.adapters.store import AdapterCorrupt, AdapterMissing, AdapterStore, write_atomically
+from ml.adapters.store import AdapterCorrupt, AdapterMissing, AdapterStore
 from ml.adapters.validation import AdapterTooLarge
+from ml.durable_file import write_durably
 from runtime.merkle import blob_id
 
 
@@ -46,7 +47,7 @@ def test_a_file_over_the_limit_is_not_stored(
 
 
 def test_an_atomic_write_leaves_no_other_file(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "file", b"one")
-    write_atomically(tmp_path / "file", b"two")
+    write_durably(tmp_path / "file", b"one")
+    write_durably(tmp_path / "file", b"two")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"two"

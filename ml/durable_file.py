@@ -7,15 +7,18 @@ from pathlib import Path
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Replace a file's content; when it returns the new content survives a power cut."""
-    draft = path.with_name(f"{path.name}.draft")
+    """Replace a file's content; a crash leaves the old content or the new one, never a part.
+
+    When it returns, the new content survives a power cut.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     with draft.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-    handle = os.open(path.parent, os.O_RDONLY)
+    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(folder)
     finally:
-        os.close(handle)
+        os.close(folder)
