@@ -6,27 +6,23 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from ml.rows.harvest import harvest_standard_library
-from ml.rows.row import Row, canonical_row, encode_batch, row_hash
+from ml.rows.row import Row
 from node.child import ChildNode
-from node.client import Client, Finalized, Wait
-from pallets.datanets.records import Access, Verdict
+from node.client import Client
 from pallets.jobs.job import JobState
 from runtime.documents import DatanetVersion, Recipe, RowScore, SignedReceipt, Train
-from runtime.keys import Keypair
-from runtime.primitives import OPEN, AccountId, Hash
+from runtime.primitives import OPEN, AccountId
 from runtime.scale import codec
 from tests.story.chains import small_chain
+from tests.story.steps import OWNER, publish_rows, rows_of, send, until
 
-OWNER: Final = Keypair.from_uri("//Bob")
 ROWS: Final = 24
 RECIPE: Final = Recipe(
     learning_rate_nano=5_000_000, epochs=1, max_tokens=64, rank=4, warmup_steps=1
@@ -94,55 +90,9 @@ def openledger(node: ChildNode, folder: Path, *words: str) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def send(client: Client, pallet: str, name: str, /, **arguments: Any) -> Finalized:
-    call = client.make_call(pallet, name, **arguments)
-    landed = client.submit(client.sign(call, OWNER), Wait.FINAL)
-    assert isinstance(landed, Finalized)
-    assert landed.error is None, landed.error
-    return landed
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen in {WAIT_SECONDS} s"
-        time.sleep(0.05)
-
-
-def some_rows() -> list[Row]:
-    harvested = harvest_standard_library(("json", "random", "shutil", "textwrap")).values()
-    rows = [canonical_row(row) for module in harvested for row in module]
-    return list({row_hash(row): row for row in rows}.values())[:ROWS]
-
-
 def train_a_model(client: Client, rows: list[Row]) -> None:
     """Bring rows, model and its training and index jobs onto the chain."""
-    data = encode_batch(rows)
-    send(
-        client,
-        "Datanets",
-        "create",
-        name="rows",
-        summary="rows",
-        description="rows",
-        tags=(),
-        licence="PSF-2.0",
-        source="this Python",
-        purpose="a test",
-        schema="prompt, completion",
-        access=Access.Public,
-    )
-    send(
-        client,
-        "Datanets",
-        "contribute",
-        datanet=0,
-        blob=client.blobs.upload(data),
-        size_bytes=len(data),
-        row_hashes=tuple(Hash(row_hash(row)) for row in rows),
-    )
-    send(client, "Datanets", "review", datanet=0, batch=0, verdict=Verdict.Accept)
-    send(client, "Datanets", "publish", datanet=0)
+    publish_rows(client, rows)
     base = client.entries("Models", "bases")[0][0]
     version = (DatanetVersion(0, 1),)
     send(
@@ -163,7 +113,7 @@ def train_a_model(client: Client, rows: list[Row]) -> None:
         assert all(jobs[number].state is JobState.Settled for number in ended), jobs
         return len(ended) == 2
 
-    until(is_indexed, "training and sketching")
+    until(is_indexed, "training and sketching", WAIT_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +121,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("asking")
     chain = small_chain(folder, rows_minimum=8)
     with ChildNode(folder / "node", chain=chain) as node, Client(node.url) as client:
-        rows = some_rows()
+        rows = rows_of("json", "random", "shutil", "textwrap")[:ROWS]
         train_a_model(client, rows)
         published = openledger(node, folder, "model", "publish", "pydoc", "--from", "//Bob")
         assert published.exit_code == 0, published.err
@@ -273,7 +223,7 @@ def test_a_verdict_is_recorded_the_epoch_closes_and_the_rows_earn(served: Served
         epoch = served.client.api("AttributionApi_epoch", 0, 0)
         return epoch is not None and epoch.state.name == "Settled"
 
-    until(is_settled, "settlement")
+    until(is_settled, "settlement", WAIT_SECONDS)
     assert served.openledger(*words, "--from", "//Charlie").exit_code == 1
     document = served.document("verify", "--quick", *served.receipts)
     assert [steps_of(each)["settlement"] for each in document["receipts"]] == [True, True]

@@ -4,73 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from ml.rows.harvest import harvest_standard_library
-from ml.rows.row import canonical_row, encode_batch, row_hash
 from node.child import ChildNode
-from node.client import Client, Finalized, Wait
-from pallets.datanets.records import Access, Verdict
+from node.client import Client
 from pallets.jobs.job import JobState
 from runtime.documents import DatanetVersion, Recipe, Train, Trained
-from runtime.keys import Keypair
-from runtime.primitives import Hash
+from tests.story.steps import publish_rows, rows_of, send, until
 
-OWNER = Keypair.from_uri("//Bob")
 MODULES = ("json", "random", "shutil", "statistics", "textwrap")
 RECIPE = Recipe(epochs=3, max_tokens=64, checkpoint_steps=4, rank=4, warmup_steps=2)
-WAIT_SECONDS = 240.0
-
-
-def send(client: Client, pallet: str, name: str, /, **arguments: Any) -> Finalized:
-    landed = client.submit(
-        client.sign(client.make_call(pallet, name, **arguments), OWNER), Wait.FINAL
-    )
-    assert isinstance(landed, Finalized)
-    assert landed.error is None, landed.error
-    return landed
-
-
-def until(client: Client, condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen in {WAIT_SECONDS} s"
-        time.sleep(0.02)
-
-
-def publish_rows(client: Client) -> None:
-    harvested = harvest_standard_library(MODULES).values()
-    rows = [canonical_row(row) for module in harvested for row in module]
-    unique = list({row_hash(row): row for row in rows}.values())
-    data = encode_batch(unique)
-    send(
-        client,
-        "Datanets",
-        "create",
-        name="rows",
-        summary="rows",
-        description="rows",
-        tags=(),
-        licence="PSF-2.0",
-        source="this Python",
-        purpose="a test",
-        schema="prompt, completion",
-        access=Access.Public,
-    )
-    send(
-        client,
-        "Datanets",
-        "contribute",
-        datanet=0,
-        blob=client.blobs.upload(data),
-        size_bytes=len(data),
-        row_hashes=tuple(Hash(row_hash(row)) for row in unique),
-    )
-    send(client, "Datanets", "review", datanet=0, batch=0, verdict=Verdict.Accept)
-    send(client, "Datanets", "publish", datanet=0)
 
 
 def submit_training(client: Client, model: int) -> int:
@@ -97,10 +40,9 @@ def steps(client: Client, job: int) -> int:
 
 
 def kill_the_executor_after(client: Client, job: int, step: int) -> None:
-    until(client, lambda: steps(client, job) >= step, f"step {step}")
+    until(lambda: steps(client, job) >= step, f"step {step}")
     os.kill(client.call("openledger_status")["executor"]["pid"], signal.SIGKILL)
     until(
-        client,
         lambda: client.call("openledger_status")["executor"]["restarts"] == 1,
         "a restart of the executor",
     )
@@ -108,7 +50,6 @@ def kill_the_executor_after(client: Client, job: int, step: int) -> None:
 
 def trained(client: Client, model: int, job: int) -> Trained:
     until(
-        client,
         lambda: client.query("Jobs", "jobs", job).state is JobState.Settled,
         f"settlement of job {job}",
     )
@@ -123,10 +64,10 @@ def test_a_job_ends_with_the_same_adapter_after_kills_of_executor_and_node(
     node.start()
     try:
         with Client(node.url) as client:
-            publish_rows(client)
+            publish_rows(client, rows_of(*MODULES))
             job = submit_training(client, model=0)
             kill_the_executor_after(client, job, step=5)
-            until(client, lambda: steps(client, job) >= 9, "the ninth step")
+            until(lambda: steps(client, job) >= 9, "the ninth step")
     finally:
         node.kill()
 
