@@ -1,0 +1,232 @@
+"""What goes into the engine and what comes out of it: messages, events, actions.
+
+Messages travel between engines as SCALE in the network's envelopes. Events go into
+`Engine.step(event) -> list[Action]`; the caller carries the actions out **in their order**, and a
+Persist is durable before the next one is begun. The engine knows headers, never bodies: who
+executes a block finds its body, and keeps it durable before answering `Executed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from runtime.finality import Ballot, Certificate, Claim, Equivocation, Vote
+from runtime.primitives import Hash, Header
+from runtime.scale import scale, u64
+
+# ---------------------------------------------------------------------------------- messages
+
+
+@scale
+class Proposal:
+    """A leader's block for a view, proven to be allowed there.
+
+    `vote` is the leader's NOTARIZE of the header's hash in this view: it signs the proposal.
+    `parent` is the NOTARIZATION (or FINALIZATION) of the parent in this epoch, None on the epoch's
+    root. `skips` are the NULLIFICATIONS of every view between the parent's and this one. A boundary
+    block that is proposed again has the header of its first proposal, `parent` its own
+    NOTARIZATION, and `skips` for the views since.
+    """
+
+    header: Header
+    vote: Vote
+    parent: Certificate | None
+    skips: tuple[Certificate, ...]
+
+
+@scale
+class Ask:
+    """A request for the certificates of views `first` to `last` of an epoch, both included."""
+
+    epoch: u64
+    first: u64
+    last: u64
+
+
+Message = Proposal | Vote | Certificate | Ask
+
+# ------------------------------------------------------------------------------------ events
+
+
+class TimerKind(IntEnum):
+    """What a timer of a view is for."""
+
+    LEADER = 0
+    ADVANCE = 1
+    RETRY = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """A timer of one view; a later one of the same kind replaces it."""
+
+    view: int
+    kind: TimerKind
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Begin, after the records of this epoch from the write-ahead log, oldest first."""
+
+    records: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message came in from a peer (whom only the caller can name)."""
+
+    source: Hashable
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """A timer that was set has run out."""
+
+    timer: Timer
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The answer to Propose: the header of a block that is executed and whose body is durable.
+
+    None where no block could be built; the view then runs into its timer.
+    """
+
+    view: int
+    header: Header | None
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """The answer to Execute: executing the block gave its state root, or did not.
+
+    A block that is valid has its body durable.
+    """
+
+    block: Hash
+    is_valid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """The answer to Sign."""
+
+    vote: Vote
+
+
+Event = Start | Received | TimedOut | Built | Executed | Signed
+
+# ----------------------------------------------------------------------------------- actions
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Append a record to the write-ahead log, durably, before anything after it is done."""
+
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """Sign a ballot, of which the log has the record; answer Signed, or nothing if refused."""
+
+    ballot: Ballot
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """Send a message to every peer."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a message to one peer."""
+
+    target: Hashable
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Answer TimedOut after a time."""
+
+    timer: Timer
+    delay_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Propose:
+    """Build a block on `parent` with `claim` in its digest; answer Built."""
+
+    view: int
+    parent: Hash
+    claim: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """Fetch the body where it is missing, execute the block, answer Executed."""
+
+    header: Header
+    source: Hashable
+
+
+@dataclass(frozen=True, slots=True)
+class Notarized:
+    """A block has its NOTARIZATION: it is the one to build on (best)."""
+
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A block and its ancestors are final. The block may be unknown here: then fetch it."""
+
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Convict:
+    """A voter signed two votes that exclude each other."""
+
+    evidence: Equivocation
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A peer sent what no honest peer sends."""
+
+    source: Hashable
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Two certificates finalize different branches: more than a third of the weight is faulty.
+
+    The engine signs nothing from now on; keep both.
+    """
+
+    first: Certificate
+    second: Certificate
+
+
+Action = (
+    Persist
+    | Sign
+    | Broadcast
+    | Send
+    | SetTimer
+    | Propose
+    | Execute
+    | Notarized
+    | Commit
+    | Convict
+    | Report
+    | Halt
+)
