@@ -3,6 +3,8 @@
     instant    a block as soon as a transaction is ready, and an empty one each `block_time_ms`
     interval   a block each `block_time_ms`
     manual     a block when asked (engine_createBlock)
+    consensus  blocks are proposed and decided by a network (node/participant.py), none here
+    auto       instant on the chains `dev` and `local`, consensus on every other
 
 A block's timestamp is the wall clock, or one millisecond after the parent's when the clock lags.
 """
@@ -34,9 +36,11 @@ logger = logging.getLogger(__name__)
 class Sealing(enum.StrEnum):
     """When blocks are made."""
 
+    AUTO = "auto"
     INSTANT = "instant"
     INTERVAL = "interval"
     MANUAL = "manual"
+    CONSENSUS = "consensus"
 
 
 def wall_clock_ms() -> int:
@@ -81,7 +85,7 @@ class Author:
 
     async def run(self) -> None:
         """Make blocks until cancelled."""
-        if self._sealing is Sealing.MANUAL:
+        if self._sealing in (Sealing.MANUAL, Sealing.CONSENSUS):
             await trio.sleep_forever()
         seconds = self._block_time_ms / 1_000
         while True:

@@ -16,6 +16,7 @@ from typing import Any
 
 import platformdirs
 
+from genesis.spec import PRESETS
 from node.author import BLOCK_TIME_MS, Sealing
 
 ENVIRONMENT_PREFIX = "OPENLEDGER_"
@@ -25,6 +26,15 @@ TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes", "on"), ("0", "false", "no", "off"
 
 class ConfigError(ValueError):
     """A setting cannot be used; the message names its source and what is expected."""
+
+
+class SyncMode(enum.StrEnum):
+    """How a node that starts with nothing gets the chain."""
+
+    FULL = "full"
+    """Executes every block from genesis on."""
+    FAST = "fast"
+    """Follows justifications to a recent block and takes its state, proven, from peers."""
 
 
 class LogFormat(enum.StrEnum):
@@ -48,7 +58,7 @@ class NodeConfig:
     name: str = "openledger-node"
     rpc_host: str = "127.0.0.1"
     rpc_port: int = 9944
-    sealing: Sealing = Sealing.INSTANT
+    sealing: Sealing = Sealing.AUTO
     block_time_ms: int = BLOCK_TIME_MS
     archive: bool = False
     log_format: LogFormat = LogFormat.TEXT
@@ -61,10 +71,41 @@ class NodeConfig:
     base_model: str = ""
     """The base model's folder; empty means the one that is shipped."""
     threads: int = 2
+    p2p_host: str = "127.0.0.1"
+    p2p_port: int = 30333
+    bootnodes: tuple[str, ...] = ()
+    """Multiaddresses to dial first; in a file or variable they may be separated by commas."""
+    peers_max: int = 50
+    validator: bool = False
+    """Whether this node votes, with its session key."""
+    session_key: str = ""
+    """Whose key votes, in the same words as `account`; empty means the key of `account`."""
+    signer: Path | None = None
+    """The socket of a remote signer, which then holds the session key."""
+    doppelganger: bool = True
+    """Listen for votes of one's own key before the first vote."""
+    instant: bool = False
+    """Propose as soon as a transaction is ready, not only each `block_time_ms`."""
+    control: bool = False
+    """Open the control socket of devnets: partitions, latency, pace."""
+    sync: SyncMode = SyncMode.FULL
+
+    @property
+    def is_networked(self) -> bool:
+        """Whether a network makes the blocks, by consensus."""
+        if self.sealing is Sealing.AUTO:
+            return self.chain not in PRESETS
+        return self.sealing is Sealing.CONSENSUS
 
     def __post_init__(self) -> None:
         if not 0 <= self.rpc_port < 1 << 16:
             raise ConfigError(f"rpc_port is 0 to 65535, not {self.rpc_port}")
+        if not 0 <= self.p2p_port < 1 << 16:
+            raise ConfigError(f"p2p_port is 0 to 65535, not {self.p2p_port}")
+        if not 1 <= self.peers_max <= 96:
+            raise ConfigError("peers_max is 1 to 96")
+        if self.sync is SyncMode.FAST and self.archive:
+            raise ConfigError("an archive node holds every state, so it cannot use sync = fast")
         if not 10 <= self.block_time_ms <= 3_600_000:
             raise ConfigError("block_time_ms is 10 to 3600000")
         if self.threads < 1:
@@ -111,6 +152,11 @@ def _convert(hint: Any, value: Any, place: str) -> Any:
         if str(value).lower() in TRUE_WORDS + FALSE_WORDS:
             return str(value).lower() in TRUE_WORDS
         raise ConfigError(f"{place}: true or false is expected, not {value!r}")
+    if hint == tuple[str, ...]:
+        words = value.split(",") if isinstance(value, str) else value
+        if not isinstance(words, list | tuple) or not all(isinstance(one, str) for one in words):
+            raise ConfigError(f"{place}: a list of texts is expected, not {value!r}")
+        return tuple(word.strip() for word in words if word.strip())
     if hint is int:
         try:
             if isinstance(value, bool | float):

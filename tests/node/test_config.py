@@ -60,7 +60,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("threads", 0, "at least 1"),
     ("archive", "maybe", "true or false"),
     ("archive", 7, "true or false"),
-    ("sealing", "often", "instant, interval, manual"),
+    ("sealing", "often", "instant, interval, manual, consensus"),
     ("log_format", "xml", "text, json"),
     ("log_level", "loud", "debug"),
     ("name", 5, "text"),
