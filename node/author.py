@@ -23,6 +23,7 @@ from node.chain import Chain
 from node.database import DatabaseError
 from node.pool import Pool
 from runtime.executive import Executed
+from runtime.machine import Machine
 from runtime.state import Overlay
 
 CANDIDATES_MAX: Final = 8_192
@@ -128,5 +129,9 @@ class Author:
         machine = chain.machine
         with machine.on(Overlay(chain.best_state())):
             former = machine.pallets["Timestamp"].now.get()  # type: ignore[attr-defined]
-        now = max(self._clock_ms(), former + 1)
-        return machine.extrinsics.inherent(machine.call("Timestamp", "set", now=now))
+        return timestamp_inherent(machine, max(self._clock_ms(), former + 1))
+
+
+def timestamp_inherent(machine: Machine, now_ms: int) -> bytes:
+    """Return the inherent that says a block's time."""
+    return machine.extrinsics.inherent(machine.call("Timestamp", "set", now=now_ms))
