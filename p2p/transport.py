@@ -2,16 +2,60 @@
 
 Two carry it out: `libp2p_host.py` (real) and `memory.py` (deterministic, for tests). A peer is
 named by its authenticated id, never by what a message says.
+
+Rules that hold for both:
+- connected() and disconnected() are called exactly once for each stay of a peer, however many
+  connections carry it; nothing is heard of a peer before the one or after the other; and when
+  run() ends, every peer still there is reported disconnected.
+- Frames of one channel arrive in order, whole, or not at all.
+- A gossip message is given to the handler at most once, and never to who published it.
+- An address that run() cannot listen on, or a host that breaks down, ends run() with a
+  TransportError. A transport runs once; who wants to start again makes a new one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NewType, Protocol
 
+MAX_FRAME_BYTES = 4 << 20
+MAX_REQUEST_BYTES = 64 << 10
+MAX_ANSWER_BYTES = (8 << 20) + (64 << 10)
+"""A range of a blob of 8 MiB, and its envelope with proofs."""
+MAX_GOSSIP_BYTES = 256 << 10
+MAX_REQUESTS_IN_FLIGHT = 8
+"""Requests to one peer at a time; more wait within their time limit."""
+
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_ED25519_KEY = bytes.fromhex("002408011220")
+"""Identity multihash of a protobuf that says: ed25519, 32 bytes."""
+
 PeerId = NewType("PeerId", str)
 """A libp2p peer id in base58: the multihash of an ed25519 public key."""
+
+
+def peer_id_of(public_key: bytes) -> PeerId:
+    """Name the peer of an ed25519 public key of 32 bytes, as every libp2p does."""
+    assert len(public_key) == 32, len(public_key)
+    number = int.from_bytes(_ED25519_KEY + public_key, "big")
+    letters = []
+    while number:
+        number, digit = divmod(number, len(_BASE58))
+        letters.append(_BASE58[digit])
+    return PeerId(_BASE58[0] + "".join(reversed(letters)))
+
+
+@dataclass(frozen=True, slots=True)
+class TransportSettings:
+    """What a transport is told when it is made."""
+
+    topics: frozenset[str] = frozenset()
+    """The only topics of gossip that are taken, passed on and published."""
+    max_peers: int = 96
+    request_limit_s: float = 20.0
+    dial_limit_s: float = 5.0
 
 
 class Channel(StrEnum):
@@ -39,6 +83,10 @@ class FrameTooLargeError(TransportError):
     """The frame exceeds what the peer would accept."""
 
 
+class AddressError(TransportError):
+    """A text is not an address of this transport, or cannot be listened on."""
+
+
 class RequestError(TransportError):
     """The peer did not answer the request: refused, too slow, or beyond its limits."""
 
@@ -50,11 +98,14 @@ class Handler(Protocol):
     def disconnected(self, peer: PeerId) -> None: ...
     def received(self, peer: PeerId, channel: Channel, frame: bytes) -> None: ...
     def gossiped(self, source: PeerId, topic: str, message: bytes) -> bool:
-        """Take a gossip message; False when it is invalid, so that it goes no further."""
+        """Take a gossip message; False when it is invalid, so that it goes no further.
+
+        `source` is the neighbour that handed it on, not who wrote it.
+        """
         ...
 
     async def answer(self, peer: PeerId, request: bytes) -> bytes:
-        """Answer a request. Raises RequestError to refuse it."""
+        """Answer a request. Raises RequestError to refuse it; its message is told to the peer."""
         ...
 
 
@@ -79,7 +130,10 @@ class Transport(Protocol):
         ...
 
     async def dial(self, address: str) -> PeerId:
-        """Connect to a multiaddress. Raises DialError; connected() is called as well."""
+        """Connect to a multiaddress that ends in /p2p/PEER_ID; connected() is called as well.
+
+        Does nothing where that peer is connected. Raises DialError.
+        """
         ...
 
     async def disconnect(self, peer: PeerId) -> None:
@@ -91,9 +145,20 @@ class Transport(Protocol):
         ...
 
     async def request(self, peer: PeerId, request: bytes) -> bytes:
-        """Ask a peer. Raises PeerGoneError, RequestError (also after the time limit)."""
+        """Ask a peer. Raises PeerGoneError, FrameTooLargeError, RequestError (also when late)."""
         ...
 
     async def publish(self, topic: str, message: bytes) -> None:
-        """Give a message to the gossip mesh of a topic. Raises FrameTooLargeError."""
+        """Give a message to the gossip mesh of a topic. Raises FrameTooLargeError.
+
+        Never waits for peers; a message that no peer can be told of now is lost.
+        """
         ...
+
+
+def check_size(noun: str, content: bytes, max_bytes: int) -> None:
+    """Refuse what the other end would refuse. Raises FrameTooLargeError."""
+    if len(content) > max_bytes:
+        raise FrameTooLargeError(
+            f"The {noun} has {len(content)} bytes; a peer accepts {max_bytes}. Send it in parts."
+        )
