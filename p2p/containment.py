@@ -21,25 +21,25 @@ class ContainedHandler:
     def connected(self, peer: PeerId, address: str, *, is_inbound: bool) -> None:
         try:
             self._handler.connected(peer, address, is_inbound=is_inbound)
-        except Exception:  # noqa: BLE001 - the boundary itself
+        except Exception:
             _log.exception("contain-handler call=connected peer=%s", peer)
 
     def disconnected(self, peer: PeerId) -> None:
         try:
             self._handler.disconnected(peer)
-        except Exception:  # noqa: BLE001 - the boundary itself
+        except Exception:
             _log.exception("contain-handler call=disconnected peer=%s", peer)
 
     def received(self, peer: PeerId, channel: Channel, frame: bytes) -> None:
         try:
             self._handler.received(peer, channel, frame)
-        except Exception:  # noqa: BLE001 - the boundary itself
+        except Exception:
             _log.exception("contain-handler call=received peer=%s channel=%s", peer, channel)
 
     def gossiped(self, source: PeerId, topic: str, message: bytes) -> bool:
         try:
             return self._handler.gossiped(source, topic, message)
-        except Exception:  # noqa: BLE001 - the boundary itself
+        except Exception:
             _log.exception("contain-handler call=gossiped peer=%s topic=%s", source, topic)
             return False
 
@@ -49,6 +49,6 @@ class ContainedHandler:
             return await self._handler.answer(peer, request)
         except RequestError:
             raise
-        except Exception as error:  # noqa: BLE001 - the boundary itself
+        except Exception as error:
             _log.exception("contain-handler call=answer peer=%s", peer)
             raise RequestError("The peer failed to answer. Ask another peer.") from error
