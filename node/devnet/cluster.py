@@ -1,0 +1,458 @@
+"""A devnet: real nodes on this machine that a command, a fixture or a scenario starts and hurts.
+
+Every method that changes something holds the devnet's lock and reads its file first, so that
+commands in several terminals do not disturb each other. Nodes outlive the program; what they do now
+is asked from them each time.
+
+A partition and a delay belong to the devnet: a node that comes back, comes back into them. While a
+node starts, the others keep their side of the partition, so it cannot talk across.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from genesis.devnet import devnet_spec, validator_uri
+from ml.durable_file import write_durably
+from node.client.client import Client
+from node.client.errors import ClientError
+from node.devnet import snapshot
+from node.devnet.errors import (
+    DevnetExistsError,
+    NodeStateError,
+    NodeStopError,
+    NotFinalInTimeError,
+    UnknownDevnetError,
+)
+from node.devnet.folders import locked
+from node.devnet.groups import Groups, check_groups
+from node.devnet.member import STOP_SECONDS, Condition, Endpoint, Member
+from node.devnet.process import until
+from node.devnet.report import NodeReport, Probe, report
+from node.devnet.state import (
+    NODES_FOLDER,
+    NODES_MAX,
+    SPEC_FILE,
+    DevnetState,
+    NodeRecord,
+    Settings,
+    Wanted,
+    read_state,
+    write_state,
+)
+
+Say = Callable[[str], None]
+
+DEFAULT_SETTINGS: Final = Settings()
+UP_HEIGHT: Final = 3
+FINAL_SECONDS: Final = 60.0
+HURRY_BLOCK_SECONDS: Final = 2.0
+"""How long one hurried block may take before `advance` gives up."""
+
+
+def _quiet(text: str) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """How far a devnet was hurried."""
+
+    from_height: int
+    to_height: int
+    seconds: float
+
+
+class Cluster:
+    """A devnet by its folder. Raises UnknownDevnetError where there is none."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._state = read_state(folder)
+
+    # ------------------------------------------------------------------------------ up and down
+
+    @classmethod
+    def up(
+        cls,
+        folder: Path,
+        name: str,
+        nodes: int,
+        settings: Settings = DEFAULT_SETTINGS,
+        say: Say = _quiet,
+    ) -> Cluster:
+        """Start a devnet, a new one or one that is down; returns when all nodes are final.
+
+        Raises DevnetExistsError when it is up or was made otherwise, NodeStartError,
+        NotFinalInTimeError; then nothing runs, and the folder is kept for its logs.
+        """
+        with locked(folder):
+            try:
+                cluster = cls(folder)
+                cluster._check_same(nodes, settings)
+            except UnknownDevnetError:
+                cluster = cls._create(folder, name, nodes, settings)
+            cluster._start_all(say)
+        return cluster
+
+    @classmethod
+    def _create(cls, folder: Path, name: str, nodes: int, settings: Settings) -> Cluster:
+        if not 1 <= nodes <= NODES_MAX:
+            raise NodeStateError(f"A devnet has 1 to {NODES_MAX} nodes, not {nodes}.")
+        shutil.rmtree(folder / NODES_FOLDER, ignore_errors=True)
+        spec = devnet_spec(nodes, epoch_blocks=settings.epoch_blocks)
+        write_durably(folder / SPEC_FILE, spec.to_json().encode())
+        records = tuple(NodeRecord(number, validator_uri(number), True) for number in range(nodes))
+        write_state(folder, DevnetState(name, settings, records, validators=nodes))
+        return cls(folder)
+
+    def _check_same(self, nodes: int, settings: Settings) -> None:
+        name = self._state.name
+        if any(member.process.is_alive for member in self.members):
+            raise DevnetExistsError(
+                f"The devnet {name} is up. Look at it with `openledger devnet status`, or end it "
+                "with `openledger devnet down`."
+            )
+        if (self._state.validators, self._state.settings) != (nodes, settings):
+            raise DevnetExistsError(
+                f"The devnet {name} in {self.folder} was made with {self._state.validators} "
+                f"validators and {self._state.settings}. Give the same options to start it again, "
+                "or remove it with `openledger devnet down --purge`."
+            )
+
+    def _start_all(self, say: Say) -> None:
+        try:
+            for record in self._state.nodes:
+                self._remember(replace(record, wanted=Wanted.RUNNING))
+            self._start(self.members, say)
+            say(f"waiting until block {UP_HEIGHT} is final on all nodes")
+            self.wait_final(UP_HEIGHT)
+        except BaseException:
+            self._kill_all()
+            raise
+
+    def down(self, *, purge: bool) -> None:
+        """Stop all nodes; with `purge`, remove the folder and everything in it."""
+        with self._changing():
+            self._stop_all()
+            if purge:
+                shutil.rmtree(self.folder)
+
+    def save(self, target: Path) -> int:
+        """Stop all nodes, copy the devnet, start them again; return the copy's bytes."""
+        with self._changing():
+            running = self._alive()
+            self._stop_all()
+            size = snapshot.save(self.folder, target)
+            self._start(running)
+            return size
+
+    @classmethod
+    def load(cls, source: Path, folder: Path, name: str, say: Say = _quiet) -> Cluster:
+        """Put a save in a devnet's place, whether there is one or not, and start its nodes."""
+        with locked(folder):
+            try:
+                cls(folder)._stop_all()
+            except UnknownDevnetError:
+                say(f"making the devnet {name}")
+            snapshot.load(source, folder, name)
+            cluster = cls(folder)
+            cluster._start_all(say)
+            return cluster
+
+    # ------------------------------------------------------------------------------------- nodes
+
+    @property
+    def name(self) -> str:
+        """The devnet's name."""
+        return self._state.name
+
+    @property
+    def state(self) -> DevnetState:
+        """What the devnet's file said last."""
+        return self._state
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """All nodes, running or not."""
+        return tuple(Member(self.folder, record) for record in self._state.nodes)
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """The numbers of all nodes."""
+        return tuple(record.number for record in self._state.nodes)
+
+    def member(self, node: int) -> Member:
+        """Return a node. Raises UnknownNodeError."""
+        return Member(self.folder, self._state.node(node))
+
+    def running(self) -> tuple[int, ...]:
+        """Return the nodes that run, and are not paused."""
+        return tuple(
+            member.number for member in self.members if member.condition is Condition.RUNNING
+        )
+
+    def url(self, node: int) -> str:
+        """Return where a node's clients connect. Raises NodeStateError unless it runs."""
+        return self.member(node).ready_endpoint().rpc
+
+    def client(self, node: int, timeout_s: float = 30.0) -> Client:
+        """Return a client of a node; close it."""
+        return Client(self.url(node), timeout_s=timeout_s)
+
+    def report(self) -> tuple[NodeReport, ...]:
+        """Return what each node does and says now."""
+        self._state = read_state(self.folder)
+        return report(self.members)
+
+    def start(self, node: int) -> None:
+        """Start a node that is stopped, killed or dead; returns when it is ready."""
+        with self._changing():
+            member = self.member(node)
+            self._need(
+                member, Condition.STOPPED, Condition.KILLED, Condition.DEAD, verb="be started"
+            )
+            self._start([member])
+
+    def stop(self, node: int) -> None:
+        """Ask a node to end, and wait. Raises NodeStopError when it had to be killed."""
+        with self._changing():
+            member = self.member(node)
+            self._need(member, Condition.RUNNING, Condition.PAUSED, verb="be stopped")
+            self._remember(replace(member.record, wanted=Wanted.STOPPED))
+            member.stop()
+
+    def kill(self, node: int) -> None:
+        """End a node as a power cut would."""
+        with self._changing():
+            member = self.member(node)
+            self._need(member, Condition.RUNNING, Condition.PAUSED, verb="be killed")
+            self._remember(replace(member.record, wanted=Wanted.KILLED))
+            member.kill()
+
+    def pause(self, node: int) -> None:
+        """Freeze a node; its connections stay open."""
+        with self._changing():
+            member = self.member(node)
+            self._need(member, Condition.RUNNING, verb="be paused")
+            member.pause()
+
+    def resume(self, node: int) -> None:
+        """Let a frozen node go on, into the network as it is now."""
+        with self._changing():
+            member = self.member(node)
+            self._need(member, Condition.PAUSED, verb="go on")
+            member.resume()
+            self._apply_network(member, is_new=False)
+
+    def add(self, *, validator: bool = False, sync: str = "full") -> int:
+        """Start one more node that catches up with the chain; return its number.
+
+        A validator's key is in its hands; it votes once staking has elected its account.
+        """
+        with self._changing():
+            self._need_whole_network("add a node")
+            number = max(self.nodes, default=-1) + 1
+            if number >= NODES_MAX:
+                raise NodeStateError(f"A devnet has at most {NODES_MAX} nodes.")
+            record = NodeRecord(number, validator_uri(number), validator, sync=sync)
+            self._remember(record)
+            self._start([self.member(number)])
+            return number
+
+    def remove(self, node: int) -> None:
+        """Stop a node and delete its folder. The chain still counts a validator's stake."""
+        with self._changing():
+            self._need_whole_network("remove a node")
+            member = self.member(node)
+            if member.process.is_alive:
+                member.stop()
+            self._state = replace(
+                self._state,
+                nodes=tuple(each for each in self._state.nodes if each.number != node),
+            )
+            write_state(self.folder, self._state)
+            shutil.rmtree(member.base_path, ignore_errors=True)
+
+    # ----------------------------------------------------------------------------------- network
+
+    def partition(self, *groups: Sequence[int]) -> Groups:
+        """Let nodes hear those of their own group alone. Raises GroupsTextError."""
+        with self._changing():
+            checked = check_groups(tuple(tuple(group) for group in groups), self.nodes)
+            self._set_network(replace(self._state, partition=checked))
+            return checked
+
+    def heal(self) -> None:
+        """Let all nodes hear all others, without delay."""
+        with self._changing():
+            self._set_network(replace(self._state, partition=(), latency_ms=0))
+
+    def latency(self, latency_ms: int) -> None:
+        """Hold every message between nodes this long."""
+        with self._changing():
+            self._set_network(replace(self._state, latency_ms=latency_ms))
+
+    def _set_network(self, state: DevnetState) -> None:
+        """Remember first: whoever is not told now, is told when it comes back."""
+        write_state(self.folder, state)
+        self._state = state
+        for member in self._alive():
+            if member.condition is Condition.RUNNING:
+                self._apply_network(member, is_new=False)
+
+    def _apply_network(self, member: Member, *, is_new: bool) -> None:
+        control, cut_off = member.control, self._state.cut_off(member.number)
+        if cut_off:
+            control.block(cut_off)
+        elif not is_new:
+            control.unblock()
+        if self._state.latency_ms or not is_new:
+            control.set_latency_ms(self._state.latency_ms)
+
+    # ---------------------------------------------------------------------------------- the chain
+
+    def finalized(self, node: int) -> int:
+        """Return a node's last final height. Raises ClientError when it does not answer."""
+        with Probe(self.url(node)) as probe:
+            return probe.finalized()
+
+    def wait_final(
+        self,
+        height: int,
+        nodes: Iterable[int] | None = None,
+        seconds: float = FINAL_SECONDS,
+    ) -> None:
+        """Wait until a height is final on nodes, by default on all that run.
+
+        Raises NotFinalInTimeError with what each of them has.
+        """
+        waiting = dict.fromkeys(self.running() if nodes is None else nodes, -1)
+
+        def is_final() -> bool:
+            for node, seen in waiting.items():
+                if seen < height:
+                    waiting[node] = self._finalized_or(node, seen)
+            return min(waiting.values(), default=height) >= height
+
+        if not until(is_final, seconds):
+            heights = ", ".join(f"node {node} {seen}" for node, seen in sorted(waiting.items()))
+            first = next(iter(waiting))
+            raise NotFinalInTimeError(
+                f"Block {height} is not final on all nodes after {seconds:.0f} s; final are: "
+                f"{heights}. Ask why with: openledger devnet exec {first} -- status --explain"
+            )
+
+    def _finalized_or(self, node: int, seen: int) -> int:
+        """A node that does not answer now may answer later; one that ended raises its cause."""
+        member = self.member(node)
+        if not member.process.is_alive:
+            raise NodeStateError(f"Node {node} {member.process.cause_of_end()}.")
+        try:
+            return self.finalized(node)
+        except ClientError:
+            return seen
+
+    def advance(self, blocks: int) -> Advance:
+        """Have that many blocks more made at once, and wait until they are final everywhere."""
+        began, running = time.monotonic(), self.running()
+        start = max((self.finalized(node) for node in running), default=0)
+        target = start + blocks
+        for node in running:
+            self.member(node).control.hurry(target)
+        self.wait_final(target, running, FINAL_SECONDS + blocks * HURRY_BLOCK_SECONDS)
+        return Advance(start, target, time.monotonic() - began)
+
+    # ----------------------------------------------------------------------------------- internal
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        with locked(self.folder):
+            self._state = read_state(self.folder)
+            yield
+
+    def _remember(self, record: NodeRecord) -> None:
+        self._state = self._state.with_node(record)
+        write_state(self.folder, self._state)
+
+    def _alive(self) -> tuple[Member, ...]:
+        return tuple(member for member in self.members if member.process.is_alive)
+
+    def _start(self, members: Sequence[Member], say: Say = _quiet) -> None:
+        """Start nodes at once, but one first where nobody can be dialled yet."""
+        can_dial = any(record.peer_id for record in self._state.nodes) or self._alive()
+        batches = [members] if can_dial else [members[:1], members[1:]]
+        for batch in batches:
+            for member in batch:
+                member.start(self._state.settings, self._addresses(besides=member.number))
+            for member in batch:
+                endpoint = member.wait_ready()
+                self._ready(member, endpoint)
+                say(f"node {member.number} is ready at {endpoint.rpc}")
+
+    def _ready(self, member: Member, endpoint: Endpoint) -> None:
+        self._remember(
+            replace(
+                self._state.node(member.number),
+                wanted=Wanted.RUNNING,
+                rpc_port=endpoint.rpc_port,
+                p2p_port=endpoint.p2p_port,
+                peer_id=endpoint.peer_id,
+            )
+        )
+        self._apply_network(self.member(member.number), is_new=True)
+
+    def _addresses(self, besides: int) -> list[str]:
+        """Return where other nodes can be dialled: as they say, or where they were last."""
+        found = []
+        for member in self.members:
+            endpoint, record = member.endpoint, member.record
+            if record.number == besides:
+                continue
+            if endpoint is not None:
+                found.append(endpoint.p2p[0])
+            elif record.peer_id:
+                found.append(f"/ip4/127.0.0.1/tcp/{record.p2p_port}/p2p/{record.peer_id}")
+        return found
+
+    def _need(self, member: Member, *conditions: Condition, verb: str) -> None:
+        if member.condition not in conditions:
+            raise NodeStateError(
+                f"Node {member.number} is {member.condition}, so it cannot {verb}. "
+                "See: openledger devnet status"
+            )
+
+    def _need_whole_network(self, what: str) -> None:
+        if self._state.partition:
+            raise NodeStateError(
+                f"The network is partitioned, so this is no time to {what}. "
+                "Heal it first: openledger devnet heal"
+            )
+
+    def _stop_all(self) -> None:
+        """Ask all nodes to end at the same time. Raises NodeStopError for those killed."""
+        alive = self._alive()
+        for member in alive:
+            self._remember(replace(member.record, wanted=Wanted.STOPPED))
+            member.resume()
+            member.process.signal(signal.SIGTERM)
+        stubborn = [each for each in alive if not each.process.wait_end(STOP_SECONDS)]
+        for member in stubborn:
+            member.kill()
+        if stubborn:
+            raise NodeStopError(
+                f"Node {', '.join(str(each.number) for each in stubborn)} did not stop within "
+                f"{STOP_SECONDS:.0f} s of SIGTERM and was killed."
+            )
+
+    def _kill_all(self) -> None:
+        for member in self._alive():
+            self._remember(replace(member.record, wanted=Wanted.KILLED))
+            member.kill()

@@ -1,0 +1,68 @@
+"""Speaks to a node's control socket: one request, one answer. The server is node/control.py."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from node.devnet.errors import ControlError
+
+TIMEOUT_S: Final = 5.0
+ANSWER_BYTES_MAX: Final = 1 << 20
+
+
+class ControlClient:
+    """Sends requests to one socket. Every method raises ControlError."""
+
+    def __init__(self, path: Path, timeout_s: float = TIMEOUT_S) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+
+    def block(self, peers: Sequence[str]) -> None:
+        """Cut the node off these peers."""
+        self._ask({"do": "block", "peers": list(peers)})
+
+    def unblock(self) -> None:
+        """Let the node talk to everyone."""
+        self._ask({"do": "unblock"})
+
+    def set_latency_ms(self, latency_ms: int) -> None:
+        """Hold the node's messages this long."""
+        self._ask({"do": "latency", "ms": latency_ms})
+
+    def hurry(self, until: int) -> None:
+        """Have blocks made at once up to a height."""
+        self._ask({"do": "hurry", "until": until})
+
+    def state(self) -> Mapping[str, Any]:
+        """Return what holds at the node."""
+        return self._ask({"do": "state"})
+
+    def _ask(self, request: Mapping[str, object]) -> Mapping[str, Any]:
+        try:
+            answer = json.loads(self._exchange(json.dumps(request).encode() + b"\n"))
+        except (OSError, ValueError) as error:
+            raise ControlError(
+                f"The control socket {self._path} does not answer {request['do']!r}: {error}. "
+                "Is the node running, and not paused?"
+            ) from error
+        if not isinstance(answer, dict) or answer.pop("ok", False) is not True:
+            reason = answer.get("error") if isinstance(answer, dict) else answer
+            raise ControlError(f"The node refuses {request['do']!r}: {reason}.")
+        return answer
+
+    def _exchange(self, line: bytes) -> bytes:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(self._timeout_s)
+            connection.connect(str(self._path))
+            connection.sendall(line)
+            answer = bytearray()
+            while not answer.endswith(b"\n"):
+                data = connection.recv(1 << 16)
+                if not data or len(answer) > ANSWER_BYTES_MAX:
+                    raise ValueError("it closed the connection")
+                answer += data
+            return bytes(answer)

@@ -1,0 +1,77 @@
+"""What can go wrong with a devnet: one class for each cause, its message what the user reads."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class DevnetError(Exception):
+    """Base of everything that a devnet refuses or reports."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class UnknownDevnetError(DevnetError):
+    """There is no devnet of this name or in this folder."""
+
+
+class DevnetNameError(DevnetError):
+    """A text cannot be the name of a devnet or of a save."""
+
+
+class DevnetExistsError(DevnetError):
+    """The devnet is up, or there with other settings."""
+
+
+class DevnetBusyError(DevnetError):
+    """Another command is changing the devnet."""
+
+
+class DevnetFileError(DevnetError):
+    """The devnet's file is not what this program wrote."""
+
+
+class UnknownNodeError(DevnetError):
+    """The devnet has no such node."""
+
+
+class NodeStateError(DevnetError):
+    """The node is not in the state that the request needs, such as running."""
+
+
+class NodeStartError(DevnetError):
+    """A node ended, or was not ready in time; the message quotes its log."""
+
+    exit_code = 1
+
+
+class NodeStopError(DevnetError):
+    """A node did not stop in time and was killed."""
+
+    exit_code = 1
+
+
+class GroupsTextError(DevnetError):
+    """A text is no partition of the devnet's nodes."""
+
+
+class ControlError(DevnetError):
+    """A node's control socket does not answer, or refuses."""
+
+    exit_code = 3
+
+
+class NotFinalInTimeError(DevnetError):
+    """Blocks did not become final in time; they still may."""
+
+    exit_code = 4
+
+
+class ForkError(DevnetError):
+    """Two nodes have different final blocks at one height, which must never happen."""
+
+    exit_code = 1
+
+
+class SaveError(DevnetError):
+    """A save is not there, or there already."""

@@ -1,0 +1,103 @@
+"""Keeps one node: starts it apart from any terminal, holds its lock, writes down how it ended.
+
+Run as a script, with nothing but the standard library, so that it costs little:
+
+    python -I -S keeper.py FOLDER LOG COMMAND...
+
+    FOLDER/alive.lock     locked (flock) as long as the keeper or the node lives
+    FOLDER/process.json   {"pid": of the node, "log_start": bytes of the log before it}
+    FOLDER/exit.json      {"status": exit status, or minus the signal that ended it}
+
+It returns when process.json is there, and leaves a process behind that waits for the node. The lock
+goes with the processes, also when the machine goes down: so no file can claim that a node lives.
+exit.json is written before the node's process id is given back to the system: so whoever sees the
+lock and no exit.json may send a signal to that id.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+FILES = ("alive.lock", "process.json", "exit.json")
+LOCK_ATTEMPTS = 50
+LOCK_WAIT_S = 0.02
+"""A reader that looks whether the node lives holds the lock for an instant."""
+IS_BUSY, IS_MISSING = 75, 127
+
+
+def main(folder: str, log: str, command: list[str]) -> int:
+    """Start the node; returns in the first process alone."""
+    lock = os.open(os.path.join(folder, FILES[0]), os.O_RDWR | os.O_CREAT, 0o600)
+    if not _locked(lock):
+        return IS_BUSY
+    for name in FILES[1:]:
+        if os.path.exists(os.path.join(folder, name)):
+            os.unlink(os.path.join(folder, name))
+    heard, told = os.pipe()
+    if os.fork():
+        os.close(told)
+        answer = os.read(heard, 1)  # empty when the other process ends without a word
+        return answer[0] if answer else IS_MISSING
+    os.close(heard)
+    os.setsid()
+    _keep(folder, log, command, lock, told)
+    return 0
+
+
+def _locked(lock: int) -> bool:
+    for _ in range(LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_WAIT_S)
+        else:
+            return True
+    return False
+
+
+def _keep(folder: str, log: str, command: list[str], lock: int, told: int) -> None:
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    with open(log, "ab") as file:
+        log_start = file.tell()
+        node = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+            pass_fds=(lock,),
+            process_group=0,
+            preexec_fn=_restore_signals,
+        )
+    _write(folder, "process.json", {"pid": node.pid, "log_start": log_start})
+    os.write(told, b"\0")
+    os.close(told)
+    for stream in (0, 1, 2):
+        os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+    end = os.waitid(os.P_PID, node.pid, os.WEXITED | os.WNOWAIT)
+    assert end is not None, "it was waited for"
+    status = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
+    _write(folder, "exit.json", {"status": status})
+    node.wait()
+
+
+def _restore_signals() -> None:
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _write(folder: str, name: str, value: dict[str, int]) -> None:
+    draft = os.path.join(folder, f".{name}.part")
+    with open(draft, "w", encoding="utf-8") as file:
+        json.dump(value, file)
+    os.replace(draft, os.path.join(folder, name))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))
