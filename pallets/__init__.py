@@ -1,11 +1,14 @@
 """The business rules. This is the one place that lists the pallets: the tuple that IS the chain."""
 
 from pallets.attribution import Attribution
+from pallets.authorship import Authorship
 from pallets.balances import Balances
 from pallets.datanets import Datanets
 from pallets.inference import Inference
 from pallets.jobs import Jobs
 from pallets.models import Models
+from pallets.randomness import Randomness
+from pallets.session import Session
 from pallets.sudo import Sudo
 from pallets.system import System
 from pallets.timestamp import Timestamp
@@ -21,6 +24,9 @@ PALLETS = (
     Balances,
     TransactionPayment,
     Sudo,
+    Authorship,  # first of its kind: who made the block is known to the pallets after it
+    Randomness,
+    Session,  # after those that the last block of an epoch still counts for
     Datanets,
     Models,
     Jobs,

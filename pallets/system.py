@@ -17,6 +17,7 @@ from runtime.primitives import (
     AccountId,
     AccountInfo,
     Digest,
+    DigestItem,
     Hash,
     Weight,
 )
@@ -118,6 +119,14 @@ class System(Pallet, index=0):
         self.event_count.put(len(events))
         self.extrinsic_count.put(extrinsic_count)
         return self.digest.get()
+
+    def deposit_log(self, item: DigestItem) -> None:
+        """Append an item to the digest of the block's header."""
+        self.digest.put(Digest((*self.digest.get().logs, item)))
+
+    def logs(self) -> tuple[DigestItem, ...]:
+        """Return the items of the digest so far."""
+        return self.digest.get().logs
 
     def nonce(self, account: AccountId) -> int:
         """Return the next nonce of an account."""

@@ -3,14 +3,15 @@
 Order of a block: initialize (number, parent, digest; hooks), inherents, extrinsics by priority,
 finalize (hooks, events), one sorted trie batch. A signed extrinsic is checked (signature, era,
 nonce, fee), then its fee is charged, then its call runs in a transaction; a failed call still pays.
-Signatures that the caller vouches for (`verified`) are not checked again.
+Signatures that the caller has checked (`verified`) are not checked again on the same branch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from types import MappingProxyType
+from typing import Final, Protocol, cast
 
 from runtime.backend import Backend, Former, Recorder
 from runtime.dispatch import (
@@ -37,6 +38,7 @@ from runtime.machine import Machine
 from runtime.primitives import (
     ZERO_HASH,
     AccountId,
+    Consensus,
     Digest,
     DigestItem,
     Hash,
@@ -60,10 +62,15 @@ from runtime.validity import (
 )
 
 BLOCK_EXTRINSICS_MAX = 20_000
+NOTHING_VERIFIED: Final[Mapping[Hash, Hash]] = MappingProxyType({})
 
 
 class InvalidBlockError(Exception):
     """A block breaks a rule of the runtime; the message names the rule."""
+
+
+class BodyRefusedError(InvalidBlockError):
+    """These extrinsics are too many, too long or others than the header's; it may have others."""
 
 
 class System(Protocol):
@@ -131,11 +138,13 @@ class Executive:
         logs: Sequence[DigestItem],
         inherents: Sequence[bytes],
         candidates: Iterable[Extrinsic],
+        verified: Mapping[Hash, Hash] = NOTHING_VERIFIED,
     ) -> Executed:
         """Build the next block. Candidates that do not apply are reported in `refused`.
 
-        Candidates must have had their signatures checked. Raises InvalidBlockError when an
-        inherent fails.
+        `verified` names the extrinsics whose signature was checked, and the birth block under which
+        it held; where this branch has another one, it is checked here. Raises InvalidBlockError
+        when an inherent fails.
         """
         recorder = Recorder(backend)
         overlay = Overlay(recorder)
@@ -151,11 +160,9 @@ class Executive:
             for extrinsic in candidates:
                 if len(included) >= BLOCK_EXTRINSICS_MAX:
                     break
-                if length + len(extrinsic.raw) > BLOCK_LENGTH_MAX * NORMAL_PERCENT // 100:
-                    refused.append((extrinsic.hash, TransactionRefused(ExhaustsResources())))
-                    continue
                 try:
-                    self._apply(extrinsic, len(included), is_verified=True)
+                    _check_length(length + len(extrinsic.raw))
+                    self._apply(extrinsic, len(included), verified)
                 except TransactionRefused as refusal:
                     refused.append((extrinsic.hash, refusal))
                     continue
@@ -169,16 +176,22 @@ class Executive:
         header: Header,
         extrinsics: Sequence[bytes],
         parent: Header,
-        verified: Collection[Hash] = (),
+        verified: Mapping[Hash, Hash] = NOTHING_VERIFIED,
     ) -> Executed:
-        """Execute a block of another author. Raises InvalidBlockError on any mismatch."""
+        """Execute a block of another author; `verified` as in `build`.
+
+        Raises InvalidBlockError on any mismatch, of these its kind BodyRefusedError for extrinsics
+        that are not the header's.
+        """
         _check_shape(header, extrinsics, parent)
         recorder = Recorder(backend)
         overlay = Overlay(recorder)
         with self.machine.on(overlay):
             self._initialize(parent, header.digest.logs)
             signed_seen = False
+            length = 0
             for index, raw in enumerate(extrinsics):
+                length += len(raw)
                 try:
                     extrinsic = self.machine.extrinsics.decode(raw)
                     if extrinsic.signed is None:
@@ -187,8 +200,8 @@ class Executive:
                         self._apply_inherent(raw, index)
                     else:
                         signed_seen = True
-                        known = bool(verified) and extrinsic.hash in verified
-                        self._apply(extrinsic, index, is_verified=known)
+                        _check_length(length)
+                        self._apply(extrinsic, index, verified)
                 except (DecodeError, TransactionRefused) as error:
                     raise InvalidBlockError(f"extrinsic {index}: {error}") from error
             executed = self._seal(recorder, parent, list(extrinsics), ())
@@ -202,7 +215,9 @@ class Executive:
         return executed
 
     def _initialize(self, parent: Header, logs: Sequence[DigestItem]) -> None:
-        self._system.initialize(parent.number + 1, parent.hash, Digest(tuple(logs)))
+        # Consensus items are what the runtime tells consensus: executing writes them again.
+        given = tuple(item for item in logs if not isinstance(item, Consensus))
+        self._system.initialize(parent.number + 1, parent.hash, Digest(given))
         used = Weight(0, 0)
         for pallet in self.machine.pallets.values():
             used = used + pallet.on_initialize()
@@ -250,6 +265,8 @@ class Executive:
             raise InvalidBlockError(f"extrinsic {index}: unsigned, but its call is no inherent")
         machine.begin_extrinsic(index)
         weight = machine.weight_of(extrinsic.call)
+        if not _fits(self._system.used_weight() + weight, 100):
+            raise InvalidBlockError(f"extrinsic {index}: the block's inherents are too heavy")
         try:
             with machine.transaction():
                 machine.dispatch(extrinsic.call, INHERENT)
@@ -261,13 +278,20 @@ class Executive:
         info = DispatchInfo(weight, DispatchClass.Mandatory, Pays.Yes)
         self._system.note_applied(None, info)
 
-    def _apply(self, extrinsic: Extrinsic, index: int, *, is_verified: bool) -> Applied:
-        """Check, charge and dispatch one signed extrinsic. Raises TransactionRefused."""
+    def _apply(
+        self, extrinsic: Extrinsic, index: int, verified: Mapping[Hash, Hash] | None
+    ) -> Applied:
+        """Check, charge and dispatch one signed extrinsic; None checks no signature at all.
+
+        Raises TransactionRefused.
+        """
         machine, signed = self.machine, extrinsic.signed
         assert signed is not None, "inherents take the other path"
+        is_verified = verified is None or self._was_verified(extrinsic, verified)
         account = self._check(extrinsic, is_verified=is_verified, exact_nonce=True)
         weight, kind = machine.weight_of(extrinsic.call), machine.class_of(extrinsic.call)
         total = weight + EXTRINSIC_BASE_WEIGHT
+        _check_size(total, len(extrinsic.raw))
         self._check_room(total, kind)
         fee = self._payment.fee_of(weight, len(extrinsic.raw))
         tip = signed.extra.tip
@@ -302,12 +326,8 @@ class Executive:
             raise AssertionError(f"a call wrote a value that does not fit: {failure}") from failure
 
     def _check_room(self, weight: Weight, kind: DispatchClass) -> None:
-        used = self._system.used_weight() + weight
         percent = NORMAL_PERCENT if kind is DispatchClass.Normal else 100
-        if (
-            used.ref_time > BLOCK_WEIGHT_MAX.ref_time * percent // 100
-            or used.proof_size > BLOCK_WEIGHT_MAX.proof_size * percent // 100
-        ):
+        if not _fits(self._system.used_weight() + weight, percent):
             raise TransactionRefused(ExhaustsResources())
 
     def _check(self, extrinsic: Extrinsic, *, is_verified: bool, exact_nonce: bool) -> AccountId:
@@ -329,6 +349,21 @@ class Executive:
         if exact_nonce and signed.extra.nonce > nonce:
             raise TransactionRefused(Future())
         return account
+
+    def _was_verified(self, extrinsic: Extrinsic, verified: Mapping[Hash, Hash]) -> bool:
+        """Whether its signature held under the birth block that this branch has."""
+        birth = verified.get(extrinsic.hash) if verified else None
+        return birth is not None and birth == self.birth_of(extrinsic)
+
+    def birth_of(self, extrinsic: Extrinsic) -> Hash | None:
+        """Return the birth block that a signature must cover at the current block.
+
+        None for what has no signature to check: unsigned, no account, or an ancient era.
+        """
+        signed = extrinsic.signed
+        if signed is None or signed.account is None:
+            return None
+        return self._system.hash_of(signed.extra.era.birth(self._system.current_number()))
 
     def _birth_hash(self, extrinsic: Extrinsic) -> Hash:
         assert extrinsic.signed is not None, "inherents have no era"
@@ -411,7 +446,7 @@ class Executive:
         with self.machine.on(overlay):
             self._initialize(best, ())
             start = len(self.machine.records)
-            applied = self._apply(extrinsic, 0, is_verified=True)
+            applied = self._apply(extrinsic, 0, None)
             return applied, tuple(self.machine.records[start:]), overlay
 
 
@@ -422,23 +457,39 @@ def nonce_tag(account: AccountId, nonce: int) -> bytes:
 
 def _check_size(weight: Weight, length: int) -> None:
     """Refuse what would not fit an empty block: it would wait in the pool for ever."""
-    if (
-        weight.ref_time > BLOCK_WEIGHT_MAX.ref_time * EXTRINSIC_PERCENT // 100
-        or weight.proof_size > BLOCK_WEIGHT_MAX.proof_size * EXTRINSIC_PERCENT // 100
-        or length > BLOCK_LENGTH_MAX * EXTRINSIC_PERCENT // 100
-    ):
+    if not _fits(weight, EXTRINSIC_PERCENT) or length > BLOCK_LENGTH_MAX * EXTRINSIC_PERCENT // 100:
         raise TransactionRefused(ExhaustsResources())
+
+
+def _check_length(length: int) -> None:
+    """Refuse what would leave inherents no room in the block."""
+    if length > BLOCK_LENGTH_MAX * NORMAL_PERCENT // 100:
+        raise TransactionRefused(ExhaustsResources())
+
+
+def _fits(weight: Weight, percent: int) -> bool:
+    return (
+        weight.ref_time <= BLOCK_WEIGHT_MAX.ref_time * percent // 100
+        and weight.proof_size <= BLOCK_WEIGHT_MAX.proof_size * percent // 100
+    )
 
 
 def _check_shape(header: Header, extrinsics: Sequence[bytes], parent: Header) -> None:
     if header.number != parent.number + 1 or header.parent_hash != parent.hash:
         raise InvalidBlockError(f"block {header.number} does not follow {parent.number}")
     if len(extrinsics) > BLOCK_EXTRINSICS_MAX:
-        raise InvalidBlockError(f"a block has at most {BLOCK_EXTRINSICS_MAX} extrinsics")
+        raise BodyRefusedError(f"a block has at most {BLOCK_EXTRINSICS_MAX} extrinsics")
     if sum(map(len, extrinsics)) > BLOCK_LENGTH_MAX:
-        raise InvalidBlockError(f"a block has at most {BLOCK_LENGTH_MAX} bytes of extrinsics")
+        raise BodyRefusedError(f"a block has at most {BLOCK_LENGTH_MAX} bytes of extrinsics")
     if ordered_root(extrinsics) != header.extrinsics_root:
-        raise InvalidBlockError("the extrinsics do not match the header's extrinsics root")
+        raise BodyRefusedError("the extrinsics do not match the header's extrinsics root")
 
 
-__all__ = ["Applied", "Executed", "Executive", "InvalidBlockError", "nonce_tag"]
+__all__ = [
+    "Applied",
+    "BodyRefusedError",
+    "Executed",
+    "Executive",
+    "InvalidBlockError",
+    "nonce_tag",
+]

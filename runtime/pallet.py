@@ -6,6 +6,7 @@ codecs, metadata, CLI commands and documentation.
         step: Const[u32] = 1                              # in metadata as a constant
         count: Value[u32] = default(0)                    # storage
         balances: Needs[Currency]                         # the pallet `Balances`, as this Protocol
+        staking: Needs[Election | None] = None            # works without the pallet `Staking` too
 
         class Counted(Event, index=0):
             "The count went up."
@@ -176,7 +177,8 @@ class Pallet:
         """Bind the pallets that this one needs, once all are made."""
         for attribute, name in self.needed.items():
             other = self._machine.pallets.get(name)
-            assert other is not None, f"{self.name} needs the pallet {name}"
+            is_optional = attribute in vars(type(self))
+            assert other is not None or is_optional, f"{self.name} needs the pallet {name}"
             setattr(self, attribute, other)
 
     def emit(self, event: Event) -> None:

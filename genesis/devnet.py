@@ -1,0 +1,105 @@
+"""Specs of development networks: N validators whose keys everybody can derive.
+
+Validator i has a name (//Alice to //Ferdie, then //Validator7, //Validator8, ...). The ed25519 key
+of that name is at once its stash, its session key and its executor.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from genesis.accounts import NAMES
+from genesis.spec import ChainSpec, load_spec
+from runtime.primitives import OPEN
+
+VALIDATORS_MAX: Final = 256
+STAKE: Final = 100_000 * OPEN
+ENDOWMENT: Final = 2_000_000 * OPEN
+EXECUTOR_BOND: Final = 1_000 * OPEN
+NO_PROFILE: Final = "0x" + bytes(32).hex()
+TREASURY: Final = "0x" + b"modlopen/tre".ljust(32, b"\0").hex()
+ISSUANCE: Final = 1_000_000_000 * OPEN
+
+
+class DevnetError(ValueError):
+    """A development network cannot be made like this; the message says what is possible."""
+
+
+def validator_uri(index: int) -> str:
+    """Return the secret URI of validator `index`, counted from 0."""
+    return f"//{NAMES[index]}" if index < len(NAMES) else f"//Validator{index + 1}"
+
+
+def devnet_spec(
+    validators: int,
+    *,
+    epoch_blocks: int = 50,
+    executors_per_job: int = 2,
+    stakes: Sequence[int] = (),
+    chain_id: str = "",
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+) -> ChainSpec:
+    """Return the spec of a network of so many validators, each an executor too.
+
+    `stakes` in planck may differ; `overrides` are merged into the configs of pallets, for example
+    `{"jobs": {"parameters": {"commit_blocks": 60}}}`. Raises DevnetError.
+    """
+    if not 1 <= validators <= VALIDATORS_MAX:
+        raise DevnetError(f"A devnet has 1 to {VALIDATORS_MAX} validators, not {validators}.")
+    given = tuple(stakes) or (STAKE,) * validators
+    if len(given) != validators or not all(0 < stake <= ENDOWMENT // 2 for stake in given):
+        raise DevnetError(
+            f"{len(given)} stakes for {validators} validators: give one for each, up to "
+            f"{ENDOWMENT // 2 // OPEN} OPEN."
+        )
+    preset = load_spec("local")
+    assert preset.pallets is not None, "presets are human"
+    config = copy.deepcopy(dict(preset.pallets))
+    uris = [validator_uri(index) for index in range(validators)]
+    config["balances"] = {"accounts": _balances(uris)}
+    config["session"] = {
+        "epoch_blocks": epoch_blocks,
+        "validators": [
+            {"account": uri, "key": uri, "weight": stake}
+            for uri, stake in zip(uris, given, strict=True)
+        ],
+    }
+    config["jobs"] = {
+        "parameters": {
+            "executors_per_job": min(executors_per_job, validators),
+            "assignment_blocks": 2,
+        },
+        "executors": [
+            {"account": uri, "profile": NO_PROFILE, "bond": EXECUTOR_BOND} for uri in uris
+        ],
+    }
+    for name, changes in (overrides or {}).items():
+        config[name] = _merged(config.get(name, {}), changes)
+    return replace(
+        preset,
+        name=f"OpenLedger Devnet of {validators}",
+        id=chain_id or f"devnet-{validators}",
+        chain_type="Local",
+        pallets=config,
+    )
+
+
+def _balances(uris: Sequence[str]) -> list[list[Any]]:
+    """Fund the six well-known names in both key types and all validators; the treasury has the
+    rest, so that a devnet has as many OPEN as every chain."""
+    funded = [f"{kind}://{name}" for name in NAMES for kind in ("ed25519", "sr25519")]
+    funded += [f"ed25519:{uri}" for uri in uris[len(NAMES) :]]
+    rest = ISSUANCE - ENDOWMENT * len(funded)
+    return [*([account, ENDOWMENT] for account in funded), [TREASURY, rest]]
+
+
+def _merged(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(config)
+    for key, value in changes.items():
+        former = merged.get(key)
+        is_nested = isinstance(former, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(former, value) if is_nested else value  # type: ignore[arg-type]
+    return merged

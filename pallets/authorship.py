@@ -1,0 +1,166 @@
+"""Authorship: who made a block, and whose turns passed without one.
+
+The leader of a view writes its claim (epoch, view) into the header before execution; consensus
+votes only for headers whose claim is true. From the claim and the epoch's schedule follow the
+author and the leaders of the views that were skipped since the parent. Blocks without a claim, as a
+node that seals alone makes them, have no known author and miss nobody.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from runtime.compact import DecodeError
+from runtime.finality import ENGINE, AuthoritySet, Claim
+from runtime.leaders import VIEWS_MAX, schedule_of
+from runtime.pallet import Const, Needs, Pallet, api, cost
+from runtime.primitives import ZERO_HASH, AccountId, DigestItem, PreRuntime, Weight
+from runtime.scale import codec, scale, u32, u64
+from runtime.storage import DefaultMap, OptionalValue, Value, default
+
+MISSED_MAX: Final = 256
+"""Skipped views that one block accounts for; those after them are forgiven."""
+NOBODY: Final = AuthoritySet(0, ZERO_HASH, ())
+
+
+@scale
+class Turn:
+    """The view in which the latest block with a claim was first proposed."""
+
+    epoch: u64 = 0
+    view: u64 = 0
+
+
+@scale
+class Performance:
+    """How often a validator made the block of its turn, and how often there was none."""
+
+    account: AccountId
+    authored: u32
+    missed: u32
+
+
+class Blocks(Protocol):
+    """What Authorship needs of System."""
+
+    def logs(self) -> tuple[DigestItem, ...]: ...
+
+
+class Validators(Protocol):
+    """What Authorship needs of Session."""
+
+    def epoch(self) -> int: ...
+    def set_of(self, epoch: int) -> AuthoritySet | None: ...
+
+
+class Rewards(Protocol):
+    """What Authorship tells Staking."""
+
+    def note_author(self, account: AccountId) -> None: ...
+
+
+class Downtime(Protocol):
+    """What Authorship tells Offences."""
+
+    def note_missed(self, account: AccountId) -> None: ...
+
+
+class Authorship(Pallet, index=13):
+    """The author of each block, and how often validators made theirs."""
+
+    maximum_missed: Const[u32] = MISSED_MAX
+
+    system: Needs[Blocks]
+    session: Needs[Validators]
+    staking: Needs[Rewards | None] = None
+    offences: Needs[Downtime | None] = None
+
+    block_author: OptionalValue[AccountId]
+    latest: Value[Turn] = default(Turn())
+    authored: DefaultMap[AccountId, u32] = default(0)
+    missed: DefaultMap[AccountId, u32] = default(0)
+
+    # -------------------------------------------------------------------------- runtime API
+
+    @api("AuthorshipApi")
+    def performance(self) -> tuple[Performance, ...]:
+        """Return how the validators of this epoch have done, since they first validated."""
+        return tuple(
+            Performance(one.account, self.authored.get(one.account), self.missed.get(one.account))
+            for one in self._authorities().authorities
+        )
+
+    # ------------------------------------------------------------------- for other pallets
+
+    def author(self) -> AccountId | None:
+        """Return the author of the block being executed, or of the latest one; None if unknown."""
+        return self.block_author.get()
+
+    # ------------------------------------------------------------------------------- hooks
+
+    def on_initialize(self) -> Weight:
+        """Read the author from the claim; count it, and the leaders of the skipped views."""
+        self.block_author.clear()
+        claim = self._claim()
+        authorities = self._authorities()
+        if claim is None or not authorities.authorities or self._fault(claim) is not None:
+            return cost(5, reads=3, writes=1)
+        schedule = schedule_of(authorities)
+        first = self._latest_view() + 1
+        skipped = range(first, min(claim.view, first + MISSED_MAX))
+        for view in skipped:
+            self._note_missed(authorities.authorities[schedule.leader(view)].account)
+        self._note_author(authorities.authorities[schedule.leader(claim.view)].account)
+        return cost(30 + 10 * len(skipped), reads=6 + 4 * len(skipped), writes=5 + 3 * len(skipped))
+
+    def on_finalize(self) -> None:
+        """Demand that a claim is possible, and remember it for the next block."""
+        claim = self._claim()
+        if claim is None or not self._authorities().authorities:
+            return
+        assert self.block_author.get() is not None, self._fault(claim)
+        self.latest.put(Turn(claim.epoch, claim.view))
+
+    def check_invariants(self) -> None:
+        """Whoever made the block is counted as an author."""
+        author = self.block_author.get()
+        assert author is None or self.authored.get(author) > 0, "an author has made a block"
+
+    # ------------------------------------------------------------------------------ internal
+
+    def _claim(self) -> Claim | None:
+        for item in self.system.logs():
+            if isinstance(item, PreRuntime) and item.engine == ENGINE:
+                try:
+                    return codec(Claim).decode(item.payload)
+                except DecodeError:
+                    return None
+        return None
+
+    def _authorities(self) -> AuthoritySet:
+        return self.session.set_of(self.session.epoch()) or NOBODY
+
+    def _latest_view(self) -> int:
+        """Return the view of the latest block of this epoch; 0 while there is none."""
+        latest = self.latest.get()
+        return latest.view if latest.epoch == self.session.epoch() else 0
+
+    def _fault(self, claim: Claim) -> str | None:
+        """Say why a claim is impossible; None where it is possible."""
+        epoch, former = self.session.epoch(), self._latest_view()
+        if claim.epoch != epoch:
+            return f"the claim is of epoch {claim.epoch}, the block of epoch {epoch}"
+        if not former < claim.view <= VIEWS_MAX:
+            return f"the claim is of view {claim.view}, the parent of view {former}"
+        return None
+
+    def _note_author(self, account: AccountId) -> None:
+        self.block_author.put(account)
+        self.authored.put(account, self.authored.get(account) + 1)
+        if self.staking is not None:
+            self.staking.note_author(account)
+
+    def _note_missed(self, account: AccountId) -> None:
+        self.missed.put(account, self.missed.get(account) + 1)
+        if self.offences is not None:
+            self.offences.note_missed(account)

@@ -1,0 +1,322 @@
+"""Session: whose votes count in which epoch, by which keys.
+
+An epoch is a session of `epoch_blocks` blocks: epoch e has the blocks e*L+1 .. (e+1)*L. The last of
+them, the *boundary*, ends it: the set that was queued becomes current, what staking elects now with
+the keys registered now is queued, and the header carries the hash of the set that decides the next
+block. So a new key or a new validator waits one whole epoch, and the set of an epoch never changes
+within it.
+
+Rules that hold here: a key that was ever registered belongs to one account for ever, so that a
+signature names its stash whatever keys were changed since; no set is ever empty on a chain that
+has validators; a chain without validators in genesis never gets any.
+Storage names and indices are those of pallet_session where clients know them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final, Protocol
+
+from runtime.dispatch import Failure, Signed
+from runtime.finality import AUTHORITIES_MAX, ENGINE, Authority, AuthoritySet, Boundary
+from runtime.keys import KeyKind, Keypair, verify
+from runtime.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.primitives import ZERO_HASH, AccountId, Consensus, DigestItem, Hash, Weight
+from runtime.scale import Bytes32, Bytes64, codec, scale, u32, u64, u128
+from runtime.storage import Hasher, Map, Value, default, stored
+
+DOMAIN: Final = b"openledger/session-key/1"
+EPOCH_BLOCKS_DEFAULT: Final = 50
+HISTORY_EPOCHS: Final = 64
+"""How many epochs back a set is known, and so how long evidence counts."""
+NO_SET: Final = AuthoritySet(0, ZERO_HASH, ())
+
+
+def possession_payload(genesis: Hash, account: AccountId) -> bytes:
+    """Return what a session key signs to prove that its holder lets `account` use it."""
+    return DOMAIN + genesis + account
+
+
+def prove_possession(genesis: Hash, account: AccountId, pair: Keypair) -> Bytes64:
+    """Return the proof that `set_keys` asks for."""
+    return pair.sign(possession_payload(genesis, account))
+
+
+@scale
+class GenesisValidator:
+    """A validator of the first set. `key` may be written like an account, such as //Alice."""
+
+    account: AccountId
+    key: AccountId
+    weight: u128 = 10**18
+
+
+@scale
+class Genesis:
+    """The first validators and the length of an epoch.
+
+    The weight of a validator counts only where staking elects nobody.
+    """
+
+    validators: tuple[GenesisValidator, ...] = ()
+    epoch_blocks: u32 = EPOCH_BLOCKS_DEFAULT
+
+
+class Blocks(Protocol):
+    """What Session needs of System."""
+
+    def current_number(self) -> int: ...
+    def hash_of(self, number: int) -> Hash | None: ...
+    def deposit_log(self, item: DigestItem) -> None: ...
+
+
+class Election(Protocol):
+    """What Session needs of Staking: stashes with their stake; nobody keeps the current set."""
+
+    def elect(self) -> tuple[tuple[AccountId, int], ...]: ...
+
+
+class Beacon(Protocol):
+    """What Session needs of Randomness."""
+
+    def random(self, subject: bytes) -> Hash: ...
+
+
+class Session(Pallet, index=10):
+    """The validators of each epoch and their session keys."""
+
+    maximum_authorities: Const[u32] = AUTHORITIES_MAX
+    history_epochs: Const[u32] = HISTORY_EPOCHS
+
+    system: Needs[Blocks]
+    randomness: Needs[Beacon]
+    staking: Needs[Election | None] = None
+
+    epoch_blocks: Value[u32] = default(EPOCH_BLOCKS_DEFAULT)
+    current_index: Value[u32] = default(0)
+    validators: Value[tuple[AccountId, ...]] = default(())
+    authorities: Value[AuthoritySet] = default(NO_SET)
+    queued: Value[AuthoritySet] = default(NO_SET)
+    history: Map[u64, AuthoritySet] = stored(Hasher.TWOX_64_CONCAT)
+    disabled: Value[tuple[AccountId, ...]] = default(())
+    next_keys: Map[AccountId, Bytes32] = stored(Hasher.TWOX_64_CONCAT)
+    key_owner: Map[Bytes32, AccountId]
+
+    class NewSession(Event, index=0):
+        """An epoch is over; the next block belongs to this one."""
+
+        session_index: u32
+
+    class ValidatorDisabled(Event, index=2):
+        """A validator is left out from the next epoch on."""
+
+        validator: AccountId
+
+    class KeysSet(Event, index=10):
+        """An account has registered the key of its validator; it counts after one whole epoch."""
+
+        who: AccountId
+        key: Bytes32
+
+    class KeysPurged(Event, index=11):
+        """An account has no registered key any more, so it is not elected."""
+
+        who: AccountId
+
+    class InvalidProof(Failure, index=0):
+        """The proof is not this key's signature over domain, genesis hash and your account.
+        Sign them with the session key that you register."""
+
+    class DuplicatedKey(Failure, index=2):
+        """The key belongs to another account. Generate one of your own."""
+
+    class NoKeys(Failure, index=3):
+        """You have registered no key. There is nothing to purge."""
+
+    # ------------------------------------------------------------------------------- calls
+
+    @call(0, cost(150, reads=3, writes=2))
+    def set_keys(self, who: Signed, keys: Bytes32, proof: Bytes64) -> None:
+        """Register the ed25519 key by which your validator votes, after one whole epoch. The
+        proof is the key's signature over domain, genesis hash and your account."""
+        account = AccountId(who)
+        if not verify(KeyKind.ED25519, proof, possession_payload(self._genesis(), account), keys):
+            raise self.InvalidProof
+        if self.key_owner.get(keys) not in (None, account):
+            raise self.DuplicatedKey
+        self._register(account, keys)
+        self.emit(self.KeysSet(account, keys))
+
+    @call(1, cost(40, reads=1, writes=1))
+    def purge_keys(self, who: Signed) -> None:
+        """Forget your registered key: your validator is left out when its epochs are over."""
+        account = AccountId(who)
+        if account not in self.next_keys:
+            raise self.NoKeys
+        self.next_keys.remove(account)
+        self.emit(self.KeysPurged(account))
+
+    # -------------------------------------------------------------------------- runtime API
+
+    @api("SessionApi")
+    def current_authorities(self) -> AuthoritySet:
+        """Return the set that decides the next block."""
+        return self.authorities.get()
+
+    @api("SessionApi")
+    def next_authorities(self) -> AuthoritySet:
+        """Return the set of the next epoch; its seed is drawn, and who is disabled is left out,
+        when that begins."""
+        return self.queued.get()
+
+    @api("SessionApi")
+    def authorities_of(self, epoch: u64) -> AuthoritySet | None:
+        """Return the set of a recent epoch."""
+        return self.set_of(epoch)
+
+    @api("SessionApi")
+    def blocks_per_epoch(self) -> u32:
+        """Return how many blocks an epoch has."""
+        return self.epoch_blocks.get()
+
+    @api("SessionApi")
+    def registered_key(self, account: AccountId) -> Bytes32 | None:
+        """Return the key that an account has registered for the next election."""
+        return self.next_keys.get(account)
+
+    # ------------------------------------------------------------------- for other pallets
+
+    def epoch(self) -> int:
+        """Return the epoch of the block being executed."""
+        return self.current_index.get()
+
+    def set_of(self, epoch: int) -> AuthoritySet | None:
+        """Return the set of an epoch of which evidence still counts."""
+        return self.history.get(epoch)
+
+    def key_of(self, account: AccountId) -> Bytes32 | None:
+        """Return the key that an account has registered."""
+        return self.next_keys.get(account)
+
+    def disable(self, account: AccountId) -> None:
+        """Leave an account out of the two sets that the next boundary makes."""
+        former = self.disabled.get()
+        sets = (*self.authorities.get().authorities, *self.queued.get().authorities)
+        if account in former or all(one.account != account for one in sets):
+            return
+        self.disabled.put((*former, account))
+        self.emit(self.ValidatorDisabled(account))
+
+    # --------------------------------------------------------------------- hooks and genesis
+
+    def build_genesis(self, genesis: Genesis) -> None:
+        """Register the first keys; epochs 0 and 1 have the same set."""
+        assert genesis.epoch_blocks > 0, "an epoch has at least one block"
+        assert len(genesis.validators) <= AUTHORITIES_MAX, f"at most {AUTHORITIES_MAX} validators"
+        self.epoch_blocks.put(genesis.epoch_blocks)
+        for one in genesis.validators:
+            key = one.key
+            assert one.account not in self.next_keys, f"{one.account.hex()} validates twice"
+            assert key not in self.key_owner, f"the key {key.hex()} belongs to two validators"
+            assert one.weight > 0, f"{one.account.hex()} validates without any weight"
+            self._register(one.account, key)
+        first = self._elected(()) or tuple(
+            Authority(one.account, one.key, one.weight) for one in genesis.validators
+        )
+        if not genesis.validators:
+            return
+        self._begin(AuthoritySet(0, ZERO_HASH, first))
+        self.queued.put(AuthoritySet(1, ZERO_HASH, first))
+
+    def on_initialize(self) -> Weight:
+        """Reserve the weight of a boundary, which is spent at the end of the block."""
+        if not self._is_boundary():
+            return cost(1, reads=2)
+        size = len(self.queued.get().authorities)
+        return cost(300 + 20 * size, reads=8 + size, writes=8)
+
+    def on_finalize(self) -> None:
+        """End an epoch in its last block."""
+        if self._is_boundary():
+            self._rotate()
+
+    def check_invariants(self) -> None:
+        """Sets are those of this epoch and the next, never empty, each key with one owner."""
+        now, queued = self.authorities.get(), self.queued.get()
+        assert self.current_index.get() == now.epoch, "the index is the epoch of the current set"
+        assert self.validators.get() == tuple(one.account for one in now.authorities)
+        for who, key in self.next_keys.items():
+            assert self.key_owner.get(key) == who, f"{who.hex()} owns its key"
+        if not now.authorities:
+            assert not queued.authorities, "a chain without validators never gets any"
+            return
+        number, length = self.system.current_number(), self.epoch_blocks.get()
+        assert now.epoch in (max(number - 1, 0) // length, number // length), "epochs count blocks"
+        assert queued.epoch == now.epoch + 1
+        assert self.history.get(now.epoch) == now
+        for one in (now, queued):
+            accounts = {authority.account for authority in one.authorities}
+            keys = {authority.key for authority in one.authorities}
+            assert 0 < len(one.authorities) <= AUTHORITIES_MAX
+            assert len(accounts) == len(keys) == len(one.authorities), "each account and key once"
+            assert all(authority.weight > 0 for authority in one.authorities)
+            assert all(self.key_owner.get(a.key) == a.account for a in one.authorities)
+
+    # ------------------------------------------------------------------------------ internal
+
+    def _is_boundary(self) -> bool:
+        is_last = self.system.current_number() % self.epoch_blocks.get() == 0
+        return is_last and bool(self.validators.get())
+
+    def _rotate(self) -> None:
+        former, disabled = self.authorities.get(), self.disabled.get()
+        epoch = former.epoch + 1
+        seed = self.randomness.random(b"session" + epoch.to_bytes(8, "little"))
+        # Where all of a set are disabled it stays: a set of offenders can be replaced by an
+        # election, an empty one never.
+        queued = self.queued.get().authorities
+        current = _without(queued, disabled) or queued
+        self._begin(AuthoritySet(epoch, seed, current))
+        following = self._elected(disabled) or self._with_new_keys(current)
+        self.queued.put(AuthoritySet(epoch + 1, ZERO_HASH, following))
+        self.disabled.clear()
+        if epoch >= HISTORY_EPOCHS:
+            self.history.remove(epoch - HISTORY_EPOCHS)
+        boundary = codec(Boundary).encode(Boundary(self.authorities.get().hash))
+        self.system.deposit_log(Consensus(ENGINE, boundary))
+        self.emit(self.NewSession(epoch))
+
+    def _begin(self, authorities: AuthoritySet) -> None:
+        self.authorities.put(authorities)
+        self.history.put(authorities.epoch, authorities)
+        self.current_index.put(authorities.epoch)
+        self.validators.put(tuple(one.account for one in authorities.authorities))
+
+    def _elected(self, disabled: Collection[AccountId]) -> tuple[Authority, ...]:
+        """Return whom staking elects, as far as they have a key and are not disabled."""
+        elected = []
+        for account, weight in self.staking.elect() if self.staking is not None else ():
+            key = self.next_keys.get(account)
+            if key is not None and weight > 0 and account not in disabled:
+                elected.append(Authority(account, key, weight))
+        return tuple(elected[:AUTHORITIES_MAX])
+
+    def _with_new_keys(self, authorities: tuple[Authority, ...]) -> tuple[Authority, ...]:
+        """Return a set that stays, with the keys that are registered now."""
+        return tuple(
+            Authority(one.account, self.next_keys.get(one.account) or one.key, one.weight)
+            for one in authorities
+        )
+
+    def _register(self, account: AccountId, key: Bytes32) -> None:
+        self.next_keys.put(account, key)
+        self.key_owner.put(key, account)
+
+    def _genesis(self) -> Hash:
+        return self.system.hash_of(0) or ZERO_HASH
+
+
+def _without(
+    authorities: tuple[Authority, ...], accounts: Collection[AccountId]
+) -> tuple[Authority, ...]:
+    return tuple(one for one in authorities if one.account not in accounts)
