@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pallets import session as session_module
 from pallets.session import (
+    EPOCH_BLOCKS_DEFAULT,
     Genesis,
     GenesisValidator,
     Session,
@@ -15,10 +18,12 @@ from pallets.session import (
     prove_possession,
 )
 from runtime.dispatch import Failure
-from runtime.finality import Authority, AuthoritySet, next_set_of
+from runtime.executive import InvalidBlockError
+from runtime.finality import ENGINE, Authority, AuthoritySet, next_set_of
 from runtime.primitives import OPEN, ZERO_HASH, AccountId, Consensus, Digest, Hash, Header
 from tests.pallets.ledger import GENESIS_HASH, Ledger
 from tests.pallets.validators import EPOCH_BLOCKS, PAIRS, SPARE, STASHES, Committee
+from tests.runtime.blocks import Blocks
 
 # ---------------------------------------------------------------------------------------- keys
 
@@ -97,6 +102,23 @@ def test_the_boundary_header_carries_the_hash_of_the_next_set() -> None:
                 assert next_set_of(header) == committee.current.hash
                 assert [type(item) for item in digest.logs] == [Consensus]
             committee._begin_block()
+
+
+def test_others_execute_a_boundary_block_alike_and_refuse_another_next_set() -> None:
+    blocks = Blocks()
+    blocks.add_empty(EPOCH_BLOCKS_DEFAULT - 1)
+    built = blocks.build()
+    header = built.header
+    assert next_set_of(header) is not None
+    assert blocks.execute(header, built.extrinsics).changes == built.changes
+    forged = Consensus(ENGINE, bytes(32))
+    for logs in ((), (forged,), (forged, *header.digest.logs), header.digest.logs * 2):
+        with pytest.raises(InvalidBlockError):
+            blocks.execute(replace(header, digest=Digest(logs)), built.extrinsics)
+    blocks.keep(built)
+    plain = blocks.build()
+    with pytest.raises(InvalidBlockError):
+        blocks.execute(replace(plain.header, digest=Digest((forged,))), plain.extrinsics)
 
 
 def test_whoever_is_elected_waits_one_whole_epoch() -> None:

@@ -1,0 +1,111 @@
+"""Specs of development networks: N validators that everybody can derive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from genesis import spec as spec_module
+from genesis.accounts import parse_account
+from genesis.devnet import DevnetError, devnet_spec, validator_uri
+from genesis.spec import ChainSpec, ChainSpecError, load_spec, parse_spec
+from runtime.backend import MemoryBackend
+from runtime.finality import AuthoritySet
+from runtime.keys import Keypair
+from runtime.primitives import OPEN
+from runtime.state import Overlay
+from tests.runtime.blocks import machine
+
+
+@pytest.fixture(autouse=True)
+def _composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spec_module, "compose", machine)
+
+
+def read(spec: ChainSpec, pallet: str, item: str) -> Any:
+    """Return a value of the genesis state."""
+    composed = machine()
+    with composed.on(Overlay(MemoryBackend(dict(spec.build().changes)))):
+        return getattr(composed.pallets[pallet], item).get()
+
+
+def first_set(spec: ChainSpec) -> AuthoritySet:
+    found: AuthoritySet = read(spec, "Session", "authorities")
+    return found
+
+
+@pytest.mark.parametrize("count", [1, 4, 7, 30])
+def test_each_validator_has_a_stash_a_key_a_stake_and_an_executor(count: int) -> None:
+    spec = devnet_spec(count)
+    authorities = first_set(spec).authorities
+    expected = {Keypair.from_uri(validator_uri(index)).account for index in range(count)}
+    assert {one.account for one in authorities} == expected
+    assert {one.key for one in authorities} == expected
+    assert all(one.weight > 0 for one in authorities)
+    assert set(read(spec, "Jobs", "executor_accounts")) == expected
+    assert read(spec, "Balances", "total_issuance") == 1_000_000_000 * OPEN
+    assert read(spec, "Sudo", "key") == parse_account("//Alice")
+
+
+def test_names_go_on_after_the_well_known_ones() -> None:
+    names = [validator_uri(index) for index in range(8)]
+    assert names[0] == "//Alice"
+    assert names[5:] == ["//Ferdie", "//Validator7", "//Validator8"]
+
+
+def test_stakes_may_differ() -> None:
+    spec = devnet_spec(3, stakes=(100_000 * OPEN, 200_000 * OPEN, 400_000 * OPEN))
+    weights = {one.account: one.weight for one in first_set(spec).authorities}
+    assert [weights[parse_account(validator_uri(index))] // OPEN for index in range(3)] == [
+        100_000,
+        200_000,
+        400_000,
+    ]
+
+
+def test_the_length_of_epochs_and_the_executors_of_a_job_are_settings() -> None:
+    spec = devnet_spec(4, epoch_blocks=7, executors_per_job=3)
+    assert read(spec, "Session", "epoch_blocks") == 7
+    assert read(spec, "Jobs", "parameters").executors_per_job == 3
+    assert read(devnet_spec(1), "Jobs", "parameters").executors_per_job == 1
+
+
+def test_the_configs_of_pallets_can_be_overridden() -> None:
+    spec = devnet_spec(2, overrides={"jobs": {"parameters": {"commit_blocks": 60}}})
+    parameters = read(spec, "Jobs", "parameters")
+    assert (parameters.commit_blocks, parameters.executors_per_job) == (60, 2)
+    with pytest.raises(ChainSpecError, match="magic"):
+        devnet_spec(1, overrides={"magic": {}}).build()
+
+
+def test_a_devnet_survives_its_file() -> None:
+    spec = devnet_spec(3, chain_id="mine")
+    assert (spec.id, spec.chain_type) == ("mine", "Local")
+    again = parse_spec(spec.to_json())
+    assert again == spec
+    assert again.build().hash == spec.build().hash
+    assert parse_spec(spec.raw().to_json()).build().hash == spec.build().hash
+
+
+def test_devnets_of_different_size_are_different_chains() -> None:
+    specs = [devnet_spec(count) for count in (1, 2, 3)]
+    assert len({spec.id for spec in specs}) == len({spec.build().hash for spec in specs}) == 3
+
+
+@pytest.mark.parametrize("count", [0, -1, 257])
+def test_a_devnet_has_a_bounded_number_of_validators(count: int) -> None:
+    with pytest.raises(DevnetError, match="1 to 256"):
+        devnet_spec(count)
+
+
+@pytest.mark.parametrize("stakes", [(OPEN,), (OPEN, 0), (OPEN, 10**9 * OPEN)])
+def test_stakes_that_do_not_fit_are_refused(stakes: tuple[int, ...]) -> None:
+    with pytest.raises(DevnetError, match="2 validators"):
+        devnet_spec(2, stakes=stakes)
+
+
+def test_the_development_chain_has_one_validator_and_the_local_one_none() -> None:
+    alice = parse_account("//Alice")
+    assert [one.account for one in first_set(load_spec("dev")).authorities] == [alice]
+    assert first_set(load_spec("local")).authorities == ()
