@@ -1,35 +1,43 @@
-"""What libp2p 0.8.1 does wrong, put right once and narrowly, at its classes.
+"""What libp2p 0.8.1 does wrong, put right once and narrowly.
 
-Each patch is named by the defect that it mends; `../tests/p2p/attacks` shows each defect from
-outside. The version is asserted, because a patch of other code than the one read is a new defect.
-Of the defects not listed here, dialling, sequence numbers, frames, keepalive and configuration are
-settled by how `libp2p_host` and `service` use the library.
+Each patch is named after what it does; tests/p2p/attacks shows from outside the defect that it
+mends. The version is asserted, because a patch for other code than the one read is a new defect.
+Numbers are those of the table of defects in the design. What is missing here (6 the negative cache
+of dials, 7 sequence numbers, 8 keepalive, 10 long messages, 12 configuration) is settled by how
+`libp2p_host`, `libp2p_setup` and `service` use the library.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
-import libp2p.pubsub.gossipsub as gossipsub_module
-import libp2p.pubsub.pubsub as pubsub_module
-import libp2p.transport.tcp.tcp as tcp_module
 import trio
 from libp2p.host.basic_host import BasicHost
 from libp2p.io.exceptions import ConnectionClosedError, MessageTooLarge
 from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.network.stream.net_stream import NetStream
 from libp2p.network.swarm import Swarm
 from libp2p.peer.peerstore import env_to_send_in_RPC
+from libp2p.pubsub import gossipsub as gossipsub_module
+from libp2p.pubsub import pubsub as pubsub_module
+from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.rpc_queue import DefaultMaxMessageSize, RpcQueue
 from libp2p.pubsub.utils import maybe_consume_signed_record
-from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.stream_muxer.yamux import yamux as yamux_module
+from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
+from libp2p.transport.tcp import tcp as tcp_module
+from libp2p.utils.varint import decode_uvarint
 
 if TYPE_CHECKING:
-    from libp2p.abc import IHost, INetStream
+    from libp2p.abc import IHost
     from libp2p.io.abc import ReadWriteCloser
     from libp2p.peer.id import ID
     from libp2p.pubsub.pb import rpc_pb2
@@ -38,54 +46,82 @@ if TYPE_CHECKING:
 VERSION = "0.8.1"
 MAX_GOSSIP_QUEUE = 1024
 """Gossip messages that wait for one slow peer; the library's 32 lose most of a burst."""
-MAX_INBOUND_STREAMS = 64
-"""Streams that one peer's connection may have open here; own use needs about a dozen."""
+MAX_STREAMS = 64
+"""Streams of one connection, of both sides; own use needs about two dozen."""
+MAX_WINDOW_BYTES = 1 << 20
+"""What a peer may send on a stream before it is read; the library's 16 MiB fill the memory."""
+MAX_RECORDS = 256
+"""Signed records of peers that are remembered as checked."""
+MAX_VARINT_BYTES = 10
+GOSSIP_READ_BYTES = 64 << 10
 WRITE_LIMIT_S = 5.0
 """A connection that takes nothing for so long is closed."""
-MAX_RECORDS = 256
-GOSSIP_READ_BYTES = 64 << 10
-MAX_VARINT_BYTES = 10
 
 _log = logging.getLogger(__name__)
-_applied: list[str] = []
+_is_applied = False
 
 
 class VersionError(RuntimeError):
-    """Another libp2p than the one whose code these patches were written for."""
+    """Another libp2p is installed than the one that the patches were written for."""
+
+
+class WindowExceededError(trio.TooSlowError):
+    """A peer sent more than it was allowed to: of the kind that makes Yamux close a connection."""
+
+
+class Reader(Protocol):
+    """What the reading of gossip needs of a stream."""
+
+    async def read(self, n: int | None = None) -> bytes: ...
 
 
 def apply(skip: Collection[str] = ()) -> None:
     """Apply every patch once; `skip` is for tests that show a defect. Raises VersionError."""
+    global _is_applied
     installed = version("libp2p")
     if installed != VERSION:
         raise VersionError(
             f"libp2p {installed} is installed, and its patches are for {VERSION}. "
-            f"Install libp2p=={VERSION}, or read the new code and renew p2p/compat.py."
+            f"Install libp2p=={VERSION}, or read the new code and renew the patches."
         )
     assert set(skip) <= set(PATCHES), skip
-    if _applied:
+    if _is_applied:
         return
+    _is_applied = True
+    # Without a handler, Python prints the library's warnings, and any peer can cause them.
+    logging.getLogger("libp2p").addHandler(logging.NullHandler())
     for name, patch in PATCHES.items():
         if name not in skip:
             patch()
-    _applied.extend(PATCHES)
+
+
+def connection_of(stream: object) -> SwarmConn:
+    """Say which connection carries a stream that the library gave to a handler."""
+    assert isinstance(stream, NetStream), stream
+    assert stream.swarm_conn is not None
+    return stream.swarm_conn
+
+
+def _replace(owner: type | ModuleType, name: str, by: object) -> None:
+    assert hasattr(owner, name), name
+    setattr(owner, name, by)
 
 
 def _contain_streams() -> None:
     """1, 4: an exception in a stream's handler ends the process; it shall end the stream."""
     original = BasicHost._swarm_stream_handler
 
-    async def handle(host: BasicHost, stream: INetStream) -> None:
+    async def handle(host: BasicHost, stream: NetStream) -> None:
+        if len(connection_of(stream).streams) > MAX_STREAMS:
+            await stream.reset()
+            return
         try:
-            if len(stream.swarm_conn.get_streams()) > MAX_INBOUND_STREAMS:
-                await stream.reset()
-                return
             await original(host, stream)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever bytes of a peer bring about
             _log.debug("contain-stream peer=%s reason=%r", stream.muxed_conn.peer_id, error)
             await stream.reset()
 
-    BasicHost._swarm_stream_handler = handle
+    _replace(BasicHost, "_swarm_stream_handler", handle)
 
 
 def _contain_messages() -> None:
@@ -95,10 +131,10 @@ def _contain_messages() -> None:
     async def push(pubsub: Pubsub, forwarder: ID, message: rpc_pb2.Message) -> None:
         try:
             await original(pubsub, forwarder, message)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever bytes of a peer bring about
             _log.debug("contain-message peer=%s reason=%r", forwarder, error)
 
-    Pubsub.push_msg = push
+    _replace(Pubsub, "push_msg", push)
 
 
 def _return_inbound_slots() -> None:
@@ -108,35 +144,153 @@ def _return_inbound_slots() -> None:
         connection = RawConnection(raw, False)
         try:
             muxed = await swarm.upgrade_inbound_raw_conn(connection, address)
-            held = [one for one in swarm.get_connections(muxed.peer_id) if one.muxed_conn is muxed]
-            for one in held:
-                await one.event_closed.wait()
-        except Exception as error:
+            for one in swarm.get_connections(muxed.peer_id):
+                if one.muxed_conn is muxed and isinstance(one, SwarmConn):
+                    await one.event_closed.wait()
+        except Exception as error:  # noqa: BLE001 - whatever a stranger's handshake brings about
             _log.debug("end-inbound reason=%r", error)
         finally:
             with trio.CancelScope(shield=True):
                 await connection.close()
 
-    Swarm._do_handle_inbound_connection = handle
+    _replace(Swarm, "_do_handle_inbound_connection", handle)
 
 
 def _lengthen_queues() -> None:
-    """9: of a burst of gossip all but 32 messages were lost; validators take them at once."""
-    RpcQueue.__init__.__defaults__ = (MAX_GOSSIP_QUEUE, DefaultMaxMessageSize)
+    """9: of a burst of gossip all but 32 messages were lost, on each side."""
+    original = RpcQueue.__init__
+
+    def make(
+        queue: RpcQueue,
+        max_size: int = MAX_GOSSIP_QUEUE,
+        max_message_size: int = DefaultMaxMessageSize,
+    ) -> None:
+        original(queue, max_size, max_message_size)
 
     def notify(_: Pubsub, __: rpc_pb2.Message) -> None:
-        """Queue nothing for subscribers: the validator of the topic delivered the message."""
+        """Queue nothing for subscribers: the topic's validator has delivered the message."""
 
-    Pubsub.notify_subscriptions = notify
+    _replace(RpcQueue, "__init__", make)
+    _replace(Pubsub, "notify_subscriptions", notify)
 
 
 def _refuse_shared_ports() -> None:
-    """11: two processes listened on one port by SO_REUSEPORT, each deaf to half its peers."""
+    """11: two processes listen on one port by SO_REUSEPORT, each deaf to half its peers."""
+    _replace(tcp_module, "_set_reuse_flags", lambda _: None)
 
-    def set_flags(_: trio.socket.SocketType) -> None:
-        """Set none: a port in use is an error that the operator sees."""
 
-    tcp_module._set_reuse_flags = set_flags
+def _buffer_gossip() -> None:
+    """13: each byte of a length was a read of its own, answered by a window update."""
+    buffers: WeakKeyDictionary[Reader, bytearray] = WeakKeyDictionary()
+
+    async def read(stream: Reader, max_length: int) -> bytes:
+        buffer = buffers.setdefault(stream, bytearray())
+        while (start := _varint_end(buffer)) is None:
+            buffer += await stream.read(GOSSIP_READ_BYTES)
+        size = decode_uvarint(bytes(buffer[:start]))
+        if size > max_length:
+            raise MessageTooLarge(f"A peer announces {size} bytes of gossip.")
+        while len(buffer) < start + size:
+            buffer += await stream.read(GOSSIP_READ_BYTES)
+        message = bytes(memoryview(buffer)[start : start + size])
+        del buffer[: start + size]
+        return message
+
+    _replace(pubsub_module, "read_varint_prefixed_bytes_limited", read)
+
+
+def _varint_end(buffer: bytearray) -> int | None:
+    for place, byte in enumerate(buffer[:MAX_VARINT_BYTES]):
+        if byte < 0x80 or place == MAX_VARINT_BYTES - 1:
+            return place + 1
+    return None
+
+
+def _remember_records() -> None:
+    """13: a signed record of the sender was checked, and one's own made, for each message."""
+    checked: WeakKeyDictionary[IHost, OrderedDict[ID, bytes]] = WeakKeyDictionary()
+    own: WeakKeyDictionary[IHost, tuple[tuple[str, ...], bytes]] = WeakKeyDictionary()
+
+    def consume(message: rpc_pb2.RPC, host: IHost, peer: ID) -> bool:
+        records = checked.setdefault(host, OrderedDict())
+        if message.HasField("senderRecord") and records.get(peer) == message.senderRecord:
+            return True
+        if not maybe_consume_signed_record(message, host, peer):
+            return False
+        records[peer] = message.senderRecord
+        if len(records) > MAX_RECORDS:
+            records.popitem(last=False)
+        return True
+
+    def envelope(host: IHost) -> tuple[bytes, bool]:
+        listening = tuple(host.get_network().listeners)
+        if host not in own or own[host][0] != listening:
+            own[host] = listening, env_to_send_in_RPC(host)[0]
+        return own[host][1], False
+
+    for module in (pubsub_module, gossipsub_module):
+        _replace(module, "maybe_consume_signed_record", consume)
+        _replace(module, "env_to_send_in_RPC", envelope)
+
+
+def _hear_known_topics() -> None:
+    """14: notes on any topic that a peer invents are kept, and peers it names are dialled."""
+    original = GossipSub.handle_rpc
+
+    async def handle(router: GossipSub, message: rpc_pb2.RPC, peer: ID) -> None:
+        control, known = message.control, getattr(router.pubsub, "allowed_topics", None) or ()
+        for notes in (control.ihave, control.graft, control.prune):
+            for place in reversed(range(len(notes))):
+                if notes[place].topicID not in known:
+                    del notes[place]
+        for note in control.prune:
+            del note.peers[:]
+        await original(router, message, peer)
+
+    def forget(_: GossipSub, __: rpc_pb2.Message) -> bool:
+        """Keep no message to find another under its id: the id was seen, and ended it."""
+        return True
+
+    _replace(GossipSub, "handle_rpc", handle)
+    _replace(GossipSub, "_check_equivocation", forget)
+
+
+def _enforce_windows() -> None:
+    """15: a peer that ignores flow control fills the memory; resets kept what had come."""
+    slot = "_openledger_recv_window"
+    original = YamuxStream.reset
+
+    def get(stream: YamuxStream) -> int:
+        return int(getattr(stream, slot))
+
+    def put(stream: YamuxStream, size: int) -> None:
+        setattr(stream, slot, size)
+        if size < 0:
+            raise WindowExceededError("The peer ignores flow control.")
+
+    async def reset(stream: YamuxStream) -> None:
+        stream.conn.stream_buffers.pop(stream.stream_id, None)
+        await original(stream)
+
+    YamuxStream.recv_window = property(get, put)  # type: ignore[assignment]
+    _replace(YamuxStream, "reset", reset)
+    _replace(yamux_module, "MAX_WINDOW_SIZE", MAX_WINDOW_BYTES)
+
+
+def _write_whole_frames() -> None:
+    """16: a cancelled write leaves half a frame and ends the connection; a stuck one never ends."""
+
+    async def write(connection: Yamux, frame: bytes) -> None:
+        async with connection._write_lock:
+            deadline = trio.current_time() + WRITE_LIMIT_S
+            with trio.CancelScope(shield=True, deadline=deadline) as scope:
+                await connection.secured_conn.write(frame)
+            if scope.cancelled_caught:
+                await connection.secured_conn.close()
+                raise ConnectionClosedError("The peer takes nothing; the connection is closed.")
+        await trio.lowlevel.checkpoint()
+
+    _replace(Yamux, "_write_frame", write)
 
 
 PATCHES: Mapping[str, Callable[[], None]] = {
@@ -145,4 +299,9 @@ PATCHES: Mapping[str, Callable[[], None]] = {
     "return-inbound-slots": _return_inbound_slots,
     "lengthen-queues": _lengthen_queues,
     "refuse-shared-ports": _refuse_shared_ports,
+    "buffer-gossip": _buffer_gossip,
+    "remember-records": _remember_records,
+    "hear-known-topics": _hear_known_topics,
+    "enforce-windows": _enforce_windows,
+    "write-whole-frames": _write_whole_frames,
 }

@@ -21,25 +21,25 @@ class ContainedHandler:
     def connected(self, peer: PeerId, address: str, *, is_inbound: bool) -> None:
         try:
             self._handler.connected(peer, address, is_inbound=is_inbound)
-        except Exception:
+        except Exception:  # noqa: BLE001 - see above
             _log.exception("contain-handler call=connected peer=%s", peer)
 
     def disconnected(self, peer: PeerId) -> None:
         try:
             self._handler.disconnected(peer)
-        except Exception:
+        except Exception:  # noqa: BLE001 - see above
             _log.exception("contain-handler call=disconnected peer=%s", peer)
 
     def received(self, peer: PeerId, channel: Channel, frame: bytes) -> None:
         try:
             self._handler.received(peer, channel, frame)
-        except Exception:
+        except Exception:  # noqa: BLE001 - see above
             _log.exception("contain-handler call=received peer=%s channel=%s", peer, channel)
 
     def gossiped(self, source: PeerId, topic: str, message: bytes) -> bool:
         try:
             return self._handler.gossiped(source, topic, message)
-        except Exception:
+        except Exception:  # noqa: BLE001 - see above
             _log.exception("contain-handler call=gossiped peer=%s topic=%s", source, topic)
             return False
 

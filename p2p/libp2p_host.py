@@ -14,7 +14,6 @@ Rules:
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,26 +21,27 @@ from typing import TYPE_CHECKING
 
 import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from libp2p import new_host
-from libp2p.abc import INotifee
-from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
 from libp2p.custom_types import TProtocol
-from libp2p.network.config import ConnectionConfig, RetryConfig
+from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.network.stream.exceptions import StreamError
 from libp2p.peer.id import ID
-from libp2p.pubsub.gossipsub import GossipSub
-from libp2p.pubsub.pubsub import Pubsub
 from libp2p.rcmgr import Direction
-from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
-from libp2p.security.noise.transport import Transport as NoiseTransport
-from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
-from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.tools.anyio_service import background_trio_service
-from multiaddr import Multiaddr
-from multiaddr.exceptions import BinaryParseError, ParseError, ProtocolLookupError, StringParseError
+from multiaddr.exceptions import ProtocolLookupError
 
 from p2p import compat
 from p2p.containment import ContainedHandler
+from p2p.libp2p_setup import (
+    Doorbell,
+    address_of,
+    connections_of,
+    give_up,
+    hang_up,
+    is_alive,
+    make_gossip,
+    make_host,
+    parse_address,
+)
 from p2p.streams import FrameReader, join_frames
 from p2p.transport import (
     MAX_ANSWER_BYTES,
@@ -65,19 +65,17 @@ from p2p.transport import (
 )
 
 if TYPE_CHECKING:
-    from libp2p.abc import INetConn, INetStream, INetwork
+    from libp2p.abc import INetStream
     from libp2p.host.basic_host import BasicHost
     from libp2p.network.swarm import Swarm
     from libp2p.pubsub.pb import rpc_pb2
+    from libp2p.pubsub.pubsub import Pubsub
+    from multiaddr import Multiaddr
 
-GOSSIP = TProtocol("/meshsub/1.1.0")
 REQUEST = TProtocol("/openledger/request/1")
-MAX_CONNECTIONS_OF_PEER = 2
 MAX_ANSWERS_AT_ONCE = 32
 """Answers being made or sent to all peers together: their memory is bounded by it."""
-HANDSHAKE_LIMIT_S = 5.0
 SEND_LIMIT_S = 10.0
-HANG_UP_LIMIT_S = 1.0
 STOP_LIMIT_S = 3.0
 
 ANSWERED, REFUSED = b"\x00", b"\x01"
@@ -90,7 +88,7 @@ class _Stay:
     """A connected peer: its connections, its streams, and its requests in flight."""
 
     peer: PeerId
-    connections: list[INetConn] = field(default_factory=list)
+    connections: list[SwarmConn] = field(default_factory=list)
     gone: trio.Event = field(default_factory=trio.Event)
     sending: dict[Channel, INetStream] = field(default_factory=dict)
     locks: dict[Channel, trio.Lock] = field(
@@ -101,6 +99,11 @@ class _Stay:
     slots: trio.Semaphore = field(default_factory=lambda: trio.Semaphore(MAX_REQUESTS_IN_FLIGHT))
     answering: int = 0
 
+    @property
+    def is_connected(self) -> bool:
+        """Tell at once, also before the end of the last connection has been noted."""
+        return any(is_alive(connection) for connection in self.connections)
+
 
 class Libp2pTransport:
     """Carries out `transport.Transport`; `seed` is the 32 bytes of the node's ed25519 key."""
@@ -110,7 +113,7 @@ class Libp2pTransport:
     ) -> None:
         public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
         self._seed = seed
-        self._listen = tuple(_parse(address) for address in listen)
+        self._listen = tuple(parse_address(address) for address in listen)
         self._settings = settings or TransportSettings()
         self._peer_id = peer_id_of(public)
         self._addresses: tuple[str, ...] = ()
@@ -119,6 +122,7 @@ class Libp2pTransport:
         self._answers = trio.CapacityLimiter(MAX_ANSWERS_AT_ONCE)
         self._handler: ContainedHandler | None = None
         self._host: BasicHost | None = None
+        self._swarm: Swarm | None = None
         self._pubsub: Pubsub | None = None
         self._nursery: trio.Nursery | None = None
 
@@ -147,7 +151,7 @@ class Libp2pTransport:
         except Exception as error:
             raise _cause_of(error) from error
         finally:
-            self._host = self._pubsub = self._nursery = None
+            self._host = self._swarm = self._pubsub = self._nursery = None
             for stay in tuple(self._stays.values()):
                 self._part(stay)
 
@@ -158,12 +162,12 @@ class Libp2pTransport:
             await stop.wait()
             life.deadline = trio.current_time() + STOP_LIMIT_S
             async with trio.open_nursery() as closing:
-                for connection in swarm.get_connections():
-                    closing.start_soon(_hang_up, connection)
+                for connection in connections_of(swarm):
+                    closing.start_soon(hang_up, connection)
             nursery.cancel_scope.cancel()
 
     async def dial(self, address: str) -> PeerId:
-        target = _parse(address)
+        target = parse_address(address)
         try:
             peer = PeerId(target.value_for_protocol("p2p") or "")
             peer_id = ID.from_base58(peer)
@@ -171,33 +175,41 @@ class Libp2pTransport:
             raise AddressError(f"{address} does not end in /p2p/ and a peer id. Add it.") from error
         if peer == self._peer_id:
             raise DialError("The address is this node's own. Dial another.")
-        swarm = self._swarm(DialError)
-        async with self._dialling.setdefault(peer, trio.Lock()):
-            if peer in self._stays:
-                return peer
-            swarm.unblock_peer(peer_id)
-            connection = None
-            try:
-                with trio.move_on_after(self._settings.dial_limit_s):
-                    connection = await swarm.dial_addr(target, peer_id)
-            except Exception as error:
-                reason = error.__cause__ or error
-                raise DialError(
-                    f"Nobody could be reached at {address}: {reason}. Check that the node runs."
-                ) from error
-            if connection is None:
-                raise DialError(f"{address} did not answer in time. Check that the node runs.")
-            if self._welcome(connection) is None:
-                raise DialError("As many peers as are allowed are connected. Disconnect one first.")
-        if not self._dialling[peer].locked():
-            del self._dialling[peer]
+        if self._swarm is None:
+            raise DialError("The transport does not run. Start it first.")
+        lock = self._dialling.setdefault(peer, trio.Lock())
+        try:
+            async with lock:
+                if peer not in self._stays:
+                    await self._connect(self._swarm, target, peer_id)
+        finally:
+            if not lock.locked():
+                self._dialling.pop(peer, None)
         return peer
+
+    async def _connect(self, swarm: Swarm, target: Multiaddr, peer_id: ID) -> None:
+        # The library refuses for a minute to dial a peer that it once failed to reach.
+        swarm.unblock_peer(peer_id)
+        connection = None
+        try:
+            with trio.move_on_after(self._settings.dial_limit_s):
+                connection = await swarm.dial_addr(target, peer_id)
+        except Exception as error:
+            reason = error.__cause__ or error
+            raise DialError(
+                f"Nobody could be reached at {target}: {reason}. Check that the node runs."
+            ) from error
+        if connection is None:
+            raise DialError(f"{target} did not answer in time. Check that the node runs.")
+        assert isinstance(connection, SwarmConn)
+        if self._welcome(connection) is None:
+            raise DialError(f"{target} hung up, or no more peers fit. Disconnect one, or retry.")
 
     async def disconnect(self, peer: PeerId) -> None:
         stay = self._stays.get(peer)
         if stay is not None:
             for connection in tuple(stay.connections):
-                await _hang_up(connection)
+                await hang_up(connection)
         await trio.lowlevel.checkpoint()
 
     async def send(self, peer: PeerId, channel: Channel, frames: Sequence[bytes]) -> None:
@@ -205,20 +217,33 @@ class Libp2pTransport:
             check_size("frame", frame, MAX_FRAME_BYTES)
         stay = self._stay(peer)
         content = join_frames(frames)
-        async with stay.locks[channel]:
-            for is_last in (False, True):
-                try:
-                    with trio.fail_after(SEND_LIMIT_S):
-                        if channel not in stay.sending:
-                            stay.sending[channel] = await self._open(peer, _protocol(channel))
-                        await stay.sending[channel].write(content)
-                        return
-                except Exception as error:  # one connection of two may have gone: try the other
-                    await _reset(stay.sending.pop(channel, None))
-                    if is_last or peer not in self._stays:
-                        raise PeerGoneError(
-                            f"{peer} takes no frames: {error}. Disconnect it or try again."
-                        ) from error
+        try:
+            with trio.fail_after(SEND_LIMIT_S):
+                async with stay.locks[channel]:
+                    await self._write(stay, channel, content)
+        except Exception as error:
+            raise PeerGoneError(
+                f"{peer} takes no frames: {error!r}. Disconnect it, or try again."
+            ) from error
+
+    async def _write(self, stay: _Stay, channel: Channel, content: bytes) -> None:
+        """Write on the channel's stream; on a new one where its connection is gone."""
+        while True:
+            stream = stay.sending.pop(channel, None)
+            is_new, is_written = stream is None, False
+            try:
+                if stream is None:
+                    stream = await self._open(stay.peer, _protocol(channel))
+                await stream.write(content)
+                is_written = True
+                stay.sending[channel] = stream
+                return
+            except Exception:
+                if is_new or not stay.is_connected:
+                    raise
+            finally:
+                if not is_written:
+                    await give_up(stream)
 
     async def request(self, peer: PeerId, request: bytes) -> bytes:
         check_size("request", request, MAX_REQUEST_BYTES)
@@ -230,12 +255,12 @@ class Libp2pTransport:
                     answer = await self._ask(stay, request)
         except trio.TooSlowError as error:
             raise RequestError(f"{peer} did not answer in time. Ask another peer.") from error
-        except TransportError:
+        except PeerGoneError:
             raise
         except Exception as error:
-            if stay.gone.is_set():
+            if not stay.is_connected:
                 raise _gone(peer) from error
-            raise RequestError(f"{peer} broke off: {error}. Ask another peer.") from error
+            raise RequestError(f"{peer} broke off: {error!r}. Ask another peer.") from error
         if answer[:1] != ANSWERED:
             reason = answer[1:].decode(errors="replace")
             raise RequestError(f"{peer} refused the request: {reason}")
@@ -254,16 +279,15 @@ class Libp2pTransport:
     @asynccontextmanager
     async def _running_host(self) -> AsyncIterator[Swarm]:
         compat.apply()
-        host = _make_host(self._seed, self._settings)
-        swarm: Swarm = host.get_network()
-        swarm.register_notifee(_Doorbell(self._welcome))
+        host, swarm = make_host(self._seed, self._settings)
+        swarm.register_notifee(Doorbell(self._welcome))
         for channel in Channel:
             host.set_stream_handler(_protocol(channel), self._receive_on(channel))
         host.set_stream_handler(REQUEST, self._serve)
-        pubsub = _make_pubsub(host, self._settings)
+        pubsub, router = make_gossip(host, self._settings)
         async with (
             host.run(self._listen),
-            background_trio_service(pubsub.router),
+            background_trio_service(router),
             background_trio_service(pubsub),
         ):
             if len(swarm.listeners) < len(self._listen):
@@ -275,25 +299,23 @@ class Libp2pTransport:
             for topic in sorted(self._settings.topics):
                 pubsub.set_topic_validator(topic, self._hear_gossip, is_async_validator=False)
                 await pubsub.subscribe(topic)
-            self._host, self._pubsub = host, pubsub
+            self._host, self._swarm, self._pubsub = host, swarm, pubsub
             self._addresses = tuple(str(address) for address in host.get_addrs())
-            yield swarm
-
-    def _swarm(self, error: type[TransportError]) -> Swarm:
-        if self._host is None:
-            raise error("The transport does not run. Start it first.")
-        return self._host.get_network()
+            try:
+                yield swarm
+            finally:
+                pubsub.seen_messages.stop()
 
     # Peers come and go.
 
-    def _welcome(self, connection: INetConn) -> _Stay | None:
+    def _welcome(self, connection: SwarmConn) -> _Stay | None:
         """Note a connection; its peer's stay, or None where there is no room for the peer."""
         peer = PeerId(str(connection.muxed_conn.peer_id))
         stay = self._stays.get(peer)
         if self._nursery is None or self._handler is None or connection.is_closed:
             return stay
         if stay is None and len(self._stays) >= self._settings.max_peers:
-            self._nursery.start_soon(_hang_up, connection)
+            self._nursery.start_soon(hang_up, connection)
             return None
         is_new = stay is None
         if stay is None:
@@ -303,10 +325,10 @@ class Libp2pTransport:
             self._nursery.start_soon(self._watch, stay, connection)
         if is_new:
             is_inbound = connection.direction == Direction.INBOUND
-            self._handler.connected(peer, _address_of(connection), is_inbound=is_inbound)
+            self._handler.connected(peer, address_of(connection), is_inbound=is_inbound)
         return stay
 
-    async def _watch(self, stay: _Stay, connection: INetConn) -> None:
+    async def _watch(self, stay: _Stay, connection: SwarmConn) -> None:
         await connection.event_closed.wait()
         stay.connections.remove(connection)
         if not stay.connections and not stay.gone.is_set():
@@ -334,9 +356,9 @@ class Libp2pTransport:
 
     def _receive_on(self, channel: Channel) -> Callable[[INetStream], Awaitable[None]]:
         async def receive(stream: INetStream) -> None:
-            stay = self._welcome(stream.swarm_conn)
+            stay = self._welcome(compat.connection_of(stream))
             if stay is None or self._handler is None:
-                await _reset(stream)
+                await give_up(stream)
                 return
             reader = FrameReader(stream, MAX_FRAME_BYTES)
             with trio.CancelScope() as scope:
@@ -351,11 +373,11 @@ class Libp2pTransport:
                     _log.warning(
                         "refuse-frame peer=%s channel=%s reason=%s", stay.peer, channel, error
                     )
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - see the rules of this file
                     _log.debug("end-stream peer=%s channel=%s reason=%r", stay.peer, channel, error)
             if stay.receiving.get(channel) is scope:
                 del stay.receiving[channel]
-            await _reset(stream)
+            await give_up(stream)
 
         return receive
 
@@ -378,27 +400,33 @@ class Libp2pTransport:
     # Requests.
 
     async def _ask(self, stay: _Stay, request: bytes) -> bytes:
-        stream: INetStream | None = None
-        is_done = False
+        while stay.idle:
+            try:
+                return await self._ask_on(stay, *stay.idle.pop(), request)
+            except (TransportError, StreamError):
+                if not stay.is_connected:
+                    raise
+        stream = await self._open(stay.peer, REQUEST)
+        return await self._ask_on(stay, stream, FrameReader(stream, MAX_ANSWER_BYTES + 1), request)
+
+    async def _ask_on(
+        self, stay: _Stay, stream: INetStream, reader: FrameReader, request: bytes
+    ) -> bytes:
+        is_answered = False
         try:
-            if stay.idle:
-                stream, reader = stay.idle.pop()
-            else:
-                stream = await self._open(stay.peer, REQUEST)
-                reader = FrameReader(stream, MAX_ANSWER_BYTES + 1)
             await stream.write(join_frames((request,)))
             answer = await reader.next()
-            is_done = True
+            is_answered = True
             stay.idle.append((stream, reader))
             return answer
         finally:
-            if not is_done:
-                await _reset(stream)
+            if not is_answered:
+                await give_up(stream)
 
     async def _serve(self, stream: INetStream) -> None:
-        stay = self._welcome(stream.swarm_conn)
+        stay = self._welcome(compat.connection_of(stream))
         if stay is None or stay.answering >= MAX_REQUESTS_IN_FLIGHT:
-            await _reset(stream)
+            await give_up(stream)
             return
         stay.answering += 1
         try:
@@ -409,11 +437,11 @@ class Libp2pTransport:
                     async with self._answers:
                         answer = await self._answer(stay.peer, request)
                         await stream.write(join_frames((answer,)))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - see the rules of this file
             _log.debug("end-requests peer=%s reason=%r", stay.peer, error)
         finally:
             stay.answering -= 1
-            await _reset(stream)
+            await give_up(stream)
 
     async def _answer(self, peer: PeerId, request: bytes) -> bytes:
         assert self._handler is not None
@@ -425,118 +453,8 @@ class Libp2pTransport:
         return ANSWERED + answer
 
 
-class _Doorbell(INotifee):
-    """Tells the transport of each new connection, as it is made."""
-
-    def __init__(self, ring: Callable[[INetConn], object]) -> None:
-        self._ring = ring
-
-    async def connected(self, network: INetwork, conn: INetConn) -> None:
-        self._ring(conn)
-
-    async def disconnected(self, network: INetwork, conn: INetConn) -> None:
-        """Say nothing: each connection's own event is sooner."""
-
-    async def opened_stream(self, network: INetwork, stream: INetStream) -> None:
-        """Say nothing: streams come to their handlers."""
-
-    async def closed_stream(self, network: INetwork, stream: INetStream) -> None:
-        """Say nothing: readers find the end themselves."""
-
-    async def listen(self, network: INetwork, multiaddr: Multiaddr) -> None:
-        """Say nothing: the transport reads its addresses when all are open."""
-
-    async def listen_close(self, network: INetwork, multiaddr: Multiaddr) -> None:
-        """Say nothing: it closes with the transport."""
-
-
-def _make_host(seed: bytes, settings: TransportSettings) -> BasicHost:
-    keys = create_new_key_pair(seed)
-    max_connections = max(128, MAX_CONNECTIONS_OF_PEER * settings.max_peers)
-    host = new_host(
-        key_pair=keys,
-        sec_opt={NOISE: NoiseTransport(keys, create_noise_key_pair().private_key)},
-        muxer_opt={TProtocol(YAMUX): Yamux},
-        connection_config=ConnectionConfig(
-            max_connections=max_connections,
-            min_connections=0,
-            low_watermark=0,
-            high_watermark=max_connections,
-            max_connections_per_peer=MAX_CONNECTIONS_OF_PEER,
-            inbound_upgrade_timeout=HANDSHAKE_LIMIT_S,
-            outbound_upgrade_timeout=HANDSHAKE_LIMIT_S,
-        ),
-        disable_identify_address_discovery=True,
-    )
-    swarm: Swarm = host.get_network()
-    swarm.retry_config = RetryConfig(max_retries=0)
-    # The library's manager of resources counts what it never gives back; our limits stand instead.
-    swarm.set_resource_manager(None)
-    return host
-
-
-def _make_pubsub(host: BasicHost, settings: TransportSettings) -> Pubsub:
-    router = GossipSub(
-        [GOSSIP],
-        degree=6,
-        degree_low=4,
-        degree_high=10,
-        heartbeat_interval=1,
-        prune_back_off=10,
-        adaptive_gossip_enabled=False,
-        spam_protection_enabled=False,
-        eclipse_protection_enabled=False,
-    )
-    pubsub = Pubsub(
-        host,
-        router,
-        strict_signing=True,
-        seen_ttl=120,
-        allowed_topics=settings.topics,
-        max_subscriptions_per_peer=16,
-    )
-    # A second's clock would number the messages after a restart lower than those before it.
-    pubsub.counter = time.time_ns()
-    return pubsub
-
-
 def _protocol(channel: Channel) -> TProtocol:
     return TProtocol(f"/openledger/{channel}/1")
-
-
-def _parse(address: str) -> Multiaddr:
-    try:
-        return Multiaddr(address)
-    except (StringParseError, BinaryParseError, ParseError, ValueError) as error:
-        raise AddressError(f"{address} is not a multiaddress. Write /ip4/HOST/tcp/PORT.") from error
-
-
-def _address_of(connection: INetConn) -> str:
-    peer = connection.muxed_conn.peer_id
-    remote = connection.muxed_conn.get_remote_address()
-    if remote is None:
-        return f"/p2p/{peer}"
-    host, port = remote
-    return f"/{'ip6' if ':' in host else 'ip4'}/{host}/tcp/{port}/p2p/{peer}"
-
-
-async def _hang_up(connection: INetConn) -> None:
-    """Close a connection, politely if that works at once."""
-    with trio.move_on_after(HANG_UP_LIMIT_S) as scope:
-        await connection.close()
-    if scope.cancelled_caught:
-        await connection.muxed_conn.secured_conn.close()
-
-
-async def _reset(stream: INetStream | None) -> None:
-    """Give a stream up, whatever state it is in."""
-    if stream is None:
-        return
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + HANG_UP_LIMIT_S):
-        try:
-            await stream.reset()
-        except Exception as error:
-            _log.debug("reset-stream reason=%r", error)
 
 
 def _gone(peer: PeerId) -> PeerGoneError:
