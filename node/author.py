@@ -108,12 +108,10 @@ class Author:
             began = trio.current_time()
             candidates = pool.candidates(CANDIDATES_MAX)
             executed = await chain.build((), (self._timestamp(),), candidates)
-            chain.add(executed)
-            pool.on_block(executed.header, executed.extrinsics)
+            chain.extend(executed)
             for found, refusal in executed.refused:
                 pool.refuse(found, refusal)
             await chain.finalize(executed.hash)
-            pool.on_finalized(executed.hash)
             for listener in self.on_sealed:
                 listener(executed, trio.current_time() - began)
             logger.info(

@@ -343,6 +343,12 @@ class Database:
         self._write(plan.writes)
         self._head, self._oldest_state = head, oldest
 
+    def justify(self, number: int, justification: bytes) -> None:
+        """Write the justification of a block that is final already, synced."""
+        assert self._head is not None, "genesis is written first"
+        assert 0 <= number <= self._head, "only a final block has a justification"
+        self._write({b"j" + height_bytes(number): justification})
+
     def put_metadata(self, name: str, value: bytes | None) -> None:
         """Write one metadata record, synced; None deletes it."""
         self._write({_RECORD + name.encode(): value})

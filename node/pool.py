@@ -2,12 +2,14 @@
 
     submitted -> ready      its nonce follows the account's state or another ready transaction
     submitted -> future     a nonce before it is missing
-    ready -> in block -> finalized | retracted -> ready
+    ready -> in block -> finalized | finality timeout | retracted -> in block | ready | future
     any -> usurped (a better tip for the same nonce) | dropped (evicted) | invalid
 
-Rules: a signature is checked once, on entry; each account's transactions are ordered by nonce and
-between accounts the tip decides, then arrival; every limit below has its error. Watchers that lag
-lose their watch, never the pool its time.
+Rules: the pool hears of each change of the chain at once, so it always fits the best block; a
+signature is checked once, on entry, and again only where a mortal one's birth block is another on
+the branch; each account's transactions are ordered by nonce and between accounts the tip decides,
+then arrival; every limit below has its error. Watchers that lag lose their watch, never the pool
+its time.
 """
 
 from __future__ import annotations
@@ -15,17 +17,18 @@ from __future__ import annotations
 import heapq
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 import trio
 
-from node.chain import Chain
+from node.chain import BestChanged, Chain, ChainEvent, Finalized
+from node.rpc.parameters import to_hex
 from runtime.extrinsic import EXTRINSIC_SIZE_MAX, Extrinsic
 from runtime.hashing import blake2b_256
-from runtime.primitives import AccountId, Hash, Header
+from runtime.primitives import AccountId, Hash
 from runtime.scale import DecodeError
 from runtime.validity import (
     AncientBirthBlock,
@@ -47,6 +50,12 @@ FUTURE_NONCES_MAX: Final = 2_048
 BANNED_MAX: Final = 16_384
 BAN_SECONDS: Final = 60.0
 WATCH_BACKLOG_MAX: Final = 64
+FINALITY_BLOCKS_MAX: Final = 512
+"""How long a watcher waits in a block for finality."""
+RETURNED_STRANGERS_MAX: Final = 512
+"""How many transactions of one retracted block come in that never waited here."""
+BATCH: Final = 64
+"""How many of many transactions are entered before others get their turn."""
 
 Status = str | dict[str, object]
 
@@ -132,8 +141,11 @@ class _Entry:
     nonce: int
     priority: int
     arrival: int
+    birth: Hash | None
+    """The birth block that the signature covers; None for an immortal one."""
     dies_at: int
-    blocks: list[Hash] = field(default_factory=list)
+    block: Hash | None = None
+    """The block of the best branch that includes it."""
     watchers: list[trio.MemorySendChannel[Status]] = field(default_factory=list)
 
 
@@ -145,14 +157,16 @@ class Pool:
         self._clock = clock
         self._entries: dict[Hash, _Entry] = {}
         self._accounts: dict[AccountId, dict[int, _Entry]] = {}
-        self._included: dict[Hash, list[_Entry]] = {}
+        self._included: dict[Hash, tuple[int, list[_Entry]]] = {}
+        """Blocks of the best branch that are not final: number, and what they took from here."""
         self._in_blocks: dict[Hash, _Entry] = {}
         self._banned: OrderedDict[Hash, float] = OrderedDict()
         self._bytes = 0
         self._arrivals = 0
         self._changed = trio.Event()
-        self.on_ready: list[Callable[[Extrinsic], None]] = []
-        """Called for each transaction that entered: the network announces it from here."""
+        self.on_accepted: list[Callable[[bytes], None]] = []
+        """Called with each transaction that was submitted and entered: gossip begins here."""
+        chain.on_event.append(self._hear)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -166,26 +180,79 @@ class Pool:
 
     def submit(self, raw: bytes) -> Hash:
         """Take a transaction in. Raises PoolError; the pool is unchanged then."""
-        return self._enter(raw).hash
+        return self._accept(self._new(raw)).hash
 
-    def _enter(self, raw: bytes) -> _Entry:
+    async def submit_many(self, raws: Sequence[bytes]) -> list[Hash | PoolError]:
+        """Take transactions of a peer in, in order; signatures are checked off the event loop.
+
+        Returns the hash or the refusal of each. Others get their turn between batches, so a flood
+        never holds up consensus.
+        """
+        results: list[Hash | PoolError] = []
+        for start in range(0, len(raws), BATCH):
+            results += await self._submit_batch(raws[start : start + BATCH])
+        return results
+
+    async def _submit_batch(self, raws: Sequence[bytes]) -> list[Hash | PoolError]:
+        judged = [self._judge(raw) for raw in raws]
+        fresh = [each for each in judged if isinstance(each, Extrinsic)]
+        signed = iter(await self._chain.check_signatures(fresh))
+        results: list[Hash | PoolError] = []
+        for each in judged:
+            if isinstance(each, PoolError):
+                results.append(each)
+            elif not next(signed):
+                self._ban(each.hash)
+                results.append(InvalidTransactionError(_REFUSALS[BadProof]))
+            else:
+                try:
+                    # Asked again: it may have come twice in one batch, or meanwhile.
+                    self._check_new(each.hash)
+                    results.append(self._accept(each).hash)
+                except PoolError as error:
+                    results.append(error)
+        await trio.lowlevel.checkpoint()
+        return results
+
+    def _judge(self, raw: bytes) -> Extrinsic | PoolError:
+        try:
+            return self._new(raw)
+        except PoolError as error:
+            return error
+
+    def _new(self, raw: bytes) -> Extrinsic:
+        """Decode a transaction that is neither here nor banned."""
         if len(raw) > EXTRINSIC_SIZE_MAX:
             raise BadFormatError(f"an extrinsic has at most {EXTRINSIC_SIZE_MAX} bytes")
+        found = Hash(blake2b_256(raw))
+        self._check_new(found)
         try:
-            extrinsic = self._chain.machine.extrinsics.decode(raw)
+            return self._chain.machine.extrinsics.decode(raw)
         except DecodeError as error:
+            # What cannot be read costs as much each time: from one peer after another.
+            self._ban(found)
             raise BadFormatError(str(error)) from error
-        found = extrinsic.hash
+
+    def _check_new(self, found: Hash) -> None:
         if found in self._entries or found in self._in_blocks:
-            raise AlreadyImportedError(f"0x{found.hex()}")
+            raise AlreadyImportedError(to_hex(found))
         self._check_ban(found)
+
+    def _accept(self, extrinsic: Extrinsic) -> _Entry:
+        entry = self._enter(extrinsic)
+        for listener in self.on_accepted:
+            listener(extrinsic.raw)
+        return entry
+
+    def _enter(self, extrinsic: Extrinsic) -> _Entry:
+        found = extrinsic.hash
         entry = self._validate(extrinsic, found)
         former = self._accounts.get(entry.account, {}).get(entry.nonce)
         if former is not None and former.priority >= entry.priority:
             raise PriorityTooLowError(f"({former.priority} >= {entry.priority})")
         victims = self._victims(entry, former)
         if former is not None:
-            self._forget(former, {"usurped": _hex(found)})
+            self._forget(former, {"usurped": to_hex(found)})
         for victim in victims:
             self._forget(victim, "dropped")
         self._insert(entry)
@@ -217,6 +284,7 @@ class Pool:
             signed.extra.nonce,
             valid.priority,
             self._arrivals,
+            self._chain.birth(extrinsic) if signed.extra.era.period else None,
             best.number + valid.longevity,
         )
 
@@ -259,8 +327,6 @@ class Pool:
         self._entries[entry.hash] = entry
         self._accounts.setdefault(entry.account, {})[entry.nonce] = entry
         self._bytes += len(entry.extrinsic.raw)
-        for listener in self.on_ready:
-            listener(entry.extrinsic)
         self._wake()
 
     # ---------------------------------------------------------------------------- watching
@@ -272,7 +338,7 @@ class Pool:
         Raises PoolError before the first status. The channel ends after a last status, or early
         for a watcher that lags.
         """
-        entry = self._enter(raw)
+        entry = self._accept(self._new(raw))
         send, receive = trio.open_memory_channel[Status](WATCH_BACKLOG_MAX)
         entry.watchers.append(send)
         self._tell(entry, "ready" if self._is_ready(entry) else "future")
@@ -299,7 +365,7 @@ class Pool:
             try:
                 watcher.send_nowait(status)
             except (trio.WouldBlock, trio.BrokenResourceError):
-                logger.warning("watcher-dropped transaction=%s reason=lagging", _hex(entry.hash))
+                logger.warning("watcher-dropped transaction=%s reason=lagging", to_hex(entry.hash))
                 entry.watchers.remove(watcher)
                 watcher.close()
                 continue
@@ -380,68 +446,130 @@ class Pool:
         self._ban(found)
         self._forget(entry, "invalid")
 
-    def on_block(self, header: Header, extrinsics: tuple[bytes, ...]) -> None:
-        """Take out what a new best block contains, and what it made invalid."""
-        block = header.hash
-        touched: set[AccountId] = set()
-        for raw in extrinsics:
-            found = Hash(blake2b_256(raw))
-            entry = self._entries.get(found)
-            if entry is not None:
-                self._take_out(entry)
-            else:
-                entry = self._in_blocks.get(found)
-            if entry is not None:
-                self._include(entry, block)
-                touched.add(entry.account)
-            else:
-                touched |= self._signers(raw)
-        for account in touched:
-            nonce = self._state_nonce(account)
-            for entry in list(self._accounts.get(account, {}).values()):
-                if entry.nonce < nonce:
-                    self._forget(entry, "invalid")
-        for entry in [entry for entry in self._entries.values() if entry.dies_at <= header.number]:
-            self._forget(entry, "invalid")
+    # ---------------------------------------------------------------------- the chain moves
 
-    def _include(self, entry: _Entry, block: Hash) -> None:
-        if block not in entry.blocks:
-            entry.blocks.append(block)
-            self._in_blocks[entry.hash] = entry
-            self._included.setdefault(block, []).append(entry)
-            self._tell(entry, {"inBlock": _hex(block)})
+    def _hear(self, event: ChainEvent) -> None:
+        if isinstance(event, BestChanged):
+            self._move(event)
+        elif isinstance(event, Finalized):
+            self._settle(event)
+
+    def _move(self, event: BestChanged) -> None:
+        """Follow the best branch: what left it waits again, what is in it waits no more."""
+        loose: list[_Entry] = []
+        strangers: list[bytes] = []
+        for lost in event.retracted:
+            entries = self._included.pop(lost, (0, []))[1]
+            for entry in entries:
+                entry.block = None
+                del self._in_blocks[entry.hash]
+                self._tell(entry, {"retracted": to_hex(lost)})
+            loose += entries
+            strangers += self._strangers(lost, entries)
+        touched = self._enact(event, {entry.hash: entry for entry in loose})
+        self._drop_stale(touched)
+        if event.retracted:
+            self._check_births()
+        for entry in sorted(loose, key=lambda entry: entry.nonce):
+            if entry.block is None:
+                self._return(entry)
+        self._return_strangers(strangers)
+        for entry in [
+            each for each in self._entries.values() if each.dies_at <= event.header.number
+        ]:
+            self._forget(entry, "invalid")
+        self._give_up_waiting(event.header.number)
+        if event.retracted:
+            self._wake()
+
+    def _enact(self, event: BestChanged, loose: dict[Hash, _Entry]) -> set[AccountId]:
+        """Take out what blocks of the best branch include; returns whose nonces they used."""
+        touched: set[AccountId] = set()
+        number = event.header.number - len(event.enacted)
+        for block in event.enacted:
+            number += 1
+            for raw in self._chain.body(block) or ():
+                found = Hash(blake2b_256(raw))
+                entry = self._entries.get(found)
+                if entry is not None:
+                    self._take_out(entry)
+                else:
+                    entry = loose.get(found)
+                if entry is None:
+                    touched |= self._signers(raw)
+                else:
+                    self._include(entry, block, number)
+                    touched.add(entry.account)
+        return touched
+
+    def _include(self, entry: _Entry, block: Hash, number: int) -> None:
+        entry.block = block
+        self._in_blocks[entry.hash] = entry
+        self._included.setdefault(block, (number, []))[1].append(entry)
+        self._tell(entry, {"inBlock": to_hex(block)})
 
     def _signers(self, raw: bytes) -> set[AccountId]:
         """Whose nonce an extrinsic that never waited here has used."""
         signed = self._chain.machine.extrinsics.decode(raw).signed
         return set() if signed is None or signed.account is None else {signed.account}
 
-    def on_finalized(self, block: Hash, pruned: tuple[Hash, ...] = ()) -> None:
-        """Tell watchers that a block is final; what pruned blocks alone held comes back."""
-        for entry in self._included.pop(block, ()):
-            entry.blocks.clear()
-            del self._in_blocks[entry.hash]
-            self._tell(entry, {"finalized": _hex(block)}, last=True)
-        for lost in pruned:
-            for entry in self._included.pop(lost, ()):
-                if lost in entry.blocks:
-                    entry.blocks.remove(lost)
-                    if not entry.blocks:
-                        del self._in_blocks[entry.hash]
-                        self._return(entry, lost)
+    def _drop_stale(self, touched: Iterable[AccountId]) -> None:
+        for account in touched:
+            nonce = self._state_nonce(account)
+            for entry in list(self._accounts.get(account, {}).values()):
+                if entry.nonce < nonce:
+                    self._forget(entry, "invalid")
 
-    def _return(self, entry: _Entry, lost: Hash) -> None:
-        """Submit a transaction again: its era, nonce and fee are judged by the branch that won."""
-        self._tell(entry, {"retracted": _hex(lost)})
+    def _check_births(self) -> None:
+        """Drop waiting mortal transactions whose birth block is not of the best branch."""
+        for entry in [entry for entry in self._entries.values() if entry.birth is not None]:
+            if self._chain.birth(entry.extrinsic) != entry.birth:
+                self._forget(entry, "invalid")
+
+    def _return(self, entry: _Entry) -> None:
+        """Take a transaction back: era, nonce and fee are judged by the branch that is best now."""
         try:
-            returned = self._enter(entry.extrinsic.raw)
+            self._check_new(entry.hash)
+            returned = self._enter(entry.extrinsic)
         except PoolError as error:
-            logger.info("transaction-lost transaction=%s reason=%r", _hex(entry.hash), str(error))
+            logger.info("transaction-lost transaction=%s reason=%r", to_hex(entry.hash), str(error))
             is_dropped = isinstance(error, ImmediatelyDroppedError)
             self._tell(entry, "dropped" if is_dropped else "invalid", last=True)
             return
         returned.watchers = entry.watchers
         self._tell(returned, "ready" if self._is_ready(returned) else "future")
+
+    def _strangers(self, lost: Hash, entries: list[_Entry]) -> list[bytes]:
+        """What a retracted block included that never waited here."""
+        known = {entry.extrinsic.raw for entry in entries}
+        body = self._chain.body(lost) or ()
+        return [raw for raw in body if raw not in known][:RETURNED_STRANGERS_MAX]
+
+    def _return_strangers(self, raws: list[bytes]) -> None:
+        """Take in what only retracted blocks held; without them it might be lost for its sender."""
+        for raw in raws[:RETURNED_STRANGERS_MAX]:
+            found = Hash(blake2b_256(raw))
+            extrinsic = self._chain.machine.extrinsics.decode(raw)
+            if extrinsic.signed is None or found in self._entries or found in self._in_blocks:
+                continue
+            try:
+                self._enter(extrinsic)
+            except PoolError as error:
+                logger.debug("transaction-lost transaction=%s reason=%r", to_hex(found), str(error))
+
+    def _give_up_waiting(self, best: int) -> None:
+        """Tell watchers of blocks far below the best one that finality does not come."""
+        for block, (number, entries) in self._included.items():
+            if best - number < FINALITY_BLOCKS_MAX:
+                break
+            for entry in entries:
+                self._tell(entry, {"finalityTimeout": to_hex(block)}, last=True)
+
+    def _settle(self, event: Finalized) -> None:
+        block = event.header.hash
+        for entry in self._included.pop(block, (0, []))[1]:
+            del self._in_blocks[entry.hash]
+            self._tell(entry, {"finalized": to_hex(block)}, last=True)
 
     def _take_out(self, entry: _Entry) -> None:
         del self._entries[entry.hash]
@@ -481,7 +609,3 @@ def _refusal(refusal: TransactionRefused) -> PoolError:
     if refusal.is_invalid:
         return InvalidTransactionError(text)
     return UnknownValidityError(text)
-
-
-def _hex(value: bytes) -> str:
-    return "0x" + value.hex()

@@ -39,7 +39,7 @@ async def _import(
         if chain.hash_of(block.header.number) == block.header.hash:
             continue
         executed = await chain.execute(block.header, block.extrinsics)
-        chain.add(executed)
+        chain.extend(executed)
         await chain.finalize(executed.hash)
         count += 1
         on_block(block.header.number)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from node.chain import Finalized, NewBlock
+from node.chain import BestChanged, ChainEvent, Finalized, NewBlock
 from node.rpc.blocks import Blocks
 from node.rpc.errors import InvalidParamsError
 from node.rpc.forms import block_form, header_form
@@ -67,32 +65,23 @@ class Chain:
 
     @method("chain_subscribeNewHeads", "chain_subscribeNewHead", "subscribe_newHead")
     def subscribe_new_heads(self, session: Session) -> Json:
-        """Tell the best header, and each that becomes best."""
+        """Tell the best header, and each that becomes best, whatever branch it is on."""
         return session.subscribe(
-            NEW_HEAD,
-            lambda subscription: self._follow(
-                subscription, lambda event: isinstance(event, NewBlock) and event.is_best, "best"
-            ),
+            NEW_HEAD, lambda subscription: self._follow(subscription, BestChanged)
         )
 
     @method("chain_subscribeAllHeads")
     def subscribe_all_heads(self, session: Session) -> Json:
         """Tell the best header, and each that is new, forks as well."""
         return session.subscribe(
-            ALL_HEAD,
-            lambda subscription: self._follow(
-                subscription, lambda event: isinstance(event, NewBlock), "best"
-            ),
+            ALL_HEAD, lambda subscription: self._follow(subscription, NewBlock)
         )
 
     @method("chain_subscribeFinalizedHeads", "chain_subscribeFinalisedHeads")
     def subscribe_finalized_heads(self, session: Session) -> Json:
         """Tell the finalized header, and each that becomes final."""
         return session.subscribe(
-            FINALIZED_HEAD,
-            lambda subscription: self._follow(
-                subscription, lambda event: isinstance(event, Finalized), "finalized"
-            ),
+            FINALIZED_HEAD, lambda subscription: self._follow(subscription, Finalized)
         )
 
     @method("chain_unsubscribeNewHeads", "chain_unsubscribeNewHead", "unsubscribe_newHead")
@@ -110,17 +99,12 @@ class Chain:
         """End a subscription."""
         return session.unsubscribe(subscription, FINALIZED_HEAD)
 
-    async def _follow(
-        self,
-        subscription: Subscription,
-        is_wanted: Callable[[NewBlock | Finalized], bool],
-        first: str,
-    ) -> None:
+    async def _follow(self, subscription: Subscription, wanted: type[ChainEvent]) -> None:
         chain = self._node.chain
         async with chain.events() as events:
-            head: Header = chain.best if first == "best" else chain.finalized
+            head: Header = chain.finalized if wanted is Finalized else chain.best
             await subscription.notify(header_form(head))
             async for event in events:
-                if is_wanted(event):
+                if isinstance(event, wanted):
                     await subscription.notify(header_form(event.header))
         raise LaggingError(subscription.event)

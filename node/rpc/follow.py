@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from node.chain import ChainEvent, Finalized, NewBlock
+from node.chain import BestChanged, ChainEvent, Finalized, NewBlock
 from node.rpc.forms import runtime_form
 from node.rpc.limits import Limits
 from node.rpc.node import ChainView
@@ -80,15 +80,17 @@ class Follow:
         if self.with_runtime:
             event["finalizedBlockRuntime"] = runtime_form(runtime)
         yield event
-        yield from self._report(chain.best)
+        for header in chain.unfinalized():
+            yield from self._report(header)
         yield from self._move_best(chain.best)
 
     def events_of(self, event: ChainEvent) -> Iterator[dict[str, Json]]:
         """Return what a chain event means to this follower. Raises PinLimitError."""
         if isinstance(event, NewBlock):
             yield from self._report(event.header)
-            if event.is_best:
-                yield from self._move_best(event.header)
+        elif isinstance(event, BestChanged):
+            yield from self._report(event.header)
+            yield from self._move_best(event.header)
         else:
             yield from self._finalize(event)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from node.chain import NewBlock
+from node.chain import BestChanged
 from node.rpc.blocks import Blocks
 from node.rpc.errors import (
     BlockRangeError,
@@ -174,7 +174,7 @@ class State:
             known = _values(backend, keys)
             await subscription.notify(_change_set(header.hash, known))
             async for event in events:
-                if not (isinstance(event, NewBlock) and event.is_best):
+                if not isinstance(event, BestChanged):
                     continue
                 # Blocks that were overtaken while this subscriber waited are skipped.
                 header, backend = self._blocks.state(None)

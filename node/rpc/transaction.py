@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 
 import trio
 
-from node.chain import NewBlock
+from node.chain import BestChanged
 from node.pool import AlreadyImportedError, ImmediatelyDroppedError, PoolError, Status
 from node.rpc.errors import InvalidParamsError
 from node.rpc.methods import method
@@ -125,7 +125,7 @@ class Transaction:
         async with self._node.chain.events() as events:
             self._offer(transaction)
             async for event in events:
-                if isinstance(event, NewBlock) and event.is_best:
+                if isinstance(event, BestChanged):
                     self._offer(transaction)
         # A session that lags so far behind the chain is no reason to end a broadcast.
         await trio.sleep_forever()

@@ -112,16 +112,14 @@ class SmallNode:
         branch = []
         for note in notes:
             executed = self.fork(parent, note)
-            self.chain.add(executed)
+            self.chain.extend(executed)
             branch.append(executed)
             parent = executed.hash
         return branch
 
     def take(self, executed: Executed) -> None:
-        """Add a block, and tell the pool as a node does."""
-        self.chain.add(executed)
-        if self.chain.best.hash == executed.hash:
-            self.pool.on_block(executed.header, executed.extrinsics)
+        """Add a block, which is best if it is the longest; the pool hears of it."""
+        self.chain.extend(executed)
 
 
 @asynccontextmanager

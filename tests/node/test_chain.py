@@ -11,6 +11,7 @@ import trio
 from genesis.spec import ChainSpec, load_spec
 from node import chain as chain_module
 from node.chain import (
+    BestChanged,
     Chain,
     ChainEvent,
     Finalized,
@@ -117,8 +118,12 @@ def test_finality_prunes_the_branches_that_lose(tmp_path: Path) -> None:
                 with pytest.raises(UnknownBlockError):
                     chain.state(lost.hash)
             seen = received(events)
-            assert [type(event) for event in seen] == [NewBlock] * 5 + [Finalized]
-            final = seen[-1]
+            told, moved = [NewBlock, BestChanged], [BestChanged, Finalized]
+            assert [type(event) for event in seen] == told * 3 + [NewBlock] * 2 + moved
+            changed, final = seen[-2:]
+            assert changed == BestChanged(
+                right[0].header, tuple(each.hash for each in reversed(left)), (right[0].hash,)
+            )
             assert isinstance(final, Finalized)
             assert set(final.pruned) == {each.hash for each in left}
 
@@ -134,14 +139,15 @@ def received(events: trio.MemoryReceiveChannel[ChainEvent]) -> list[ChainEvent]:
             return seen
 
 
-def test_after_a_reorganization_the_longest_surviving_branch_is_best(tmp_path: Path) -> None:
+def test_after_finality_of_another_branch_its_final_block_is_best(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with small_node(tmp_path) as node:
             chain = node.chain
             node.grow(chain.genesis_hash, [b"l1", b"l2", b"l3"])
             right = node.grow(chain.genesis_hash, [b"r1", b"r2"])
             await chain.finalize(right[0].hash)
-            assert chain.best.hash == right[1].hash
+            assert chain.best.hash == right[0].hash
+            chain.set_best(right[1].hash)
             await node.author.seal()
             assert chain.best.parent_hash == right[1].hash
 
@@ -157,7 +163,7 @@ def test_a_branch_below_the_finalized_block_is_refused(tmp_path: Path) -> None:
             await node.author.seal()
             best = chain.best
             with pytest.raises(ForkTooOldError, match="never reverted"):
-                chain.add(old)
+                chain.extend(old)
             with pytest.raises(ForkTooOldError):
                 await chain.execute(old.header, old.extrinsics)
             assert chain.best == best
@@ -184,7 +190,7 @@ def test_an_unknown_block_is_neither_finalized_nor_built_upon(tmp_path: Path) ->
     async def scenario() -> None:
         async with small_node(tmp_path) as node:
             first = node.fork(node.chain.genesis_hash, b"1")
-            node.chain.add(first)
+            node.chain.extend(first)
             second = node.fork(first.hash, b"2")
         async with small_node(tmp_path / "other") as node:
             for attempt in (
@@ -194,7 +200,7 @@ def test_an_unknown_block_is_neither_finalized_nor_built_upon(tmp_path: Path) ->
                 with pytest.raises(UnknownBlockError):
                     await attempt
             with pytest.raises(UnknownBlockError):
-                node.chain.add(second)
+                node.chain.extend(second)
 
     run(scenario)
 
@@ -208,7 +214,7 @@ def test_states_are_those_of_pending_finalized_pruned_and_unknown_blocks(tmp_pat
                 node.pool.submit(node.sign())
                 blocks.append(await node.author.seal())
             pending = node.fork(node.chain.best.hash, b"p", node.sign())
-            node.chain.add(pending)
+            node.chain.extend(pending)
             balances = [node.free(BOB, each.hash) for each in (*blocks[2:], pending)]
             assert balances == [before + n * 10**18 for n in (3, 4, 5)]
             with pytest.raises(StatePrunedError, match="archive"):
@@ -241,12 +247,12 @@ def test_a_block_of_another_author_is_executed_and_checked(tmp_path: Path) -> No
             assert executed.header == made.header
             with pytest.raises(InvalidBlockError):
                 await node.chain.execute(made.header, made.extrinsics[:1])
-            node.chain.add(executed)
-            node.chain.add(made)
-            assert len(node.chain._pending) == 1
+            node.chain.extend(executed)
+            node.chain.extend(made)
+            assert node.chain.unfinalized() == (made.header,)
             await node.chain.finalize(made.hash)
-            node.chain.add(made)
-            assert not node.chain._pending
+            node.chain.extend(made)
+            assert not node.chain.unfinalized()
 
     run(scenario)
 
@@ -259,9 +265,9 @@ def test_unfinalized_blocks_are_bounded(tmp_path: Path, monkeypatch: pytest.Monk
             branch = node.grow(node.chain.genesis_hash, [b"1", b"2"])
             third = node.fork(branch[1].hash, b"3")
             with pytest.raises(UnfinalizedLimitError):
-                node.chain.add(third)
+                node.chain.extend(third)
             await node.chain.finalize(branch[0].hash)
-            node.chain.add(third)
+            node.chain.extend(third)
             assert node.chain.best.number == 3
 
     run(scenario)
@@ -289,7 +295,7 @@ def test_transactions_are_validated_on_the_block_that_is_best_now(tmp_path: Path
             (extrinsic,) = node.decode(raw)
             assert chain.validate(extrinsic) == chain.validate(extrinsic)
             left = node.fork(chain.genesis_hash, b"left", raw)
-            chain.add(left)
+            chain.extend(left)
             with pytest.raises(TransactionRefused):
                 chain.validate(extrinsic)
             for executed in node.grow(chain.genesis_hash, [b"right", b"longer"]):
@@ -312,8 +318,8 @@ def test_a_commit_keeps_the_same_history_whether_or_not_it_is_told_what_stood_th
                 executed = told.fork(parent, b"%d" % number, raw)
                 assert executed.former.values
                 assert executed.former.nodes
-                told.chain.add(executed)
-                reads.chain.add(replace(executed, former=Former()))
+                told.chain.extend(executed)
+                reads.chain.extend(replace(executed, former=Former()))
             # One by one and as a branch: what stood there may itself wait to be committed.
             for number in (1, 3):
                 block = told.chain.hash_of(number)

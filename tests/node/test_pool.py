@@ -454,7 +454,7 @@ def test_a_watcher_that_lags_or_left_does_not_hold_the_pool(
 def test_waiting_for_a_change_ends_when_a_transaction_enters(tmp_path: Path) -> None:
     async def scenario(node: SmallNode) -> None:
         heard: list[bytes] = []
-        node.pool.on_ready.append(lambda extrinsic: heard.append(extrinsic.raw))
+        node.pool.on_accepted.append(heard.append)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(node.pool.wait_changed)
             await trio.testing.wait_all_tasks_blocked()
@@ -523,17 +523,10 @@ def test_a_retracted_transaction_comes_back_and_is_included_again(tmp_path: Path
 
 
 async def win(node: SmallNode, *branch: Any) -> None:
-    """Make a branch final, and tell the pool of what it pruned."""
-    async with node.chain.events() as events:
-        for executed in branch:
-            node.take(executed)
-        await node.chain.finalize(branch[-1].hash)
-        finals = 0
-        while finals < len(branch):
-            event = await events.receive()
-            if hasattr(event, "pruned"):
-                finals += 1
-                node.pool.on_finalized(event.header.hash, event.pruned)
+    """Make a branch final."""
+    for executed in branch:
+        node.take(executed)
+    await node.chain.finalize(branch[-1].hash)
 
 
 def test_a_transaction_that_both_branches_include_is_final_with_the_one_that_wins(
@@ -544,11 +537,7 @@ def test_a_transaction_that_both_branches_include_is_final_with_the_one_that_win
         async with node.pool.watch(raw) as statuses:
             node.take(node.fork(genesis, b"lost", raw))
             won = node.fork(genesis, b"won", raw)
-            node.chain.add(won)
-            node.pool.on_block(won.header, won.extrinsics)
-            await node.chain.finalize(won.hash)
-            lost = [block for block in node.pool._included if block != won.hash]
-            node.pool.on_finalized(won.hash, tuple(lost))
+            await win(node, won)
             heard = [status async for status in statuses]
         assert heard[-1] == {"finalized": "0x" + won.hash.hex()}
         assert "invalid" not in heard

@@ -109,7 +109,7 @@ class NodeUnderTest:
     async def build(self, finalize: bool = False) -> Hash:
         """Make one block without telling the pool, final or not."""
         executed = await self.chain.build((), (self.author._timestamp(),), ())
-        self.chain.add(executed)
+        self.chain.extend(executed)
         if finalize:
             await self.chain.finalize(executed.hash)
         return executed.hash

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.chain import Finalized, NewBlock
+from node.chain import BestChanged, ChainEvent, Finalized, NewBlock
 from node.rpc.follow import Follow, PinLimitError
 from node.rpc.limits import Limits
 from node.rpc.node import ChainView
@@ -27,7 +27,7 @@ class Tree:
         self.headers = {genesis.hash: genesis}
         self.best = self.finalized = genesis
         self.alive = [genesis]
-        self.events: list[NewBlock | Finalized] = []
+        self.events: list[ChainEvent] = []
         self.made = 0
 
     def header(self, block_hash: Hash) -> Header | None:
@@ -40,10 +40,19 @@ class Tree:
         header = Header(parent.hash, parent.number + 1, ZERO_HASH, ZERO_HASH, digest)
         self.headers[header.hash] = header
         self.alive.append(header)
-        is_best = header.number > self.best.number
-        if is_best:
+        self.events.append(NewBlock(header))
+
+    def prefer(self, choice: int) -> None:
+        """Make any block best: which one is, consensus says."""
+        self._set_best(self.alive[choice % len(self.alive)])
+
+    def _set_best(self, header: Header) -> None:
+        if header != self.best:
             self.best = header
-        self.events.append(NewBlock(header, is_best))
+            self.events.append(BestChanged(header, (), ()))
+
+    def unfinalized(self) -> list[Header]:
+        return sorted(self.alive[1:], key=lambda header: header.number)
 
     def finalize(self, choice: int) -> None:
         chosen = self.alive[choice % len(self.alive)]
@@ -53,6 +62,8 @@ class Tree:
             chosen = self.headers[chosen.parent_hash]
         if not branch:
             return
+        if not self._descends(self.best, branch[0]):
+            self._set_best(branch[0])
         self.finalized = branch[0]
         kept, former = {self.finalized.hash}, self.alive
         self.alive = [self.finalized]
@@ -70,10 +81,13 @@ class Tree:
         )
         for lost in pruned:
             del self.headers[lost]
-        if self.best.number < self.finalized.number or self.best.hash in pruned:
-            self.best = self.finalized
         self.events += [Finalized(header) for header in reversed(branch[1:])]
         self.events.append(Finalized(self.finalized, pruned))
+
+    def _descends(self, header: Header, ancestor: Header) -> bool:
+        while header.number > ancestor.number:
+            header = self.headers[header.parent_hash]
+        return header == ancestor
 
 
 class Follower:
@@ -110,7 +124,7 @@ def _follow(tree: Tree, limits: Limits) -> Follow:
 
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["grow", "grow", "grow", "finalize", "hear"]), st.integers(0, 50)),
+    st.tuples(st.sampled_from(["grow", "grow", "prefer", "finalize", "hear"]), st.integers(0, 50)),
     max_size=60,
 )
 
@@ -135,6 +149,8 @@ def test_a_follower_that_lags_behind_the_chain_is_told_a_whole_tree(
             for event in follow.events_of(tree.events.pop(0)):
                 follower.hear(event)
     assert follower.finalized == "0x" + tree.finalized.hash.hex()
+    assert follower.best == "0x" + tree.best.hash.hex()
+    assert follower.told == {"0x" + header.hash.hex() for header in tree.alive[1:]}
 
 
 def _finalize_one(tree: Tree, follow: Follow) -> None:

@@ -175,7 +175,7 @@ def test_a_justification_comes_with_its_block(drive: Drive) -> None:
         made = await node.build()
         await node.chain.finalize(made, b"proof")
         block = await node.call("chain_getBlock", "0x" + made.hex())
-        assert block["justifications"] == [[list(b"OLGR"), list(b"proof")]]
+        assert block["justifications"] == [[list(b"SMPX"), list(b"proof")]]
 
     drive(scenario)
 

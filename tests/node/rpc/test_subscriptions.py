@@ -63,8 +63,8 @@ def test_forks_reach_those_who_want_all_heads_alone(drive: Drive) -> None:
         async with node.connect() as client:
             everything = await client.call("chain_subscribeAllHeads")
             best = await client.call("chain_subscribeNewHeads")
-            node.chain.add(fork)
-            node.chain.add(other)
+            node.chain.extend(fork)
+            node.chain.extend(other)
             child = await node.build()
             seen = [await client.event(everything) for _ in range(3 + (fork.hash != other.hash))]
             assert seen[-1] == await client.call("chain_getHeader", child.hex())
