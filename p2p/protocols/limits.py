@@ -1,0 +1,81 @@
+"""Two limits that every protocol puts on a peer: a token bucket, and a memory of what was seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How many tokens come back each second, and how many there are at most."""
+
+    each_second: float
+    burst: float
+
+
+class Bucket:
+    """A token bucket: what comes in costs tokens, and is too much when there are none."""
+
+    __slots__ = ("_level", "_rate", "_time")
+
+    def __init__(self, rate: Rate, now: float) -> None:
+        self._rate = rate
+        self._level = rate.burst
+        self._time = now
+
+    def take(self, now: float, cost: float = 1.0) -> bool:
+        """Pay for something; False, and nothing paid, when the tokens do not suffice."""
+        self._level = min(
+            self._rate.burst, self._level + (now - self._time) * self._rate.each_second
+        )
+        self._time = now
+        if cost > self._level:
+            return False
+        self._level -= cost
+        return True
+
+
+class Seen:
+    """A bounded memory of messages by their hash: what was seen within the last `keep_s` seconds.
+
+    Two generations instead of a time for each entry: an entry is forgotten between `keep_s` and
+    twice that after it was seen, or earlier when `entries_max` others came after it.
+    """
+
+    __slots__ = ("_entries_max", "_keep_s", "_new", "_old", "_turned")
+
+    def __init__(self, entries_max: int, keep_s: float) -> None:
+        self._entries_max = entries_max
+        self._keep_s = keep_s
+        self._new: set[bytes] = set()
+        self._old: set[bytes] = set()
+        self._turned = float("-inf")
+
+    def __len__(self) -> int:
+        return len(self._new) + len(self._old)
+
+    def add(self, message: bytes, now: float) -> bool:
+        """Remember a message; True when it was not known."""
+        self._turn(now)
+        digest = _digest(message)
+        if digest in self._new or digest in self._old:
+            return False
+        self._new.add(digest)
+        return True
+
+    def forget(self, message: bytes) -> None:
+        """Forget a message, because it could not be taken after all."""
+        digest = _digest(message)
+        self._new.discard(digest)
+        self._old.discard(digest)
+
+    def _turn(self, now: float) -> None:
+        if now - self._turned >= 2 * self._keep_s:
+            self._old, self._new, self._turned = set(), set(), now
+        elif now - self._turned >= self._keep_s or 2 * len(self._new) >= self._entries_max:
+            self._old, self._new, self._turned = self._new, set(), now
+
+
+def _digest(message: bytes) -> bytes:
+    return blake2b(message, digest_size=16).digest()

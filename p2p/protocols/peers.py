@@ -1,0 +1,171 @@
+"""The address book: which peers are known, and who is dialled when.
+
+Sans-IO: the time and the randomness go in. Bootnodes are always in the book; other peers come in by
+their signed address records and go out, worst first, when the book is full.
+
+Rules:
+- Never dialled: this node, who is connected, who is excluded (banned, blocked), who is being
+  dialled.
+- A dial counts as a failure until the handshake with the peer is done: whoever accepts connections
+  only to close them is backed off from like one who is away.
+- One peer brings in at most ENTRIES_OF_ONE_MAX others, so that it cannot fill the book alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from p2p.protocols.addresses import RECORDS_MAX, AddressRecord, is_genuine
+from p2p.transport import PeerId
+
+ENTRIES_MAX: Final = 512
+ENTRIES_OF_ONE_MAX: Final = 64
+RETRY_S: Final = 0.5
+"""The pause after the first failure; each further failure doubles it."""
+RETRY_MAX_S: Final = 30.0
+BOOTNODE_RETRY_MAX_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Dial a peer at an address now."""
+
+    peer: PeerId
+    address: str
+
+
+@dataclass(slots=True)
+class _Entry:
+    addresses: tuple[str, ...]
+    is_bootnode: bool = False
+    source: PeerId | None = None
+    record: AddressRecord | None = None
+    failures: int = 0
+    not_before: float = 0.0
+    is_dialing: bool = False
+
+
+class AddressBook:
+    """The peers that a node knows of, and how dialling them went."""
+
+    def __init__(self, own: PeerId, bootnodes: Sequence[str], random: Callable[[], float]) -> None:
+        """`bootnodes` are multiaddresses that end in /p2p/ID; `random` returns 0 to 1."""
+        self._own = own
+        self._random = random
+        self._entries: dict[PeerId, _Entry] = {}
+        for address in bootnodes:
+            peer = peer_of(address)
+            known = self._entries.get(peer)
+            addresses = (*known.addresses, address) if known else (address,)
+            self._entries[peer] = _Entry(addresses, is_bootnode=True)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, record: AddressRecord, source: PeerId) -> bool:
+        """Take a record that `source` passed on; False when it is forged.
+
+        A record that is not newer than the known one is genuine, and changes nothing.
+        """
+        peer = record.peer
+        entry = self._entries.get(peer)
+        if peer == self._own or (entry and entry.record and _is_old(record, entry.record)):
+            return True
+        if not is_genuine(record):
+            return False
+        if entry is None:
+            brought = sum(1 for other in self._entries.values() if other.source == source)
+            if peer != source and brought >= ENTRIES_OF_ONE_MAX:
+                return True
+            if len(self._entries) >= ENTRIES_MAX and not self._forget_one():
+                return True
+            entry = self._entries[peer] = _Entry((), source=source)
+        if entry.record is not None and entry.record.addresses != record.addresses:
+            # It moved: the new address deserves a try at once.
+            entry.failures, entry.not_before = 0, 0.0
+        entry.record = record
+        kept = entry.addresses if entry.is_bootnode else ()
+        entry.addresses = tuple(dict.fromkeys((*record.addresses, *kept)))
+        return True
+
+    def records(self, besides: PeerId) -> list[AddressRecord]:
+        """Return records to pass on to a peer: those of peers that answered come first."""
+        known = [
+            (entry.failures, self._random(), entry.record)
+            for peer, entry in self._entries.items()
+            if entry.record is not None and peer != besides
+        ]
+        known.sort(key=lambda item: item[:2])
+        return [record for _, _, record in known[: RECORDS_MAX - 1]]
+
+    def next_dials(self, now: float, excluded: Collection[PeerId], slots: int) -> list[Dial]:
+        """Return whom to dial now, bootnodes first; they count as failed until `is_ready`."""
+        ready = [
+            (not entry.is_bootnode, entry.failures, self._random(), peer)
+            for peer, entry in self._entries.items()
+            if peer != self._own
+            and peer not in excluded
+            and not entry.is_dialing
+            and entry.addresses
+            and now >= entry.not_before
+        ]
+        dials = []
+        for _, _, _, peer in sorted(ready)[: max(0, slots)]:
+            entry = self._entries[peer]
+            dials.append(Dial(peer, entry.addresses[entry.failures % len(entry.addresses)]))
+            entry.is_dialing = True
+            entry.failures += 1
+        return dials
+
+    def dialed(self, peer: PeerId, now: float) -> None:
+        """Note that a dial ended, whatever came of it."""
+        entry = self._entries.get(peer)
+        if entry is not None:
+            entry.is_dialing = False
+            entry.not_before = now + self._pause(entry)
+
+    def is_ready(self, peer: PeerId) -> None:
+        """Note that the handshake with a peer is done."""
+        entry = self._entries.get(peer)
+        if entry is not None:
+            entry.failures = 0
+
+    def went(self, peer: PeerId, now: float) -> None:
+        """Note that a peer went: it is dialled again after the shortest pause."""
+        entry = self._entries.get(peer)
+        if entry is not None:
+            entry.not_before = now + self._pause(entry)
+
+    def retry_all(self) -> None:
+        """Forget all failures, because the network changed."""
+        for entry in self._entries.values():
+            entry.failures, entry.not_before = 0, 0.0
+
+    def _pause(self, entry: _Entry) -> float:
+        """Return the back-off in seconds: between half and all of the doubled pause."""
+        longest = BOOTNODE_RETRY_MAX_S if entry.is_bootnode else RETRY_MAX_S
+        pause = min(longest, RETRY_S * (1 << min(16, max(0, entry.failures - 1))))
+        return pause * (0.5 + 0.5 * self._random())
+
+    def _forget_one(self) -> bool:
+        """Forget the peer that failed most; False when no peer failed."""
+        failed = [
+            (entry.failures, peer)
+            for peer, entry in self._entries.items()
+            if entry.failures and not entry.is_bootnode and not entry.is_dialing
+        ]
+        if not failed:
+            return False
+        del self._entries[max(failed)[1]]
+        return True
+
+
+def peer_of(address: str) -> PeerId:
+    """Return the peer that a multiaddress ends in; empty where it names none."""
+    return PeerId(address.rpartition("/p2p/")[2] if "/p2p/" in address else "")
+
+
+def _is_old(record: AddressRecord, known: AddressRecord) -> bool:
+    return record.sequence <= known.sequence

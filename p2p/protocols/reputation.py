@@ -1,0 +1,101 @@
+"""Reputation: faults lower a peer's score, time heals it, and who falls too low is banned a while.
+
+Pure: the time goes in with each call. A peer is known by its authenticated id alone, so that a new
+connection does not wash it clean; a new identity does, and costs a new handshake.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from p2p.transport import PeerId
+
+BAN_SCORE: Final = -100.0
+"""A peer at or below this score is banned."""
+PEERS_MAX: Final = 4096
+
+
+class Fault(Enum):
+    """What a peer can do wrong, and how much that lowers its score."""
+
+    BAD_FRAME = ("bad-frame", 35)
+    """Bytes that are no message of the wire."""
+    OUT_OF_TURN = ("out-of-turn", 35)
+    """A message that may not come here or now, such as a vote before the handshake."""
+    BAD_MESSAGE = ("bad-message", 25)
+    """A body that cannot be decoded, or a signature that is not valid."""
+    BAD_RECORD = ("bad-record", 50)
+    """An address record that its peer did not sign."""
+    BAD_ANSWER = ("bad-answer", 35)
+    """An answer to a request that is not what was asked for."""
+    NO_ANSWER = ("no-answer", 5)
+    """A request that was not answered in time."""
+    FLOODING = ("flooding", 1)
+    """One message beyond the peer's rate."""
+    WRONG_CHAIN = ("wrong-chain", 100)
+    """Another genesis block."""
+    WRONG_VERSION = ("wrong-version", 100)
+    """Another version of the handshake."""
+
+    def __init__(self, title: str, cost: int) -> None:
+        self.title = title
+        self.cost = cost
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    score: float
+    time: float
+    banned_until: float
+
+
+class Reputation:
+    """The scores of all peers that did something wrong lately."""
+
+    def __init__(self, *, heal_each_second: float = 1.0, ban_s: float = 300.0) -> None:
+        self._heal_each_second = heal_each_second
+        self._ban_s = ban_s
+        self._records: dict[PeerId, _Record] = {}
+
+    def score(self, peer: PeerId, now: float) -> float:
+        """Return a peer's score: 0 for one without faults, lower for worse."""
+        record = self._records.get(peer)
+        if record is None:
+            return 0.0
+        return min(0.0, record.score + (now - record.time) * self._heal_each_second)
+
+    def is_banned(self, peer: PeerId, now: float) -> bool:
+        """Say whether nothing is taken from a peer now."""
+        record = self._records.get(peer)
+        return record is not None and now < record.banned_until
+
+    def banned(self, now: float) -> frozenset[PeerId]:
+        """Return the peers that are banned now."""
+        return frozenset(
+            peer for peer, record in self._records.items() if now < record.banned_until
+        )
+
+    def note(self, peer: PeerId, fault: Fault, now: float) -> bool:
+        """Lower a peer's score; True when that bans it now.
+
+        A ban ends by time alone, with the score at zero again.
+        """
+        if self.is_banned(peer, now):
+            return False
+        score = self.score(peer, now) - fault.cost
+        is_banned = score <= BAN_SCORE
+        self._records.pop(peer, None)
+        self._records[peer] = (
+            _Record(0.0, now, now + self._ban_s) if is_banned else _Record(score, now, now)
+        )
+        if len(self._records) > PEERS_MAX:
+            self._forget_one(now)
+        return is_banned
+
+    def _forget_one(self, now: float) -> None:
+        """Forget who has been quiet longest, one who is not banned before one who is."""
+        free = (peer for peer, record in self._records.items() if now >= record.banned_until)
+        peer = next(free, None) or next(iter(self._records))
+        del self._records[peer]
