@@ -1,1 +1,1 @@
-"""Stake-weighted Simplex consensus arrives here with the cluster; a single node authors alone."""
+"""Stake-weighted Simplex: blocks become final by the votes of validators, without I/O."""

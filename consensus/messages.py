@@ -117,7 +117,14 @@ class Signed:
     vote: Vote
 
 
-Event = Start | Received | TimedOut | Built | Executed | Signed
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A final block that the chain got beside the engine, by sync: executed, and on its branch."""
+
+    header: Header
+
+
+Event = Start | Received | TimedOut | Built | Executed | Signed | Imported
 
 # ----------------------------------------------------------------------------------- actions
 

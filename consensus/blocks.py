@@ -1,0 +1,156 @@
+"""The blocks of one epoch that consensus talks about: which are valid, and which are final.
+
+It knows headers and hashes, no votes. A block is executed after its parent was; a block on an
+invalid one is invalid. The boundary that begins the epoch is its root: its header is not needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from runtime.primitives import Hash, Header
+
+WALK_MAX: Final = 4096
+"""Ancestors that a walk visits before it gives up: no epoch leaves so many unfinalized."""
+
+
+class Status(IntEnum):
+    """What is known of a block's execution."""
+
+    WAITING = 0
+    EXECUTING = 1
+    VALID = 2
+    INVALID = 3
+
+
+@dataclass(slots=True)
+class Block:
+    """A header and how far its execution is. `source` is the peer to fetch the body from."""
+
+    header: Header
+    view: int
+    source: Hashable
+    status: Status = Status.WAITING
+    is_wanted: bool = False
+    """Voted on now or certified: worth executing."""
+    is_logged: bool = False
+
+
+class Blocks:
+    """The tree of blocks on a root."""
+
+    def __init__(self, root: Hash) -> None:
+        self.root = root
+        self._blocks: dict[Hash, Block] = {}
+        self._final = root
+        self._linked = root
+        self._finals: dict[int, Hash] = {}
+
+    def get(self, digest: Hash) -> Block | None:
+        """Return a block; None for the root and for what is unknown."""
+        return self._blocks.get(digest)
+
+    def add(self, header: Header, view: int, source: Hashable) -> Block:
+        """Add a header, or return the block that is there."""
+        return self._blocks.setdefault(header.hash, Block(header, view, source))
+
+    def is_valid(self, digest: Hash) -> bool:
+        """Say whether a block was executed: the root was."""
+        block = self._blocks.get(digest)
+        return digest == self.root or (block is not None and block.status == Status.VALID)
+
+    def ready(self) -> list[Block]:
+        """Mark and return the wanted blocks whose turn to be executed has come."""
+        found = []
+        for digest, block in self._blocks.items():
+            if block.status != Status.WAITING:
+                continue
+            parent = block.header.parent_hash
+            above = self._blocks.get(parent)
+            if above is not None and above.status == Status.INVALID:
+                block.status = Status.INVALID
+            elif block.is_wanted and (self.is_valid(parent) or self._final in (parent, digest)):
+                block.status = Status.EXECUTING
+                found.append(block)
+        return found
+
+    def conflicts(self, digest: Hash) -> bool:
+        """Say whether a block is known to be on another branch than what is final."""
+        for _ in range(WALK_MAX):
+            block = self._blocks.get(digest)
+            if digest in (self._linked, self._final) or block is None:
+                return False
+            settled = self._finals.get(block.header.number)
+            if settled is not None:
+                return settled != digest
+            digest = block.header.parent_hash
+        return False
+
+    def finalize(self, digest: Hash) -> bool:
+        """Make a block final; False if the headers show that it is on another branch.
+
+        Headers on the way may be unknown as yet: `link` goes it when they come in.
+        """
+        if self.conflicts(digest):
+            return False
+        self._final = digest
+        return self.link()
+
+    def link(self) -> bool:
+        """Go from the last final block to the one before it, as far as headers are known.
+
+        False if the way leads past it.
+        """
+        path: dict[int, Hash] = {}
+        digest = self._final
+        for _ in range(WALK_MAX):
+            if digest == self._linked:
+                self._finals.update(path)
+                self._linked = self._final
+                break
+            block = self._blocks.get(digest)
+            if block is None:
+                break
+            if self._finals.get(block.header.number, digest) != digest:
+                return False
+            path[block.header.number] = digest
+            digest = block.header.parent_hash
+        return True
+
+    @property
+    def final(self) -> Hash:
+        """The last final block."""
+        return self._final
+
+    @property
+    def linked(self) -> Hash:
+        """The last final block to which the way from the root is known."""
+        return self._linked
+
+    def trust(self, header: Header) -> None:
+        """Take the word of the chain that a block is final and on the branch that was final."""
+        block = self.add(header, 0, None)
+        block.status = Status.VALID
+        if header.hash == self._final:
+            self._linked = self._final
+            self._finals[header.number] = self._final
+
+    def missing(self, digest: Hash, stop: Hash) -> Hash | None:
+        """Return the first unknown block on the way down from a digest to `stop` or the root."""
+        for _ in range(WALK_MAX):
+            if digest in (self.root, self._linked, stop):
+                return None
+            block = self._blocks.get(digest)
+            if block is None:
+                return digest
+            digest = block.header.parent_hash
+        return None
+
+    def prune(self, number: int) -> None:
+        """Forget the blocks below a height; what is final of them stays known by hash."""
+        for digest, block in list(self._blocks.items()):
+            if block.header.number < number and digest != self._final:
+                del self._blocks[digest]

@@ -1,0 +1,141 @@
+"""One view: what was proposed, voted and certified in it, and what this node has said.
+
+`Rounds` holds those of an epoch that still matter. Votes are held near the current view alone;
+certificates are kept down to the last final view, because a proposal has to prove every skip since
+its parent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from consensus.messages import Proposal
+from consensus.signatures import Signatures
+from consensus.tally import Tally
+from runtime.finality import Ballot, Certificate, Kind, Vote
+from runtime.primitives import Hash, Header
+
+VIEWS_AHEAD: Final = 16
+"""Views ahead of ours whose votes are held; whoever is further ahead sends certificates."""
+VIEWS_BEHIND: Final = 16
+"""Views behind the current and the last final one that are remembered with their votes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a leader's proposal stands on: the parent's certificate and the skips since."""
+
+    parent_hash: Hash
+    parent: Certificate | None
+    skips: tuple[Certificate, ...]
+
+
+@dataclass(slots=True)
+class Round:
+    """The state of one view."""
+
+    view: int
+    tally: Tally
+    certificates: dict[int, Certificate] = field(default_factory=dict)
+    """By kind, each the first of its kind."""
+    proposal: Proposal | None = None
+    """The first one of the leader, or the one that was certified."""
+    plan: Plan | None = None
+    """As the leader: what a block was asked for."""
+    draft: Header | None = None
+    """As the leader: the block that waits for its vote to be signed."""
+    own: dict[int, Ballot] = field(default_factory=dict)
+    """What this node has decided to sign, by kind: durable before it is signed."""
+    signed: dict[int, Vote] = field(default_factory=dict)
+
+    @property
+    def support(self) -> Certificate | None:
+        """The certificate on which a later block may be built."""
+        return self.certificates.get(Kind.NOTARIZE) or self.certificates.get(Kind.FINALIZE)
+
+    @property
+    def skip(self) -> Certificate | None:
+        """The NULLIFICATION."""
+        return self.certificates.get(Kind.NULLIFY)
+
+    @property
+    def entry(self) -> Certificate | None:
+        """The certificate that ends the view."""
+        return self.support or self.skip
+
+    def certifies(self, digest: Hash) -> bool:
+        """Say whether a block has a NOTARIZATION or FINALIZATION in this view."""
+        return any(
+            kind != Kind.NULLIFY and certificate.ballot.digest == digest
+            for kind, certificate in self.certificates.items()
+        )
+
+
+class Rounds:
+    """The views of an epoch that matter."""
+
+    def __init__(self, signatures: Signatures, root: Hash) -> None:
+        self._signatures = signatures
+        self._root = root
+        self._rounds: dict[int, Round] = {}
+
+    def at(self, view: int) -> Round:
+        """Return the round of a view, made where there is none."""
+        found = self._rounds.get(view)
+        if found is None:
+            found = self._rounds[view] = Round(view, Tally(self._signatures))
+        return found
+
+    def find(self, view: int) -> Round | None:
+        """Return the round of a view where there is one."""
+        return self._rounds.get(view)
+
+    def own(self) -> list[Round]:
+        """Return the rounds in which this node has voted, by view."""
+        return [self._rounds[view] for view in sorted(self._rounds) if self._rounds[view].own]
+
+    def certificates(self) -> list[Certificate]:
+        """Return all certificates, by view."""
+        return [
+            certificate
+            for view in sorted(self._rounds)
+            for certificate in self._rounds[view].certificates.values()
+        ]
+
+    def supported(self, below: int) -> Certificate | None:
+        """Return the support of the highest view below one that has any."""
+        found = [
+            view for view, one in self._rounds.items() if view < below and one.support is not None
+        ]
+        return self._rounds[max(found)].support if found else None
+
+    def view_of(self, digest: Hash) -> int | None:
+        """Return the highest view in which a block is certified."""
+        return max(
+            (view for view, one in self._rounds.items() if one.certifies(digest)), default=None
+        )
+
+    def plan(self, view: int, parent_hash: Hash) -> Plan | None:
+        """Return what a block of `view` on a parent stands on; None while skips are missing."""
+        skips: list[Certificate] = []
+        for below in range(view - 1, 0, -1):
+            one = self._rounds.get(below)
+            if one is None:
+                return None
+            if one.certifies(parent_hash):
+                return Plan(parent_hash, one.support, tuple(reversed(skips)))
+            if one.skip is None:
+                return None
+            skips.append(one.skip)
+        return (
+            Plan(parent_hash, None, tuple(reversed(skips))) if parent_hash == self._root else None
+        )
+
+    def forget(self, view: int, final_view: int) -> None:
+        """Drop what is behind the last final view, and votes far behind the current one."""
+        for old in list(self._rounds):
+            if old < final_view - VIEWS_BEHIND:
+                del self._rounds[old]
+            elif old < min(view, final_view) - VIEWS_BEHIND or old < view - VIEWS_BEHIND:
+                self._rounds[old].tally = Tally(self._signatures)
