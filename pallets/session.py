@@ -136,16 +136,16 @@ class Session(Pallet, index=10):
     # ------------------------------------------------------------------------------- calls
 
     @call(0, cost(150, reads=3, writes=2))
-    def set_keys(self, who: Signed, keys: Bytes32, proof: Bytes64) -> None:
+    def set_keys(self, who: Signed, key: Bytes32, proof: Bytes64) -> None:
         """Register the ed25519 key by which your validator votes, after one whole epoch. The
         proof is the key's signature over domain, genesis hash and your account."""
         account = AccountId(who)
-        if not verify(KeyKind.ED25519, proof, possession_payload(self._genesis(), account), keys):
+        if not verify(KeyKind.ED25519, proof, possession_payload(self._genesis(), account), key):
             raise self.InvalidProof
-        if self.key_owner.get(keys) not in (None, account):
+        if self.key_owner.get(key) not in (None, account):
             raise self.DuplicatedKey
-        self._register(account, keys)
-        self.emit(self.KeysSet(account, keys))
+        self._register(account, key)
+        self.emit(self.KeysSet(account, key))
 
     @call(1, cost(40, reads=1, writes=1))
     def purge_keys(self, who: Signed) -> None:

@@ -1,6 +1,6 @@
 """Jobs: training, evaluation, indexing and settlement as work that bonded executors agree on.
 
-A job is opened by an extrinsic (or by the chain), assigned to executors by the hash of a later
+A job is opened by an extrinsic (or by the chain), assigned to executors by randomness of a later
 block, answered by commit and reveal, and settled on the root that they agree on. Nothing is learned
 here: this pallet compares hashes, moves integers of money and keeps deadlines.
 
@@ -35,6 +35,7 @@ from pallets.jobs.job import (
 from pallets.jobs.lifecycle import ASSIGNMENTS_MAX, UNFINISHED_MAX
 from pallets.jobs.neighbours import (
     AttributionLedger,
+    Beacon,
     Blocks,
     Currency,
     DatanetRegistry,
@@ -53,7 +54,7 @@ from runtime.documents import (
 )
 from runtime.fees import BLOCK_WEIGHT_MAX
 from runtime.pallet import Const, Event, Needs, Pallet, api, call, cost
-from runtime.primitives import ZERO_HASH, AccountId, Hash, Weight
+from runtime.primitives import AccountId, Hash, Weight
 from runtime.scale import Bytes32, u32, u128
 from runtime.storage import DefaultMap, Hasher, Map, Value, default, stored
 
@@ -81,6 +82,7 @@ class Jobs(Pallet, index=22):
     datanets: Needs[DatanetRegistry]
     models: Needs[ModelRegistry]
     attribution: Needs[AttributionLedger]
+    randomness: Needs[Beacon]
 
     parameters: Value[Parameters] = default(Parameters())
     next_job: Value[u32] = default(0)
@@ -476,10 +478,6 @@ class Jobs(Pallet, index=22):
     def transaction(self) -> AbstractContextManager[None]:
         """Undo everything inside when it raises."""
         return self._machine.transaction()
-
-    def parent_hash(self) -> Hash:
-        """Return the hash of the block before this one: randomness that nobody knew earlier."""
-        return self.system.hash_of(self.system.current_number() - 1) or ZERO_HASH
 
     def known(self, job: int) -> Job:
         """Return a job. Raises UnknownJob."""

@@ -25,7 +25,6 @@ from pallets.jobs.job import (
 )
 from pallets.jobs.settlement import expire, fail, settle
 from runtime.documents import JobSpec, Settled
-from runtime.hashing import blake2b_256
 from runtime.pallet import cost
 from runtime.primitives import AccountId, Hash, Weight
 
@@ -165,7 +164,7 @@ def _assign(jobs: Jobs, job_id: int, job: Job) -> None:
     drawn = _draw(jobs, job_id, job, job.executors)
     if drawn:
         number = job_id.to_bytes(4, "little")
-        seed = job.seed or Hash(blake2b_256(number + jobs.parent_hash()))
+        seed = job.seed or jobs.randomness.random(b"job-seed" + number)
         _give(jobs, job_id, replace(job, seed=seed, profile=drawn[0].profile), drawn)
     elif now >= job.expires_at:
         expire(jobs, job_id, job)
@@ -175,7 +174,7 @@ def _assign(jobs: Jobs, job_id: int, job: Job) -> None:
 
 
 def _draw(jobs: Jobs, job_id: int, job: Job, count: int) -> tuple[Candidate, ...]:
-    """Draw executors that the job has not had, from the hash of the block before this one."""
+    """Draw executors that the job has not had, by randomness that was unknown when it opened."""
     parameters, now = jobs.parameters.get(), jobs.system.current_number()
     had = {slot.executor for slot in job.slots}
     candidates = []
@@ -196,7 +195,7 @@ def _draw(jobs: Jobs, job_id: int, job: Job, count: int) -> tuple[Candidate, ...
             weight = min(executor.bond, parameters.bond_cap)
             candidates.append(Candidate(account, executor.registration, executor.profile, weight))
     bound = job_id.to_bytes(4, "little") + job.attempt.to_bytes(4, "little")
-    return draw(candidates, count, Hash(blake2b_256(jobs.parent_hash() + bound)))
+    return draw(candidates, count, jobs.randomness.random(b"job-draw" + bound))
 
 
 def _give(jobs: Jobs, job_id: int, job: Job, drawn: tuple[Candidate, ...]) -> None:

@@ -29,6 +29,12 @@ class Blocks(Protocol):
     def create_pot(self, account: AccountId) -> None: ...
 
 
+class Beacon(Protocol):
+    """What Jobs needs of Randomness."""
+
+    def random(self, subject: bytes) -> Hash: ...
+
+
 class PublishedVersion(Protocol):
     """What Jobs reads of a published version."""
 

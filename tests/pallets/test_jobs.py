@@ -19,6 +19,7 @@ from pallets.jobs.job import (
 )
 from pallets.jobs.recipe import is_valid, steps_of
 from pallets.jobs.settlement import JOB_POT
+from pallets.randomness import Randomness
 from runtime.documents import (
     DatanetVersion,
     Evaluate,
@@ -29,7 +30,6 @@ from runtime.documents import (
     Train,
 )
 from runtime.fees import BLOCK_WEIGHT_MAX
-from runtime.hashing import blake2b_256
 from runtime.primitives import OPEN, Hash
 from tests.pallets.ledger import ALICE, BOB
 from tests.pallets.workshop import (
@@ -285,8 +285,8 @@ def test_one_executor_trains_is_paid_and_the_index_job_follows(workshop: Worksho
     assert workshop.job(index).spec == Index(0, job, 64)
     assert workshop.job(index).seed is None
     workshop.next_block()
-    parent = workshop.parent_hash
-    assert workshop.job(index).seed == blake2b_256(index.to_bytes(4, "little") + parent)
+    subject = b"job-seed" + index.to_bytes(4, "little")
+    assert workshop.job(index).seed == workshop.pallet(Randomness).random(subject)
     workshop.answer(index, indexed())
     assert workshop.state(index) is JobState.Settled
     assert workshop.escrow(ALICE) == 0

@@ -10,14 +10,12 @@ from pallets.attribution import ATTRIBUTION_POT, Attribution
 from pallets.attribution import Genesis as AttributionGenesis
 from pallets.attribution import Parameters as AttributionParameters
 from pallets.balances import Balances, HoldReason
-from pallets.datanets import Datanets
 from pallets.datanets.records import Access, Verdict
 from pallets.jobs import Genesis as JobsGenesis
 from pallets.jobs import GenesisExecutor, Jobs, Parameters
 from pallets.jobs.job import JobFailure, JobState
 from pallets.models import Base, Models, Stage
 from pallets.models import Genesis as ModelsGenesis
-from pallets.system import System
 from runtime.documents import (
     DatanetVersion,
     JobOutput,
@@ -42,7 +40,6 @@ def chain() -> Ledger:
     """Return a chain with two executors, a published datanet and a model on it."""
     executors = tuple(GenesisExecutor(who, PROFILE, BOND) for who in EXECUTORS)
     ledger = Ledger(
-        (System, Balances, Datanets, Models, Jobs, Attribution),
         Models=ModelsGenesis(bases=((BASE, Base("tiny", 3_400_000, 192)),)),
         Jobs=JobsGenesis(Parameters(assignment_blocks=1, sketch_size=64), executors),
         Attribution=AttributionGenesis(AttributionParameters(rows_minimum=2)),

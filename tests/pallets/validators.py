@@ -133,4 +133,4 @@ class Committee(Ledger):
     def call_set_keys(self, who: AccountId, pair: Keypair, proof: bytes | None = None) -> None:
         """Register a key of an account, with its honest proof."""
         given = prove_possession(GENESIS_HASH, who, pair) if proof is None else proof
-        self.sign(who, "Session", "set_keys", keys=pair.account, proof=given)
+        self.sign(who, "Session", "set_keys", key=pair.account, proof=given)

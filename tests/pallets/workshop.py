@@ -10,9 +10,12 @@ from typing import Any
 
 from pallets.attribution import Attribution
 from pallets.attribution import Genesis as AttributionGenesis
+from pallets.authorship import Authorship
 from pallets.balances import Balances, HoldReason
 from pallets.jobs import Genesis, GenesisExecutor, Jobs, Parameters
 from pallets.jobs.job import Job, JobState
+from pallets.randomness import Randomness
+from pallets.session import Session
 from pallets.system import System
 from runtime.dispatch import Failure
 from runtime.documents import (
@@ -100,7 +103,9 @@ class Models(Pallet, index=21):
         self.indexed.put(job, output)
 
 
-PALLETS = (System, Balances, Datanets, Models, Jobs, Attribution)
+PALLETS = (
+    System, Balances, Authorship, Randomness, Session, Datanets, Models, Jobs, Attribution,
+)  # fmt: skip
 
 
 class Workshop(Ledger):
