@@ -1,8 +1,9 @@
 """A running node: everything it consists of, started in order and stopped in the reverse one.
 
-Start: logs, data folder, database, chain, pool, author, services over them, JSON-RPC last, so that
-whoever can connect meets a node that works. Stop (cancellation, SIGTERM): the server goes first,
-the database is closed last; a crash at any point loses nothing that was acknowledged.
+Start: logs, data folder, database, chain, pool, author, network and consensus where there are
+others, services over them, JSON-RPC last, so that whoever can connect meets a node that works.
+Stop (cancellation, SIGTERM): the server goes first, the database is closed last; a crash at any
+point loses nothing that was acknowledged.
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ from node.author import Author
 from node.blob_routes import blob_routes
 from node.blobs import BlobStore
 from node.chain import Chain
-from node.config import NodeConfig
+from node.config import ConfigError, NodeConfig
+from node.control import serve_control
 from node.database import Database
 from node.executor import Executor
 from node.feedback_routes import feedback_routes
 from node.identity import load_pair
 from node.job_inputs import Inputs
 from node.metrics import Metrics
+from node.networking import NetworkControl, Networking, networked
 from node.pool import Pool
 from node.reader import Reader
 from node.receipts import ReceiptStore
@@ -68,6 +71,8 @@ class RunningNode:
     sealer: Sealer | None
     folder: Path
     network: Network = field(default_factory=Alone)
+    networking: Networking | None = None
+    """What a node of a network has more; None for a node that makes its blocks alone."""
     keys: Keys | None = None
     namespaces: tuple[object, ...] = ()
     rpc_port: int = 0
@@ -111,21 +116,27 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
         chain = Chain(spec, database)
         pool = Pool(chain)
         author = Author(chain, pool, config.sealing, config.block_time_ms)
+        is_authority = config.validator or not config.is_networked
         about = About(
             name=config.name,
             version=version(),
             chain_type=spec.chain_type,
             properties=dict(spec.properties),
-            roles=("Authority",),
+            roles=("Authority" if is_authority else "Full",),
         )
         blobs = await trio.to_thread.run_sync(BlobStore, folder / "blobs")
-        sealer = AuthorSealer(author, chain, pool)
         submitter = Submitter(chain, pool, load_pair(config, spec.chain_type))
         receipts = ReceiptStore(folder / "receipts.sqlite3")
+        sealer = None if config.is_networked else AuthorSealer(author, chain, pool)
+        node = RunningNode(
+            config, about, chain, pool, author, blobs, submitter, receipts, sealer, folder
+        )
         try:
-            yield RunningNode(
-                config, about, chain, pool, author, blobs, submitter, receipts, sealer, folder
-            )
+            if config.is_networked:
+                async with networked(config, spec, chain, pool, blobs, folder) as networking:
+                    yield replace(node, network=networking.view, networking=networking)
+            else:
+                yield node
         finally:
             receipts.close()
             chain.close()
@@ -140,6 +151,9 @@ async def run_node(
 ) -> None:
     """Run a node until cancelled. Raises ConfigError, DatabaseError, ChainError, ListenError."""
     async with opened(config) as node, trio.open_nursery() as nursery:
+        if node.networking is not None:
+            await node.networking.run(nursery)
+        control = await _open_control(node, nursery) if config.control else None
         metrics = Metrics()
         node.author.on_sealed.append(metrics.observe_block)
         reader = Reader(node.chain)
@@ -175,21 +189,37 @@ async def run_node(
             )
         )
         node = replace(node, rpc_port=endpoint.port)
-        nursery.start_soon(node.author.run_until_halted)
+        if node.networking is None:
+            nursery.start_soon(node.author.run_until_halted)
         if config.executor:
             nursery.start_soon(executor.run)
         if config.serve:
             nursery.start_soon(answers.run)
             nursery.start_soon(settler.run)
-        _write_endpoint(node)
+        _write_endpoint(node, control)
         logger.info("node-started chain=%s url=%s", node.chain.spec.id, node.rpc_url)
         task_status.started(node)
 
 
-def _write_endpoint(node: RunningNode) -> None:
+async def _open_control(node: RunningNode, nursery: trio.Nursery) -> Path:
+    """Open the control socket of a devnet's node. Raises ConfigError, ControlRefusedError."""
+    if node.networking is None:
+        raise ConfigError("A node that makes its blocks alone has no network to control.")
+    path: Path = await nursery.start(
+        serve_control, node.config.base_path, node.about.chain_type, NetworkControl(node.networking)
+    )
+    return path
+
+
+def _write_endpoint(node: RunningNode, control: Path | None) -> None:
     """Tell other programs on this machine where the node listens."""
     path = node.config.base_path / ENDPOINT_FILE
-    text = {"rpc": node.rpc_url, "http": node.http_url, "pid": os.getpid()}
+    text: dict[str, object] = {"rpc": node.rpc_url, "http": node.http_url, "pid": os.getpid()}
+    if node.networking is not None:
+        text["p2p"] = list(node.network.listen_addresses)
+        text["peer_id"] = node.network.peer_id
+    if control is not None:
+        text["control"] = str(control)
     write_durably(path, json.dumps(text).encode())
 
 

@@ -1,0 +1,344 @@
+"""The engine runner: carries out what the consensus engine of one epoch decides.
+
+    peers, timers, own work  ->  events  ->  Engine.step  ->  actions  ->  log, signer, chain, peers
+
+One task steps the engine and carries out its actions in their order. What may take long (building,
+executing, fetching, finalizing) has tasks of its own and answers with an event. The runner ends
+when the epoch's last block is final, whoever brought it: the engine, or synchronization.
+
+Rules: nothing is sent before the log has it on disk; a body is durable before its block is voted
+for; who halted, or whose key votes elsewhere, signs no more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Final, Protocol, cast
+
+import trio
+
+from consensus import messages as m
+from consensus.engine import Engine
+from consensus.wal import Body, bodies, decode_record, encode_record
+from node.author import wall_clock_ms
+from node.block_checks import TimestampAheadError, check_timestamp
+from node.chain import Chain, ChainError, Finalized
+from node.consensus_codec import write_message
+from node.epochs import Epoch
+from node.journal import Journal
+from node.proposer import Proposer
+from node.signer import SignerError, VoteSigner
+from p2p.protocols.reputation import Fault
+from p2p.transport import PeerId, TransportError
+from p2p.wire import MessageKind, RequestKind
+from runtime.executive import BodyRefusedError, Executed, InvalidBlockError
+from runtime.finality import Ballot, Certificate, Vote
+from runtime.primitives import AccountId, Hash, Header
+from runtime.scale import DecodeError, codec
+
+EVENTS_MAX: Final = 4_096
+BODIES_MAX: Final = 64
+"""Bodies that came with their proposals and await execution."""
+
+logger = logging.getLogger(__name__)
+_certificate = codec(Certificate)
+_body = codec(tuple[bytes, ...])
+
+
+class Network(Protocol):
+    """What a runner needs of the network service."""
+
+    def broadcast(
+        self, kind: MessageKind, body: bytes, *, besides: PeerId | None = None
+    ) -> None: ...
+    def send(self, peer: PeerId, kind: MessageKind, body: bytes) -> None: ...
+    def penalize(self, peer: PeerId, fault: Fault, reason: str) -> None: ...
+    async def request(self, peer: PeerId, kind: RequestKind, body: bytes) -> bytes: ...
+
+
+class Fetcher(Protocol):
+    """Brings blocks that are missing here (node/synchronizer.py)."""
+
+    async def fetch(self, block: Hash, peer: PeerId | None) -> None:
+        """Execute and add a block and its missing ancestors. Raises FetchError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a runner works with; it outlives the epochs."""
+
+    chain: Chain
+    network: Network
+    fetcher: Fetcher
+    proposer: Proposer
+    journal: Journal
+    signer: VoteSigner | None
+    clock_ms: Callable[[], int] = wall_clock_ms
+
+
+class EngineRunner:
+    """One engine at work."""
+
+    def __init__(self, desk: Desk, epoch: Epoch, engine: Engine, me: int | None) -> None:
+        self._desk = desk
+        self._epoch = epoch
+        self._engine = engine
+        self._me = me
+        self._bodies: OrderedDict[Hash, tuple[bytes, ...]] = OrderedDict()
+        self._timers: dict[m.TimerKind, m.Timer] = {}
+        self._inbox, self._events = trio.open_memory_channel[m.Event](EVENTS_MAX)
+        self._commits, self._certificates = trio.open_memory_channel[Certificate](EVENTS_MAX)
+        self._writing = trio.Lock()
+        self._committed: Hash | None = None
+        self.halted: tuple[Certificate, Certificate] | None = None
+
+    async def run(self, records: tuple[bytes, ...]) -> None:
+        """Work until the epoch's last block is final. `records` are this epoch's, of the log."""
+        await self._restore(records)
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._inbox.send_nowait(m.Start(records))
+            nursery.start_soon(self._finalize_certified)
+            nursery.start_soon(self._watch_finality)
+            async for event in self._events:
+                await self._handle(event)
+
+    @property
+    def view(self) -> int:
+        """The view that the engine is in; 0 before it begins."""
+        return self._engine.view
+
+    def receive(self, source: PeerId, message: m.Message, body: tuple[bytes, ...] | None) -> None:
+        """Take a message of a peer; dropped when the engine is thousands of messages behind."""
+        if isinstance(message, m.Proposal) and body is not None:
+            self._bodies[message.header.hash] = body
+            while len(self._bodies) > BODIES_MAX:
+                self._bodies.popitem(last=False)
+        try:
+            self._inbox.send_nowait(m.Received(source, message))
+        except trio.WouldBlock:
+            logger.warning("consensus-message-dropped peer=%s cause=backlog", source)
+
+    # ------------------------------------------------------------------------------ actions
+
+    async def _handle(self, event: m.Event) -> None:
+        actions = deque(self._engine.step(event))
+        while actions:
+            action = actions.popleft()
+            match action:
+                case m.Persist(record):
+                    records = [record]
+                    while actions and isinstance(actions[0], m.Persist):
+                        records.append(cast(m.Persist, actions.popleft()).record)
+                    await self._write(records)
+                case m.Sign(ballot):
+                    vote = await self._sign(ballot)
+                    if vote is not None:
+                        actions.extend(self._engine.step(m.Signed(vote)))
+                case m.Commit(certificate):
+                    await self._commits.send(certificate)
+                case _:
+                    self._begin(action)
+
+    def _begin(self, action: m.Action) -> None:
+        """Carry out an action that nothing after it waits for."""
+        nursery, network = self._nursery, self._desk.network
+        match action:
+            case m.Broadcast(message):
+                network.broadcast(*self._encode(message))
+            case m.Send(target, message):
+                if _is_peer(target):
+                    network.send(PeerId(str(target)), *self._encode(message))
+            case m.SetTimer(timer, delay_ms):
+                self._timers[timer.kind] = timer
+                nursery.start_soon(self._run_timer, timer, delay_ms)
+            case m.Propose(view, parent, claim):
+                nursery.start_soon(self._propose, m.Propose(view, parent, claim))
+            case m.Execute(header, source):
+                nursery.start_soon(self._execute, header, source)
+            case m.Notarized(certificate):
+                self._prefer(certificate)
+            case m.Convict(evidence):
+                logger.warning(
+                    "offence-found voter=%d epoch=%d view=%d",
+                    evidence.first.voter,
+                    evidence.first.ballot.epoch,
+                    evidence.first.ballot.view,
+                )
+                self._desk.proposer.accuse(evidence)
+            case m.Report(source, reason):
+                if _is_peer(source):
+                    network.penalize(PeerId(str(source)), Fault.BAD_MESSAGE, reason)
+            case m.Halt(first, second):
+                self.halted = (first, second)
+                logger.critical(
+                    "consensus-halted first=0x%s second=0x%s cause=%r",
+                    first.ballot.digest.hex(),
+                    second.ballot.digest.hex(),
+                    "two conflicting blocks are certified as final; more than a third of the "
+                    "stake is faulty. This node signs nothing more; keep its data as evidence.",
+                )
+
+    async def _sign(self, ballot: Ballot) -> Vote | None:
+        signer = self._desk.signer
+        assert signer is not None, "an engine without a signer casts no ballots"
+        assert self._me is not None, "an engine with a signer is a member"
+        try:
+            return Vote(ballot, self._me, await signer.sign(ballot))
+        except SignerError as error:
+            logger.error(
+                "vote-refused epoch=%d view=%d cause=%r", ballot.epoch, ballot.view, str(error)
+            )
+            return None
+
+    async def _write(self, records: list[bytes]) -> None:
+        async with self._writing:
+            await trio.to_thread.run_sync(self._desk.journal.append, records)
+
+    def _encode(self, message: m.Message) -> tuple[MessageKind, bytes]:
+        body = None
+        if isinstance(message, m.Proposal):
+            body = self._desk.chain.body(message.header.hash)
+        return write_message(message, body)
+
+    async def _run_timer(self, timer: m.Timer, delay_ms: int) -> None:
+        await trio.sleep(delay_ms / 1_000)
+        if self._timers.get(timer.kind) == timer:
+            await self._inbox.send(m.TimedOut(timer))
+
+    # -------------------------------------------------------------------------------- blocks
+
+    async def _propose(self, wanted: m.Propose) -> None:
+        header = None
+        try:
+            parent = await self._obtain(wanted.parent, None)
+            executed = await self._desk.proposer.propose(parent, wanted.claim, self._account())
+            await self._keep_body(executed)
+            self._desk.chain.add(executed)
+            header = executed.header
+        except (ChainError, InvalidBlockError) as error:
+            logger.error("proposal-failed view=%d cause=%r", wanted.view, str(error))
+        await self._inbox.send(m.Built(wanted.view, header))
+
+    def _account(self) -> AccountId:
+        assert self._me is not None, "only a member proposes"
+        return self._epoch.authorities.authorities[self._me].account
+
+    async def _execute(self, header: Header, source: Hashable) -> None:
+        """Execute a proposed block; says nothing where it cannot be told whether it is valid."""
+        block, chain = header.hash, self._desk.chain
+        peer = PeerId(str(source)) if _is_peer(source) else None
+        try:
+            if chain.header(block) is None:
+                await self._obtain(header.parent_hash, peer)
+                body = await self._body_of(block, peer)
+                check_timestamp(chain.machine, body, self._desk.clock_ms)
+                executed = await chain.execute(header, body)
+                await self._keep_body(executed)
+                chain.add(executed)
+        except BodyRefusedError as error:
+            if peer is not None:
+                self._desk.network.penalize(peer, Fault.BAD_ANSWER, str(error))
+        except InvalidBlockError as error:
+            logger.warning("block-refused number=%d cause=%r", header.number, str(error))
+            await self._inbox.send(m.Executed(block, False))
+        except (ChainError, TransportError, TimestampAheadError, DecodeError) as error:
+            logger.warning("block-not-executed number=%d cause=%r", header.number, str(error))
+        else:
+            await self._inbox.send(m.Executed(block, True))
+
+    async def _restore(self, records: tuple[bytes, ...]) -> None:
+        """Execute again the blocks that were voted for and not final when the node ended."""
+        chain = self._desk.chain
+        known = {body.block: body.extrinsics for body in bodies(records)}
+        found = [record for record in map(decode_record, records) if isinstance(record, Header)]
+        for header in sorted(found, key=lambda header: header.number):
+            is_above = header.number > chain.finalized.number
+            if is_above and header.hash in known and chain.header(header.hash) is None:
+                try:
+                    chain.add(await chain.execute(header, known[header.hash]))
+                except (ChainError, InvalidBlockError) as error:
+                    logger.warning(
+                        "block-not-restored number=%d cause=%r", header.number, str(error)
+                    )
+
+    async def _keep_body(self, executed: Executed) -> None:
+        """Make the body of a block durable, before it is voted for."""
+        await self._write([encode_record(Body(executed.hash, executed.extrinsics))])
+
+    async def _obtain(self, block: Hash, peer: PeerId | None) -> Header:
+        """Return the header of a block that is executed here, fetched where it is missing."""
+        found = self._desk.chain.header(block)
+        if found is None:
+            await self._desk.fetcher.fetch(block, peer)
+            found = self._desk.chain.header(block)
+            assert found is not None, "fetched blocks are added"
+        return found
+
+    async def _body_of(self, block: Hash, peer: PeerId | None) -> tuple[bytes, ...]:
+        body = self._bodies.pop(block, None)
+        if body is not None:
+            return body
+        if peer is None:
+            raise TransportError(f"The body of block 0x{block.hex()} came from nobody.")
+        return _body.decode(await self._desk.network.request(peer, RequestKind.BODY, block))
+
+    def _prefer(self, certificate: Certificate) -> None:
+        """Make a notarized block the best one; fetch it first where it is missing."""
+        block = certificate.ballot.digest
+        if self._desk.chain.header(block) is not None:
+            self._desk.chain.set_best(block)
+        else:
+            self._nursery.start_soon(self._fetch_best, block)
+
+    async def _fetch_best(self, block: Hash) -> None:
+        try:
+            await self._obtain(block, None)
+            self._desk.chain.set_best(block)
+        except (ChainError, TransportError) as error:
+            logger.warning("notarized-block-missing hash=0x%s cause=%r", block.hex(), str(error))
+
+    # ------------------------------------------------------------------------------ finality
+
+    async def _finalize_certified(self) -> None:
+        """Finalize what the engine commits, one after another."""
+        chain = self._desk.chain
+        async for certificate in self._certificates:
+            block = self._committed = certificate.ballot.digest
+            try:
+                await self._obtain(block, None)
+                await chain.finalize(block, _certificate.encode(certificate))
+            except (ChainError, TransportError) as error:
+                logger.warning(
+                    "finality-waits hash=0x%s cause=%r", block.hex(), str(error)
+                )  # synchronization brings it, or the next certificate
+
+    async def _watch_finality(self) -> None:
+        """End when the last block is final; tell the engine what was finalized without it."""
+        chain = self._desk.chain
+        while chain.finalized.number < self._epoch.last_number:
+            async with chain.events() as events:
+                self._tell_certificate(chain.finalized)
+                async for event in events:  # ends early where this task lags
+                    if isinstance(event, Finalized):
+                        self._tell_certificate(event.header)
+                    if chain.finalized.number >= self._epoch.last_number:
+                        break
+        self._nursery.cancel_scope.cancel()
+
+    def _tell_certificate(self, header: Header) -> None:
+        """Let the engine see the justification of a block that it did not commit itself."""
+        justification = self._desk.chain.justification(header.hash)
+        if justification is None or header.hash == self._committed:
+            return
+        if header.number > self._epoch.root_number:
+            self._inbox.send_nowait(m.Imported(header))
+            self._inbox.send_nowait(m.Received(None, _certificate.decode(justification)))
+
+
+def _is_peer(source: Hashable) -> bool:
+    return isinstance(source, str)

@@ -1,0 +1,201 @@
+"""What makes a node one of many: peers, synchronization, consensus, and what they tell each other.
+
+Opened before it runs, like the node itself (node/service.py); started in the order network,
+synchronization, consensus. A node without a session key follows; with one it votes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from consensus.engine import Settings as EngineSettings
+from genesis.spec import ChainSpec
+from node.blobs import BlobStore
+from node.chain import BestChanged, Chain, Finalized
+from node.config import NodeConfig
+from node.engine_runner import Desk
+from node.epoch_archive import EpochArchive
+from node.epochs import Epochs
+from node.identity import load_peer_seed, load_session_pair
+from node.journal import Journal
+from node.network_view import NetworkView
+from node.participant import LISTEN_SECONDS, Participant
+from node.pool import Pool
+from node.proposer import Proposer
+from node.remote_signer import RemoteSigner
+from node.serving import Provider
+from node.signer import LocalSigner, Mark, VoteSigner
+from node.synchronizer import Synchronizer
+from p2p.libp2p_host import Libp2pTransport
+from p2p.protocols.status import Roles
+from p2p.protocols.transactions import topic_of
+from p2p.service import Service, Settings
+from p2p.transport import PeerId, TransportSettings
+from runtime.hashing import blake2b_256
+from runtime.keys import Keypair
+
+DELAY_MS: Final = 1_000
+"""D of consensus: what a message takes at most in a healthy network, execution included."""
+RANDOMNESS_DOMAIN: Final = b"openledger/randomness-secret/1"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Networking:
+    """The networked part of a node."""
+
+    service: Service
+    view: NetworkView
+    synchronizer: Synchronizer
+    participant: Participant
+    proposer: Proposer
+    archive: EpochArchive
+    chain: Chain
+    pool: Pool
+
+    async def run(self, nursery: trio.Nursery) -> None:
+        """Start everything; what runs ends with the nursery."""
+        await nursery.start(self.service.run)
+        nursery.start_soon(self.archive.run)
+        nursery.start_soon(self._take_transactions)
+        nursery.start_soon(self.synchronizer.run)
+        nursery.start_soon(self.participant.run)
+
+    async def _take_transactions(self) -> None:
+        """Enter what peers gossip. Nobody is blamed: gossip is passed on before it is judged."""
+        async for _, batch in self.service.transactions:
+            await self.pool.submit_many(batch)
+
+
+class NetworkControl:
+    """What the control socket of a devnet may do to a node (node/control.py)."""
+
+    def __init__(self, networking: Networking) -> None:
+        self._networking = networking
+        self._blocked: tuple[str, ...] = ()
+        self._latency_ms = 0
+        self._until = 0
+
+    def block(self, peers: Sequence[str]) -> None:
+        """Drop these peers and refuse them, in place of those blocked before."""
+        self._blocked = tuple(peers)
+        self._networking.service.block([PeerId(peer) for peer in peers])
+
+    def unblock(self) -> None:
+        """Refuse no peer any more."""
+        self._blocked = ()
+        self._networking.service.unblock()
+
+    def set_latency_ms(self, latency_ms: int) -> None:
+        """Hold every outgoing message this long."""
+        self._latency_ms = latency_ms
+        self._networking.service.set_latency_ms(latency_ms)
+
+    def hurry(self, until: int) -> None:
+        """Propose at once, empty blocks too, until this height is final."""
+        self._until = until
+        self._networking.proposer.hurry(until)
+
+    def state(self) -> Mapping[str, object]:
+        """Return what holds now, as JSON values."""
+        return {
+            "blocked": list(self._blocked),
+            "latency_ms": self._latency_ms,
+            "hurry_until": self._until,
+        }
+
+
+@asynccontextmanager
+async def networked(
+    config: NodeConfig,
+    spec: ChainSpec,
+    chain: Chain,
+    pool: Pool,
+    blobs: BlobStore,
+    folder: Path,
+) -> AsyncIterator[Networking]:
+    """Open the networked part of a node; `folder` is the chain's.
+
+    Raises ConfigError, NoAuthoritiesError, SignerError, DamagedLogError.
+    """
+    seed = load_peer_seed(folder)
+    epochs = Epochs(chain)
+    archive = EpochArchive(chain, epochs.after)
+    roles = Roles.FULL | Roles.VALIDATOR if config.validator else Roles.FULL
+    provider = Provider(chain, blobs, archive, roles, config.name)
+    topics = frozenset({topic_of(chain.genesis_hash)})
+
+    def make_transport() -> Libp2pTransport:
+        listen = f"/ip4/{config.p2p_host}/tcp/{config.p2p_port}"
+        limits = TransportSettings(topics=topics, max_peers=config.peers_max)
+        return Libp2pTransport(seed, [listen], limits)
+
+    service = Service(
+        make_transport,
+        provider,
+        Settings(
+            bootnodes=(*spec.boot_nodes, *config.bootnodes),
+            identity=Keypair.from_seed(seed),
+            max_peers=config.peers_max,
+        ),
+    )
+    synchronizer = Synchronizer(chain, service, epochs.authorities_after)
+    secret = blake2b_256(RANDOMNESS_DOMAIN + chain.genesis_hash + seed)
+    proposer = Proposer(
+        chain, epochs, pool, config.block_time_ms, secret, is_instant=config.instant
+    )
+    delay = max(DELAY_MS, config.block_time_ms)
+    with ExitStack() as closing:
+        journal = Journal(folder / "consensus" / "log")
+        closing.callback(journal.close)
+        signer = await _signer(config, spec, chain, folder, closing)
+        desk = Desk(chain, service, synchronizer, proposer, journal, signer)
+        listen = LISTEN_SECONDS if config.doppelganger else 0.0
+        participant = Participant(desk, epochs, service, EngineSettings(delay), listen)
+        _connect(chain, pool, service)
+        yield Networking(
+            service,
+            NetworkView(service, synchronizer),
+            synchronizer,
+            participant,
+            proposer,
+            archive,
+            chain,
+            pool,
+        )
+
+
+async def _signer(
+    config: NodeConfig, spec: ChainSpec, chain: Chain, folder: Path, closing: ExitStack
+) -> VoteSigner | None:
+    """Return who signs this node's votes; None for a node that only follows."""
+    if not config.validator:
+        return None
+    if config.signer is not None:
+        remote = RemoteSigner(config.signer, chain.genesis_hash)
+        closing.callback(remote.close)
+        await remote.connect()
+        return remote
+    pair = load_session_pair(config, spec.chain_type)
+    mark = Mark(folder / "consensus" / f"{pair.account.hex()[:16]}.mark")
+    closing.callback(mark.close)
+    return LocalSigner(pair, chain.genesis_hash, mark)
+
+
+def _connect(chain: Chain, pool: Pool, service: Service) -> None:
+    """Let peers hear of what happens here."""
+
+    def hear(event: object) -> None:
+        if isinstance(event, BestChanged | Finalized):
+            service.announce()
+
+    chain.on_event.append(hear)
+    pool.on_accepted.append(service.gossip)

@@ -1,0 +1,130 @@
+"""The proposer: builds the block that this node proposes as leader of a view.
+
+It decides when (a pace between blocks, or at once when there is work) and what (inherents, then the
+pool's best). Whether the block becomes one of the chain is the network's decision, elsewhere.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from node.author import CANDIDATES_MAX, timestamp_inherent, wall_clock_ms
+from node.chain import Chain
+from node.epochs import Epochs
+from node.pool import Pool
+from runtime.executive import Executed
+from runtime.finality import ENGINE, Claim, Equivocation
+from runtime.primitives import AccountId, Hash, Header, PreRuntime
+from runtime.scale import codec
+
+EVIDENCE_MAX: Final = 256
+EVIDENCE_PER_BLOCK: Final = 8
+WORK_AGAIN_SECONDS: Final = 0.01
+
+logger = logging.getLogger(__name__)
+_claim = codec(Claim)
+_evidence = codec(Equivocation)
+
+
+class Proposer:
+    """Builds blocks for the views that this node leads.
+
+    `secret` feeds the chain's randomness (pallets/randomness.py): the same for ever, and told to
+    nobody.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        epochs: Epochs,
+        pool: Pool,
+        block_time_ms: int,
+        secret: bytes,
+        *,
+        is_instant: bool,
+        clock_ms: Callable[[], int] = wall_clock_ms,
+    ) -> None:
+        self._chain = chain
+        self._epochs = epochs
+        self._pool = pool
+        self._block_time_ms = block_time_ms
+        self._secret = secret
+        self._is_instant = is_instant
+        self._clock_ms = clock_ms
+        self._evidence: OrderedDict[bytes, Equivocation] = OrderedDict()
+        self._hurry_until = 0
+        self._hurried = trio.Event()
+
+    def hurry(self, until: int) -> None:
+        """Propose without pause until the chain has this height."""
+        self._hurry_until = until
+        self._hurried.set()
+        self._hurried = trio.Event()
+
+    def accuse(self, evidence: Equivocation) -> None:
+        """Put evidence into the next blocks of this node until it is on chain."""
+        self._evidence[_evidence.encode(evidence)] = evidence
+        while len(self._evidence) > EVIDENCE_MAX:
+            self._evidence.popitem(last=False)
+
+    async def propose(self, parent: Header, claim: Claim, author: AccountId) -> Executed:
+        """Wait for the time, then build a block on a parent. Raises ChainError."""
+        await self._pace(parent)
+        chain, pool = self._chain, self._pool
+        calls = self._epochs.contribution(parent.hash, author, self._secret)
+        now_ms = max(self._clock_ms(), self._epochs.timestamp_ms(parent.hash) + 1)
+        inherents = (
+            timestamp_inherent(chain.machine, now_ms),
+            *map(chain.machine.extrinsics.inherent, calls),
+            *self._convictions(parent.hash),
+        )
+        logs = (PreRuntime(ENGINE, _claim.encode(claim)),)
+        executed = await chain.build(logs, inherents, pool.candidates(CANDIDATES_MAX), parent.hash)
+        for found, refusal in executed.refused:
+            pool.refuse(found, refusal)
+        return executed
+
+    async def _pace(self, parent: Header) -> None:
+        """Wait until it is time for the next block; never longer than the block time."""
+        if parent.number < self._hurry_until:
+            return
+        with trio.move_on_after(self._wait_seconds(parent)):
+            while not (self._is_instant and self._pool.has_ready):
+                hurried, pool_changed = self._hurried, self._pool.wait_changed
+                await _first_of(hurried.wait, pool_changed)
+                if parent.number < self._hurry_until:
+                    return
+
+    def _wait_seconds(self, parent: Header) -> float:
+        """How long after now the block time since the parent is over."""
+        left = self._epochs.timestamp_ms(parent.hash) + self._block_time_ms - self._clock_ms()
+        return min(max(left, 0), self._block_time_ms) / 1_000
+
+    def _convictions(self, parent: Hash) -> list[bytes]:
+        """The inherents for evidence that is not on chain yet."""
+        inherents: list[bytes] = []
+        machine = self._chain.machine
+        for key, evidence in list(self._evidence.items()):
+            if not self._epochs.reportable(parent, evidence):
+                del self._evidence[key]
+            elif len(inherents) < EVIDENCE_PER_BLOCK:
+                call = machine.call("Offences", "convict", evidence=evidence)
+                inherents.append(machine.extrinsics.inherent(call))
+        return inherents
+
+
+async def _first_of(*waits: Callable[[], object]) -> None:
+    """Return when the first of several waits does."""
+    async with trio.open_nursery() as nursery:
+        for wait in waits:
+            nursery.start_soon(_cancel_after, wait, nursery.cancel_scope)
+
+
+async def _cancel_after(wait: Callable[[], object], scope: trio.CancelScope) -> None:
+    await wait()  # type: ignore[misc]
+    scope.cancel()
