@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 import trio
 from libp2p.host.basic_host import BasicHost
 from libp2p.io.exceptions import ConnectionClosedError, MessageTooLarge
+from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.stream.net_stream import NetStream
@@ -277,6 +278,15 @@ def _enforce_windows() -> None:
     _replace(yamux_module, "MAX_WINDOW_SIZE", MAX_WINDOW_BYTES)
 
 
+def _dial_nobody() -> None:
+    """17: a connector of the library's own dials whom it ever heard of, also who was banned."""
+
+    async def connect(_: AutoConnector) -> None:
+        """Leave it to the dialer, who knows whom to call."""
+
+    _replace(AutoConnector, "maybe_connect", connect)
+
+
 def _write_whole_frames() -> None:
     """16: a cancelled write leaves half a frame and ends the connection; a stuck one never ends."""
 
@@ -303,5 +313,6 @@ PATCHES: Mapping[str, Callable[[], None]] = {
     "remember-records": _remember_records,
     "hear-known-topics": _hear_known_topics,
     "enforce-windows": _enforce_windows,
+    "dial-nobody": _dial_nobody,
     "write-whole-frames": _write_whole_frames,
 }

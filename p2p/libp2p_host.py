@@ -34,6 +34,7 @@ from p2p.containment import ContainedHandler
 from p2p.libp2p_setup import (
     Doorbell,
     address_of,
+    closing_listeners,
     connections_of,
     give_up,
     hang_up,
@@ -285,26 +286,18 @@ class Libp2pTransport:
             host.set_stream_handler(_protocol(channel), self._receive_on(channel))
         host.set_stream_handler(REQUEST, self._serve)
         pubsub, router = make_gossip(host, self._settings)
-        async with (
-            host.run(self._listen),
-            background_trio_service(router),
-            background_trio_service(pubsub),
-        ):
+        async with host.run(self._listen), closing_listeners(swarm, pubsub):
             if len(swarm.listeners) < len(self._listen):
                 wanted = ", ".join(str(address) for address in self._listen)
-                raise AddressError(
-                    f"Cannot listen on {wanted}: is the port in use? Choose another."
-                )
-            await pubsub.wait_until_ready()
-            for topic in sorted(self._settings.topics):
-                pubsub.set_topic_validator(topic, self._hear_gossip, is_async_validator=False)
-                await pubsub.subscribe(topic)
-            self._host, self._swarm, self._pubsub = host, swarm, pubsub
-            self._addresses = tuple(str(address) for address in host.get_addrs())
-            try:
+                raise AddressError(f"Cannot listen on {wanted}: in use? Choose another port.")
+            async with background_trio_service(router), background_trio_service(pubsub):
+                await pubsub.wait_until_ready()
+                for topic in sorted(self._settings.topics):
+                    pubsub.set_topic_validator(topic, self._hear_gossip, is_async_validator=False)
+                    await pubsub.subscribe(topic)
+                self._host, self._swarm, self._pubsub = host, swarm, pubsub
+                self._addresses = tuple(str(address) for address in host.get_addrs())
                 yield swarm
-            finally:
-                pubsub.seen_messages.stop()
 
     # Peers come and go.
 

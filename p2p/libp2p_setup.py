@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, cast
 
 import trio
@@ -135,6 +136,20 @@ class Doorbell(INotifee):
 
     async def listen_close(self, network: INetwork, multiaddr: Multiaddr) -> None:
         """Say nothing: it closes with the transport."""
+
+
+@asynccontextmanager
+async def closing_listeners(swarm: Swarm, pubsub: Pubsub) -> AsyncIterator[None]:
+    """Close what outlives the host at the end: sockets that listen, and a cache's thread."""
+    try:
+        yield
+    finally:
+        # The library closes its listeners in a cancelled task, which closes nothing: they would
+        # accept, deaf, until the process ends, and keep the port.
+        with trio.CancelScope(shield=True):
+            for listener in tuple(swarm.listeners.values()):
+                await listener.close()
+        pubsub.seen_messages.stop()
 
 
 def connections_of(swarm: Swarm) -> list[SwarmConn]:
