@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ml.durable_file import write_durably
+from node.blob_fetcher import BlobUnavailableError
 from node.blobs import BlobNotFoundError, BlobStore
 from node.reader import Reader
 from runtime.documents import (
@@ -42,6 +43,14 @@ class InputsMissing(Exception):
     """A blob or a record that the job needs is not on this node."""
 
 
+class MissingBlobs(Protocol):
+    """Who brings blobs that are not here (node/blob_fetcher.py)."""
+
+    def bring(self, blob: Hash) -> None:
+        """Bring a blob; called in a thread that trio started. Raises BlobUnavailableError."""
+        ...
+
+
 class EpochReceipts(Protocol):
     """Who keeps the receipts that this node served."""
 
@@ -57,12 +66,19 @@ class Companion:
 
 
 class Inputs:
-    """Prepares inputs folders."""
+    """Prepares inputs folders; with `missing`, blobs of other nodes come by themselves."""
 
-    def __init__(self, reader: Reader, blobs: BlobStore, receipts: EpochReceipts) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        blobs: BlobStore,
+        receipts: EpochReceipts,
+        missing: MissingBlobs | None = None,
+    ) -> None:
         self._reader = reader
         self._blobs = blobs
         self._receipts = receipts
+        self._missing = missing
 
     def prepare(self, spec: JobSpec, folder: Path) -> Companion:
         """Fill a folder for a job. Raises InputsMissing, DamagedBlobError."""
@@ -126,16 +142,19 @@ class Inputs:
         receipts_file = codec(tuple[Receipt, ...]).encode(receipts)
         write_durably(folder / "receipts.scale", receipts_file)
         write_durably(folder / "negative.scale", codec(tuple[Hash, ...]).encode(negative))
-        write_durably(folder / "aggregates.scale", self._read(indexed.aggregates))
+        write_durably(folder / "aggregates.scale", self.read(indexed.aggregates))
 
-    def _read(self, blob: Hash) -> bytes:
+    def read(self, blob: Hash) -> bytes:
+        """Return a blob, brought from a peer where it is not here. Raises InputsMissing."""
         try:
+            if self._missing is not None and not self._blobs.has(blob):
+                self._missing.bring(blob)
             return self._blobs.get(blob)
-        except BlobNotFoundError as error:
+        except (BlobNotFoundError, BlobUnavailableError) as error:
             raise InputsMissing(str(error)) from error
 
     def _copy(self, blob: Hash, folder: Path) -> None:
         path = folder / blob.hex()
-        data = self._read(blob)
+        data = self.read(blob)
         if not path.exists() or path.stat().st_size != len(data):
             write_durably(path, data)

@@ -37,14 +37,13 @@ from p2p.protocols.sync import (
     check_final,
     check_links,
 )
-from p2p.transport import PeerGoneError, PeerId, TransportError
+from p2p.transport import PeerId, TransportError
 from p2p.wire import RequestKind
 from runtime.executive import InvalidBlockError
 from runtime.finality import AuthoritySet
 from runtime.primitives import Hash
 from runtime.scale import DecodeError, codec
 
-REQUEST_LIMIT_S: Final = 20.0
 BRANCH_COUNT: Final = 64
 """Blocks that are asked for at once by hash."""
 BRANCH_BYTES_MAX: Final = 64 << 20
@@ -76,7 +75,7 @@ class PeerView(Protocol):
 
 
 class Network(Protocol):
-    """What it needs of the network service."""
+    """What it needs of the network service, which limits and scores the time of requests."""
 
     def peers(self) -> Sequence[PeerView]: ...
     async def request(self, peer: PeerId, kind: RequestKind, body: bytes) -> bytes: ...
@@ -111,7 +110,7 @@ class Synchronizer:
         self._network = network
         self._set_after = set_after
         self._patience = patience or Patience()
-        self._limits = limits or SyncLimits()
+        self._planner = BlockPlanner(chain.finalized.number, limits)
         self._fetching = trio.Lock()
         self._bell, self._rung = trio.open_memory_channel[None](1)
         self._is_syncing = False
@@ -158,64 +157,62 @@ class Synchronizer:
         except trio.WouldBlock:
             return  # it rings already
 
-    async def _wait(self, timeout_s: float | None) -> None:
-        """Wait until something happened, at most for a time."""
-        with trio.move_on_after(float("inf") if timeout_s is None else timeout_s):
+    async def _wait(self, until: float | None) -> None:
+        """Wait until something happened, or for a time on trio's clock."""
+        with trio.move_on_at(float("inf") if until is None else until):
             await self._rung.receive()
 
     async def _wait_until_behind(self) -> None:
         """Return when peers are ahead, and consensus has had its time to bring the blocks."""
-        patience = self._patience
+        patience, planner = self._patience, self._planner
         height, deadline = -1, 0.0
         while True:
-            lag = self._target() - self._chain.finalized.number
+            now = trio.current_time()
+            self._note_peers()
+            planner.restart(self._chain.finalized.number)
+            lag = planner.target(now) - planner.imported
             if lag >= patience.blocks:
                 return
             if lag <= 0:
                 height = -1
-                await self._wait(None)
+                await self._wait(planner.wake_at(now))
                 continue
-            if height != self._chain.finalized.number:
-                height = self._chain.finalized.number
-                deadline = trio.current_time() + patience.wait_s
-            left = deadline - trio.current_time()
-            if left <= 0:
+            if height != planner.imported:
+                height, deadline = planner.imported, now + patience.wait_s
+            if deadline <= now:
                 return
-            await self._wait(left)
-
-    def _target(self) -> int:
-        return max((each.finalized for each in self._network.peers()), default=0)
+            await self._wait(deadline)
 
     # ---------------------------------------------------------------------------- catching up
 
     async def _catch_up(self) -> None:
-        planner = BlockPlanner(self._chain.finalized.number, self._limits)
+        """Bring what peers have until they have no more."""
+        planner = self._planner
         async with trio.open_nursery() as nursery:
             while True:
-                self._note_peers(planner)
-                planner.advance(self._chain.finalized.number)
-                if planner.imported >= planner.target:
-                    break
-                for ask in planner.requests(trio.current_time()):
-                    nursery.start_soon(self._ask, planner, ask)
-                arrived = planner.next_arrived()
-                if arrived is not None:
-                    await self._import(planner, arrived)
-                    continue
                 now = trio.current_time()
-                wake_at = planner.wake_at(now)
-                await self._wait(None if wake_at is None else wake_at - now)
+                self._note_peers()
+                planner.advance(self._chain.finalized.number)
+                if planner.imported >= planner.target(now):
+                    break
+                for ask in planner.requests(now):
+                    nursery.start_soon(self._ask, ask)
+                arrived = planner.next_arrived()
+                if arrived is None:
+                    await self._wait(planner.wake_at(now))
+                else:
+                    await self._import(arrived)
             nursery.cancel_scope.cancel()
 
-    def _note_peers(self, planner: BlockPlanner) -> None:
+    def _note_peers(self) -> None:
         here = {each.peer: each.finalized for each in self._network.peers()}
-        for peer in planner.peers:
+        for peer in self._planner.peers:
             if peer not in here:
-                planner.drop_peer(peer)
+                self._planner.drop_peer(peer)
         for peer, finalized in here.items():
-            planner.note_peer(peer, finalized)
+            self._planner.note_peer(peer, finalized)
 
-    async def _ask(self, planner: BlockPlanner, ask: AskBlocks) -> None:
+    async def _ask(self, ask: AskBlocks) -> None:
         """Ask one peer for one range, and tell the planner what came of it."""
         segments: tuple[Segment, ...] = ()
         try:
@@ -228,26 +225,21 @@ class Synchronizer:
         except TransportError as error:
             logger.debug("blocks-not-answered peer=%s cause=%r", ask.peer, str(error))
         if segments:
-            planner.answered(ask, segments)
+            self._planner.answered(ask, segments)
         else:
-            planner.failed(ask, trio.current_time())
+            self._planner.failed(ask, trio.current_time())
         self._ring()
 
     async def _request(self, peer: PeerId, request: BlocksRequest) -> Blocks:
         """Ask a peer for blocks. Raises TransportError, WrongAnswerError."""
         try:
-            with trio.fail_after(REQUEST_LIMIT_S):
-                raw = await self._network.request(
-                    peer, RequestKind.BLOCKS, _request.encode(request)
-                )
+            raw = await self._network.request(peer, RequestKind.BLOCKS, _request.encode(request))
             return await trio.to_thread.run_sync(_blocks.decode, raw)
-        except trio.TooSlowError as error:
-            self._network.penalize(peer, Fault.NO_ANSWER, "no blocks within the time limit")
-            raise PeerGoneError(f"Peer {peer} did not answer in {REQUEST_LIMIT_S} s.") from error
         except DecodeError as error:
             raise WrongAnswerError(f"the blocks cannot be read: {error}") from error
 
-    async def _import(self, planner: BlockPlanner, arrived: Arrived) -> None:
+    async def _import(self, arrived: Arrived) -> None:
+        planner = self._planner
         imported = planner.imported
         try:
             for segment in arrived.segments:

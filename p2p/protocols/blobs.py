@@ -107,6 +107,11 @@ class BlobPlanner:
         self._asked: dict[AskChunks, None] = {}
 
     @property
+    def has_begun(self) -> bool:
+        """Say whether the length is proven."""
+        return self._missing is not None
+
+    @property
     def is_complete(self) -> bool:
         """Say whether every chunk is here."""
         return self._missing is not None and not self._missing

@@ -39,6 +39,8 @@ TRAIL_MAX: Final = 1024
 """Headers behind the last block of an answer: nobody leaves more blocks without finality."""
 EPOCHS_MAX: Final = 64
 """Epochs of one answer."""
+BELIEVED_FAILURES: Final = 3
+"""Failures in a row after which a peer's height is not believed while it rests."""
 STATE_BYTES_MAX: Final = 2 << 20
 """Bytes of values in one answer; a single larger value comes alone."""
 
@@ -263,10 +265,24 @@ class BlockPlanner:
         self._peers: dict[PeerId, _Peer] = {}
         self._ranges: list[_Range] = []
 
-    @property
-    def target(self) -> int:
-        """The highest block that a connected peer says is final, or what is here."""
-        return max([self.imported, *(peer.finalized for peer in self._peers.values())])
+    def restart(self, imported: int) -> None:
+        """Begin again above a height; what is known of the peers stays, all requests are over."""
+        self.imported = imported
+        self._ranges = []
+        for peer in self._peers.values():
+            peer.in_flight = 0
+
+    def target(self, now: float) -> int:
+        """Return the highest block that a peer says is final, or what is here.
+
+        A peer that claims blocks and keeps failing to give them is not believed while it rests.
+        """
+        believed = [
+            peer.finalized
+            for peer in self._peers.values()
+            if peer.failures < BELIEVED_FAILURES or peer.rests_until <= now
+        ]
+        return max([self.imported, *believed])
 
     def note_peer(self, peer: PeerId, finalized: int) -> None:
         """A peer is here and says which of its blocks is final."""
@@ -287,7 +303,7 @@ class BlockPlanner:
 
     def requests(self, now: float) -> list[AskBlocks]:
         """Return what to ask now; each is then answered or failed."""
-        self._plan_ranges()
+        self._plan_ranges(self.target(now))
         asks = []
         for each in self._ranges:
             if each.asked is not None or each.arrived is not None:
@@ -356,9 +372,9 @@ class BlockPlanner:
                 kept.append(each)
         self._ranges = kept
 
-    def _plan_ranges(self) -> None:
-        """Cover the heights above `imported` with ranges, up to the limit."""
-        at, target = self.imported + 1, self.target
+    def _plan_ranges(self, target: int) -> None:
+        """Cover the heights from above `imported` to the target with ranges, up to the limit."""
+        at = self.imported + 1
         covered = sorted(self._ranges, key=lambda each: each.first)
         planned: list[_Range] = []
         while at <= target and len(planned) < self._limits.ranges_ahead:

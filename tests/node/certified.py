@@ -126,6 +126,7 @@ class FakeNetwork:
     blamed: list[tuple[PeerId, Fault, str]] = field(default_factory=list)
     news: Broadcast[object] = field(default_factory=lambda: Broadcast("test"))
     bans_after: int = 3
+    limit_s: float = 20.0
 
     def add(
         self,
@@ -161,7 +162,12 @@ class FakeNetwork:
         await trio.lowlevel.checkpoint()
         if peer not in self.known:
             raise PeerGoneError(f"{peer} is gone")
-        return await self.known[peer].answer(peer, kind, body)
+        try:
+            with trio.fail_after(self.limit_s):
+                return await self.known[peer].answer(peer, kind, body)
+        except trio.TooSlowError as error:
+            self.penalize(peer, Fault.NO_ANSWER, "too slow")
+            raise RequestError(f"{peer} is too slow") from error
 
     def penalize(self, peer: PeerId, fault: Fault, reason: str) -> None:
         self.blamed.append((peer, fault, reason))
