@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "earnings": ("node.commands.claim", "Show what an account's rows have earned."),
     "tx": ("node.commands.tx", "Send any call of the chain."),
     "chain": ("node.commands.chain", "Inspect, export, import, check and purge a chain."),
+    "devnet": ("node.commands.devnet", "Run a cluster of nodes here; kill, cut and heal them."),
     "node": ("node.commands.node", "Start a node for a chain spec."),
     "completion": ("node.commands.completion", "Print the completion script of a shell."),
 }

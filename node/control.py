@@ -177,8 +177,8 @@ class _Server:
                 return controlled.state()
             case _:
                 raise _RequestError(
-                    "there is no such request; there are block with peers, unblock, latency with ms, "
-                    "hurry with until, and state"
+                    "there is no such request; there are block with peers, unblock, latency with "
+                    "ms, hurry with until, and state"
                 )
         logger.info("control-done request=%s", request["do"])
         return {}

@@ -18,8 +18,8 @@ from node.commands.output import ErrorDocument
 
 FOLDER = Path(__file__).parent / "schemas"
 GROUPS = (
-    "account", "ask", "chain", "claim", "completion", "datanet", "demo", "dev", "key", "model",
-    "node", "receipt", "status", "tx", "verify",
+    "account", "ask", "chain", "claim", "completion", "datanet", "demo", "dev", "devnet", "key",
+    "model", "node", "receipt", "status", "tx", "verify",
 )  # fmt: skip
 """The files of this folder that hold commands."""
 

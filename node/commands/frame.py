@@ -37,6 +37,8 @@ _EXIT_CODES: Final = (
     ("runtime.scale", "DecodeError", USAGE),
     ("runtime.executive", "InvalidBlockError", REJECTED),
     ("node.config", "ConfigError", USAGE),
+    ("node.devnet.errors", "DevnetError", USAGE),
+    ("node.control", "ControlRefusedError", USAGE),
     ("node.database", "DatabaseError", USAGE),
     ("node.chain", "ChainError", USAGE),
     ("node.rpc.connections", "ListenError", USAGE),

@@ -146,7 +146,11 @@ class Cluster:
                 shutil.rmtree(self.folder)
 
     def save(self, target: Path) -> int:
-        """Stop all nodes, copy the devnet, start them again; return the copy's bytes."""
+        """Stop all nodes, copy the devnet, start them again; return the copy's bytes.
+
+        Raises SaveError when there is such a save.
+        """
+        snapshot.check_new(target)
         with self._changing():
             running = self._alive()
             self._stop_all()
@@ -156,7 +160,11 @@ class Cluster:
 
     @classmethod
     def load(cls, source: Path, folder: Path, name: str, say: Say = _quiet) -> Cluster:
-        """Put a save in a devnet's place, whether there is one or not, and start its nodes."""
+        """Put a save in a devnet's place, whether there is one or not, and start its nodes.
+
+        Raises SaveError when there is no such save.
+        """
+        snapshot.check_there(source)
         with locked(folder):
             try:
                 cls(folder)._stop_all()
@@ -189,6 +197,10 @@ class Cluster:
         """The numbers of all nodes."""
         return tuple(record.number for record in self._state.nodes)
 
+    def reload(self) -> None:
+        """Read what other programs have changed."""
+        self._state = read_state(self.folder)
+
     def member(self, node: int) -> Member:
         """Return a node. Raises UnknownNodeError."""
         return Member(self.folder, self._state.node(node))
@@ -209,7 +221,7 @@ class Cluster:
 
     def report(self) -> tuple[NodeReport, ...]:
         """Return what each node does and says now."""
-        self._state = read_state(self.folder)
+        self.reload()
         return report(self.members)
 
     def start(self, node: int) -> None:
@@ -375,7 +387,7 @@ class Cluster:
     @contextmanager
     def _changing(self) -> Iterator[None]:
         with locked(self.folder):
-            self._state = read_state(self.folder)
+            self.reload()
             yield
 
     def _remember(self, record: NodeRecord) -> None:

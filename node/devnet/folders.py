@@ -18,7 +18,12 @@ from typing import Final
 
 import platformdirs
 
-from node.devnet.errors import DevnetBusyError, DevnetExistsError, DevnetNameError
+from node.devnet.errors import (
+    DevnetBusyError,
+    DevnetExistsError,
+    DevnetNameError,
+    UnknownDevnetError,
+)
 from node.devnet.process import until
 from node.devnet.state import FOLDER_MODE, STATE_FILE
 
@@ -37,7 +42,7 @@ def root() -> Path:
 
 def folder_of(name: str) -> Path:
     """Return the folder of a devnet, there or not. Raises DevnetNameError."""
-    return root() / _checked(name)
+    return (root() / _checked(name)).resolve()
 
 
 def save_of(name: str) -> Path:
@@ -50,9 +55,38 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in root().glob(f"*/{STATE_FILE}"))
 
 
+def open_folder(name: str) -> Path:
+    """Return the folder of a devnet that is there. Raises UnknownDevnetError."""
+    folder = folder_of(name)
+    if not (folder / STATE_FILE).is_file():
+        known = ", ".join(names()) or "none"
+        raise UnknownDevnetError(
+            f"There is no devnet {name}; there is: {known}. "
+            f"Start it with: openledger devnet up --name {name}"
+        )
+    return folder
+
+
+def save_names() -> list[str]:
+    """Return the names of all saves."""
+    return sorted(path.parent.name for path in root().glob(f".saves/*/{STATE_FILE}"))
+
+
+def is_linked(name: str) -> bool:
+    """Tell whether a devnet lies in a folder that its user named."""
+    return (root() / _checked(name)).is_symlink()
+
+
+def forget(name: str) -> None:
+    """Remove the name of a devnet whose folder is gone."""
+    place = root() / _checked(name)
+    if place.is_symlink():
+        place.unlink()
+
+
 def link(name: str, folder: Path) -> Path:
     """Let a name stand for a folder elsewhere; return that. Raises DevnetExistsError."""
-    place, target = folder_of(name), folder.resolve()
+    place, target = root() / _checked(name), folder.resolve()
     place.parent.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
     if place.is_symlink() and not place.exists():
         place.unlink()  # the folder it stood for is gone

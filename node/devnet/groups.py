@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection
 from typing import Final
 
@@ -11,7 +12,7 @@ from node.devnet.errors import GroupsTextError
 Groups = tuple[tuple[int, ...], ...]
 
 TEXT_MAX: Final = 1_000
-_PART: Final = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
+_PART: Final = re.compile(r"([0-9]{1,3})(?:-([0-9]{1,3}))?")
 
 
 def parse_groups(text: str, nodes: Collection[int]) -> Groups:
@@ -27,7 +28,7 @@ def check_groups(groups: Groups, nodes: Collection[int]) -> Groups:
     named = [number for group in groups for number in group]
     unknown = sorted(set(named) - set(nodes))
     missing = sorted(set(nodes) - set(named))
-    twice = sorted({number for number in named if named.count(number) > 1})
+    twice = sorted(number for number, count in Counter(named).items() if count > 1)
     if len(groups) < 2 or not all(groups):
         raise GroupsTextError("A partition has at least two groups, such as '0,1|2,3'.")
     for numbers, what in (

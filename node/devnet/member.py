@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from node.devnet.control_client import ControlClient
 from node.devnet.errors import NodeStartError, NodeStateError, NodeStopError
@@ -25,7 +25,8 @@ BOOTNODES_MAX: Final = 8
 LOG_LINES_QUOTED: Final = 15
 ENVIRONMENT_KEPT: Final = ("OPENLEDGER_BASE_MODEL", "OPENLEDGER_THREADS", "OPENLEDGER_LOG_LEVEL")
 """Settings of nodes that a devnet leaves to its user; all others are on the command line."""
-PROGRAM = (sys.executable, "-c", "from cli import main; main()")
+COMMAND_LINE: Final = (sys.executable, "-c", "from cli import main; main()")
+PROGRAM = COMMAND_LINE
 """What a node is started with; tests of devnets put a lighter program there."""
 
 
@@ -76,7 +77,7 @@ class Member:
         self.base_path.mkdir(parents=True, exist_ok=True)
         if not self.process.is_alive:
             (self.base_path / ENDPOINT_FILE).unlink(missing_ok=True)
-        self.process.start(self.command(settings, bootnodes), _environment())
+        self.process.start(self.command(settings, bootnodes), _node_environment())
 
     def command(self, settings: Settings, bootnodes: Sequence[str]) -> list[str]:
         """Return the command that starts it, at its former ports where they are free."""
@@ -191,14 +192,23 @@ def _switch(name: str, is_on: bool) -> str:
     return f"--{name}" if is_on else f"--no-{name}"
 
 
-def _environment() -> dict[str, str]:
-    root = Path(__file__).resolve().parent.parent.parent
-    kept: dict[str, Any] = {
+def command_environment(url: str) -> dict[str, str]:
+    """Return the environment for a command of this program that talks to a node."""
+    return {**os.environ, "PYTHONPATH": _sources(), "OPENLEDGER_URL": url}
+
+
+def _node_environment() -> dict[str, str]:
+    kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("OPENLEDGER_") or name in ENVIRONMENT_KEPT
     }
-    return {**kept, "PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"}
+    return {**kept, "PYTHONPATH": _sources(), "PYTHONUNBUFFERED": "1"}
+
+
+def _sources() -> str:
+    """Where this program's modules lie, also in a checkout that is not installed."""
+    return str(Path(__file__).resolve().parent.parent.parent)
 
 
 def _free_or_any(port: int) -> int:

@@ -28,10 +28,22 @@ VOLATILE: Final = frozenset([*KEEPER_FILES, LOG_NAME, "endpoint.json", "control.
 """Files of a node's base path that mean nothing without its process."""
 
 
-def save(folder: Path, target: Path) -> int:
-    """Copy a devnet that is down into a new folder; return its bytes. Raises SaveError."""
+def check_new(target: Path) -> None:
+    """Raise SaveError if there is something where a save is to be."""
     if target.exists():
         raise SaveError(f"There is a save {target.name} already. Take another name for this one.")
+
+
+def check_there(source: Path) -> None:
+    """Raise SaveError if there is no save."""
+    if not (source / STATE_FILE).is_file():
+        saves = sorted(path.parent.name for path in source.parent.glob(f"*/{STATE_FILE}"))
+        known = ", ".join(saves) or "none"
+        raise SaveError(f"There is no save {source.name}; there is: {known}.")
+
+
+def save(folder: Path, target: Path) -> int:
+    """Copy a devnet that is down into a new folder; return its bytes."""
     draft = target.with_name(f"{target.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True, mode=FOLDER_MODE)
@@ -44,11 +56,7 @@ def save(folder: Path, target: Path) -> int:
 
 
 def load(source: Path, folder: Path, name: str) -> DevnetState:
-    """Put a save in the place of a devnet that is down. Raises SaveError."""
-    if not (source / STATE_FILE).is_file():
-        saves = sorted(path.parent.name for path in source.parent.glob(f"*/{STATE_FILE}"))
-        known = ", ".join(saves) or "none"
-        raise SaveError(f"There is no save {source.name}; there is: {known}.")
+    """Put a save in the place of a devnet that is down."""
     draft = folder / f"{NODES_FOLDER}.part"
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(source / NODES_FOLDER, draft)

@@ -1,0 +1,67 @@
+"""Clusters for tests: of stand-ins that start at once, and of real nodes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from node.devnet import member
+from node.devnet.cluster import Cluster
+from node.devnet.state import Settings
+
+LOG_LINES_SHOWN = 40
+FAKE_NODE = Path(__file__).with_name("fake_node.py")
+FAST = Settings(block_time_ms=200, epoch_blocks=50, executors=False, serve=False)
+
+Devnet = Callable[..., Cluster]
+"""Called with nodes=4 and settings=..., it starts a cluster and returns it."""
+
+_failed = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember that a test failed, so that its nodes' logs are shown."""
+    report = yield
+    if call.when == "call" and report.failed:
+        item.stash[_failed] = True
+    return report
+
+
+@pytest.fixture
+def devnet(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Devnet]:
+    """Start clusters that are taken down whatever happens; a failed test shows their logs."""
+    clusters: list[Path] = []
+
+    def up(nodes: int = 4, settings: Settings = FAST) -> Cluster:
+        folder = tmp_path / f"devnet{len(clusters)}"
+        clusters.append(folder)
+        return Cluster.up(folder, folder.name, nodes, settings)
+
+    yield up
+    is_failed = request.node.stash.get(_failed, False)
+    for folder in clusters:
+        _take_down(folder, show_logs=is_failed)
+
+
+def _take_down(folder: Path, *, show_logs: bool) -> None:
+    if not (folder / "devnet.json").exists():
+        return
+    cluster = Cluster(folder)
+    for each in cluster.members:
+        if show_logs:
+            print(f"\n---- node {each.number}: {each.condition}, log {each.process.log}")
+            print("\n".join(each.process.log_lines(LOG_LINES_SHOWN)))
+        each.kill()
+
+
+@pytest.fixture
+def fake_devnet(devnet: Devnet, monkeypatch: pytest.MonkeyPatch) -> Devnet:
+    """Like `devnet`, of stand-ins for nodes that start at once and have no chain."""
+    monkeypatch.setattr(member, "PROGRAM", (sys.executable, "-S", str(FAKE_NODE)))
+    return devnet
