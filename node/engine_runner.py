@@ -221,7 +221,7 @@ class EngineRunner:
             self._desk.chain.add(executed)
             header = executed.header
         except (ChainError, InvalidBlockError) as error:
-            logger.error("proposal-failed view=%d cause=%r", wanted.view, str(error))
+            logger.info("proposal-given-up view=%d cause=%r", wanted.view, str(error))
         await self._inbox.send(m.Built(wanted.view, header))
 
     def _account(self) -> AccountId:
@@ -290,17 +290,24 @@ class EngineRunner:
     def _prefer(self, certificate: Certificate) -> None:
         """Make a notarized block the best one; fetch it first where it is missing."""
         block = certificate.ballot.digest
-        if self._desk.chain.header(block) is not None:
-            self._desk.chain.set_best(block)
-        else:
+        if self._desk.chain.header(block) is None:
             self._nursery.start_soon(self._fetch_best, block)
+        else:
+            self._set_best(block)
 
     async def _fetch_best(self, block: Hash) -> None:
         try:
             await self._obtain(block, None)
-            self._desk.chain.set_best(block)
         except (ChainError, TransportError) as error:
             logger.warning("notarized-block-missing hash=0x%s cause=%r", block.hex(), str(error))
+        else:
+            self._set_best(block)
+
+    def _set_best(self, block: Hash) -> None:
+        try:
+            self._desk.chain.set_best(block)
+        except ChainError as error:  # what is final by now has overtaken it
+            logger.debug("best-not-changed hash=0x%s cause=%r", block.hex(), str(error))
 
     # ------------------------------------------------------------------------------ finality
 
