@@ -100,11 +100,14 @@ class Authorship(Pallet, index=13):
 
     def on_initialize(self) -> Weight:
         """Read the author from the claim; count it, and the leaders of the skipped views."""
-        self.block_author.clear()
+        if self.block_author.get() is not None:
+            self.block_author.clear()
         claim = self._claim()
+        if claim is None:
+            return cost(5, reads=2, writes=1)
         authorities = self._authorities()
-        if claim is None or not authorities.authorities or self._fault(claim) is not None:
-            return cost(5, reads=3, writes=1)
+        if not authorities.authorities or self._fault(claim) is not None:
+            return cost(10, reads=5, writes=1)
         schedule = schedule_of(authorities)
         first = self._latest_view() + 1
         skipped = range(first, min(claim.view, first + MISSED_MAX))
