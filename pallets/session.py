@@ -220,11 +220,11 @@ class Session(Pallet, index=10):
             assert key not in self.key_owner, f"the key {key.hex()} belongs to two validators"
             assert one.weight > 0, f"{one.account.hex()} validates without any weight"
             self._register(one.account, key)
+        if not genesis.validators:
+            return
         first = self._elected(()) or tuple(
             Authority(one.account, one.key, one.weight) for one in genesis.validators
         )
-        if not genesis.validators:
-            return
         self._begin(AuthoritySet(0, ZERO_HASH, first))
         self.queued.put(AuthoritySet(1, ZERO_HASH, first))
 
