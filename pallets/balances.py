@@ -30,6 +30,7 @@ class HoldReason(enum.IntEnum):
     InferenceChannel = 3
     DatanetDeposit = 4
     ModelDeposit = 5
+    Staking = 6
 
 
 class FreezeReason(enum.IntEnum):

@@ -1,0 +1,393 @@
+"""Staking: stake behind validators, their election, what it earns and how it is lost.
+
+A stash bonds OPEN and validates, or nominates up to 16 validators. Once an era the stake elects the
+set by sequential Phragmén; validators and those behind them share what the era pays, and what was
+exposed in an era is slashable until unbonding is over. There is no controller: the stash signs.
+
+This file declares the pallet; its words are in `records`, stake and roles in `bonding`, eras in
+`election`, payment in `rewards`, punishment in `slashing`. Names and indices are those of
+pallet_staking where clients know them.
+"""
+
+from __future__ import annotations
+
+from pallets.staking import bonding, election, invariants, rewards, slashing
+from pallets.staking.neighbours import Blocks, Currency, Validating
+from pallets.staking.records import (
+    ENTRIES_LISTED_MAX,
+    EVIDENCE_EPOCHS,
+    MAXIMUM,
+    MINIMUM,
+    NOMINATORS_MAX,
+    PAYOUTS_PER_BLOCK,
+    SESSIONS_PER_ERA,
+    SLASH_DELAY_EPOCHS,
+    STAKING_POT,
+    TARGETS_MAX,
+    UNLOCKING_MAX,
+    VALIDATORS_MAX,
+    Earnings,
+    EraEntry,
+    Exposure,
+    Genesis,
+    Nominations,
+    Parameters,
+    Payee,
+    Staker,
+    StakingLedger,
+    Sweep,
+    ValidatorEntry,
+    ValidatorPrefs,
+    are_within_bounds,
+    bonding_eras,
+)
+from runtime.dispatch import Failure, Root, Signed
+from runtime.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.primitives import AccountId, MultiAddress, Weight
+from runtime.scale import CompactU128, u32, u128, u256
+from runtime.storage import DefaultMap, Hasher, Map, Value, default, stored
+
+__all__ = [
+    "EVIDENCE_EPOCHS",
+    "SLASH_DELAY_EPOCHS",
+    "STAKING_POT",
+    "Genesis",
+    "Parameters",
+    "Payee",
+    "Staker",
+    "Staking",
+    "ValidatorPrefs",
+]
+
+
+class Staking(Pallet, index=11):
+    """Stake behind validators: bonds, elections, rewards, slashes."""
+
+    max_nominations: Const[u32] = TARGETS_MAX
+    max_unlocking_chunks: Const[u32] = UNLOCKING_MAX
+    maximum_validators: Const[u32] = VALIDATORS_MAX
+    maximum_nominators: Const[u32] = NOMINATORS_MAX
+    payouts_per_block: Const[u32] = PAYOUTS_PER_BLOCK
+    parameters_minimum: Const[Parameters] = MINIMUM
+    parameters_maximum: Const[Parameters] = MAXIMUM
+
+    system: Needs[Blocks]
+    balances: Needs[Currency]
+    session: Needs[Validating]
+
+    parameters: Value[Parameters] = default(Parameters())
+    sessions_per_era: Value[u32] = default(SESSIONS_PER_ERA)
+    ledger: Map[AccountId, StakingLedger]
+    payee: DefaultMap[AccountId, Payee] = default(Payee.Stash, Hasher.TWOX_64_CONCAT)
+    validators: Map[AccountId, ValidatorPrefs] = stored(Hasher.TWOX_64_CONCAT)
+    counter_for_validators: Value[u32] = default(0)
+    nominators: Map[AccountId, Nominations] = stored(Hasher.TWOX_64_CONCAT)
+    counter_for_nominators: Value[u32] = default(0)
+    tombstones: DefaultMap[AccountId, u32] = default(0)
+    current_era: Value[u32] = default(0)
+    active_era: Value[u32] = default(0)
+    era_validators: DefaultMap[u32, tuple[AccountId, ...]] = default((), Hasher.TWOX_64_CONCAT)
+    exposures: Map[tuple[u32, AccountId], Exposure] = stored(
+        Hasher.TWOX_64_CONCAT, Hasher.TWOX_64_CONCAT
+    )
+    era_points: DefaultMap[tuple[u32, AccountId], u32] = default(
+        0, Hasher.TWOX_64_CONCAT, Hasher.TWOX_64_CONCAT
+    )
+    rates: DefaultMap[AccountId, u256] = default(0)
+    earnings: DefaultMap[AccountId, Earnings] = default(Earnings())
+    owed: Value[u128] = default(0)
+    sweep: Value[Sweep] = default(Sweep())
+
+    class EraPaid(Event, index=0):
+        """An era has ended; this much was allotted to its stakers, and the rest stays."""
+
+        era_index: u32
+        validator_payout: u128
+        remainder: u128
+
+    class Rewarded(Event, index=1):
+        """An account was paid what it had earned."""
+
+        stash: AccountId
+        amount: u128
+
+    class Slashed(Event, index=2):
+        """A staker lost some of its bond."""
+
+        staker: AccountId
+        amount: u128
+
+    class StakersElected(Event, index=5):
+        """The validators of an era were elected."""
+
+        era: u32
+        validators: u32
+
+    class Bonded(Event, index=6):
+        """An account has bonded this amount."""
+
+        stash: AccountId
+        amount: u128
+
+    class Unbonded(Event, index=7):
+        """An amount is on its way out of the bond; it is free in an era."""
+
+        stash: AccountId
+        amount: u128
+        free_in_era: u32
+
+    class Withdrawn(Event, index=8):
+        """Unbonded stake is free again."""
+
+        stash: AccountId
+        amount: u128
+
+    class Chilled(Event, index=11):
+        """An account does not validate or nominate any more, from the next election on."""
+
+        stash: AccountId
+
+    class ValidatorPrefsSet(Event, index=13):
+        """An account stands for election, on these terms."""
+
+        stash: AccountId
+        prefs: ValidatorPrefs
+
+    class Nominated(Event, index=20):
+        """An account backs these validators, from the next election on."""
+
+        stash: AccountId
+        targets: tuple[AccountId, ...]
+
+    class EraStarted(Event, index=21):
+        """An era has begun."""
+
+        era: u32
+
+    class ParametersChanged(Event, index=22):
+        """Root changed the parameters of staking."""
+
+        parameters: Parameters
+
+    class NotStash(Failure, index=1):
+        """This account has bonded nothing. Bond first."""
+
+    class AlreadyBonded(Failure, index=2):
+        """This account has a bond already. Add to it with bond_extra."""
+
+    class EmptyTargets(Failure, index=4):
+        """A nomination names nobody. Name validators, or chill."""
+
+    class InsufficientBond(Failure, index=7):
+        """The bond would be below the minimum of its role. Bond more, or chill before you
+        unbond."""
+
+    class NoMoreChunks(Failure, index=8):
+        """Too many amounts are on their way out. Withdraw what is free, or wait an era."""
+
+    class NoUnlockChunk(Failure, index=9):
+        """Nothing is on its way out that could be bonded again."""
+
+    class BadTarget(Failure, index=13):
+        """A nominated account is no validator. Name accounts that stand for election."""
+
+    class TooManyTargets(Failure, index=16):
+        """A nomination names at most 16 validators. Name fewer."""
+
+    class DuplicateTarget(Failure, index=17):
+        """A nomination names a validator twice. Name each once."""
+
+    class CommissionTooHigh(Failure, index=18):
+        """The commission is above the maximum. Compare with the parameters of staking."""
+
+    class TooManyNominators(Failure, index=20):
+        """All places of nominators are taken. Wait until one leaves."""
+
+    class TooManyValidators(Failure, index=21):
+        """All places of validators are taken. Wait until one leaves."""
+
+    class Tombstoned(Failure, index=22):
+        """This account was convicted of signing twice. It can never validate again."""
+
+    class ParametersOutOfBounds(Failure, index=23):
+        """A parameter is out of bounds. Compare with ParametersMinimum and ParametersMaximum."""
+
+    # ------------------------------------------------------------------------------- stake
+
+    @call(0, cost(80, reads=5, writes=5))
+    def bond(self, who: Signed, value: CompactU128, payee: Payee) -> None:
+        """Bond some of your balance as stake, and say where its rewards go."""
+        bonding.bond(self, AccountId(who), value, payee)
+
+    @call(1, cost(120, reads=12, writes=8))
+    def bond_extra(self, who: Signed, max_additional: CompactU128) -> None:
+        """Add to your bond; it counts from the next election on."""
+        bonding.bond_extra(self, AccountId(who), max_additional)
+
+    @call(2, cost(140, reads=16, writes=8))
+    def unbond(self, who: Signed, value: CompactU128) -> None:
+        """Send stake on its way out; it stays slashable until it is free."""
+        bonding.unbond(self, AccountId(who), value)
+
+    @call(3, cost(140, reads=16, writes=8))
+    def withdraw_unbonded(self, who: Signed) -> None:
+        """Free the stake whose unbonding is over; earnings are paid on the way."""
+        bonding.withdraw(self, AccountId(who))
+
+    @call(19, cost(120, reads=12, writes=8))
+    def rebond(self, who: Signed, value: CompactU128) -> None:
+        """Put stake on its way out back to work, the latest first."""
+        bonding.rebond(self, AccountId(who), value)
+
+    @call(7, cost(30, reads=1, writes=1))
+    def set_payee(self, who: Signed, payee: Payee) -> None:
+        """Say where your rewards go: into the bond, or to your free balance."""
+        bonding.known(self, AccountId(who))
+        self.payee.put(AccountId(who), payee)
+
+    # ------------------------------------------------------------------------------- roles
+
+    @call(4, cost(60, reads=6, writes=4))
+    def validate(self, who: Signed, prefs: ValidatorPrefs) -> None:
+        """Stand for election from the next era on; register a session key as well."""
+        bonding.validate(self, AccountId(who), prefs)
+
+    @call(5, cost(90, reads=20, writes=4))
+    def nominate(self, who: Signed, targets: tuple[MultiAddress, ...]) -> None:
+        """Back validators with your stake, from the next election on."""
+        if len(targets) > TARGETS_MAX:
+            raise self.TooManyTargets
+        bonding.nominate(self, AccountId(who), [self.lookup(target) for target in targets])
+
+    @call(6, cost(60, reads=4, writes=4))
+    def chill(self, who: Signed) -> None:
+        """Neither validate nor nominate any more, from the next election on."""
+        bonding.known(self, AccountId(who))
+        bonding.chill(self, AccountId(who))
+
+    @call(30, cost(20, writes=1), operational=True)
+    def set_parameters(self, origin: Root, parameters: Parameters) -> None:
+        """Change the parameters of staking, within their bounds."""
+        if not are_within_bounds(parameters):
+            raise self.ParametersOutOfBounds
+        self.parameters.put(parameters)
+        self.emit(self.ParametersChanged(parameters))
+
+    # -------------------------------------------------------------------------- runtime API
+
+    @api("StakingApi")
+    def validator_entries(self) -> tuple[ValidatorEntry, ...]:
+        """Return who validates in this era or stands for the next, with stake and points."""
+        era = self.active_era.get()
+        elected = self.era_validators.get(era)
+        standing = self.validators.keys()
+        return tuple(self._entry(era, who, who in elected) for who in sorted({*elected, *standing}))
+
+    @api("StakingApi")
+    def nominations_of(self, account: AccountId) -> tuple[AccountId, ...]:
+        """Return whom an account backs."""
+        nominations = self.nominators.get(account)
+        return nominations.targets if nominations else ()
+
+    @api("StakingApi")
+    def nominators_of(self, validator: AccountId) -> tuple[tuple[AccountId, u128], ...]:
+        """Return who is exposed behind a validator in this era, at most 1,000."""
+        exposure = self.exposures.get((self.active_era.get(), validator))
+        others = exposure.others[:ENTRIES_LISTED_MAX] if exposure else ()
+        return tuple((other.who, other.value) for other in others)
+
+    @api("StakingApi")
+    def pending_rewards(self, account: AccountId) -> u128:
+        """Return what an account has earned in past eras and is paid next."""
+        return rewards.earned(self, self.earnings.get(account))
+
+    @api("StakingApi")
+    def ledger_of(self, account: AccountId) -> StakingLedger | None:
+        """Return what an account has bonded, and what is on its way out until when."""
+        return self.ledger.get(account)
+
+    @api("StakingApi")
+    def era(self) -> EraEntry:
+        """Return the active and the planned era, and how many eras unbonding takes."""
+        active, length = self.active_era.get(), self.sessions_per_era.get()
+        planned = self.current_era.get()
+        return EraEntry(active, planned, active * length, length, bonding_eras(length))
+
+    # ------------------------------------------------------------------- for other pallets
+
+    def elect(self) -> tuple[tuple[AccountId, int], ...]:
+        """Begin and plan eras at a boundary; the stash and stake of each validator of a new set,
+        by account; nobody where the set stays. Session asks once for each session."""
+        return election.elect(self)
+
+    def note_author(self, account: AccountId) -> None:
+        """Give the author of a block its point in this era."""
+        rewards.note_author(self, account)
+
+    def chill_offender(self, who: AccountId) -> None:
+        """Take its roles from an account, from the next election on."""
+        bonding.chill(self, who)
+
+    def tombstone(self, who: AccountId) -> None:
+        """Chill an account for good."""
+        bonding.chill(self, who)
+        slashing.tombstone(self, who)
+
+    def lift_tombstone(self, who: AccountId) -> None:
+        """Take back one conviction; without any left the account may validate again."""
+        slashing.lift_tombstone(self, who)
+
+    def slash(self, epoch: int, validator: AccountId, fraction: int) -> int:
+        """Burn a fraction (parts of 10**9) of what stood behind a validator in an epoch; returns
+        how much was burned."""
+        era = epoch // self.sessions_per_era.get()
+        return slashing.slash(self, era, validator, fraction)
+
+    def exposure_of(self, era: int, validator: AccountId) -> Exposure:
+        """Return what stands behind an elected validator."""
+        exposure = self.exposures.get((era, validator))
+        assert exposure is not None, "who is elected has an exposure"
+        return exposure
+
+    # --------------------------------------------------------------------- hooks and genesis
+
+    def build_genesis(self, genesis: Genesis) -> None:
+        """Make the pot, bond the first stakers, elect among them where keys are there already."""
+        assert genesis.sessions_per_era > 1, "an era is longer than a session"
+        assert are_within_bounds(genesis.parameters), "parameters of staking within their bounds"
+        self.parameters.put(genesis.parameters)
+        self.sessions_per_era.put(genesis.sessions_per_era)
+        self.system.create_pot(STAKING_POT)
+        for one in genesis.stakers:
+            bonding.bond(self, one.stash, one.bond, Payee.Staked)
+            if not one.nominates:
+                bonding.validate(self, one.stash, ValidatorPrefs(one.commission))
+        for one in genesis.stakers:
+            if one.nominates:
+                bonding.nominate(self, one.stash, one.nominates)
+        election.plan_first(self)
+
+    def on_initialize(self) -> Weight:
+        """Pay the next stakers of the last era."""
+        return rewards.sweep(self)
+
+    def check_invariants(self) -> None:
+        """Ledgers are what is held; positions are exposures; the pot holds what is owed."""
+        invariants.check(self)
+
+    # ------------------------------------------------------------------------------ internal
+
+    def _entry(self, era: int, who: AccountId, is_elected: bool) -> ValidatorEntry:
+        exposure, prefs = self.exposures.get((era, who)), self.validators.get(who)
+        ledger = self.ledger.get(who)
+        own = exposure.own if exposure else ledger.active if ledger else 0
+        return ValidatorEntry(
+            who,
+            prefs.commission if prefs else exposure.commission if exposure else 0,
+            own,
+            exposure.total if exposure else own,
+            self.era_points.get((era, who)),
+            len(exposure.others) if exposure else 0,
+            is_elected,
+            prefs is not None,
+        )

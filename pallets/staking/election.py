@@ -1,0 +1,138 @@
+"""Eras: whom stake elects, what is exposed behind them, and how one era follows another.
+
+An era is `sessions_per_era` sessions of Session, era x those from x * sessions_per_era on. It is
+planned one session ahead, because Session queues a set for a whole session: the first boundary
+before an era elects it, the boundary at which it begins pays the era before and moves all stakers
+to their new positions. Session asks `elect` once at each boundary, when the session that begins is
+current already; in all other sessions the set stays.
+
+Where nobody stands for election the validators and exposures of the last era stay, so that a chain
+never loses its set.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pallets.staking import rewards
+from pallets.staking.records import Exposure, IndividualExposure, bonding_eras
+from runtime import phragmen
+from runtime.phragmen import Voter, Winner
+from runtime.primitives import AccountId
+
+if TYPE_CHECKING:
+    from pallets.staking import Staking
+
+Elected = tuple[tuple[AccountId, int], ...]
+
+
+def elect(staking: Staking) -> Elected:
+    """Begin and plan eras as the session that begins asks for it; (stash, stake) of a new set, by
+    account, or nothing where the set stays."""
+    if staking.system.current_number() == 0:
+        return plan_first(staking)
+    session, length = staking.session.epoch(), staking.sessions_per_era.get()
+    if session % length == 0:
+        begin(staking, session // length)
+    if (session + 1) % length == 0:
+        return plan(staking, (session + 1) // length)
+    return ()
+
+
+def plan_first(staking: Staking) -> Elected:
+    """Elect and begin era 0 in genesis, as soon as stakes and keys are there."""
+    if staking.era_validators.get(0):
+        return _stakes(staking, 0)
+    elected = plan(staking, 0)
+    if elected:
+        rewards.move_positions(staking, (), _backings(staking, 0))
+    return elected
+
+
+def plan(staking: Staking, era: int) -> Elected:
+    """Elect the validators of an era and note what is exposed."""
+    seats = staking.parameters.get().validator_count
+    candidates, voters = snapshot(staking)
+    winners = phragmen.elect(candidates, voters, seats)
+    if winners:
+        winners.sort(key=lambda winner: winner.account)
+        for winner in winners:
+            staking.exposures.put((era, winner.account), _exposure(staking, winner))
+        staking.era_validators.put(era, tuple(winner.account for winner in winners))
+        staking.emit(staking.StakersElected(era, len(winners)))
+    elif era > 0:
+        _keep(staking, staking.current_era.get(), era)
+    staking.current_era.put(era)
+    return _stakes(staking, era) if winners else ()
+
+
+def begin(staking: Staking, era: int) -> None:
+    """End the active era and begin the next: pay, move positions, forget what no slash needs."""
+    former = staking.active_era.get()
+    rewards.end_era(staking, former)
+    backings = _backings(staking, era)
+    rewards.move_positions(staking, staking.era_validators.get(former), backings)
+    staking.active_era.put(era)
+    staking.emit(staking.EraStarted(era))
+    oldest = era - bonding_eras(staking.sessions_per_era.get()) - 1
+    if oldest >= 0:
+        for validator in staking.era_validators.get(oldest):
+            staking.exposures.remove((oldest, validator))
+            staking.era_points.remove((oldest, validator))
+        staking.era_validators.remove(oldest)
+
+
+def snapshot(staking: Staking) -> tuple[list[AccountId], list[Voter]]:
+    """Return who stands, with the minimum bond and a session key, and who backs them."""
+    minimum = staking.parameters.get().minimum_validator_bond
+    candidates, voters = [], []
+    for who in sorted(staking.validators.keys()):
+        ledger = staking.ledger.get(who)
+        if ledger is None or ledger.active < minimum or staking.session.key_of(who) is None:
+            continue
+        candidates.append(who)
+        voters.append(Voter(who, ledger.active, (who,)))
+    standing = set(candidates)
+    for who in sorted(staking.nominators.keys()):
+        ledger, nominations = staking.ledger.get(who), staking.nominators.get(who)
+        if ledger is None or nominations is None or not ledger.active:
+            continue
+        targets = tuple(target for target in nominations.targets if target in standing)
+        if targets:
+            voters.append(Voter(who, ledger.active, targets))
+    return candidates, voters
+
+
+def _exposure(staking: Staking, winner: Winner) -> Exposure:
+    prefs = staking.validators.get(winner.account)
+    assert prefs is not None, "only candidates win"
+    own = sum(part for who, part in winner.backers if who == winner.account)
+    others = tuple(
+        IndividualExposure(who, part) for who, part in winner.backers if who != winner.account
+    )
+    return Exposure(winner.stake, own, prefs.commission, others)
+
+
+def _keep(staking: Staking, former: int, era: int) -> None:
+    """Let an era have the validators and exposures of the one before."""
+    validators = staking.era_validators.get(former)
+    for validator in validators:
+        staking.exposures.put((era, validator), staking.exposure_of(former, validator))
+    staking.era_validators.put(era, validators)
+
+
+def _stakes(staking: Staking, era: int) -> Elected:
+    return tuple(
+        (validator, staking.exposure_of(era, validator).total)
+        for validator in staking.era_validators.get(era)
+    )
+
+
+def _backings(staking: Staking, era: int) -> rewards.Backings:
+    """Return what each staker exposes in an era, behind whom; in the order of validators."""
+    found: rewards.Backings = {}
+    for validator in staking.era_validators.get(era):
+        exposure = staking.exposure_of(era, validator)
+        for who, value in rewards.backers_of(validator, exposure):
+            found.setdefault(who, []).append((validator, value))
+    return found
