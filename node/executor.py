@@ -29,7 +29,7 @@ from node.blobs import BlobError, BlobStore
 from node.chain import Chain, Finalized
 from node.job_inputs import Inputs, InputsMissing
 from node.outbox import Outbox, OutboxDamagedError, Promise
-from node.pool import PoolError
+from node.pool_refusals import PoolError
 from node.reader import Reader
 from node.submitter import Submitter
 from node.worker import Worker, WorkerDied

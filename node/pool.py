@@ -16,16 +16,27 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Final
 
 import trio
 
 from node.chain import BestChanged, Chain, ChainEvent, Finalized
+from node.pool_entry import WATCH_BACKLOG_MAX, Entry, Status
+from node.pool_refusals import (
+    REFUSALS,
+    AlreadyImportedError,
+    BadFormatError,
+    Bans,
+    ImmediatelyDroppedError,
+    InvalidTransactionError,
+    PoolError,
+    PriorityTooLowError,
+    refusal_of,
+)
 from node.rpc.parameters import to_hex
+from runtime.era import Era
 from runtime.extrinsic import EXTRINSIC_SIZE_MAX, Extrinsic
 from runtime.hashing import blake2b_256
 from runtime.primitives import AccountId, Hash
@@ -33,11 +44,8 @@ from runtime.scale import DecodeError
 from runtime.validity import (
     AncientBirthBlock,
     BadProof,
-    BadSigner,
-    CannotLookupSigner,
     ExhaustsResources,
     Future,
-    MandatoryValidation,
     Payment,
     Stale,
     TransactionRefused,
@@ -47,106 +55,14 @@ TRANSACTIONS_MAX: Final = 16_384
 BYTES_MAX: Final = 40 * 1024 * 1024
 PER_ACCOUNT_MAX: Final = 2_048
 FUTURE_NONCES_MAX: Final = 2_048
-BANNED_MAX: Final = 16_384
-BAN_SECONDS: Final = 60.0
-WATCH_BACKLOG_MAX: Final = 64
 FINALITY_BLOCKS_MAX: Final = 512
 """How long a watcher waits in a block for finality."""
 RETURNED_STRANGERS_MAX: Final = 512
-"""How many transactions of one retracted block come in that never waited here."""
+"""How many transactions of retracted blocks come in that never waited here, at one time."""
 BATCH: Final = 64
 """How many of many transactions are entered before others get their turn."""
 
-Status = str | dict[str, object]
-
 logger = logging.getLogger(__name__)
-
-_REFUSALS: Final[dict[type, str]] = {
-    Payment: "Inability to pay some fees (e.g. account balance too low)",
-    Future: "Transaction will be valid in the future",
-    Stale: "Transaction is outdated",
-    BadProof: "Transaction has a bad signature",
-    AncientBirthBlock: "Transaction has an ancient birth block",
-    ExhaustsResources: "Transaction would exhaust the block limits",
-    MandatoryValidation: "Transaction dispatch is mandatory; transactions must not be validated.",
-    BadSigner: "Invalid signing address",
-    CannotLookupSigner: "Could not lookup information required to validate the transaction",
-}
-
-
-class PoolError(Exception):
-    """Base of what the pool refuses; `code`, `message` and `data` are what JSON-RPC answers."""
-
-    code = 1010
-    message = "Invalid Transaction"
-
-    def __init__(self, data: str) -> None:
-        super().__init__(f"{self.message}: {data}")
-        self.data = data
-
-
-class BadFormatError(PoolError):
-    """The bytes are no extrinsic of this runtime."""
-
-    code = 1001
-    message = "Extrinsic has invalid format"
-
-
-class InvalidTransactionError(PoolError):
-    """The runtime refuses the transaction."""
-
-
-class UnknownValidityError(PoolError):
-    """The runtime cannot tell whether the transaction is valid."""
-
-    code = 1011
-    message = "Unknown Transaction Validity"
-
-
-class TemporarilyBannedError(PoolError):
-    """The transaction was found invalid or removed a moment ago."""
-
-    code = 1012
-    message = "Transaction is temporarily banned"
-
-
-class AlreadyImportedError(PoolError):
-    """The transaction is in the pool."""
-
-    code = 1013
-    message = "Transaction is already in the pool"
-
-
-class PriorityTooLowError(PoolError):
-    """Another transaction with this nonce offers as much."""
-
-    code = 1014
-    message = "Priority is too low"
-
-
-class ImmediatelyDroppedError(PoolError):
-    """The pool is full, or this account has filled its share."""
-
-    code = 1016
-    message = "Immediately Dropped"
-
-
-@dataclass(slots=True)
-class _Entry:
-    """A transaction in the pool."""
-
-    extrinsic: Extrinsic
-    hash: Hash
-    account: AccountId
-    nonce: int
-    priority: int
-    arrival: int
-    birth: Hash | None
-    """The birth block that the signature covers; None for an immortal one."""
-    dies_at: int
-    block: Hash | None = None
-    """The block of the best branch that includes it."""
-    watchers: list[trio.MemorySendChannel[Status]] = field(default_factory=list)
 
 
 class Pool:
@@ -154,13 +70,12 @@ class Pool:
 
     def __init__(self, chain: Chain, clock: Callable[[], float] = trio.current_time) -> None:
         self._chain = chain
-        self._clock = clock
-        self._entries: dict[Hash, _Entry] = {}
-        self._accounts: dict[AccountId, dict[int, _Entry]] = {}
-        self._included: dict[Hash, tuple[int, list[_Entry]]] = {}
+        self._entries: dict[Hash, Entry] = {}
+        self._accounts: dict[AccountId, dict[int, Entry]] = {}
+        self._included: dict[Hash, tuple[int, list[Entry]]] = {}
         """Blocks of the best branch that are not final: number, and what they took from here."""
-        self._in_blocks: dict[Hash, _Entry] = {}
-        self._banned: OrderedDict[Hash, float] = OrderedDict()
+        self._in_blocks: dict[Hash, Entry] = {}
+        self._bans = Bans(clock)
         self._bytes = 0
         self._arrivals = 0
         self._changed = trio.Event()
@@ -202,8 +117,8 @@ class Pool:
             if isinstance(each, PoolError):
                 results.append(each)
             elif not next(signed):
-                self._ban(each.hash)
-                results.append(InvalidTransactionError(_REFUSALS[BadProof]))
+                self._bans.add(each.hash)
+                results.append(InvalidTransactionError(REFUSALS[BadProof]))
             else:
                 try:
                     # Asked again: it may have come twice in one batch, or meanwhile.
@@ -229,22 +144,20 @@ class Pool:
         try:
             return self._chain.machine.extrinsics.decode(raw)
         except DecodeError as error:
-            # What cannot be read costs as much each time: from one peer after another.
-            self._ban(found)
             raise BadFormatError(str(error)) from error
 
     def _check_new(self, found: Hash) -> None:
         if found in self._entries or found in self._in_blocks:
             raise AlreadyImportedError(to_hex(found))
-        self._check_ban(found)
+        self._bans.check(found)
 
-    def _accept(self, extrinsic: Extrinsic) -> _Entry:
+    def _accept(self, extrinsic: Extrinsic) -> Entry:
         entry = self._enter(extrinsic)
         for listener in self.on_accepted:
             listener(extrinsic.raw)
         return entry
 
-    def _enter(self, extrinsic: Extrinsic) -> _Entry:
+    def _enter(self, extrinsic: Extrinsic) -> Entry:
         found = extrinsic.hash
         entry = self._validate(extrinsic, found)
         former = self._accounts.get(entry.account, {}).get(entry.nonce)
@@ -256,18 +169,18 @@ class Pool:
         for victim in victims:
             self._forget(victim, "dropped")
         self._insert(entry)
-        if former is None:
-            self._tell_followers(entry)
+        if entry.nonce + 1 in self._accounts[entry.account] and self._is_ready(entry):
+            self._tell_ready(entry.account, entry.nonce + 1)
         return entry
 
-    def _validate(self, extrinsic: Extrinsic, found: Hash) -> _Entry:
+    def _validate(self, extrinsic: Extrinsic, found: Hash) -> Entry:
         best = self._chain.best
         try:
             valid = self._chain.validate(extrinsic)
         except TransactionRefused as refusal:
             if not isinstance(refusal.reason, Future | Payment):
-                self._ban(found)
-            raise _refusal(refusal) from refusal
+                self._bans.add(found)
+            raise refusal_of(refusal) from refusal
         signed = extrinsic.signed
         assert signed is not None, "the runtime validates signed transactions alone"
         assert signed.account is not None, "the runtime has resolved the signer"
@@ -277,7 +190,7 @@ class Pool:
                 f"nonce {signed.extra.nonce} is too far ahead of {expected}"
             )
         self._arrivals += 1
-        return _Entry(
+        return Entry(
             extrinsic,
             found,
             signed.account,
@@ -288,7 +201,7 @@ class Pool:
             best.number + valid.longevity,
         )
 
-    def _victims(self, entry: _Entry, former: _Entry | None) -> list[_Entry]:
+    def _victims(self, entry: Entry, former: Entry | None) -> list[Entry]:
         """Return the cheapest transactions, to be dropped so that one more fits.
 
         They come from the ends of the other accounts' queues: dropping those strands no other.
@@ -309,7 +222,7 @@ class Pool:
         ]
         heapq.heapify(tails)
         queues: dict[AccountId, list[int]] = {}
-        victims: list[_Entry] = []
+        victims: list[Entry] = []
         while count > TRANSACTIONS_MAX or size > BYTES_MAX:
             if not tails or tails[0][0] >= entry.priority:
                 raise ImmediatelyDroppedError("the pool is full; offer a tip or try again later")
@@ -323,7 +236,7 @@ class Pool:
                 heapq.heappush(tails, _in_order(others[queue[-1]]))
         return victims
 
-    def _insert(self, entry: _Entry) -> None:
+    def _insert(self, entry: Entry) -> None:
         self._entries[entry.hash] = entry
         self._accounts.setdefault(entry.account, {})[entry.nonce] = entry
         self._bytes += len(entry.extrinsic.raw)
@@ -341,7 +254,7 @@ class Pool:
         entry = self._accept(self._new(raw))
         send, receive = trio.open_memory_channel[Status](WATCH_BACKLOG_MAX)
         entry.watchers.append(send)
-        self._tell(entry, "ready" if self._is_ready(entry) else "future")
+        entry.tell("ready" if self._is_ready(entry) else "future")
         try:
             async with receive:
                 yield receive
@@ -350,29 +263,13 @@ class Pool:
             if send in entry.watchers:
                 entry.watchers.remove(send)
 
-    def _tell_followers(self, entry: _Entry) -> None:
-        """Tell watchers of the transactions that waited for this nonce that they are ready."""
-        own = self._accounts[entry.account]
-        if entry.nonce + 1 not in own or not self._is_ready(entry):
-            return
-        nonce = entry.nonce + 1
+    def _tell_ready(self, account: AccountId, nonce: int) -> None:
+        """Tell watchers of the transactions from a nonce on that those are ready now."""
+        own = self._accounts.get(account, {})
         while nonce in own:
-            self._tell(own[nonce], "ready")
+            if not own[nonce].is_ready:
+                own[nonce].tell("ready")
             nonce += 1
-
-    def _tell(self, entry: _Entry, status: Status, *, last: bool = False) -> None:
-        for watcher in list(entry.watchers):
-            try:
-                watcher.send_nowait(status)
-            except (trio.WouldBlock, trio.BrokenResourceError):
-                logger.warning("watcher-dropped transaction=%s reason=lagging", to_hex(entry.hash))
-                entry.watchers.remove(watcher)
-                watcher.close()
-                continue
-            if last:
-                watcher.close()
-        if last:
-            entry.watchers.clear()
 
     # ----------------------------------------------------------------------------- queries
 
@@ -391,7 +288,7 @@ class Pool:
 
     def candidates(self, limit: int) -> list[Extrinsic]:
         """Return ready transactions for a block: by priority, each account's by nonce."""
-        heads: list[tuple[int, int, int, _Entry]] = []
+        heads: list[tuple[int, int, int, Entry]] = []
         for account, own in self._accounts.items():
             entry = own.get(self._state_nonce(account))
             if entry is not None:
@@ -419,7 +316,7 @@ class Pool:
         self._changed.set()
         self._changed = trio.Event()
 
-    def _is_ready(self, entry: _Entry) -> bool:
+    def _is_ready(self, entry: Entry) -> bool:
         own = self._accounts[entry.account]
         start = self._state_nonce(entry.account)
         return all(nonce in own for nonce in range(start, entry.nonce))
@@ -434,17 +331,29 @@ class Pool:
         entry = self._entries.get(found)
         if entry is None:
             return False
-        self._ban(found)
+        self._bans.add(found)
         self._forget(entry, "dropped")
         return True
 
     def refuse(self, found: Hash, refusal: TransactionRefused) -> None:
-        """Hear that the author could not include a transaction."""
+        """Hear that the author could not include a transaction.
+
+        It may have built on another block than the best one: what fits the best one stays.
+        """
         entry = self._entries.get(found)
         if entry is None or isinstance(refusal.reason, ExhaustsResources | Future):
             return
-        self._ban(found)
+        if isinstance(refusal.reason, Stale | BadProof | AncientBirthBlock) and self._fits(entry):
+            return
+        self._bans.add(found)
         self._forget(entry, "invalid")
+
+    def _fits(self, entry: Entry) -> bool:
+        try:
+            self._chain.validate(entry.extrinsic)
+        except TransactionRefused:
+            return False
+        return True
 
     # ---------------------------------------------------------------------- the chain moves
 
@@ -456,33 +365,31 @@ class Pool:
 
     def _move(self, event: BestChanged) -> None:
         """Follow the best branch: what left it waits again, what is in it waits no more."""
-        loose: list[_Entry] = []
+        loose: list[Entry] = []
         strangers: list[bytes] = []
         for lost in event.retracted:
             entries = self._included.pop(lost, (0, []))[1]
             for entry in entries:
                 entry.block = None
                 del self._in_blocks[entry.hash]
-                self._tell(entry, {"retracted": to_hex(lost)})
+                entry.tell({"retracted": to_hex(lost)})
             loose += entries
-            strangers += self._strangers(lost, entries)
+            known = {entry.extrinsic.raw for entry in entries}
+            strangers += [raw for raw in self._chain.body(lost) or () if raw not in known]
         touched = self._enact(event, {entry.hash: entry for entry in loose})
-        self._drop_stale(touched)
+        for account in touched:
+            self._drop_stale(account)
+        self._drop_dead(event.header.number)
         if event.retracted:
             self._check_births()
         for entry in sorted(loose, key=lambda entry: entry.nonce):
             if entry.block is None:
                 self._return(entry)
         self._return_strangers(strangers)
-        for entry in [
-            each for each in self._entries.values() if each.dies_at <= event.header.number
-        ]:
-            self._forget(entry, "invalid")
         self._give_up_waiting(event.header.number)
-        if event.retracted:
-            self._wake()
+        self._wake()
 
-    def _enact(self, event: BestChanged, loose: dict[Hash, _Entry]) -> set[AccountId]:
+    def _enact(self, event: BestChanged, loose: dict[Hash, Entry]) -> set[AccountId]:
         """Take out what blocks of the best branch include; returns whose nonces they used."""
         touched: set[AccountId] = set()
         number = event.header.number - len(event.enacted)
@@ -496,37 +403,48 @@ class Pool:
                 else:
                     entry = loose.get(found)
                 if entry is None:
-                    touched |= self._signers(raw)
+                    touched |= self._signers(raw) if self._accounts else set()
                 else:
                     self._include(entry, block, number)
                     touched.add(entry.account)
         return touched
 
-    def _include(self, entry: _Entry, block: Hash, number: int) -> None:
+    def _include(self, entry: Entry, block: Hash, number: int) -> None:
         entry.block = block
         self._in_blocks[entry.hash] = entry
         self._included.setdefault(block, (number, []))[1].append(entry)
-        self._tell(entry, {"inBlock": to_hex(block)})
+        entry.tell({"inBlock": to_hex(block)})
 
     def _signers(self, raw: bytes) -> set[AccountId]:
         """Whose nonce an extrinsic that never waited here has used."""
         signed = self._chain.machine.extrinsics.decode(raw).signed
         return set() if signed is None or signed.account is None else {signed.account}
 
-    def _drop_stale(self, touched: Iterable[AccountId]) -> None:
-        for account in touched:
-            nonce = self._state_nonce(account)
-            for entry in list(self._accounts.get(account, {}).values()):
-                if entry.nonce < nonce:
-                    self._forget(entry, "invalid")
+    def _drop_stale(self, account: AccountId) -> None:
+        """Drop what the state's nonce has passed; what waited for that nonce is ready now."""
+        nonce = self._state_nonce(account)
+        for entry in list(self._accounts.get(account, {}).values()):
+            if entry.nonce < nonce:
+                self._forget(entry, "invalid")
+        self._tell_ready(account, nonce)
+
+    def _drop_dead(self, best: int) -> None:
+        for entry in [entry for entry in self._entries.values() if entry.dies_at <= best]:
+            self._forget(entry, "invalid")
 
     def _check_births(self) -> None:
         """Drop waiting mortal transactions whose birth block is not of the best branch."""
+        births: dict[Era, Hash | None] = {}
         for entry in [entry for entry in self._entries.values() if entry.birth is not None]:
-            if self._chain.birth(entry.extrinsic) != entry.birth:
+            signed = entry.extrinsic.signed
+            assert signed is not None, "what has a birth block is signed"
+            era = signed.extra.era
+            if era not in births:
+                births[era] = self._chain.birth(entry.extrinsic)
+            if births[era] != entry.birth:
                 self._forget(entry, "invalid")
 
-    def _return(self, entry: _Entry) -> None:
+    def _return(self, entry: Entry) -> None:
         """Take a transaction back: era, nonce and fee are judged by the branch that is best now."""
         try:
             self._check_new(entry.hash)
@@ -534,16 +452,10 @@ class Pool:
         except PoolError as error:
             logger.info("transaction-lost transaction=%s reason=%r", to_hex(entry.hash), str(error))
             is_dropped = isinstance(error, ImmediatelyDroppedError)
-            self._tell(entry, "dropped" if is_dropped else "invalid", last=True)
+            entry.tell("dropped" if is_dropped else "invalid", last=True)
             return
         returned.watchers = entry.watchers
-        self._tell(returned, "ready" if self._is_ready(returned) else "future")
-
-    def _strangers(self, lost: Hash, entries: list[_Entry]) -> list[bytes]:
-        """What a retracted block included that never waited here."""
-        known = {entry.extrinsic.raw for entry in entries}
-        body = self._chain.body(lost) or ()
-        return [raw for raw in body if raw not in known][:RETURNED_STRANGERS_MAX]
+        returned.tell("ready" if self._is_ready(returned) else "future")
 
     def _return_strangers(self, raws: list[bytes]) -> None:
         """Take in what only retracted blocks held; without them it might be lost for its sender."""
@@ -563,15 +475,15 @@ class Pool:
             if best - number < FINALITY_BLOCKS_MAX:
                 break
             for entry in entries:
-                self._tell(entry, {"finalityTimeout": to_hex(block)}, last=True)
+                entry.tell({"finalityTimeout": to_hex(block)}, last=True)
 
     def _settle(self, event: Finalized) -> None:
         block = event.header.hash
         for entry in self._included.pop(block, (0, []))[1]:
             del self._in_blocks[entry.hash]
-            self._tell(entry, {"finalized": to_hex(block)}, last=True)
+            entry.tell({"finalized": to_hex(block)}, last=True)
 
-    def _take_out(self, entry: _Entry) -> None:
+    def _take_out(self, entry: Entry) -> None:
         del self._entries[entry.hash]
         own = self._accounts[entry.account]
         del own[entry.nonce]
@@ -579,33 +491,11 @@ class Pool:
             del self._accounts[entry.account]
         self._bytes -= len(entry.extrinsic.raw)
 
-    def _forget(self, entry: _Entry, status: Status) -> None:
+    def _forget(self, entry: Entry, status: Status) -> None:
         self._take_out(entry)
-        self._tell(entry, status, last=True)
-
-    # -------------------------------------------------------------------------------- bans
-
-    def _ban(self, found: Hash) -> None:
-        self._banned[found] = self._clock() + BAN_SECONDS
-        while len(self._banned) > BANNED_MAX:
-            self._banned.popitem(last=False)
-
-    def _check_ban(self, found: Hash) -> None:
-        until = self._banned.get(found)
-        if until is None:
-            return
-        if until > self._clock():
-            raise TemporarilyBannedError("try again in a minute")
-        del self._banned[found]
+        entry.tell(status, last=True)
 
 
-def _in_order(entry: _Entry) -> tuple[int, int, _Entry]:
+def _in_order(entry: Entry) -> tuple[int, int, Entry]:
     """The order of eviction: the cheapest first, the newest of them first."""
     return entry.priority, -entry.arrival, entry
-
-
-def _refusal(refusal: TransactionRefused) -> PoolError:
-    text = _REFUSALS.get(type(refusal.reason), str(refusal))
-    if refusal.is_invalid:
-        return InvalidTransactionError(text)
-    return UnknownValidityError(text)

@@ -11,7 +11,7 @@ import logging
 from typing import Final
 
 from node.chain import Chain, Finalized
-from node.pool import PoolError
+from node.pool_refusals import PoolError
 from node.reader import Ledgers, Reader
 from node.receipts import ChannelRecord, ReceiptStore
 from node.submitter import Submitter

@@ -6,7 +6,8 @@ from contextlib import AsyncExitStack
 
 import trio
 
-from node.pool import PoolError, Status
+from node.pool_entry import Status
+from node.pool_refusals import PoolError
 from node.rpc.errors import (
     InvalidParamsError,
     KeyRejectedError,

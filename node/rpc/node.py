@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import trio
 
 from node.chain import ChainEvent
-from node.pool import Status
+from node.pool_entry import Status
 from runtime.backend import Backend
 from runtime.executive import Executive
 from runtime.finality import ENGINE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from node.author import Author
 from node.executor import Executor
-from node.pool import PoolError
+from node.pool_refusals import PoolError
 from node.receipts import ReceiptStore
 from node.rpc.errors import InvalidParamsError
 from node.rpc.methods import method

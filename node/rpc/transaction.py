@@ -17,7 +17,8 @@ from contextlib import AsyncExitStack
 import trio
 
 from node.chain import BestChanged
-from node.pool import AlreadyImportedError, ImmediatelyDroppedError, PoolError, Status
+from node.pool_entry import Status
+from node.pool_refusals import AlreadyImportedError, ImmediatelyDroppedError, PoolError
 from node.rpc.errors import InvalidParamsError
 from node.rpc.methods import method
 from node.rpc.node import RpcNode
@@ -95,6 +96,8 @@ class Transaction:
                 return {"event": "invalid", "error": "The transaction became invalid."}
             case {"usurped": other}:
                 return {"event": "invalid", "error": f"The transaction was replaced by {other}."}
+            case {"finalityTimeout": _}:
+                return {"event": "dropped", "error": "Its block did not become final in time."}
             case "future" | {"broadcast": _}:
                 return None
         return {"event": "dropped", "error": "The transaction was dropped from the pool."}

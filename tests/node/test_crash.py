@@ -21,9 +21,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from node.chain import Chain
+from node.chain import Chain, Finalized
 from node.database import Database, DatabaseError
-from node.pool import PoolError
+from node.pool_refusals import PoolError
 from pallets import compose
 from runtime.backend import MemoryBackend
 from runtime.executive import Executive
@@ -61,7 +61,9 @@ async def stream(node: SmallNode) -> None:
                 while nonce < node.chain.nonce(AccountId(pair.account)) + BACKLOG // 4:
                     nursery.start_soon(follow, node.sign(pair, nonce, value=nonce + 1))
                     nonce += 1
-            await events.receive()
+            # One fill a block: what was started before must have reached the pool.
+            while not isinstance(await events.receive(), Finalized):
+                continue
 
 
 async def live(folder: Path) -> None:

@@ -22,16 +22,17 @@ from hypothesis.stateful import (
 )
 
 from node import pool as pool_module
+from node import pool_refusals
 from node.author import Author, Sealing
 from node.chain import Chain
 from node.database import Database
-from node.pool import (
+from node.pool import Pool
+from node.pool_refusals import (
     BAN_SECONDS,
     AlreadyImportedError,
     BadFormatError,
     ImmediatelyDroppedError,
     InvalidTransactionError,
-    Pool,
     PoolError,
     PriorityTooLowError,
     TemporarilyBannedError,
@@ -306,21 +307,21 @@ def test_ten_thousand_pieces_of_garbage_leave_nothing_behind(tmp_path: Path) -> 
             with pytest.raises(PoolError):
                 node.pool.submit(bytes(raw))
         assert len(node.pool) == node.pool.size_bytes == 0
-        assert len(node.pool._banned) <= pool_module.BANNED_MAX
+        assert len(node.pool._bans) <= pool_refusals.BANNED_MAX
         assert node.pool.submit(good)
 
     drive(tmp_path, scenario)
 
 
 def test_bans_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "BANNED_MAX", 3)
+    monkeypatch.setattr(pool_refusals, "BANNED_MAX", 3)
 
     async def scenario(node: SmallNode) -> None:
         good = node.sign()
         for number in range(9):
             with pytest.raises(InvalidTransactionError):
                 node.pool.submit(good[:-1] + bytes((number + 1,)))
-        assert len(node.pool._banned) == 3
+        assert len(node.pool._bans) == 3
 
     drive(tmp_path, scenario)
 

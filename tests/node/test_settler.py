@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from node.pool import BadFormatError
+from node.pool_refusals import BadFormatError
 from node.receipts import ChannelRecord, ReceiptStore
 from node.settler import EPOCH_BLOCKS, RESEND_BLOCKS, SettlementRefused, Settler
 from pallets.attribution.records import EpochState
