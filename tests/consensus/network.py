@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from consensus.engine import Engine, Settings
 from consensus.messages import (
@@ -24,6 +25,7 @@ from consensus.messages import (
     Message,
     Notarized,
     Persist,
+    Proposal,
     Propose,
     Received,
     Report,
@@ -46,9 +48,11 @@ from runtime.finality import (
     Kind,
     Vote,
     payload,
+    skips_hash,
 )
 from runtime.hashing import blake2b_256
 from runtime.keys import Keypair
+from runtime.leaders import schedule_of
 from runtime.primitives import AccountId, Digest, Hash, Header, PreRuntime
 from runtime.scale import codec
 
@@ -92,6 +96,24 @@ def header_of(parent: Hash, number: int, claim: Claim | None, mark: bytes = b"")
     logs = () if claim is None else (PreRuntime(ENGINE, codec(Claim).encode(claim)),)
     root = Hash(blake2b_256(mark))
     return Header(parent, number, root, Hash(bytes(32)), Digest(logs))
+
+
+def proposal_of(
+    authorities: AuthoritySet,
+    view: int,
+    parent: Certificate | None = None,
+    skips: tuple[Certificate, ...] = (),
+    number: int = 1,
+    mark: bytes = b"",
+    root: Hash = ROOT,
+) -> Proposal:
+    """What the leader of a view proposes on a parent."""
+    claim = Claim(authorities.epoch, view, skips_hash(skips))
+    header = header_of(root if parent is None else parent.ballot.digest, number, claim, mark)
+    leader = schedule_of(authorities).leader(view)
+    return Proposal(
+        header, vote(leader, Kind.NOTARIZE, view, header.hash, authorities.epoch), parent, skips
+    )
 
 
 @dataclass
@@ -165,9 +187,8 @@ class Network:
             node = self.nodes[index]
             if not node.is_up or generation != node.generation:
                 continue
-            if isinstance(event, TimedOut):
-                if node.timers.get(event.timer.kind) != order:
-                    continue
+            if isinstance(event, TimedOut) and node.timers.get(event.timer.kind) != order:
+                continue
             for action in node.engine.step(event):
                 self._carry_out(node, action)
         if not stop():
@@ -235,7 +256,7 @@ class Network:
 
     def assert_agreement(self) -> None:
         chains = sorted((self.chain(index) for index in range(len(self.nodes))), key=len)
-        for shorter, longer in zip(chains, chains[1:], strict=False):
+        for shorter, longer in pairwise(chains):
             assert longer[: len(shorter)] == shorter
 
     def assert_nobody_contradicts_itself(self) -> None:
