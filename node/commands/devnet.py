@@ -315,8 +315,7 @@ def advance(
     if (blocks is None) == (eras is None):
         refuse("Say how far: --blocks N or --eras N.")
     if blocks is None:
-        assert eras is not None, "one of them is given"
-        blocks = cluster.blocks_until_era(eras)
+        blocks = _blocks_until(cluster, eras or 0)
     done = cluster.advance(blocks)
     return DevnetAdvanceDocument(name, done.from_height, done.to_height, round(done.seconds, 2))
 
@@ -355,6 +354,18 @@ def _cluster(name: str) -> Cluster:
     from node.devnet.folders import open_folder
 
     return Cluster(open_folder(name))
+
+
+def _blocks_until(cluster: Cluster, eras: int) -> int:
+    from node.devnet.errors import NodeStateError
+    from node.devnet.ledger import height_of_era
+
+    running = cluster.running()
+    if not running:
+        raise NodeStateError("No node runs. Start one with: openledger devnet start 0")
+    node = max(running, key=cluster.finalized)
+    with cluster.client(node) as client:
+        return max(1, height_of_era(client, eras) - cluster.finalized(node))
 
 
 def _take_down(cluster: Cluster, name: str, *, is_kept: bool) -> None:
