@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "chain": ("node.commands.chain", "Inspect, export, import, check and purge a chain."),
     "devnet": ("node.commands.devnet", "Run a cluster of nodes here; kill, cut and heal them."),
     "node": ("node.commands.node", "Start a node for a chain spec."),
+    "signer": ("node.commands.vote_signer", "Sign a validator's votes in a process of its own."),
     "completion": ("node.commands.completion", "Print the completion script of a shell."),
 }
 

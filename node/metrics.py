@@ -5,7 +5,9 @@ Names are openledger_<noun>_<unit>, counters end in _total.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from prometheus_client import (
     CollectorRegistry,
@@ -15,9 +17,15 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
 
+from node.explain import explain
 from runtime.executive import Executed
+
+if TYPE_CHECKING:
+    from node.networking import Networking
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 PREFIX = "openledger"
@@ -99,6 +107,42 @@ class Metrics:
         self.chain_height.labels(status="best").set_function(best)
         self.chain_height.labels(status="finalized").set_function(finalized)
 
+    def watch_network(self, networking: Networking) -> None:
+        """Read what network and consensus say of themselves whenever metrics are asked for."""
+        self.registry.register(_NetworkCollector(networking))
+
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class _NetworkCollector(Collector):
+    """Counters of the network service and the state of consensus, read when they are asked for."""
+
+    def __init__(self, networking: Networking) -> None:
+        self._networking = networking
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics as they are now."""
+        told = explain(self._networking.chain, self._networking.participant)
+        gauges = {
+            "consensus_epoch": ("The epoch of the next block.", told.epoch),
+            "consensus_view": ("The view of this node in its epoch.", told.view),
+            "consensus_heard_stake_ratio": (
+                "Part of the stake whose votes are heard; finality needs more than 2/3.",
+                told.heard_weight / told.total_weight,
+            ),
+            "consensus_silent_validators": (
+                "Validators of this epoch that are not heard.",
+                sum(one.is_silent for one in told.validators),
+            ),
+            "consensus_voting_status": ("1 where this node votes.", int(told.is_voting)),
+            "consensus_halted_status": ("1 after conflicting finality.", int(told.halted)),
+        }
+        for name, (text, value) in gauges.items():
+            yield GaugeMetricFamily(f"{PREFIX}_{name}", text, value=value)
+        counters = self._networking.service.counters
+        for field in dataclasses.fields(counters):
+            text = f"Network: {field.name.replace('_', ' ')} since the start."
+            value = getattr(counters, field.name)
+            yield CounterMetricFamily(f"{PREFIX}_network_{field.name}", text, value=value)

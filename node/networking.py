@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -63,7 +64,7 @@ class Networking:
 
     async def run(self, nursery: trio.Nursery) -> None:
         """Start everything; what runs ends with the nursery."""
-        await nursery.start(self.service.run)
+        await nursery.start(partial(self.service.run))
         nursery.start_soon(self.archive.run)
         nursery.start_soon(self._take_transactions)
         nursery.start_soon(self.synchronizer.run)

@@ -41,6 +41,7 @@ from node.networking import NetworkControl, Networking, networked
 from node.pool import Pool
 from node.reader import Reader
 from node.receipts import ReceiptStore
+from node.rpc.consensus import ConsensusNamespace
 from node.rpc.limits import Limits
 from node.rpc.node import About, Alone, Keys, Network, Sealer
 from node.rpc.openledger import OpenLedger
@@ -172,12 +173,13 @@ async def run_node(
         models = ServedModels(reader, node.blobs, inputs, node.folder / "served", config.base_model)
         answers = Answers(node.chain, reader, node.submitter, node.receipts, models)
         settler = Settler(node.chain, reader, node.submitter, node.receipts)
-        node = replace(
-            node,
-            namespaces=(
-                OpenLedger(node.submitter.account, node.author, executor, settler, node.receipts),
-            ),
-        )
+        namespaces: list[object] = [
+            OpenLedger(node.submitter.account, node.author, executor, settler, node.receipts)
+        ]
+        if node.networking is not None:
+            namespaces.append(ConsensusNamespace(node.chain, node.networking.participant))
+            metrics.watch_network(node.networking)
+        node = replace(node, namespaces=tuple(namespaces))
         routes = [
             *blob_routes(node.blobs),
             *feedback_routes(node.receipts),

@@ -19,7 +19,7 @@ from node.commands.output import ErrorDocument
 FOLDER = Path(__file__).parent / "schemas"
 GROUPS = (
     "account", "ask", "chain", "claim", "completion", "datanet", "demo", "dev", "devnet", "key",
-    "model", "node", "receipt", "status", "tx", "verify",
+    "model", "node", "receipt", "status", "tx", "verify", "vote_signer",
 )  # fmt: skip
 """The files of this folder that hold commands."""
 
@@ -34,7 +34,7 @@ def commands() -> Iterator[tuple[str, click.Command]]:
                 yield from _walk(name.removesuffix("_command"), member)
 
 
-ROOTS = (*GROUPS, "earnings")
+ROOTS = (*GROUPS, "earnings", "signer")
 
 
 def _walk(words: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:

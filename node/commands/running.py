@@ -36,7 +36,7 @@ def run_until_stopped(
     try:
         trio.run(_run, config, on_ready)
     except BaseExceptionGroup as group:
-        raise _first(group) from group
+        raise first_cause(group) from group
     output.note("Stopped.")
 
 
@@ -51,7 +51,7 @@ async def _run(config: NodeConfig, on_ready: Callable[[RunningNode], None]) -> N
             nursery.cancel_scope.cancel()
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the cause: what nurseries raise is wrapped once for each of them."""
     inner: BaseException = group
     while isinstance(inner, BaseExceptionGroup):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import click
 
 from node.client import Client, RequestRefusedError
-from node.commands.documents import Fields
-from node.commands.frame import connects, reports
+from node.commands.documents import Fields, Planck
+from node.commands.frame import connects, refuse, reports
 from node.commands.output import Output
 
 
@@ -32,12 +32,75 @@ class StatusDocument:
     services: Fields
 
 
+@dataclass(frozen=True, slots=True)
+class ValidatorLine:
+    """A validator of the current epoch as the node hears it; never heard is None."""
+
+    account: str
+    stake: Planck
+    is_this_node: bool
+    is_silent: bool
+    last_view: int
+    heard_seconds_ago: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExplanationDocument:
+    """Why finality is where it is; `heard` and `needed` are stake."""
+
+    why: str
+    epoch: int
+    view: int
+    finalized_number: int
+    epoch_ends_at: int
+    is_voting: bool
+    is_halted: bool
+    heard: Planck
+    needed: Planck
+    total: Planck
+    validators: tuple[ValidatorLine, ...]
+
+
 @click.command("status")
-@reports(StatusDocument)
+@click.option("--explain", is_flag=True, help="Say who votes, who is silent, what finality lacks.")
+@reports(StatusDocument, ExplanationDocument)
 @connects
-def status_command(output: Output, client: Client) -> StatusDocument:
+def status_command(
+    output: Output, client: Client, explain: bool
+) -> StatusDocument | ExplanationDocument:
     """Show what the node and its chain are doing."""
-    return status_of(client)
+    return explanation_of(client) if explain else status_of(client)
+
+
+def explanation_of(client: Client) -> ExplanationDocument:
+    """Return what a node says about consensus. Raises UsageError where it is no network's."""
+    try:
+        told = client.call("openledger_consensus")
+    except RequestRefusedError:
+        refuse("This node makes its blocks alone, so there is no consensus to explain.")
+    return ExplanationDocument(
+        told["sentence"],
+        told["epoch"],
+        told["view"],
+        told["finalizedNumber"],
+        told["lastNumberOfEpoch"],
+        told["isVoting"],
+        told["isHalted"],
+        Planck(int(told["heardWeight"])),
+        Planck(int(told["neededWeight"])),
+        Planck(int(told["totalWeight"])),
+        tuple(
+            ValidatorLine(
+                one["account"],
+                Planck(int(one["weight"])),
+                one["isMe"],
+                one["isSilent"],
+                one["lastView"],
+                one["heardSecondsAgo"],
+            )
+            for one in told["validators"]
+        ),
+    )
 
 
 def status_of(client: Client) -> StatusDocument:

@@ -1,0 +1,96 @@
+"""`openledger signer`: a session key in a process of its own, for a validator that holds none."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import click
+import trio
+
+from genesis.spec import load_spec
+from node import logs
+from node.commands.frame import reports
+from node.commands.output import Output
+from node.commands.running import first_cause
+from node.config import LogFormat, NodeConfig
+from node.identity import load_session_pair
+from node.remote_signer import serve_signer
+from node.signer import Mark
+from runtime.keys import Keypair
+from runtime.primitives import Hash
+
+SOCKET_NAME = "signer.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class SignerDocument:
+    """A signer that accepts its node; start the node with `--signer SOCKET`."""
+
+    socket: str
+    session_key: str
+    genesis_hash: str
+    mark: str
+
+
+@click.command("signer")
+@click.option(
+    "--base-path",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of the keys, and of the mark of what was signed.",
+)
+@click.option("--chain", required=True, help="A preset or the path of a chain spec.")
+@click.option("--session-key", required=True, help="The key's name in BASE_PATH/keys, or //Alice.")
+@click.option("--password-file", type=click.Path(path_type=Path), help="Opens the key.")
+@click.option("--socket", type=click.Path(path_type=Path), help="[BASE_PATH/signer.sock]")
+@click.option("--log-level", default="info", show_default=True, help="Logs go to stderr.")
+@reports(SignerDocument)
+def signer_command(
+    output: Output,
+    base_path: Path,
+    chain: str,
+    session_key: str,
+    password_file: Path | None,
+    socket: Path | None,
+    log_level: str,
+) -> None:
+    """Sign votes for one validator, which then holds no key; until Ctrl-C or SIGTERM.
+
+    It never signs two votes that exclude each other: its mark survives crashes and copies of nodes.
+    """
+    logs.set_up(LogFormat.TEXT, log_level)
+    spec = load_spec(chain)
+    config = NodeConfig(base_path, chain, session_key=session_key, password_file=password_file)
+    pair = load_session_pair(config, spec.chain_type)
+    genesis = spec.build().hash
+    path = socket or base_path / SOCKET_NAME
+    mark_path = base_path / "signer" / spec.id / f"{pair.account.hex()[:16]}.mark"
+    mark = Mark(mark_path)
+
+    def tell() -> None:
+        public, shown = "0x" + pair.account.hex(), "0x" + genesis.hex()
+        output.show(SignerDocument(str(path), public, shown, str(mark_path)))
+
+    try:
+        trio.run(_run, path, pair, genesis, mark, tell)
+    except BaseExceptionGroup as group:
+        raise first_cause(group) from group
+    finally:
+        mark.close()
+    output.note("Stopped.")
+
+
+async def _run(
+    path: Path, pair: Keypair, genesis: Hash, mark: Mark, tell: Callable[[], None]
+) -> None:
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            await nursery.start(partial(serve_signer, path, pair, genesis, mark))
+            tell()
+            async for _ in signals:
+                break
+            nursery.cancel_scope.cancel()
