@@ -189,7 +189,10 @@ class Network:
                 continue
             if isinstance(event, TimedOut) and node.timers.get(event.timer.kind) != order:
                 continue
-            for action in node.engine.step(event):
+            actions = node.engine.step(event)
+            are_records = [isinstance(action, Persist) for action in actions]
+            assert are_records == sorted(are_records, reverse=True)  # durable before all else
+            for action in actions:
                 self._carry_out(node, action)
         if not stop():
             self.now = max(self.now, until_ms)
