@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from genesis.accounts import NAMES
 from genesis.spec import ChainSpec, load_spec
+from pallets.staking import STAKING_POT, Parameters
 from runtime.primitives import OPEN
 
 VALIDATORS_MAX: Final = 256
@@ -20,6 +21,8 @@ STAKE: Final = 100_000 * OPEN
 ENDOWMENT: Final = 2_000_000 * OPEN
 EXECUTOR_BOND: Final = 1_000 * OPEN
 NO_PROFILE: Final = "0x" + bytes(32).hex()
+STAKE_MINIMUM: Final = Parameters().minimum_validator_bond
+STAKING_FUNDS: Final = 1_000_000 * OPEN
 TREASURY: Final = "0x" + b"modlopen/tre".ljust(32, b"\0").hex()
 ISSUANCE: Final = 1_000_000_000 * OPEN
 
@@ -37,6 +40,7 @@ def devnet_spec(
     validators: int,
     *,
     epoch_blocks: int = 50,
+    epochs_per_era: int = 6,
     executors_per_job: int = 2,
     stakes: Sequence[int] = (),
     chain_id: str = "",
@@ -44,16 +48,18 @@ def devnet_spec(
 ) -> ChainSpec:
     """Return the spec of a network of so many validators, each an executor too.
 
-    `stakes` in planck may differ; `overrides` are merged into the configs of pallets, for example
+    An era is a number of epochs, at least 2. `stakes` in planck may differ; `overrides` are merged into the configs of pallets, for example
     `{"jobs": {"parameters": {"commit_blocks": 60}}}`. Raises DevnetError.
     """
     if not 1 <= validators <= VALIDATORS_MAX:
         raise DevnetError(f"A devnet has 1 to {VALIDATORS_MAX} validators, not {validators}.")
     given = tuple(stakes) or (STAKE,) * validators
-    if len(given) != validators or not all(0 < stake <= ENDOWMENT // 2 for stake in given):
+    if len(given) != validators or not all(
+        STAKE_MINIMUM <= stake <= ENDOWMENT // 2 for stake in given
+    ):
         raise DevnetError(
-            f"{len(given)} stakes for {validators} validators: give one for each, up to "
-            f"{ENDOWMENT // 2 // OPEN} OPEN."
+            f"{len(given)} stakes for {validators} validators: give one for each, of "
+            f"{STAKE_MINIMUM // OPEN} to {ENDOWMENT // 2 // OPEN} OPEN."
         )
     preset = load_spec("local")
     assert preset.pallets is not None, "presets are human"
@@ -62,10 +68,12 @@ def devnet_spec(
     config["balances"] = {"accounts": _balances(uris)}
     config["session"] = {
         "epoch_blocks": epoch_blocks,
-        "validators": [
-            {"account": uri, "key": uri, "weight": stake}
-            for uri, stake in zip(uris, given, strict=True)
-        ],
+        "validators": [{"account": uri, "key": uri} for uri in uris],
+    }
+    config["staking"] = {
+        "sessions_per_era": epochs_per_era,
+        "stakers": [{"stash": uri, "bond": stake} for uri, stake in zip(uris, given, strict=True)],
+        "parameters": {"validator_count": VALIDATORS_MAX},
     }
     config["jobs"] = {
         "parameters": {
@@ -88,12 +96,13 @@ def devnet_spec(
 
 
 def _balances(uris: Sequence[str]) -> list[list[Any]]:
-    """Fund the six well-known names in both key types and all validators; the treasury has the
-    rest, so that a devnet has as many OPEN as every chain."""
+    """Fund the six well-known names in both key types, all validators, and what pays stakers; the
+    treasury has the rest, so that a devnet has as many OPEN as every chain."""
     funded = [f"{kind}://{name}" for name in NAMES for kind in ("ed25519", "sr25519")]
     funded += [f"ed25519:{uri}" for uri in uris[len(NAMES) :]]
-    rest = ISSUANCE - ENDOWMENT * len(funded)
-    return [*([account, ENDOWMENT] for account in funded), [TREASURY, rest]]
+    pots = [["0x" + STAKING_POT.hex(), STAKING_FUNDS]]
+    pots.append([TREASURY, ISSUANCE - ENDOWMENT * len(funded) - STAKING_FUNDS])
+    return [*([account, ENDOWMENT] for account in funded), *pots]
 
 
 def _merged(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

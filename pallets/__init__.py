@@ -9,6 +9,7 @@ from pallets.jobs import Jobs
 from pallets.models import Models
 from pallets.randomness import Randomness
 from pallets.session import Session
+from pallets.staking import Staking
 from pallets.sudo import Sudo
 from pallets.system import System
 from pallets.timestamp import Timestamp
@@ -26,6 +27,7 @@ PALLETS = (
     Sudo,
     Authorship,  # first of its kind: who made the block is known to the pallets after it
     Randomness,
+    Staking,
     Session,  # after those that the last block of an epoch still counts for
     Datanets,
     Models,

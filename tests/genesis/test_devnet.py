@@ -8,7 +8,7 @@ import pytest
 
 from genesis import spec as spec_module
 from genesis.accounts import parse_account
-from genesis.devnet import DevnetError, devnet_spec, validator_uri
+from genesis.devnet import STAKE, DevnetError, devnet_spec, validator_uri
 from genesis.spec import ChainSpec, ChainSpecError, load_spec, parse_spec
 from runtime.backend import MemoryBackend
 from runtime.finality import AuthoritySet
@@ -42,7 +42,7 @@ def test_each_validator_has_a_stash_a_key_a_stake_and_an_executor(count: int) ->
     expected = {Keypair.from_uri(validator_uri(index)).account for index in range(count)}
     assert {one.account for one in authorities} == expected
     assert {one.key for one in authorities} == expected
-    assert all(one.weight > 0 for one in authorities)
+    assert all(one.weight == STAKE for one in authorities)
     assert set(read(spec, "Jobs", "executor_accounts")) == expected
     assert read(spec, "Balances", "total_issuance") == 1_000_000_000 * OPEN
     assert read(spec, "Sudo", "key") == parse_account("//Alice")
