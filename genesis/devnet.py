@@ -48,8 +48,9 @@ def devnet_spec(
 ) -> ChainSpec:
     """Return the spec of a network of so many validators, each an executor too.
 
-    An era is a number of epochs, at least 2. `stakes` in planck may differ; `overrides` are merged into the configs of pallets, for example
-    `{"jobs": {"parameters": {"commit_blocks": 60}}}`. Raises DevnetError.
+    An era is a number of epochs, at least 2. `stakes` in planck may differ. `overrides` are merged
+    into the configs of pallets, for example `{"jobs": {"parameters": {"commit_blocks": 60}}}`.
+    Raises DevnetError.
     """
     if not 1 <= validators <= VALIDATORS_MAX:
         raise DevnetError(f"A devnet has 1 to {VALIDATORS_MAX} validators, not {validators}.")

@@ -11,9 +11,12 @@ from genesis.accounts import parse_account
 from genesis.devnet import STAKE, DevnetError, devnet_spec, validator_uri
 from genesis.spec import ChainSpec, ChainSpecError, load_spec, parse_spec
 from runtime.backend import MemoryBackend
-from runtime.finality import AuthoritySet
+from runtime.executive import Executive
+from runtime.finality import ENGINE, AuthoritySet, Claim, next_set_of
 from runtime.keys import Keypair
-from runtime.primitives import OPEN
+from runtime.leaders import schedule_of
+from runtime.primitives import OPEN, Hash, PreRuntime
+from runtime.scale import codec
 from runtime.state import Overlay
 from tests.runtime.blocks import machine
 
@@ -103,6 +106,39 @@ def test_a_devnet_has_a_bounded_number_of_validators(count: int) -> None:
 def test_stakes_that_do_not_fit_are_refused(stakes: tuple[int, ...]) -> None:
     with pytest.raises(DevnetError, match="2 validators"):
         devnet_spec(2, stakes=stakes)
+
+
+def test_a_devnet_goes_from_epoch_to_epoch_and_from_era_to_era() -> None:
+    genesis = devnet_spec(4, epoch_blocks=3, epochs_per_era=2).build()
+    composed = machine()
+    executive, state = Executive(composed), MemoryBackend(dict(genesis.changes))
+    state.apply({}, genesis.nodes)
+    pallets: Any = composed.pallets
+    header, secret = genesis.header, b"secret"
+    for number in range(1, 25):
+        epoch, view = (number - 1) // 3, 2 * ((number - 1) % 3) + 2  # each second view is skipped
+        with composed.on(Overlay(state)):
+            authorities = pallets["Session"].authorities.get()
+            leader = authorities.authorities[schedule_of(authorities).leader(view)].account
+            calls = pallets["Randomness"].contribution(leader, secret + leader)
+        claim = codec(Claim).encode(Claim(epoch, view, Hash(bytes(32))))
+        inherents = [composed.call("Timestamp", "set", now=1_000 * number), *calls]
+        raws = [composed.extrinsics.inherent(call) for call in inherents]
+        built = executive.build(state, header, (PreRuntime(ENGINE, claim),), raws, ())
+        assert executive.execute(state, built.header, raws, header).header == built.header
+        assert (next_set_of(built.header) is not None) == (number % 3 == 0)
+        state.apply(built.changes, built.nodes)
+        header = built.header
+        with composed.on(Overlay(state)):
+            for pallet in pallets.values():
+                pallet.check_invariants()
+            if number % 3 == 0:
+                assert pallets["Session"].authorities.get().hash == next_set_of(header)
+    with composed.on(Overlay(state)):
+        done = pallets["Authorship"].performance()
+        assert pallets["Staking"].active_era.get() == 4
+        assert pallets["Randomness"].revealed_at.get() == 24
+    assert sum(one.authored for one in done) == sum(one.missed for one in done) == 24
 
 
 def test_the_development_chain_has_one_validator_and_the_local_one_none() -> None:
