@@ -324,9 +324,9 @@ class Staking(Pallet, index=11):
         """Give the author of a block its point in this era."""
         rewards.note_author(self, account)
 
-    def chill_offender(self, who: AccountId) -> None:
-        """Take its roles from an account, from the next election on."""
-        bonding.chill(self, who)
+    def chill_offender(self, who: AccountId) -> bool:
+        """Take its role from an account, from the next election on; says whether it had one."""
+        return bonding.chill(self, who)
 
     def tombstone(self, who: AccountId) -> None:
         """Chill an account for good."""

@@ -166,10 +166,12 @@ def nominate(staking: Staking, who: AccountId, targets: Sequence[AccountId]) -> 
     staking.emit(staking.Nominated(who, tuple(targets)))
 
 
-def chill(staking: Staking, who: AccountId) -> None:
-    """Leave the roles of an account, from the next election on."""
-    if _stop_validating(staking, who) or _stop_nominating(staking, who):
+def chill(staking: Staking, who: AccountId) -> bool:
+    """Leave the roles of an account, from the next election on; says whether it had one."""
+    had_role = _stop_validating(staking, who) or _stop_nominating(staking, who)
+    if had_role:
         staking.emit(staking.Chilled(who))
+    return had_role
 
 
 def known(staking: Staking, who: AccountId) -> StakingLedger:
