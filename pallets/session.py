@@ -27,8 +27,8 @@ from runtime.storage import Hasher, Map, Value, default, stored
 
 DOMAIN: Final = b"openledger/session-key/1"
 EPOCH_BLOCKS_DEFAULT: Final = 50
-HISTORY_EPOCHS: Final = 32
-"""How many epochs back a set is known: as long as evidence counts, and a few more."""
+HISTORY_EPOCHS: Final = 64
+"""How many epochs back a set is known: longer than evidence counts and its slash may wait."""
 NO_SET: Final = AuthoritySet(0, ZERO_HASH, ())
 
 
