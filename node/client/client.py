@@ -49,6 +49,7 @@ from runtime.era import IMMORTAL, mortal
 from runtime.events import ApplyExtrinsic, EventRecord
 from runtime.executive import Executive
 from runtime.extrinsic import Additional, Extra
+from runtime.finality import ENGINE
 from runtime.hashing import blake2b_256
 from runtime.keys import KeyKind, Keypair
 from runtime.machine import Machine
@@ -164,9 +165,11 @@ class Client:
         if answer is None:
             raise UsageError("The node does not know this block. Check its hash.")
         inside = answer["block"]
+        proofs = {bytes(engine): bytes(proof) for engine, proof in answer["justifications"] or ()}
         return Block(
             _header_of(inside["header"]),
             tuple(self.machine.extrinsics.decode(unhex(raw)) for raw in inside["extrinsics"]),
+            proofs.get(ENGINE),
         )
 
     def new_blocks(self) -> AbstractContextManager[Subscription]:

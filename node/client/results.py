@@ -37,10 +37,11 @@ class ChainInfo:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block with its decoded extrinsics."""
+    """A block with its decoded extrinsics, and its certificate of finality where it has one."""
 
     header: Header
     extrinsics: tuple[Extrinsic, ...]
+    justification: bytes | None = None
 
     @property
     def hash(self) -> Hash:

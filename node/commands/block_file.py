@@ -1,7 +1,7 @@
 """Blocks in a file and in order: export, and replay from genesis with every state root checked.
 
-file = "OPENLEDGER-BLOCKS-1\n" ++ SCALE(genesis hash) ++ block 1 ++ block 2 ...
-block = length (4 bytes, little-endian) ++ SCALE(header, extrinsics)
+file = "OPENLEDGER-BLOCKS-2\n" ++ SCALE(genesis hash) ++ block 1 ++ block 2 ...
+block = length (4 bytes, little-endian) ++ SCALE(header, extrinsics, justification or none)
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import BinaryIO, Final
 
 from genesis.spec import ChainSpec
 from node.client.errors import UsageError
+from node.finality_check import FinalityCheck, authorities_in
 from pallets import compose
 from runtime.backend import MemoryBackend
 from runtime.executive import Executive
 from runtime.primitives import Hash, Header
 from runtime.scale import DecodeError, codec, scale
 
-MAGIC: Final = b"OPENLEDGER-BLOCKS-1\n"
+MAGIC: Final = b"OPENLEDGER-BLOCKS-2\n"
 BLOCK_BYTES_MAX: Final = 8 * 1024 * 1024
 _LENGTH_BYTES: Final = 4
 _HASH_BYTES: Final = 32
@@ -26,10 +27,11 @@ _HASH_BYTES: Final = 32
 
 @scale
 class StoredBlock:
-    """A block as the file holds it."""
+    """A block as the file holds it; `justification` is the SCALE of its FINALIZE certificate."""
 
     header: Header
     extrinsics: tuple[bytes, ...]
+    justification: bytes | None = None
 
 
 _BLOCK: Final = codec(StoredBlock)
@@ -82,16 +84,21 @@ def replay(
 ) -> Header:
     """Execute blocks from genesis in memory and return the last header.
 
-    Raises InvalidBlockError for a block that breaks a rule or has another state root.
+    Raises InvalidBlockError for a block that breaks a rule or has another state root, and
+    JustificationError for one whose finality the file does not prove.
     """
     executive = Executive(compose())
     genesis = spec.build()
     state = MemoryBackend()
     state.apply(dict(genesis.changes), genesis.nodes)
     parent = genesis.header
+    finality = FinalityCheck(genesis.hash, spec.chain_type)
     for block in blocks:
+        authorities = authorities_in(executive.machine, state)
         executed = executive.execute(state, block.header, block.extrinsics, parent)
+        finality.take(block.header, block.justification, authorities)
         state.apply(executed.changes, executed.nodes)
         parent = executed.header
         on_block(parent.number)
+    finality.end()
     return parent

@@ -19,6 +19,7 @@ from node.commands.spending import EventDocument, event_documents
 from node.commands.status import StatusDocument, status_of
 from node.commands.values import show_value
 from node.config import default_base_path
+from node.rpc.parameters import to_hex
 from runtime import ss58
 from runtime.extrinsic import Extrinsic
 from runtime.primitives import Hash
@@ -98,9 +99,9 @@ def block(output: Output, client: Client, block: str | None) -> BlockDocument:
     extrinsics = tuple(_extrinsic(client, each) for each in found.extrinsics)
     return BlockDocument(
         found.header.number,
-        _hex(found.hash),
-        _hex(found.header.parent_hash),
-        _hex(found.header.state_root),
+        to_hex(found.hash),
+        to_hex(found.header.parent_hash),
+        to_hex(found.header.state_root),
         extrinsics,
         event_documents(client.events(found.hash)),
     )
@@ -112,12 +113,13 @@ def block(output: Output, client: Client, block: str | None) -> BlockDocument:
 @reports(BlocksDocument)
 @connects
 def export_blocks(output: Output, client: Client, file: Path, to: int | None) -> BlocksDocument:
-    """Write the chain's blocks from the first one on to a new FILE."""
-    last = to or client.header(client.finalized_hash()).number
+    """Write the chain's final blocks from the first one on to a new FILE, with their proofs."""
+    final = client.header(client.finalized_hash()).number
+    last = min(to or final, final)
     if file.exists():
         refuse(f"{file} exists already. Name a new file; nothing was overwritten.")
     with file.open("xb") as opened, output.progress("Exporting", "blocks") as advance:
-        blocks = _fetch(client, last)
+        blocks = _fetch(client, last, final)
         counted = _counted(blocks, lambda done: advance(done, last))
         count = write_blocks(opened, client.genesis_hash, counted)
     last_hash = client.block_hash(count) if count else None
@@ -162,7 +164,7 @@ def check(output: Output, client: Client, file: Path | None, chain_name: str) ->
     else:
         genesis_hash = client.genesis_hash
         last = client.header(client.finalized_hash()).number
-        blocks = _fetch(client, last)
+        blocks = _fetch(client, last, last)
     _check_genesis(spec, genesis_hash, str(file or "the node"))
     with output.progress("Checking", "blocks") as advance:
         header = replay(spec, blocks, lambda done: advance(done, max(done, last)))
@@ -211,14 +213,20 @@ def export_spec(output: Output, file: Path, chain_name: str, raw: bool) -> SpecD
     if file.exists():
         refuse(f"{file} exists already. Name a new file; nothing was overwritten.")
     file.write_text(written.to_json() + "\n", encoding="utf-8")
-    return SpecDocument(str(file), spec.id, raw, _hex(spec.build().hash))
+    return SpecDocument(str(file), spec.id, raw, to_hex(spec.build().hash))
 
 
-def _fetch(client: Client, last: int) -> Iterator[StoredBlock]:
-    for number in range(1, last + 1):
+def _fetch(client: Client, last: int, final: int) -> Iterator[StoredBlock]:
+    """Return the blocks from 1 to `last`; where some are certified, on to one that is."""
+    is_certified = is_open = False
+    for number in range(1, final + 1):
+        if number > last and not (is_certified and is_open):
+            return
         found = client.block(number)
+        is_open = found.justification is None
+        is_certified = is_certified or not is_open
         raws = tuple(extrinsic.raw for extrinsic in found.extrinsics)
-        yield StoredBlock(found.header, raws)
+        yield StoredBlock(found.header, raws, found.justification)
 
 
 def _counted(blocks: Iterator[StoredBlock], tell: object) -> Iterator[StoredBlock]:
@@ -233,7 +241,7 @@ def _extrinsic(client: Client, extrinsic: Extrinsic) -> ExtrinsicDocument:
     hints = client.machine.bound(call.pallet, call.name).spec.arguments
     signer = None if extrinsic.signed is None else extrinsic.signed.account
     return ExtrinsicDocument(
-        _hex(extrinsic.hash),
+        to_hex(extrinsic.hash),
         None if signer is None else ss58.encode(signer),
         f"{call.pallet}.{call.name}",
         {
@@ -247,8 +255,8 @@ def _check_genesis(spec: ChainSpec, found: Hash, source: str) -> None:
     wanted = spec.build().hash
     if wanted != found:
         refuse(
-            f"The blocks of {source} are of the chain {_hex(found)}, the spec {spec.id!r} is "
-            f"{_hex(wanted)}. Name the right spec with --chain."
+            f"The blocks of {source} are of the chain {to_hex(found)}, the spec {spec.id!r} is "
+            f"{to_hex(wanted)}. Name the right spec with --chain."
         )
 
 
@@ -265,9 +273,5 @@ def _block_id(text: str | None) -> Hash | int | None:
 
 
 def _blocks(genesis: Hash, count: int, last: Hash | None, file: Path | None) -> BlocksDocument:
-    shown = None if last is None else _hex(last)
-    return BlocksDocument(_hex(genesis), count, shown, None if file is None else str(file))
-
-
-def _hex(value: bytes) -> str:
-    return "0x" + value.hex()
+    shown = None if last is None else to_hex(last)
+    return BlocksDocument(to_hex(genesis), count, shown, None if file is None else str(file))

@@ -36,6 +36,7 @@ _EXIT_CODES: Final = (
     ("runtime.scale", "EncodeError", USAGE),
     ("runtime.scale", "DecodeError", USAGE),
     ("runtime.executive", "InvalidBlockError", REJECTED),
+    ("node.finality_check", "JustificationError", REJECTED),
     ("node.config", "ConfigError", USAGE),
     ("node.devnet.errors", "DevnetError", USAGE),
     ("node.control", "ControlRefusedError", USAGE),
