@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import trio
 
+from genesis.devnet import validator_uri
 from node.chain import Chain
+from node.identity import DEVELOPMENT_TYPES
 from node.participant import Participant
 from runtime import ss58
+from runtime.keys import Keypair
 
+NAMED_MAX: Final = 32
+"""Validators of development networks that are called by their //Name."""
 SILENT_SECONDS: Final = 5.0
 """A validator that was not heard for so long, and one view, counts as silent."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValidatorState:
-    """One validator as this node hears it. `heard_seconds_ago` is None for never."""
+    """One validator as this node hears it. `heard_seconds_ago` is None for never.
+
+    `account` is its address, or its //Name on development networks.
+    """
 
     index: int
     account: str
@@ -48,6 +57,8 @@ class Explanation:
 def explain(chain: Chain, participant: Participant) -> Explanation:
     """Return what finality has and what it lacks."""
     epoch, me, now = participant.epoch, participant.me, trio.current_time()
+    is_development = chain.spec.chain_type in DEVELOPMENT_TYPES
+    names = _development_names() if is_development else {}
     states = []
     for index, authority in enumerate(epoch.authorities.authorities):
         heard = participant.heard.get(index)
@@ -56,7 +67,7 @@ def explain(chain: Chain, participant: Participant) -> Explanation:
         states.append(
             ValidatorState(
                 index,
-                ss58.encode(authority.account),
+                names.get(authority.account) or ss58.encode(authority.account),
                 authority.weight,
                 index == me,
                 is_silent,
@@ -105,6 +116,12 @@ def _sentence(
         f"Finality lacks {_percent(needed - heard, total)} of the voting power: "
         f"{_percent(heard, total)} is heard, more than 66.7 % is needed. Silent: {names}."
     )
+
+
+@cache
+def _development_names() -> dict[bytes, str]:
+    uris = [validator_uri(index) for index in range(NAMED_MAX)]
+    return {Keypair.from_uri(uri).account: uri for uri in uris}
 
 
 def _percent(part: int, total: int) -> str:
