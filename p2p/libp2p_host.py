@@ -34,7 +34,7 @@ from p2p.containment import ContainedHandler
 from p2p.libp2p_setup import (
     Doorbell,
     address_of,
-    closing_listeners,
+    closing_sockets,
     connections_of,
     give_up,
     hang_up,
@@ -286,7 +286,7 @@ class Libp2pTransport:
             host.set_stream_handler(_protocol(channel), self._receive_on(channel))
         host.set_stream_handler(REQUEST, self._serve)
         pubsub, router = make_gossip(host, self._settings)
-        async with host.run(self._listen), closing_listeners(swarm, pubsub):
+        async with host.run(self._listen), closing_sockets(swarm, pubsub):
             if len(swarm.listeners) < len(self._listen):
                 wanted = ", ".join(str(address) for address in self._listen)
                 raise AddressError(f"Cannot listen on {wanted}: in use? Choose another port.")

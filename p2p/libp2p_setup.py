@@ -139,14 +139,17 @@ class Doorbell(INotifee):
 
 
 @asynccontextmanager
-async def closing_listeners(swarm: Swarm, pubsub: Pubsub) -> AsyncIterator[None]:
-    """Close what outlives the host at the end: sockets that listen, and a cache's thread."""
+async def closing_sockets(swarm: Swarm, pubsub: Pubsub) -> AsyncIterator[None]:
+    """Close what would outlive a host: connections, sockets that listen, a cache's thread."""
     try:
         yield
     finally:
-        # The library closes its listeners in a cancelled task, which closes nothing: they would
-        # accept, deaf, until the process ends, and keep the port.
+        # The library closes its sockets in a cancelled task, which closes nothing: listeners would
+        # accept, deaf, until the process ends, and peers would wait for a host that broke down.
         with trio.CancelScope(shield=True):
+            for connection in connections_of(swarm):
+                assert isinstance(connection.muxed_conn, Yamux)
+                await connection.muxed_conn.secured_conn.close()
             for listener in tuple(swarm.listeners.values()):
                 await listener.close()
         pubsub.seen_messages.stop()

@@ -54,7 +54,11 @@ def test_any_bytes_are_frames_or_an_error(content: bytes) -> None:
     async def scenario() -> None:
         reader = FrameReader(Trickle(content, 7), MAX_BYTES)
         with pytest.raises((FrameTooLargeError, StreamEndedError)):
-            while True:
-                await reader.next()
+            await read_to_the_end(reader)
 
     trio.run(scenario)
+
+
+async def read_to_the_end(reader: FrameReader) -> None:
+    while True:
+        await reader.next()
