@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from pallets import session
 from pallets.authorship import Authorship
@@ -55,7 +54,7 @@ class Staked(Ledger):
         *,
         parameters: Parameters = PARAMETERS,
         pot: int = POT,
-        **genesis: Any,
+        sessions_per_era: int = SESSIONS_PER_ERA,
     ) -> None:
         keys = session.Genesis(
             tuple(GenesisValidator(who, AccountId(who)) for who in PEOPLE), epoch_blocks=1
@@ -63,13 +62,15 @@ class Staked(Ledger):
         super().__init__(
             PALLETS,
             endowed=[(STAKING_POT, pot), *((who, ENDOWMENT) for who in PEOPLE)],
-            Staking=Genesis(tuple(stakers), SESSIONS_PER_ERA, parameters),
+            Staking=Genesis(tuple(stakers), sessions_per_era, parameters),
             Session=keys,
-            **genesis,
         )
         self.staking = self.pallet(Staking)
         self.balances = self.pallet(Balances)
         self.session = self.pallet(Session)
+
+    def __enter__(self) -> Staked:
+        return self
 
     def next_era(self, count: int = 1) -> None:
         """Go on until another era has begun."""
