@@ -11,6 +11,9 @@ Rules that hold here:
 - After a failed write nothing more is written: what is on disk is known again after reopening.
 - Every read verifies LevelDB's checksums; damage raises DatabaseDamagedError and is never served.
 
+- A database begins at genesis, or at a state that came from peers (`staging`, `install`): then it
+  has no blocks between genesis and that height.
+
 Key spaces besides those of the state: h header, x body, j justification, b number -> hash,
 i hash -> number, m: metadata record, m the database's own records.
 """
@@ -23,11 +26,14 @@ from typing import Self, TypeVar
 
 import plyvel
 
+from node.staging import Staging
 from node.state_store import (
     PRUNED_HEIGHTS_PER_BLOCK,
+    SPACES,
     HeadState,
     HistoricState,
     Plan,
+    Space,
     Writes,
     height_bytes,
     state_range,
@@ -46,6 +52,7 @@ _SCHEMA = b"mschema"
 _HEAD = b"mhead"
 _OLDEST_STATE = b"moldest_state"
 _OLDEST_BLOCK = b"moldest_block"
+_SPACE = b"mspace"
 _RECORD = b"m:"
 _FULL_DISK_WORDS = ("No space left", "Disk quota exceeded", "File too large")
 _EXTRINSICS = scale.codec(tuple[bytes, ...])
@@ -84,6 +91,10 @@ class WriteFailedError(DatabaseError):
 
 class CommitOrderError(DatabaseError):
     """A block does not follow the head."""
+
+
+class InstallError(DatabaseError):
+    """A state from peers cannot become this database's state."""
 
 
 class HeightUnknownError(DatabaseError):
@@ -174,6 +185,7 @@ class Database:
         self._failed = False
         self._head = _read_number(self._reader, _HEAD)
         self._oldest_state = _read_number(self._reader, _OLDEST_STATE)
+        self._space = _read_space(self._reader)
 
     @classmethod
     def open(
@@ -236,6 +248,11 @@ class Database:
         return self._head
 
     @property
+    def is_archive(self) -> bool:
+        """Say whether the states of all blocks are kept."""
+        return self._history_blocks is None
+
+    @property
     def oldest_state(self) -> int | None:
         """The smallest height that `state_at` serves, None before genesis."""
         return self._oldest_state
@@ -295,7 +312,7 @@ class Database:
 
     def head_state(self) -> HeadState:
         """Return the state after the last commit; it moves with every further one."""
-        return HeadState(self._reader)
+        return HeadState(self._reader, self._space)
 
     def state_at(self, number: int) -> HistoricState:
         """Return the state after a block; it stays the same whatever is committed later.
@@ -312,7 +329,7 @@ class Database:
                 f"The state after block {number} is pruned, the oldest kept is that of block "
                 f"{oldest}. Ask a node that runs in archive mode."
             )
-        return HistoricState(reader, number)
+        return HistoricState(reader, _read_space(reader), number)
 
     # ------------------------------------------------------------------------------------- writing
 
@@ -322,7 +339,7 @@ class Database:
         When it returns the blocks survive a crash; when it raises, none of them is visible after
         reopening or all are. Raises CommitOrderError, DiskFullError, WriteFailedError.
         """
-        plan = Plan(self._reader)
+        plan = Plan(self._reader, self._space)
         head, oldest = self._head, self._oldest_state
         for record in records:
             parent = None if head is None else plan.get(b"b" + height_bytes(head))
@@ -351,7 +368,46 @@ class Database:
 
     def put_metadata(self, name: str, value: bytes | None) -> None:
         """Write one metadata record, synced; None deletes it."""
-        self._write({_RECORD + name.encode(): value})
+        self.put_records({name: value})
+
+    def put_records(self, records: Mapping[str, bytes | None]) -> None:
+        """Write metadata records, all in one synced batch; None deletes one."""
+        self._write({_RECORD + name.encode(): value for name, value in records.items()})
+
+    def staging(self) -> Staging:
+        """Return where a state from peers is put together, and stays until it is installed."""
+        unused = SPACES[1 - SPACES.index(self._space)]
+        return Staging(self._reader, unused, self._write)
+
+    def install(self, block: StoredBlock) -> None:
+        """Make the staged state, which is that after a block, the current one: one synced batch.
+
+        The block becomes head and oldest block. Raises InstallError, DiskFullError,
+        WriteFailedError.
+        """
+        if self._head != 0:
+            raise InstallError(
+                f"The database is at height {self._head}, not at genesis. Synchronize by blocks, "
+                "or remove the folder."
+            )
+        header = self._stored(_HEADER.decode, block.header, f"header {block.number}")
+        staging = self.staging()
+        if header.number != block.number or staging.root() != header.state_root:
+            raise InstallError(
+                f"The staged state is not the one after block {block.number}. Stage it again."
+            )
+        plan = Plan(self._reader, staging.space)
+        _plan_block(plan, _record_of(block))
+        at = height_bytes(block.number)
+        plan.writes |= dict.fromkeys((_HEAD, _OLDEST_STATE, _OLDEST_BLOCK), at)
+        plan.writes[_SPACE] = bytes((SPACES.index(staging.space),))
+        plan.writes |= staging.end()
+        for nodes in (False, True):
+            names = self._reader.keys(*state_range(self._space, nodes=nodes))
+            plan.writes |= dict.fromkeys(names)
+        self._write(plan.writes)
+        self._head = self._oldest_state = block.number
+        self._space = staging.space
 
     def revert_to(self, number: int) -> None:
         """Undo the blocks above `number`: head, state and trie are again those of that block.
@@ -360,7 +416,7 @@ class Database:
         """
         self.state_at(number)
         assert self._head is not None
-        plan = Plan(self._reader)
+        plan = Plan(self._reader, self._space)
         for height in range(self._head, number, -1):
             plan.undo(height)
             at = height_bytes(height)
@@ -385,12 +441,15 @@ class Database:
             if blake2b_256(block.header) != block.hash or (count and header.parent_hash != parent):
                 raise _damaged(self.path, f"block {block.number} does not fit the chain")
             count, parent, root = count + 1, block.hash, header.state_root
-        pairs = [(name[1:], value) for name, value in self._reader.pairs(*state_range(nodes=False))]
+        pairs = [
+            (name[1:], value)
+            for name, value in self._reader.pairs(*state_range(self._space, nodes=False))
+        ]
         expected = trie.update(MemoryBackend(), pairs, version)
         if expected.root != root:
             raise _damaged(self.path, "the state does not have the head's state root")
         nodes = 0
-        for name, node in self._reader.pairs(*state_range(nodes=True)):
+        for name, node in self._reader.pairs(*state_range(self._space, nodes=True)):
             nodes += 1
             if expected.nodes.get(name[1:]) != node:
                 raise _damaged(self.path, "a trie node does not belong to the state")
@@ -437,6 +496,11 @@ def _read_number(reader: _Reader, key: bytes) -> int | None:
     return None if raw is None else int.from_bytes(raw, "big")
 
 
+def _read_space(reader: _Reader) -> Space:
+    raw = reader.get(_SPACE)
+    return SPACES[0 if raw is None else raw[0]]
+
+
 def _plan_block(plan: Plan, record: BlockRecord) -> None:
     """Add a block without its state to the plan."""
     at = height_bytes(record.number)
@@ -448,6 +512,12 @@ def _plan_block(plan: Plan, record: BlockRecord) -> None:
         plan.writes[b"j" + at] = record.justification
     for name, value in record.metadata.items():
         plan.writes[_RECORD + name.encode()] = value
+
+
+def _record_of(block: StoredBlock) -> BlockRecord:
+    return BlockRecord(
+        block.number, block.hash, block.header, block.body, {}, {}, block.justification
+    )
 
 
 def _check_order(record: BlockRecord, head: int | None, head_hash: bytes | None) -> None:

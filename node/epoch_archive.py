@@ -17,15 +17,20 @@ from node.database import Database
 from p2p.protocols.sync import EpochEnd
 from runtime.finality import AuthoritySet, Certificate
 from runtime.primitives import Hash, Header
-from runtime.scale import codec
+from runtime.scale import Codec, codec
 
 SET_RECORD: Final = "epoch/{}"
 """The metadata record of an epoch's set."""
+END_RECORD: Final = "epoch-end/{}"
+"""The record of an epoch's last header and certificate, where this node has not the block."""
+NEWEST_RECORD: Final = "epoch-newest"
+"""The record of the newest set that fast sync has followed to."""
 
 logger = logging.getLogger(__name__)
 _set = codec(AuthoritySet)
 _header = codec(Header)
 _certificate = codec(Certificate)
+_end: Codec[tuple[Header, Certificate]] = codec(tuple[Header, Certificate])
 
 
 class EpochView(Protocol):
@@ -43,9 +48,27 @@ EpochAfter = Callable[[Hash], EpochView]
 """Returns the epoch of a block's children; called on the event loop."""
 
 
-def set_records(sets: tuple[AuthoritySet, ...]) -> dict[str, bytes | None]:
-    """Return the metadata records of authority sets."""
-    return {SET_RECORD.format(each.epoch): _set.encode(each) for each in sets}
+def set_record(authorities: AuthoritySet) -> dict[str, bytes | None]:
+    """Return the metadata records of the set of the newest epoch."""
+    encoded = _set.encode(authorities)
+    return {SET_RECORD.format(authorities.epoch): encoded, NEWEST_RECORD: encoded}
+
+
+def end_record(epoch: int, header: Header, certificate: Certificate) -> dict[str, bytes | None]:
+    """Return the metadata record of an epoch's end."""
+    return {END_RECORD.format(epoch): _end.encode((header, certificate))}
+
+
+def newest_set(database: Database) -> AuthoritySet | None:
+    """Return the newest set that fast sync has followed to, None before its first."""
+    raw = database.metadata(NEWEST_RECORD)
+    return None if raw is None else _set.decode(raw)
+
+
+def stored_end(database: Database, epoch: int) -> Header | None:
+    """Return the last header of an epoch that fast sync has followed."""
+    raw = database.metadata(END_RECORD.format(epoch))
+    return None if raw is None else _end.decode(raw)[0]
 
 
 class EpochArchive:
@@ -79,9 +102,10 @@ class EpochArchive:
                 # The states are pruned: light clients cannot pass this epoch here, but elsewhere.
                 logger.warning("epoch-set-not-kept epoch=%d cause=%r", epoch, str(error))
                 return
-            record = set_records((authorities,))[SET_RECORD.format(epoch)]
             await trio.to_thread.run_sync(
-                self._chain.database.put_metadata, SET_RECORD.format(epoch), record
+                self._chain.database.put_metadata,
+                SET_RECORD.format(epoch),
+                _set.encode(authorities),
             )
             epoch -= 1
 
@@ -89,18 +113,23 @@ class EpochArchive:
         """Return the ends of up to `count` epochs from `first` on, as far as they are final."""
         found = []
         for epoch in range(first, first + count):
-            end = _end(self._chain.database, epoch, (epoch + 1) * self.epoch_blocks)
+            end = _end_of(self._chain.database, epoch, (epoch + 1) * self.epoch_blocks)
             if end is None:
                 break
             found.append(end)
         return tuple(found)
 
 
-def _end(database: Database, epoch: int, number: int) -> EpochEnd | None:
-    header, justification = database.header(number), database.justification(number)
+def _end_of(database: Database, epoch: int, number: int) -> EpochEnd | None:
     authorities = database.metadata(SET_RECORD.format(epoch + 1))
-    if header is None or justification is None or authorities is None:
+    if authorities is None:
         return None
-    return EpochEnd(
-        _header.decode(header), _certificate.decode(justification), _set.decode(authorities)
-    )
+    header, justification = database.header(number), database.justification(number)
+    if header is not None and justification is not None:
+        ended = _header.decode(header), _certificate.decode(justification)
+    else:
+        record = database.metadata(END_RECORD.format(epoch))
+        if record is None:
+            return None
+        ended = _end.decode(record)
+    return EpochEnd(*ended, _set.decode(authorities))

@@ -1,15 +1,18 @@
 """How a state and its history lie in a sorted store of bytes; knows nothing of LevelDB itself.
 
 The current state lies flat (`v` ++ storage key -> value) and as a trie (`n` ++ nibble path ->
-node). What a block overwrites is kept in reverse records, whose names end in the block's height:
-the state after block H holds the first record above H, or the current value when there is none. So
-a historic read is one seek. `P` ++ height lists a block's reverse records, to prune or undo them.
+node); or in `w` and `o`, since a state that comes from peers is put together in the space that is
+not in use (node/staging.py). What a block overwrites is kept in reverse records, whose names end in
+the block's height: the state after block H holds the first record above H, or the current value
+when there is none. So a historic read is one seek. `P` ++ height lists a block's reverse records,
+to prune or undo them.
 
 A storage key inside a reverse name is escaped (00 -> 00 FF) and ended by 00, which keeps names in
 the order of the keys whatever their lengths; a nibble path is led by its length.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from runtime import scale
@@ -17,12 +20,23 @@ from runtime.backend import Former, merge_changes
 
 PRUNED_HEIGHTS_PER_BLOCK = 16
 
-_VALUE, _NODE = b"v", b"n"
 _REVERSE_VALUE, _REVERSE_NODE, _REVERSE_NAMES = b"R", b"N", b"P"
 _ABSENT, _PRESENT = b"\0", b"\1"
 _NAMES = scale.codec(tuple[bytes, ...])
 
 Writes = dict[bytes, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Where a whole state lies: what the names of its values and of its trie nodes begin with."""
+
+    values: bytes
+    nodes: bytes
+
+
+SPACES = (Space(b"v", b"n"), Space(b"w", b"o"))
+"""One is in use; the other is empty, or a state is being put together there."""
 
 
 class Reader(Protocol):
@@ -44,33 +58,35 @@ class Reader(Protocol):
 class HeadState:
     """The state after the last commit, as a Backend."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, space: Space) -> None:
         self._reader = reader
+        self._space = space
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of `key`, None when there is none."""
-        return self._reader.get(_VALUE + key)
+        return self._reader.get(self._space.values + key)
 
     def node(self, path: bytes) -> bytes | None:
         """Return the encoded trie node at a nibble path, None when there is none."""
-        return self._reader.get(_NODE + path)
+        return self._reader.get(self._space.nodes + path)
 
     def keys(self, prefix: bytes, after: bytes | None = None) -> Iterator[bytes]:
         """Yield the keys that start with `prefix`, sorted, strictly after `after`."""
-        start = _VALUE + prefix
+        values = self._space.values
+        start = values + prefix
         if after is not None:
             # No key lies between a key and the same key with a zero byte added.
-            start = max(start, _VALUE + after + b"\0")
-        for key in self._reader.keys(start, _end_of(_VALUE + prefix)):
+            start = max(start, values + after + b"\0")
+        for key in self._reader.keys(start, _end_of(values + prefix)):
             yield key[1:]
 
 
 class HistoricState:
     """The state after one block of the kept history, as a Backend over a snapshot."""
 
-    def __init__(self, reader: Reader, height: int) -> None:
+    def __init__(self, reader: Reader, space: Space, height: int) -> None:
         self._reader = reader
-        self._now = HeadState(reader)
+        self._now = HeadState(reader, space)
         self._next = height_bytes(height + 1)
 
     def get(self, key: bytes) -> bytes | None:
@@ -137,9 +153,10 @@ class _OldValues(Mapping[bytes, bytes | None]):
 class Plan:
     """The writes of a commit while it is put together; reads see them already."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, space: Space) -> None:
         self.writes: Writes = {}
         self._reader = reader
+        self._space = space
 
     def get(self, name: bytes) -> bytes | None:
         """Return what a name will hold after the writes so far."""
@@ -163,12 +180,12 @@ class Plan:
         names: list[bytes] = []
         at = height_bytes(height)
         for key, value in changes.items():
-            name = _VALUE + key
+            name = self._space.values + key
             old = former.values[key] if key in former.values else self.get(name)
             if value != old:
                 self._change(name, value, old, names, _reverse_value(key) + at)
         for path, node in nodes.items():
-            name = _NODE + path
+            name = self._space.nodes + path
             old = former.nodes[path] if path in former.nodes else self.get(name)
             if node != old:
                 self._change(name, node, old, names, _reverse_node(path) + at)
@@ -189,7 +206,7 @@ class Plan:
         for name in self._names(height):
             old = self.get(name)
             assert old is not None, "a reverse record that its block lists is missing"
-            self.writes[_current_name(name)] = old[1:] if old[:1] == _PRESENT else None
+            self.writes[self._current_name(name)] = old[1:] if old[:1] == _PRESENT else None
         self.forget(height)
 
     def _change(
@@ -204,6 +221,11 @@ class Plan:
         self.writes[reverse] = _ABSENT if old is None else _PRESENT + old
         names.append(reverse)
 
+    def _current_name(self, reverse: bytes) -> bytes:
+        if reverse[:1] == _REVERSE_NODE:
+            return self._space.nodes + reverse[3:-8]
+        return self._space.values + _unescape(reverse[1:-9])
+
     def _names(self, height: int) -> tuple[bytes, ...]:
         encoded = self.get(_REVERSE_NAMES + height_bytes(height))
         return () if encoded is None else _NAMES.decode(encoded)
@@ -214,9 +236,9 @@ def height_bytes(height: int) -> bytes:
     return height.to_bytes(8, "big")
 
 
-def state_range(nodes: bool) -> tuple[bytes, bytes]:
-    """Return the first name and the end of the current values, or of the current trie nodes."""
-    first = _NODE if nodes else _VALUE
+def state_range(space: Space, *, nodes: bool) -> tuple[bytes, bytes]:
+    """Return the first name and the end of the values of a space, or of its trie nodes."""
+    first = space.nodes if nodes else space.values
     return first, _end_of(first)
 
 
@@ -226,12 +248,6 @@ def _reverse_value(key: bytes) -> bytes:
 
 def _reverse_node(path: bytes) -> bytes:
     return _REVERSE_NODE + len(path).to_bytes(2, "big") + path
-
-
-def _current_name(reverse: bytes) -> bytes:
-    if reverse[:1] == _REVERSE_NODE:
-        return _NODE + reverse[3:-8]
-    return _VALUE + _unescape(reverse[1:-9])
 
 
 def _escape(key: bytes) -> bytes:

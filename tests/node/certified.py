@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
+from unittest.mock import patch
 
 import trio
 
@@ -17,15 +19,18 @@ from node.serving import Provider
 from p2p.protocols.reputation import Fault
 from p2p.transport import PeerGoneError, PeerId, RequestError
 from p2p.wire import RequestKind
+from pallets.system import System
 from runtime.finality import (
+    ENGINE,
     Authority,
     AuthoritySet,
     Ballot,
+    Boundary,
     Certificate,
     payload,
 )
 from runtime.keys import KeyKind, Keypair
-from runtime.primitives import AccountId, Hash, Header
+from runtime.primitives import AccountId, Consensus, Hash, Header
 from runtime.scale import codec
 from tests.node.small_node import SmallNode
 
@@ -78,6 +83,22 @@ def epoch_after(chain: Chain) -> Callable[[Hash], View]:
 
 def set_after(chain: Chain) -> Callable[[Hash], AuthoritySet]:
     return lambda block: epoch_after(chain)(block).authorities
+
+
+@contextmanager
+def boundaries() -> Iterator[None]:
+    """Let the last block of each epoch name the next set, as the pallet Session does."""
+    finalize = System.finalize
+
+    def with_boundary(system: System, *arguments: Any) -> Any:
+        number = system.current_number()
+        if number and number % EPOCH_BLOCKS == 0:
+            next_set = set_of(number // EPOCH_BLOCKS)
+            system.deposit_log(Consensus(ENGINE, codec(Boundary).encode(Boundary(next_set.hash))))
+        return finalize(system, *arguments)
+
+    with patch.object(System, "finalize", with_boundary):
+        yield
 
 
 async def grow(
