@@ -52,8 +52,8 @@ SILENT_VIEWS: Final = 10
 """A leader that was not heard in more views is skipped at once."""
 RELAYS: Final = 16
 """Nodes that pass on a new certificate; their turn changes with the view."""
-LINK_VIEWS_MAX: Final = 64
-"""Missed views whose headers are asked for to prove a branch; beyond, the caller syncs."""
+LINK_VIEWS_MAX: Final = VIEWS_BEHIND
+"""Missed views whose headers are asked for to prove a branch; peers remember no more of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,5 +137,5 @@ class Rounds:
         for old in list(self._rounds):
             if old < final_view - VIEWS_BEHIND:
                 del self._rounds[old]
-            elif old < min(view, final_view) - VIEWS_BEHIND or old < view - VIEWS_BEHIND:
+            elif old < view - VIEWS_BEHIND:
                 self._rounds[old].tally = Tally(self._signatures)

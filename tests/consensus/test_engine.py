@@ -299,6 +299,14 @@ def test_a_vote_of_ours_that_the_log_has_lost_is_stood_by() -> None:
     assert not ballots(run_valid(engine, FIRST))
 
 
+def test_a_finalization_of_ours_that_the_log_has_lost_keeps_from_skipping() -> None:
+    me = other_than(1)
+    engine = started(me)
+    get(engine, vote(me, Kind.FINALIZE, 1, BLOCK))
+    assert not ballots(out(engine, TimerKind.LEADER))
+    assert not ballots(out(engine, TimerKind.ADVANCE))
+
+
 # ------------------------------------------------------------------------- bad proposals
 
 
@@ -536,6 +544,18 @@ def test_votes_are_verified_only_when_they_are_a_quorum_and_never_again() -> Non
     get(engine, vote(3, Kind.NULLIFY, 2))
     get(engine, certificate([0, 1, 2], Kind.NULLIFY, 2))
     assert engine.signatures.checks == 4  # our own came back from outside: looked at
+
+
+def test_a_forged_vote_makes_no_quorum() -> None:
+    engine = started(3)
+    forged = replace(vote(0, Kind.NULLIFY, 1), signature=bytes(64))
+    get(engine, forged, source=5)
+    get(engine, vote(1, Kind.NULLIFY, 1))
+    actions = get(engine, vote(2, Kind.NULLIFY, 1))
+    assert [one.source for one in of(Report, actions)] == [5]
+    assert engine.view == 1
+    get(engine, vote(0, Kind.NULLIFY, 1))
+    assert engine.view == 2
 
 
 def test_votes_far_ahead_and_far_behind_are_not_held() -> None:
