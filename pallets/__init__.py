@@ -7,6 +7,7 @@ from pallets.datanets import Datanets
 from pallets.inference import Inference
 from pallets.jobs import Jobs
 from pallets.models import Models
+from pallets.offences import Offences
 from pallets.randomness import Randomness
 from pallets.session import Session
 from pallets.staking import Staking
@@ -27,6 +28,7 @@ PALLETS = (
     Sudo,
     Authorship,  # first of its kind: who made the block is known to the pallets after it
     Randomness,
+    Offences,
     Staking,
     Session,  # after those that the last block of an epoch still counts for
     Datanets,
