@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from node.commands.documents import Identifier
+
 if TYPE_CHECKING:
     from node.devnet.cluster import Cluster
     from node.devnet.report import NodeReport
@@ -18,12 +20,11 @@ class DevnetNode:
     account: str
     is_validator: bool
     state: str
-    pid: int | None
+    pid: Identifier | None
     best: int | None
     finalized: int | None
     peers: int | None
     url: str
-    p2p: str
     cause: str
 
 
@@ -154,11 +155,10 @@ def _node(found: NodeReport) -> DevnetNode:
         found.account,
         found.is_validator,
         str(found.condition),
-        found.pid,
+        None if found.pid is None else Identifier(found.pid),
         found.best,
         found.finalized,
         found.peers,
         found.url,
-        found.p2p,
         found.cause,
     )

@@ -17,11 +17,20 @@ from typing import Any, Final, NewType
 Planck = NewType("Planck", int)
 """An amount; a decimal text in JSON, OPEN in tables."""
 
+Identifier = NewType("Identifier", int)
+"""A number that names something, such as a process; tables show its plain digits."""
+
 Fields = Mapping[str, Any]
 """Names and values that the chain's runtime describes, such as an event's."""
 
 SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-_SCALARS: Final = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_SCALARS: Final = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    Identifier: "integer",
+}
 
 
 def hints_of(document: type) -> dict[str, Any]:

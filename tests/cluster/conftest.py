@@ -10,7 +10,7 @@ import pytest
 
 from node.devnet import member
 from node.devnet.cluster import Cluster
-from node.devnet.state import Settings
+from node.devnet.state import STATE_FILE, Settings
 
 LOG_LINES_SHOWN = 40
 FAKE_NODE = Path(__file__).with_name("fake_node.py")
@@ -44,20 +44,21 @@ def devnet(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Devnet]:
         return Cluster.up(folder, folder.name, nodes, settings)
 
     yield up
-    is_failed = request.node.stash.get(_failed, False)
     for folder in clusters:
-        _take_down(folder, show_logs=is_failed)
+        if (folder / STATE_FILE).exists():
+            cluster = Cluster(folder)
+            show_logs(cluster, request)
+            for each in cluster.members:
+                each.kill()
 
 
-def _take_down(folder: Path, *, show_logs: bool) -> None:
-    if not (folder / "devnet.json").exists():
+def show_logs(cluster: Cluster, request: pytest.FixtureRequest) -> None:
+    """Print what the nodes of a failed test wrote last."""
+    if not request.node.stash.get(_failed, False):
         return
-    cluster = Cluster(folder)
     for each in cluster.members:
-        if show_logs:
-            print(f"\n---- node {each.number}: {each.condition}, log {each.process.log}")
-            print("\n".join(each.process.log_lines(LOG_LINES_SHOWN)))
-        each.kill()
+        print(f"\n---- node {each.number}: {each.condition}, log {each.process.log}")
+        print("\n".join(each.process.log_lines(LOG_LINES_SHOWN)))
 
 
 @pytest.fixture
