@@ -60,6 +60,8 @@ ANNOUNCE_S: Final = 0.25
 """The shortest time between two announcements."""
 ADDRESSES_S: Final = 30.0
 """How often peers are told addresses."""
+FRESH_ADDRESSES_S: Final = 1.0
+"""The shortest time between two messages about peers that came."""
 RESTART_S: Final = 0.5
 RESTART_MAX_S: Final = 30.0
 STEADY_S: Final = 60.0
@@ -142,8 +144,9 @@ class Service:
     # ------------------------------------------------------------------ what is said
 
     def broadcast(self, kind: MessageKind, body: bytes, *, besides: PeerId | None = None) -> None:
-        """Send a consensus message to every peer but one."""
+        """Send a consensus message to every peer but one; it is not taken from a peer then."""
         frame = _consensus_frame(kind, body)
+        self._sessions.votes.is_known(Inbound(self.peer_id, kind, body), trio.current_time())
         for session in self._sessions.ready():
             if session.peer != besides:
                 self._sessions.say(session, kind, frame)
@@ -228,6 +231,7 @@ class Service:
             nursery.start_soon(self._announce_news)
             nursery.start_soon(self._publish_batches, nursery)
             nursery.start_soon(self._exchange_addresses)
+            nursery.start_soon(self._pass_on_addresses)
             await self._supervise(nursery, task_status)
 
     async def _supervise(self, nursery: trio.Nursery, task_status: Started) -> None:
@@ -238,6 +242,9 @@ class Service:
             began = trio.current_time()
             started = trio.Event()
             try:
+                if not is_first:
+                    self.counters.transport_restarts += 1
+                    self._transport = self._make_transport()
                 await self._run_transport(nursery, started, task_status if is_first else None)
                 reason = "it ended"
             except Exception as error:  # a dead transport is replaced, whatever killed it
@@ -248,11 +255,10 @@ class Service:
                 self._sessions.stop()
             is_first = False
             lived = trio.current_time() - began
-            pause_s = RESTART_S if lived >= STEADY_S else min(RESTART_MAX_S, pause_s * 2)
+            pause_s = RESTART_S if lived >= STEADY_S else pause_s
             logger.error("transport-died reason=%r retry_s=%.1f", reason, pause_s)
             await trio.sleep(pause_s)
-            self.counters.transport_restarts += 1
-            self._transport = self._make_transport()
+            pause_s = min(RESTART_MAX_S, pause_s * 2)
 
     async def _run_transport(
         self, nursery: trio.Nursery, started: trio.Event, task_status: Started | None
@@ -328,6 +334,18 @@ class Service:
             self._sign_addresses()
             for session in self._sessions.ready():
                 self._sessions.say_addresses(session)
+
+    async def _pass_on_addresses(self) -> None:
+        """Tell all peers soon of one that came, so that nodes that start together meet."""
+        sessions = self._sessions
+        while True:
+            await sessions.records_waiting.wait()
+            sessions.records_waiting = trio.Event()
+            fresh, sessions.fresh_records = sessions.fresh_records, []
+            for session in sessions.ready():
+                others = [record for record in fresh if record.peer != session.peer]
+                sessions.say_records(session, others)
+            await trio.sleep(FRESH_ADDRESSES_S)
 
     def _sign_addresses(self) -> None:
         """Sign the addresses where they changed; the wall clock numbers records across restarts."""

@@ -14,12 +14,17 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
 import trio
 
-from p2p.protocols.addresses import AddressRecord, decode_records, encode_records
+from p2p.protocols.addresses import (
+    RECORDS_MAX,
+    AddressRecord,
+    decode_records,
+    encode_records,
+)
 from p2p.protocols.keepalive import Ping, Silent
 from p2p.protocols.peers import AddressBook
 from p2p.protocols.reputation import Fault, Reputation
@@ -90,6 +95,8 @@ class Sessions:
         self.blocked: frozenset[PeerId] = frozenset()
         self.latency_s = 0.0
         self.own_record: AddressRecord | None = None
+        self.fresh_records: list[AddressRecord] = []
+        self.records_waiting = trio.Event()
         self.leaving: set[PeerId] = set()
         self.watchers: set[trio.MemorySendChannel[PeerChange]] = set()
         self._provider = provider
@@ -151,7 +158,10 @@ class Sessions:
     def say_addresses(self, session: Session) -> None:
         """Tell a peer this node's addresses and those of others."""
         own = [self.own_record] if self.own_record is not None else []
-        records = own + self._book.records(besides=session.peer)
+        self.say_records(session, own + self._book.records(besides=session.peer))
+
+    def say_records(self, session: Session, records: Sequence[AddressRecord]) -> None:
+        """Tell a peer some addresses."""
         if records:
             frame = encode(MessageKind.ADDRESSES, encode_records(records))
             self.say(session, MessageKind.ADDRESSES, frame)
@@ -208,6 +218,13 @@ class Sessions:
         )
         self._sessions[peer] = session
         self._nursery.start_soon(self._serve, session)
+        try:
+            # Here and not in the session's task: it must be queued before any answer is.
+            frame = encode(MessageKind.STATUS, encode_status(self._provider.status()))
+            self.say(session, MessageKind.STATUS, frame)
+        except Exception:  # a node that cannot say its status now may do so later
+            logger.exception("greeting-failed peer=%s", peer)
+            self.leave(session, "this node has no status to tell")
 
     def disconnected(self, peer: PeerId) -> None:
         """End the session of a peer that went."""
@@ -330,10 +347,14 @@ class Sessions:
             self.note(session.peer, Fault.FLOODING, "too many address records")
             return
         for record in decode_records(body):
+            is_own_news = record.peer == session.peer and not self._book.has(record)
             if not self._book.add(record, session.peer):
                 reason = f"a record of {record.peer} that it did not sign"
                 self.note(session.peer, Fault.BAD_RECORD, reason)
                 return
+            if is_own_news and len(self.fresh_records) < RECORDS_MAX:
+                self.fresh_records.append(record)
+                self.records_waiting.set()
 
     def _on_consensus(self, session: Session, envelope: Envelope, now: float) -> None:
         message = Inbound(session.peer, envelope.kind, envelope.body)
@@ -412,8 +433,6 @@ class Sessions:
         """Keep a session until it ends; whatever fails in it ends it alone."""
         with session.scope:
             try:
-                frame = encode(MessageKind.STATUS, encode_status(self._provider.status()))
-                self.say(session, MessageKind.STATUS, frame)
                 async with trio.open_nursery() as nursery:
                     for channel in Channel:
                         nursery.start_soon(self._send_all, session, channel)

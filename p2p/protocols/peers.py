@@ -64,6 +64,11 @@ class AddressBook:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def has(self, record: AddressRecord) -> bool:
+        """Say whether this very record is known."""
+        entry = self._entries.get(record.peer)
+        return entry is not None and entry.record == record
+
     def add(self, record: AddressRecord, source: PeerId) -> bool:
         """Take a record that `source` passed on; False when it is forged.
 

@@ -15,7 +15,7 @@ from p2p.memory import MemoryNetwork, MemoryTransport
 from p2p.protocols.status import PROTOCOL_VERSION, Roles, Status
 from p2p.protocols.transactions import topic_of
 from p2p.service import Service, Settings
-from p2p.transport import PeerId, RequestError, Transport, TransportSettings
+from p2p.transport import PeerId, RequestError, Started, Transport, TransportSettings
 from p2p.wire import RequestKind
 from runtime.keys import Keypair
 from runtime.primitives import Hash
@@ -107,9 +107,7 @@ class World:
         return services
 
 
-async def run_service(
-    service: Service, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
+async def run_service(service: Service, *, task_status: Started = trio.TASK_STATUS_IGNORED) -> None:
     await service.run(task_status=task_status)
 
 
@@ -141,6 +139,7 @@ def play(scenario: Callable[[World], Coroutine[Any, Any, None]], seed: int = 1) 
 
     async def main() -> None:
         async with world(seed) as made:
-            await scenario(made)
+            with trio.fail_after(LIMIT_S):
+                await scenario(made)
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
