@@ -16,7 +16,7 @@ from pallets.balances import EXISTENTIAL_DEPOSIT
 from runtime import executive
 from runtime.dispatch import ModuleError, Token
 from runtime.era import IMMORTAL, mortal
-from runtime.executive import InvalidBlockError
+from runtime.executive import BodyRefusedError, InvalidBlockError
 from runtime.extrinsic import Additional, Extra, MetadataHashMode
 from runtime.fees import (
     BASE_FEE,
@@ -499,6 +499,88 @@ def test_a_block_takes_no_more_than_its_weight(
     with pytest.raises(InvalidBlockError, match="fit"):
         blocks.execute(built.header, built.extrinsics)
     assert blocks.execute(small.header, small.extrinsics).header == small.header
+
+
+def test_a_block_of_others_is_held_to_the_length_that_authors_may_fill(
+    blocks: Blocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raws = [blocks.remark(1 << 20, nonce=nonce) for nonce in range(4)]
+    monkeypatch.setattr(executive, "NORMAL_PERCENT", 100)
+    long = blocks.build(*raws)
+    assert sum(map(len, long.extrinsics)) < BLOCK_LENGTH_MAX
+    assert blocks.execute(long.header, long.extrinsics).header == long.header
+    monkeypatch.undo()
+    with pytest.raises(InvalidBlockError, match=r"extrinsic 4: .*fit"):
+        blocks.execute(long.header, long.extrinsics)
+
+
+def test_a_block_of_others_is_held_to_the_size_of_one_extrinsic(
+    blocks: Blocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = blocks.remark(LENGTH_MAX)
+    monkeypatch.setattr(executive, "EXTRINSIC_PERCENT", 100)
+    long = blocks.build(raw)
+    assert len(long.extrinsics) == 2
+    monkeypatch.undo()
+    with pytest.raises(InvalidBlockError, match="extrinsic 1"):
+        blocks.execute(long.header, long.extrinsics)
+    assert blocks.build(raw).refused
+
+
+def test_inherents_are_held_to_the_blocks_weight(
+    blocks: Blocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = blocks.build()
+    inherent = blocks.machine.weight_of(blocks.decode(built.extrinsics[0]).call)
+    monkeypatch.setattr(executive, "BLOCK_WEIGHT_MAX", inherent)
+    assert blocks.execute(built.header, built.extrinsics).header == built.header
+    monkeypatch.setattr(
+        executive, "BLOCK_WEIGHT_MAX", replace(inherent, ref_time=inherent.ref_time - 1)
+    )
+    with pytest.raises(InvalidBlockError, match="too heavy"):
+        blocks.execute(built.header, built.extrinsics)
+    with pytest.raises(InvalidBlockError, match="too heavy"):
+        blocks.build()
+
+
+def test_a_body_of_another_header_is_refused_as_a_body(blocks: Blocks) -> None:
+    built = blocks.build(blocks.transfer())
+    with pytest.raises(BodyRefusedError, match="extrinsics root"):
+        blocks.execute(built.header, built.extrinsics[:1])
+
+
+def test_a_signature_that_was_checked_on_another_branch_is_checked_again(blocks: Blocks) -> None:
+    blocks.add_empty(1)
+    era = mortal(64, 1)
+    good = blocks.transfer(era=era)
+    foreign = replace(blocks.additional(era), birth_hash=Hash(b"x" * 32))
+    bad = blocks.transfer(era=era, additional=foreign)
+    own = blocks.best.hash
+    for raw, birth, is_included in (
+        (good, own, True),
+        (good, foreign.birth_hash, True),
+        (bad, foreign.birth_hash, False),
+        (bad, blocks.genesis_hash, False),
+        # Whoever vouches for this very branch is believed: that is what saves the time.
+        (bad, own, True),
+    ):
+        extrinsic = blocks.decode(raw)
+        verified = {extrinsic.hash: birth}
+        inherents = (blocks.timestamp(),)
+        built = blocks.executive.build(
+            blocks.state, blocks.best, (), inherents, [extrinsic], verified
+        )
+        assert (raw in built.extrinsics) is is_included
+        refused = [type(refusal.reason) for _, refusal in built.refused]
+        assert refused == ([] if is_included else [BadProof])
+        body = (*inherents, raw)
+        header = with_root(built.header, ordered_root(body))
+        if is_included:
+            executed = blocks.executive.execute(blocks.state, header, body, blocks.best, verified)
+            assert executed.header == header
+        else:
+            with pytest.raises(InvalidBlockError, match="signature"):
+                blocks.executive.execute(blocks.state, header, body, blocks.best, verified)
 
 
 def test_a_block_takes_no_more_than_its_number_of_extrinsics(
