@@ -11,7 +11,8 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -65,6 +66,8 @@ class Plan:
     noise_rows: int = 150
     copied_rows: int = 100
     chain: str = "dev"
+    nodes: int = 1
+    """More than one are a cluster of validators, on a chain of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +96,42 @@ class Ending:
 
 
 def tell(plan: Plan, folder: Path, say: Say) -> Ending:
-    """Start a node in a folder, tell the story on it, and stop it. Raises StoryFailed."""
+    """Start nodes in a folder, tell the story on them, and stop them. Raises StoryFailed."""
     began = time.monotonic()
+    with (_one_node if plan.nodes == 1 else _cluster)(plan, folder, say) as url:
+        return tell_at(url, plan, say, began)
+
+
+def tell_at(url: str, plan: Plan, say: Say, began: float) -> Ending:
+    """Tell the story on a development chain, at the node of //Alice, who serves the answers."""
+    with Client(url) as client:
+        say(f"  {client.info().chain} at {url}, genesis 0x{client.genesis_hash.hex()[:16]}...")
+        return Story(plan, client, say).run(began)
+
+
+@contextmanager
+def _one_node(plan: Plan, folder: Path, say: Say) -> Iterator[str]:
     say("Starting a development node ...")
-    with ChildNode(folder, chain=plan.chain) as node, Client(node.url) as client:
-        say(f"  {client.info().chain} at {node.url}, genesis 0x{client.genesis_hash.hex()[:16]}...")
-        story = Story(plan, client, say)
-        return story.run(began)
+    with ChildNode(folder, chain=plan.chain) as node:
+        yield node.url
+
+
+@contextmanager
+def _cluster(plan: Plan, folder: Path, say: Say) -> Iterator[str]:
+    from node.devnet.cluster import Cluster
+    from node.devnet.errors import DevnetError
+
+    say(f"Starting {plan.nodes} validators, each an executor; two of them answer each job ...")
+    try:
+        cluster = Cluster.up(
+            folder / "devnet", "demo", plan.nodes, say=lambda line: say("  " + line)
+        )
+    except DevnetError as error:
+        raise StoryFailed(str(error)) from error
+    try:
+        yield cluster.url(0)
+    finally:
+        cluster.down(purge=False)
 
 
 class Story:

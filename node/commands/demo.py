@@ -1,4 +1,4 @@
-"""`openledger demo`: the whole story on real rows, told as it happens on a node of its own.
+"""`openledger demo`: the whole story on real rows, told as it happens on nodes of its own.
 
 The rows are the documentation of the user's own Python. Four contributors split it by module, a
 fifth submits exact copies, a sixth shuffled noise. The chain trains a model, an asker pays for
@@ -49,15 +49,22 @@ class DemoDocument:
 @click.option("--questions", default=40, show_default=True, type=click.IntRange(1, 200))
 @click.option("--epochs", default=3, show_default=True, type=click.IntRange(1, 50))
 @click.option("--seed", default=7, show_default=True, help="Seed of training and of the noise.")
+@click.option("--nodes", default=1, show_default=True, type=click.IntRange(1, 16))
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the node's data here.")
 @reports(DemoDocument)
 def demo_command(
-    output: Output, rows: int, questions: int, epochs: int, seed: int, keep: Path | None
+    output: Output,
+    rows: int,
+    questions: int,
+    epochs: int,
+    seed: int,
+    nodes: int,
+    keep: Path | None,
 ) -> DemoDocument:
     """Run the whole story on real rows: contribute, train, ask, pay, verify. About five minutes."""
     from node.story import Plan, StoryFailed, tell
 
-    plan = Plan(rows, questions, epochs, seed)
+    plan = Plan(rows, questions, epochs, seed, nodes=nodes)
     say = output.note if output.as_json else output.say
     try:
         if keep is not None:
