@@ -177,7 +177,12 @@ def _lengthen_queues() -> None:
 
 def _refuse_shared_ports() -> None:
     """11: two processes listen on one port by SO_REUSEPORT, each deaf to half its peers."""
-    _replace(tcp_module, "_set_reuse_flags", lambda _: None)
+
+    def set_flags(listening: trio.socket.SocketType) -> None:
+        # So that a node that was killed has its port back at once; it shares it with nobody.
+        listening.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
+
+    _replace(tcp_module, "_set_reuse_flags", set_flags)
 
 
 def _buffer_gossip() -> None:
