@@ -73,7 +73,10 @@ class Seen:
     def _turn(self, now: float) -> None:
         if now - self._turned >= 2 * self._keep_s:
             self._old, self._new, self._turned = set(), set(), now
-        elif now - self._turned >= self._keep_s or 2 * len(self._new) >= self._entries_max:
+        elif now - self._turned >= self._keep_s:
+            # By its own period and not by `now`, or an entry would last longer where few come.
+            self._old, self._new, self._turned = self._new, set(), self._turned + self._keep_s
+        elif 2 * len(self._new) >= self._entries_max:
             self._old, self._new, self._turned = self._new, set(), now
 
 

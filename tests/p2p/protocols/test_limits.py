@@ -1,0 +1,60 @@
+"""Token buckets and the memory of what was seen."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2p.protocols.limits import Bucket, Rate, Seen
+
+steps = st.lists(st.tuples(st.floats(0, 2), st.floats(0.1, 3)), max_size=60)
+
+
+@given(steps)
+def test_a_bucket_never_gives_more_than_its_rate_and_burst(
+    takes: list[tuple[float, float]],
+) -> None:
+    bucket = Bucket(Rate(each_second=2, burst=5), 0.0)
+    now = paid = 0.0
+    for pause, cost in takes:
+        now += pause
+        paid += cost if bucket.take(now, cost) else 0
+        assert paid <= 5 + 2 * now + 1e-6
+
+
+def test_a_bucket_fills_again() -> None:
+    bucket = Bucket(Rate(each_second=1, burst=2), 0.0)
+    assert [bucket.take(0.0) for _ in range(3)] == [True, True, False]
+    assert bucket.take(1.0)
+
+
+@given(st.lists(st.tuples(st.floats(0, 3), st.integers(0, 20)), max_size=200))
+def test_what_was_seen_is_known_for_its_time_and_forgotten_after_twice_that(
+    sights: list[tuple[float, int]],
+) -> None:
+    seen, latest, now = Seen(1000, 2.0), dict[int, float](), 0.0
+    for pause, number in sights:
+        now += pause
+        is_new = seen.add(bytes([number]), now)
+        age = now - latest.get(number, float("-inf"))
+        if age < 2.0:
+            assert not is_new
+        if age >= 4.0:
+            assert is_new
+        if is_new:
+            latest[number] = now
+
+
+def test_the_memory_is_bounded() -> None:
+    seen = Seen(100, 1000.0)
+    for number in range(10_000):
+        seen.add(number.to_bytes(4, "little"), 0.0)
+        assert len(seen) <= 100
+    assert not seen.add((9_999).to_bytes(4, "little"), 0.0)
+
+
+def test_what_is_forgotten_is_new_again() -> None:
+    seen = Seen(100, 2.0)
+    seen.add(b"vote", 0.0)
+    seen.forget(b"vote")
+    assert seen.add(b"vote", 0.0)

@@ -1,0 +1,197 @@
+"""The address book, its records, and who is dialled when."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2p.protocols.addresses import (
+    ADDRESSES_MAX,
+    RECORDS_MAX,
+    AddressRecord,
+    decode_records,
+    encode_records,
+    is_genuine,
+    sign_record,
+)
+from p2p.protocols.peers import (
+    BOOTNODE_RETRY_MAX_S,
+    ENTRIES_MAX,
+    ENTRIES_OF_ONE_MAX,
+    RETRY_MAX_S,
+    AddressBook,
+    peer_of,
+)
+from p2p.transport import PeerId, peer_id_of
+from p2p.wire import DecodeError
+from runtime.keys import Keypair
+
+OWN = PeerId("own")
+
+
+def key(number: int) -> Keypair:
+    return Keypair.from_seed(number.to_bytes(32, "little"))
+
+
+def peer(number: int) -> PeerId:
+    return peer_id_of(key(number).account)
+
+
+def address(number: int, port: int = 1) -> str:
+    return f"/ip4/127.0.0.1/tcp/{port}/p2p/{peer(number)}"
+
+
+def record(number: int, sequence: int = 1, port: int = 1) -> AddressRecord:
+    return sign_record(key(number), sequence, [address(number, port)])
+
+
+def book_of(*bootnodes: int, own: PeerId = OWN) -> AddressBook:
+    return AddressBook(own, [address(number) for number in bootnodes], lambda: 1.0)
+
+
+def test_a_signed_record_is_genuine() -> None:
+    assert is_genuine(record(1))
+    assert record(1).peer == peer(1)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        replace(record(1), sequence=2),
+        replace(record(1), addresses=(address(1, 2),)),
+        replace(record(1), key=key(2).account),
+        sign_record(key(1), 1, [address(2)]),
+        sign_record(key(1), 1, []),
+        sign_record(key(1), 1, ["/ip4/\n/p2p/" + peer(1)]),
+    ],
+    ids=["sequence", "address", "key", "of another", "empty", "control letters"],
+)
+def test_a_forged_record_is_not_taken(forged: AddressRecord) -> None:
+    book = book_of()
+    assert not is_genuine(forged)
+    assert not book.add(forged, PeerId("source"))
+    assert len(book) == 0
+
+
+def test_a_record_has_few_addresses() -> None:
+    made = sign_record(key(1), 1, [address(1, port) for port in range(20)])
+    assert len(made.addresses) == ADDRESSES_MAX
+    assert is_genuine(made)
+
+
+def test_records_are_read_as_they_were_written() -> None:
+    records = tuple(record(number) for number in range(RECORDS_MAX))
+    assert decode_records(encode_records(records)) == records
+
+
+@given(st.binary(max_size=300))
+def test_garbage_is_a_decode_error_or_the_one_encoding_of_records(body: bytes) -> None:
+    try:
+        records = decode_records(body)
+    except DecodeError:
+        return
+    assert encode_records(records) == body
+
+
+def test_a_newer_record_replaces_an_older_one_and_not_the_other_way() -> None:
+    book = book_of()
+    for sequence, port in ((2, 22), (1, 11), (3, 33)):
+        assert book.add(record(1, sequence, port), peer(1))
+    (dial,) = book.next_dials(0.0, (), 1)
+    assert dial.address == address(1, 33)
+    assert book.has(record(1, 3, 33))
+
+
+def test_nobody_is_dialled_who_is_excluded_dialled_already_or_this_node() -> None:
+    book = book_of(1, 2, 3, 4, own=peer(4))
+    dials = book.next_dials(0.0, {peer(1)}, 10)
+    assert {dial.peer for dial in dials} == {peer(2), peer(3)}
+    assert {dial.peer for dial in book.next_dials(0.0, (), 10)} == {peer(1)}
+    assert not book.next_dials(0.0, (), 10)
+
+
+def test_no_more_are_dialled_than_there_are_slots_and_bootnodes_come_first() -> None:
+    book = book_of(1)
+    for number in range(2, 9):
+        book.add(record(number), PeerId("source"))
+    dials = book.next_dials(0.0, (), 3)
+    assert len(dials) == 3
+    assert dials[0].peer == peer(1)
+    assert not book.next_dials(0.0, (), -1)
+
+
+@pytest.mark.parametrize(("is_bootnode", "longest"), [(True, 5.0), (False, 30.0)])
+def test_the_pause_between_dials_doubles_up_to_its_maximum(
+    is_bootnode: bool, longest: float
+) -> None:
+    assert (BOOTNODE_RETRY_MAX_S, RETRY_MAX_S) == (5.0, 30.0)
+    book = book_of(1) if is_bootnode else book_of()
+    book.add(record(1), peer(1))
+    now, times = 0.0, []
+    while len(times) < 12:
+        for dial in book.next_dials(now, (), 1):
+            times.append(now)
+            book.dialed(dial.peer, now)
+        now += 0.25
+    pauses = [after - before for before, after in itertools.pairwise(times)]
+    assert pauses[:4] == [0.5, 1.0, 2.0, 4.0]
+    assert pauses[-1] == longest
+
+
+def test_the_pause_is_shortest_again_after_a_handshake() -> None:
+    book = book_of(1)
+    for now in (0.0, 100.0, 200.0):
+        book.next_dials(now, (), 1)
+        book.dialed(peer(1), now)
+    book.is_ready(peer(1))
+    book.went(peer(1), 300.0)
+    assert not book.next_dials(300.4, (), 1)
+    assert book.next_dials(300.5, (), 1)
+
+
+def test_every_address_of_a_peer_is_tried() -> None:
+    book = AddressBook(OWN, [address(1, 1), address(1, 2)], lambda: 1.0)
+    tried = set()
+    for now in (0.0, 100.0):
+        tried |= {dial.address for dial in book.next_dials(now, (), 1)}
+        book.dialed(peer(1), now)
+    assert tried == {address(1, 1), address(1, 2)}
+
+
+def test_one_peer_cannot_fill_the_book() -> None:
+    book = book_of()
+    for number in range(ENTRIES_OF_ONE_MAX + 10):
+        assert book.add(record(number), PeerId("source"))
+    assert len(book) == ENTRIES_OF_ONE_MAX
+
+
+def test_a_full_book_forgets_who_failed_and_nobody_else() -> None:
+    book = book_of()
+    for number in range(ENTRIES_MAX):
+        book.add(record(number), PeerId(f"source {number % 10}"))
+    book.add(record(1000), PeerId("late"))
+    assert len(book) == ENTRIES_MAX
+    assert not book.has(record(1000))
+    (failed,) = book.next_dials(0.0, (), 1)
+    book.dialed(failed.peer, 0.0)
+    book.add(record(1000), PeerId("late"))
+    assert len(book) == ENTRIES_MAX
+    assert book.has(record(1000))
+
+
+def test_records_are_passed_on_to_others_than_their_own_peer() -> None:
+    book = book_of()
+    for number in range(RECORDS_MAX + 9):
+        book.add(record(number), peer(number))
+    passed = book.records(besides=peer(0))
+    assert len(passed) == RECORDS_MAX - 1
+    assert peer(0) not in {one.peer for one in passed}
+
+
+def test_a_text_without_a_peer_names_none() -> None:
+    assert peer_of("/ip4/127.0.0.1/tcp/1") == ""
+    assert peer_of(address(1)) == peer(1)

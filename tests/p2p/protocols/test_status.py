@@ -1,0 +1,112 @@
+"""The status handshake, by its table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2p.protocols.reputation import Fault
+from p2p.protocols.status import (
+    PROTOCOL_VERSION,
+    Action,
+    Handshake,
+    Leave,
+    Ready,
+    Refuse,
+    Roles,
+    SayWelcome,
+    Stage,
+    Status,
+    Take,
+    Updated,
+    decode_status,
+    encode_status,
+)
+from p2p.wire import DecodeError, Envelope, MessageKind
+from runtime.primitives import Hash
+from runtime.scale import codec
+
+GENESIS = Hash(bytes([1]) * 32)
+STATUS = Status(PROTOCOL_VERSION, GENESIS, 9, GENESIS, 8, GENESIS, Roles.FULL, "openledger/1")
+
+
+def said(status: Status) -> Envelope:
+    return Envelope(MessageKind.STATUS, encode_status(status))
+
+
+WELCOME = Envelope(MessageKind.WELCOME, b"")
+VOTE = Envelope(MessageKind.VOTE, b"yes")
+ALIEN = said(replace(STATUS, genesis_hash=Hash(bytes(32))))
+
+
+def handshake_at(stage: Stage) -> Handshake:
+    handshake = Handshake(GENESIS, 0.0)
+    if stage is not Stage.CONNECTED:
+        handshake.step(said(STATUS), 0.0)
+    if stage is Stage.READY:
+        handshake.step(WELCOME, 0.0)
+    assert handshake.stage is stage
+    return handshake
+
+
+@pytest.mark.parametrize(
+    ("stage", "envelope", "action", "after"),
+    [
+        (Stage.CONNECTED, said(STATUS), SayWelcome, Stage.GREETED),
+        (Stage.CONNECTED, ALIEN, Leave, Stage.CONNECTED),
+        (Stage.CONNECTED, WELCOME, Refuse, Stage.CONNECTED),
+        (Stage.CONNECTED, VOTE, Refuse, Stage.CONNECTED),
+        (Stage.GREETED, said(STATUS), Updated, Stage.GREETED),
+        (Stage.GREETED, ALIEN, Leave, Stage.GREETED),
+        (Stage.GREETED, WELCOME, Ready, Stage.READY),
+        (Stage.GREETED, VOTE, Take, Stage.GREETED),
+        (Stage.READY, said(STATUS), Updated, Stage.READY),
+        (Stage.READY, ALIEN, Leave, Stage.READY),
+        (Stage.READY, WELCOME, Refuse, Stage.READY),
+        (Stage.READY, VOTE, Take, Stage.READY),
+    ],
+)
+def test_the_table_holds(
+    stage: Stage, envelope: Envelope, action: type[Action], after: Stage
+) -> None:
+    handshake = handshake_at(stage)
+    assert isinstance(handshake.step(envelope, 0.0), action)
+    assert handshake.stage is after
+
+
+def test_updates_are_limited() -> None:
+    handshake = handshake_at(Stage.READY)
+    actions = [handshake.step(said(STATUS), 0.0) for _ in range(100)]
+    assert Refuse(Fault.FLOODING, "too many updates of its status") in actions
+    assert isinstance(handshake.step(said(STATUS), 60.0), Updated)
+
+
+def test_another_version_is_left() -> None:
+    action = handshake_at(Stage.CONNECTED).step(said(replace(STATUS, version=2)), 0.0)
+    assert isinstance(action, Leave)
+    assert action.fault is Fault.WRONG_VERSION
+
+
+@given(
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 255),
+    st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=64),
+)
+def test_a_status_is_read_as_it_was_written(number: int, roles: int, agent: str) -> None:
+    status = replace(STATUS, best_number=number, roles=roles, agent=agent)
+    assert decode_status(encode_status(status)) == status
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_no_status(body: bytes) -> None:
+    with pytest.raises(DecodeError):
+        decode_status(body)
+
+
+@pytest.mark.parametrize("agent", ["a" * 65, "two\nlines", "\x1b[31m"])
+def test_an_agent_is_one_short_line(agent: str) -> None:
+    with pytest.raises(DecodeError):
+        decode_status(codec(Status).encode(replace(STATUS, agent=agent)))
