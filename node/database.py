@@ -18,14 +18,28 @@ Key spaces besides those of the state: h header, x body, j justification, b numb
 i hash -> number, m: metadata record, m the database's own records.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
 import plyvel
 
+from node.block_records import BlockRecord, CheckReport, StoredBlock
+from node.database_errors import (
+    CommitOrderError,
+    DatabaseDamagedError,
+    DatabaseError,
+    DatabaseFolderError,
+    DatabaseInUseError,
+    DiskFullError,
+    HeightUnknownError,
+    InstallError,
+    SchemaVersionError,
+    WriteFailedError,
+    damaged,
+    disk_full,
+)
 from node.staging import Staging
 from node.state_store import (
     PRUNED_HEIGHTS_PER_BLOCK,
@@ -39,9 +53,26 @@ from node.state_store import (
     state_range,
 )
 from runtime import scale, trie
-from runtime.backend import Former, MemoryBackend
+from runtime.backend import MemoryBackend
 from runtime.hashing import blake2b_256
 from runtime.primitives import Header
+
+__all__ = [
+    "BlockRecord",
+    "CheckReport",
+    "CommitOrderError",
+    "Database",
+    "DatabaseDamagedError",
+    "DatabaseError",
+    "DatabaseFolderError",
+    "DatabaseInUseError",
+    "DiskFullError",
+    "HeightUnknownError",
+    "InstallError",
+    "SchemaVersionError",
+    "StoredBlock",
+    "WriteFailedError",
+]
 
 SCHEMA_VERSION = 1
 HISTORY_BLOCKS = 256
@@ -61,83 +92,6 @@ _HEADER = scale.codec(Header)
 Result = TypeVar("Result")
 
 
-class DatabaseError(Exception):
-    """Anything that keeps the database from serving; one subclass for each cause."""
-
-
-class DatabaseInUseError(DatabaseError):
-    """Another process has the folder open."""
-
-
-class DatabaseDamagedError(DatabaseError):
-    """The folder's content is not what was written."""
-
-
-class DatabaseFolderError(DatabaseError):
-    """The folder cannot be opened: it is missing, no folder, or not permitted."""
-
-
-class SchemaVersionError(DatabaseError):
-    """The folder was written by a newer version of this program."""
-
-
-class DiskFullError(DatabaseError):
-    """There is no room left to write a block."""
-
-
-class WriteFailedError(DatabaseError):
-    """The operating system refused a write."""
-
-
-class CommitOrderError(DatabaseError):
-    """A block does not follow the head."""
-
-
-class InstallError(DatabaseError):
-    """A state from peers cannot become this database's state."""
-
-
-class HeightUnknownError(DatabaseError):
-    """There is no block, or no state any more, at a height."""
-
-
-@dataclass(frozen=True, slots=True)
-class BlockRecord:
-    """A finalized block with what it changed: flat state, trie nodes and metadata records."""
-
-    number: int
-    hash: bytes
-    header: bytes
-    body: Sequence[bytes] = field(repr=False)
-    changes: Mapping[bytes, bytes | None] = field(repr=False)
-    nodes: Mapping[bytes, bytes | None] = field(repr=False)
-    justification: bytes | None = field(default=None, repr=False)
-    metadata: Mapping[str, bytes | None] = field(default_factory=dict, repr=False)
-    former: Former = field(default_factory=Former, repr=False)
-    """What it overwrites in its parent's state; the commit reads what is not told."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredBlock:
-    """A finalized block as it was committed."""
-
-    number: int
-    hash: bytes
-    header: bytes
-    body: tuple[bytes, ...] = field(repr=False)
-    justification: bytes | None = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class CheckReport:
-    """What `check` has read and found consistent."""
-
-    blocks: int
-    keys: int
-    nodes: int
-    state_root: bytes
-
-
 class _Reader:
     """LevelDB or a snapshot of it, with checksums verified and its errors turned into ours."""
 
@@ -150,7 +104,7 @@ class _Reader:
         try:
             value: bytes | None = self.source.get(key, verify_checksums=True)
         except plyvel.Error as error:
-            raise _damaged(self.path, str(error)) from error
+            raise damaged(self.path, str(error)) from error
         return value
 
     def keys(self, start: bytes, stop: bytes) -> Iterator[bytes]:
@@ -160,14 +114,14 @@ class _Reader:
                 start=start, stop=stop, include_value=False, verify_checksums=True
             )
         except plyvel.Error as error:
-            raise _damaged(self.path, str(error)) from error
+            raise damaged(self.path, str(error)) from error
 
     def pairs(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield keys and values from `start` up to and without `stop`, sorted."""
         try:
             yield from self.source.iterator(start=start, stop=stop, verify_checksums=True)
         except plyvel.Error as error:
-            raise _damaged(self.path, str(error)) from error
+            raise damaged(self.path, str(error)) from error
 
     def first(self, start: bytes, stop: bytes) -> tuple[bytes, bytes] | None:
         """Return the first key from `start` up to and without `stop`, and its value."""
@@ -206,7 +160,7 @@ class Database:
             raise DatabaseFolderError(f"There is no database in {path}. Check the path.")
         if path.is_dir() and not (path / "CURRENT").exists() and any(path.glob("MANIFEST-*")):
             # LevelDB would begin a new database and delete the files of the old one.
-            raise _damaged(path, "its file CURRENT is missing")
+            raise damaged(path, "its file CURRENT is missing")
         try:
             path.mkdir(parents=True, exist_ok=True)
             source = plyvel.DB(
@@ -274,7 +228,7 @@ class Database:
             return None
         header, body = self.header(number), self.body(number)
         if header is None or body is None:
-            raise _damaged(self.path, f"block {number} has a hash but no header or body")
+            raise damaged(self.path, f"block {number} has a hash but no header or body")
         return StoredBlock(number, block_hash, header, body, self.justification(number))
 
     def header(self, number: int) -> bytes | None:
@@ -301,7 +255,7 @@ class Database:
         for number in range(max(oldest, first or 0), stop + 1):
             block = self.block(number)
             if block is None:
-                raise _damaged(self.path, f"block {number} is missing")
+                raise damaged(self.path, f"block {number} is missing")
             yield block
 
     def metadata(self, name: str) -> bytes | None:
@@ -439,7 +393,7 @@ class Database:
         for block in self.blocks():
             header = self._stored(_HEADER.decode, block.header, f"header {block.number}")
             if blake2b_256(block.header) != block.hash or (count and header.parent_hash != parent):
-                raise _damaged(self.path, f"block {block.number} does not fit the chain")
+                raise damaged(self.path, f"block {block.number} does not fit the chain")
             count, parent, root = count + 1, block.hash, header.state_root
         pairs = [
             (name[1:], value)
@@ -447,14 +401,14 @@ class Database:
         ]
         expected = trie.update(MemoryBackend(), pairs, version)
         if expected.root != root:
-            raise _damaged(self.path, "the state does not have the head's state root")
+            raise damaged(self.path, "the state does not have the head's state root")
         nodes = 0
         for name, node in self._reader.pairs(*state_range(self._space, nodes=True)):
             nodes += 1
             if expected.nodes.get(name[1:]) != node:
-                raise _damaged(self.path, "a trie node does not belong to the state")
+                raise damaged(self.path, "a trie node does not belong to the state")
         if nodes != len(expected.nodes):
-            raise _damaged(self.path, "trie nodes are missing")
+            raise damaged(self.path, "trie nodes are missing")
         return CheckReport(count, len(pairs), nodes, root)
 
     def _prune(self, plan: Plan, head: int, oldest: int) -> int:
@@ -471,7 +425,7 @@ class Database:
         try:
             return decode(data)
         except scale.DecodeError as error:
-            raise _damaged(self.path, f"{what} does not decode") from error
+            raise damaged(self.path, f"{what} does not decode") from error
 
     def _write(self, writes: Writes) -> None:
         if self._failed:
@@ -535,7 +489,7 @@ def _check_schema(reader: _Reader) -> None:
     found = reader.get(_SCHEMA)
     if found is None:
         if next(reader.keys(b"", b"\xff"), None) is not None:
-            raise _damaged(reader.path, "it has records but no schema version")
+            raise damaged(reader.path, "it has records but no schema version")
         reader.source.put(_SCHEMA, SCHEMA_VERSION.to_bytes(4, "big"), sync=True)
         return
     version = int.from_bytes(found, "big")
@@ -549,16 +503,16 @@ def _check_schema(reader: _Reader) -> None:
 def _opening_failed(path: Path, error: Exception) -> DatabaseError:
     text = _text(error)
     if isinstance(error, plyvel.CorruptionError):
-        return _damaged(path, text)
+        return damaged(path, text)
     if "lock" in text.lower() and ("already held" in text or "temporarily unavailable" in text):
         return DatabaseInUseError(
             f"{path} is in use by another process. Stop the other node or give this one its own "
             "folder."
         )
     if any(word in text for word in _FULL_DISK_WORDS):
-        return _disk_full(path)
+        return disk_full(path)
     if isinstance(error, plyvel.Error) and ("missing files" in text or "CURRENT" in text):
-        return _damaged(path, text)
+        return damaged(path, text)
     return DatabaseFolderError(
         f"{path} cannot be opened as a database ({text}). Check that it is a folder that this "
         "user may write."
@@ -568,23 +522,9 @@ def _opening_failed(path: Path, error: Exception) -> DatabaseError:
 def _writing_failed(path: Path, error: Exception) -> DatabaseError:
     text = _text(error)
     if any(word in text for word in _FULL_DISK_WORDS):
-        return _disk_full(path)
+        return disk_full(path)
     return WriteFailedError(
         f"Writing to {path} failed ({text}). Check the disk, then restart the node."
-    )
-
-
-def _disk_full(path: Path) -> DiskFullError:
-    return DiskFullError(
-        f"There is no room left on the disk of {path}. Nothing of the last block was kept. "
-        "Free space, then restart the node."
-    )
-
-
-def _damaged(path: Path, why: str) -> DatabaseDamagedError:
-    return DatabaseDamagedError(
-        f"The database in {path} is damaged: {why}. Restore a backup, or remove the folder and "
-        "sync again."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -232,7 +233,7 @@ def test_a_certificate_proves_one_header_by_a_quorum_of_its_set() -> None:
 @given(raw=st.binary(max_size=80))
 def test_any_bytes_are_a_message_or_a_decode_error(message: type, raw: bytes) -> None:
     try:
-        value: object = codec(message).decode(raw)
+        value: Any = codec(message).decode(raw)
     except DecodeError:
         return
     assert codec(message).encode(value) == raw
