@@ -25,7 +25,7 @@ from consensus.engine import Engine
 from consensus.wal import Body, bodies, decode_record, encode_record
 from node.author import wall_clock_ms
 from node.block_checks import TimestampAheadError, check_timestamp
-from node.chain import Chain, ChainError, Finalized
+from node.chain import Chain, ChainError, Finalized, ForkTooOldError
 from node.consensus_codec import write_message
 from node.epochs import Epoch
 from node.journal import Journal
@@ -94,7 +94,7 @@ class EngineRunner:
         self._commits, self._certificates = trio.open_memory_channel[Certificate](EVENTS_MAX)
         self._writing = trio.Lock()
         self._committed: Hash | None = None
-        self.halted: tuple[Certificate, Certificate] | None = None
+        self.is_halted = False
 
     async def run(self, records: tuple[bytes, ...]) -> None:
         """Work until the epoch's last block is final. `records` are this epoch's, of the log."""
@@ -126,6 +126,8 @@ class EngineRunner:
     # ------------------------------------------------------------------------------ actions
 
     async def _handle(self, event: m.Event) -> None:
+        if self.is_halted:
+            return
         actions = deque(self._engine.step(event))
         while actions:
             action = actions.popleft()
@@ -169,19 +171,12 @@ class EngineRunner:
                     evidence.first.ballot.epoch,
                     evidence.first.ballot.view,
                 )
-                self._desk.proposer.accuse(evidence)
+                self._desk.proposer.evidence.add(evidence)
             case m.Report(source, reason):
                 if _is_peer(source):
                     network.penalize(PeerId(str(source)), Fault.BAD_MESSAGE, reason)
             case m.Halt(first, second):
-                self.halted = (first, second)
-                logger.critical(
-                    "consensus-halted first=0x%s second=0x%s cause=%r",
-                    first.ballot.digest.hex(),
-                    second.ballot.digest.hex(),
-                    "two conflicting blocks are certified as final; more than a third of the "
-                    "stake is faulty. This node signs nothing more; keep its data as evidence.",
-                )
+                self._halt(second, f"it conflicts with 0x{first.ballot.digest.hex()}")
 
     async def _sign(self, ballot: Ballot) -> Vote | None:
         signer = self._desk.signer
@@ -319,10 +314,25 @@ class EngineRunner:
             try:
                 await self._obtain(block, None)
                 await chain.finalize(block, _certificate.encode(certificate))
+            except ForkTooOldError as error:
+                # Not on the branch that is final here, and certified: nothing can be trusted now.
+                self._halt(certificate, str(error))
             except (ChainError, TransportError) as error:
                 logger.warning(
                     "finality-waits hash=0x%s cause=%r", block.hex(), str(error)
                 )  # synchronization brings it, or the next certificate
+
+    def _halt(self, certificate: Certificate, cause: str) -> None:
+        """Sign nothing more: a block is certified as final that conflicts with what is final."""
+        self.is_halted = True
+        logger.critical(
+            "consensus-halted epoch=%d view=%d hash=0x%s cause=%r",
+            certificate.ballot.epoch,
+            certificate.ballot.view,
+            certificate.ballot.digest.hex(),
+            f"{cause}; more than a third of the stake is faulty. This node signs nothing more; "
+            "keep its data folder as evidence.",
+        )
 
     async def _watch_finality(self) -> None:
         """End when the last block is final; tell the engine what was finalized without it."""

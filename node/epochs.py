@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 from node.chain import Chain
 from pallets import compose
+from pallets.offences import Offences
 from pallets.randomness import Randomness
 from pallets.session import Session
 from pallets.timestamp import Timestamp
@@ -14,12 +15,6 @@ from runtime.dispatch import Call
 from runtime.finality import AuthoritySet, Equivocation
 from runtime.primitives import AccountId, Hash
 from runtime.state import Overlay
-
-
-class Offences(Protocol):
-    """What is asked of the pallet Offences."""
-
-    def is_reportable(self, evidence: Equivocation, /) -> bool: ...
 
 
 class NoAuthoritiesError(Exception):
@@ -50,7 +45,7 @@ class Epochs:
         self._machine = compose()
         pallets = self._machine.pallets
         self._session = cast(Session, pallets["Session"])
-        self._offences = cast(Offences | None, pallets.get("Offences"))
+        self._offences = cast(Offences, pallets["Offences"])
         self._randomness = cast(Randomness, pallets["Randomness"])
         self._timestamp = cast(Timestamp, pallets["Timestamp"])
 
@@ -70,7 +65,7 @@ class Epochs:
     def reportable(self, block: Hash, evidence: Equivocation) -> bool:
         """Say whether evidence still convicts someone in the block after this one."""
         with self._machine.on(Overlay(self._chain.state(block))):
-            return self._offences is not None and self._offences.is_reportable(evidence)
+            return self._offences.is_reportable(evidence)
 
     def authorities_after(self, block: Hash) -> AuthoritySet:
         """Return the set that decides a block's children. Raises NoAuthoritiesError, ChainError."""

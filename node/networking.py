@@ -24,6 +24,7 @@ from node.config import NodeConfig
 from node.engine_runner import Desk
 from node.epoch_archive import EpochArchive
 from node.epochs import Epochs
+from node.evidence import EvidenceBox
 from node.identity import load_peer_seed, load_session_pair
 from node.journal import Journal
 from node.network_view import NetworkView
@@ -150,8 +151,9 @@ async def networked(
     )
     synchronizer = Synchronizer(chain, service, epochs.authorities_after)
     secret = blake2b_256(RANDOMNESS_DOMAIN + chain.genesis_hash + seed)
+    evidence = EvidenceBox(folder / "consensus" / "evidence")
     proposer = Proposer(
-        chain, epochs, pool, config.block_time_ms, secret, is_instant=config.instant
+        chain, epochs, pool, config.block_time_ms, secret, evidence, is_instant=config.instant
     )
     delay = max(DELAY_MS, config.block_time_ms)
     with ExitStack() as closing:

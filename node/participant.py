@@ -90,7 +90,7 @@ class Participant:
     @property
     def halted(self) -> bool:
         """Whether two conflicting certificates of finality were seen, so that nothing is signed."""
-        return self._runner is not None and self._runner.halted is not None
+        return self._runner is not None and self._runner.is_halted
 
     async def run(self) -> None:
         """Take part until cancelled. Raises DoppelgangerError, DamagedLogError."""

@@ -7,7 +7,6 @@ pool's best). Whether the block becomes one of the chain is the network's decisi
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -16,19 +15,17 @@ import trio
 from node.author import CANDIDATES_MAX, timestamp_inherent, wall_clock_ms
 from node.chain import Chain
 from node.epochs import Epochs
+from node.evidence import EvidenceBox
 from node.pool import Pool
 from runtime.executive import Executed
-from runtime.finality import ENGINE, Claim, Equivocation
+from runtime.finality import ENGINE, Claim
 from runtime.primitives import AccountId, Hash, Header, PreRuntime
 from runtime.scale import codec
 
-EVIDENCE_MAX: Final = 256
 EVIDENCE_PER_BLOCK: Final = 8
-WORK_AGAIN_SECONDS: Final = 0.01
 
 logger = logging.getLogger(__name__)
 _claim = codec(Claim)
-_evidence = codec(Equivocation)
 
 
 class Proposer:
@@ -45,6 +42,7 @@ class Proposer:
         pool: Pool,
         block_time_ms: int,
         secret: bytes,
+        evidence: EvidenceBox,
         *,
         is_instant: bool,
         clock_ms: Callable[[], int] = wall_clock_ms,
@@ -54,9 +52,9 @@ class Proposer:
         self._pool = pool
         self._block_time_ms = block_time_ms
         self._secret = secret
+        self.evidence = evidence
         self._is_instant = is_instant
         self._clock_ms = clock_ms
-        self._evidence: OrderedDict[bytes, Equivocation] = OrderedDict()
         self._hurry_until = 0
         self._hurried = trio.Event()
 
@@ -65,12 +63,6 @@ class Proposer:
         self._hurry_until = until
         self._hurried.set()
         self._hurried = trio.Event()
-
-    def accuse(self, evidence: Equivocation) -> None:
-        """Put evidence into the next blocks of this node until it is on chain."""
-        self._evidence[_evidence.encode(evidence)] = evidence
-        while len(self._evidence) > EVIDENCE_MAX:
-            self._evidence.popitem(last=False)
 
     async def propose(self, parent: Header, claim: Claim, author: AccountId) -> Executed:
         """Wait for the time, then build a block on a parent. Raises ChainError."""
@@ -106,16 +98,16 @@ class Proposer:
         return min(max(left, 0), self._block_time_ms) / 1_000
 
     def _convictions(self, parent: Hash) -> list[bytes]:
-        """The inherents for evidence that is not on chain yet."""
+        """The inherents for evidence that is not on chain yet; what is there is forgotten."""
+        machine, final = self._chain.machine, self._chain.finalized.hash
         inherents: list[bytes] = []
-        machine = self._chain.machine
-        for key, evidence in list(self._evidence.items()):
-            if not self._epochs.reportable(parent, evidence):
-                del self._evidence[key]
-            elif len(inherents) < EVIDENCE_PER_BLOCK:
+        for evidence in self.evidence.all():
+            if self._epochs.reportable(parent, evidence):
                 call = machine.call("Offences", "convict", evidence=evidence)
                 inherents.append(machine.extrinsics.inherent(call))
-        return inherents
+            elif not self._epochs.reportable(final, evidence):
+                self.evidence.discard(evidence)
+        return inherents[:EVIDENCE_PER_BLOCK]
 
 
 async def _first_of(*waits: Callable[[], object]) -> None:
