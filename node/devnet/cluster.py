@@ -24,6 +24,7 @@ from ml.durable_file import write_durably
 from node.client.client import Client
 from node.client.errors import ClientError
 from node.devnet import snapshot
+from node.devnet.enrolment import enrol
 from node.devnet.errors import (
     DevnetExistsError,
     NodeStateError,
@@ -267,7 +268,8 @@ class Cluster:
     def add(self, *, validator: bool = False, sync: str = "full") -> int:
         """Start one more node that catches up with the chain; return its number.
 
-        A validator's key is in its hands; it votes once staking has elected its account.
+        A validator's account is given a stake and stands for election; it votes once elected.
+        Raises NodeStartError, EnrolmentError.
         """
         with self._changing():
             self._need_whole_network("add a node")
@@ -277,6 +279,10 @@ class Cluster:
             record = NodeRecord(number, validator_uri(number), validator, sync=sync)
             self._remember(record)
             self._start([self.member(number)])
+            if validator:
+                with self.client(number) as client:
+                    self.wait_final(max(map(self.finalized, self.running())), [number])
+                    enrol(client, record.account)
             return number
 
     def remove(self, node: int) -> None:

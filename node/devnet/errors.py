@@ -73,5 +73,11 @@ class ForkError(DevnetError):
     exit_code = 1
 
 
+class EnrolmentError(DevnetError):
+    """A node that was added could not be made a validator; it runs and follows the chain."""
+
+    exit_code = 1
+
+
 class SaveError(DevnetError):
     """A save is not there, or there already."""
