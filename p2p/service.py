@@ -97,7 +97,8 @@ class Service:
         self._topic = topic_of(provider.status().genesis_hash)
         self._book = AddressBook(self.peer_id, settings.bootnodes, settings.random)
         self._sessions = Sessions(provider, self._book, settings)
-        self._dialer = Dialer(self._book, self._sessions, settings.target_peers)
+        wanted = min(settings.target_peers, settings.max_peers)
+        self._dialer = Dialer(self._book, self._sessions, wanted)
         self._consensus_out, self.consensus = trio.open_memory_channel[Inbound](0)
         self._has_news = trio.Event()
         self._has_batch = trio.Event()
@@ -232,10 +233,15 @@ class Service:
             nursery.start_soon(self._publish_batches, nursery)
             nursery.start_soon(self._exchange_addresses)
             nursery.start_soon(self._pass_on_addresses)
-            await self._supervise(nursery, task_status)
+            error = await self._supervise(nursery, task_status)
+            nursery.cancel_scope.cancel()
+        raise error
 
-    async def _supervise(self, nursery: trio.Nursery, task_status: Started) -> None:
-        """Run transports one after the other, each after a pause that doubles."""
+    async def _supervise(self, nursery: trio.Nursery, task_status: Started) -> BaseException:
+        """Run transports one after the other, each after a pause that doubles.
+
+        Returns what ended the first start; after that nothing ends it.
+        """
         pause_s = RESTART_S
         is_first = True
         while True:
@@ -247,10 +253,10 @@ class Service:
                     self._transport = self._make_transport()
                 await self._run_transport(nursery, started, task_status if is_first else None)
                 reason = "it ended"
-            except Exception as error:  # a dead transport is replaced, whatever killed it
+            except Exception as error:  # noqa: BLE001 - a dead one is replaced, whatever killed it
                 if is_first and not started.is_set():
-                    raise
-                reason = _cause(error)
+                    return _cause(error)
+                reason = _told(error)
             finally:
                 self._sessions.stop()
             is_first = False
@@ -324,7 +330,7 @@ class Service:
             self.counters.transactions_sent += len(batch)
         except Exception as error:  # noqa: BLE001 - gossip may be lost, its sender goes on
             self.counters.transactions_lost += len(batch)
-            logger.warning("batch-lost transactions=%d reason=%r", len(batch), _cause(error))
+            logger.warning("batch-lost transactions=%d reason=%r", len(batch), _told(error))
         finally:
             self._publishing -= 1
 
@@ -369,8 +375,14 @@ def _consensus_frame(kind: MessageKind, body: bytes) -> bytes:
     return encode(kind, body)
 
 
-def _cause(error: BaseException) -> str:
-    """Return the first cause in one line: groups of one are looked into."""
+def _cause(error: BaseException) -> BaseException:
+    """Return the first cause: nurseries wrap it in groups."""
     while isinstance(error, BaseExceptionGroup) and error.exceptions:
         error = error.exceptions[0]
-    return f"{type(error).__name__}: {error}"[:300]
+    return error
+
+
+def _told(error: BaseException) -> str:
+    """Return the first cause in one line."""
+    cause = _cause(error)
+    return f"{type(cause).__name__}: {cause}"[:300]

@@ -30,6 +30,7 @@ from p2p.protocols.peers import AddressBook
 from p2p.protocols.reputation import Fault, Reputation
 from p2p.protocols.status import (
     Leave,
+    Nothing,
     Ready,
     Refuse,
     SayWelcome,
@@ -321,6 +322,8 @@ class Sessions:
             case Updated():
                 if session.is_ready:
                     self._tell(Change.STATUS, session)
+            case Nothing():
+                pass
             case Refuse(fault, reason):
                 self.note(session.peer, fault, reason)
             case Leave(fault, reason):

@@ -23,7 +23,9 @@ class Fault(Enum):
     BAD_FRAME = ("bad-frame", 35)
     """Bytes that are no message of the wire."""
     OUT_OF_TURN = ("out-of-turn", 35)
-    """A message that may not come here or now, such as a vote before the handshake."""
+    """A message on a channel that is not its own."""
+    EARLY = ("early", 10)
+    """A message before the status. Cheap: a status may have been lost with a broken stream."""
     BAD_MESSAGE = ("bad-message", 25)
     """A body that cannot be decoded, or a signature that is not valid."""
     BAD_RECORD = ("bad-record", 50)

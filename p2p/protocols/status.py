@@ -6,11 +6,13 @@ status" does not mean "it was read": that is what WELCOME is for.
 
     state        STATUS, same chain       STATUS, other chain   WELCOME       anything else
     -----------  -----------------------  --------------------  ------------  -------------
-    CONNECTED    GREETED, say WELCOME     leave                 out of turn   out of turn
+    CONNECTED    GREETED, say WELCOME     leave                 leave         leave
     GREETED      GREETED, updated         leave                 READY         take
-    READY        READY, updated           leave                 out of turn   take
+    READY        READY, updated           leave                 nothing       take
 
-A peer that is not READY in time is left. Updates are limited by a bucket.
+A transport may lose frames when a stream breaks, so who speaks before its status is left, to begin
+anew with a new connection, and not banned at once. A peer that is not READY in time is left, and
+updates are limited by a bucket.
 """
 
 from __future__ import annotations
@@ -82,6 +84,11 @@ class Take:
 
 
 @dataclass(frozen=True, slots=True)
+class Nothing:
+    """The message says what is known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Refuse:
     """The message is wrong: a fault of the peer, and nothing of it is taken."""
 
@@ -97,7 +104,7 @@ class Leave:
     reason: str
 
 
-Action = SayWelcome | Ready | Updated | Take | Refuse | Leave
+Action = SayWelcome | Ready | Updated | Take | Nothing | Refuse | Leave
 
 
 class Handshake:
@@ -119,12 +126,13 @@ class Handshake:
         """Return what a message means at this stage."""
         if envelope.kind is MessageKind.STATUS:
             return self._on_status(envelope.body, now)
-        if envelope.kind is MessageKind.WELCOME and self.stage is Stage.GREETED:
+        if self.stage is Stage.CONNECTED:
+            return Leave(Fault.EARLY, f"it sent {envelope.kind.name} before its status")
+        if envelope.kind is MessageKind.WELCOME:
+            if self.stage is Stage.READY:
+                return Nothing()
             self.stage = Stage.READY
             return Ready()
-        if envelope.kind is MessageKind.WELCOME or self.stage is Stage.CONNECTED:
-            name, stage = envelope.kind.name, self.stage.value
-            return Refuse(Fault.OUT_OF_TURN, f"{name} from a peer that is {stage}")
         return Take()
 
     def _on_status(self, body: bytes, now: float) -> Action:

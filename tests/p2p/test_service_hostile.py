@@ -12,7 +12,7 @@ from p2p.protocols.status import AGENT_LENGTH_MAX, encode_status
 from p2p.protocols.transactions import encode_batch, topic_of
 from p2p.service import Fault, Service
 from p2p.transport import Channel, PeerGoneError, PeerId, RequestError
-from p2p.wire import SIZE_MAX, MessageKind, encode
+from p2p.wire import SIZE_MAX, MessageKind, RequestKind, encode
 from runtime.keys import Keypair
 from tests.p2p.cluster import GENESIS, OTHER_GENESIS, Node, World, names, play, seed_of, until
 from tests.p2p.stranger import Stranger, stranger_in
@@ -82,7 +82,6 @@ def test_a_peer_of_another_version_is_refused() -> None:
         (Channel.CONSENSUS, bytes(SIZE_MAX[MessageKind.PROPOSAL] + 100)),
         (Channel.CONTROL, encode(MessageKind.VOTE, b"a vote on the wrong channel")),
         (Channel.CONTROL, encode(MessageKind.TRANSACTIONS, b"gossip on a channel")),
-        (Channel.CONTROL, encode(MessageKind.WELCOME, b"")),
         (Channel.CONTROL, encode(MessageKind.STATUS, b"no status")),
         (Channel.CONTROL, encode(MessageKind.ADDRESSES, b"\xff no records")),
     ],
@@ -107,15 +106,28 @@ def test_nothing_is_taken_before_the_handshake() -> None:
         (first,) = await world.mesh(1)
         stranger = await stranger_in(world, 5)
         await stranger.visit(first)
-        await stranger.vote(first, b"early")
         message = encode(MessageKind.TRANSACTIONS, encode_batch((b"early",)))
         await stranger.transport.publish(topic_of(GENESIS), message)
         with pytest.raises(RequestError):
-            await stranger.transport.request(first.peer_id, encode(MessageKind.PING, b""))
-        await trio.sleep(1)
+            await stranger.transport.request(first.peer_id, encode(RequestKind.BODY, b"hash"))
+        await stranger.vote(first, b"early")
+        await until(lambda: not stranger.is_connected, 1)
         assert votes_waiting(first) == 0
         assert first.counters.transactions_received == 0
         assert not first.peers()
+
+    play(scenario)
+
+
+def test_a_peer_that_speaks_early_again_and_again_is_banned() -> None:
+    async def scenario(world: World) -> None:
+        (first,) = await world.mesh(1)
+        stranger = await stranger_in(world, 5)
+        for _ in range(12):
+            await stranger.visit(first)
+            await stranger.vote(first, b"early")
+            await trio.sleep(0.1)
+        assert await is_banned(stranger, first)
 
     play(scenario)
 
