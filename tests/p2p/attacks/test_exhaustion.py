@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import struct
 
@@ -17,10 +18,17 @@ from libp2p.network.stream.net_stream import NetStream
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 
-from p2p.compat import MAX_STREAMS, MAX_WINDOW_BYTES
+from p2p.compat import MAX_STREAMS, MAX_WINDOW_BYTES, WRITE_LIMIT_S
 from p2p.libp2p_host import REQUEST, Libp2pTransport
+from p2p.libp2p_setup import HANG_UP_LIMIT_S
 from p2p.streams import join_frames
-from p2p.transport import AddressError, TransportSettings
+from p2p.transport import (
+    MAX_FRAME_BYTES,
+    AddressError,
+    Channel,
+    PeerGoneError,
+    TransportSettings,
+)
 from tests.p2p.attacks.attacker import attacking, victim
 from tests.p2p.attacks.victim import BURST
 from tests.p2p.recorder import TOPIC, running
@@ -147,6 +155,25 @@ def test_nothing_but_noise_is_offered(protocol: bytes) -> None:
                 while answers.count(b"\n") < 3:
                     answers += await stream.receive_some()
         assert answers.split(b"\n")[:3] == [b"\x13/multistream/1.0.0", b"\x03na", b"\x07/noise"]
+
+    trio.run(scenario)
+
+
+def test_a_peer_that_stands_still_hinders_nobody_and_can_be_disconnected() -> None:
+    async def scenario() -> None:
+        with victim() as target:
+            async with running(Libp2pTransport(b"h" * 32, ["/ip4/127.0.0.1/tcp/0"])) as honest:
+                await honest.transport.dial(target.address)
+                await honest.transport.send(target.peer, Channel.CONTROL, [b"x"])
+                target.process.send_signal(signal.SIGSTOP)
+                frames = [bytes(MAX_FRAME_BYTES)]
+                with pytest.raises(PeerGoneError):
+                    await honest.transport.send(target.peer, Channel.CONTROL, frames)
+                with trio.fail_after(HANG_UP_LIMIT_S * 2 + WRITE_LIMIT_S):
+                    await honest.transport.disconnect(target.peer)
+                await honest.heard.wait_until(lambda heard: heard.went == [target.peer])
+                target.process.send_signal(signal.SIGCONT)
+                assert await target.is_serving()
 
     trio.run(scenario)
 
