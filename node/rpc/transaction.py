@@ -5,7 +5,7 @@
     inBlock, retracted     bestChainBlockIncluded with the block, or null
     finalized              finalized
     invalid, usurped       invalid
-    dropped and others     dropped
+    dropped, late finality dropped
 
 Source: https://paritytech.github.io/json-rpc-interface-spec/
 """
