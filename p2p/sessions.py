@@ -43,7 +43,7 @@ from p2p.protocols.transactions import Transactions, decode_batch
 from p2p.protocols.votes import Inbound, Votes
 from p2p.session import REQUESTS_MAX, Change, PeerChange, PeerState, Session
 from p2p.settings import COST_SIZE, Counters, Settings
-from p2p.transport import Channel, PeerGoneError, PeerId, RequestError, Transport, TransportError
+from p2p.transport import Channel, PeerGoneError, PeerId, RequestError, Transport
 from p2p.wire import (
     ANSWER_SIZE_MAX,
     CHANNELS,
@@ -487,8 +487,8 @@ class Sessions:
             if transport is not None:
                 with trio.move_on_after(HANG_UP_LIMIT_S):
                     await transport.disconnect(peer)
-        except TransportError as error:
-            logger.debug("hang-up-failed peer=%s reason=%r", peer, str(error))
+        except Exception:  # a connection that cannot be closed ends nothing else
+            logger.exception("hang-up-failed peer=%s", peer)
         finally:
             self.leaving.discard(peer)
 

@@ -9,7 +9,7 @@ import trio
 
 from p2p.memory import MemoryTransport, Weather
 from p2p.protocols.status import Status
-from p2p.service import Service
+from p2p.service import Fault, Service
 from p2p.transport import (
     Channel,
     Handler,
@@ -69,6 +69,13 @@ class Stalling(Wrapped):
         await super().send(peer, channel, frames)
 
 
+class Clinging(Wrapped):
+    """Fails to close a connection."""
+
+    async def disconnect(self, peer: PeerId) -> None:
+        raise ZeroDivisionError
+
+
 class Mortal(Wrapped):
     """Dies when it is told to."""
 
@@ -112,6 +119,21 @@ def test_a_peer_whose_outbox_is_full_is_disconnected() -> None:
         for number in range(10_000):
             boot.broadcast(MessageKind.VOTE, b"%d" % number)
         assert not boot.peers()
+
+    play(scenario)
+
+
+def test_a_connection_that_cannot_be_closed_ends_nothing_else() -> None:
+    async def scenario(world: World) -> None:
+        transport = Clinging(world.transport(9))
+        boot = await world.start(9, make=lambda: transport)
+        second, third = await world.start(1, boot), await world.start(2, boot)
+        await until(lambda: len(boot.peers()) == 2)
+        boot.penalize(second.peer_id, Fault.WRONG_CHAIN, "a test")
+        second.broadcast(MessageKind.VOTE, b"unheard")
+        third.broadcast(MessageKind.VOTE, b"heard")
+        assert (await boot.consensus.receive()).body == b"heard"
+        assert names(boot) == {third.peer_id}
 
     play(scenario)
 
