@@ -112,7 +112,7 @@ class Handler(Protocol):
 class Started(Protocol):
     """How a transport says that it accepts connections (trio's task_status)."""
 
-    def started(self, value: None = None, /) -> None: ...
+    def started(self) -> None: ...
 
 
 class Transport(Protocol):
