@@ -28,7 +28,7 @@ def enrol(client: Client, uri: str) -> None:
         bank = Keypair.from_uri(BANK, KeyKind.SR25519)
         _send(client, bank, "Balances", "transfer_keep_alive", dest=Id(account), value=missing)
     proof = prove_possession(client.genesis_hash, account, pair)
-    _send(client, pair, "Session", "set_keys", keys=pair.account, proof=proof)
+    _send(client, pair, "Session", "set_keys", key=pair.account, proof=proof)
     _send(client, pair, "Staking", "bond", value=STAKE, payee=Payee.Staked)
     _send(client, pair, "Staking", "validate", prefs=ValidatorPrefs())
 
