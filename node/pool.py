@@ -361,7 +361,7 @@ class Pool:
         if isinstance(event, BestChanged):
             self._move(event)
         elif isinstance(event, Finalized):
-            self._settle(event)
+            self._settle(event.header.hash)
 
     def _move(self, event: BestChanged) -> None:
         """Follow the best branch: what left it waits again, what is in it waits no more."""
@@ -392,9 +392,8 @@ class Pool:
     def _enact(self, event: BestChanged, loose: dict[Hash, Entry]) -> set[AccountId]:
         """Take out what blocks of the best branch include; returns whose nonces they used."""
         touched: set[AccountId] = set()
-        number = event.header.number - len(event.enacted)
-        for block in event.enacted:
-            number += 1
+        first = event.header.number - len(event.enacted) + 1
+        for number, block in enumerate(event.enacted, start=first):
             for raw in self._chain.body(block) or ():
                 found = Hash(blake2b_256(raw))
                 entry = self._entries.get(found)
@@ -455,7 +454,8 @@ class Pool:
             entry.tell("dropped" if is_dropped else "invalid", last=True)
             return
         returned.watchers = entry.watchers
-        returned.tell("ready" if self._is_ready(returned) else "future")
+        if returned.watchers:
+            returned.tell("ready" if self._is_ready(returned) else "future")
 
     def _return_strangers(self, raws: list[bytes]) -> None:
         """Take in what only retracted blocks held; without them it might be lost for its sender."""
@@ -477,8 +477,7 @@ class Pool:
             for entry in entries:
                 entry.tell({"finalityTimeout": to_hex(block)}, last=True)
 
-    def _settle(self, event: Finalized) -> None:
-        block = event.header.hash
+    def _settle(self, block: Hash) -> None:
         for entry in self._included.pop(block, (0, []))[1]:
             del self._in_blocks[entry.hash]
             entry.tell({"finalized": to_hex(block)}, last=True)
