@@ -86,6 +86,8 @@ class FastLimits:
     wait_s: float = 30.0
     look_s: float = 1.0
     chunk_bytes: int = STATE_BYTES_MAX // 2
+    stall_s: float = 120.0
+    """After so long without any progress the node goes on by blocks."""
 
 
 class FastSync:
@@ -114,20 +116,28 @@ class FastSync:
         self._light.boundary = stored_end(database, self._light.epoch - 1)
         self._staging = database.staging()
         self._resting: dict[PeerId, float] = {}
+        self._stalling = trio.CancelScope()
 
     async def run(self) -> int | None:
         """Return the height whose state is installed; None where block sync is the better way.
 
-        That is so on a database that has blocks already, next to peers that are hardly ahead, and
-        where no peer comes.
+        That is so on a database that has blocks already, next to peers that are hardly ahead, where
+        no peer comes, and where none of them gives what it takes.
         """
         if self._database.head != 0 or not await self._is_worth_it():
             return None
-        while True:
-            block = self._staged() or await self._choose()
-            if block is not None and await self._copy(block):
-                await self._install(block)
-                return int(block.header.number)
+        self._note_progress()
+        with self._stalling:
+            while True:
+                block = self._staged() or await self._choose()
+                if block is not None and await self._copy(block):
+                    await self._install(block)
+                    return int(block.header.number)
+        logger.warning("fast-sync-stalled epoch=%d action='sync by blocks'", self._light.epoch)
+        return None
+
+    def _note_progress(self) -> None:
+        self._stalling.deadline = trio.current_time() + self._limits.stall_s
 
     # ---------------------------------------------------------------------------------- peers
 
@@ -233,6 +243,8 @@ class FastSync:
             await self._follow_with(able[0], first)
             if self._light.epoch == first:
                 self._rest(able[0])
+            else:
+                self._note_progress()
 
     async def _follow_with(self, peer: PeerId, first: int) -> None:
         request = codec(EpochsRequest).encode(EpochsRequest(first, EPOCHS_MAX))
@@ -275,6 +287,7 @@ class FastSync:
             elif isinstance(answer, _Kept):
                 start = answer.next_start
                 copied += 1
+                self._note_progress()
         return True
 
     async def _chunk(self, peer: PeerId, header: Header, start: bytes) -> _Kept | _Failed | None:

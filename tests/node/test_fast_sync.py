@@ -298,6 +298,19 @@ def test_fast_sync_is_skipped_where_it_gains_nothing(tmp_path: Path) -> None:
     on_chain(tmp_path, 5, scenario)
 
 
+def test_peers_that_give_nothing_leave_the_node_to_synchronize_by_blocks(tmp_path: Path) -> None:
+    async def scenario(ahead: SmallNode) -> None:
+        network = FakeNetwork()
+        network.add("a", answer=refuse, claims=10_000)
+        limits = replace(LIMITS, stall_s=0.1)
+        arguments = ahead.chain.genesis_hash, set_of(0), EPOCH_BLOCKS, network, limits
+        with fresh(tmp_path / "new", ahead) as database:
+            assert await FastSync(database, *arguments).run() is None
+            assert database.head == 0
+
+    on_chain(tmp_path, 1, scenario)
+
+
 def test_an_archive_is_told_to_synchronize_by_blocks(tmp_path: Path) -> None:
     async def scenario(ahead: SmallNode) -> None:
         with (
