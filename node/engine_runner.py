@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
@@ -25,7 +25,7 @@ from consensus.engine import Engine
 from consensus.wal import Body, bodies, decode_record, encode_record
 from node.author import wall_clock_ms
 from node.block_checks import TimestampAheadError, check_timestamp
-from node.chain import Chain, ChainError, Finalized, ForkTooOldError
+from node.chain import Chain, ChainError, Finalized, ForkTooOldError, KnownBlockError
 from node.consensus_codec import write_message
 from node.epochs import Epoch
 from node.journal import Journal
@@ -42,15 +42,25 @@ from runtime.scale import DecodeError, codec
 EVENTS_MAX: Final = 4_096
 BODIES_MAX: Final = 64
 """Bodies that came with their proposals and await execution."""
+BODY_PEERS_MAX: Final = 4
+"""Peers that are asked in turn for the body of one proposal."""
 
 logger = logging.getLogger(__name__)
 _certificate = codec(Certificate)
 _body = codec(tuple[bytes, ...])
 
 
+class PeerView(Protocol):
+    """What a runner reads of a connected peer."""
+
+    @property
+    def peer(self) -> PeerId: ...
+
+
 class Network(Protocol):
     """What a runner needs of the network service."""
 
+    def peers(self) -> Sequence[PeerView]: ...
     def broadcast(
         self, kind: MessageKind, body: bytes, *, besides: PeerId | None = None
     ) -> None: ...
@@ -227,24 +237,42 @@ class EngineRunner:
         """Execute a proposed block; says nothing where it cannot be told whether it is valid."""
         block, chain = header.hash, self._desk.chain
         peer = PeerId(str(source)) if _is_peer(source) else None
+        is_valid: bool | None = None
         try:
-            if chain.header(block) is None:
-                await self._obtain(header.parent_hash, peer)
-                body = await self._body_of(block, peer)
-                check_timestamp(chain.machine, body, self._desk.clock_ms)
-                executed = await chain.execute(header, body)
-                await self._keep_body(executed)
-                chain.add(executed)
+            await self._obtain(header.parent_hash, peer)
+            body = chain.body(block) or await self._body_of(block, peer)
+            check_timestamp(chain.machine, body, self._desk.clock_ms)
+            executed = await chain.execute(header, body)
+            await self._keep_body(executed)
+            chain.add(executed)
+            is_valid = True
+        except KnownBlockError:
+            is_valid = True  # it became final meanwhile
         except BodyRefusedError as error:
             if peer is not None:
                 self._desk.network.penalize(peer, Fault.BAD_ANSWER, str(error))
         except InvalidBlockError as error:
             logger.warning("block-refused number=%d cause=%r", header.number, str(error))
-            await self._inbox.send(m.Executed(block, False))
+            is_valid = False
         except (ChainError, TransportError, TimestampAheadError, DecodeError) as error:
             logger.warning("block-not-executed number=%d cause=%r", header.number, str(error))
-        else:
-            await self._inbox.send(m.Executed(block, True))
+        if is_valid is not None:
+            await self._inbox.send(m.Executed(block, is_valid))
+
+    async def _body_of(self, block: Hash, peer: PeerId | None) -> tuple[bytes, ...]:
+        """Return the body that came with a proposal, or pull it. Raises TransportError."""
+        body = self._bodies.pop(block, None)
+        if body is not None:
+            return body
+        network = self._desk.network
+        others = [each.peer for each in network.peers() if each.peer != peer]
+        reason = "no peer is connected"
+        for each in ([peer, *others] if peer is not None else others)[:BODY_PEERS_MAX]:
+            try:
+                return _body.decode(await network.request(each, RequestKind.BODY, block))
+            except (TransportError, DecodeError) as error:
+                reason = str(error)
+        raise TransportError(f"The body of block 0x{block.hex()} could not be had: {reason}")
 
     async def _restore(self, records: tuple[bytes, ...]) -> None:
         """Execute again the blocks that were voted for and not final when the node ended."""
@@ -273,14 +301,6 @@ class EngineRunner:
             found = self._desk.chain.header(block)
             assert found is not None, "fetched blocks are added"
         return found
-
-    async def _body_of(self, block: Hash, peer: PeerId | None) -> tuple[bytes, ...]:
-        body = self._bodies.pop(block, None)
-        if body is not None:
-            return body
-        if peer is None:
-            raise TransportError(f"The body of block 0x{block.hex()} came from nobody.")
-        return _body.decode(await self._desk.network.request(peer, RequestKind.BODY, block))
 
     def _prefer(self, certificate: Certificate) -> None:
         """Make a notarized block the best one; fetch it first where it is missing."""

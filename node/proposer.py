@@ -22,7 +22,8 @@ from runtime.finality import ENGINE, Claim
 from runtime.primitives import AccountId, Hash, Header, PreRuntime
 from runtime.scale import codec
 
-EVIDENCE_PER_BLOCK: Final = 8
+EVIDENCE_PER_BLOCK: Final = 4
+"""As many as the pallet Offences takes."""
 
 logger = logging.getLogger(__name__)
 _claim = codec(Claim)
