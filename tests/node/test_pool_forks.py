@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from node import pool as pool_module
 from node.checked_signatures import CheckedSignatures
@@ -18,7 +21,7 @@ from node.pool_refusals import (
     InvalidTransactionError,
     TemporarilyBannedError,
 )
-from runtime.era import mortal
+from runtime.era import IMMORTAL, mortal
 from runtime.executive import Executed
 from runtime.extrinsic import Extrinsic
 from runtime.hashing import blake2b_256
@@ -196,6 +199,58 @@ def test_watchers_are_told_when_finality_does_not_come(
         assert node.pool.pending() == [raw]
 
     drive(tmp_path, scenario)
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["submit", "fork", "prefer", "finalize"]), st.integers(0, 40)),
+    max_size=40,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(STEPS)
+def test_whatever_branch_is_best_the_pool_fits_it(steps: list[tuple[str, int]]) -> None:
+    async def scenario(node: SmallNode) -> None:
+        chain, submitted = node.chain, set[bytes]()
+        for number, (step, choice) in enumerate(steps):
+            alive = [chain.finalized, *chain.unfinalized()]
+            chosen = alive[choice % len(alive)]
+            if step == "submit":
+                pair = (ALICE, BOB, CHARLIE)[choice % 3]
+                era = mortal(64, chain.best.number) if choice % 2 else IMMORTAL
+                raw = node.sign(pair, value=10**15 + number, era=era)
+                node.pool.submit(raw)
+                submitted.add(raw)
+            elif step == "fork":
+                fitting = [each.raw for each in node.pool.candidates(choice % 4)]
+                chain.add(node.fork(chosen.hash, b"%d" % number, *fitting))
+            elif step == "prefer":
+                chain.set_best(chosen.hash)
+            else:
+                await chain.finalize(chosen.hash)
+            check(node, submitted)
+
+    with TemporaryDirectory() as folder:
+        drive(Path(folder), scenario)
+
+
+def check(node: SmallNode, submitted: set[bytes]) -> None:
+    """Waiting ones are not on the best branch, and all of them can be built into a block."""
+    chain, pool = node.chain, node.pool
+    included = {
+        raw
+        for number in range(1, chain.best.number + 1)
+        for raw in chain.body(chain.hash_of(number) or chain.genesis_hash) or ()
+    }
+    waiting = pool.pending()
+    assert not set(waiting) & included
+    assert set(waiting) <= submitted
+    assert pool.size_bytes == sum(map(len, waiting))
+    candidates = [each.raw for each in pool.candidates(100)]
+    built = node.fork(chain.best.hash, b"check", *candidates)
+    assert built.refused == ()
+    assert {entry.extrinsic.raw for entry in pool._in_blocks.values()} <= included
+    assert not set(pool._in_blocks) & set(pool._entries)
 
 
 # ------------------------------------------------------------------------------ from the network
