@@ -25,7 +25,7 @@ from wsproto.events import (
     Request,
     TextMessage,
 )
-from wsproto.utilities import ProtocolError, RemoteProtocolError
+from wsproto.utilities import LocalProtocolError, ProtocolError, RemoteProtocolError
 
 from node.client.endpoint import Endpoint
 from node.client.errors import RequestRefusedError, UnreachableError
@@ -157,7 +157,7 @@ class WebSocketTransport:
         try:
             self._socket.settimeout(self._timeout_s)
             self._socket.sendall(self._protocol.send(event))
-        except OSError as error:
+        except (OSError, LocalProtocolError) as error:  # the latter: the node said goodbye before
             raise unreachable(self._endpoint.websocket_url, error) from error
 
     def _receive(self, deadline: float | None) -> bool:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessage
 
 from genesis.accounts import parse_account
 from node.author import Sealing
@@ -379,6 +381,25 @@ def test_what_is_no_node_is_unreachable(
         with pytest.raises(UnreachableError):
             client.info()
         client.close()
+
+
+def saying_goodbye(connection: socket.socket) -> None:
+    """Speak WebSocket, answer the first message with a close, and stay on the line."""
+    protocol = WSConnection(ConnectionType.SERVER)
+    while data := connection.recv(65_536):
+        protocol.receive_data(data)
+        for event in protocol.events():
+            if isinstance(event, Request):
+                connection.sendall(protocol.send(AcceptConnection()))
+            elif isinstance(event, TextMessage):
+                connection.sendall(protocol.send(CloseConnection(code=1001)))
+
+
+def test_a_node_that_said_goodbye_stays_unreachable() -> None:
+    with neighbour(saying_goodbye) as url, Client(url, timeout_s=5) as client:
+        for _ in range(2):
+            with pytest.raises(UnreachableError):
+                client.call("system_chain")
 
 
 def test_nobody_listening_is_unreachable() -> None:
