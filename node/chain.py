@@ -37,6 +37,8 @@ from runtime.validity import ValidTransaction
 UNFINALIZED_MAX: Final = 1024
 """How far any branch may be ahead of finality; all branches together: see ForkTree."""
 NEXT_VALUES_MAX: Final = 1 << 16
+LEFT_MAX: Final = 1 << 14
+"""How many blocks that left the tree before finality are told as pruned."""
 
 logger = logging.getLogger(__name__)
 _header_codec = codec(Header)
@@ -336,6 +338,8 @@ class Chain:
             raise UnfinalizedLimitError(str(error)) from error
         self._left.pop(block_hash, None)
         self._left.update(dict.fromkeys(gone))
+        while len(self._left) > LEFT_MAX:
+            del self._left[next(iter(self._left))]
         self._tell(NewBlock(executed.header))
 
     def extend(self, executed: Executed) -> None:
