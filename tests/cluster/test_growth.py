@@ -14,6 +14,8 @@ from tests.cluster.conftest import Devnet
 SHORT_EPOCHS = Settings(block_time_ms=200, epoch_blocks=5, executors=False, serve=False)
 ERAS = 2
 
+pytestmark = pytest.mark.slow
+
 
 def advance_eras(cluster: Cluster, eras: int) -> None:
     with cluster.client(0) as client:

@@ -13,11 +13,17 @@ from node.client import Finalized, Wait
 from node.devnet.cluster import Cluster
 from node.devnet.ledger import Ledger, issuance_gap, new_account, sender_of, transfer
 from node.devnet.member import Condition
-from node.devnet.scenario import SCENARIOS, Scenario, go_on
+from node.devnet.scenario import (
+    SCENARIOS,
+    Scenario,
+    all_stop_and_start_again,
+    go_on,
+    two_of_four_die_and_come_back,
+)
 from tests.cluster.conftest import FAST, show_logs
 from tests.node.commands.calling import OpenLedger
 
-TRANSFERS = 20
+TRANSFERS = 12
 FINAL_SECONDS_MEDIAN_MAX = 3.0
 
 
@@ -44,7 +50,17 @@ def network(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Ledger
     show_logs(cluster, request)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+SLOW = (all_stop_and_start_again, two_of_four_die_and_come_back)
+"""Others of these tests do much the same by the way."""
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(each, id=each.__name__, marks=[pytest.mark.slow] if each in SLOW else [])
+        for each in SCENARIOS
+    ],
+)
 def test_the_network_survives(network: Ledger, scenario: Scenario) -> None:
     scenario(network)
 

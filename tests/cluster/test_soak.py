@@ -51,9 +51,10 @@ class Load:
                     while not self.ended.is_set():
                         number += 1
                         self._send(client, number)
-            except (ClientError, NodeStateError):
+            except NodeStateError:
+                self.ended.wait(0.2)  # it is down
+            except ClientError:
                 self.unknown += 1
-                self.ended.wait(0.2)
 
     def _send(self, client: Client, number: int) -> None:
         call = transfer(client, new_account(number))
