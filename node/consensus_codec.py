@@ -1,4 +1,4 @@
-"""How messages of consensus travel in the network's envelopes: SCALE, a small body with its block."""
+"""How messages of consensus travel in envelopes: SCALE, a small body with its block."""
 
 from __future__ import annotations
 

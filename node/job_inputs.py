@@ -19,6 +19,7 @@ from node.reader import Reader
 from runtime.documents import (
     BatchInput,
     DatanetVersion,
+    EpochReceipts,
     Evaluate,
     Index,
     JobOutput,
@@ -30,13 +31,14 @@ from runtime.documents import (
     Trained,
 )
 from runtime.primitives import Hash
-from runtime.scale import codec
+from runtime.scale import DecodeError, codec
 
 PAGE = 256
 
 _rows = codec(RowsInput)
 _spec = codec(JobSpec)
 _output = codec(JobOutput)
+_served = codec(EpochReceipts)
 
 
 class InputsMissing(Exception):
@@ -49,12 +51,6 @@ class MissingBlobs(Protocol):
     def bring(self, blob: Hash) -> None:
         """Bring a blob; called in a thread that trio started. Raises BlobUnavailableError."""
         ...
-
-
-class EpochReceipts(Protocol):
-    """Who keeps the receipts that this node served."""
-
-    def epoch(self, model: int, epoch: int) -> tuple[tuple[Receipt, ...], tuple[Hash, ...]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +68,10 @@ class Inputs:
         self,
         reader: Reader,
         blobs: BlobStore,
-        receipts: EpochReceipts,
         missing: MissingBlobs | None = None,
     ) -> None:
         self._reader = reader
         self._blobs = blobs
-        self._receipts = receipts
         self._missing = missing
 
     def prepare(self, spec: JobSpec, folder: Path) -> Companion:
@@ -135,13 +129,17 @@ class Inputs:
     def _write_settlement(self, spec: Settle, folder: Path) -> None:
         with self._reader.at() as state:
             entries = state.attribution.commitments(spec.model)
-        if not entries:
-            raise InputsMissing(f"Model {spec.model} has no attribution index.")
+            closed = state.attribution.epochs.get((spec.model, spec.epoch))
+        if not entries or closed is None:
+            raise InputsMissing(f"Model {spec.model} has no closed epoch {spec.epoch} or no index.")
         indexed = entries[-1].indexed
-        receipts, negative = self._receipts.epoch(spec.model, spec.epoch)
-        receipts_file = codec(tuple[Receipt, ...]).encode(receipts)
+        try:
+            served = _served.decode(self.read(closed.receipts_blob))
+        except DecodeError as error:
+            raise InputsMissing(f"The receipts of the epoch cannot be read: {error}") from error
+        receipts_file = codec(tuple[Receipt, ...]).encode(served.receipts)
         write_durably(folder / "receipts.scale", receipts_file)
-        write_durably(folder / "negative.scale", codec(tuple[Hash, ...]).encode(negative))
+        write_durably(folder / "negative.scale", codec(tuple[Hash, ...]).encode(served.negative))
         write_durably(folder / "aggregates.scale", self.read(indexed.aggregates))
 
     def read(self, blob: Hash) -> bytes:

@@ -18,13 +18,16 @@ import trio
 
 from consensus.engine import Settings as EngineSettings
 from genesis.spec import ChainSpec
+from node.blob_fetcher import BlobFetcher
 from node.blobs import BlobStore
 from node.chain import BestChanged, Chain, Finalized
 from node.config import NodeConfig
+from node.database import Database
 from node.engine_runner import Desk
 from node.epoch_archive import EpochArchive
 from node.epochs import Epochs
 from node.evidence import EvidenceBox
+from node.fast_sync import FastSync
 from node.identity import load_peer_seed, load_session_pair
 from node.journal import Journal
 from node.network_view import NetworkView
@@ -60,6 +63,7 @@ class Networking:
     participant: Participant
     proposer: Proposer
     archive: EpochArchive
+    fetcher: BlobFetcher
     chain: Chain
     pool: Pool
 
@@ -128,27 +132,10 @@ async def networked(
 
     Raises ConfigError, NoAuthoritiesError, SignerError, DamagedLogError.
     """
-    seed = load_peer_seed(folder)
     epochs = Epochs(chain)
     archive = EpochArchive(chain, epochs.after)
-    roles = Roles.FULL | Roles.VALIDATOR if config.validator else Roles.FULL
-    provider = Provider(chain, blobs, archive, roles, config.name)
-    topics = frozenset({topic_of(chain.genesis_hash)})
-
-    def make_transport() -> Libp2pTransport:
-        listen = f"/ip4/{config.p2p_host}/tcp/{config.p2p_port}"
-        limits = TransportSettings(topics=topics, max_peers=config.peers_max)
-        return Libp2pTransport(seed, [listen], limits)
-
-    service = Service(
-        make_transport,
-        provider,
-        Settings(
-            bootnodes=(*spec.boot_nodes, *config.bootnodes),
-            identity=Keypair.from_seed(seed),
-            max_peers=config.peers_max,
-        ),
-    )
+    seed = load_peer_seed(folder)
+    service = _service(config, spec, chain, blobs, archive, seed)
     synchronizer = Synchronizer(chain, service, epochs.authorities_after)
     secret = blake2b_256(RANDOMNESS_DOMAIN + chain.genesis_hash + seed)
     evidence = EvidenceBox(folder / "consensus" / "evidence")
@@ -171,9 +158,58 @@ async def networked(
             participant,
             proposer,
             archive,
+            BlobFetcher(blobs, service),
             chain,
             pool,
         )
+
+
+async def begin_fast(
+    config: NodeConfig, spec: ChainSpec, database: Database, blobs: BlobStore, folder: Path
+) -> None:
+    """Take a new node to a recent state; one that has blocks already is left as it is.
+
+    It is a node of the network meanwhile, with its own identity, and has genesis to offer.
+    Raises FastSyncRefusedError, NoAuthoritiesError.
+    """
+    chain = Chain(spec, database)
+    if database.head != 0:
+        return
+    epoch = Epochs(chain).after(chain.genesis_hash)
+    service = _service(config, spec, chain, blobs, None, load_peer_seed(folder))
+    length = epoch.last_number - epoch.root_number
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(service.run))
+        sync = FastSync(database, chain.genesis_hash, epoch.authorities, length, service)
+        height = await sync.run()
+        logger.info("fast-sync-ended height=%s", height)
+        nursery.cancel_scope.cancel()
+    chain.close()
+
+
+def _service(
+    config: NodeConfig,
+    spec: ChainSpec,
+    chain: Chain,
+    blobs: BlobStore,
+    archive: EpochArchive | None,
+    seed: bytes,
+) -> Service:
+    """Make the network service; nothing runs yet."""
+    roles = Roles.FULL | Roles.VALIDATOR if config.validator else Roles.FULL
+    limits = TransportSettings(
+        topics=frozenset({topic_of(chain.genesis_hash)}), max_peers=config.peers_max
+    )
+    listen = f"/ip4/{config.p2p_host}/tcp/{config.p2p_port}"
+    return Service(
+        lambda: Libp2pTransport(seed, [listen], limits),
+        Provider(chain, blobs, archive, roles, config.name),
+        Settings(
+            bootnodes=(*spec.boot_nodes, *config.bootnodes),
+            identity=Keypair.from_seed(seed),
+            max_peers=config.peers_max,
+        ),
+    )
 
 
 async def _signer(

@@ -158,7 +158,7 @@ class ServedModels:
     async def _register(self, loaded: ServedModel) -> None:
         assert self.engine is not None, "started"
         if loaded.adapter_id not in self.engine.adapters():
-            adapter = await trio.to_thread.run_sync(self._blobs.get, loaded.release.adapter)
+            adapter = await trio.to_thread.run_sync(self._inputs.read, loaded.release.adapter)
             await self.engine.register(loaded.adapter_id, adapter, loaded.release.recipe)
 
     def _load_base(self) -> BuiltinEngine:
@@ -177,16 +177,16 @@ class ServedModels:
 
         with self._thread_lock:
             model, tokenizer = load_base(self._base_model)
-            wrapped = load_adapter(self._blobs.get(release.adapter), release.recipe, model)
+            wrapped = load_adapter(self._inputs.read(release.adapter), release.recipe, model)
             sketcher = QuerySketcher(
                 wrapped,
                 tokenizer,
-                load_moments(self._blobs.get(release.moments)),
+                load_moments(self._inputs.read(release.moments)),
                 bytes(release.seed),
                 release.indexed.sketch_size,
                 release.recipe.max_tokens,
             )
-            index = load_index(release.indexed, self._blobs.get)
+            index = load_index(release.indexed, self._inputs.read)
             inputs = self._folder / str(release.index_job)
             spec = Index(release.model, release.train_job, release.indexed.sketch_size)
             self._inputs.prepare(spec, inputs)

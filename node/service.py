@@ -29,7 +29,7 @@ from node.author import Author
 from node.blob_routes import blob_routes
 from node.blobs import BlobStore
 from node.chain import Chain
-from node.config import ConfigError, NodeConfig
+from node.config import ConfigError, NodeConfig, SyncMode
 from node.control import serve_control
 from node.database import Database
 from node.executor import Executor
@@ -37,7 +37,7 @@ from node.feedback_routes import feedback_routes
 from node.identity import load_pair
 from node.job_inputs import Inputs
 from node.metrics import Metrics
-from node.networking import NetworkControl, Networking, networked
+from node.networking import NetworkControl, Networking, begin_fast, networked
 from node.pool import Pool
 from node.reader import Reader
 from node.receipts import ReceiptStore
@@ -114,6 +114,9 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
         lambda: Database.open(folder / "db", archive=config.archive)
     )
     try:
+        blobs = await trio.to_thread.run_sync(BlobStore, folder / "blobs")
+        if config.is_networked and config.sync is SyncMode.FAST:
+            await begin_fast(config, spec, database, blobs, folder)
         chain = Chain(spec, database)
         pool = Pool(chain)
         author = Author(chain, pool, config.sealing, config.block_time_ms)
@@ -125,7 +128,6 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
             properties=dict(spec.properties),
             roles=("Authority" if is_authority else "Full",),
         )
-        blobs = await trio.to_thread.run_sync(BlobStore, folder / "blobs")
         submitter = Submitter(chain, pool, load_pair(config, spec.chain_type))
         receipts = ReceiptStore(folder / "receipts.sqlite3")
         sealer = None if config.is_networked else AuthorSealer(author, chain, pool)
@@ -159,7 +161,9 @@ async def run_node(
         node.author.on_sealed.append(metrics.observe_block)
         reader = Reader(node.chain)
         worker = Worker(config.threads)
-        inputs = Inputs(reader, node.blobs, node.receipts)
+        networking = node.networking
+        fetcher = None if networking is None else networking.fetcher
+        inputs = Inputs(reader, node.blobs, fetcher)
         executor = Executor(
             node.chain,
             reader,
@@ -172,7 +176,7 @@ async def run_node(
         )
         models = ServedModels(reader, node.blobs, inputs, node.folder / "served", config.base_model)
         answers = Answers(node.chain, reader, node.submitter, node.receipts, models)
-        settler = Settler(node.chain, reader, node.submitter, node.receipts)
+        settler = Settler(node.chain, reader, node.submitter, node.receipts, node.blobs)
         namespaces: list[object] = [
             OpenLedger(node.submitter.account, node.author, executor, settler, node.receipts)
         ]

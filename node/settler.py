@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from node.blobs import BlobStore
 from node.chain import Chain, Finalized
 from node.pool_refusals import PoolError
 from node.reader import Ledgers, Reader
 from node.receipts import ChannelRecord, ReceiptStore
 from node.submitter import Submitter
 from pallets.attribution.records import EpochState
-from runtime.documents import receipt_hash
+from runtime.documents import EpochReceipts, receipt_hash
 from runtime.merkle import sum_root
 from runtime.primitives import Hash, MultiSignature
 from runtime.scale import codec
@@ -25,6 +26,7 @@ EPOCH_BLOCKS: Final = 600
 RESEND_BLOCKS: Final = 8
 
 logger = logging.getLogger(__name__)
+_served = codec(EpochReceipts)
 _signature = codec(MultiSignature)
 
 
@@ -41,12 +43,14 @@ class Settler:
         reader: Reader,
         submitter: Submitter,
         receipts: ReceiptStore,
+        blobs: BlobStore,
         epoch_blocks: int = EPOCH_BLOCKS,
     ) -> None:
         self._chain = chain
         self._reader = reader
         self._submitter = submitter
         self._receipts = receipts
+        self._blobs = blobs
         self._epoch_blocks = epoch_blocks
         self._tried_at: dict[tuple[int, int], int] = {}
         self._checked_at = 0
@@ -106,21 +110,24 @@ class Settler:
                 drawn=drawn,
                 signature=_signature.decode(record.signature),
             )
-        receipts = [signed.receipt for signed in self._receipts.receipts(model, epoch)]
+        served = EpochReceipts(*self._receipts.epoch(model, epoch))
         root, fees = sum_root(
-            (receipt_hash(receipt), receipt.contributor_fee_planck) for receipt in receipts
+            (receipt_hash(receipt), receipt.contributor_fee_planck) for receipt in served.receipts
         )
         arguments = {
             "model": model,
             "receipts_root": Hash(root),
-            "receipts": len(receipts),
+            "receipts": len(served.receipts),
             "fees_planck": fees,
+            "receipts_blob": self._blobs.put(_served.encode(served)),
         }
         if closed:
             self._submitter.submit("Attribution", "close_again", epoch=epoch, **arguments)
         else:
             self._submitter.submit("Attribution", "close_epoch", **arguments)
-        logger.info("epoch-closed model=%d epoch=%d receipts=%d", model, epoch, len(receipts))
+        logger.info(
+            "epoch-closed model=%d epoch=%d receipts=%d", model, epoch, len(served.receipts)
+        )
 
     def _check(self, state: Ledgers, model: int, epoch: int) -> bool:
         """Return whether the epoch was closed before and failed. Raises SettlementRefused."""

@@ -254,6 +254,15 @@ class Receipt:
 
 
 @scale
+class EpochReceipts:
+    """The file from which an epoch is settled: its receipts by sequence, and the hashes of those
+    that their askers judged to be wrong."""
+
+    receipts: tuple[Receipt, ...]
+    negative: tuple[Hash, ...]
+
+
+@scale
 class SignedReceipt:
     """A receipt with the ed25519 signature of the account that served the answer."""
 

@@ -221,14 +221,23 @@ class Attribution(Pallet, index=23):
 
     @call(0, cost(200, reads=10, writes=10))
     def close_epoch(
-        self, who: Signed, model: u32, receipts_root: Hash, receipts: u32, fees_planck: u128
+        self,
+        who: Signed,
+        model: u32,
+        receipts_root: Hash,
+        receipts: u32,
+        fees_planck: u128,
+        receipts_blob: Hash,
     ) -> None:
         """Close the current epoch of a model that you serve: name the Merkle-sum root of its
-        receipts, their number and the sum of their contributors' fees. You pay the settle job."""
+        receipts, their number, the sum of their contributors' fees, and the file of the receipts,
+        from which executors settle. You pay the settle job."""
         server = AccountId(who)
         closing.check_server(self, server, model)
         epoch = self.ledgers.get(model).epoch
-        closing.close(self, server, model, epoch, receipts_root, receipts, fees_planck)
+        closing.close(
+            self, server, model, epoch, receipts_root, receipts, fees_planck, receipts_blob
+        )
 
     @call(1, cost(200, reads=10, writes=10))
     def close_again(
@@ -239,6 +248,7 @@ class Attribution(Pallet, index=23):
         receipts_root: Hash,
         receipts: u32,
         fees_planck: u128,
+        receipts_blob: Hash,
     ) -> None:
         """Close an epoch again whose settlement failed, with the same or corrected receipts."""
         server = AccountId(who)
@@ -246,7 +256,9 @@ class Attribution(Pallet, index=23):
         record = self.epochs.get((model, epoch))
         if record is None or record.state is not EpochState.Failed:
             raise self.NotFailed
-        closing.close(self, server, model, epoch, receipts_root, receipts, fees_planck)
+        closing.close(
+            self, server, model, epoch, receipts_root, receipts, fees_planck, receipts_blob
+        )
 
     @call(2, cost(60, reads=3, writes=4))
     def claim(self, who: Signed) -> None:

@@ -52,6 +52,7 @@ def close(
     receipts_root: Hash,
     receipts: int,
     fees_planck: int,
+    receipts_blob: Hash,
 ) -> None:
     """Open the SETTLE job of an epoch. Raises EpochSettling, NothingToSettle, TooManyReceipts,
     FeesExceedPool, and what opening the job raises.
@@ -75,7 +76,16 @@ def close(
     closed_at = attribution.system.current_number()
     attribution.epochs.put(
         (model, epoch),
-        Epoch(EpochState.Settling, who, job, closed_at, receipts_root, receipts, fees_planck),
+        Epoch(
+            EpochState.Settling,
+            who,
+            job,
+            closed_at,
+            receipts_root,
+            receipts,
+            fees_planck,
+            receipts_blob,
+        ),
     )
     attribution.emit(attribution.EpochClosed(model, epoch, job, fees_planck))
 

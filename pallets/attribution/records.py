@@ -39,7 +39,8 @@ class Epoch:
     """A closed epoch: what its server said of it, and what settlement paid.
 
     `receipts_root` is the root of a Merkle-sum tree (`runtime.merkle.sum_root`) over receipt hashes
-    with the contributors' fees; its total is `fees_planck`.
+    with the contributors' fees; its total is `fees_planck`. `receipts_blob` names the file of
+    `EpochReceipts` from which executors settle.
     """
 
     state: EpochState
@@ -49,6 +50,7 @@ class Epoch:
     receipts_root: Hash
     receipts: u32
     fees_planck: u128
+    receipts_blob: Hash
     paid_planck: u128 = 0
     commons_planck: u128 = 0
     contributors: u32 = 0

@@ -10,11 +10,12 @@ from typing import Any, cast
 
 import pytest
 
+from node.blobs import BlobStore
 from node.pool_refusals import BadFormatError
 from node.receipts import ChannelRecord, ReceiptStore
 from node.settler import EPOCH_BLOCKS, RESEND_BLOCKS, SettlementRefused, Settler
 from pallets.attribution.records import EpochState
-from runtime.documents import receipt_hash
+from runtime.documents import EpochReceipts, receipt_hash
 from runtime.merkle import sum_root
 from runtime.primitives import Ed25519, MultiSignature
 from runtime.scale import codec
@@ -69,13 +70,18 @@ def state() -> FakeChainState:
 
 
 @pytest.fixture
-def settler(receipts: ReceiptStore, state: FakeChainState) -> Settler:
+def blobs(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path / "blobs")
+
+
+@pytest.fixture
+def settler(receipts: ReceiptStore, state: FakeChainState, blobs: BlobStore) -> Settler:
     fake = cast(Any, state)
-    return Settler(cast(Any, None), fake, fake, receipts)
+    return Settler(cast(Any, None), fake, fake, receipts, blobs)
 
 
 def test_closing_draws_what_answers_cost_and_names_the_receipts(
-    settler: Settler, receipts: ReceiptStore, state: FakeChainState
+    settler: Settler, receipts: ReceiptStore, state: FakeChainState, blobs: BlobStore
 ) -> None:
     assert settler.close_model(MODEL) == 0
     (redeem, drawn), (close, closed) = state.sent
@@ -84,6 +90,8 @@ def test_closing_draws_what_answers_cost_and_names_the_receipts(
     signed = [each.receipt for each in receipts.receipts(MODEL, 0)]
     root, fees = sum_root((receipt_hash(each), each.contributor_fee_planck) for each in signed)
     assert (closed["receipts_root"], closed["fees_planck"], closed["receipts"]) == (root, fees, 3)
+    file = codec(EpochReceipts).decode(blobs.get(closed["receipts_blob"]))
+    assert list(file.receipts) == signed, "others settle from the file"
     assert receipts.open_epoch(MODEL) == 1
 
 

@@ -40,6 +40,14 @@ def workshop() -> Iterator[Workshop]:
         made.check()
 
 
+CLOSING = {
+    "receipts_root": ROOT,
+    "receipts": len(RECEIPTS),
+    "fees_planck": FEES,
+    "receipts_blob": ROOT,
+}
+
+
 def prepare(workshop: Workshop) -> None:
     workshop.attribution.record_indexed(MODEL, 3, indexed())
     fund(workshop, POOL)
@@ -52,7 +60,7 @@ def fund(workshop: Workshop, amount: int, model: int = MODEL) -> None:
 
 def close(workshop: Workshop, who: AccountId = ALICE, model: int = MODEL, **changed: object) -> int:
     job = workshop.jobs.next_job.get()
-    arguments = {"receipts_root": ROOT, "receipts": len(RECEIPTS), "fees_planck": FEES, **changed}
+    arguments = {**CLOSING, **changed}
     workshop.sign(who, "Attribution", "close_epoch", model=model, **arguments)
     return job
 
@@ -215,8 +223,7 @@ def test_refusals_of_a_settlement_have_names(workshop: Workshop) -> None:
 
 def test_a_failed_epoch_is_closed_again(workshop: Workshop) -> None:
     job = close(workshop)
-    arguments = {"receipts_root": ROOT, "receipts": len(RECEIPTS), "fees_planck": FEES}
-    arguments |= {"model": MODEL, "epoch": 0}
+    arguments = {**CLOSING, "model": MODEL, "epoch": 0}
     with pytest.raises(Attribution.NotFailed):
         workshop.sign(ALICE, "Attribution", "close_again", **arguments)
     workshop.next_block()

@@ -91,6 +91,7 @@ def test_a_row_is_trained_on_and_its_contributor_claims(score: int) -> None:
         ledger.pallet(Attribution).fund(0, fee)
         root, total = sum_root([(BASE, 3 * OPEN), (PROFILE, 4 * OPEN)])
         closing = {"model": 0, "receipts_root": root, "receipts": 2, "fees_planck": total}
+        closing["receipts_blob"] = BASE
         ledger.sign(BUILDER, "Attribution", "close_epoch", **closing)
         entries = (SettlementEntry(CONTRIBUTOR, score, 0),)
         answer(ledger, 2, Settled(2, root, total, entries))
