@@ -1,0 +1,163 @@
+"""What happens in a simulation: all of it is drawn from one seed before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+from tests.simulation.ledger import Members
+from tests.simulation.node import Death
+from tests.simulation.world import Habits, Weather
+
+ROLES: Final = ("twin", "twin", "forger", "forger", "selective", "silent")
+SIZES: Final = (4,) * 10 + (5,) * 4 + (6, 6, 7, 7, 8, 10, 13, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that happens to nodes or to the network at a time."""
+
+    at_ms: int
+    kind: str
+    node: int = -1
+    death: Death = Death.NOW
+    groups: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One simulation."""
+
+    seed: int
+    epochs: Sequence[Members]
+    epoch_blocks: int
+    byzantine: Mapping[int, str]
+    """The role of each Byzantine identity."""
+    weather: Weather
+    habits: Habits
+    faults: Sequence[Fault]
+    gst_ms: int
+    """From here on everything is repaired, and the network is fair."""
+    absent: frozenset[int]
+    """Honest nodes that stay down even then."""
+
+    @property
+    def identities(self) -> Sequence[int]:
+        """All who are a member of some epoch."""
+        return sorted({one for members in self.epochs for one, _ in members})
+
+    @property
+    def is_calm(self) -> bool:
+        """Say whether nothing at all is wrong in the end."""
+        return not self.byzantine and not self.absent
+
+
+def draw(seed: int) -> Plan:
+    """Return the plan of a seed."""
+    rng = Random(seed)
+    epochs = _epochs(rng)
+    everyone = sorted({one for members in epochs for one, _ in members})
+    faulty: list[int] = []
+    if rng.random() < 0.75:
+        for one in rng.sample(everyone, len(everyone)):
+            if all(_is_safe(members, [*faulty, one]) for members in epochs):
+                faulty.append(one)
+            if rng.random() < 0.25:
+                break
+    absent = frozenset(one for one in faulty if rng.random() < 0.15)
+    byzantine = {one: rng.choice(ROLES) for one in faulty if one not in absent}
+    gst = rng.choice((2000, 5000, 8000, 12000))
+    return Plan(
+        seed=seed,
+        epochs=epochs,
+        epoch_blocks=rng.choice((2, 3, 4, 5, 8, 30)),
+        byzantine=byzantine,
+        weather=_weather(rng),
+        habits=_habits(rng),
+        faults=_faults(rng, [one for one in everyone if one not in byzantine], gst),
+        gst_ms=gst,
+        absent=absent,
+    )
+
+
+def _epochs(rng: Random) -> list[Members]:
+    """Draw the sets of a few epochs; members come, go and change their weight."""
+    size = rng.choice(SIZES)
+    weigh = rng.choice((_equal, _equal, _mixed, _steep))
+    members = [(one, weigh(rng)) for one in range(size)]
+    epochs = [tuple(members)]
+    newcomer = size
+    for _ in range(rng.choice((0, 1, 2, 3))):
+        if len(members) > 4 and rng.random() < 0.5:
+            members.pop(rng.randrange(len(members)))
+        if newcomer < size + 2 and rng.random() < 0.5:
+            members.insert(rng.randrange(len(members) + 1), (newcomer, weigh(rng)))
+            newcomer += 1
+        if rng.random() < 0.5:
+            index = rng.randrange(len(members))
+            members[index] = (members[index][0], weigh(rng))
+        if rng.random() < 0.3:
+            rng.shuffle(members)
+        epochs.append(tuple(members))
+    return epochs
+
+
+def _equal(_rng: Random) -> int:
+    return 10**18
+
+
+def _mixed(rng: Random) -> int:
+    return rng.randrange(1, 10)
+
+
+def _steep(rng: Random) -> int:
+    return int(2 ** rng.randrange(6))
+
+
+def _is_safe(members: Members, faulty: Sequence[int]) -> bool:
+    """Say whether less than a third of the weight is faulty."""
+    total = sum(weight for _, weight in members)
+    return 3 * sum(weight for one, weight in members if one in faulty) < total
+
+
+def _weather(rng: Random) -> Weather:
+    return Weather(
+        low_ms=rng.choice((5, 50, 150)),
+        span_ms=rng.choice((1, 100, 400, 900)),
+        loss=rng.choice((0.0, 0.0, 0.05, 0.2, 0.4)),
+        duplication=rng.choice((0.0, 0.0, 0.1)),
+        straggling=rng.choice((0.0, 0.0, 0.05, 0.2)),
+    )
+
+
+def _habits(rng: Random) -> Habits:
+    return Habits(
+        pace_ms=rng.choice((300, 600, 1000)),
+        execution_ms=rng.choice((0, 0, 100, 600)),
+        inline=rng.choice((1.0, 1.0, 0.5, 0.0)),
+        refusal=rng.choice((0.0, 0.0, 0.2, 0.5)),
+    )
+
+
+def _faults(rng: Random, honest: Sequence[int], gst: int) -> list[Fault]:
+    faults: list[Fault] = []
+    for _ in range(rng.choice((0, 1, 2, 3, 5))):
+        at = rng.randrange(gst)
+        until = min(gst, at + rng.randrange(50, 6000))
+        node = rng.choice(honest)
+        draw = rng.random()
+        if draw < 0.45:
+            death = rng.choice(list(Death))
+            faults += [Fault(at, "crash", node, death), Fault(until, "restart", node)]
+        elif draw < 0.55:  # all at once
+            faults += [Fault(at, "crash", one, Death.NOW) for one in honest]
+            faults += [Fault(until, "restart", one) for one in honest]
+        elif draw < 0.7:
+            faults += [Fault(at, "pause", node), Fault(until, "resume", node)]
+        else:
+            count = rng.choice((2, 2, 2, 3))
+            groups = {one: rng.randrange(count) for one in range(32)}
+            faults += [Fault(at, "partition", groups=groups), Fault(until, "heal")]
+    return sorted(faults, key=lambda fault: fault.at_ms)

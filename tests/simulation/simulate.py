@@ -1,0 +1,199 @@
+"""One simulation from one seed: chaos until GST, then progress, then calm; judged throughout."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final
+
+from tests.simulation.byzantine import Copy, Forger, Selective, Silent
+from tests.simulation.ledger import Ledger
+from tests.simulation.node import Death, Node
+from tests.simulation.oracle import Oracle, Violation
+from tests.simulation.plan import Fault, Plan, draw
+from tests.simulation.world import BOTH, Habits, Weather, World
+
+BLOCKS_MORE: Final = 3
+"""Blocks that every honest node finalizes after GST."""
+LIVENESS_MS: Final = 120_000
+"""Virtual time in which it must."""
+CALM_BLOCKS: Final = 3
+CALM_LATENCY_MS: Final = 100
+FAIR: Final = Weather(low_ms=20, span_ms=180)
+STEPS_MAX: Final = 400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a simulation without a violation."""
+
+    seed: int
+    counts: Counter[str]
+    height: int
+    convicted: int
+    steps: int
+    healing_ms: int
+    """Virtual time from GST until every honest node had its blocks."""
+
+
+def simulate(seed: int) -> Outcome:
+    """Run a seed. Raises Violation."""
+    return run(draw(seed))
+
+
+def run(plan: Plan) -> Outcome:
+    """Run a plan. Raises Violation."""
+    world = build(plan)
+    for node in world.nodes:
+        if node.identity not in plan.absent:
+            node.boot()
+    for fault in plan.faults:
+        world.run(fault.at_ms)
+        strike(world, fault, plan.absent)
+    world.run(plan.gst_ms)
+    repair(world, plan)
+    healing = _assert_liveness(world)
+    if plan.is_calm:
+        _assert_responsive(world)
+    for node in honest(world):
+        world.oracle.check_follower(node)
+    counts = world.counts + world.oracle.counts
+    counts.update(Counter(plan.byzantine.values()))
+    counts["absent"] += len(plan.absent)
+    heights = [node.height for node in honest(world)]
+    return Outcome(
+        plan.seed, counts, max(heights), len(world.oracle.convicted), world.steps, healing
+    )
+
+
+def build(plan: Plan) -> World:
+    """Make the world of a plan, its nodes not yet started."""
+    ledger = Ledger(plan.epochs, plan.epoch_blocks)
+    oracle = Oracle(ledger, frozenset(plan.byzantine), may_fork=False)
+    world = World(ledger, oracle, Random(plan.seed ^ 0x5EED))
+    world.weather, world.habits = plan.weather, plan.habits
+    for identity in plan.identities:
+        role = plan.byzantine.get(identity)
+        if role == "twin":
+            world.add(Copy(world, identity, 0))
+            world.add(Copy(world, identity, 1))
+        elif role is None:
+            world.add(Node(world, identity))
+        else:
+            kind = {"forger": Forger, "selective": Selective, "silent": Silent}[role]
+            world.add(kind(world, identity))
+    world.halves = {
+        identity: world.rng.choice((0, 1, BOTH))
+        for identity in plan.identities
+        if identity not in plan.byzantine
+    }
+    return world
+
+
+def honest(world: World) -> Sequence[Node]:
+    """Return the honest nodes that run."""
+    return [node for node in world.nodes if node.is_honest and node.is_up and not node.is_paused]
+
+
+def strike(world: World, fault: Fault, absent: frozenset[int] = frozenset()) -> None:
+    """Let a fault happen."""
+    if fault.node in absent:
+        return
+    node = world.copies[fault.node][0] if fault.node in world.copies else None
+    if fault.kind == "partition":
+        world.groups = fault.groups
+        world.counts["partition"] += 1
+    elif fault.kind == "heal":
+        world.groups = None
+        if world.rng.random() < 0.5:  # the twins show themselves to others
+            world.halves = {one: world.rng.choice((0, 1, BOTH)) for one in world.halves}
+    elif node is None:
+        return
+    elif fault.kind == "crash" and node.is_up:
+        node.death = fault.death
+        if fault.death is Death.NOW:
+            node.die()
+    elif fault.kind == "restart":
+        node.death = None
+        if not node.is_up:
+            node.boot()
+    elif fault.kind == "pause" and node.is_up:
+        node.pause()
+        world.counts["pause"] += 1
+    elif fault.kind == "resume" and node.is_paused and node.is_up:
+        node.resume()
+
+
+def repair(world: World, plan: Plan) -> None:
+    """GST: the network is fair from now on, and who is not absent for ever runs."""
+    world.groups = None
+    world.weather = FAIR
+    world.habits = replace(plan.habits, refusal=0.0)
+    for node in world.nodes:
+        if node.identity in plan.absent:
+            continue
+        node.death = None
+        if not node.is_up:
+            node.boot()
+        elif node.is_paused:
+            node.resume()
+
+
+def _assert_liveness(world: World) -> int:
+    start = world.now
+    goal = max(node.height for node in honest(world)) + BLOCKS_MORE
+    nodes = honest(world)
+    is_there = world.run(
+        start + LIVENESS_MS,
+        lambda: all(node.height >= goal for node in nodes) or world.steps > STEPS_MAX,
+    )
+    if not is_there or world.steps > STEPS_MAX:
+        state = {node.identity: (node.epoch, node.engine.view, node.height) for node in nodes}
+        raise Violation(
+            "liveness", f"height {goal} is not reached, (epoch, view, height) are {state}"
+        )
+    return world.now - start
+
+
+def _assert_responsive(world: World) -> None:
+    """With nothing wrong no view is skipped, and a block is final three delays after its start."""
+    world.weather = Weather(low_ms=CALM_LATENCY_MS, span_ms=1)
+    world.habits = Habits(pace_ms=0)
+    nodes = honest(world)
+
+    def is_together() -> bool:
+        return len({(node.epoch, node.height) for node in nodes}) == 1 and (
+            max(node.engine.view for node in nodes) - min(node.engine.view for node in nodes) <= 1
+        )
+
+    goal = max(node.height for node in nodes) + 2
+    if not world.run(world.now + LIVENESS_MS, lambda: is_together() and nodes[0].height >= goal):
+        raise Violation("responsiveness", "the nodes do not come together")
+    oracle = world.oracle
+    before = len(oracle.nullified)
+    epoch, view, height = nodes[0].epoch, max(node.engine.view for node in nodes), nodes[0].height
+    goal = height + CALM_BLOCKS + 2
+    if not world.run(world.now + LIVENESS_MS, lambda: all(node.height >= goal for node in nodes)):
+        raise Violation("responsiveness", "blocks stop")
+    late = [one for one in oracle.nullified[before:] if (one.epoch, one.view) > (epoch, view + 1)]
+    if late:
+        raise Violation("responsiveness", f"a view is skipped without a fault: {late[0]}")
+    for number in range(height + 3, goal + 1):
+        _assert_prompt(world, number)
+
+
+def _assert_prompt(world: World, number: int) -> None:
+    oracle = world.oracle
+    nodes = honest(world)
+    from runtime.finality import claim_of
+
+    header = nodes[0].library.finals[number]
+    claim = claim_of(header)
+    assert claim is not None, "the oracle has checked it"
+    began = oracle.proposed_at[int(claim.epoch), int(claim.view)]
+    for node in nodes:
+        took = oracle.final_at[node.identity, header.hash] - began
+        if took > 3 * CALM_LATENCY_MS:
+            raise Violation("responsiveness", f"block {number} took {took} ms on {node.identity}")
