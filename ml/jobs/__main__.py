@@ -12,7 +12,12 @@ import sys
 
 def main() -> int:
     """Fix the environment and the profile, then serve frames until stdin ends."""
-    from ml.jobs.limits import ADDRESS_SPACE_MIB_DEFAULT, clean_environment, limit_resources
+    from ml.jobs.limits import (
+        ADDRESS_SPACE_MIB_DEFAULT,
+        clean_environment,
+        limit_resources,
+        yield_to_the_node,
+    )
     from ml.train.profile import apply, native_profile
 
     parser = argparse.ArgumentParser(prog="python -m ml.jobs", description=__doc__)
@@ -22,6 +27,7 @@ def main() -> int:
     options = parser.parse_args()
     sys.dont_write_bytecode = True
     clean_environment()
+    yield_to_the_node()
     # CUDA reserves far more addresses than memory, so no address limit fits it.
     limit_resources(0 if options.device == "cuda" else options.memory_mib)
     profile = native_profile(options.threads, options.device)

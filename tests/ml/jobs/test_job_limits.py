@@ -72,3 +72,12 @@ def test_more_memory_than_the_limit_is_an_error_and_not_a_dead_machine(tmp_path:
 
 def test_without_a_job_nothing_may_be_written() -> None:
     assert not WorkFolder().allows("/tmp/file")
+
+
+def test_a_job_leaves_the_processor_to_the_node() -> None:
+    code = (
+        "import os; from ml.jobs.limits import *; yield_to_the_node(); yield_to_the_node(); "
+        "print(os.nice(0), os.environ['OMP_WAIT_POLICY'])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert ran.stdout.split() == ["10", "PASSIVE"], ran.stderr
