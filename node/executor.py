@@ -6,8 +6,9 @@
     otherwise                        wait
 
 Before anything is sent it is in the outbox, so every step is repeatable: after kill -9 of this
-node, of the process, or of both, the same answer goes out. An extrinsic that was sent and is not
-seen in the state after some blocks is sent again.
+node, of the process, or of both, the same answer goes out. What has been sent is done when its
+effect is in final state. Until then it is looked for on the best branch and in the pool, and what
+is in neither (dropped, expired, lost with a branch) is signed and sent again.
 """
 
 from __future__ import annotations
@@ -97,6 +98,14 @@ class ProgressRecord:
     held_out_micronats: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A transaction with a step of an answer, and the final height at which it was last offered."""
+
+    height: int
+    transaction: Hash
+
+
 class Executor:
     """Answers the jobs that are assigned to this node's account."""
 
@@ -121,7 +130,7 @@ class Executor:
         self._base_model = base_model
         self._outbox = Outbox(folder / "outbox")
         self._computing: set[tuple[int, int]] = set()
-        self._sent: dict[tuple[int, int, Step], int] = {}
+        self._sent: dict[tuple[int, int, Step], _Sent] = {}
         self._stalled: dict[tuple[int, int], int] = {}
         self._progress: dict[int, deque[ProgressRecord]] = {}
 
@@ -163,8 +172,9 @@ class Executor:
                 self._send(entry, step, promise)
         self._forget({entry.id for entry in entries})
 
-    def _assigned(self) -> tuple[JobEntry, ...]:
-        with self._reader.at() as state:
+    def _assigned(self, block: Hash | None = None) -> tuple[JobEntry, ...]:
+        """Return this account's jobs after a block, the last final one by default."""
+        with self._reader.at(block) as state:
             return state.jobs.jobs_for_executor(self._submitter.account)
 
     def _own_slot(self, job: Job) -> Slot | None:
@@ -188,7 +198,7 @@ class Executor:
         for path in self._work_folders():
             if int(path.name) not in busy:
                 shutil.rmtree(path, ignore_errors=True)
-        self._sent = {key: height for key, height in self._sent.items() if key[0] in alive}
+        self._sent = {key: sent for key, sent in self._sent.items() if key[0] in alive}
         self._stalled = {key: height for key, height in self._stalled.items() if key[0] in alive}
         for job in list(self._progress)[: max(0, len(self._progress) - JOBS_WITH_PROGRESS_MAX)]:
             del self._progress[job]
@@ -287,26 +297,39 @@ class Executor:
     # ------------------------------------------------------------------------------ sending
 
     def _send(self, entry: JobEntry, step: Step, promise: Promise) -> None:
+        """Send a step, unless it is on its way; what is on its way for long is offered again."""
         key = (entry.id, promise.attempt, step)
-        height = self._chain.finalized.number
-        if height < self._sent.get(key, -RESEND_BLOCKS) + RESEND_BLOCKS:
+        height, sent = self._chain.finalized.number, self._sent.get(key)
+        if sent is not None and height < sent.height + RESEND_BLOCKS:
+            return
+        if not self._is_open_at_best(entry.id, step, promise):
+            return
+        if sent is not None and self._submitter.offer_again(sent.transaction):
+            self._sent[key] = _Sent(height, sent.transaction)
             return
         try:
-            self._submit(entry, step, promise)
+            transaction = self._submit(entry, step, promise)
         except PoolError as error:
             logger.warning("answer-refused job=%d step=%s reason=%r", entry.id, step, str(error))
             return
-        self._sent[key] = height
+        self._sent[key] = _Sent(height, transaction)
         logger.info("answer-sent job=%d attempt=%d step=%s", *key[:2], step.value)
 
-    def _submit(self, entry: JobEntry, step: Step, promise: Promise) -> None:
+    def _is_open_at_best(self, job: int, step: Step, promise: Promise) -> bool:
+        """Whether the best branch still waits for a step; if not, finality is all that lacks."""
+        for entry in self._assigned(self._chain.best.hash):
+            slot = self._own_slot(entry.job)
+            if entry.id == job and slot is not None:
+                return next_step(entry.job, slot, promise) is step
+        return False
+
+    def _submit(self, entry: JobEntry, step: Step, promise: Promise) -> Hash:
         submitter, job = self._submitter, entry.id
         if step is Step.REPORT:
             reason = FailureReason(promise.failure)
-            submitter.submit(
+            return submitter.submit(
                 "Jobs", "report_failure", job=job, attempt=promise.attempt, reason=reason
             )
-            return
         output = _output.decode(promise.output)
         if step is Step.COMMIT:
             sealed = commitment(
@@ -317,6 +340,7 @@ class Executor:
                 output_root(output),
                 promise.salt,
             )
-            submitter.submit("Jobs", "commit", job=job, attempt=promise.attempt, commitment=sealed)
-        else:
-            submitter.submit("Jobs", "reveal", job=job, output=output, salt=promise.salt)
+            return submitter.submit(
+                "Jobs", "commit", job=job, attempt=promise.attempt, commitment=sealed
+            )
+        return submitter.submit("Jobs", "reveal", job=job, output=output, salt=promise.salt)

@@ -153,9 +153,18 @@ class Pool:
 
     def _accept(self, extrinsic: Extrinsic) -> Entry:
         entry = self._enter(extrinsic)
-        for listener in self.on_accepted:
-            listener(extrinsic.raw)
+        self._offer(entry)
         return entry
+
+    def offer_again(self, found: Hash) -> bool:
+        """Tell peers again of a transaction; False where it does not wait here."""
+        if found in self._entries:
+            self._offer(self._entries[found])
+        return found in self._entries
+
+    def _offer(self, entry: Entry) -> None:
+        for listener in self.on_accepted:
+            listener(entry.extrinsic.raw)
 
     def _enter(self, extrinsic: Extrinsic) -> Entry:
         found = extrinsic.hash

@@ -1,17 +1,27 @@
-"""The executor's next step: every state of a job, slot and promise, against the rules in words."""
+"""The executor's next step: every state of a job, slot and promise, against the rules in words.
+
+And its sending: each step once, and again until its effect is final.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from node.executor import Step, next_step
-from node.outbox import Promise
-from pallets.jobs.job import FINAL_STATES, Job, JobState, Slot, SlotState
-from runtime.documents import Settle
+from node.executor import RESEND_BLOCKS, Executor, Step, next_step
+from node.outbox import Outbox, Promise
+from node.pool_refusals import BadFormatError
+from pallets.jobs.job import FINAL_STATES, Job, JobEntry, JobState, Slot, SlotState
+from runtime.documents import Evaluated, JobOutput, Settle
 from runtime.primitives import AccountId, Hash
+from runtime.scale import codec
 
 WHO = AccountId(b"e" * 32)
 ANSWER = Promise(1, 0, bytes(32), b"output", 0, "")
@@ -58,3 +68,112 @@ def test_a_slot_of_another_attempt_waits(
 def test_nothing_is_done_for_a_job_that_is_over(state: JobState) -> None:
     for slot, promise in itertools.product(SlotState, (None, ANSWER, FAILURE)):
         assert next_step(job(state), Slot(WHO, 0, 0, slot), promise) is Step.WAIT
+
+
+# ------------------------------------------------------------------------------------------ sending
+
+
+BEST, RIVAL = Hash(b"b" * 32), Hash(b"r" * 32)
+
+
+class FakeNode:
+    """The chain, the reader and the submitter of an executor, in one; `waiting` is the pool."""
+
+    genesis_hash = Hash(bytes(32))
+    account = WHO
+
+    def __init__(self) -> None:
+        self.finalized = SimpleNamespace(number=10)
+        self.best = SimpleNamespace(hash=BEST)
+        self.slots: dict[Hash | None, SlotState] = dict.fromkeys(
+            (None, BEST, RIVAL), SlotState.Assigned
+        )
+        self.sent: list[str] = []
+        self.offered: list[Hash] = []
+        self.waiting: set[Hash] = set()
+
+    @contextmanager
+    def at(self, block: Hash | None = None) -> Iterator[Any]:
+        record = replace(job(JobState.Assigned), slots=(Slot(WHO, 0, 0, self.slots[block]),))
+        jobs = SimpleNamespace(jobs_for_executor=lambda _: (JobEntry(1, record),))
+        yield SimpleNamespace(jobs=jobs)
+
+    def submit(self, pallet: str, name: str, **arguments: Any) -> Hash:
+        self.sent.append(name)
+        found = Hash(bytes((len(self.sent),)) * 32)
+        self.waiting.add(found)
+        return found
+
+    def offer_again(self, transaction: Hash) -> bool:
+        if transaction in self.waiting:
+            self.offered.append(transaction)
+        return transaction in self.waiting
+
+
+@pytest.fixture
+def node() -> FakeNode:
+    return FakeNode()
+
+
+@pytest.fixture
+def act(node: FakeNode, tmp_path: Path) -> Callable[[int], list[str]]:
+    """Let an executor that has promised an answer act after some more final blocks."""
+    fake = cast(Any, node)
+    nothing = cast(Any, None)
+    executor = Executor(fake, fake, fake, nothing, nothing, nothing, tmp_path)
+    output = codec(JobOutput).encode(Evaluated(2, 1))
+    Outbox(tmp_path / "outbox").put(Promise(1, 0, bytes(32), output, 0, ""))
+
+    def after(blocks: int) -> list[str]:
+        node.finalized.number += blocks
+        executor._act(nothing)
+        return node.sent
+
+    return after
+
+
+def test_a_step_is_sent_once_while_it_may_still_become_final(
+    node: FakeNode, act: Callable[[int], list[str]]
+) -> None:
+    assert act(0) == ["commit"]
+    assert act(RESEND_BLOCKS - 1) == ["commit"]
+    node.waiting.clear()
+    node.slots[BEST] = SlotState.Committed
+    assert act(5 * RESEND_BLOCKS) == ["commit"]
+    node.slots[None] = SlotState.Committed
+    assert act(5 * RESEND_BLOCKS) == ["commit"]
+
+
+def test_a_step_that_was_lost_with_a_branch_is_sent_again(
+    node: FakeNode, act: Callable[[int], list[str]]
+) -> None:
+    act(0)
+    node.waiting.clear()
+    node.slots[BEST] = SlotState.Committed
+    act(RESEND_BLOCKS)
+    node.best.hash = RIVAL
+    assert act(0) == ["commit", "commit"]
+
+
+def test_a_step_that_waits_in_the_pool_is_offered_to_peers_and_not_signed_again(
+    node: FakeNode, act: Callable[[int], list[str]]
+) -> None:
+    act(0)
+    assert act(RESEND_BLOCKS) == ["commit"]
+    assert len(node.offered) == 1
+    act(RESEND_BLOCKS - 1)
+    assert len(node.offered) == 1
+    node.waiting.clear()
+    assert act(1) == ["commit", "commit"]
+
+
+def test_a_step_that_the_pool_refuses_is_tried_at_the_next_block(
+    node: FakeNode, act: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: str, **__: Any) -> Hash:
+        raise BadFormatError("refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(node, "submit", refuse)
+        act(0)
+    assert act(1) == ["commit"]
