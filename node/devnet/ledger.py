@@ -104,10 +104,10 @@ class Ledger:
         hashes: dict[int, tuple[int, str]] = {}
         for node in self.cluster.running():
             with Probe(self.cluster.url(node), timeout_s=FINAL_SECONDS) as probe:
-                for height in range(probe.finalized(), -1, -1):
-                    found = probe.block_hash(height)
+                heights = range(probe.finalized() + 1)
+                for height, found in zip(heights, probe.block_hashes(heights), strict=True):
                     if found is None:
-                        break  # a node that synchronized fast has no blocks before its snapshot
+                        continue  # a node that synchronized fast lacks what is before its snapshot
                     other, expected = hashes.setdefault(height, (node, found))
                     if found != expected:
                         raise ForkError(

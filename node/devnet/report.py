@@ -13,6 +13,8 @@ from node.client.transport_http import HttpTransport
 from node.devnet.member import Condition, Member
 
 PROBE_SECONDS: Final = 3.0
+HEIGHTS_MAX: Final = 100
+"""How many hashes are asked for at once."""
 
 
 class Probe:
@@ -39,9 +41,12 @@ class Probe:
         """Return how many nodes it is connected to."""
         return int(self._transport.call("system_health", [])["peers"])
 
-    def block_hash(self, number: int) -> str | None:
-        """Return the hash of its block at a height, None where it has none."""
-        found: str | None = self._transport.call("chain_getBlockHash", [number])
+    def block_hashes(self, heights: Sequence[int]) -> list[str | None]:
+        """Return the hashes of its blocks at heights, None where it has none."""
+        found: list[str | None] = []
+        for start in range(0, len(heights), HEIGHTS_MAX):
+            part = list(heights[start : start + HEIGHTS_MAX])
+            found += self._transport.call("chain_getBlockHash", [part])
         return found
 
     def _number(self, block: list[Any]) -> int:

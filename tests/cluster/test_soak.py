@@ -124,8 +124,8 @@ def test_a_hurt_network_neither_forks_nor_forgets(cluster: Cluster, scale: int) 
     assert set(gaps) == {0}, gaps
     for node in cluster.nodes:
         with Probe(cluster.url(node), timeout_s=WAIT_SECONDS) as probe:
-            for landed in final:
-                assert probe.block_hash(landed.block_number) == f"0x{landed.block_hash.hex()}"
+            found = probe.block_hashes([landed.block_number for landed in final])
+            assert found == [f"0x{landed.block_hash.hex()}" for landed in final]
     accounts = [AccountId(new_account(number)) for load in loads for number in load.paid]
     for node in cluster.nodes:
         with cluster.client(node) as client:
