@@ -24,6 +24,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "verify": ("node.commands.verify", "Replay everything behind a receipt and say what holds."),
     "claim": ("node.commands.claim", "Pay out what your rows have earned."),
     "earnings": ("node.commands.claim", "Show what an account's rows have earned."),
+    "stake": ("node.commands.stake", "Put OPEN behind validators, or take it back."),
+    "validator": ("node.commands.validator", "Become a validator and see how it does."),
     "tx": ("node.commands.tx", "Send any call of the chain."),
     "chain": ("node.commands.chain", "Inspect, export, import, check and purge a chain."),
     "devnet": ("node.commands.devnet", "Run a cluster of nodes here; kill, cut and heal them."),

@@ -19,7 +19,7 @@ from node.commands.output import ErrorDocument
 FOLDER = Path(__file__).parent / "schemas"
 GROUPS = (
     "account", "ask", "chain", "claim", "completion", "datanet", "demo", "dev", "devnet", "key",
-    "model", "node", "receipt", "status", "tx", "verify", "vote_signer",
+    "model", "node", "receipt", "stake", "status", "tx", "validator", "verify", "vote_signer",
 )  # fmt: skip
 """The files of this folder that hold commands."""
 
