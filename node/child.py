@@ -25,12 +25,14 @@ class ChildFailed(Exception):
 class ChildNode:
     """A node in a process of its own, with its log in the data folder.
 
-    The chain `dev` is started by `openledger dev`, any other by `openledger node start`.
+    The chain `dev` is started by `openledger dev`, any other by `openledger node start`; it makes
+    its blocks alone.
     """
 
     def __init__(self, base_path: Path, *options: str, chain: str = "dev", port: int = 0) -> None:
         self.base_path = base_path
-        self._start = ("dev",) if chain == "dev" else ("node", "start", "--chain", chain)
+        alone = ("--sealing", "instant")
+        self._start = ("dev",) if chain == "dev" else ("node", "start", "--chain", chain, *alone)
         self._options = options
         self._port = port
         self._process: subprocess.Popen[str] | None = None
