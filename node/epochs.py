@@ -10,6 +10,7 @@ from pallets import compose
 from pallets.offences import Offences
 from pallets.randomness import Randomness
 from pallets.session import Session
+from pallets.system import System
 from pallets.timestamp import Timestamp
 from runtime.dispatch import Call
 from runtime.finality import AuthoritySet, Equivocation
@@ -26,8 +27,9 @@ class Epoch:
     """The set that decides the block after a given one, and the heights that it decides."""
 
     authorities: AuthoritySet
+    root: Hash
+    """The last block of the epoch before; genesis for the first epoch."""
     root_number: int
-    """The height of the last block of the epoch before."""
     last_number: int
     """The height of this epoch's last block."""
 
@@ -44,6 +46,7 @@ class Epochs:
         self._chain = chain
         self._machine = compose()
         pallets = self._machine.pallets
+        self._system = cast(System, pallets["System"])
         self._session = cast(Session, pallets["Session"])
         self._offences = cast(Offences, pallets["Offences"])
         self._randomness = cast(Randomness, pallets["Randomness"])
@@ -54,13 +57,17 @@ class Epochs:
         with self._machine.on(Overlay(self._chain.state(block))):
             authorities = self._session.authorities.get()
             blocks = self._session.epoch_blocks.get()
+            number, first = self._system.current_number(), authorities.epoch * blocks
+            # The state knows it even where the chain begins in the middle of an epoch.
+            root = block if number == first else self._system.hash_of(first)
         if not authorities.authorities:
             raise NoAuthoritiesError(
                 f"The chain {self._chain.name} has no validators in its state, so no network can "
                 "make its blocks. Start it with --sealing instant, or use a spec with validators."
             )
-        root = authorities.epoch * blocks
-        return Epoch(authorities, root, root + blocks)
+        root = root or self._chain.hash_of(first)
+        assert root is not None, "the block before the epoch is among the recent ones"
+        return Epoch(authorities, root, first, first + blocks)
 
     def reportable(self, block: Hash, evidence: Equivocation) -> bool:
         """Say whether evidence still convicts someone in the block after this one."""

@@ -11,7 +11,7 @@ own key that its signer never signed means that the key is in use elsewhere, and
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,7 @@ import trio
 from consensus import messages as m
 from consensus.engine import Engine, Settings
 from node.consensus_codec import read_message
+from node.early import Early
 from node.engine_runner import Desk, EngineRunner
 from node.epochs import Epochs
 from p2p.protocols.reputation import Fault
@@ -30,8 +31,6 @@ from runtime.finality import Vote, is_signed
 from runtime.hashing import blake2b_256
 from runtime.scale import DecodeError
 
-EARLY_MAX: Final = 512
-"""Messages of the next epoch that wait for it."""
 SEEN_MAX: Final = 8_192
 """Messages that are remembered so that each is passed on once."""
 HEARD_AGAIN_SECONDS: Final = 1.0
@@ -69,7 +68,7 @@ class Participant:
         self._service = service
         self._settings = settings
         self._listen_seconds = listen_seconds if desk.signer is not None else 0.0
-        self._early: deque[Inbound] = deque(maxlen=EARLY_MAX)
+        self._early = Early()
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._runner: EngineRunner | None = None
         self.epoch = epochs.after(desk.chain.finalized.hash)
@@ -102,6 +101,9 @@ class Participant:
             records = self._desk.journal.records
             while True:
                 await self._run_epoch(records)
+                if self.halted:
+                    # Synchronization may end an epoch; the log stays, it is evidence.
+                    await trio.sleep_forever()
                 # The epoch's last block is in the database: nothing of the log is needed any more.
                 self._desk.journal.clear()
                 records = ()
@@ -109,14 +111,12 @@ class Participant:
     async def _run_epoch(self, records: tuple[bytes, ...]) -> None:
         chain = self._desk.chain
         epoch = self.epoch = self._epochs.after(chain.finalized.hash)
-        root = chain.hash_of(epoch.root_number)
-        assert root is not None, "the block before the epoch is final"
         self.heard.clear()
         engine = Engine(
             chain.genesis_hash,
             epoch.authorities,
             self.me,
-            root,
+            epoch.root,
             epoch.last_number,
             self._settings,
         )
@@ -128,8 +128,7 @@ class Participant:
             epoch.last_number,
             self.me is not None,
         )
-        early, self._early = list(self._early), deque(maxlen=EARLY_MAX)
-        for inbound in early:
+        for inbound in self._early.take():
             self._take(inbound)
         await self._runner.run(records)
 
@@ -147,7 +146,7 @@ class Participant:
             return
         epoch = _epoch_of(message)
         if epoch == self.epoch.number + 1:
-            self._early.append(inbound)
+            self._early.put(inbound)
         elif epoch < self.epoch.number:
             self._help(inbound, epoch)
         elif epoch == self.epoch.number:
@@ -171,8 +170,10 @@ class Participant:
         """Note who votes; find out whether this node's key votes elsewhere."""
         heard, now = self.heard.get(vote.voter), trio.current_time()
         is_mine = vote.voter == self.me
-        if not is_mine and heard is not None and now - heard.at_seconds < HEARD_AGAIN_SECONDS:
-            return
+        if not is_mine and heard is not None:
+            is_fresh = now - heard.at_seconds < HEARD_AGAIN_SECONDS
+            if is_fresh or vote.ballot.view < heard.view:  # old ones may be said again by anybody
+                return
         if not is_signed(self._desk.chain.genesis_hash, self.epoch.authorities, vote):
             return
         self.heard[vote.voter] = Heard(vote.ballot.view, now)
@@ -189,10 +190,12 @@ class Participant:
         """Relay a signed message once, unless everybody has it from its origin anyway."""
         if self._is_mesh_full() or not isinstance(message, Vote | m.Proposal):
             return
-        vote = message if isinstance(message, Vote) else message.vote
         if not self._is_new(blake2b_256(inbound.body)):
             return
-        if is_signed(self._desk.chain.genesis_hash, self.epoch.authorities, vote):
+        if isinstance(message, m.Proposal):
+            if self._runner is not None:
+                self._runner.pass_on(inbound.peer, message)
+        elif is_signed(self._desk.chain.genesis_hash, self.epoch.authorities, message):
             self._service.broadcast(inbound.kind, inbound.body, besides=inbound.peer)
 
     def _is_mesh_full(self) -> bool:
