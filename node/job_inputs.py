@@ -29,9 +29,13 @@ from runtime.documents import (
     Settle,
     Train,
     Trained,
+    feedback_payload,
+    receipt_hash,
 )
-from runtime.primitives import Hash
+from runtime.keys import KeyKind, verify
+from runtime.primitives import AccountId, Hash
 from runtime.scale import DecodeError, codec
+from runtime.signature import is_signed_by
 
 PAGE = 256
 
@@ -43,6 +47,10 @@ _served = codec(EpochReceipts)
 
 class InputsMissing(Exception):
     """A blob or a record that the job needs is not on this node."""
+
+
+class InputsRefused(Exception):
+    """What the job is to read is there and is not what it must be."""
 
 
 class MissingBlobs(Protocol):
@@ -75,7 +83,7 @@ class Inputs:
         self._missing = missing
 
     def prepare(self, spec: JobSpec, folder: Path) -> Companion:
-        """Fill a folder for a job. Raises InputsMissing, DamagedBlobError."""
+        """Fill a folder for a job. Raises InputsMissing, InputsRefused, DamagedBlobError."""
         folder.mkdir(parents=True, exist_ok=True)
         if isinstance(spec, Train):
             self._write_rows(spec.datanets, folder)
@@ -136,10 +144,12 @@ class Inputs:
         try:
             served = _served.decode(self.read(closed.receipts_blob))
         except DecodeError as error:
-            raise InputsMissing(f"The receipts of the epoch cannot be read: {error}") from error
-        receipts_file = codec(tuple[Receipt, ...]).encode(served.receipts)
-        write_durably(folder / "receipts.scale", receipts_file)
-        write_durably(folder / "negative.scale", codec(tuple[Hash, ...]).encode(served.negative))
+            raise InputsRefused(f"The receipts of the epoch cannot be read: {error}") from error
+        check_settlement(spec, closed.server, served)
+        receipts = tuple(signed.receipt for signed in served.receipts)
+        negative = tuple(signed.feedback.receipt for signed in served.verdicts)
+        write_durably(folder / "receipts.scale", codec(tuple[Receipt, ...]).encode(receipts))
+        write_durably(folder / "negative.scale", codec(tuple[Hash, ...]).encode(negative))
         write_durably(folder / "aggregates.scale", self.read(indexed.aggregates))
 
     def read(self, blob: Hash) -> bytes:
@@ -156,3 +166,25 @@ class Inputs:
         data = self.read(blob)
         if not path.exists() or path.stat().st_size != len(data):
             write_durably(path, data)
+
+
+def check_settlement(spec: Settle, server: AccountId, served: EpochReceipts) -> None:
+    """Check that the server signed each receipt and the asker each verdict, once.
+
+    Raises InputsRefused: whoever closes an epoch can invent no answer and no blame.
+    """
+    askers = {}
+    for signed in served.receipts:
+        receipt, identity = signed.receipt, receipt_hash(signed.receipt)
+        if (receipt.model, receipt.epoch, receipt.server) != (spec.model, spec.epoch, server):
+            raise InputsRefused(f"Receipt {identity.hex()} is of another model, epoch or server.")
+        if not verify(KeyKind.ED25519, signed.signature, identity, server):
+            raise InputsRefused(f"Receipt {identity.hex()} is not signed by its server.")
+        askers[identity] = receipt.asker
+    for verdict in served.verdicts:
+        feedback, payload = verdict.feedback, feedback_payload(verdict.feedback)
+        asker = askers.pop(feedback.receipt, None)
+        if not feedback.negative or asker is None or asker != verdict.account:
+            raise InputsRefused(f"A verdict on {feedback.receipt.hex()} is not its asker's only.")
+        if not is_signed_by(asker, payload, verdict.signature):
+            raise InputsRefused(f"The verdict on {feedback.receipt.hex()} has no good signature.")

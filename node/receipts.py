@@ -15,13 +15,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.documents import Receipt, SignedReceipt, receipt_hash
-from runtime.primitives import Hash
+from runtime.documents import (
+    EpochReceipts,
+    Feedback,
+    SignedFeedback,
+    SignedReceipt,
+    receipt_hash,
+)
+from runtime.primitives import Hash, MultiSignature
 from runtime.scale import codec
 
 RECEIPTS_LISTED_MAX = 10_000
 
 _signed = codec(SignedReceipt)
+_signature = codec(MultiSignature)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS receipts (
     hash BLOB PRIMARY KEY, id TEXT NOT NULL UNIQUE, model INTEGER NOT NULL, epoch INTEGER NOT NULL,
@@ -199,16 +206,23 @@ class ReceiptStore:
             ).fetchall()
         return tuple(_signed.decode(row[0]) for row in rows)
 
-    def epoch(self, model: int, epoch: int) -> tuple[tuple[Receipt, ...], tuple[Hash, ...]]:
-        """Return an epoch's receipts, and the ids of those with negative feedback."""
-        receipts = tuple(signed.receipt for signed in self.receipts(model, epoch))
+    def epoch(self, model: int, epoch: int) -> EpochReceipts:
+        """Return what an epoch is settled from: its receipts, and verdicts against answers."""
+        receipts = self.receipts(model, epoch)
+        askers = {receipt_hash(signed.receipt): signed.receipt.asker for signed in receipts}
         with self._lock:
             rows = self._connection.execute(
-                "SELECT receipt FROM feedback JOIN receipts ON receipt = hash "
+                "SELECT receipt, feedback.signature FROM feedback JOIN receipts ON receipt = hash "
                 "WHERE negative = 1 AND model = ? AND epoch = ? ORDER BY sequence",
                 (model, epoch),
             ).fetchall()
-        return receipts, tuple(Hash(row[0]) for row in rows)
+        verdicts = tuple(
+            SignedFeedback(
+                Feedback(Hash(receipt), True), askers[Hash(receipt)], _signature.decode(signature)
+            )
+            for receipt, signature in rows
+        )
+        return EpochReceipts(receipts, verdicts)
 
     def channel(self, channel: int) -> ChannelRecord | None:
         """Return what is known of a channel."""

@@ -110,9 +110,10 @@ class Settler:
                 drawn=drawn,
                 signature=_signature.decode(record.signature),
             )
-        served = EpochReceipts(*self._receipts.epoch(model, epoch))
+        served = self._receipts.epoch(model, epoch)
         root, fees = sum_root(
-            (receipt_hash(receipt), receipt.contributor_fee_planck) for receipt in served.receipts
+            (receipt_hash(signed.receipt), signed.receipt.contributor_fee_planck)
+            for signed in served.receipts
         )
         arguments = {
             "model": model,

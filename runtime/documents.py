@@ -254,15 +254,6 @@ class Receipt:
 
 
 @scale
-class EpochReceipts:
-    """The file from which an epoch is settled: its receipts by sequence, and the hashes of those
-    that their askers judged to be wrong."""
-
-    receipts: tuple[Receipt, ...]
-    negative: tuple[Hash, ...]
-
-
-@scale
 class SignedReceipt:
     """A receipt with the ed25519 signature of the account that served the answer."""
 
@@ -318,3 +309,12 @@ class SignedFeedback:
     feedback: Feedback
     account: AccountId
     signature: MultiSignature
+
+
+@scale
+class EpochReceipts:
+    """The file from which an epoch is settled: its receipts by sequence, and the verdicts of
+    askers whom the answers made worse. All are signed, so the server can invent neither."""
+
+    receipts: tuple[SignedReceipt, ...]
+    verdicts: tuple[SignedFeedback, ...]

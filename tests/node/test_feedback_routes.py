@@ -62,9 +62,9 @@ def post(receipts: ReceiptStore, content: bytes) -> httpx.Response:
 def test_the_askers_verdict_is_recorded_and_may_change(receipts: ReceiptStore) -> None:
     receipt = answered(receipts)
     assert post(receipts, body(receipt, comment="ignored")).json() == {"status": "recorded"}
-    assert receipts.epoch(1, 0)[1] == (receipt,)
+    assert [each.feedback.receipt for each in receipts.epoch(1, 0).verdicts] == [receipt]
     assert post(receipts, body(receipt, negative=False)).status_code == 200
-    assert receipts.epoch(1, 0)[1] == ()
+    assert receipts.epoch(1, 0).verdicts == ()
 
 
 def test_what_does_not_count_is_refused(receipts: ReceiptStore) -> None:
@@ -79,7 +79,7 @@ def test_what_does_not_count_is_refused(receipts: ReceiptStore) -> None:
         assert (answer.status_code, "error" in answer.json()) == (status, True)
     receipts.seal(1, 0)
     assert post(receipts, body(receipt)).status_code == 409
-    assert receipts.epoch(1, 0)[1] == ()
+    assert receipts.epoch(1, 0).verdicts == ()
 
 
 @pytest.mark.parametrize(

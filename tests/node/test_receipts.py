@@ -11,8 +11,16 @@ from pathlib import Path
 import pytest
 
 from node.receipts import ChannelRecord, ReceiptStore, ReceiptStoreDamagedError, StoredReceipt
-from runtime.documents import Receipt, SignedReceipt, receipt_hash
-from runtime.primitives import AccountId, Hash
+from runtime.documents import (
+    EpochReceipts,
+    Feedback,
+    Receipt,
+    SignedFeedback,
+    SignedReceipt,
+    receipt_hash,
+)
+from runtime.primitives import AccountId, Ed25519, Hash, MultiSignature
+from runtime.scale import codec
 
 WHO, HASH = AccountId(b"w" * 32), Hash(b"h" * 32)
 
@@ -77,13 +85,14 @@ def test_epochs_have_their_receipts_in_order_and_the_negative_ones(store: Receip
     store.record(stored(0, model=2), None)
     assert store.served() == ((1, 0), (1, 1), (2, 0))
     bad = receipt_hash(stored(1).signed.receipt)
-    store.put_feedback(bad, True, b"")
-    receipts, negative = store.epoch(1, 0)
-    assert [receipt.sequence for receipt in receipts] == [0, 1]
-    assert negative == (bad,)
-    store.put_feedback(bad, False, b"")
-    assert store.epoch(1, 0)[1] == ()
-    assert store.epoch(1, 5) == ((), ())
+    signature = Ed25519(bytes(64))
+    store.put_feedback(bad, True, codec(MultiSignature).encode(signature))
+    settled = store.epoch(1, 0)
+    assert [signed.receipt.sequence for signed in settled.receipts] == [0, 1]
+    assert settled.verdicts == (SignedFeedback(Feedback(bad, True), WHO, signature),)
+    store.put_feedback(bad, False, codec(MultiSignature).encode(signature))
+    assert store.epoch(1, 0).verdicts == ()
+    assert store.epoch(1, 5) == EpochReceipts((), ())
 
 
 def test_a_sealed_epoch_is_closed_for_good(store: ReceiptStore) -> None:

@@ -91,7 +91,7 @@ def test_closing_draws_what_answers_cost_and_names_the_receipts(
     root, fees = sum_root((receipt_hash(each), each.contributor_fee_planck) for each in signed)
     assert (closed["receipts_root"], closed["fees_planck"], closed["receipts"]) == (root, fees, 3)
     file = codec(EpochReceipts).decode(blobs.get(closed["receipts_blob"]))
-    assert list(file.receipts) == signed, "others settle from the file"
+    assert [each.receipt for each in file.receipts] == signed, "others settle from the file"
     assert receipts.open_epoch(MODEL) == 1
 
 
