@@ -28,7 +28,7 @@ from ml.jobs.frames import Failed, Progress, Result
 from ml.jobs.frames import Job as JobFrame
 from node.blobs import BlobError, BlobStore
 from node.chain import Chain, Finalized
-from node.job_inputs import Inputs, InputsMissing
+from node.job_inputs import Inputs, InputsMissing, InputsRefused
 from node.outbox import Outbox, OutboxDamagedError, Promise
 from node.pool_refusals import PoolError
 from node.reader import Reader
@@ -76,7 +76,7 @@ class Step(enum.Enum):
 
 def next_step(job: Job, slot: Slot, promise: Promise | None) -> Step:
     """Decide from the job on chain and what was promised; the table is in the module's head."""
-    if job.is_final or slot.attempt != job.attempt:
+    if job.is_final:
         return Step.WAIT
     if promise is None:
         working = job.state in (JobState.Assigned, JobState.Committing)
@@ -164,7 +164,7 @@ class Executor:
             slot = self._own_slot(entry.job)
             if slot is None:
                 continue
-            promise = self._promise(entry.id, entry.job.attempt)
+            promise = self._promise(entry.id, slot.attempt)
             step = next_step(entry.job, slot, promise)
             if step is Step.COMPUTE:
                 self._start(entry, nursery)
@@ -178,8 +178,7 @@ class Executor:
             return state.jobs.jobs_for_executor(self._submitter.account)
 
     def _own_slot(self, job: Job) -> Slot | None:
-        own = [slot for slot in job.current() if slot.executor == self._submitter.account]
-        return own[0] if own else None
+        return job.slot_of(self._submitter.account)
 
     def _promise(self, job: int, attempt: int) -> Promise | None:
         try:
@@ -247,6 +246,8 @@ class Executor:
             return await trio.to_thread.run_sync(self._answered, entry, answer, folder)
         except InputsMissing as error:
             return self._failure(entry, FailureReason.MissingBlob, str(error))
+        except InputsRefused as error:
+            return self._failure(entry, FailureReason.BadRows, str(error))
         except (WorkerDied, OutputMisnamed) as error:
             return self._failure(entry, FailureReason.Unsupported, str(error))
 

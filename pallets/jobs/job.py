@@ -39,7 +39,7 @@ class JobState(enum.IntEnum):
 TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.Open: frozenset({JobState.Assigned, JobState.Cancelled, JobState.Expired}),
     JobState.Assigned: frozenset({JobState.Committing, JobState.Comparing, JobState.Failed}),
-    JobState.Committing: frozenset({JobState.Revealing, JobState.Failed}),
+    JobState.Committing: frozenset({JobState.Revealing, JobState.Comparing, JobState.Failed}),
     JobState.Revealing: frozenset({JobState.Comparing}),
     JobState.Comparing: frozenset({JobState.Assigned, JobState.Settled, JobState.Failed}),
 }
@@ -87,6 +87,8 @@ class Offence(enum.IntEnum):
 
 
 SLASH_PERMILLE = {Offence.NoShow: 50, Offence.Unrevealed: 1000, Offence.Diverged: 1000}
+AGREEING_MIN = 2
+"""Equal roots that settle a job of several executors."""
 REWARD_PERMILLE = 300
 """What part of a slash goes to the job's honest executors; burned where there are none."""
 POT_PERMILLE = 200
@@ -138,6 +140,26 @@ class Job:
     def current(self) -> tuple[Slot, ...]:
         """Return the slots of the current attempt."""
         return tuple(slot for slot in self.slots if slot.attempt == self.attempt)
+
+    def slot_of(self, account: AccountId) -> Slot | None:
+        """Return the part of an account; nobody is drawn twice for a job."""
+        own = [slot for slot in self.slots if slot.executor == account]
+        return own[0] if own else None
+
+    @property
+    def revealed(self) -> tuple[Hash, ...]:
+        """The roots that were revealed, in the order of the slots."""
+        return tuple(slot.root for slot in self.slots if slot.root is not None)
+
+    @property
+    def sealed(self) -> int:
+        """How many commitments wait for their reveal."""
+        return sum(slot.state is SlotState.Committed for slot in self.slots)
+
+    @property
+    def may_reveal(self) -> bool:
+        """Whether revealing gives nothing away: so many commitments wait as a result needs."""
+        return self.sealed >= (1 if self.revealed else min(self.executors, AGREEING_MIN))
 
 
 @scale
@@ -281,4 +303,4 @@ def agreed_root(roots: Sequence[Hash], executors: int) -> Hash | None:
     if executors == 1:
         return root
     has_rival = len(ranked) > 1 and ranked[1][1] == count
-    return root if count >= 2 and not has_rival else None
+    return root if count >= AGREEING_MIN and not has_rival else None

@@ -4,6 +4,11 @@ Each unfinished job stands in exactly one deadline bucket, the one of `job.deadl
 at most `BUCKET_MAX` jobs; a full one pushes to the next block, so that the work of one block is
 bounded and no job is ever searched for. Extrinsics only record answers; everything that pays or
 tells other pallets happens when a deadline comes, at the start of a block.
+
+Nothing is revealed before as many commitments wait as a result needs, so that an executor drawn in
+place of a silent one finds no result to copy: who committed before it stays sealed. After a
+mismatch both results are public, and a fresh executor that copies one instead of working stakes its
+whole bond on a coin toss; the chain cannot tell its commitment from honest work.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from typing import TYPE_CHECKING
 from pallets.balances import HoldReason
 from pallets.jobs.assignment import Candidate, draw
 from pallets.jobs.job import (
+    AGREEING_MIN,
     Job,
     JobFailure,
     JobState,
@@ -150,8 +156,7 @@ def _mark(job: Job, silent: SlotState) -> Job:
     """Return the job with the slots that owe an answer marked as silent."""
     owing = SlotState.Assigned if silent is SlotState.NoShow else SlotState.Committed
     slots = tuple(
-        replace(slot, state=silent) if slot.attempt == job.attempt and slot.state is owing else slot
-        for slot in job.slots
+        replace(slot, state=silent) if slot.state is owing else slot for slot in job.slots
     )
     return replace(job, slots=slots)
 
@@ -218,8 +223,8 @@ def record_answer(jobs: Jobs, job_id: int, job: Job, answered: Slot) -> None:
     job = replace(job, slots=slots)
     if answered.state is SlotState.Committed and job.state is JobState.Assigned:
         job = move(job, JobState.Committing)
-    states = [slot.state for slot in job.current()]
-    failures = sum(slot.state is SlotState.ReportedFailure for slot in job.slots)
+    states = [slot.state for slot in job.slots]
+    failures = states.count(SlotState.ReportedFailure)
     if 2 * failures > len(job.slots):
         unschedule(jobs, job_id, job)
         fail(jobs, job_id, job, JobFailure.ReportedByExecutors)
@@ -230,7 +235,7 @@ def record_answer(jobs: Jobs, job_id: int, job: Job, answered: Slot) -> None:
         is_complete = SlotState.Assigned not in states
     if is_complete:
         unschedule(jobs, job_id, job)
-        if job.state is JobState.Committing:
+        if job.state is JobState.Committing and job.may_reveal:
             _open_reveals(jobs, job_id, job)
             return
         soon = jobs.system.current_number() + 1
@@ -240,7 +245,7 @@ def record_answer(jobs: Jobs, job_id: int, job: Job, answered: Slot) -> None:
 
 def _close_commits(jobs: Jobs, job_id: int, job: Job) -> None:
     job = _mark(job, SlotState.NoShow)
-    if job.state is JobState.Committing:
+    if job.may_reveal:
         _open_reveals(jobs, job_id, job)
     else:
         _compare(jobs, job_id, move(job, JobState.Comparing))
@@ -257,8 +262,7 @@ def _open_reveals(jobs: Jobs, job_id: int, job: Job) -> None:
 
 def _compare(jobs: Jobs, job_id: int, job: Job) -> None:
     """Settle on the agreed root, or draw fresh executors, or give up with a refund."""
-    roots = [slot.root for slot in job.slots if slot.root is not None]
-    root = agreed_root(roots, job.executors)
+    root = agreed_root(job.revealed, job.executors)
     if root is not None:
         following = settle(jobs, job_id, job, root)
         if following is not None:
@@ -272,7 +276,7 @@ def _compare(jobs: Jobs, job_id: int, job: Job) -> None:
         fail(jobs, job_id, job, JobFailure.NoAgreement)
         return
     job = replace(job, attempt=job.attempt + 1)
-    missing = max(1, min(job.executors, 2) - len(roots))
+    missing = max(1, min(job.executors, AGREEING_MIN) - len(job.revealed) - job.sealed)
     drawn = _draw(jobs, job_id, job, missing)
     if drawn:
         _give(jobs, job_id, job, drawn)

@@ -57,11 +57,15 @@ def test_the_next_step_follows_from_chain_and_outbox(
     assert next_step(job(state), own, promise) is expected(state, slot, promise)
 
 
-@pytest.mark.parametrize(("state", "slot", "promise"), list(every()))
-def test_a_slot_of_another_attempt_waits(
-    state: JobState, slot: SlotState, promise: Promise | None
+@pytest.mark.parametrize("promise", [None, ANSWER, FAILURE])
+def test_who_committed_in_an_earlier_attempt_reveals_with_the_later_ones(
+    promise: Promise | None,
 ) -> None:
-    assert next_step(job(state, attempt=1), Slot(WHO, 0, 0, slot), promise) is Step.WAIT
+    sealed = Slot(WHO, 0, 0, SlotState.Committed)
+    for state in JobState:
+        is_time = state is JobState.Revealing and promise is not None
+        step = next_step(job(state, attempt=1), sealed, promise)
+        assert step is (Step.REVEAL if is_time else Step.WAIT)
 
 
 @pytest.mark.parametrize("state", FINAL_STATES)

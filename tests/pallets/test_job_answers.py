@@ -174,11 +174,12 @@ def test_one_of_two_reports_does_not_fail_a_job(pair: Workshop) -> None:
     reason = FailureReason.TrainingDiverged
     pair.sign(one, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
     pair.commit(two, job, trained())
-    assert pair.state(job) is JobState.Revealing
-    pair.reveal(two, job, trained())
     pair.next_block()
     (fresh,) = pair.executors(job)
-    pair.answer(job, trained())
+    pair.commit(fresh, job, trained())
+    for who in (two, fresh):
+        pair.reveal(who, job, trained())
+    pair.next_block()
     assert pair.state(job) is JobState.Settled
     assert pair.bond(one) == BOND
     assert pair.job(job).slots[2].executor == fresh
@@ -202,16 +203,58 @@ def test_two_no_shows_are_replaced_by_two(pair: Workshop) -> None:
     assert pair.state(job) is JobState.Settled
 
 
-def test_a_late_commit_phase_goes_on_with_who_has_committed(pair: Workshop) -> None:
+def test_a_result_stays_sealed_until_another_executor_has_committed_too(pair: Workshop) -> None:
     job = pair.assigned()
-    one, two = pair.executors(job)
+    one, silent = pair.executors(job)
     pair.commit(one, job, trained())
     pair.next_block(10)
+    assert pair.state(job) is JobState.Assigned
+    (fresh,) = pair.executors(job)
+    assert fresh not in (one, silent)
+    with pytest.raises(Jobs.RevealPhaseClosed):
+        pair.reveal(one, job, trained())
+    with pytest.raises(Jobs.WrongAttempt):
+        pair.sign(silent, "Jobs", "commit", job=job, attempt=1, commitment=BASE)
+    pair.commit(fresh, job, trained())
     assert pair.state(job) is JobState.Revealing
-    with pytest.raises(Jobs.CommitPhaseOver):
-        pair.commit(two, job, trained())
-    pair.reveal(one, job, trained())
+    before = pair.balances.free(one)
+    for who in (fresh, one):
+        pair.reveal(who, job, trained())
     pair.next_block()
-    pair.answer(job, trained())
+    settled = pair.job(job)
+    assert settled.state is JobState.Settled
+    assert pair.bond(silent) == BOND - BOND // 20
+    assert pair.bond(one) == pair.bond(fresh) == BOND
+    assert pair.balances.free(one) > before + (settled.escrow - settled.index_escrow) // 2 - 1
+
+
+def test_a_sealed_result_that_is_never_revealed_costs_the_bond(pair: Workshop) -> None:
+    job = pair.assigned()
+    sealed, silent = pair.executors(job)
+    pair.commit(sealed, job, trained())
+    pair.next_block(10)
+    (fresh,) = pair.executors(job)
+    pair.commit(fresh, job, trained())
+    pair.reveal(fresh, job, trained())
+    pair.next_block(5)
+    (last,) = pair.executors(job)
+    pair.commit(last, job, trained())
+    pair.reveal(last, job, trained())
+    pair.next_block()
     assert pair.state(job) is JobState.Settled
-    assert pair.bond(two) == BOND - BOND // 20
+    assert pair.bond(sealed) == 0
+    assert pair.bond(silent) == BOND - BOND // 20
+    assert pair.bond(fresh) == pair.bond(last) == BOND
+
+
+def test_the_owner_is_refunded_and_nobody_is_blamed_when_a_sealed_result_stays_alone() -> None:
+    with Workshop(2, executors_per_job=2) as workshop:
+        job = workshop.assigned()
+        sealed, silent = workshop.executors(job)
+        workshop.commit(sealed, job, trained())
+        workshop.next_block(10)
+        assert workshop.job(job).failure is JobFailure.NoExecutors
+        assert workshop.escrow(ALICE) == 0
+        assert workshop.bond(sealed) == BOND
+        assert workshop.bond(silent) == BOND - BOND // 20
+        workshop.check()
