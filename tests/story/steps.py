@@ -17,9 +17,11 @@ OWNER = Keypair.from_uri("//Bob")
 WAIT_SECONDS = 240.0
 
 
-def send(client: Client, pallet: str, name: str, /, **arguments: Any) -> Finalized:
+def send(
+    client: Client, pallet: str, name: str, /, owner: Keypair = OWNER, **arguments: Any
+) -> Finalized:
     call = client.make_call(pallet, name, **arguments)
-    landed = client.submit(client.sign(call, OWNER), Wait.FINAL)
+    landed = client.submit(client.sign(call, owner), Wait.FINAL)
     assert isinstance(landed, Finalized)
     assert landed.error is None, landed.error
     return landed
@@ -39,13 +41,14 @@ def rows_of(*modules: str) -> list[Row]:
     return list({row_hash(row): row for row in rows}.values())
 
 
-def publish_rows(client: Client, rows: Sequence[Row]) -> None:
+def publish_rows(client: Client, rows: Sequence[Row], owner: Keypair = OWNER) -> None:
     """Bring rows onto the chain as version 1 of datanet 0."""
     data = encode_batch(list(rows))
     send(
         client,
         "Datanets",
         "create",
+        owner,
         name="rows",
         summary="rows",
         description="rows",
@@ -60,10 +63,11 @@ def publish_rows(client: Client, rows: Sequence[Row]) -> None:
         client,
         "Datanets",
         "contribute",
+        owner,
         datanet=0,
         blob=client.blobs.upload(data),
         size_bytes=len(data),
         row_hashes=tuple(Hash(row_hash(row)) for row in rows),
     )
-    send(client, "Datanets", "review", datanet=0, batch=0, verdict=Verdict.Accept)
-    send(client, "Datanets", "publish", datanet=0)
+    send(client, "Datanets", "review", owner, datanet=0, batch=0, verdict=Verdict.Accept)
+    send(client, "Datanets", "publish", owner, datanet=0)
