@@ -25,9 +25,10 @@ import sys
 import time
 
 FILES = ("alive.lock", "process.json", "exit.json")
-LOCK_ATTEMPTS = 50
+LOCK_ATTEMPTS = 250
 LOCK_WAIT_S = 0.02
-"""A reader that looks whether the node lives holds the lock for an instant."""
+"""A reader that looks whether the node lives holds the lock for an instant, and the keeper of one
+that died just now for a little longer."""
 IS_BUSY, IS_MISSING = 75, 127
 
 

@@ -39,6 +39,8 @@ class Process:
 
     def start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start a command that outlives this program. Raises NodeStartError."""
+        if self.is_alive:
+            raise self._runs_already()
         self._folder.mkdir(parents=True, exist_ok=True)
         words = (sys.executable, "-I", "-S", str(Path(keeper.__file__)))
         done = subprocess.run(
@@ -51,9 +53,12 @@ class Process:
             check=False,
         )
         if done.returncode == keeper.IS_BUSY:
-            raise NodeStartError(f"A node already runs in {self._folder}. Stop it first.")
+            raise self._runs_already()
         if done.returncode:
             raise NodeStartError(f"The process cannot be started: {done.stderr.strip()}")
+
+    def _runs_already(self) -> NodeStartError:
+        return NodeStartError(f"A node already runs in {self._folder}. Stop it first.")
 
     @property
     def pid(self) -> int | None:
@@ -88,8 +93,8 @@ class Process:
         return True
 
     def wait_end(self, seconds: float) -> bool:
-        """Wait for its end; False when it lives on."""
-        return until(lambda: not self.is_alive, seconds)
+        """Wait for its end and its keeper's; False when it lives on."""
+        return until(lambda: not self._is_locked(), seconds)
 
     def cause_of_end(self) -> str:
         """Return why it is not alive, in words: its status and the last error in its log."""
