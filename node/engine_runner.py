@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
@@ -22,6 +22,7 @@ import trio
 
 from consensus import messages as m
 from consensus.engine import Engine
+from consensus.proposals import BadProposalError, check_form
 from consensus.wal import Body, bodies, decode_record, encode_record
 from node.author import wall_clock_ms
 from node.block_checks import TimestampAheadError, check_timestamp
@@ -29,44 +30,33 @@ from node.chain import Chain, ChainError, Finalized, ForkTooOldError, KnownBlock
 from node.consensus_codec import write_message
 from node.epochs import Epoch
 from node.journal import Journal
+from node.proposed_bodies import BodyPeers, ProposedBodies
 from node.proposer import Proposer
 from node.signer import SignerError, VoteSigner
 from p2p.protocols.reputation import Fault
 from p2p.transport import PeerId, TransportError
-from p2p.wire import MessageKind, RequestKind
-from runtime.executive import BodyRefusedError, Executed, InvalidBlockError
+from p2p.wire import MessageKind
+from runtime.executive import Executed, InvalidBlockError
 from runtime.finality import Ballot, Certificate, Vote
+from runtime.leaders import schedule_of
 from runtime.primitives import AccountId, Hash, Header
-from runtime.scale import DecodeError, codec
+from runtime.scale import codec
 
 EVENTS_MAX: Final = 4_096
-BODIES_MAX: Final = 64
-"""Bodies that came with their proposals and await execution."""
-BODY_PEERS_MAX: Final = 4
-"""Peers that are asked in turn for the body of one proposal."""
+RELAYS_MAX: Final = 64
+"""Proposals that are passed on once their blocks are executed."""
 
 logger = logging.getLogger(__name__)
 _certificate = codec(Certificate)
-_body = codec(tuple[bytes, ...])
 
 
-class PeerView(Protocol):
-    """What a runner reads of a connected peer."""
-
-    @property
-    def peer(self) -> PeerId: ...
-
-
-class Network(Protocol):
+class Network(BodyPeers, Protocol):
     """What a runner needs of the network service."""
 
-    def peers(self) -> Sequence[PeerView]: ...
     def broadcast(
         self, kind: MessageKind, body: bytes, *, besides: PeerId | None = None
     ) -> None: ...
     def send(self, peer: PeerId, kind: MessageKind, body: bytes) -> None: ...
-    def penalize(self, peer: PeerId, fault: Fault, reason: str) -> None: ...
-    async def request(self, peer: PeerId, kind: RequestKind, body: bytes) -> bytes: ...
 
 
 class Fetcher(Protocol):
@@ -98,7 +88,9 @@ class EngineRunner:
         self._epoch = epoch
         self._engine = engine
         self._me = me
-        self._bodies: OrderedDict[Hash, tuple[bytes, ...]] = OrderedDict()
+        self._bodies = ProposedBodies(desk.chain, desk.network)
+        self._executing: dict[Hash, trio.Event] = {}
+        self._relays: OrderedDict[Hash, tuple[PeerId, m.Proposal]] = OrderedDict()
         self._timers: dict[m.TimerKind, m.Timer] = {}
         self._inbox, self._events = trio.open_memory_channel[m.Event](EVENTS_MAX)
         self._commits, self._certificates = trio.open_memory_channel[Certificate](EVENTS_MAX)
@@ -125,13 +117,48 @@ class EngineRunner:
     def receive(self, source: PeerId, message: m.Message, body: tuple[bytes, ...] | None) -> None:
         """Take a message of a peer; dropped when the engine is thousands of messages behind."""
         if isinstance(message, m.Proposal) and body is not None:
-            self._bodies[message.header.hash] = body
-            while len(self._bodies) > BODIES_MAX:
-                self._bodies.popitem(last=False)
+            self._bodies.put(message.header.hash, source, body)
         try:
             self._inbox.send_nowait(m.Received(source, message))
         except trio.WouldBlock:
             logger.warning("consensus-message-dropped peer=%s cause=backlog", source)
+
+    def pass_on(self, source: PeerId, proposal: m.Proposal) -> None:
+        """Relay a proposal, once its block is executed, where nothing in it is wrong.
+
+        Whoever relays is held to be its origin, so nothing is relayed unseen: anybody can give a
+        leader's signed proposal another body or other certificates.
+        """
+        if not self._is_sound(proposal):
+            return
+        block = proposal.header.hash
+        if self._desk.chain.header(block) is not None:
+            self._relay(source, proposal)
+        else:
+            self._relays.setdefault(block, (source, proposal))
+            while len(self._relays) > RELAYS_MAX:
+                self._relays.popitem(last=False)
+
+    def _is_sound(self, proposal: m.Proposal) -> bool:
+        """Say whether a proposal is its leader's and proves all that it has to."""
+        epoch, vote, parent = self._epoch, proposal.vote, proposal.parent
+        signatures = self._engine.signatures
+        try:
+            root = self._desk.chain.hash_of(epoch.root_number)
+            assert root is not None, "the block before the epoch is final"
+            check_form(proposal, epoch.number, root, epoch.last_number)
+        except BadProposalError:
+            return False
+        certificates = (*(() if parent is None else (parent,)), *proposal.skips)
+        # The certificates come first: only with them is the view one that the schedule reached.
+        return (
+            signatures.is_signed(vote)
+            and all(map(signatures.is_certified, certificates))
+            and schedule_of(epoch.authorities).leader(vote.ballot.view) == vote.voter
+        )
+
+    def _relay(self, source: PeerId, proposal: m.Proposal) -> None:
+        self._desk.network.broadcast(*self._encode(proposal), besides=source)
 
     # ------------------------------------------------------------------------------ actions
 
@@ -225,7 +252,7 @@ class EngineRunner:
             await self._keep_body(executed)
             self._desk.chain.add(executed)
             header = executed.header
-        except (ChainError, InvalidBlockError) as error:
+        except (ChainError, InvalidBlockError, TransportError) as error:
             logger.info("proposal-given-up view=%d cause=%r", wanted.view, str(error))
         await self._inbox.send(m.Built(wanted.view, header))
 
@@ -238,9 +265,10 @@ class EngineRunner:
         block, chain = header.hash, self._desk.chain
         peer = PeerId(str(source)) if _is_peer(source) else None
         is_valid: bool | None = None
+        done = self._executing[block] = trio.Event()
         try:
             await self._obtain(header.parent_hash, peer)
-            body = chain.body(block) or await self._body_of(block, peer)
+            body = await self._bodies.obtain(header, peer)
             check_timestamp(chain.machine, body, self._desk.clock_ms)
             executed = await chain.execute(header, body)
             await self._keep_body(executed)
@@ -248,31 +276,19 @@ class EngineRunner:
             is_valid = True
         except KnownBlockError:
             is_valid = True  # it became final meanwhile
-        except BodyRefusedError as error:
-            if peer is not None:
-                self._desk.network.penalize(peer, Fault.BAD_ANSWER, str(error))
         except InvalidBlockError as error:
             logger.warning("block-refused number=%d cause=%r", header.number, str(error))
             is_valid = False
-        except (ChainError, TransportError, TimestampAheadError, DecodeError) as error:
+        except (ChainError, TransportError, TimestampAheadError) as error:
             logger.warning("block-not-executed number=%d cause=%r", header.number, str(error))
+        finally:
+            done.set()
+            del self._executing[block]
+        relay = self._relays.pop(block, None)
+        if is_valid and relay is not None:
+            self._relay(*relay)
         if is_valid is not None:
             await self._inbox.send(m.Executed(block, is_valid))
-
-    async def _body_of(self, block: Hash, peer: PeerId | None) -> tuple[bytes, ...]:
-        """Return the body that came with a proposal, or pull it. Raises TransportError."""
-        body = self._bodies.pop(block, None)
-        if body is not None:
-            return body
-        network = self._desk.network
-        others = [each.peer for each in network.peers() if each.peer != peer]
-        reason = "no peer is connected"
-        for each in ([peer, *others] if peer is not None else others)[:BODY_PEERS_MAX]:
-            try:
-                return _body.decode(await network.request(each, RequestKind.BODY, block))
-            except (TransportError, DecodeError) as error:
-                reason = str(error)
-        raise TransportError(f"The body of block 0x{block.hex()} could not be had: {reason}")
 
     async def _restore(self, records: tuple[bytes, ...]) -> None:
         """Execute again the blocks that were voted for and not final when the node ended."""
@@ -290,12 +306,17 @@ class EngineRunner:
                     )
 
     async def _keep_body(self, executed: Executed) -> None:
-        """Make the body of a block durable, before it is voted for."""
+        """Make the body of a block durable, before it is voted for; a follower need not."""
+        if self._me is None:
+            return
         await self._write([encode_record(Body(executed.hash, executed.extrinsics))])
 
     async def _obtain(self, block: Hash, peer: PeerId | None) -> Header:
         """Return the header of a block that is executed here, fetched where it is missing."""
-        found = self._desk.chain.header(block)
+        found, executing = self._desk.chain.header(block), self._executing.get(block)
+        if found is None and executing is not None:
+            await executing.wait()
+            found = self._desk.chain.header(block)
         if found is None:
             await self._desk.fetcher.fetch(block, peer)
             found = self._desk.chain.header(block)
@@ -334,6 +355,7 @@ class EngineRunner:
             try:
                 await self._obtain(block, None)
                 await chain.finalize(block, _certificate.encode(certificate))
+                await self._compact(certificate)
             except ForkTooOldError as error:
                 # Not on the branch that is final here, and certified: nothing can be trusted now.
                 self._halt(certificate, str(error))
@@ -341,6 +363,12 @@ class EngineRunner:
                 logger.warning(
                     "finality-waits hash=0x%s cause=%r", block.hex(), str(error)
                 )  # synchronization brings it, or the next certificate
+
+    async def _compact(self, certificate: Certificate) -> None:
+        """Let the log forget what a view that is final in the database made superfluous."""
+        ballot = certificate.ballot
+        async with self._writing:
+            await trio.to_thread.run_sync(self._desk.journal.compact, ballot.epoch, ballot.view)
 
     def _halt(self, certificate: Certificate, cause: str) -> None:
         """Sign nothing more: a block is certified as final that conflicts with what is final."""
@@ -359,22 +387,22 @@ class EngineRunner:
         chain = self._desk.chain
         while chain.finalized.number < self._epoch.last_number:
             async with chain.events() as events:
-                self._tell_certificate(chain.finalized)
+                await self._tell_certificate(chain.finalized)
                 async for event in events:  # ends early where this task lags
                     if isinstance(event, Finalized):
-                        self._tell_certificate(event.header)
+                        await self._tell_certificate(event.header)
                     if chain.finalized.number >= self._epoch.last_number:
                         break
         self._nursery.cancel_scope.cancel()
 
-    def _tell_certificate(self, header: Header) -> None:
+    async def _tell_certificate(self, header: Header) -> None:
         """Let the engine see the justification of a block that it did not commit itself."""
         justification = self._desk.chain.justification(header.hash)
         if justification is None or header.hash == self._committed:
             return
         if header.number > self._epoch.root_number:
-            self._inbox.send_nowait(m.Imported(header))
-            self._inbox.send_nowait(m.Received(None, _certificate.decode(justification)))
+            await self._inbox.send(m.Imported(header))
+            await self._inbox.send(m.Received(None, _certificate.decode(justification)))
 
 
 def _is_peer(source: Hashable) -> bool:

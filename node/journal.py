@@ -6,13 +6,13 @@ syncs, and its rewriting once most of it is no longer needed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Final
 
 from consensus.wal import frame, read_log, still_needed, write_log
 from ml.durable_file import write_durably
+from node.durable_append import append_durably
 
 REWRITE_BYTES: Final = 16 << 20
 """A log beyond this size is rewritten with what is still needed."""
@@ -33,21 +33,23 @@ class Journal:
             write_durably(path, data[:intact], 0o600)
         self._file: IO[bytes] = path.open("ab", buffering=0)
         self._size = intact
+        self._rewrite_bytes = REWRITE_BYTES
 
     def append(self, records: Sequence[bytes]) -> None:
-        """Add records; when it returns they survive a power cut."""
+        """Add records; when it returns they survive a power cut. Raises OSError."""
         frames = bytearray()
         for record in records:
             frames += frame(record, self._size + len(frames))
-        self._file.write(frames)
-        os.fdatasync(self._file.fileno())
+        append_durably(self._file, bytes(frames), self._size)
         self._size += len(frames)
 
     def compact(self, epoch: int, final_view: int) -> None:
         """Once the log is large, drop what a durably final view of an epoch made superfluous."""
-        if self._size > REWRITE_BYTES:
+        if self._size > self._rewrite_bytes:
             records, _ = read_log(self._path.read_bytes())
             self._rewrite(still_needed(records, epoch, final_view))
+            # Where most is still needed, rewriting it at every block would help nobody.
+            self._rewrite_bytes = max(REWRITE_BYTES, 2 * self._size)
 
     def clear(self) -> None:
         """Drop everything: the epoch is over and its last block is in the database."""

@@ -20,6 +20,7 @@ import trio
 
 from consensus.wal import DamagedLogError, frame, read_log, write_log
 from ml.durable_file import write_durably
+from node.durable_append import append_durably
 from runtime.finality import Ballot, conflict, payload
 from runtime.keys import Keypair
 from runtime.primitives import Hash
@@ -124,8 +125,7 @@ class Mark:
             return
         self.window.check(ballot)
         added = frame(_ballot.encode(ballot), self._size)
-        self._file.write(added)
-        os.fdatasync(self._file.fileno())
+        append_durably(self._file, added, self._size)
         self._size += len(added)
         self.window.add(ballot)
         if self._size > MARK_BYTES_MAX:

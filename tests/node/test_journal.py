@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from consensus.wal import DamagedLogError
+from node.durable_append import ShortWriteError
 from node.journal import Journal
 
 RECORDS = [b"one", b"two" * 50, b"three"]
@@ -68,3 +69,30 @@ def test_a_cleared_journal_is_empty(tmp_path: Path) -> None:
     journal.append([b"new"])
     journal.close()
     assert reopened(tmp_path / "wal") == (b"new",)
+
+
+def test_a_disk_that_takes_a_part_leaves_no_torn_record_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Near a full disk a write may be short and report no error."""
+    path = tmp_path / "wal"
+    journal = Journal(path)
+    journal.append(RECORDS[:1])
+    whole = journal._file
+
+    class Short:
+        name = str(path)
+
+        def write(self, data: bytes) -> int:
+            return whole.write(data[:5])
+
+        def fileno(self) -> int:
+            return whole.fileno()
+
+    monkeypatch.setattr(journal, "_file", Short())
+    with pytest.raises(ShortWriteError, match="took 5 of"):
+        journal.append(RECORDS[1:2])
+    monkeypatch.setattr(journal, "_file", whole)
+    journal.append(RECORDS[2:])
+    journal.close()
+    assert reopened(path) == (RECORDS[0], RECORDS[2])
