@@ -177,7 +177,7 @@ class ModelRegistry(Protocol):
 class ContributorFund(Protocol):
     """What Inference needs of Attribution: `fund` is told what came into ATTRIBUTION_POT."""
 
-    def fund(self, model: int, amount: int) -> None: ...
+    def fund(self, model: int, amount: int, server: AccountId) -> None: ...
 
 
 class Inference(Pallet, index=24):
@@ -314,7 +314,7 @@ class Inference(Pallet, index=24):
         self.channels.put(channel, raised)
         self.emit(self.ChannelToppedUp(channel, raised.deposit_planck))
 
-    @call(3, cost(200, reads=12, writes=12))
+    @call(3, cost(200, reads=13, writes=13))
     def redeem(
         self,
         who: Signed,
@@ -455,7 +455,7 @@ class Inference(Pallet, index=24):
         if burned:
             self.balances.destroy(PLATFORM_POT, burned)
         if contributors:
-            self.attribution.fund(channel.model, contributors)
+            self.attribution.fund(channel.model, contributors, channel.server)
         return Payout(burned, kept, owner_part, stakers, contributors)
 
     def _close(self, number: int, channel: Channel) -> None:

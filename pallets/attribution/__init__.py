@@ -1,15 +1,17 @@
 """Attribution: what the people behind a model's rows earn from its answers.
 
-Inference funds a model's pool; whoever serves the model closes an epoch with the root of its
-receipts; a SETTLE job nets the scores of each contributor over the whole epoch; this pallet pays on
-their lower bounds and keeps what the bound withholds in the model's commons. Scores are computed
-elsewhere and agreed on by executors; here they are only divided by.
+Inference funds a model's pool; who serves the model closes an epoch with the root of its receipts,
+for at most the fees that its own channels brought; a SETTLE job nets the scores of each contributor
+over the whole epoch; this pallet pays on their lower bounds and keeps what the bound withholds in
+the model's commons. Scores are computed elsewhere and agreed on by executors; here they are only
+divided by.
 
 The tokens of all pools, unclaimed earnings and commons lie in ATTRIBUTION_POT.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -60,24 +62,16 @@ class Blocks(Protocol):
     def create_pot(self, account: AccountId) -> None: ...
 
 
-class ModelRecord(Protocol):
-    """What Attribution reads of a model."""
-
-    @property
-    def owner(self) -> AccountId: ...
-
-
 class ModelRegistry(Protocol):
     """What Attribution needs of Models."""
 
-    def get(self, model: int) -> ModelRecord | None: ...
+    def get(self, model: int) -> object | None: ...
     def rows_of(self, model: int) -> int: ...
 
 
 class JobBoard(Protocol):
     """What Attribution needs of Jobs."""
 
-    def is_executor(self, account: AccountId) -> bool: ...
     def price(self, spec: JobSpec) -> int | None: ...
     def open(self, spec: JobSpec, owner: AccountId, escrow_planck: int) -> int: ...
 
@@ -99,6 +93,8 @@ class Attribution(Pallet, index=23):
     indexed: Map[u32, Indexed]
     index_jobs: DefaultMap[u32, tuple[u32, ...]] = default(())
     ledgers: DefaultMap[u32, Ledger] = default(Ledger())
+    brought: DefaultMap[tuple[u32, AccountId], u128] = default(0)
+    """What of a model's pool came from the channels of a server; only it closes epochs of that."""
     epochs: Map[tuple[u32, u32], Epoch]
     earned: DefaultMap[AccountId, Earning] = default(Earning())
     penalties: DefaultMap[tuple[u32, AccountId], Penalty] = default(Penalty())
@@ -175,7 +171,7 @@ class Attribution(Pallet, index=23):
         """There is no such model. Look at the list of models."""
 
     class NotServer(Failure, index=1):
-        """You do not serve this model. Its owner or a registered executor closes its epochs."""
+        """Nothing in this model's pool came from your channels. Redeem vouchers for it first."""
 
     class GateClosed(Failure, index=2):
         """The model has too few published rows for attribution. The pool waits until it has the
@@ -194,7 +190,7 @@ class Attribution(Pallet, index=23):
         """The epoch has more receipts than one settlement may have. Close epochs more often."""
 
     class FeesExceedPool(Failure, index=7):
-        """The receipts claim more fees than the pool holds. Redeem their vouchers first."""
+        """The receipts claim more fees than your channels brought. Redeem their vouchers first."""
 
     class NotFailed(Failure, index=8):
         """Only an epoch whose settlement failed can be closed again. Close the current one."""
@@ -233,7 +229,7 @@ class Attribution(Pallet, index=23):
         receipts, their number, the sum of their contributors' fees, and the file of the receipts,
         from which executors settle. You pay the settle job."""
         server = AccountId(who)
-        closing.check_server(self, server, model)
+        closing.check_model(self, model)
         epoch = self.ledgers.get(model).epoch
         closing.close(
             self, server, model, epoch, receipts_root, receipts, fees_planck, receipts_blob
@@ -252,7 +248,7 @@ class Attribution(Pallet, index=23):
     ) -> None:
         """Close an epoch again whose settlement failed, with the same or corrected receipts."""
         server = AccountId(who)
-        closing.check_server(self, server, model)
+        closing.check_model(self, model)
         record = self.epochs.get((model, epoch))
         if record is None or record.state is not EpochState.Failed:
             raise self.NotFailed
@@ -340,10 +336,11 @@ class Attribution(Pallet, index=23):
 
     # ------------------------------------------------------------------- for other pallets
 
-    def fund(self, model: int, amount: int) -> None:
-        """Add to a model's pool what was deposited into ATTRIBUTION_POT just before."""
+    def fund(self, model: int, amount: int, server: AccountId) -> None:
+        """Add to a model's pool what a server's channel paid into ATTRIBUTION_POT just before."""
         ledger = self.ledgers.get(model)
         self.ledgers.put(model, replace(ledger, pool=ledger.pool + amount))
+        self.brought.put((model, server), self.brought.get((model, server)) + amount)
         self.accounted.put(self.accounted.get() + amount)
         self.emit(self.Funded(model, amount))
 
@@ -382,7 +379,11 @@ class Attribution(Pallet, index=23):
         Anyone can transfer tokens to the pot's account, so it may hold more, never less.
         """
         total = 0
+        pools: Counter[int] = Counter()
+        for (model, _), amount in self.brought.items():
+            pools[model] += amount
         for model, ledger in self.ledgers.items():
+            assert ledger.pool == pools[model], "a pool is what its servers brought"
             total += ledger.pool + ledger.commons
             if ledger.settling is not None:
                 record = self.epochs.get((model, ledger.settling))

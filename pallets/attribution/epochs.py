@@ -28,16 +28,10 @@ if TYPE_CHECKING:
     from pallets.attribution import Attribution
 
 
-def check_server(attribution: Attribution, who: AccountId, model: int) -> None:
-    """Check that an account may close a model's epochs, and that the model can be settled.
-
-    Raises UnknownModel, NotServer, GateClosed, NotIndexed.
-    """
-    record = attribution.models.get(model)
-    if record is None:
+def check_model(attribution: Attribution, model: int) -> None:
+    """Check that a model's epochs can be settled. Raises UnknownModel, GateClosed, NotIndexed."""
+    if attribution.models.get(model) is None:
         raise attribution.UnknownModel
-    if record.owner != who and not attribution.jobs.is_executor(who):
-        raise attribution.NotServer
     if attribution.models.rows_of(model) < attribution.governed.get().rows_minimum:
         raise attribution.GateClosed
     if not attribution.index_jobs.get(model):
@@ -54,8 +48,11 @@ def close(
     fees_planck: int,
     receipts_blob: Hash,
 ) -> None:
-    """Open the SETTLE job of an epoch. Raises EpochSettling, NothingToSettle, TooManyReceipts,
-    FeesExceedPool, and what opening the job raises.
+    """Open the SETTLE job of an epoch, for fees that the closing server's own channels brought.
+
+    Whoever names a false root can thus misdirect nothing but what its own answers earned. Raises
+    EpochSettling, NothingToSettle, TooManyReceipts, NotServer, FeesExceedPool, and what opening
+    the job raises.
     """
     ledger, parameters = attribution.ledgers.get(model), attribution.governed.get()
     if ledger.settling is not None:
@@ -64,7 +61,10 @@ def close(
         raise attribution.NothingToSettle
     if receipts > parameters.receipts_maximum:
         raise attribution.TooManyReceipts
-    if fees_planck > ledger.pool:
+    brought = attribution.brought.get((model, who))
+    if not brought:
+        raise attribution.NotServer
+    if fees_planck > brought:
         raise attribution.FeesExceedPool
     spec = Settle(model, epoch, receipts_root)
     price = attribution.jobs.price(spec)
@@ -73,6 +73,7 @@ def close(
     following = max(ledger.epoch, epoch + 1)
     pool = ledger.pool - fees_planck
     attribution.ledgers.put(model, replace(ledger, epoch=following, pool=pool, settling=epoch))
+    _put_brought(attribution, model, who, brought - fees_planck)
     closed_at = attribution.system.current_number()
     attribution.epochs.put(
         (model, epoch),
@@ -122,15 +123,25 @@ def settle(attribution: Attribution, model: int, epoch: int, output: Settled) ->
 
 
 def give_back(attribution: Attribution, model: int, epoch: int) -> None:
-    """Return the fees of an epoch whose settlement failed to the pool; it can be closed again."""
+    """Return the fees of an epoch whose settlement failed to the pool and to its server's account
+    there; it can be closed again."""
     record = attribution.epochs.get((model, epoch))
     assert record is not None, "a settle job belongs to a closed epoch"
     assert record.state is EpochState.Settling, "an epoch has one settle job at a time"
     ledger: Ledger = attribution.ledgers.get(model)
     pool = ledger.pool + record.fees_planck
     attribution.ledgers.put(model, replace(ledger, pool=pool, settling=None))
+    again = attribution.brought.get((model, record.server)) + record.fees_planck
+    _put_brought(attribution, model, record.server, again)
     attribution.epochs.put((model, epoch), replace(record, state=EpochState.Failed))
     attribution.emit(attribution.SettlementFailed(model, epoch))
+
+
+def _put_brought(attribution: Attribution, model: int, server: AccountId, amount: int) -> None:
+    if amount:
+        attribution.brought.put((model, server), amount)
+    else:
+        attribution.brought.remove((model, server))
 
 
 def _credit(

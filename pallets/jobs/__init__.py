@@ -450,10 +450,6 @@ class Jobs(Pallet, index=22):
         self.balances.hold(HoldReason.JobEscrow, owner, escrow_planck)
         return lifecycle.open_job(self, spec, owner, escrow_planck)
 
-    def is_executor(self, account: AccountId) -> bool:
-        """Say whether an account is a registered executor."""
-        return account in self.registry
-
     # --------------------------------------------------------------------- hooks and genesis
 
     def build_genesis(self, genesis: Genesis) -> None:

@@ -47,7 +47,7 @@ class Attribution(Pallet, index=23):
         assert isinstance(system, System)
         system.create_pot(ATTRIBUTION_POT)
 
-    def fund(self, model: int, amount: int) -> None:
+    def fund(self, model: int, amount: int, server: AccountId) -> None:
         self.funded[model] = self.funded.get(model, 0) + amount
 
 

@@ -53,9 +53,9 @@ def prepare(workshop: Workshop) -> None:
     fund(workshop, POOL)
 
 
-def fund(workshop: Workshop, amount: int, model: int = MODEL) -> None:
+def fund(workshop: Workshop, amount: int, model: int = MODEL, server: AccountId = ALICE) -> None:
     workshop.balances.transfer(BOB, ATTRIBUTION_POT, amount)
-    workshop.attribution.fund(model, amount)
+    workshop.attribution.fund(model, amount, server)
 
 
 def close(workshop: Workshop, who: AccountId = ALICE, model: int = MODEL, **changed: object) -> int:
@@ -102,10 +102,19 @@ def test_closing_takes_the_fees_out_of_the_pool_and_opens_a_settle_job(workshop:
     workshop.check()
 
 
-def test_an_executor_may_close_an_epoch_and_a_stranger_may_not(workshop: Workshop) -> None:
+def test_a_server_closes_an_epoch_of_nothing_but_what_its_channels_brought(
+    workshop: Workshop,
+) -> None:
     with pytest.raises(Attribution.NotServer):
-        close(workshop, BOB)
+        close(workshop, SERVER)
+    fund(workshop, FEES - 1, server=SERVER)
+    with pytest.raises(Attribution.FeesExceedPool):
+        close(workshop, SERVER)
+    fund(workshop, 1, server=SERVER)
     close(workshop, SERVER)
+    assert workshop.attribution.pool(MODEL).pool == POOL
+    with pytest.raises(Attribution.EpochSettling):
+        close(workshop)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_a_row_is_trained_on_and_its_contributor_claims(score: int) -> None:
 
         fee = 7 * OPEN
         ledger.pallet(Balances).transfer(OWNER, ATTRIBUTION_POT, fee)
-        ledger.pallet(Attribution).fund(0, fee)
+        ledger.pallet(Attribution).fund(0, fee, BUILDER)
         root, total = sum_root([(BASE, 3 * OPEN), (PROFILE, 4 * OPEN)])
         closing = {"model": 0, "receipts_root": root, "receipts": 2, "fees_planck": total}
         closing["receipts_blob"] = BASE
