@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 import trio
 from libp2p.host.basic_host import BasicHost
 from libp2p.io.exceptions import ConnectionClosedError, MessageTooLarge
+from libp2p.io.trio import TrioTCPStream
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.connection.swarm_connection import SwarmConn
@@ -55,6 +56,7 @@ MAX_RECORDS = 256
 """Signed records of peers that are remembered as checked."""
 MAX_VARINT_BYTES = 10
 GOSSIP_READ_BYTES = 64 << 10
+SOCKET_READ_BYTES = 64 << 10
 WRITE_LIMIT_S = 5.0
 """A connection that takes nothing for so long is closed."""
 
@@ -283,6 +285,37 @@ def _enforce_windows() -> None:
     _replace(yamux_module, "MAX_WINDOW_SIZE", MAX_WINDOW_BYTES)
 
 
+def _gather_windows() -> None:
+    """18: each read was answered by a window update: half of all frames, each one encrypted."""
+    original = YamuxStream._auto_tune_and_send_window_update
+
+    async def update(stream: YamuxStream, *, bytes_read: int = 0) -> None:
+        """Say what was read once it is half a window, so that a sender never waits for it."""
+        stream._pending_recv_release += bytes_read
+        if stream._pending_recv_release >= stream.target_recv_window // 2:
+            await original(stream)
+
+    _replace(YamuxStream, "_auto_tune_and_send_window_update", update)
+
+
+def _read_ahead() -> None:
+    """19: the length of each encrypted message was read from the socket by itself."""
+    buffers: WeakKeyDictionary[TrioTCPStream, bytearray] = WeakKeyDictionary()
+    original = TrioTCPStream.read
+
+    async def read(stream: TrioTCPStream, n: int | None = None) -> bytes:
+        if n == 0:
+            return b""
+        buffer = buffers.setdefault(stream, bytearray())
+        if not buffer:
+            buffer += await original(stream, SOCKET_READ_BYTES)
+        start = bytes(memoryview(buffer)[:n])
+        del buffer[: len(start)]
+        return start
+
+    _replace(TrioTCPStream, "read", read)
+
+
 def _dial_nobody() -> None:
     """17: a connector of the library's own dials whom it ever heard of, also who was banned."""
 
@@ -318,6 +351,8 @@ PATCHES: Mapping[str, Callable[[], None]] = {
     "remember-records": _remember_records,
     "hear-known-topics": _hear_known_topics,
     "enforce-windows": _enforce_windows,
+    "gather-windows": _gather_windows,
+    "read-ahead": _read_ahead,
     "dial-nobody": _dial_nobody,
     "write-whole-frames": _write_whole_frames,
 }

@@ -12,7 +12,9 @@ import libp2p.pubsub.utils as record_module
 import pytest
 import trio
 import trio.testing
+from libp2p.stream_muxer.yamux.yamux import Yamux
 
+from p2p import compat
 from p2p.libp2p_host import Libp2pTransport
 from p2p.transport import (
     MAX_FRAME_BYTES,
@@ -206,3 +208,48 @@ def test_a_stop_leaves_no_thread_behind() -> None:
 
 def caches() -> int:
     return sum("_background_cleanup" in thread.name for thread in threading.enumerate())
+
+
+def test_a_frame_costs_one_write_and_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    compat.apply()
+    written: list[bytes] = []
+    reads: list[int | None] = []
+    write, receive = Yamux._write_frame, trio.SocketStream.receive_some
+
+    async def noted_write(connection: Yamux, frame: bytes) -> None:
+        written.append(frame)
+        await write(connection, frame)
+
+    async def noted_receive(stream: trio.SocketStream, most: int | None = None) -> bytes:
+        reads.append(most)
+        return bytes(await receive(stream, most))
+
+    async def scenario(node: Enter) -> None:
+        one, other = await node(1), await node(2)
+        await one.meet(other)
+        await publish_until_heard(one, other, b"the hosts have said all they say at first")
+        await one.transport.send(other.peer, Channel.CONSENSUS, [b"first"])
+        await other.heard.wait_until(lambda heard: len(heard.frames) == 1)
+        monkeypatch.setattr(Yamux, "_write_frame", noted_write)
+        monkeypatch.setattr(trio.SocketStream, "receive_some", noted_receive)
+        for number in range(100):
+            await one.transport.send(other.peer, Channel.CONSENSUS, [b"%d" % number])
+            await other.heard.wait_until(lambda heard, n=number: len(heard.frames) == n + 2)
+        # One for each frame, and a few of gossip's heartbeat.
+        assert 100 <= len(written) < 150
+        assert len(reads) < 150
+
+    with_nodes(scenario)
+
+
+def test_a_long_frame_arrives_whole_with_window_updates_that_are_gathered() -> None:
+    async def scenario(node: Enter) -> None:
+        one, other = await node(1), await node(2)
+        await one.meet(other)
+        frame = bytes(range(256)) * (MAX_FRAME_BYTES // 256)
+        for _ in range(3):
+            await one.transport.send(other.peer, Channel.CONSENSUS, [frame])
+        await other.heard.wait_until(lambda heard: len(heard.frames) == 3)
+        assert all(content == frame for _, _, content in other.heard.frames)
+
+    with_nodes(scenario)
