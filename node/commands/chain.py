@@ -14,6 +14,7 @@ from node.client import Client
 from node.commands.block_file import StoredBlock, read_blocks, replay, write_blocks
 from node.commands.documents import Fields
 from node.commands.frame import connects, refuse, reports
+from node.commands.log_repair import repair_log
 from node.commands.output import Output
 from node.commands.spending import EventDocument, event_documents
 from node.commands.status import StatusDocument, status_of
@@ -79,6 +80,9 @@ class SpecDocument:
 @click.group("chain")
 def chain_command() -> None:
     """Inspect, export, import, check and purge a chain."""
+
+
+chain_command.add_command(repair_log)
 
 
 @chain_command.command("info")
