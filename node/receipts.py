@@ -1,5 +1,7 @@
 """Receipts, vouchers and feedback of this node's service, in one SQLite file.
 
+Receipts of other servers' closed epochs are kept apart, for whoever verifies one here.
+
 What an asker was told is on disk before the answer ends: a receipt, with the texts it was made
 from, and how much of the asker's channel is spent. SQLite is in write-ahead mode with full sync, so
 kill -9 loses nothing that was acknowledged. Every method is one transaction and may be called from
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +43,11 @@ CREATE TABLE IF NOT EXISTS channels (
     signature BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS sealed (model INTEGER PRIMARY KEY, epoch INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS learned (
+    hash BLOB PRIMARY KEY, model INTEGER NOT NULL, epoch INTEGER NOT NULL,
+    sequence INTEGER NOT NULL, signed BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS learned_by_epoch ON learned (model, epoch, sequence);
 CREATE TABLE IF NOT EXISTS feedback (
     receipt BLOB PRIMARY KEY, negative INTEGER NOT NULL, signature BLOB NOT NULL
 );
@@ -202,6 +209,41 @@ class ReceiptStore:
         with self._lock:
             rows = self._connection.execute(
                 "SELECT signed FROM receipts WHERE model = ? AND epoch = ? ORDER BY sequence",
+                (model, epoch),
+            ).fetchall()
+        return tuple(_signed.decode(row[0]) for row in rows)
+
+    def learn(self, receipts: Sequence[SignedReceipt]) -> None:
+        """Keep receipts that another node served; they are shown here and never settled."""
+        rows = [
+            (
+                receipt_hash(signed.receipt),
+                signed.receipt.model,
+                signed.receipt.epoch,
+                signed.receipt.sequence,
+                _signed.encode(signed),
+            )
+            for signed in receipts
+        ]
+        with self._transaction() as connection:
+            connection.executemany("INSERT OR IGNORE INTO learned VALUES (?, ?, ?, ?, ?)", rows)
+
+    def learned(self, identity: Hash) -> SignedReceipt | None:
+        """Return a receipt that another node served, by its hash."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT signed FROM learned WHERE hash = ?", (identity,)
+            ).fetchone()
+        return None if row is None else _signed.decode(row[0])
+
+    def listed(self, model: int, epoch: int) -> tuple[SignedReceipt, ...]:
+        """Return an epoch's receipts; of another server's where this node has served none."""
+        own = self.receipts(model, epoch)
+        if own:
+            return own
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT signed FROM learned WHERE model = ? AND epoch = ? ORDER BY sequence",
                 (model, epoch),
             ).fetchall()
         return tuple(_signed.decode(row[0]) for row in rows)

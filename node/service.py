@@ -41,6 +41,7 @@ from node.networking import NetworkControl, Networking, begin_fast, networked
 from node.pool import Pool
 from node.reader import Reader
 from node.receipts import ReceiptStore
+from node.replicas import Replicas
 from node.rpc.consensus import ConsensusNamespace
 from node.rpc.limits import Limits
 from node.rpc.node import About, Alone, Keys, Network, Sealer
@@ -199,6 +200,11 @@ async def run_node(
             nursery.start_soon(node.author.run_until_halted)
         if config.executor:
             nursery.start_soon(executor.run)
+        if fetcher is not None:
+            replicas = Replicas(
+                node.chain, reader, fetcher, node.blobs, node.receipts, node.submitter.account
+            )
+            nursery.start_soon(replicas.run)
         if config.serve:
             nursery.start_soon(answers.run)
             nursery.start_soon(settler.run)

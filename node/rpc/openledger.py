@@ -81,5 +81,5 @@ class OpenLedger:
                 "hash": to_hex(receipt_hash(signed.receipt)),
                 "signedReceipt": to_hex(_signed.encode(signed)),
             }
-            for signed in self._receipts.receipts(model, epoch)
+            for signed in self._receipts.listed(model, epoch)
         ]

@@ -95,6 +95,21 @@ def test_epochs_have_their_receipts_in_order_and_the_negative_ones(store: Receip
     assert store.epoch(1, 5) == EpochReceipts((), ())
 
 
+def test_receipts_of_other_servers_are_listed_where_there_are_no_own(store: ReceiptStore) -> None:
+    theirs = tuple(stored(sequence).signed for sequence in (1, 0))
+    identity = receipt_hash(theirs[0].receipt)
+    for _ in range(2):
+        store.learn(theirs)
+    assert store.listed(1, 0) == theirs[::-1]
+    assert store.learned(identity) == theirs[0]
+    assert store.learned(HASH) is None
+    assert store.receipts(1, 0) == ()
+    assert store.served() == ()
+    own = stored(5)
+    store.record(own, None)
+    assert store.listed(1, 0) == (own.signed,)
+
+
 def test_a_sealed_epoch_is_closed_for_good(store: ReceiptStore) -> None:
     assert store.open_epoch(1) == 0
     store.seal(1, 0)
