@@ -16,7 +16,15 @@ from benchmarks.machine import describe_machine
 from benchmarks.table import print_table, to_json
 
 TABLE_COLUMNS: Final = 140
-ROWS: Final = ("transfers", "state", "codec", "rpc", "training", "receipts")
+ROWS: Final = (
+    "transfers",
+    "state",
+    "codec",
+    "rpc",
+    "training",
+    "receipts",
+    "consensus",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -141,6 +141,15 @@ class _NetworkCollector(Collector):
         }
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(f"{PREFIX}_{name}", text, value=value)
+        ping = GaugeMetricFamily(
+            f"{PREFIX}_network_ping_seconds",
+            "Round trip of the last ping, by peer.",
+            labels=["peer"],
+        )
+        for peer in self._networking.service.peers():
+            if peer.ping_s is not None:
+                ping.add_metric([peer.peer], peer.ping_s)
+        yield ping
         counters = self._networking.service.counters
         for field in dataclasses.fields(counters):
             text = f"Network: {field.name.replace('_', ' ')} since the start."

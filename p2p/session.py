@@ -33,7 +33,7 @@ class PeerState:
     best_hash: Hash
     finalized: int
     finalized_hash: Hash
-    latency_ms: int | None
+    ping_s: float | None
     """The last ping's round trip; None before the first answer."""
     score: float
 
@@ -110,6 +110,6 @@ class Session:
             best_hash=status.best_hash,
             finalized=status.finalized_number,
             finalized_hash=status.finalized_hash,
-            latency_ms=None if self.latency_s is None else round(self.latency_s * 1000),
+            ping_s=self.latency_s,
             score=score,
         )

@@ -16,7 +16,9 @@ from benchmarks.table import number, print_table, to_json
 from benchmarks.timing import interleaved, median_ratio
 
 ROOT = Path(__file__).parents[1]
-IN_PROCESS = [name for name in benchmarks.ROWS if name != "training"]
+WITH_NODES = ("consensus", "cluster_transfers")
+"""Rows that start nodes: too slow for here; the tests of clusters start nodes the same way."""
+IN_PROCESS = [name for name in benchmarks.ROWS if name not in ("training", *WITH_NODES)]
 
 
 def printed(*outcomes: Outcome) -> str:

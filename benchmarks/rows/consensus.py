@@ -1,0 +1,158 @@
+"""Consensus: the engine's CPU time alone, and the finality of real nodes over libp2p."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+from nacl.bindings import crypto_sign_open
+
+from benchmarks.clusters import (
+    cpu_seconds,
+    opened_cluster,
+    percentile,
+    pings,
+    proposed_at,
+    watched,
+)
+from benchmarks.engines import GENESIS, ROOT, Village, signatures_to_verify
+from benchmarks.figures import CannotRun, Effort, Figure, Measured, faster
+from benchmarks.timing import Samples, cpu_clock, median_ratio, medians
+from node.devnet.cluster import Cluster
+from runtime.finality import Ballot, Kind, payload
+from runtime.keys import Keypair
+
+WORK = (
+    "the engine alone in virtual time beside the signatures that it must verify; local node "
+    "processes over libp2p from a block's time stamp to a subscriber's notice that it is final"
+)
+GOAL_MS = 100.0
+MILLISECONDS = 1e3
+VERIFIED_AT_ONCE = 200
+DELAYS = 3
+"""Finality takes three message delays: proposal, NOTARIZE, FINALIZE."""
+PACED_BLOCKS = 3
+LAST_NOTICE_SECONDS = 0.2
+PING_ROUNDS = 3
+PING_SECONDS = 2.1
+"""Nodes ping each other every 2 s."""
+
+
+def run(effort: Effort) -> Measured:
+    """Measure the engine at three sizes, then clusters of real nodes."""
+    figures: list[Figure] = []
+    notes: list[str] = []
+    for nodes in effort.pick((4, 16, 64), (4, 16, 64), (4,)):
+        figures.append(_engine(nodes, effort))
+    for nodes in effort.pick((4, 16), (4,), (4,)):
+        try:
+            with opened_cluster(nodes) as cluster:
+                measured = _cluster(cluster, effort)
+        except CannotRun as reason:
+            notes.append(f"n = {nodes}: {reason}")
+        else:
+            figures += measured.figures
+            notes += measured.notes
+    return Measured(tuple(figures), tuple(notes))
+
+
+def _engine(nodes: int, effort: Effort) -> Figure:
+    """Compare a height's steps with verifying the votes of two quorums, in turns."""
+    heights, repeats = effort.pick((max(2, 400 // nodes), 7), (max(2, 80 // nodes), 3), (2, 1))
+    village = Village(nodes)
+    village.run(2)
+    ballot = Ballot(0, 1, int(Kind.NOTARIZE), ROOT)
+    pair = Keypair.from_seed(b"%032d" % 0)
+    message = payload(GENESIS, ballot)
+    signed = pair.sign(message) + message
+    samples: Samples = {"step": [], "verify": []}
+    for _ in range(repeats):
+        before = village.step_seconds
+        village.run(heights)
+        samples["step"].append((village.step_seconds - before) / heights / nodes)
+        started = cpu_clock()
+        for _ in range(VERIFIED_AT_ONCE):
+            crypto_sign_open(signed, pair.account)
+        each = (cpu_clock() - started) / VERIFIED_AT_ONCE
+        samples["verify"].append(each * signatures_to_verify(nodes))
+    cost = medians(samples)
+    return faster(
+        f"engine alone, n = {nodes}: a height",
+        cost["step"] * MILLISECONDS,
+        "ms",
+        f"{signatures_to_verify(nodes)} ed25519 verify",
+        cost["verify"] * MILLISECONDS,
+        ratio=median_ratio(samples, "step", "verify"),
+    )
+
+
+def _cluster(cluster: Cluster, effort: Effort) -> Measured:
+    """Measure real nodes: blocks one after the other without pause, and blocks far apart."""
+    nodes = len(cluster.nodes)
+    blocks, rounds = effort.pick((200, PING_ROUNDS), (60, 1), (5, 1))
+    one_way_ms = _one_way(cluster, rounds) * MILLISECONDS
+    limit = DELAYS * one_way_ms
+    paced = _paced(cluster, effort)
+    with watched(cluster) as heads:
+        cpu = cpu_seconds(cluster)
+        advance = cluster.advance(blocks)
+        cpu = (cpu_seconds(cluster) - cpu) / blocks / nodes
+        # The first block was under way already.
+        seen = range(advance.from_height + 2, advance.to_height + 1)
+        began = heads[0].final_at(seen[0])
+        ended = heads[0].final_at(seen[-1])
+        with cluster.client(0) as client:
+            proposed = {height: proposed_at(client, height) for height in seen}
+        took = [
+            (final - proposed[height]) * MILLISECONDS
+            for each in heads
+            for height in seen
+            if (final := each.final_at(height)) is not None
+        ]
+    assert began is not None, "the watcher came before"
+    assert ended is not None, "the watcher stays until after"
+    where = f"n = {nodes}"
+    other = f"{DELAYS} message delays"
+    half, most = percentile(took, 0.5), percentile(took, 0.99)
+    goal = GOAL_MS if nodes == 4 else None
+    return Measured(
+        (
+            Figure(f"{where}: heights without pause", (len(seen) - 1) / (ended - began), "/s"),
+            Figure("  propose to final, p50", half, "ms", goal=goal, at_most=True),
+            Figure("  the same beside its limit", half, "ms", other, limit, limit / half),
+            Figure("  propose to final, p99", most, "ms", other, limit, limit / most),
+            Figure("  one block a second, p50", percentile(paced, 0.5), "ms", other, limit),
+            Figure("  one block a second, slowest", max(paced), "ms"),
+            Figure("  CPU for a height and node", cpu * MILLISECONDS, "ms"),
+        ),
+        (
+            f"{where}: {len(seen)} blocks, {len(took)} notices of {nodes} nodes; one way between "
+            f"two of them {one_way_ms:.2f} ms, half of a ping while they were idle",
+        ),
+    )
+
+
+def _one_way(cluster: Cluster, rounds: int) -> float:
+    """Return half of the median ping between two nodes that have little to do, in seconds."""
+    found: list[float] = []
+    deadline = time.monotonic() + 60.0
+    while len(found) < rounds * len(cluster.nodes) and time.monotonic() < deadline:
+        time.sleep(PING_SECONDS if found else PING_SECONDS / 4)
+        found += pings(cluster)
+    return statistics.median(found) / 2
+
+
+def _paced(cluster: Cluster, effort: Effort) -> list[float]:
+    """Return, in ms, how long blocks took that came when all before them was done."""
+    blocks = effort.pick(10 * PACED_BLOCKS, 2 * PACED_BLOCKS, PACED_BLOCKS)
+    with watched(cluster) as heads:
+        first = heads[0].heights[-1] + 1
+        cluster.wait_final(first + blocks)
+        time.sleep(LAST_NOTICE_SECONDS)
+        with cluster.client(0) as client:
+            return [
+                (final - proposed_at(client, height)) * MILLISECONDS
+                for height in range(first, first + blocks)
+                for each in heads
+                if (final := each.final_at(height)) is not None
+            ]
