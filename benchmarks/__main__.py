@@ -24,6 +24,7 @@ ROWS: Final = (
     "training",
     "receipts",
     "consensus",
+    "gossip",
 )
 
 

@@ -1,0 +1,153 @@
+"""Gossip of small transactions between four hosts: ours, and libp2p as it comes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+from benchmarks.clusters import percentile
+from benchmarks.figures import CannotRun, Effort, Figure, Measured, faster, version_of
+from benchmarks.gossip_host import SIZE
+
+WORK = (
+    f"{SIZE} B messages between four hosts in processes of their own, each the origin of a "
+    "quarter; from publishing until each other host has it (wall clock), CPU time of all four"
+)
+HOSTS = 4
+RATE = 100.0
+GOAL_MS = 50.0
+ROOT = Path(__file__).parents[2]
+MILLISECONDS = 1e3
+
+
+def run(effort: Effort) -> Measured:
+    """Let both kinds take turns; each has fresh hosts, and one round to warm up."""
+    seconds, turns = effort.pick((20.0, 3), (5.0, 1), (0.5, 1))
+    warm_up, settle = effort.pick((3.0, 3.0), (3.0, 3.0), (0.2, 0.5))
+    other = f"{version_of('libp2p')} as it comes"
+    ours, theirs = _Heard(), _Heard()
+    for _ in range(turns):
+        for kind, heard in (("ours", ours), ("stock", theirs)):
+            with _hosts(kind) as hosts:
+                _round(hosts, warm_up, settle)
+                heard.add(_round(hosts, seconds, settle), round(seconds * RATE))
+    half, their_half = ours.percentile(0.5), theirs.percentile(0.5)
+    most, their_most = ours.percentile(0.99), theirs.percentile(0.99)
+    figures = (
+        Figure(f"at {RATE:.0f} msg/s: p50", half, "ms", goal=GOAL_MS, at_most=True),
+        faster("  the same beside the library", half, "ms", other, their_half),
+        faster("  p99", most, "ms", other, their_most),
+        Figure("  arrived in time", ours.arrived, "%", other, theirs.arrived),
+        faster("  CPU for a message and host", ours.cpu_ms, "ms", other, theirs.cpu_ms),
+    )
+    note = (
+        f"{turns} turns of {seconds:g} s; what arrives later than {settle:g} s after the "
+        "last was sent is lost. Ours gathers messages for 30 ms. The library has its own defaults "
+        "but a heartbeat of 1 s instead of 120 s, without which it has no mesh"
+    )
+    return Measured(figures, (note,))
+
+
+class _Heard:
+    """What all hosts heard, of all turns."""
+
+    def __init__(self) -> None:
+        self._ms: list[float] = []
+        self._cpu = 0.0
+        self._sent = 0
+
+    def add(self, answers: Sequence[dict[str, object]], sent: int) -> None:
+        """Take one turn's answers of the hosts."""
+        self._sent += sent
+        for answer in answers:
+            ms, cpu = answer["ms"], answer["cpu"]
+            assert isinstance(ms, list), "a list of times"
+            assert isinstance(cpu, float), "a time"
+            self._ms += ms
+            self._cpu += cpu
+
+    def percentile(self, part: float) -> float:
+        """Return a percentile of all that arrived."""
+        if not self._ms:
+            raise CannotRun("No message arrived at all; are the hosts connected?")
+        return percentile(self._ms, part)
+
+    @property
+    def arrived(self) -> float:
+        """Return the share of what had to arrive that did, in percent."""
+        return 100 * len(self._ms) / (self._sent * (HOSTS - 1))
+
+    @property
+    def cpu_ms(self) -> float:
+        """Return the CPU time of one host for one message."""
+        return self._cpu / self._sent / HOSTS * MILLISECONDS
+
+
+class _Host:
+    """A process of benchmarks.gossip_host."""
+
+    def __init__(self, kind: str, number: int) -> None:
+        self.process = subprocess.Popen(
+            (sys.executable, "-m", "benchmarks.gossip_host", kind, str(number)),
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def say(self, text: str) -> None:
+        """Write one line."""
+        source = _pipe(self.process.stdin)
+        source.write(text + "\n")
+        source.flush()
+
+    def hear(self) -> str:
+        """Read one line. Raises CannotRun at the end."""
+        line = _pipe(self.process.stdout).readline().strip()
+        if not line:
+            raise CannotRun("A host of gossip ended; run it by hand: see benchmarks/gossip_host.py")
+        return line
+
+    def end(self) -> None:
+        """Kill it: nothing it holds is worth an orderly end."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                _pipe(pipe).close()
+
+
+@contextlib.contextmanager
+def _hosts(kind: str) -> Iterator[Sequence[_Host]]:
+    """Start hosts that are all connected with all."""
+    hosts: list[_Host] = []
+    try:
+        hosts += [_Host(kind, number) for number in range(HOSTS)]
+        addresses = [host.hear() for host in hosts]
+        # Each dials those before it, so that no two dial each other.
+        for number, host in enumerate(hosts):
+            host.say(" ".join(addresses[:number]) + " ")
+        for host in hosts:
+            assert host.hear() == "connected", "each host says so once"
+        yield hosts
+    finally:
+        for host in hosts:
+            host.end()
+
+
+def _round(hosts: Sequence[_Host], seconds: float, settle: float) -> list[dict[str, object]]:
+    """Let all hosts publish their part at once, and collect what they say."""
+    for host in hosts:
+        host.say(f"go {max(1, round(seconds * RATE / HOSTS))} {RATE / HOSTS} {settle}")
+    return [json.loads(host.hear()) for host in hosts]
+
+
+def _pipe(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None, "both pipes were asked for"
+    return pipe
