@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket as sockets
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ import trio
 
 from genesis.spec import load_spec
 from node import logs
-from node.commands.frame import reports
+from node.commands.frame import refuse, reports
 from node.commands.output import Output
 from node.commands.running import first_cause
 from node.config import LogFormat, NodeConfig
@@ -24,6 +25,8 @@ from runtime.keys import Keypair
 from runtime.primitives import Hash
 
 SOCKET_NAME = "signer.sock"
+PROBE_SECONDS = 2.0
+"""How long it takes at most to find out whether somebody listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,9 @@ def signer_command(
     pair = load_session_pair(config, spec.chain_type)
     genesis = spec.build().hash
     path = socket or base_path / SOCKET_NAME
+    _check_socket(path)
     mark_path = base_path / "signer" / spec.id / f"{pair.account.hex()[:16]}.mark"
+    _check_handover(base_path / "chains" / spec.id / "consensus" / mark_path.name, mark_path)
     mark = Mark(mark_path)
 
     def tell() -> None:
@@ -82,6 +87,37 @@ def signer_command(
     finally:
         mark.close()
     output.note("Stopped.")
+
+
+def _check_handover(former: Path, mark: Path) -> None:
+    """Refuse to begin a new mark for a key whose node has one. Raises UsageError."""
+    if former.exists() and not mark.exists():
+        refuse(
+            f"This key has voted from its node, which remembers its votes in {former}. Stop the "
+            f"node and move the mark, so that nothing is signed twice: mkdir -p {mark.parent} && "
+            f"mv {former} {mark}"
+        )
+
+
+def _check_socket(path: Path) -> None:
+    """Refuse a path that serving would take from somebody. Raises UsageError.
+
+    A socket on which nobody listens is what a killed signer left, and is replaced.
+    """
+    if not path.exists():
+        return
+    if not path.is_socket():
+        refuse(f"{path} is no socket, and it stays as it is. Name another path with --socket.")
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probe:
+        probe.settimeout(PROBE_SECONDS)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return
+    refuse(
+        f"Another signer listens on {path}. Stop it first, or name another path with --socket; "
+        "each session key has a signer of its own."
+    )
 
 
 async def _run(
