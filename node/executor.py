@@ -28,7 +28,7 @@ from ml.jobs.frames import Failed, Progress, Result
 from ml.jobs.frames import Job as JobFrame
 from node.blobs import BlobError, BlobStore
 from node.chain import Chain, Finalized
-from node.job_inputs import Inputs, InputsMissing, InputsRefused
+from node.job_inputs import Inputs, InputsAwaited, InputsMissing, InputsRefused
 from node.outbox import Outbox, OutboxDamagedError, Promise
 from node.pool_refusals import PoolError
 from node.reader import Reader
@@ -44,6 +44,11 @@ PROGRESS_KEPT_MAX: Final = 4_096
 SALT_BYTES: Final = 32
 OUTPUTS_KEPT: Final = 64
 STALL_BLOCKS: Final = 30
+AWAITED_BLOCKS: Final = 120
+"""How long a job waits for a peer with its inputs before this executor says that it cannot do it:
+the node that has them may be starting again."""
+REPORT_BLOCKS: Final = 20
+"""Before the end of the commit phase it says so in any case: who is silent is slashed."""
 JOBS_WITH_PROGRESS_MAX: Final = 64
 
 _REASONS: Final[dict[str, FailureReason]] = {
@@ -132,6 +137,7 @@ class Executor:
         self._computing: set[tuple[int, int]] = set()
         self._sent: dict[tuple[int, int, Step], _Sent] = {}
         self._stalled: dict[tuple[int, int], int] = {}
+        self._awaited: dict[tuple[int, int], int] = {}
         self._progress: dict[int, deque[ProgressRecord]] = {}
 
     def progress(self, job: int) -> list[ProgressRecord]:
@@ -199,6 +205,7 @@ class Executor:
                 shutil.rmtree(path, ignore_errors=True)
         self._sent = {key: sent for key, sent in self._sent.items() if key[0] in alive}
         self._stalled = {key: height for key, height in self._stalled.items() if key[0] in alive}
+        self._awaited = {key: height for key, height in self._awaited.items() if key[0] in alive}
         for job in list(self._progress)[: max(0, len(self._progress) - JOBS_WITH_PROGRESS_MAX)]:
             del self._progress[job]
 
@@ -218,13 +225,13 @@ class Executor:
         nursery.start_soon(self._compute, entry)
 
     async def _compute(self, entry: JobEntry) -> None:
-        """Compute a job and send its commitment; a full disk only delays it."""
+        """Compute a job and send its commitment; a full disk or absent peers only delay it."""
         key = (entry.id, entry.job.attempt)
         logger.info("job-started job=%d kind=%s", entry.id, type(entry.job.spec).__name__)
         try:
             promise = await self._answer(entry, self._folder / "jobs" / str(entry.id))
             await trio.to_thread.run_sync(self._outbox.put, promise)
-        except (OSError, BlobError) as error:
+        except (OSError, BlobError, InputsAwaited) as error:
             logger.error("job-stalled job=%d reason=%r", entry.id, str(error))
             self._stalled[key] = self._chain.finalized.number
             return
@@ -239,17 +246,30 @@ class Executor:
                     self._send(each, step, promise)
 
     async def _answer(self, entry: JobEntry, folder: Path) -> Promise:
-        """Return what is to be answered, a failure included. Raises OSError, BlobError."""
+        """Return what is to be answered, a failure included.
+
+        Raises OSError, BlobError, InputsAwaited.
+        """
         try:
             frame = await trio.to_thread.run_sync(self._prepare, entry, folder)
             answer: Result | Failed = await self.worker.run(frame, self._heard)
             return await trio.to_thread.run_sync(self._answered, entry, answer, folder)
         except InputsMissing as error:
+            if isinstance(error, InputsAwaited) and self._may_wait(entry):
+                raise
             return self._failure(entry, FailureReason.MissingBlob, str(error))
         except InputsRefused as error:
             return self._failure(entry, FailureReason.BadRows, str(error))
         except (WorkerDied, OutputMisnamed) as error:
             return self._failure(entry, FailureReason.Unsupported, str(error))
+
+    def _may_wait(self, entry: JobEntry) -> bool:
+        """Say whether there is time left to look for the inputs of a job again."""
+        height = self._chain.finalized.number
+        began = self._awaited.setdefault((entry.id, entry.job.attempt), height)
+        return height < min(
+            began + AWAITED_BLOCKS, entry.job.deadline - STALL_BLOCKS - REPORT_BLOCKS
+        )
 
     def _prepare(self, entry: JobEntry, folder: Path) -> JobFrame:
         work = folder / "work"

@@ -49,6 +49,10 @@ class InputsMissing(Exception):
     """A blob or a record that the job needs is not on this node."""
 
 
+class InputsAwaited(InputsMissing):
+    """No peer gives a blob now; one that has it may come back."""
+
+
 class InputsRefused(Exception):
     """What the job is to read is there and is not what it must be."""
 
@@ -153,12 +157,17 @@ class Inputs:
         write_durably(folder / "aggregates.scale", self.read(indexed.aggregates))
 
     def read(self, blob: Hash) -> bytes:
-        """Return a blob, brought from a peer where it is not here. Raises InputsMissing."""
+        """Return a blob, brought from a peer where it is not here.
+
+        Raises InputsAwaited, InputsMissing where there are no peers.
+        """
         try:
             if self._missing is not None and not self._blobs.has(blob):
                 self._missing.bring(blob)
             return self._blobs.get(blob)
-        except (BlobNotFoundError, BlobUnavailableError) as error:
+        except BlobUnavailableError as error:
+            raise InputsAwaited(str(error)) from error
+        except BlobNotFoundError as error:
             raise InputsMissing(str(error)) from error
 
     def _copy(self, blob: Hash, folder: Path) -> None:

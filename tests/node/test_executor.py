@@ -14,11 +14,21 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import trio
 
-from node.executor import RESEND_BLOCKS, Executor, Step, next_step
+from node.executor import (
+    AWAITED_BLOCKS,
+    REPORT_BLOCKS,
+    RESEND_BLOCKS,
+    STALL_BLOCKS,
+    Executor,
+    Step,
+    next_step,
+)
+from node.job_inputs import InputsAwaited
 from node.outbox import Outbox, Promise
 from node.pool_refusals import BadFormatError
-from pallets.jobs.job import FINAL_STATES, Job, JobEntry, JobState, Slot, SlotState
+from pallets.jobs.job import FINAL_STATES, FailureReason, Job, JobEntry, JobState, Slot, SlotState
 from runtime.documents import Evaluated, JobOutput, Settle
 from runtime.primitives import AccountId, Hash
 from runtime.scale import codec
@@ -181,3 +191,44 @@ def test_a_step_that_the_pool_refuses_is_tried_at_the_next_block(
         patched.setattr(node, "submit", refuse)
         act(0)
     assert act(1) == ["commit"]
+
+
+# ------------------------------------------------------------------------------------------ waiting
+
+
+class AbsentInputs:
+    """Inputs that no peer gives."""
+
+    def prepare(self, spec: object, folder: Path) -> None:
+        raise InputsAwaited("nobody has it")
+
+
+def answered(node: FakeNode, folder: Path, *heights: int, deadline: int = 2_400) -> Promise | None:
+    """Let one executor try a job at these heights; what it promises then."""
+    fake, nothing = cast(Any, node), cast(Any, None)
+    inputs = cast(Any, AbsentInputs())
+    executor = Executor(fake, fake, fake, nothing, inputs, nothing, folder)
+    entry = JobEntry(1, replace(job(JobState.Assigned), deadline=deadline))
+    for height in heights:
+        node.finalized.number = height
+        trio.run(executor._compute, entry)
+    return Outbox(folder / "outbox").get(1, 0)
+
+
+def test_inputs_are_waited_for_while_their_node_may_come_back(
+    node: FakeNode, tmp_path: Path
+) -> None:
+    assert answered(node, tmp_path, 10, 10 + AWAITED_BLOCKS - 1) is None
+    promise = answered(node, tmp_path, 10, 10 + AWAITED_BLOCKS)
+    assert promise is not None
+    assert promise.failure == FailureReason.MissingBlob
+    assert node.sent == ["report_failure"]
+
+
+def test_missing_inputs_are_reported_before_the_commit_phase_ends(
+    node: FakeNode, tmp_path: Path
+) -> None:
+    soon = STALL_BLOCKS + REPORT_BLOCKS + 10
+    promise = answered(node, tmp_path, 10, deadline=soon)
+    assert promise is not None
+    assert promise.failure == FailureReason.MissingBlob
