@@ -5,22 +5,25 @@
     GET /blobs/{id}           {"id", "size_bytes", "chunks", "missing"}
     GET /blobs/{id}/data      the bytes, `Range: bytes=a-b` supported
 
-Uploads are taken from this machine only. Every byte is checked against the id, either way.
+Uploads are taken from this machine only. Every byte is checked against the id, either way. A blob
+that is not here is brought from peers first, for callers on this machine.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from node.blob_fetcher import BlobUnavailableError
 from node.blobs import (
     RANGE_BYTES_MAX,
     BlobError,
@@ -46,6 +49,8 @@ _STATUS: Final[dict[type[BlobError], int]] = {
 }
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
 
+logger = logging.getLogger(__name__)
+
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -57,9 +62,17 @@ class BlobRequestError(Exception):
         self.status = status
 
 
-def blob_routes(store: BlobStore) -> list[Route]:
-    """Return the routes over a store."""
-    uploads = _Uploads(store)
+class Peers(Protocol):
+    """Who brings blobs that are not here (node/blob_fetcher.py)."""
+
+    async def fetch(self, blob: Hash, /) -> None:
+        """Bring a blob. Raises BlobUnavailableError."""
+        ...
+
+
+def blob_routes(store: BlobStore, peers: Peers | None = None) -> list[Route]:
+    """Return the routes over a store; without peers, only what is stored here is found."""
+    uploads = _Uploads(store, peers)
     return [
         Route("/blobs/{blob}", _guarded(uploads.describe), methods=["GET"]),
         Route("/blobs/{blob}", _guarded(uploads.begin), methods=["PUT"]),
@@ -85,12 +98,14 @@ def _guarded(handler: Handler) -> Handler:
 class _Uploads:
     """The handlers; one lock, since an upload's files belong to one request at a time."""
 
-    def __init__(self, store: BlobStore) -> None:
+    def __init__(self, store: BlobStore, peers: Peers | None) -> None:
         self._store = store
+        self._peers = peers
         self._lock = trio.Lock()
 
     async def describe(self, request: Request) -> Response:
         blob = _blob_id(request)
+        await self._bring(request, blob)
         if self._store.has(blob):
             manifest = await trio.to_thread.run_sync(self._store.manifest, blob)
             return _state(blob, manifest.length, len(manifest.chunk_hashes), [])
@@ -132,6 +147,7 @@ class _Uploads:
 
     async def download(self, request: Request) -> Response:
         blob = _blob_id(request)
+        await self._bring(request, blob)
         manifest = await trio.to_thread.run_sync(self._store.manifest, blob)
         start, stop, status = 0, manifest.length, 200
         wanted = request.headers.get("range")
@@ -150,6 +166,19 @@ class _Uploads:
             headers["content-range"] = f"bytes {start}-{stop - 1}/{manifest.length}"
         return Response(data, status, headers, "application/octet-stream")
 
+    async def _bring(self, request: Request, blob: Hash) -> None:
+        """Fetch a blob from peers, unless it or a part of it is here; strangers cannot ask for it.
+
+        Where no peer has it, the answer is the one of a blob that is not here.
+        """
+        if self._peers is None or not _is_local(request) or self._store.has(blob):
+            return
+        if self._open(blob) is None:
+            try:
+                await self._peers.fetch(blob)
+            except BlobUnavailableError as error:
+                logger.info("blob-not-brought blob=%s cause=%r", blob.hex(), str(error))
+
     def _open(self, blob: Hash) -> Upload | None:
         return self._store.resume(blob)
 
@@ -164,8 +193,12 @@ def _blob_id(request: Request) -> Hash:
     return Hash(blob)
 
 
+def _is_local(request: Request) -> bool:
+    return request.client is not None and request.client.host in _LOOPBACK
+
+
 def _check_local(request: Request) -> None:
-    if request.client is None or request.client.host not in _LOOPBACK:
+    if not _is_local(request):
         raise BlobRequestError(403, "Uploads are taken from this machine only.")
 
 

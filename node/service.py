@@ -186,7 +186,7 @@ async def run_node(
             metrics.watch_network(node.networking)
         node = replace(node, namespaces=tuple(namespaces))
         routes = [
-            *blob_routes(node.blobs),
+            *blob_routes(node.blobs, fetcher),
             *feedback_routes(node.receipts),
             *create_app(answers).routes,
         ]

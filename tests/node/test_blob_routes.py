@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from node.blob_fetcher import BlobUnavailableError
 from node.blob_routes import MANIFEST_BYTES_MAX, blob_routes
 from node.blobs import RANGE_BYTES_MAX, BlobStore
 from runtime.merkle import CHUNK_SIZE, BlobHasher
+from runtime.primitives import Hash
 from tests.node.asgi import client_of
 from tests.node.small_node import run
 
@@ -239,3 +241,33 @@ def test_garbage_never_breaks_the_server(
             assert (await client.put(path, content=body)).status_code in (400, 404)
 
     drive(tmp_path_factory.mktemp("blobs"), scenario)
+
+
+class GenerousPeer:
+    """A peer that has one blob."""
+
+    def __init__(self, store: BlobStore) -> None:
+        self.store = store
+        self.asked: list[bytes] = []
+
+    async def fetch(self, blob: Hash) -> None:
+        self.asked.append(blob)
+        if blob.hex() != BLOB:
+            raise BlobUnavailableError("no peer has it")
+        self.store.put(DATA)
+
+
+@pytest.mark.parametrize(("host", "status"), [("127.0.0.1", 200), ("203.0.113.7", 404)])
+def test_a_blob_of_peers_is_brought_for_callers_on_this_machine(
+    tmp_path: Path, host: str, status: int
+) -> None:
+    async def main() -> None:
+        store = BlobStore(tmp_path)
+        peer = GenerousPeer(store)
+        async with client_of([*blob_routes(store, peer)], host) as client:
+            assert (await client.get(f"/blobs/{BLOB}")).status_code == status
+            assert (await client.get(f"/blobs/{BLOB}/data")).status_code == status
+            assert (await client.get(f"/blobs/{'00' * 32}")).status_code == 404
+        assert bool(peer.asked) == (status == 200)
+
+    run(main)
