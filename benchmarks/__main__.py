@@ -25,6 +25,7 @@ ROWS: Final = (
     "receipts",
     "consensus",
     "gossip",
+    "sync",
 )
 
 

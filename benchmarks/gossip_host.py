@@ -1,8 +1,9 @@
 """`python -m benchmarks.gossip_host ours|stock NUMBER`: a host for the gossip row, by itself.
 
-It prints its address, reads the addresses of the others to dial, prints how many peers it has, and
-then follows lines: `go COUNT RATE SETTLE` publishes and prints one JSON line with what it heard within
-the time and what it cost. `stock` is libp2p as it comes: no patch of ours, its own defaults.
+It prints its address, reads the addresses of the others to dial, says when it is connected with
+all, and then follows lines: `go COUNT RATE SETTLE` publishes, and prints one JSON line with what it
+heard until some seconds later and what that cost. `stock` is libp2p as it comes: no patch of ours,
+its own defaults.
 """
 
 from __future__ import annotations
