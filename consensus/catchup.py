@@ -13,7 +13,7 @@ from typing import Final
 from consensus.blocks import Blocks
 from consensus.messages import Action, Ask, Broadcast, Message, Proposal, Send
 from consensus.round import Round, Rounds
-from runtime.finality import Certificate, Vote
+from runtime.finality import Ballot, Certificate, Kind, Vote
 from runtime.primitives import Hash
 
 ASK_VIEWS_MAX: Final = 16
@@ -106,7 +106,7 @@ class Catchup:
         if plan is None:
             return None
         voter, signature = support.votes[0]
-        ballot = found.certificates.get(0, support).ballot
+        ballot = Ballot(self._epoch, found.view, int(Kind.NOTARIZE), digest)
         return Proposal(block.header, Vote(ballot, voter, signature), plan.parent, plan.skips)
 
     def view_to_ask(self, digest: Hash, stop: Hash) -> int | None:

@@ -59,7 +59,7 @@ from consensus.messages import (
     TimerKind,
 )
 from consensus.progress import Progress, Settings
-from consensus.proposals import BadProposalError, check_form, is_again
+from consensus.proposals import BadProposalError, OtherSkipsError, check_form, is_again
 from consensus.round import VIEWS_AHEAD, VIEWS_BEHIND, Round
 from consensus.wal import Record, decode_record
 from runtime.finality import (
@@ -206,6 +206,9 @@ class Engine(Progress):
             return
         try:
             check_form(proposal, self.epoch, self._root, self._last_number)
+        except OtherSkipsError:
+            if not is_certified:
+                return
         except BadProposalError as error:
             self._effects.append(Report(source, f"a proposal is malformed: {error}"))
             return

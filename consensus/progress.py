@@ -352,4 +352,12 @@ class Progress:
             self._heard[voter] = max(self._heard[voter], view)
 
     def _is_silent(self, voter: int) -> bool:
-        return voter != self._me and self.view - self._heard[voter] > SILENT_VIEWS
+        if voter == self._me or self.view - self._heard[voter] <= SILENT_VIEWS:
+            return False
+        # Votes that came after their quorum were not looked at: now it matters who signed them.
+        for view in range(self.view, self.view - SILENT_VIEWS - 1, -1):
+            one = self._rounds.find(view)
+            if one is not None and any(one.tally.voted(kind, voter) for kind in Kind):
+                self._hear([voter], view)
+                return False
+        return True

@@ -16,6 +16,14 @@ class BadProposalError(ValueError):
     """No honest leader proposes this; the message says why."""
 
 
+class OtherSkipsError(BadProposalError):
+    """The skips are proven by other certificates than the header commits to.
+
+    No honest leader proposes this, but an honest peer that restarted answers so: it has proofs of
+    the same skips, not the leader's. It is to be believed of a block that is certified.
+    """
+
+
 def is_again(proposal: Proposal) -> bool:
     """Say whether this proposes a boundary block again."""
     parent = proposal.parent
@@ -43,7 +51,7 @@ def check_form(proposal: Proposal, epoch: int, root: Hash, last_number: int) -> 
     if claim.view != ballot.view:
         raise BadProposalError(f"its header claims view {claim.view}, not {ballot.view}")
     if claim.skips != skips_hash(proposal.skips):
-        raise BadProposalError("its header commits to other skips")
+        raise OtherSkipsError("its header commits to other skips")
 
 
 def _check_certificates(proposal: Proposal, epoch: int) -> int:

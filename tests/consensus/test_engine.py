@@ -329,7 +329,6 @@ def wrong_proposals() -> dict[str, Proposal]:
         "no claim": claiming(None),
         "another view": claiming(Claim(0, 2, NO_DIGEST)),
         "another epoch": claiming(Claim(1, 1, NO_DIGEST)),
-        "other skips": claiming(Claim(0, 1, BLOCK)),
         "another parent": claiming(Claim(0, 1, NO_DIGEST), parent=GENESIS),
         "beyond the epoch": claiming(Claim(0, 1, NO_DIGEST), number=101),
         "another voter": replace(FIRST, vote=vote(other_than(1), Kind.NOTARIZE, 1, BLOCK)),
@@ -341,7 +340,6 @@ def wrong_proposals() -> dict[str, Proposal]:
         "skip of two": proposal_of(SET, 2, None, (few,)),
         "skip of another epoch": proposal_of(SET, 2, None, (alien,)),
         "skip twice": proposal_of(SET, 3, None, (SKIP, SKIP)),
-        "exchanged skip": replace(SKIPPING, skips=(certificate([1, 2, 3], Kind.NULLIFY, 1),)),
         "parent a skip": replace(SECOND, parent=SKIP),
         "forged parent": proposal_of(SET, 2, replace(NOTARIZATION, votes=NOTARIZATION.votes[:2])),
         "again, no boundary": Proposal(
@@ -356,6 +354,31 @@ def test_a_wrong_proposal_is_reported_and_neither_executed_nor_voted_for(name: s
     actions = get(engine, wrong_proposals()[name], source=6)
     assert [one.source for one in of(Report, actions)] == [6]
     assert not of(Execute, actions)
+
+
+OTHER_SKIPS = [
+    claiming(Claim(0, 1, BLOCK)),
+    replace(SKIPPING, skips=(certificate([1, 2, 3], Kind.NULLIFY, 1),)),
+]
+
+
+@pytest.mark.parametrize("proposal", OTHER_SKIPS, ids=["bogus", "exchanged"])
+def test_other_proofs_of_the_skips_are_neither_voted_on_nor_held_against_a_peer(
+    proposal: Proposal,
+) -> None:
+    """A peer that restarted has proofs of its own of the skips before a block."""
+    engine = started(other_than(1, 2, 3))
+    actions = get(engine, proposal, source=6)
+    assert not of(Report, actions)
+    assert not of(Execute, actions)
+
+
+def test_a_certified_block_is_taken_with_other_proofs_of_its_skips() -> None:
+    engine = started(other_than(1, 2, 3))
+    get(engine, certificate([0, 1, 2], Kind.NOTARIZE, 2, SKIPPING.header.hash))
+    actions = get(engine, OTHER_SKIPS[1], source=6)
+    assert not of(Report, actions)
+    assert [one.header for one in of(Execute, actions)] == [SKIPPING.header]
 
 
 def test_a_proposal_brings_its_certificates_along() -> None:

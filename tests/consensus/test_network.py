@@ -14,6 +14,7 @@ from tests.consensus.network import (
     certificate,
     header_of,
     proposal_of,
+    set_of,
 )
 
 WEIGHTS = [(1,), (1, 1, 1, 1), (1,) * 7, (5, 3, 2, 1, 1)]
@@ -79,6 +80,26 @@ def test_a_silent_leader_that_speaks_again_is_waited_for() -> None:
     network.run(80 * SECOND)
     assert len(nullifications(network)) == skipped
     assert min(network.heights()) >= max(network.heights()) - 1
+    assert_healthy(network)
+
+
+def test_a_leader_whose_votes_are_always_late_is_not_taken_for_silent() -> None:
+    """Its votes come after the quorums, so no certificate names it before it leads."""
+    weights = (1,) * 16
+    slow = schedule_of(set_of(weights)).leader(11)  # the first view in which one can be silent
+
+    class Late(Network):
+        def _send(self, origin: int, target: int, message: Message) -> None:
+            if origin == slow and isinstance(message, Vote):
+                self.put(target, Received(origin, message), 2 * LATENCY_MS)
+            else:
+                super()._send(origin, target, message)
+
+    network = Late(weights)
+    network.start()
+    network.run(3 * SECOND)
+    assert network.nodes[0].engine.view > 11
+    assert nullifications(network) == []
     assert_healthy(network)
 
 

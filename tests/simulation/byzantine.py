@@ -1,10 +1,10 @@
 """Nodes that break the rules, with their own keys alone.
 
 A twin is two ordinary nodes with one key that see different halves of the network; it needs no
-class beyond `Copy`. A forger takes part and sends, besides, whatever might be believed: certificates
-without a quorum or with signatures of something else, votes for others, proposals with bogus skips,
-invalid blocks, blocks with bogus evidence, questions without end. Selective and silent ones leave
-out messages.
+class beyond `Copy`. A forger takes part and sends, besides, whatever might be believed:
+certificates without a quorum or with signatures of something else, votes for others, proposals
+with bogus skips, invalid blocks, blocks with bogus evidence, questions without end. Selective and
+silent ones leave out messages.
 """
 
 from __future__ import annotations

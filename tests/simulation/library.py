@@ -151,7 +151,7 @@ class Library:
             if not has_parent or body is not None:
                 execute(body if has_parent else None)
             elif isinstance(source, int):
-                ask = lambda peer: peer.serve_body(header.hash)  # noqa: E731
+                ask = lambda peer: peer.serve_body(header.hash)
                 world.request(node, source, ask, execute)
             else:
                 execute(None)

@@ -17,7 +17,7 @@ from consensus import messages as m
 from consensus.engine import Engine, Settings
 from consensus.wal import Body as BodyRecord
 from consensus.wal import bodies, decode_record, encode_record
-from runtime.finality import AuthoritySet, Ballot, Certificate, Equivocation
+from runtime.finality import AuthoritySet, Ballot, Certificate, Equivocation, Vote
 from runtime.primitives import Hash, Header
 from tests.simulation.disk import Disk
 from tests.simulation.ledger import GENESIS, Body, accusation
@@ -199,8 +199,9 @@ class Node:
             action = actions.popleft()
             if type(action) is m.Persist:
                 records = [action.record]
-                while actions and type(actions[0]) is m.Persist:
-                    records.append(actions.popleft().record)  # type: ignore[attr-defined]
+                while actions and isinstance(following := actions[0], m.Persist):
+                    records.append(following.record)
+                    actions.popleft()
                 if not self.write(records):
                     return
                 has_died_after = self.death is Death.WRITTEN
@@ -232,7 +233,7 @@ class Node:
         self.world.counts[self.death.value] += 1
         self.crash()
 
-    def sign(self, ballot: Ballot) -> m.Vote:
+    def sign(self, ballot: Ballot) -> Vote:
         """Sign whatever the engine wants: no second guard hides its faults."""
         assert self.me is not None, "an engine without a place signs nothing"
         vote = sign(GENESIS, self.identity, self.me, ballot)
@@ -355,6 +356,8 @@ class Node:
     def finalize(self, certificate: Certificate) -> None:
         """Make a block that is here final, with its ancestors, durably."""
         block = certificate.ballot.digest
+        if self.halted is not None:
+            return  # an operator has to look at it
         added = self.library.finalize(block, certificate)
         if not added:
             return

@@ -77,6 +77,8 @@ class World:
         """The group of each identity while the network is cut apart."""
         self.halves: Mapping[int, int] = {}
         """Which copy of each twin an honest node hears."""
+        self.cut = False
+        """Whether honest nodes of different halves hear one another."""
         self.counts: Counter[str] = Counter()
         self.steps = 0
         self._heap: list[tuple[int, int, Node, int, Packet | Call]] = []
@@ -102,9 +104,9 @@ class World:
                 return True
             self.now, _, node, token, item = heapq.heappop(heap)
             if isinstance(item, Packet):
-                if token == node.incarnation and node.is_up:
-                    if self._is_open(item.source, node.identity):
-                        node.deliver(item)
+                is_there = token == node.incarnation and node.is_up
+                if is_there and self._is_open(item.source, node.identity):
+                    node.deliver(item)
             elif token == node.life and node.is_up:
                 node.call(item)
         if stop is not None and stop():
@@ -178,5 +180,7 @@ class World:
         )
 
     def _is_open(self, origin: int, target: int) -> bool:
+        if self.cut and self.halves.get(origin, BOTH) + self.halves.get(target, BOTH) == 1:
+            return False
         groups = self.groups
         return groups is None or groups.get(origin) == groups.get(target)
