@@ -246,21 +246,19 @@ class Answers:
         """Return the attribution of an answer by its id or its receipt's hash."""
         stored = self._receipts.find(attribution_id)
         if stored is None:
-            return await self._learned(attribution_id)
+            return self._learned(attribution_id)
         signed = stored.signed
         served = await self._loaded(signed.receipt.model)
         shown = dict(_attribution(stored.identity, signed, served))
         return {**shown, "question": stored.question, "answer": stored.answer}
 
-    async def _learned(self, name: str) -> Mapping[str, Json] | None:
+    def _learned(self, name: str) -> Mapping[str, Json] | None:
         """Return the attribution of an answer of another node, whose texts are not here."""
         try:
             signed = self._receipts.learned(Hash(bytes.fromhex(name.removeprefix("0x"))))
         except ValueError:
             return None
-        if signed is None:
-            return None
-        return _attribution(name, signed, await self._loaded(signed.receipt.model))
+        return None if signed is None else _attribution(name, signed, None)
 
     async def _loaded(self, model: int) -> ServedModel | None:
         if self._nursery is None:

@@ -1,10 +1,10 @@
-"""Replicas: this node's share of keeping what settled jobs made, so that it outlives its makers.
+"""Replicas: this node's share of keeping what settled jobs read and made, for whoever verifies it.
 
-Adapters, sketches and receipts of closed epochs are kept by the executors of a job and by some
-other nodes, drawn for each job by a hash that everybody can compute. A keeper fetches what it lacks
-from peers; what nobody gives now is asked for again later.
+Rows, adapters, sketches and receipts of closed epochs are kept by the executors of a job and by
+some other nodes, drawn for each job by a hash that everybody can compute. A keeper fetches what it
+lacks from peers; what nobody gives now is asked for again later.
 
-    Train    adapter, moments              Index    sketches, aggregates, span shards
+    Train    rows, adapter, moments        Index    sketches, aggregates, span shards
     Settle   the epoch's receipts, which this node then shows to whoever verifies one
 """
 
@@ -23,7 +23,16 @@ from node.reader import Ledgers, Reader
 from node.receipts import ReceiptStore
 from pallets.attribution.records import Epoch
 from pallets.jobs.job import Job, JobState
-from runtime.documents import EpochReceipts, Indexed, JobOutput, Settle, Trained
+from runtime.documents import (
+    BatchInput,
+    DatanetVersion,
+    EpochReceipts,
+    Indexed,
+    JobOutput,
+    Settle,
+    Train,
+    Trained,
+)
 from runtime.hashing import blake2b_256
 from runtime.primitives import AccountId, Hash
 from runtime.scale import DecodeError, codec
@@ -37,6 +46,12 @@ RETRY_BLOCKS: Final = 32
 
 logger = logging.getLogger(__name__)
 _served = codec(EpochReceipts)
+
+
+class RowFiles(Protocol):
+    """Who knows the files of published rows."""
+
+    def batches(self, versions: tuple[DatanetVersion, ...]) -> tuple[BatchInput, ...]: ...
 
 
 class Fetcher(Protocol):
@@ -71,6 +86,7 @@ class Replicas:
         chain: Chain,
         reader: Reader,
         fetcher: Fetcher,
+        rows: RowFiles,
         blobs: BlobStore,
         receipts: ReceiptStore,
         account: AccountId,
@@ -78,6 +94,7 @@ class Replicas:
         self._chain = chain
         self._reader = reader
         self._fetcher = fetcher
+        self._rows = rows
         self._blobs = blobs
         self._receipts = receipts
         self._account = account
@@ -99,7 +116,9 @@ class Replicas:
     async def keep_up(self, height: int) -> None:
         """Fetch what jobs that have settled since the last time made."""
         self._looked_at = height
-        for job_id, job, blobs, epoch in self._due(height):
+        for job_id, job, made, epoch in self._due(height):
+            read = self._rows.batches(job.spec.datanets) if isinstance(job.spec, Train) else ()
+            blobs = (*(batch.blob for batch in read), *made)
             try:
                 for blob in blobs:
                     await self._fetcher.fetch(blob)

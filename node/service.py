@@ -201,8 +201,9 @@ async def run_node(
         if config.executor:
             nursery.start_soon(executor.run)
         if fetcher is not None:
+            account = node.submitter.account
             replicas = Replicas(
-                node.chain, reader, fetcher, node.blobs, node.receipts, node.submitter.account
+                node.chain, reader, fetcher, inputs, node.blobs, node.receipts, account
             )
             nursery.start_soon(replicas.run)
         if config.serve:

@@ -19,6 +19,7 @@ from node.replicas import JOBS_BACK_MAX, KEEPERS_MORE, RETRY_BLOCKS, Replicas, i
 from pallets.attribution.records import Epoch, EpochState
 from pallets.jobs.job import Job, JobState
 from runtime.documents import (
+    BatchInput,
     DatanetVersion,
     EpochReceipts,
     JobOutput,
@@ -34,7 +35,7 @@ from tests.node.test_job_inputs import SERVER, TWO, receipt
 from tests.node.test_job_inputs import SPEC as SETTLE
 
 WHO = AccountId(b"w" * 32)
-ADAPTER, MOMENTS, ZERO = Hash(b"a" * 32), Hash(b"m" * 32), Hash(bytes(32))
+ROWS, ADAPTER, MOMENTS, ZERO = (Hash(byte * 32) for byte in (b"r", b"a", b"m", b"\0"))
 TRAIN = Train(0, ZERO, (DatanetVersion(0, 1),), Recipe())
 TRAINED = Trained(ADAPTER, MOMENTS, ZERO, ZERO, 1, 2, 3, 4, 5)
 
@@ -51,7 +52,7 @@ class FakeNode:
         self.outputs: dict[int, JobOutput] = {}
         self.epochs: dict[tuple[int, int], Epoch] = {}
         self.accounts = [WHO]
-        self.given = {ADAPTER, MOMENTS}
+        self.given = {ROWS, ADAPTER, MOMENTS}
         self.fetched: list[Hash] = []
 
     @contextmanager
@@ -63,6 +64,10 @@ class FakeNode:
             output=self.outputs.get,
         )
         yield SimpleNamespace(jobs=jobs, attribution=SimpleNamespace(epochs=self.epochs))
+
+    def batches(self, versions: tuple[DatanetVersion, ...]) -> tuple[BatchInput, ...]:
+        assert versions == TRAIN.datanets
+        return (BatchInput(0, 0, WHO, ROWS, 1),)
 
     async def fetch(self, blob: Hash) -> None:
         if blob not in self.given:
@@ -90,14 +95,16 @@ def blobs(tmp_path: Path) -> BlobStore:
 @pytest.fixture
 def replicas(node: FakeNode, blobs: BlobStore, receipts: ReceiptStore) -> Replicas:
     fake = cast(Any, node)
-    return Replicas(cast(Any, None), fake, fake, blobs, receipts, WHO)
+    return Replicas(cast(Any, None), fake, fake, fake, blobs, receipts, WHO)
 
 
 def look(replicas: Replicas, height: int) -> None:
     trio.run(replicas.keep_up, height)
 
 
-def test_what_a_job_made_is_fetched_once_it_has_settled(replicas: Replicas, node: FakeNode) -> None:
+def test_what_a_job_read_and_made_is_fetched_once_it_has_settled(
+    replicas: Replicas, node: FakeNode
+) -> None:
     node.jobs[0] = job(JobState.Assigned)
     look(replicas, 1)
     assert node.fetched == []
@@ -105,25 +112,25 @@ def test_what_a_job_made_is_fetched_once_it_has_settled(replicas: Replicas, node
     node.jobs[1] = job(JobState.Failed)
     for height in (2, 3):
         look(replicas, height)
-    assert node.fetched == [ADAPTER, MOMENTS]
+    assert node.fetched == [ROWS, ADAPTER, MOMENTS]
 
 
 def test_what_nobody_gives_is_asked_for_again_later(replicas: Replicas, node: FakeNode) -> None:
     node.jobs[0], node.outputs[0] = job(JobState.Settled), TRAINED
     node.given.clear()
     look(replicas, 1)
-    node.given |= {ADAPTER, MOMENTS}
+    node.given |= {ROWS, ADAPTER, MOMENTS}
     look(replicas, RETRY_BLOCKS)
     assert node.fetched == []
     look(replicas, RETRY_BLOCKS + 1)
-    assert node.fetched == [ADAPTER, MOMENTS]
+    assert node.fetched == [ROWS, ADAPTER, MOMENTS]
 
 
 def test_a_node_looks_back_no_further_than_it_may(replicas: Replicas, node: FakeNode) -> None:
     for number in (0, JOBS_BACK_MAX):
         node.jobs[number], node.outputs[number] = job(JobState.Settled), TRAINED
     look(replicas, 1)
-    assert node.fetched == [ADAPTER, MOMENTS]
+    assert node.fetched == [ROWS, ADAPTER, MOMENTS]
 
 
 def test_each_job_has_as_many_keepers_as_it_should() -> None:
