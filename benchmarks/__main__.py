@@ -26,6 +26,7 @@ ROWS: Final = (
     "consensus",
     "gossip",
     "sync",
+    "cluster_transfers",
 )
 
 
