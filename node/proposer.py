@@ -7,7 +7,8 @@ pool's best). Whether the block becomes one of the chain is the network's decisi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import trio
@@ -17,6 +18,7 @@ from node.chain import Chain
 from node.epochs import Epochs
 from node.evidence import EvidenceBox
 from node.pool import Pool
+from p2p.transport import Started
 from runtime.executive import Executed
 from runtime.finality import ENGINE, Claim
 from runtime.primitives import AccountId, Hash, Header, PreRuntime
@@ -84,14 +86,22 @@ class Proposer:
 
     async def _pace(self, parent: Header) -> None:
         """Wait until it is time for the next block; never longer than the block time."""
-        if parent.number < self._hurry_until:
-            return
         with trio.move_on_after(self._wait_seconds(parent)):
-            while not (self._is_instant and self._pool.has_ready):
-                hurried, pool_changed = self._hurried, self._pool.wait_changed
-                await _first_of(hurried.wait, pool_changed)
-                if parent.number < self._hurry_until:
-                    return
+            while not self._is_due(parent):
+                await self._wait_for_cause(parent)
+
+    def _is_due(self, parent: Header) -> bool:
+        """Say whether there is a cause to propose before the time."""
+        is_hurried = parent.number < self._hurry_until
+        return is_hurried or (self._is_instant and self._pool.has_ready)
+
+    async def _wait_for_cause(self, parent: Header) -> None:
+        """Wait until a transaction comes or somebody hurries."""
+        async with trio.open_nursery() as nursery:
+            for wait in (self._hurried.wait, self._pool.wait_changed):
+                await nursery.start(partial(_cancel_after, wait, nursery.cancel_scope))
+            if self._is_due(parent):  # it may have come before both were waited for
+                nursery.cancel_scope.cancel()
 
     def _wait_seconds(self, parent: Header) -> float:
         """How long after now the block time since the parent is over."""
@@ -100,24 +110,21 @@ class Proposer:
 
     def _convictions(self, parent: Hash) -> list[bytes]:
         """The inherents for evidence that is not on chain yet; what is there is forgotten."""
-        machine, final = self._chain.machine, self._chain.finalized.hash
+        machine, final = self._chain.machine, self._chain.finalized
         inherents: list[bytes] = []
         for evidence in self.evidence.all():
             if self._epochs.reportable(parent, evidence):
                 call = machine.call("Offences", "convict", evidence=evidence)
                 inherents.append(machine.extrinsics.inherent(call))
-            elif not self._epochs.reportable(final, evidence):
+            # The genesis state does not know its own hash, so it knows of no signature yet.
+            elif final.number and not self._epochs.reportable(final.hash, evidence):
                 self.evidence.discard(evidence)
         return inherents[:EVIDENCE_PER_BLOCK]
 
 
-async def _first_of(*waits: Callable[[], object]) -> None:
-    """Return when the first of several waits does."""
-    async with trio.open_nursery() as nursery:
-        for wait in waits:
-            nursery.start_soon(_cancel_after, wait, nursery.cancel_scope)
-
-
-async def _cancel_after(wait: Callable[[], object], scope: trio.CancelScope) -> None:
-    await wait()  # type: ignore[misc]
+async def _cancel_after(
+    wait: Callable[[], Awaitable[None]], scope: trio.CancelScope, *, task_status: Started
+) -> None:
+    task_status.started()
+    await wait()
     scope.cancel()
