@@ -44,6 +44,10 @@ class SignerLockedError(SignerError):
     """Another process signs with this mark."""
 
 
+class DamagedMarkError(SignerError):
+    """Nobody knows any more what the key has signed."""
+
+
 class SignerUnreachableError(SignerError):
     """The remote signer does not answer."""
 
@@ -101,7 +105,7 @@ class Mark:
     """What one key has signed on one chain: a file with a lock, its window in memory."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file. Raises SignerLockedError, DamagedLogError."""
+        """Open or make the file. Raises SignerLockedError, DamagedMarkError."""
         self._path = path
         self.window = Window()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,9 +113,13 @@ class Mark:
         data = path.read_bytes() if path.exists() else b""
         try:
             records, intact = read_log(data)
-        except DamagedLogError:
+        except DamagedLogError as error:
             self._lock.close()
-            raise
+            raise DamagedMarkError(
+                f"The mark {path} is damaged at byte {error.offset}, so what its key has signed is "
+                "not known any more. Never vote with this key again: make another with "
+                "`openledger validator keys` and register it with `openledger validator set-keys`."
+            ) from error
         for record in records:
             self.window.add(_ballot.decode(record))
         if intact < len(data) or not path.exists():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from node.signer import (
     WINDOW_VIEWS,
     ConflictingBallotError,
+    DamagedMarkError,
     LocalSigner,
     Mark,
     SignerLockedError,
@@ -103,6 +104,20 @@ def test_a_torn_mark_keeps_what_was_signed_before(tmp_path: Path) -> None:
         with pytest.raises(ConflictingBallotError):
             mark.admit(Ballot(0, 1, Kind.NOTARIZE, OTHER))
         mark.close()
+
+
+def test_a_damaged_mark_is_never_begun_anew(tmp_path: Path) -> None:
+    alice = signer(tmp_path)
+    for view in range(1, 4):
+        trio.run(alice.sign, Ballot(0, view, Kind.NOTARIZE, ONE))
+    alice.close()
+    data = bytearray((tmp_path / "mark").read_bytes())
+    data[20] ^= 1
+    (tmp_path / "mark").write_bytes(data)
+    for _ in range(2):
+        with pytest.raises(DamagedMarkError, match="make another"):
+            Mark(tmp_path / "mark")
+    assert (tmp_path / "mark").read_bytes() == data
 
 
 def test_votes_signed_elsewhere_are_told_from_own_ones(tmp_path: Path) -> None:
