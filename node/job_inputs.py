@@ -144,12 +144,16 @@ class Inputs:
             closed = state.attribution.epochs.get((spec.model, spec.epoch))
         if not entries or closed is None:
             raise InputsMissing(f"Model {spec.model} has no closed epoch {spec.epoch} or no index.")
-        indexed = entries[-1].indexed
         try:
             served = _served.decode(self.read(closed.receipts_blob))
         except DecodeError as error:
             raise InputsRefused(f"The receipts of the epoch cannot be read: {error}") from error
         check_settlement(spec, closed.server, served)
+        # Not the latest index: another may settle while executors read this one after another.
+        named = max((signed.receipt.index_job for signed in served.receipts), default=-1)
+        indexed = {entry.job: entry.indexed for entry in entries}.get(named)
+        if indexed is None:
+            raise InputsRefused(f"The receipts name the index job {named}, which does not exist.")
         receipts = tuple(signed.receipt for signed in served.receipts)
         negative = tuple(signed.feedback.receipt for signed in served.verdicts)
         write_durably(folder / "receipts.scale", codec(tuple[Receipt, ...]).encode(receipts))

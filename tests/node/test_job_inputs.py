@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from node.job_inputs import InputsRefused, check_settlement
+from node.blobs import BlobStore
+from node.job_inputs import Inputs, InputsMissing, InputsRefused, check_settlement
 from runtime.documents import (
     EpochReceipts,
     Feedback,
@@ -18,6 +24,7 @@ from runtime.documents import (
 )
 from runtime.keys import KeyKind, Keypair
 from runtime.primitives import AccountId, Ed25519, Hash, Sr25519
+from runtime.scale import codec
 from tests.node.test_receipts import stored
 
 SERVER = Keypair.from_uri("//Alice")
@@ -80,3 +87,70 @@ def test_a_receipt_that_its_server_did_not_sign_for_this_epoch_is_refused(
 def test_a_verdict_that_is_not_its_askers_is_refused(verdicts: tuple[SignedFeedback, ...]) -> None:
     with pytest.raises(InputsRefused):
         check((ONE, TWO), verdicts)
+
+
+# ------------------------------------------------------------------------------------------- files
+
+
+class FakeState:
+    """A model with the index jobs 3 and 5, and an epoch that is closed."""
+
+    def __init__(self, blobs: BlobStore) -> None:
+        self.entries = [
+            SimpleNamespace(job=job, indexed=SimpleNamespace(aggregates=blobs.put(b"%d" % job)))
+            for job in (3, 5)
+        ]
+        self.epochs: dict[tuple[int, int], Any] = {}
+
+    def close(self, blob: Hash) -> None:
+        server = AccountId(SERVER.account)
+        self.epochs[1, 0] = SimpleNamespace(server=server, receipts_blob=blob)
+
+    @contextmanager
+    def at(self) -> Iterator[Any]:
+        attribution = SimpleNamespace(commitments=lambda _: self.entries, epochs=self.epochs)
+        yield SimpleNamespace(attribution=attribution)
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path / "blobs")
+
+
+@pytest.fixture
+def state(blobs: BlobStore) -> FakeState:
+    return FakeState(blobs)
+
+
+def prepared(state: FakeState, blobs: BlobStore, folder: Path, *receipts: SignedReceipt) -> bytes:
+    """Prepare a settlement; the aggregates that it is computed with."""
+    state.close(blobs.put(codec(EpochReceipts).encode(EpochReceipts(receipts, ()))))
+    Inputs(cast(Any, state), blobs).prepare(SPEC, folder)
+    return (folder / "aggregates.scale").read_bytes()
+
+
+def test_an_epoch_is_settled_with_the_index_that_its_receipts_name(
+    state: FakeState, blobs: BlobStore, tmp_path: Path
+) -> None:
+    assert prepared(state, blobs, tmp_path, receipt(0, index_job=3)) == b"3"
+    both = (receipt(0, index_job=3), receipt(1, index_job=5))
+    assert prepared(state, blobs, tmp_path, *both) == b"5"
+
+
+def test_an_epoch_of_no_receipts_or_of_an_unknown_index_is_refused(
+    state: FakeState, blobs: BlobStore, tmp_path: Path
+) -> None:
+    for receipts in ((), (receipt(0, index_job=4),)):
+        with pytest.raises(InputsRefused):
+            prepared(state, blobs, tmp_path, *receipts)
+    state.close(blobs.put(b"no receipts at all"))
+    with pytest.raises(InputsRefused):
+        Inputs(cast(Any, state), blobs).prepare(SPEC, tmp_path)
+
+
+def test_an_epoch_whose_file_is_nowhere_cannot_be_settled(
+    state: FakeState, blobs: BlobStore, tmp_path: Path
+) -> None:
+    state.close(Hash(bytes(32)))
+    with pytest.raises(InputsMissing):
+        Inputs(cast(Any, state), blobs).prepare(SPEC, tmp_path)
