@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,14 +23,13 @@ from runtime.documents import DatanetVersion, Recipe, Train, Trained
 from runtime.keys import KeyKind, Keypair
 from runtime.primitives import OPEN, AccountId
 from tests.cluster.conftest import Devnet
-from tests.story.steps import publish_rows, rows_of, send
+from tests.story.steps import publish_rows, rows_of, send, until
 
 CHEATING_EXECUTOR: Final = Path(__file__).with_name("cheating_executor.py")
 WORKING: Final = Settings(block_time_ms=500, epoch_blocks=50, serve=False)
 RECIPE: Final = Recipe(epochs=1, max_tokens=32, checkpoint_steps=2, rank=4, warmup_steps=1)
 ROWS: Final = 48
 OWNER: Final = Keypair.from_uri("//Bob", KeyKind.SR25519)
-LIMIT_SECONDS: Final = 240.0
 
 Bonds = dict[int, int]
 """The executors by node, with what they have bonded."""
@@ -76,13 +74,6 @@ def job_at(client: Client, job: int) -> Job:
     return found
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen in {LIMIT_SECONDS:.0f} s"
-        time.sleep(0.1)
-
-
 def wait_drawn(client: Client, job: int, nodes: Sequence[int]) -> list[int]:
     """Return the nodes whose executors were drawn first."""
     until(lambda: bool(job_at(client, job).slots), f"drawing for job {job}")
@@ -121,6 +112,7 @@ def has_blob(cluster: Cluster, node: int, trained: Trained) -> bool:
         return state is not None and state.is_complete
 
 
+@pytest.mark.slow
 def test_a_job_outlives_the_node_that_submitted_it(workers: Callable[[Bonds], Cluster]) -> None:
     cluster = workers(dict.fromkeys((1, 2, 3), EXECUTOR_BOND))
     with cluster.client(0) as submitter:
@@ -180,6 +172,7 @@ def test_an_executor_that_diverges_loses_its_bond(
         print(f"slashed {slashed.amount // OPEN:,} OPEN, paid {paid.paid / 10**18:.4f} OPEN")
 
 
+@pytest.mark.slow
 def test_an_executor_that_is_killed_answers_with_the_same_root(
     workers: Callable[[Bonds], Cluster],
 ) -> None:

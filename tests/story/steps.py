@@ -31,7 +31,7 @@ def until(condition: Callable[[], bool], what: str, seconds: float = WAIT_SECOND
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen in {seconds} s"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def rows_of(*modules: str) -> list[Row]:
