@@ -28,6 +28,8 @@ EPOCH_BLOCKS: Final = 50
 BLOCK_TIME_MS: Final = 1_000
 LISTEN_SECONDS: Final = 0.2
 PING_METRIC: Final = "openledger_network_ping_seconds{"
+DURABLE_WRITES: Final = 30
+DURABLE_BYTES: Final = 200
 CLOCK_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -130,6 +132,18 @@ def pings(cluster: Cluster) -> list[float]:
             lines = answer.read().decode().splitlines()
         found += [float(line.split()[-1]) for line in lines if line.startswith(PING_METRIC)]
     return found
+
+
+def durable_write_seconds(count: int = DURABLE_WRITES) -> float:
+    """Return the median time of appending to a file until it is on disk; votes wait for some."""
+    took = []
+    with tempfile.NamedTemporaryFile(prefix="benchmark-", buffering=0) as file:
+        for _ in range(count):
+            started = time.perf_counter()
+            file.write(bytes(DURABLE_BYTES))
+            os.fsync(file.fileno())
+            took.append(time.perf_counter() - started)
+    return percentile(took, 0.5)
 
 
 def percentile(values: Sequence[float], part: float) -> float:

@@ -9,6 +9,7 @@ from nacl.bindings import crypto_sign_open
 
 from benchmarks.clusters import (
     cpu_seconds,
+    durable_write_seconds,
     opened_cluster,
     percentile,
     pings,
@@ -91,6 +92,7 @@ def _cluster(cluster: Cluster, effort: Effort) -> Measured:
     nodes = len(cluster.nodes)
     blocks, rounds = effort.pick((200, PING_ROUNDS), (60, 1), (5, 1))
     one_way_ms = _one_way(cluster, rounds) * MILLISECONDS
+    durable_ms = durable_write_seconds() * MILLISECONDS
     limit = DELAYS * one_way_ms
     paced = _paced(cluster, effort)
     with watched(cluster) as heads:
@@ -127,7 +129,8 @@ def _cluster(cluster: Cluster, effort: Effort) -> Measured:
         ),
         (
             f"{where}: {len(seen)} blocks, {len(took)} notices of {nodes} nodes; one way between "
-            f"two of them {one_way_ms:.2f} ms, half of a ping while they were idle",
+            f"two of them {one_way_ms:.2f} ms, half of a ping while they were idle; a "
+            f"durable write, of which each block waits for several, {durable_ms:.2f} ms",
         ),
     )
 
