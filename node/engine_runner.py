@@ -26,7 +26,14 @@ from consensus.proposals import BadProposalError, check_form
 from consensus.wal import Body, bodies, decode_record, encode_record
 from node.author import wall_clock_ms
 from node.block_checks import TimestampAheadError, check_timestamp
-from node.chain import Chain, ChainError, Finalized, ForkTooOldError, KnownBlockError
+from node.chain import (
+    Chain,
+    ChainError,
+    Finalized,
+    ForkTooOldError,
+    KnownBlockError,
+    UnknownBlockError,
+)
 from node.consensus_codec import write_message
 from node.epochs import Epoch
 from node.journal import Journal
@@ -144,9 +151,7 @@ class EngineRunner:
         epoch, vote, parent = self._epoch, proposal.vote, proposal.parent
         signatures = self._engine.signatures
         try:
-            root = self._desk.chain.hash_of(epoch.root_number)
-            assert root is not None, "the block before the epoch is final"
-            check_form(proposal, epoch.number, root, epoch.last_number)
+            check_form(proposal, epoch.number, epoch.root, epoch.last_number)
         except BadProposalError:
             return False
         certificates = (*(() if parent is None else (parent,)), *proposal.skips)
@@ -320,7 +325,8 @@ class EngineRunner:
         if found is None:
             await self._desk.fetcher.fetch(block, peer)
             found = self._desk.chain.header(block)
-            assert found is not None, "fetched blocks are added"
+            if found is None:
+                raise UnknownBlockError(f"Block 0x{block.hex()} lost against a final one.")
         return found
 
     def _prefer(self, certificate: Certificate) -> None:
