@@ -1,4 +1,7 @@
-"""Consensus under everything that may go wrong, from many seeds; see tests/simulation/oracle.py."""
+"""Consensus under everything that may go wrong, from many seeds; see tests/simulation/oracle.py.
+
+OPENLEDGER_SCALE=10 runs 2,000 seeds and 120 forced forks instead of 200 and 12.
+"""
 
 from __future__ import annotations
 
