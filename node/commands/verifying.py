@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from node.client import Client, RequestRefusedError
 from node.client.serving import StoredReceipt
 from node.commands.output import Output
+from pallets.attribution.records import Epoch
 from pallets.jobs.job import Job
 from runtime.documents import (
     BatchInput,
@@ -100,6 +101,7 @@ class Verifier:
         self._header: Header = client.header(client.finalized_hash())
         self._indexes: dict[int, _Index | str] = {}
         self._epochs: dict[tuple[int, int], _EpochReceipts] = {}
+        self._closed: dict[tuple[int, int], Epoch | None] = {}
 
     def verify(self, identity: Hash) -> Verification:
         """Run every check of a receipt that can be run here."""
@@ -118,13 +120,15 @@ class Verifier:
                 else "what the node sent is another receipt, or one of another chain",
             )
         ]
+        # First of all: a node forgets the state of a block within minutes, and replays take longer.
+        settlement = self._settlement(receipt)
         index = self._index(receipt.index_job)
         if isinstance(index, str):
             steps.append(Check(*COMMITMENTS, False, index))
         else:
             steps.append(self._commitments(receipt, index.training))
             steps += self._replay(stored, index)
-        steps.append(self._settlement(receipt))
+        steps.append(settlement)
         return Verification(receipt.model, tuple(steps))
 
     # --------------------------------------------------------------------------- one receipt
@@ -168,8 +172,9 @@ class Verifier:
 
         key = (receipt.model, receipt.epoch)
         try:
-            epoch = self._client.query_proven("Attribution", "epochs", *key, block=self._header)
-            listed = self._listed(*key)
+            if key not in self._closed:
+                self._closed[key] = self._proven("Attribution", "epochs", *key)
+            epoch, listed = self._closed[key], self._listed(*key)
         except ProofError as error:
             return Check(*SETTLEMENT, False, str(error))
         except RequestRefusedError:
