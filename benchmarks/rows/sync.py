@@ -52,9 +52,9 @@ class _Recorded:
 def run(effort: Effort) -> Measured:
     """Join at blocks full of transfers and at empty ones; then take a state."""
     accounts = effort.pick(100_000, 10_000, 50)
-    repeats = effort.pick(5, 3, 1)
+    repeats = effort.pick(5, 1, 1)
     figures: list[Figure] = []
-    full, empty = effort.pick((300, 1_000), (100, 300), (5, 5))
+    full, empty = effort.pick((300, 1_000), (100, 200), (5, 5))
     transfers = effort.pick(100, 100, 5)
     for blocks, each in ((full, transfers), (empty, 0)):
         with _server(accounts, blocks, each) as address:
