@@ -52,6 +52,8 @@ from runtime.scale import codec
 EVENTS_MAX: Final = 4_096
 RELAYS_MAX: Final = 64
 """Proposals that are passed on once their blocks are executed."""
+EXECUTE_ATTEMPTS: Final = 5
+EXECUTE_AGAIN_SECONDS: Final = 1.0
 
 logger = logging.getLogger(__name__)
 _certificate = codec(Certificate)
@@ -265,7 +267,7 @@ class EngineRunner:
         assert self._me is not None, "only a member proposes"
         return self._epoch.authorities.authorities[self._me].account
 
-    async def _execute(self, header: Header, source: Hashable) -> None:
+    async def _execute(self, header: Header, source: Hashable, attempt: int = 0) -> None:
         """Execute a proposed block; says nothing where it cannot be told whether it is valid."""
         block, chain = header.hash, self._desk.chain
         peer = PeerId(str(source)) if _is_peer(source) else None
@@ -286,6 +288,7 @@ class EngineRunner:
             is_valid = False
         except (ChainError, TransportError, TimestampAheadError) as error:
             logger.warning("block-not-executed number=%d cause=%r", header.number, str(error))
+            self._nursery.start_soon(self._execute_again, header, attempt + 1)
         finally:
             done.set()
             del self._executing[block]
@@ -294,6 +297,12 @@ class EngineRunner:
             self._relay(*relay)
         if is_valid is not None:
             await self._inbox.send(m.Executed(block, is_valid))
+
+    async def _execute_again(self, header: Header, attempt: int) -> None:
+        """Try once more what failed for want of a peer, of an ancestor, or of time."""
+        await trio.sleep(EXECUTE_AGAIN_SECONDS)
+        if attempt < EXECUTE_ATTEMPTS and header.number > self._desk.chain.finalized.number:
+            await self._execute(header, None, attempt)
 
     async def _restore(self, records: tuple[bytes, ...]) -> None:
         """Execute again the blocks that were voted for and not final when the node ended."""

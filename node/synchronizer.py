@@ -12,6 +12,7 @@ A peer that answers wrongly is penalized as it is found out, and another one is 
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -317,6 +318,7 @@ class Synchronizer:
             if self._chain.header(block) is not None:
                 return
             others = [each.peer for each in self._network.peers() if each.peer != peer]
+            random.shuffle(others)  # so that no few peers can stand in the way for ever
             asked = ([] if peer is None else [peer]) + others
             reason = "no peer is connected"
             for each in asked[:FETCH_PEERS_MAX]:
