@@ -2,8 +2,8 @@
 
 Messages travel between engines as SCALE in the network's envelopes. Events go into
 `Engine.step(event) -> list[Action]`; the caller carries the actions out **in their order**, and a
-Persist is durable before the next one is begun. The engine knows headers, never bodies: who
-executes a block finds its body, and keeps it durable before answering `Executed`.
+Persist is durable before anything after it is sent. The engine knows headers, never bodies: who
+executes a block finds its body, and has it in the log before what is persisted for its vote.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class TimedOut:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The answer to Propose: the header of a block that is executed and whose body is durable.
+    """The answer to Propose: the header of a block that is executed, its body next in the log.
 
     None where no block could be built; the view then runs into its timer.
     """
@@ -103,7 +103,8 @@ class Built:
 class Executed:
     """The answer to Execute: executing the block gave its state root, or did not.
 
-    A block that is valid has its body durable.
+    The body of a valid block goes into the log no later than what this event makes the engine
+    persist.
     """
 
     block: Hash

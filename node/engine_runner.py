@@ -6,17 +6,17 @@ One task steps the engine and carries out its actions in their order. What may t
 executing, fetching, finalizing) has tasks of its own and answers with an event. The runner ends
 when the epoch's last block is final, whoever brought it: the engine, or synchronization.
 
-Rules: nothing is sent before the log has it on disk; a body is durable before its block is voted
-for; who halted, or whose key votes elsewhere, signs no more.
+Rules: nothing is sent before the log has it on disk; a body is in the log before the vote for its
+block; who halted, or whose key votes elsewhere, signs no more.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
 import trio
 
@@ -104,6 +104,7 @@ class EngineRunner:
         self._inbox, self._events = trio.open_memory_channel[m.Event](EVENTS_MAX)
         self._commits, self._certificates = trio.open_memory_channel[Certificate](EVENTS_MAX)
         self._writing = trio.Lock()
+        self._unwritten: list[bytes] = []
         self._committed: Hash | None = None
         self.is_halted = False
 
@@ -172,23 +173,36 @@ class EngineRunner:
     async def _handle(self, event: m.Event) -> None:
         if self.is_halted:
             return
-        actions = deque(self._engine.step(event))
+        actions = self._engine.step(event)
         while actions:
-            action = actions.popleft()
-            match action:
-                case m.Persist(record):
-                    records = [record]
-                    while actions and isinstance(actions[0], m.Persist):
-                        records.append(cast(m.Persist, actions.popleft()).record)
-                    await self._write(records)
-                case m.Sign(ballot):
-                    vote = await self._sign(ballot)
-                    if vote is not None:
-                        actions.extend(self._engine.step(m.Signed(vote)))
-                case m.Commit(certificate):
-                    await self._commits.send(certificate)
-                case _:
+            votes = await self._log_and_sign(actions)
+            for action in actions:
+                if isinstance(action, m.Commit):
+                    await self._commits.send(action.certificate)
+                elif not isinstance(action, m.Persist | m.Sign):
                     self._begin(action)
+            actions = [more for vote in votes for more in self._engine.step(m.Signed(vote))]
+
+    async def _log_and_sign(self, actions: Sequence[m.Action]) -> list[Vote]:
+        """Do what must be durable: the log and the signer's mark sync their files side by side.
+
+        When it returns, the log has all records, so everything may be sent.
+        """
+        records = [action.record for action in actions if isinstance(action, m.Persist)]
+        ballots = [action.ballot for action in actions if isinstance(action, m.Sign)]
+        votes: list[Vote] = []
+
+        async def sign_all() -> None:
+            for ballot in ballots:
+                vote = await self._sign(ballot)
+                if vote is not None:
+                    votes.append(vote)
+
+        async with trio.open_nursery() as nursery:
+            if records:
+                nursery.start_soon(self._write, records)
+            nursery.start_soon(sign_all)
+        return votes
 
     def _begin(self, action: m.Action) -> None:
         """Carry out an action that nothing after it waits for."""
@@ -236,7 +250,8 @@ class EngineRunner:
 
     async def _write(self, records: list[bytes]) -> None:
         async with self._writing:
-            await trio.to_thread.run_sync(self._desk.journal.append, records)
+            bodies_first, self._unwritten = [*self._unwritten, *records], []
+            await trio.to_thread.run_sync(self._desk.journal.append, bodies_first)
 
     def _encode(self, message: m.Message) -> tuple[MessageKind, bytes]:
         body = None
@@ -256,7 +271,7 @@ class EngineRunner:
         try:
             parent = await self._obtain(wanted.parent, None)
             executed = await self._desk.proposer.propose(parent, wanted.claim, self._account())
-            await self._keep_body(executed)
+            self._keep_body(executed)
             self._desk.chain.add(executed)
             header = executed.header
         except (ChainError, InvalidBlockError, TransportError) as error:
@@ -278,7 +293,7 @@ class EngineRunner:
             body = await self._bodies.obtain(header, peer)
             check_timestamp(chain.machine, body, self._desk.clock_ms)
             executed = await chain.execute(header, body)
-            await self._keep_body(executed)
+            self._keep_body(executed)
             chain.add(executed)
             is_valid = True
         except KnownBlockError:
@@ -319,11 +334,13 @@ class EngineRunner:
                         "block-not-restored number=%d cause=%r", header.number, str(error)
                     )
 
-    async def _keep_body(self, executed: Executed) -> None:
-        """Make the body of a block durable, before it is voted for; a follower need not."""
-        if self._me is None:
-            return
-        await self._write([encode_record(Body(executed.hash, executed.extrinsics))])
+    def _keep_body(self, executed: Executed) -> None:
+        """Have the body of a block written with the next records; a follower needs none.
+
+        No vote is sent before its ballot is in the log, and the body goes there before it.
+        """
+        if self._me is not None:
+            self._unwritten.append(encode_record(Body(executed.hash, executed.extrinsics)))
 
     async def _obtain(self, block: Hash, peer: PeerId | None) -> Header:
         """Return the header of a block that is executed here, fetched where it is missing."""

@@ -188,7 +188,7 @@ class Participant:
 
     def _pass_on(self, inbound: Inbound, message: m.Message) -> None:
         """Relay a signed message once, unless everybody has it from its origin anyway."""
-        if self._is_mesh_full() or not isinstance(message, Vote | m.Proposal):
+        if not isinstance(message, Vote | m.Proposal) or self._is_mesh_full():
             return
         if not self._is_new(blake2b_256(inbound.body)):
             return

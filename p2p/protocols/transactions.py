@@ -16,7 +16,7 @@ from runtime.primitives import Hash
 from runtime.scale import DecodeError as ScaleDecodeError
 from runtime.scale import codec
 
-FLUSH_S: Final = 0.03
+FLUSH_S: Final = 0.02
 BATCH_SIZE: Final = 64 << 10
 """A batch of at least this many bytes is full."""
 TRANSACTION_SIZE_MAX: Final = SIZE_MAX[MessageKind.TRANSACTIONS] - 16
