@@ -451,6 +451,7 @@ def refusal_of(client: Client, signed: object) -> str:
 # ------------------------------------------------------------------------- a Byzantine validator
 
 
+@pytest.mark.slow
 def test_blocks_that_are_wrong_in_any_way_are_skipped_and_the_chain_goes_on(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

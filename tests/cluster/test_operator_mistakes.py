@@ -26,6 +26,8 @@ from runtime.keys import Keypair
 from runtime.primitives import AccountId
 from tests.cluster.conftest import show_logs
 
+pytestmark = pytest.mark.slow
+
 BYZANTINE = Path(__file__).with_name("byzantine.py")
 SETTINGS = Settings(block_time_ms=200, epoch_blocks=1_000, executors=False, serve=False)
 SECONDS = 60.0
