@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from p2p.service import Service
-
 from node.rpc.node import Peer
 from node.synchronizer import Synchronizer
 from p2p.protocols.status import Roles
+from p2p.service import Service
 
 
 class NetworkView:

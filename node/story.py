@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -98,26 +98,30 @@ class Ending:
 def tell(plan: Plan, folder: Path, say: Say) -> Ending:
     """Start nodes in a folder, tell the story on them, and stop them. Raises StoryFailed."""
     began = time.monotonic()
-    with (_one_node if plan.nodes == 1 else _cluster)(plan, folder, say) as url:
-        return tell_at(url, plan, say, began)
+    with (_one_node if plan.nodes == 1 else _cluster)(plan, folder, say) as (url, *others):
+        return tell_at(url, plan, say, began, others)
 
 
-def tell_at(url: str, plan: Plan, say: Say, began: float) -> Ending:
-    """Tell the story on a development chain, at the node of //Alice, who serves the answers."""
-    with Client(url) as client:
+def tell_at(url: str, plan: Plan, say: Say, began: float, others: Sequence[str] = ()) -> Ending:
+    """Tell the story on a development chain, at the node of //Alice, who serves the answers.
+
+    `others` are nodes that may compute its jobs, and are asked how far they are.
+    """
+    with ExitStack() as clients:
+        client, *more = (clients.enter_context(Client(each)) for each in (url, *others))
         say(f"  {client.info().chain} at {url}, genesis 0x{client.genesis_hash.hex()[:16]}...")
-        return Story(plan, client, say).run(began)
+        return Story(plan, client, say, more).run(began)
 
 
 @contextmanager
-def _one_node(plan: Plan, folder: Path, say: Say) -> Iterator[str]:
+def _one_node(plan: Plan, folder: Path, say: Say) -> Iterator[list[str]]:
     say("Starting a development node ...")
     with ChildNode(folder, chain=plan.chain) as node:
-        yield node.url
+        yield [node.url]
 
 
 @contextmanager
-def _cluster(plan: Plan, folder: Path, say: Say) -> Iterator[str]:
+def _cluster(plan: Plan, folder: Path, say: Say) -> Iterator[list[str]]:
     from node.devnet.cluster import Cluster
     from node.devnet.errors import DevnetError
 
@@ -129,7 +133,7 @@ def _cluster(plan: Plan, folder: Path, say: Say) -> Iterator[str]:
     except DevnetError as error:
         raise StoryFailed(str(error)) from error
     try:
-        yield cluster.url(0)
+        yield [cluster.url(number) for number in cluster.nodes]
     finally:
         cluster.down(purge=False)
 
@@ -137,9 +141,10 @@ def _cluster(plan: Plan, folder: Path, say: Say) -> Iterator[str]:
 class Story:
     """The steps, in order."""
 
-    def __init__(self, plan: Plan, client: Client, say: Say) -> None:
+    def __init__(self, plan: Plan, client: Client, say: Say, others: Sequence[Client] = ()) -> None:
         self._plan = plan
         self._client = client
+        self._others = others
         self._say = say
         self._bank = Keypair.from_uri("//Ferdie")
         self._owner = Keypair.from_uri("//Grace")
@@ -318,8 +323,9 @@ class Story:
             time.sleep(0.5)
 
     def _tell_progress(self, job: int, what: str, told: int) -> int:
-        reports = self._client.call("openledger_jobProgress", job)
-        if not reports:
+        asked = (each.call("openledger_jobProgress", job) for each in (self._client, *self._others))
+        reports = next((found for found in asked if found), None)
+        if reports is None:
             return told
         last = reports[-1]
         tenth = 5 * last["step"] // max(last["steps"], 1)

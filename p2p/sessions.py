@@ -237,6 +237,8 @@ class Sessions:
         """Judge a frame, and give on what it is for."""
         session = self._sessions.get(peer)
         if session is None:
+            # It came while its former connection was being closed, so it was never announced.
+            self.hang_up(peer)
             return
         now = trio.current_time()
         self.counters.frames_received += 1

@@ -203,6 +203,8 @@ def _node_environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith("OPENLEDGER_") or name in ENVIRONMENT_KEPT
     }
+    # Nodes of one machine share its cores: one thread each for learning, unless its user says more.
+    kept.setdefault("OPENLEDGER_THREADS", "1")
     return {**kept, "PYTHONPATH": _sources(), "PYTHONUNBUFFERED": "1"}
 
 
