@@ -37,7 +37,8 @@ from runtime.scale import Bytes32, codec, scale
 
 VERSION: Final = 1
 FRAME_BYTES_MAX: Final = 256 * 1024
-ANSWER_SECONDS: Final = 5.0
+ANSWER_SECONDS: Final = 2.0
+"""A signer that hangs holds up consensus so long, twice a vote; a view lasts three seconds."""
 RETRY_SECONDS: Final = 0.2
 OK, REFUSED = "ok", "refused"
 
@@ -197,7 +198,11 @@ class RemoteSigner:
         if verdict != OK:
             self.close()
             raise SignerError(answer.decode(errors="replace"))
-        found = _hello.decode(answer)
+        try:
+            found = _hello.decode(answer)
+        except DecodeError as error:
+            self.close()
+            raise SignerError(f"{self._path} is no signer of this version: {error}") from error
         if self._public and found.public != self._public:
             self.close()
             raise SignerError(f"The signer at {self._path} now holds another key.")
