@@ -208,9 +208,11 @@ class Libp2pTransport:
 
     async def disconnect(self, peer: PeerId) -> None:
         stay = self._stays.get(peer)
-        if stay is not None:
-            for connection in tuple(stay.connections):
-                await hang_up(connection)
+        closed: list[SwarmConn] = []
+        # One that comes meanwhile joins this stay, which its peer's end was announced for.
+        while stay is not None and (left := [c for c in stay.connections if c not in closed]):
+            closed.append(left[0])
+            await hang_up(left[0])
         await trio.lowlevel.checkpoint()
 
     async def send(self, peer: PeerId, channel: Channel, frames: Sequence[bytes]) -> None:
