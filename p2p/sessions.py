@@ -99,6 +99,7 @@ class Sessions:
         self.fresh_records: list[AddressRecord] = []
         self.records_waiting = trio.Event()
         self.leaving: set[PeerId] = set()
+        self._leaving_again: set[PeerId] = set()
         self.watchers: set[trio.MemorySendChannel[PeerChange]] = set()
         self._provider = provider
         self._book = book
@@ -121,6 +122,7 @@ class Sessions:
         for session in tuple(self._sessions.values()):
             self._end(session, "the transport ended")
         self.leaving.clear()
+        self._leaving_again.clear()
         self._transport = None
 
     def get(self, peer: PeerId) -> Session | None:
@@ -189,7 +191,9 @@ class Sessions:
 
     def hang_up(self, peer: PeerId) -> None:
         """Close the connection to a peer that has no session."""
-        if peer not in self.leaving and self._nursery is not None:
+        if peer in self.leaving:
+            self._leaving_again.add(peer)  # it came back while its connection was being closed
+        elif self._nursery is not None:
             self.leaving.add(peer)
             self._nursery.start_soon(self._hang_up, peer)
 
@@ -493,6 +497,10 @@ class Sessions:
             logger.exception("hang-up-failed peer=%s", peer)
         finally:
             self.leaving.discard(peer)
+        came_back = peer in self._leaving_again
+        self._leaving_again.discard(peer)
+        if came_back and peer not in self._sessions:
+            self.hang_up(peer)
 
 
 def _cost(frame: bytes) -> float:

@@ -43,6 +43,8 @@ SECONDS = 30.0
 TARGET = 0
 _vote, _certificate = codec(Vote), codec(Certificate)
 
+SYNC_ATTEMPTS = 5
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
@@ -138,7 +140,7 @@ def node_process(folder: Path, cluster: Cluster, *words: str) -> Iterator[subpro
         process.wait()
 
 
-@pytest.mark.parametrize("sync", ["full", "fast"])
+@pytest.mark.parametrize("sync", ["full", pytest.param("fast", marks=pytest.mark.slow)])
 def test_who_serves_wrong_blocks_or_state_is_blamed_and_another_serves(
     cluster: Cluster, genesis: Hash, tmp_path: Path, sync: str
 ) -> None:
@@ -148,22 +150,26 @@ def test_who_serves_wrong_blocks_or_state_is_blamed_and_another_serves(
     async def lie(kind: RequestKind, body: bytes) -> bytes:
         return b"\xff" * 90
 
+    async def sync_once(made: Hostile, folder: Path) -> None:
+        words = ("--sync", sync, "--bootnode", made.transport.addresses[0])
+        with node_process(folder, cluster, *words, "--bootnode", honest) as process:
+
+            def is_done() -> bool:
+                assert process.poll() is None, (folder / "log").read_text()
+                return final_in(folder) >= height
+
+            with trio.fail_after(SECONDS):
+                while not await trio.to_thread.run_sync(is_done):
+                    await trio.sleep(0.1)
+        assert made.peer in (folder / "log").read_text()
+
     async def scenario() -> None:
         async with hostile(genesis, reply=lie, claims=10**6) as made:
-            words = ("--sync", sync, "--bootnode", made.transport.addresses[0])
-            with node_process(tmp_path / sync, cluster, *words, "--bootnode", honest) as process:
-                log = tmp_path / sync / "log"
-
-                def is_done() -> bool:
-                    assert process.poll() is None, log.read_text()
-                    return final_in(tmp_path / sync) >= height
-
-                with trio.fail_after(SECONDS):
-                    while not await trio.to_thread.run_sync(is_done):
-                        await trio.sleep(0.1)
-                assert made.asked, "it was never asked"
-                text = log.read_text()
-                assert re.search(rf"{made.peer}", text), text
+            for attempt in range(SYNC_ATTEMPTS):
+                await sync_once(made, tmp_path / f"{sync}{attempt}")
+                if made.asked:  # else the honest one had given all blocks before this was met
+                    return
+            raise AssertionError("it was never asked")
 
     trio.run(scenario)
     assert_goes_on(cluster)
