@@ -415,6 +415,7 @@ def test_replayed_reordered_and_far_messages_change_nothing(
     assert_goes_on(cluster)
 
 
+@pytest.mark.slow
 def test_who_stalls_in_the_middle_of_a_frame_and_answers_no_ping_is_left(
     cluster: Cluster, genesis: Hash
 ) -> None:

@@ -18,6 +18,7 @@ from node.devnet.scenario import (
     Scenario,
     all_stop_and_start_again,
     go_on,
+    messages_are_slow,
     two_of_four_die_and_come_back,
 )
 from tests.cluster.conftest import FAST, show_logs
@@ -50,7 +51,7 @@ def network(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Ledger
     show_logs(cluster, request)
 
 
-SLOW = (all_stop_and_start_again, two_of_four_die_and_come_back)
+SLOW = (all_stop_and_start_again, messages_are_slow, two_of_four_die_and_come_back)
 """Others of these tests do much the same by the way."""
 
 
@@ -101,6 +102,7 @@ def test_status_names_the_power_that_finality_lacks(network: Ledger, tmp_path: P
         assert time.monotonic() < deadline, told
 
 
+@pytest.mark.slow
 def test_a_node_without_a_stake_follows_the_chain(network: Ledger) -> None:
     cluster = network.cluster
     node = cluster.add()
@@ -123,6 +125,7 @@ def test_a_save_is_a_way_back(network: Ledger, tmp_path: Path) -> None:
     network.assert_one_chain()
 
 
+@pytest.mark.slow
 def test_hurried_blocks_are_real(network: Ledger) -> None:
     done = network.cluster.advance(30)
     print(f"30 blocks in {done.seconds:.2f} s")
