@@ -19,7 +19,7 @@ from node.epochs import Epochs
 from node.evidence import EvidenceBox
 from node.pool import Pool
 from p2p.transport import Started
-from runtime.executive import Executed
+from runtime.executive import Executed, InvalidBlockError
 from runtime.finality import ENGINE, Claim
 from runtime.primitives import AccountId, Hash, Header, PreRuntime
 from runtime.scale import codec
@@ -79,7 +79,13 @@ class Proposer:
             *self._convictions(parent.hash),
         )
         logs = (PreRuntime(ENGINE, _claim.encode(claim)),)
-        executed = await chain.build(logs, inherents, pool.candidates(CANDIDATES_MAX), parent.hash)
+        candidates = pool.candidates(CANDIDATES_MAX)
+        try:
+            executed = await chain.build(logs, inherents, candidates, parent.hash)
+        except InvalidBlockError as error:
+            # What is not needed must never cost this node its turn, and the chain a leader.
+            logger.error("inherents-left-out number=%d cause=%r", parent.number + 1, str(error))
+            executed = await chain.build(logs, inherents[:1], candidates, parent.hash)
         for found, refusal in executed.refused:
             pool.refuse(found, refusal)
         return executed

@@ -95,6 +95,19 @@ def test_without_work_an_instant_proposer_waits_and_with_work_it_does_not(tmp_pa
     run(scenario)
 
 
+def test_an_inherent_that_fails_does_not_cost_the_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with seat(tmp_path, 1, me=0, block_time_ms=10) as made:
+            bad = made.chain.machine.call("Randomness", "reveal", link=FIRST)
+            monkeypatch.setattr(made.epochs, "contribution", lambda *_: (bad,))
+            executed = await propose(made)
+            assert len(executed.extrinsics) == 1, "its time alone"
+
+    run(scenario)
+
+
 def test_a_proposer_that_is_not_instant_waits_with_work_too(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with seat(tmp_path, 1, me=0, block_time_ms=LONG_MS) as made:
