@@ -208,7 +208,7 @@ async def seat(
     *,
     epoch_blocks: int = 5,
     block_time_ms: int = 50,
-    delay_ms: int = 300,
+    delay_ms: int = 1_500,
     listen_seconds: float = 0.0,
     is_instant: bool = False,
     clock_ms: Callable[[], int] = wall_clock_ms,
