@@ -47,7 +47,7 @@ def run(effort: Effort) -> Measured:
     )
     note = (
         f"{turns} turns of {seconds:g} s; what arrives later than {settle:g} s after the "
-        "last was sent is lost. Ours gathers messages for 30 ms. The library has its own defaults "
+        "last was sent is lost. Ours gathers messages for 20 ms. The library has its own defaults "
         "but a heartbeat of 1 s instead of 120 s, without which it has no mesh"
     )
     return Measured(figures, (note,))
