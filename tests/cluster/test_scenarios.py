@@ -113,6 +113,7 @@ def test_a_node_without_a_stake_follows_the_chain(network: Ledger) -> None:
         cluster.remove(node)
 
 
+@pytest.mark.slow
 def test_a_save_is_a_way_back(network: Ledger, tmp_path: Path) -> None:
     cluster = network.cluster
     saved = go_on(network, cluster.nodes)
