@@ -20,8 +20,10 @@ from node.devnet.errors import DevnetError, NodeStateError
 from node.devnet.ledger import AMOUNT, Ledger, issuance_gap, new_account, sender_of, transfer
 from node.devnet.report import Probe
 from node.devnet.scenario import go_on
+from node.devnet.state import SPEC_FILE, node_folder
 from runtime.primitives import AccountId
 from tests.cluster.conftest import FAST, Devnet
+from tests.cluster.conservation import check_every_block
 
 SECONDS = 12.0
 SECONDS_MAX = 1_800.0
@@ -131,6 +133,11 @@ def test_a_hurt_network_neither_forks_nor_forgets(cluster: Cluster, scale: int) 
         with cluster.client(node) as client:
             infos = client.query_many("System", "account", accounts, at=client.finalized_hash())
             assert {info.data.free for info in infos} == {AMOUNT}
+
+    cluster.stop(0)
+    database = node_folder(cluster.folder, 0) / "chains" / "devnet-4" / "db"
+    checked = check_every_block(cluster.folder / SPEC_FILE, database)
+    print(f"no token came or went in any of {checked} blocks")
 
 
 def _run(
