@@ -12,26 +12,50 @@ from typing import Final
 import click
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "dev": ("node.commands.dev", "Start a development node: instant blocks, funded accounts."),
-    "demo": ("node.commands.demo", "Run the whole story on real rows, from data to payouts."),
-    "status": ("node.commands.status", "Show what the node and its chain are doing."),
-    "account": ("node.commands.account", "Balances and transfers."),
-    "key": ("node.commands.key", "Make, import, list and export keys."),
-    "datanet": ("node.commands.datanet", "Create datanets, contribute and review rows, publish."),
-    "model": ("node.commands.model", "Create, train, watch and publish models; chat with them."),
-    "ask": ("node.commands.ask", "Ask a model a question and see which rows shaped the answer."),
-    "receipt": ("node.commands.receipt", "Show and list the receipts of answers."),
-    "verify": ("node.commands.verify", "Replay everything behind a receipt and say what holds."),
-    "claim": ("node.commands.claim", "Pay out what your rows have earned."),
-    "earnings": ("node.commands.claim", "Show what an account's rows have earned."),
-    "stake": ("node.commands.stake", "Put OPEN behind validators, or take it back."),
-    "validator": ("node.commands.validator", "Become a validator and see how it does."),
-    "tx": ("node.commands.tx", "Send any call of the chain."),
-    "chain": ("node.commands.chain", "Inspect, export, import, check and purge a chain."),
-    "devnet": ("node.commands.devnet", "Run a cluster of nodes here; kill, cut and heal them."),
-    "node": ("node.commands.node", "Start a node for a chain spec."),
-    "signer": ("node.commands.vote_signer", "Sign a validator's votes in a process of its own."),
-    "completion": ("node.commands.completion", "Print the completion script of a shell."),
+    "dev": (
+        "node.commands.devnet.dev",
+        "Start a development node: instant blocks, funded accounts.",
+    ),
+    "demo": (
+        "node.commands.devnet.demo",
+        "Run the whole story on real rows, from data to payouts.",
+    ),
+    "status": ("node.commands.chain.status", "Show what the node and its chain are doing."),
+    "account": ("node.commands.wallet.account", "Balances and transfers."),
+    "key": ("node.commands.wallet.key", "Make, import, list and export keys."),
+    "datanet": (
+        "node.commands.datanet.datanet",
+        "Create datanets, contribute and review rows, publish.",
+    ),
+    "model": (
+        "node.commands.model.model",
+        "Create, train, watch and publish models; chat with them.",
+    ),
+    "ask": (
+        "node.commands.answers.ask",
+        "Ask a model a question and see which rows shaped the answer.",
+    ),
+    "receipt": ("node.commands.answers.receipt", "Show and list the receipts of answers."),
+    "verify": (
+        "node.commands.answers.verify",
+        "Replay everything behind a receipt and say what holds.",
+    ),
+    "claim": ("node.commands.wallet.claim", "Pay out what your rows have earned."),
+    "earnings": ("node.commands.wallet.claim", "Show what an account's rows have earned."),
+    "stake": ("node.commands.staking.stake", "Put OPEN behind validators, or take it back."),
+    "validator": ("node.commands.staking.validator", "Become a validator and see how it does."),
+    "tx": ("node.commands.wallet.tx", "Send any call of the chain."),
+    "chain": ("node.commands.chain.chain", "Inspect, export, import, check and purge a chain."),
+    "devnet": (
+        "node.commands.devnet.devnet",
+        "Run a cluster of nodes here; kill, cut and heal them.",
+    ),
+    "node": ("node.commands.devnet.node", "Start a node for a chain spec."),
+    "signer": (
+        "node.commands.staking.vote_signer",
+        "Sign a validator's votes in a process of its own.",
+    ),
+    "completion": ("node.commands.base.completion", "Print the completion script of a shell."),
 }
 
 

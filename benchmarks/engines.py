@@ -25,7 +25,9 @@ from consensus.messages import (
     Signed,
     Start,
 )
-from runtime.finality import (
+from runtime.codec.scale import codec
+from runtime.crypto.keys import Keypair
+from runtime.shared.finality import (
     ENGINE,
     Authority,
     AuthoritySet,
@@ -34,9 +36,7 @@ from runtime.finality import (
     Vote,
     payload,
 )
-from runtime.keys import Keypair
-from runtime.primitives import AccountId, Digest, Hash, Header, PreRuntime
-from runtime.scale import codec
+from runtime.types.primitives import AccountId, Digest, Hash, Header, PreRuntime
 
 GENESIS = Hash(b"g" * 32)
 ROOT = Hash(b"r" * 32)

@@ -40,14 +40,14 @@ class Heard:
 
 async def run_ours(number: int, heard: Heard) -> None:
     """Gossip by the node's network service: batches, patches, our settings."""
-    from p2p.libp2p_host import Libp2pTransport
     from p2p.protocols.status import PROTOCOL_VERSION, Roles, Status
     from p2p.protocols.transactions import topic_of
-    from p2p.service import Service, Settings
-    from p2p.transport import PeerId, RequestError, TransportSettings
-    from p2p.wire import RequestKind
-    from runtime.keys import Keypair
-    from runtime.primitives import Hash
+    from p2p.service.service import Service, Settings
+    from p2p.transport.libp2p_host import Libp2pTransport
+    from p2p.transport.transport import PeerId, RequestError, TransportSettings
+    from p2p.transport.wire import RequestKind
+    from runtime.crypto.keys import Keypair
+    from runtime.types.primitives import Hash
 
     genesis = Hash(bytes([7]) * 32)
 

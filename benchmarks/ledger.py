@@ -14,20 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genesis.spec import ChainSpec
-from node.author import Author, Sealing
-from node.chain import Chain
-from node.database import Database
-from node.pool import Pool
+from node.authoring.author import Author
+from node.chain.chain import Chain
+from node.operations.config import Sealing
+from node.storage.database import Database
+from node.transactions.pool import Pool
 from pallets import compose
-from runtime.backend import MemoryBackend
-from runtime.era import IMMORTAL
-from runtime.executive import Executed
-from runtime.extrinsic import Additional, Extra
-from runtime.hashing import blake2b_256
-from runtime.keys import Keypair
-from runtime.primitives import OPEN, AccountData, AccountId, AccountInfo, Id
-from runtime.scale import codec, u128
-from runtime.state import Overlay
+from runtime.codec.scale import codec, u128
+from runtime.crypto.hashing import blake2b_256
+from runtime.crypto.keys import Keypair
+from runtime.frame.executive import Executed
+from runtime.frame.extrinsic import Additional, Extra
+from runtime.frame.state import Overlay
+from runtime.trie.backend import MemoryBackend
+from runtime.types.era import IMMORTAL
+from runtime.types.primitives import OPEN, AccountData, AccountId, AccountInfo, Id
 
 BALANCE_PLANCK = 1_000 * OPEN
 AMOUNT_PLANCK = OPEN // 1_000

@@ -26,11 +26,11 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from genesis.spec import load_spec
-from node.chain import Chain
-from node.database import Database
-from node.pool import Pool
-from node.rpc.node import About, Alone, Keys, Network, Sealer
+from node.chain.chain import Chain
+from node.rpc.interfaces import About, Alone, Keys, Network, Sealer
 from node.rpc.server import serve as node_serve
+from node.storage.database import Database
+from node.transactions.pool import Pool
 
 Told = Callable[[int], None]
 

@@ -18,18 +18,18 @@ from typing import Final
 import trio
 
 from benchmarks.ledger import opened_ledger
-from node.blobs import BlobStore
-from node.chain import Chain
-from node.serving import Provider
-from p2p.libp2p_host import Libp2pTransport
+from node.chain.chain import Chain
+from node.storage.blob_store import BlobStore
+from node.sync.peer_requests import Provider
 from p2p.protocols.transactions import topic_of
-from p2p.service import Service, Settings
-from p2p.transport import TransportSettings
-from runtime.finality import Authority, AuthoritySet, Ballot, Certificate, Kind, payload
-from runtime.hashing import blake2b_256
-from runtime.keys import Keypair
-from runtime.primitives import AccountId, Hash, Header
-from runtime.scale import codec
+from p2p.service.service import Service, Settings
+from p2p.transport.libp2p_host import Libp2pTransport
+from p2p.transport.transport import TransportSettings
+from runtime.codec.scale import codec
+from runtime.crypto.hashing import blake2b_256
+from runtime.crypto.keys import Keypair
+from runtime.shared.finality import Authority, AuthoritySet, Ballot, Certificate, Kind, payload
+from runtime.types.primitives import AccountId, Hash, Header
 
 VALIDATORS: Final = tuple(Keypair.from_seed(blake2b_256(b"validator %d" % n)) for n in range(4))
 QUORUM: Final = 3

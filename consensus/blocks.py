@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from runtime.primitives import Hash, Header
+from runtime.types.primitives import Hash, Header
 
 WALK_MAX: Final = 4096
 """Ancestors that a walk visits before it gives up: no epoch leaves so many unfinalized."""

@@ -13,8 +13,8 @@ from typing import Final
 from consensus.blocks import Blocks
 from consensus.messages import Action, Ask, Broadcast, Message, Proposal, Send
 from consensus.round import Round, Rounds
-from runtime.finality import Ballot, Certificate, Kind, Vote
-from runtime.primitives import Hash
+from runtime.shared.finality import Ballot, Certificate, Kind, Vote
+from runtime.types.primitives import Hash
 
 ASK_VIEWS_MAX: Final = 16
 """Views that one answer is about."""

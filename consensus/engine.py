@@ -62,7 +62,7 @@ from consensus.progress import Progress, Settings
 from consensus.proposals import BadProposalError, OtherSkipsError, check_form, is_again
 from consensus.round import VIEWS_AHEAD, VIEWS_BEHIND, Round
 from consensus.wal import Record, decode_record
-from runtime.finality import (
+from runtime.shared.finality import (
     NO_DIGEST,
     AuthoritySet,
     Ballot,
@@ -73,8 +73,8 @@ from runtime.finality import (
     claim_of,
     skips_hash,
 )
-from runtime.leaders import VIEWS_MAX
-from runtime.primitives import Hash, Header
+from runtime.shared.leaders import VIEWS_MAX
+from runtime.types.primitives import Hash, Header
 
 __all__ = ["Engine", "Settings"]
 

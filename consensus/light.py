@@ -7,7 +7,8 @@ proofs come in as values, and what is wrong with one is an error of its own.
 
 from __future__ import annotations
 
-from runtime.finality import (
+from runtime.codec.scale import scale
+from runtime.shared.finality import (
     AuthoritySet,
     BadCertificateError,
     Certificate,
@@ -15,8 +16,7 @@ from runtime.finality import (
     check_certificate,
     next_set_of,
 )
-from runtime.primitives import Hash, Header
-from runtime.scale import scale
+from runtime.types.primitives import Hash, Header
 
 
 class LightClientError(ValueError):

@@ -12,9 +12,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from runtime.finality import Ballot, Certificate, Claim, Equivocation, Vote
-from runtime.primitives import Hash, Header
-from runtime.scale import scale, u64
+from runtime.codec.scale import scale, u64
+from runtime.shared.finality import Ballot, Certificate, Claim, Equivocation, Vote
+from runtime.types.primitives import Hash, Header
 
 # ---------------------------------------------------------------------------------- messages
 

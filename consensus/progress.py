@@ -34,7 +34,7 @@ from consensus.round import VIEWS_BEHIND, Round, Rounds
 from consensus.signatures import Signatures
 from consensus.tally import Findings, equivocations
 from consensus.wal import Record, encode_record
-from runtime.finality import (
+from runtime.shared.finality import (
     NO_DIGEST,
     AuthoritySet,
     Ballot,
@@ -45,8 +45,8 @@ from runtime.finality import (
     Vote,
     skips_hash,
 )
-from runtime.leaders import VIEWS_MAX, schedule_of
-from runtime.primitives import Hash
+from runtime.shared.leaders import VIEWS_MAX, schedule_of
+from runtime.types.primitives import Hash
 
 SILENT_VIEWS: Final = 10
 """A leader that was not heard in more views is skipped at once."""

@@ -8,8 +8,8 @@ its old header: then `parent` is its own certificate and the header claims an ea
 from __future__ import annotations
 
 from consensus.messages import Proposal
-from runtime.finality import Kind, claim_of, skips_hash
-from runtime.primitives import Hash
+from runtime.shared.finality import Kind, claim_of, skips_hash
+from runtime.types.primitives import Hash
 
 
 class BadProposalError(ValueError):

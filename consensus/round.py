@@ -13,8 +13,8 @@ from typing import Final
 from consensus.messages import Proposal
 from consensus.signatures import Signatures
 from consensus.tally import Tally
-from runtime.finality import Ballot, Certificate, Kind, Vote
-from runtime.primitives import Hash, Header
+from runtime.shared.finality import Ballot, Certificate, Kind, Vote
+from runtime.types.primitives import Hash, Header
 
 VIEWS_AHEAD: Final = 16
 """Views ahead of ours whose votes are held; whoever is further ahead sends certificates."""

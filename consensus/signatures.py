@@ -10,10 +10,18 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Final
 
-from runtime.finality import NO_DIGEST, AuthoritySet, Ballot, Certificate, Kind, Vote, payload
-from runtime.keys import KeyKind, verify
-from runtime.leaders import VIEWS_MAX
-from runtime.primitives import Hash
+from runtime.crypto.keys import KeyKind, verify
+from runtime.shared.finality import (
+    NO_DIGEST,
+    AuthoritySet,
+    Ballot,
+    Certificate,
+    Kind,
+    Vote,
+    payload,
+)
+from runtime.shared.leaders import VIEWS_MAX
+from runtime.types.primitives import Hash
 
 REMEMBERED_PER_VOTER: Final = 128
 """Answers kept for each voter: about 40 views of three kinds."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from consensus.signatures import Signatures
-from runtime.finality import Ballot, Certificate, Equivocation, Kind, Vote, conflict
+from runtime.shared.finality import Ballot, Certificate, Equivocation, Kind, Vote, conflict
 
 _EXCLUDED: Final = {Kind.FINALIZE: Kind.NULLIFY, Kind.NULLIFY: Kind.FINALIZE}
 

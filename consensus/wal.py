@@ -22,10 +22,10 @@ from typing import Final
 import google_crc32c
 import msgpack
 
-from runtime.compact import DecodeError, EncodeError
-from runtime.finality import Ballot, Certificate, claim_of
-from runtime.primitives import Hash, Header
-from runtime.scale import codec
+from runtime.codec.compact import DecodeError, EncodeError
+from runtime.codec.scale import codec
+from runtime.shared.finality import Ballot, Certificate, claim_of
+from runtime.types.primitives import Hash, Header
 
 VERSION: Final = 1
 RECORD_BYTES_MAX: Final = 16 << 20

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from runtime import ss58
-from runtime.keys import KeyKind, Keypair
-from runtime.primitives import AccountId
+from runtime.crypto import ss58
+from runtime.crypto.keys import KeyKind, Keypair
+from runtime.types.primitives import AccountId
 
 NAMES = ("Alice", "Bob", "Charlie", "Dave", "Eve", "Ferdie")
 _PREFIXES = {"ed25519:": KeyKind.ED25519, "sr25519:": KeyKind.SR25519}

@@ -14,7 +14,7 @@ from typing import Any, Final
 from genesis.accounts import NAMES
 from genesis.spec import ChainSpec, load_spec
 from pallets.staking import STAKING_POT, Parameters
-from runtime.primitives import OPEN
+from runtime.types.primitives import OPEN
 
 VALIDATORS_MAX: Final = 256
 STAKE: Final = 100_000 * OPEN

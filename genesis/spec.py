@@ -19,12 +19,12 @@ from typing import Any
 
 from genesis.values import ValueTextError, parse_value
 from pallets import compose
-from runtime.backend import MemoryBackend
-from runtime.dispatch import DispatchFailed, Failure
-from runtime.primitives import ZERO_HASH, Digest, Hash, Header
-from runtime.scale import EncodeError
-from runtime.state import Overlay
-from runtime.trie import EMPTY_ROOT, V1, update
+from runtime.codec.scale import EncodeError
+from runtime.frame.dispatch import DispatchFailed, Failure
+from runtime.frame.state import Overlay
+from runtime.trie.backend import MemoryBackend
+from runtime.trie.trie import EMPTY_ROOT, V1, update
+from runtime.types.primitives import ZERO_HASH, Digest, Hash, Header
 
 SPEC_SIZE_MAX = 64 * 1024 * 1024
 PRESETS = ("dev", "local")

@@ -14,8 +14,8 @@ import typing
 from typing import Any
 
 from genesis.accounts import parse_account
-from runtime.primitives import OPEN, AccountId
-from runtime.shape import Enumeration, Fixed, Integer, ShapeError, shape_of
+from runtime.codec.shape import Enumeration, Fixed, Integer, ShapeError, shape_of
+from runtime.types.primitives import OPEN, AccountId
 
 _AMOUNT = re.compile(r"^\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*(OPEN|mOPEN|uOPEN|planck)?\s*$")
 DIGITS_MAX = 80

@@ -1,1 +1,1 @@
-"""The libp2p network arrives here with the cluster; a single node speaks JSON-RPC alone."""
+"""The libp2p network: transport, protocols, and the service that a node uses."""

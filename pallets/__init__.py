@@ -16,8 +16,8 @@ from pallets.system import System
 from pallets.timestamp import Timestamp
 from pallets.transaction_payment import TransactionPayment
 from pallets.utility import Utility
-from runtime.machine import Machine
-from runtime.primitives import RuntimeVersion
+from runtime.frame.machine import Machine
+from runtime.types.primitives import RuntimeVersion
 
 PALLETS = (
     System,

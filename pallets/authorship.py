@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from runtime.compact import DecodeError
-from runtime.finality import ENGINE, AuthoritySet, Claim
-from runtime.leaders import VIEWS_MAX, schedule_of
-from runtime.pallet import Const, Needs, Pallet, api, cost
-from runtime.primitives import ZERO_HASH, AccountId, DigestItem, PreRuntime, Weight
-from runtime.scale import codec, scale, u32, u64
-from runtime.storage import DefaultMap, OptionalValue, Value, default
+from runtime.codec.compact import DecodeError
+from runtime.codec.scale import codec, scale, u32, u64
+from runtime.frame.pallet import Const, Needs, Pallet, api, cost
+from runtime.frame.storage import DefaultMap, OptionalValue, Value, default
+from runtime.shared.finality import ENGINE, AuthoritySet, Claim
+from runtime.shared.leaders import VIEWS_MAX, schedule_of
+from runtime.types.primitives import ZERO_HASH, AccountId, DigestItem, PreRuntime, Weight
 
 MISSED_MAX: Final = 256
 """Skipped views that one block accounts for; those after them are forgiven."""

@@ -12,11 +12,11 @@ import enum
 from dataclasses import replace
 from typing import Protocol
 
-from runtime.dispatch import Failure, Root, Signed, TokenError, token_error
-from runtime.pallet import Const, Event, Needs, Pallet, api, call, cost
-from runtime.primitives import AccountData, AccountId, AccountInfo, MultiAddress
-from runtime.scale import CompactU128, scale, u32, u128
-from runtime.storage import DefaultMap, Hasher, Value, default
+from runtime.codec.scale import CompactU128, scale, u32, u128
+from runtime.frame.dispatch import Failure, Root, Signed, TokenError, token_error
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.storage import DefaultMap, Hasher, Value, default
+from runtime.types.primitives import AccountData, AccountId, AccountInfo, MultiAddress
 
 EXISTENTIAL_DEPOSIT = 10**15
 

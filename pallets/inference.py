@@ -19,10 +19,13 @@ from typing import Final, Protocol
 from pallets.attribution import ATTRIBUTION_POT
 from pallets.balances import HoldReason
 from pallets.transaction_payment import FEE_POT
-from runtime.dispatch import Failure, Root, Signed
-from runtime.documents import Voucher, voucher_payload
-from runtime.pallet import Const, Event, Needs, Pallet, api, call, cost
-from runtime.primitives import (
+from runtime.codec.scale import scale, u16, u32, u128
+from runtime.frame.dispatch import Failure, Root, Signed
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.storage import Map, Value, default
+from runtime.shared.documents import Voucher, voucher_payload
+from runtime.shared.shares import PERMILLE, split_permille
+from runtime.types.primitives import (
     OPEN,
     ZERO_HASH,
     AccountId,
@@ -30,10 +33,7 @@ from runtime.primitives import (
     MultiAddress,
     MultiSignature,
 )
-from runtime.scale import scale, u16, u32, u128
-from runtime.shares import PERMILLE, split_permille
-from runtime.signature import is_signed_by
-from runtime.storage import Map, Value, default
+from runtime.types.signature import is_signed_by
 
 PLATFORM_POT: Final = AccountId(b"modlopen/platform".ljust(32, b"\0"))
 """Where the platform's part goes that is not burned."""

@@ -15,12 +15,12 @@ from typing import Final, Protocol
 
 from pallets.balances import HoldReason
 from pallets.names import is_name, name_key
-from runtime.dispatch import Failure, Root, Signed
-from runtime.documents import DatanetVersion, Indexed, Trained
-from runtime.pallet import Const, Event, Needs, Pallet, api, call, cost
-from runtime.primitives import OPEN, AccountId, Hash, Weight
-from runtime.scale import scale, u32, u64, u128
-from runtime.storage import Map, Value, default
+from runtime.codec.scale import scale, u32, u64, u128
+from runtime.frame.dispatch import Failure, Root, Signed
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.storage import Map, Value, default
+from runtime.shared.documents import DatanetVersion, Indexed, Trained
+from runtime.types.primitives import OPEN, AccountId, Hash, Weight
 
 CREATION_DEPOSIT: Final = 10 * OPEN
 DATANETS_MAX: Final = 16

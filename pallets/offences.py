@@ -29,8 +29,11 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from pallets.staking.records import BILLION, EVIDENCE_EPOCHS, SLASH_DELAY_EPOCHS
-from runtime.dispatch import Failure, Inherent, Root, Signed
-from runtime.finality import (
+from runtime.codec.scale import scale, u32, u64, u128
+from runtime.frame.dispatch import Failure, Inherent, Root, Signed
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.storage import DefaultMap, Hasher, Value, default
+from runtime.shared.finality import (
     AuthoritySet,
     BadEvidenceError,
     Ballot,
@@ -38,10 +41,7 @@ from runtime.finality import (
     check_evidence,
     conflict,
 )
-from runtime.pallet import Const, Event, Needs, Pallet, api, call, cost
-from runtime.primitives import ZERO_HASH, AccountId, Hash, Weight
-from runtime.scale import scale, u32, u64, u128
-from runtime.storage import DefaultMap, Hasher, Value, default
+from runtime.types.primitives import ZERO_HASH, AccountId, Hash, Weight
 
 CONVICTIONS_PER_BLOCK: Final = 4
 SLASHES_PER_BLOCK: Final = 2

@@ -22,12 +22,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, Protocol
 
-from runtime.dispatch import Call, Failure, Inherent
-from runtime.hashing import blake2b_256
-from runtime.pallet import Const, Needs, Pallet, api, call, cost
-from runtime.primitives import ZERO_HASH, AccountId, Hash
-from runtime.scale import scale, u32, u64
-from runtime.storage import Map, Value, default
+from runtime.codec.scale import scale, u32, u64
+from runtime.crypto.hashing import blake2b_256
+from runtime.frame.dispatch import Call, Failure, Inherent
+from runtime.frame.pallet import Const, Needs, Pallet, api, call, cost
+from runtime.frame.storage import Map, Value, default
+from runtime.types.primitives import ZERO_HASH, AccountId, Hash
 
 DOMAIN: Final = b"openledger/randomness/1"
 CHAIN_LINKS: Final = 1_024

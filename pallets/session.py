@@ -17,13 +17,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final, Protocol
 
-from runtime.dispatch import Failure, Signed
-from runtime.finality import AUTHORITIES_MAX, ENGINE, Authority, AuthoritySet, Boundary
-from runtime.keys import KeyKind, Keypair, verify
-from runtime.pallet import Const, Event, Needs, Pallet, api, call, cost
-from runtime.primitives import ZERO_HASH, AccountId, Consensus, DigestItem, Hash, Weight
-from runtime.scale import Bytes32, Bytes64, codec, scale, u32, u64, u128
-from runtime.storage import Hasher, Map, Value, default, stored
+from runtime.codec.scale import Bytes32, Bytes64, codec, scale, u32, u64, u128
+from runtime.crypto.keys import KeyKind, Keypair, verify
+from runtime.frame.dispatch import Failure, Signed
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.storage import Hasher, Map, Value, default, stored
+from runtime.shared.finality import AUTHORITIES_MAX, ENGINE, Authority, AuthoritySet, Boundary
+from runtime.types.primitives import ZERO_HASH, AccountId, Consensus, DigestItem, Hash, Weight
 
 DOMAIN: Final = b"openledger/session-key/1"
 EPOCH_BLOCKS_DEFAULT: Final = 50

@@ -6,7 +6,8 @@ are those of pallet_sudo.
 
 from __future__ import annotations
 
-from runtime.dispatch import (
+from runtime.codec.scale import Enumeration, scale
+from runtime.frame.dispatch import (
     ROOT,
     DispatchError,
     DispatchFailed,
@@ -14,11 +15,10 @@ from runtime.dispatch import (
     Origin,
     Signed,
 )
-from runtime.events import RuntimeCall
-from runtime.pallet import Event, Pallet, call, cost
-from runtime.primitives import AccountId, MultiAddress, Weight
-from runtime.scale import Enumeration, scale
-from runtime.storage import OptionalValue
+from runtime.frame.events import RuntimeCall
+from runtime.frame.pallet import Event, Pallet, call, cost
+from runtime.frame.storage import OptionalValue
+from runtime.types.primitives import AccountId, MultiAddress, Weight
 
 
 class DispatchResult(Enumeration):

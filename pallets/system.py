@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from runtime.dispatch import DispatchClass, DispatchError, Failure, Signed
-from runtime.events import DispatchInfo, EventRecord
-from runtime.fees import BLOCK_LENGTH_MAX, BLOCK_WEIGHT_MAX
-from runtime.hashing import blake2b_256
-from runtime.pallet import Const, Event, Pallet, api, call, cost
-from runtime.primitives import (
+from runtime.codec.scale import scale, u16, u32
+from runtime.crypto.hashing import blake2b_256
+from runtime.frame.dispatch import DispatchClass, DispatchError, Failure, Signed
+from runtime.frame.events import DispatchInfo, EventRecord
+from runtime.frame.fees import BLOCK_LENGTH_MAX, BLOCK_WEIGHT_MAX
+from runtime.frame.pallet import Const, Event, Pallet, api, call, cost
+from runtime.frame.storage import DefaultMap, Hasher, Map, Value, default, stored
+from runtime.types.primitives import (
     AccountId,
     AccountInfo,
     Digest,
@@ -21,8 +23,6 @@ from runtime.primitives import (
     Hash,
     Weight,
 )
-from runtime.scale import scale, u16, u32
-from runtime.storage import DefaultMap, Hasher, Map, Value, default, stored
 
 NO_WEIGHT = Weight(0, 0)
 

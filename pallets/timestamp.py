@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from runtime.dispatch import Failure, Inherent
-from runtime.pallet import Const, Pallet, call, cost
-from runtime.scale import CompactU64, u64
-from runtime.storage import Value, default
+from runtime.codec.scale import CompactU64, u64
+from runtime.frame.dispatch import Failure, Inherent
+from runtime.frame.pallet import Const, Pallet, call, cost
+from runtime.frame.storage import Value, default
 
 
 class Timestamp(Pallet, index=2):

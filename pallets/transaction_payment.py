@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from runtime.dispatch import DispatchClass, DispatchFailed
-from runtime.extrinsic import Extrinsic, UncheckedExtrinsic
-from runtime.fees import (
+from runtime.codec.scale import scale, u32, u128
+from runtime.frame.dispatch import DispatchClass, DispatchFailed
+from runtime.frame.extrinsic import Extrinsic, UncheckedExtrinsic
+from runtime.frame.fees import (
     MULTIPLIER_ONE,
     InclusionFee,
     inclusion_fee,
     next_multiplier,
 )
-from runtime.pallet import Event, Needs, Pallet, api
-from runtime.primitives import AccountId, Weight
-from runtime.scale import scale, u32, u128
-from runtime.storage import Value, default
-from runtime.validity import Payment, TransactionRefused
+from runtime.frame.pallet import Event, Needs, Pallet, api
+from runtime.frame.storage import Value, default
+from runtime.frame.validity import Payment, TransactionRefused
+from runtime.types.primitives import AccountId, Weight
 
 FEE_POT = AccountId(b"modlopen/fee".ljust(32, b"\0"))
 """Where transaction fees go."""

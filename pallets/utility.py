@@ -9,11 +9,11 @@ of pallet_utility.
 
 from __future__ import annotations
 
-from runtime.dispatch import DispatchError, DispatchFailed, Failure, Origin, Signed
-from runtime.events import RuntimeCall
-from runtime.pallet import Const, Event, Pallet, call, cost
-from runtime.primitives import AccountId, Weight
-from runtime.scale import u32
+from runtime.codec.scale import u32
+from runtime.frame.dispatch import DispatchError, DispatchFailed, Failure, Origin, Signed
+from runtime.frame.events import RuntimeCall
+from runtime.frame.pallet import Const, Event, Pallet, call, cost
+from runtime.types.primitives import AccountId, Weight
 
 CALLS_MAX = 1_000
 

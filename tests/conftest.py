@@ -17,6 +17,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("default")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+VECTORS = REPOSITORY / "tests" / "vectors"
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -4,7 +4,6 @@ import io
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -14,8 +13,8 @@ from benchmarks.figures import CannotRun, Effort, Figure, Outcome, comparison, f
 from benchmarks.machine import describe_machine
 from benchmarks.table import number, print_table, to_json
 from benchmarks.timing import interleaved, median_ratio
+from tests.conftest import REPOSITORY
 
-ROOT = Path(__file__).parents[1]
 WITH_NODES = ("consensus", "cluster_transfers")
 """Rows that start nodes: too slow for here; the tests of clusters start nodes the same way."""
 IN_PROCESS = [name for name in benchmarks.ROWS if name not in ("training", *WITH_NODES)]
@@ -40,7 +39,7 @@ def test_the_training_row_runs_in_a_process_of_its_own(tmp_path):
     # transformers' Trainer warns and sets global state; no other test shall see it.
     report = tmp_path / "report.json"
     command = [sys.executable, "-m", "benchmarks", "training", "--smoke", "--json", str(report)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)
     (row,) = json.loads(report.read_text())["rows"]
     speed, equal = row["figures"]
     assert speed["ratio"] > 0

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from cli import COMMANDS, root
+from tests.conftest import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "transformers", "peft", "libp2p", "plyvel", "numpy", "trio", "httpx", "pallets")
 HELP_SECONDS = 0.5
 READY_SECONDS = 30

@@ -24,8 +24,8 @@ HEAVY = {
     "transformers": ("ml",),
     "peft": ("ml",),
     "safetensors": ("ml",),
-    "plyvel": ("node/database.py",),
-    "sqlite3": ("node/receipts.py",),
+    "plyvel": ("node/storage/database.py",),
+    "sqlite3": ("node/storage/receipt_store.py",),
 }
 UNSAFE_MODULES = frozenset({"pickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"})
 IMPURE_MODULES = frozenset(
@@ -97,7 +97,7 @@ def test_a_heavy_module_is_imported_where_it_belongs(module: str) -> None:
 
 def test_starting_the_program_loads_nothing_heavy() -> None:
     program = (
-        "import sys, cli, node.service, node.commands\n"
+        "import sys, cli, node.service.service, node.commands\n"
         "print(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -123,7 +123,7 @@ def test_nothing_that_can_run_code_is_unpickled() -> None:
 def test_the_pure_floors_know_no_clock_randomness_or_files() -> None:
     for name, tree in sources(*PURE):
         used = {module for module, typing in imported(tree) if not typing} & IMPURE_MODULES
-        allowed = {"os"} if name in ("runtime/keys.py",) else set()
+        allowed = {"os"} if name in ("runtime/crypto/keys.py",) else set()
         assert used <= allowed, f"{name} imports {used - allowed}"
 
 

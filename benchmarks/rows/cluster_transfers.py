@@ -14,10 +14,10 @@ from benchmarks.figures import Effort, Figure, Measured
 from genesis.accounts import NAMES
 from node.client.client import Client
 from node.devnet.cluster import Cluster
-from runtime.era import IMMORTAL
-from runtime.extrinsic import Additional, Extra
-from runtime.keys import KeyKind, Keypair
-from runtime.primitives import OPEN, AccountId, Id
+from runtime.crypto.keys import KeyKind, Keypair
+from runtime.frame.extrinsic import Additional, Extra
+from runtime.types.era import IMMORTAL
+from runtime.types.primitives import OPEN, AccountId, Id
 
 WORK = (
     "signed ed25519 transfers by JSON-RPC to one node of four validators, each a process; final "

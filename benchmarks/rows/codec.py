@@ -12,12 +12,12 @@ from benchmarks.figures import CannotRun, Effort, Figure, Measured, comparison, 
 from benchmarks.ledger import AMOUNT_PLANCK
 from benchmarks.timing import interleaved, median_ratio, medians, repeated
 from pallets import compose
-from runtime.era import IMMORTAL
-from runtime.extrinsic import Additional, Extra
-from runtime.keys import Keypair
-from runtime.metadata import metadata
-from runtime.primitives import ZERO_HASH, AccountData, AccountId, AccountInfo, Id
-from runtime.scale import codec
+from runtime.codec.scale import codec
+from runtime.crypto.keys import Keypair
+from runtime.frame.extrinsic import Additional, Extra
+from runtime.metadata.metadata import metadata
+from runtime.types.era import IMMORTAL
+from runtime.types.primitives import ZERO_HASH, AccountData, AccountId, AccountInfo, Id
 
 WORK = "SCALE: AccountInfo and a signed transfer, ours beside scalecodec (or cyscale) of the chain"
 GOAL = 20.0

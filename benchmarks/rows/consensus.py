@@ -20,8 +20,8 @@ from benchmarks.engines import GENESIS, ROOT, Village, signatures_to_verify
 from benchmarks.figures import CannotRun, Effort, Figure, Measured, faster
 from benchmarks.timing import Samples, cpu_clock, median_ratio, medians
 from node.devnet.cluster import Cluster
-from runtime.finality import Ballot, Kind, payload
-from runtime.keys import Keypair
+from runtime.crypto.keys import Keypair
+from runtime.shared.finality import Ballot, Kind, payload
 
 WORK = (
     "the engine alone in virtual time beside the signatures that it must verify; local node "

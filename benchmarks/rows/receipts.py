@@ -7,7 +7,8 @@ import numpy as np
 from benchmarks.figures import Effort, Figure, Measured
 from benchmarks.timing import cpu_seconds
 from ml.attribution.settlement import net_scores, receipts_root, settle
-from runtime.documents import (
+from runtime.crypto.hashing import blake2b_256
+from runtime.shared.documents import (
     SKETCH_SIZE_DEFAULT,
     TOP_ROWS_MAX,
     ContributorAggregate,
@@ -16,8 +17,7 @@ from runtime.documents import (
     Settled,
     receipt_hash,
 )
-from runtime.hashing import blake2b_256
-from runtime.primitives import ZERO_HASH, AccountId, Hash
+from runtime.types.primitives import ZERO_HASH, AccountId, Hash
 
 WORK = "settle one epoch: ids and Merkle sum of all receipts, S_c and V_c of every contributor"
 SETTLE_GOAL_SECONDS = 5.0

@@ -17,14 +17,14 @@ import trio
 from benchmarks.figures import CannotRun, Effort, Figure, Measured
 from benchmarks.ledger import opened_ledger
 from benchmarks.sync_server import AUTHORITIES, serving
-from node.chain import Chain
-from node.fast_sync import FastLimits, FastSync
-from node.synchronizer import Patience, Synchronizer
-from p2p.service import Service
-from p2p.transport import PeerId
-from p2p.wire import RequestKind
-from runtime.hashing import blake2b_256
-from runtime.primitives import Header
+from node.chain.chain import Chain
+from node.sync.block_sync import Patience, Synchronizer
+from node.sync.state_sync import FastLimits, FastSync
+from p2p.service.service import Service
+from p2p.transport.transport import PeerId
+from p2p.transport.wire import RequestKind
+from runtime.crypto.hashing import blake2b_256
+from runtime.types.primitives import Header
 
 WORK = (
     "a node joins over libp2p and takes all blocks, or a recent state, from one that serves in a "

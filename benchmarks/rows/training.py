@@ -35,7 +35,7 @@ from ml.rows.row import Row
 from ml.train.data import IGNORED, Example, collate, encode_row
 from ml.train.loop import train
 from ml.train.loss import padding_id
-from runtime.documents import Recipe
+from runtime.shared.documents import Recipe
 
 WORK = "train a LoRA adapter: tokens a CPU second, and the same bytes from two runs"
 GOAL = 1.0

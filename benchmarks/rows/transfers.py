@@ -12,7 +12,7 @@ from benchmarks.ethereum import EvmLedger, opened_evm
 from benchmarks.figures import CannotRun, Effort, Figure, Measured, faster, version_of
 from benchmarks.ledger import SEED, Ledger, opened_ledger
 from benchmarks.timing import Samples, cpu_clock, cpu_seconds, frozen_setup, median_ratio, medians
-from runtime.extrinsic import Additional
+from runtime.frame.extrinsic import Additional
 
 WORK = (
     "signed ed25519 transfers through the whole path: decode, verify, validate (pool), execute, "

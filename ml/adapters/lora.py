@@ -20,7 +20,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import save
 from transformers import PreTrainedModel
 
-from runtime.documents import Recipe
+from runtime.shared.documents import Recipe
 
 RANK_MAXIMUM = 256
 COUNTER_CONTEXT = b"openledger/lora-a"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ml.adapters.validation import ADAPTER_BYTES_MAXIMUM, AdapterTooLarge
 from ml.durable_file import write_durably
-from runtime.merkle import blob_id
-from runtime.primitives import Hash
+from runtime.trie.merkle import blob_id
+from runtime.types.primitives import Hash
 
 
 class AdapterMissing(Exception):

@@ -16,7 +16,7 @@ from safetensors.torch import load
 from transformers import PreTrainedModel
 
 from ml.adapters.lora import attach_lora, expected_shapes, lora_parameters
-from runtime.documents import Recipe
+from runtime.shared.documents import Recipe
 
 ADAPTER_BYTES_MAXIMUM = 512 << 20
 HEADER_BYTES_MAXIMUM = 1 << 20

@@ -1,8 +1,8 @@
 """The attribution index of a trained adapter: built by a job, loaded by whoever serves answers.
 
-`build_index` computes everything that `runtime.documents.Indexed` commits to and the files behind
-the hashes; `load_index` reads those files back, checks each against its hash, and answers which
-rows an answer's sketch points to and which spans it repeats.
+`build_index` computes everything that `runtime.shared.documents.Indexed` commits to and the files
+behind the hashes; `load_index` reads those files back, checks each against its hash, and answers
+which rows an answer's sketch points to and which spans it repeats.
 
 Rules that hold here: row i of every file is row i of the training job; aggregates are in the order
 of their contributors' accounts; a file whose content does not fit its hash is refused.
@@ -28,7 +28,8 @@ from ml.attribution.sketch import Sketcher, Sketches
 from ml.attribution.spans import Shard, SpanIndex, build_shards
 from ml.rows.row import Row
 from ml.train.data import Example, encode_row
-from runtime.documents import (
+from runtime.codec.scale import codec
+from runtime.shared.documents import (
     SKETCH_SIZE_DEFAULT,
     TOP_ROWS_MAX,
     ContributorAggregate,
@@ -37,9 +38,8 @@ from runtime.documents import (
     RowScore,
     Span,
 )
-from runtime.merkle import blob_id, merkle_root
-from runtime.primitives import AccountId, Hash
-from runtime.scale import codec
+from runtime.trie.merkle import blob_id, merkle_root
+from runtime.types.primitives import AccountId, Hash
 
 AGGREGATES = codec(tuple[ContributorAggregate, ...])
 PERMILLE = 1000

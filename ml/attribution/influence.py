@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.attribution.sketch import INT8_MAX, Sketches
-from runtime.primitives import Hash
+from runtime.types.primitives import Hash
 
 EXACT_COLUMNS = 1024
 """Columns of one float32 product: 1024 * 127^2 < 2^24, so it is exact."""

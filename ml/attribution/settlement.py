@@ -1,10 +1,10 @@
 """Settlement: an epoch of receipts as one signed net score per contributor.
 
 Q = sum fee f phi(answer) over the receipts, f = -1 after negative feedback in time, plus governed
-weights of verified targets (sketches of held-out rows). S_c = Psi_c . Q, and V_c is the sum of the
-squares of the scores that S_c is netted from. Nothing is clipped here: `runtime.shares.payout`
-clips once, per contributor and epoch. Paying every positive score of every row instead would pay a
-poisoner most (a test keeps that comparison).
+weights of verified targets (sketches of held-out rows). S_c = Psi_c . Q, and V_c is the sum of
+the squares of the scores that S_c is netted from. Nothing is clipped here:
+`runtime.shared.shares.payout` clips once, per contributor and epoch. Paying every positive score
+of every row instead would pay a poisoner most (a test keeps that comparison).
 
 Rules that hold here: all results are exact integers. Weights and scores are cut in limbs of 15
 bits, so that a block's sum of products of three stays below 2^53 in float64. Where V would not fit
@@ -21,15 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.attribution.sketch import INT8_MAX, Sketches
-from runtime.documents import (
+from runtime.shared.documents import (
     ContributorAggregate,
     Receipt,
     Settled,
     SettlementEntry,
     receipt_hash,
 )
-from runtime.merkle import sum_root
-from runtime.primitives import Hash
+from runtime.trie.merkle import sum_root
+from runtime.types.primitives import Hash
 
 BLOCK_ROWS = 256
 LIMB_BITS = 15

@@ -31,7 +31,7 @@ from ml.attribution.gradients import (
     row_gradients,
 )
 from ml.train.data import Example
-from runtime.hashing import blake2b_256
+from runtime.crypto.hashing import blake2b_256
 
 WHITENING_FLOOR = 1e-8
 """Added to the root of the second moment, as AdamW itself does."""

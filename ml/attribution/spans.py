@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from pydivsufsort import divsufsort
 
-from runtime.documents import SPANS_MAX, Span
+from runtime.shared.documents import SPANS_MAX, Span
 
 MAGIC = b"OLSPAN1\0"
 SHARD_SYMBOLS_MAX = 4_000_000

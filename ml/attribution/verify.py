@@ -42,11 +42,11 @@ from ml.attribution.sketch import Sketches
 from ml.attribution.spans import Shard, SpanIndex, build_shards
 from ml.rows.row import Row
 from ml.train.data import encode_row, encode_text
-from runtime.documents import Indexed, SignedReceipt, receipt_hash
-from runtime.hashing import blake2b_256
-from runtime.keys import KeyKind, verify
-from runtime.merkle import blob_id
-from runtime.primitives import AccountId
+from runtime.crypto.hashing import blake2b_256
+from runtime.crypto.keys import KeyKind, verify
+from runtime.shared.documents import Indexed, SignedReceipt, receipt_hash
+from runtime.trie.merkle import blob_id
+from runtime.types.primitives import AccountId
 
 SKETCH_UNITS_MAX = 2
 SKETCH_DISTANCE_PERCENT = 1

@@ -39,7 +39,7 @@ from ml.engine.interface import (
 )
 from ml.engine.lora import RANK_BUCKETS, SLOTS_DEFAULT, Adapter, AdapterSlots, BatchPlan, install
 from ml.engine.sampling import Sampler
-from runtime.documents import Recipe
+from runtime.shared.documents import Recipe
 
 LANES_DEFAULT = 16
 WAITING_DEFAULT = 64

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from runtime.documents import Recipe
+from runtime.shared.documents import Recipe
 
 ANSWER_TOKENS_MAX = 4096
 STOP_TOKENS_MAX = 16

@@ -34,8 +34,8 @@ from ml.jobs.limits import WorkFolder, seal_process
 from ml.train.golden import golden_hash
 from ml.train.loop import TrainingCancelled
 from ml.train.profile import Profile
-from runtime.documents import JobOutput
-from runtime.scale import codec
+from runtime.codec.scale import codec
+from runtime.shared.documents import JobOutput
 
 JOBS_WAITING_MAXIMUM = 16
 READ_BYTES = 1 << 16

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ml.rows.near_duplicates import cluster_rows
 from ml.rows.row import EncodingRefused, Row, decode_batch, row_hash
-from runtime.documents import BatchInput, RowsInput
-from runtime.merkle import blob_id, merkle_root
-from runtime.primitives import AccountId, Hash
-from runtime.scale import DecodeError, codec
+from runtime.codec.scale import DecodeError, codec
+from runtime.shared.documents import BatchInput, RowsInput
+from runtime.trie.merkle import blob_id, merkle_root
+from runtime.types.primitives import AccountId, Hash
 
 ROWS_NAME = "rows.scale"
 ROWS_FILE_BYTES_MAXIMUM = 16 << 20

@@ -29,7 +29,8 @@ from ml.train.data import held_out_rows
 from ml.train.loop import Progress, TrainReport, train
 from ml.train.loss import evaluate
 from ml.train.profile import Profile
-from runtime.documents import (
+from runtime.codec.scale import DecodeError, codec
+from runtime.shared.documents import (
     Evaluate,
     Evaluated,
     Index,
@@ -41,9 +42,8 @@ from runtime.documents import (
     Train,
     Trained,
 )
-from runtime.merkle import blob_id
-from runtime.primitives import Hash
-from runtime.scale import DecodeError, codec
+from runtime.trie.merkle import blob_id
+from runtime.types.primitives import Hash
 
 OUTPUTS = "outputs"
 CURVE_NAME = "curve.jsonl"

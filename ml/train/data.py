@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from ml.rows.row import Row, row_hash
-from runtime.documents import Recipe
+from runtime.shared.documents import Recipe
 
 SPLIT_CONTEXT = b"openledger/split"
 ORDER_CONTEXT = b"openledger/order"

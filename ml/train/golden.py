@@ -14,8 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from ml.adapters.lora import initial_values
 from ml.rows.row import Row
 from ml.train.loop import train
-from runtime.documents import Recipe
-from runtime.primitives import Hash
+from runtime.shared.documents import Recipe
+from runtime.types.primitives import Hash
 
 END = "<|end|>"
 SEED = 1

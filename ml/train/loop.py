@@ -30,10 +30,10 @@ from ml.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ml.train.data import Example, Split, batch_id, collate, epoch_batches, prepare
 from ml.train.loss import MICRONATS, evaluate_examples, padding_id, summed_loss
 from ml.train.trace import state_hash, trace_leaf
-from runtime.documents import Recipe
-from runtime.merkle import blob_id, merkle_root
-from runtime.primitives import Hash
-from runtime.scale import codec
+from runtime.codec.scale import codec
+from runtime.shared.documents import Recipe
+from runtime.trie.merkle import blob_id, merkle_root
+from runtime.types.primitives import Hash
 
 NANO = 1_000_000_000
 ADAM_BETAS = (0.9, 0.999)

@@ -13,13 +13,13 @@ from typing import Any, Final
 
 from node.client.errors import RequestRefusedError
 from node.client.transport_http import HttpTransport, json_of, refusal_of
-from runtime.merkle import (
+from runtime.trie.merkle import (
     blob_id,
     blob_id_of_chunks,
     chunk_hash,
     chunks,
 )
-from runtime.primitives import Hash
+from runtime.types.primitives import Hash
 
 DOWNLOAD_BYTES_MAX: Final = 256 * 1024 * 1024
 

@@ -43,22 +43,23 @@ from node.client.transport_websocket import Subscription, WebSocketTransport
 from pallets import compose
 from pallets.system import System
 from pallets.transaction_payment import TransactionPayment
-from runtime import proof, ss58
-from runtime.dispatch import Call
-from runtime.era import IMMORTAL, mortal
-from runtime.events import ApplyExtrinsic, EventRecord
-from runtime.executive import Executive
-from runtime.extrinsic import Additional, Extra
-from runtime.finality import ENGINE
-from runtime.hashing import blake2b_256
-from runtime.keys import KeyKind, Keypair
-from runtime.machine import Machine
-from runtime.pallet import ApiSpec
-from runtime.primitives import AccountData, AccountId, Digest, DigestItem, Hash, Header
-from runtime.scale import DecodeError, codec
-from runtime.state import Overlay
-from runtime.storage import Item, Map
-from runtime.validity import TransactionRefused
+from runtime.codec.scale import DecodeError, codec
+from runtime.crypto import ss58
+from runtime.crypto.hashing import blake2b_256
+from runtime.crypto.keys import KeyKind, Keypair
+from runtime.frame.dispatch import Call
+from runtime.frame.events import ApplyExtrinsic, EventRecord
+from runtime.frame.executive import Executive
+from runtime.frame.extrinsic import Additional, Extra
+from runtime.frame.machine import Machine
+from runtime.frame.pallet import ApiSpec
+from runtime.frame.state import Overlay
+from runtime.frame.storage import Item, Map
+from runtime.frame.validity import TransactionRefused
+from runtime.shared.finality import ENGINE
+from runtime.trie import proof
+from runtime.types.era import IMMORTAL, mortal
+from runtime.types.primitives import AccountData, AccountId, Digest, DigestItem, Hash, Header
 
 TIMEOUT_S: Final = 30.0
 WAIT_S: Final = 120.0

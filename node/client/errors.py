@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from runtime.primitives import Hash
+from runtime.types.primitives import Hash
 
 
 class ClientError(Exception):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from runtime.primitives import Hash
+from runtime.types.primitives import Hash
 
 PAGE_KEYS: Final = 512
 

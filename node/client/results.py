@@ -5,9 +5,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from runtime.events import EventRecord
-from runtime.extrinsic import Extrinsic
-from runtime.primitives import AccountData, AccountId, Hash, Header, Weight
+from runtime.frame.events import EventRecord
+from runtime.frame.extrinsic import Extrinsic
+from runtime.types.primitives import AccountData, AccountId, Hash, Header, Weight
 
 
 class Wait(enum.StrEnum):

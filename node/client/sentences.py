@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from runtime.dispatch import DispatchError, ModuleError, Token, TokenError, describe
-from runtime.machine import Machine
+from runtime.frame.dispatch import DispatchError, ModuleError, Token, TokenError, describe
+from runtime.frame.machine import Machine
 
 _TOKEN: Final = {
     TokenError.FundsUnavailable: "The account has too little free balance.",

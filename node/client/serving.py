@@ -16,16 +16,16 @@ import httpx
 from node.client.errors import InsufficientFundsError, RequestRefusedError, UnreachableError
 from node.client.remote_state import hexed, unhex
 from node.client.transport_http import HttpTransport, json_of, refusal_of
-from runtime.documents import (
+from runtime.codec.scale import DecodeError, codec
+from runtime.crypto.keys import KeyKind, Keypair
+from runtime.shared.documents import (
     Feedback,
     SignedFeedback,
     SignedReceipt,
     SignedVoucher,
     feedback_payload,
 )
-from runtime.keys import KeyKind, Keypair
-from runtime.primitives import AccountId, Ed25519, Hash, MultiSignature, Sr25519
-from runtime.scale import DecodeError, codec
+from runtime.types.primitives import AccountId, Ed25519, Hash, MultiSignature, Sr25519
 
 VOUCHER_HEADER: Final = "x-openledger-voucher"
 ATTRIBUTION_HEADER: Final = "x-openledger-attribution-id"

@@ -16,8 +16,8 @@ from node.client.errors import (
 from node.client.remote_state import hexed, unhex
 from node.client.results import Wait
 from node.client.transport_websocket import WaitEndedError
-from runtime.primitives import Hash
-from runtime.validity import Payment, TransactionRefused
+from runtime.frame.validity import Payment, TransactionRefused
+from runtime.types.primitives import Hash
 
 OnStatus = Callable[[str], None]
 """Told the pool's word for where a transaction is, as it changes."""

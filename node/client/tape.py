@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from node.client.errors import RequestRefusedError
-from runtime.hashing import blake2b_256
+from runtime.crypto.hashing import blake2b_256
 
 
 class Tape:

@@ -7,34 +7,37 @@ from __future__ import annotations
 
 import importlib
 import json
+import pkgutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from node.commands.documents import schema_of
-from node.commands.output import ErrorDocument
+from node import commands as commands_package
+from node.commands.base.documents import schema_of
+from node.commands.base.output import ErrorDocument
 
 FOLDER = Path(__file__).parent / "schemas"
-GROUPS = (
-    "account", "ask", "chain", "claim", "completion", "datanet", "demo", "dev", "devnet", "key",
-    "model", "node", "receipt", "stake", "status", "tx", "validator", "verify", "vote_signer",
+ROOTS = (
+    "account", "ask", "chain", "claim", "completion", "datanet", "demo", "dev", "devnet",
+    "earnings", "key", "model", "node", "receipt", "signer", "stake", "status", "tx", "validator",
+    "verify",
 )  # fmt: skip
-"""The files of this folder that hold commands."""
+"""The commands that `openledger` has."""
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
     """Yield every command by its words, such as `account balance`; groups are left out."""
-    for group in GROUPS:
-        module = importlib.import_module(f"node.commands.{group}")
-        for name, member in sorted(vars(module).items()):
-            is_own = name.endswith("_command") and isinstance(member, click.Command)
-            if is_own and name.removesuffix("_command") in ROOTS:
-                yield from _walk(name.removesuffix("_command"), member)
-
-
-ROOTS = (*GROUPS, "earnings", "signer")
+    found: dict[str, click.Command] = {}
+    for file in pkgutil.walk_packages(commands_package.__path__, f"{commands_package.__name__}."):
+        module = importlib.import_module(file.name)
+        for root in ROOTS:
+            member = getattr(module, f"{root}_command", None)
+            if isinstance(member, click.Command):
+                found[root] = member
+    for root in ROOTS:
+        yield from _walk(root, found[root])
 
 
 def _walk(words: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:

@@ -1,4 +1,4 @@
-"""Speaks to a node's control socket: one request, one answer. The server is node/control.py."""
+"""Client of a node's control socket, which node/service/control_socket.py serves."""
 
 from __future__ import annotations
 

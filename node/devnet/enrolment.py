@@ -9,8 +9,8 @@ from node.client import Client, ClientError, Included, Wait
 from node.devnet.errors import EnrolmentError
 from pallets.session import prove_possession
 from pallets.staking.records import Payee, ValidatorPrefs
-from runtime.keys import KeyKind, Keypair
-from runtime.primitives import OPEN, AccountId, Id
+from runtime.crypto.keys import KeyKind, Keypair
+from runtime.types.primitives import OPEN, AccountId, Id
 
 FOR_FEES: Final = 100 * OPEN
 BANK: Final = "//Ferdie"

@@ -19,9 +19,9 @@ from node.devnet.errors import ForkError
 from node.devnet.groups import Groups
 from node.devnet.report import Probe
 from node.devnet.scenario import Receipt
-from runtime.dispatch import Call
-from runtime.keys import KeyKind, Keypair
-from runtime.primitives import OPEN, AccountId, Hash, Id
+from runtime.crypto.keys import KeyKind, Keypair
+from runtime.frame.dispatch import Call
+from runtime.types.primitives import OPEN, AccountId, Hash, Id
 
 AMOUNT: Final = OPEN
 

@@ -6,20 +6,20 @@ What depends on the runtime version alone (metadata above all) is computed once.
 
 from __future__ import annotations
 
-from node.chain import StatePrunedError, UnknownBlockError
+from node.chain.chain import StatePrunedError, UnknownBlockError
 from node.rpc.errors import (
     BadFormatError,
     BlockUnavailableError,
     RuntimeCallError,
 )
-from node.rpc.node import RpcNode
+from node.rpc.interfaces import RpcNode
 from node.rpc.parameters import to_hex
-from runtime.apis import ApiFailedError, ApiRefusedError, UnknownApiError, call_api
-from runtime.backend import Backend
-from runtime.extrinsic import Extrinsic
-from runtime.interfaces import OpaqueMetadata, runtime_version
-from runtime.primitives import Hash, Header, RuntimeVersion
-from runtime.scale import DecodeError, codec
+from runtime.codec.scale import DecodeError, codec
+from runtime.frame.extrinsic import Extrinsic
+from runtime.metadata.apis import ApiFailedError, ApiRefusedError, UnknownApiError, call_api
+from runtime.metadata.interfaces import OpaqueMetadata, runtime_version
+from runtime.trie.backend import Backend
+from runtime.types.primitives import Hash, Header, RuntimeVersion
 
 _METADATA = codec(OpaqueMetadata)
 _VERSION = codec(RuntimeVersion)

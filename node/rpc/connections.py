@@ -25,7 +25,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
-from node.metrics import Metrics
+from node.operations.metrics import Metrics
 from node.rpc.limits import Limits
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import trio
 from prometheus_client import Counter, Histogram
 
-from node.metrics import Metrics
+from node.operations.metrics import Metrics
 from node.rpc.errors import (
     BatchTooBigError,
     InternalError,

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 
 import trio
 
-from node.chain import BestChanged, ChainEvent, Finalized, NewBlock
-from node.rpc.forms import runtime_form
+from node.chain.chain import BestChanged, ChainEvent, Finalized, NewBlock
+from node.rpc.interfaces import ChainView
+from node.rpc.json_values import runtime_form
 from node.rpc.limits import Limits
-from node.rpc.node import ChainView
 from node.rpc.parameters import Json, to_hex
 from node.rpc.session import Session
-from runtime.primitives import Hash, Header, RuntimeVersion
+from runtime.types.primitives import Hash, Header, RuntimeVersion
 
 INITIAL_FINALIZED_BLOCKS = 16
 """How many final blocks `initialized` lists."""

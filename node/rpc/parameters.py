@@ -14,8 +14,8 @@ from typing import Any, NewType
 
 from node.rpc.errors import InvalidParamsError
 from node.rpc.errors import Json as Json
-from runtime import ss58
-from runtime.primitives import AccountId, Hash
+from runtime.crypto import ss58
+from runtime.types.primitives import AccountId, Hash
 
 HexBytes = NewType("HexBytes", bytes)
 """Bytes written as hexadecimal text."""

@@ -23,24 +23,24 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from node.metrics import CONTENT_TYPE, Metrics
-from node.rpc.archive import Archive
-from node.rpc.author import Author
+from node.operations.metrics import CONTENT_TYPE, Metrics
 from node.rpc.blocks import Blocks
-from node.rpc.chain import Chain
-from node.rpc.chain_head import ChainHead
-from node.rpc.chain_spec import ChainSpec
 from node.rpc.connections import Connections, Endpoint, endpoint_of, is_loopback, listen
 from node.rpc.dispatcher import Dispatcher
-from node.rpc.engine import Engine
+from node.rpc.interfaces import RpcNode
 from node.rpc.limits import Limits
 from node.rpc.methods import Method, methods_of
-from node.rpc.node import RpcNode
-from node.rpc.payment import Payment
+from node.rpc.namespaces.archive import Archive
+from node.rpc.namespaces.author import Author
+from node.rpc.namespaces.chain import Chain
+from node.rpc.namespaces.chain_head import ChainHead
+from node.rpc.namespaces.chain_spec import ChainSpec
+from node.rpc.namespaces.engine import Engine
+from node.rpc.namespaces.payment import Payment
+from node.rpc.namespaces.state import State
+from node.rpc.namespaces.system import System
+from node.rpc.namespaces.transaction import Transaction
 from node.rpc.session import Session
-from node.rpc.state import State
-from node.rpc.system import System
-from node.rpc.transaction import Transaction
 
 logger = logging.getLogger(__name__)
 

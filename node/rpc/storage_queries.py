@@ -16,9 +16,9 @@ from itertools import islice
 
 from node.rpc.errors import InvalidParamsError
 from node.rpc.parameters import Json, read_bytes, to_hex
-from runtime.backend import Backend
-from runtime.hashing import blake2b_256
-from runtime.trie_node import HASH_BYTES, Leaf, decode, nibbles_of
+from runtime.crypto.hashing import blake2b_256
+from runtime.trie.backend import Backend
+from runtime.trie.trie_node import HASH_BYTES, Leaf, decode, nibbles_of
 
 PAGE_ITEMS = 128
 PAGE_BYTES = 512 * 1024

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from p2p.transport import PeerId, peer_id_of
-from p2p.wire import DecodeError
-from runtime.keys import KeyKind, Keypair, verify
-from runtime.scale import Bytes32, Bytes64, codec, scale, u64
-from runtime.scale import DecodeError as ScaleDecodeError
+from p2p.transport.transport import PeerId, peer_id_of
+from p2p.transport.wire import DecodeError
+from runtime.codec.scale import Bytes32, Bytes64, codec, scale, u64
+from runtime.codec.scale import DecodeError as ScaleDecodeError
+from runtime.crypto.keys import KeyKind, Keypair, verify
 
 DOMAIN: Final = b"openledger/addresses/1"
 RECORDS_MAX: Final = 32

@@ -1,7 +1,7 @@
 """Blobs between peers: ranges of chunks with proofs, and who is asked for which.
 
 Pure: `BlobPlanner` is told of peers, answers and time, and says what to ask of whom.
-node/blob_fetcher.py carries it out, node/serving.py answers.
+node/sync/blob_fetcher.py carries it out, node/sync/peer_requests.py answers.
 
     a peer      ABLE, until it lacks the blob, fails or lies; then it rests, twice as long each time
     a chunk     missing -> asked of one peer -> here; or missing again, and asked of another
@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from p2p.protocols.sync import WrongAnswerError
-from p2p.transport import PeerId
-from runtime.merkle import (
+from p2p.transport.transport import PeerId
+from runtime.codec.scale import scale, u16, u32, u64
+from runtime.trie.merkle import (
     CHUNK_SIZE,
     MerkleProof,
     blob_id_of_chunks,
     chunk_count,
     verify_chunk,
 )
-from runtime.primitives import Hash
-from runtime.scale import scale, u16, u32, u64
+from runtime.types.primitives import Hash
 
 RANGE_BYTES_MAX: Final = 8 << 20
 CHUNKS_MAX: Final = RANGE_BYTES_MAX // CHUNK_SIZE
@@ -43,7 +43,7 @@ class BlobRequest:
 
 @scale
 class BlobRange:
-    """The blob's length, and chunks with their proofs (runtime/merkle.py)."""
+    """The blob's length, and chunks with their proofs (runtime/trie/merkle.py)."""
 
     length: u64
     chunks: tuple[tuple[bytes, MerkleProof], ...]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from p2p.protocols.addresses import RECORDS_MAX, AddressRecord, is_genuine
-from p2p.transport import PeerId
+from p2p.transport.transport import PeerId
 
 ENTRIES_MAX: Final = 512
 ENTRIES_OF_ONE_MAX: Final = 64

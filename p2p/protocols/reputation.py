@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from p2p.transport import PeerId
+from p2p.transport.transport import PeerId
 
 BAN_SCORE: Final = -100.0
 """A peer at or below this score is banned."""

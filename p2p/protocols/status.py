@@ -23,10 +23,10 @@ from typing import Final
 
 from p2p.protocols.limits import Bucket, Rate
 from p2p.protocols.reputation import Fault
-from p2p.wire import DecodeError, Envelope, MessageKind
-from runtime.primitives import Hash
-from runtime.scale import DecodeError as ScaleDecodeError
-from runtime.scale import codec, scale, u8, u32, u64
+from p2p.transport.wire import DecodeError, Envelope, MessageKind
+from runtime.codec.scale import DecodeError as ScaleDecodeError
+from runtime.codec.scale import codec, scale, u8, u32, u64
+from runtime.types.primitives import Hash
 
 PROTOCOL_VERSION: Final = 1
 AGENT_LENGTH_MAX: Final = 64

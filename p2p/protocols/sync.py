@@ -1,7 +1,7 @@
 """Block sync: what is asked for and answered, what an answer proves, and who is asked for what.
 
 Everything here is pure: `BlockPlanner` is told of peers, answers and the time, and says what to ask
-of whom. node/synchronizer.py carries it out, node/serving.py answers.
+of whom. node/sync/block_sync.py carries it out, node/sync/peer_requests.py answers.
 
 A range of blocks goes through
 
@@ -21,17 +21,17 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from p2p.transport import PeerId
-from runtime.finality import (
+from p2p.transport.transport import PeerId
+from runtime.codec.scale import DecodeError, codec, scale, u16, u32, u64
+from runtime.shared.finality import (
     AuthoritySet,
     BadCertificateError,
     Certificate,
     Kind,
     check_certificate,
 )
-from runtime.primitives import Hash, Header
-from runtime.scale import DecodeError, codec, scale, u16, u32, u64
-from runtime.trie import ordered_root
+from runtime.trie.trie import ordered_root
+from runtime.types.primitives import Hash, Header
 
 BLOCKS_MAX: Final = 256
 """Blocks of one answer."""
@@ -109,7 +109,7 @@ class StateRequest:
 
 @scale
 class StateRange:
-    """Consecutive keys with their values, and the proof (runtime/range_proof.py)."""
+    """Consecutive keys with their values, and the proof (runtime/trie/range_proof.py)."""
 
     pairs: tuple[tuple[bytes, bytes], ...]
     proof: tuple[bytes, ...]

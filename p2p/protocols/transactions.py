@@ -11,10 +11,10 @@ from collections import deque
 from typing import Final
 
 from p2p.protocols.limits import Seen
-from p2p.wire import SIZE_MAX, DecodeError, MessageKind
-from runtime.primitives import Hash
-from runtime.scale import DecodeError as ScaleDecodeError
-from runtime.scale import codec
+from p2p.transport.wire import SIZE_MAX, DecodeError, MessageKind
+from runtime.codec.scale import DecodeError as ScaleDecodeError
+from runtime.codec.scale import codec
+from runtime.types.primitives import Hash
 
 FLUSH_S: Final = 0.02
 BATCH_SIZE: Final = 64 << 10

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from p2p.protocols.limits import Seen
-from p2p.transport import PeerId
-from p2p.wire import MessageKind
+from p2p.transport.transport import PeerId
+from p2p.transport.wire import MessageKind
 
 SEEN_MAX: Final = 32_768
 SEEN_S: Final = 2.0

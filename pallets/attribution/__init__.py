@@ -31,13 +31,13 @@ from pallets.attribution.records import (
     are_within_bounds,
     decayed,
 )
-from runtime.dispatch import Failure, Root, Signed
-from runtime.documents import Indexed, JobSpec, Settled
-from runtime.merkle import SumProof, verify_sum
-from runtime.pallet import Const, Event, Needs, Pallet, api, call, cost
-from runtime.primitives import AccountId, Hash
-from runtime.scale import u32, u128
-from runtime.storage import DefaultMap, Map, Value, default
+from runtime.codec.scale import u32, u128
+from runtime.frame.dispatch import Failure, Root, Signed
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.storage import DefaultMap, Map, Value, default
+from runtime.shared.documents import Indexed, JobSpec, Settled
+from runtime.trie.merkle import SumProof, verify_sum
+from runtime.types.primitives import AccountId, Hash
 
 __all__ = ["ATTRIBUTION_POT", "Attribution", "Genesis", "Parameters"]
 

@@ -20,9 +20,9 @@ from pallets.attribution.records import (
     Penalty,
     decayed,
 )
-from runtime.documents import Settle, Settled, SettlementEntry, output_root
-from runtime.primitives import AccountId, Hash
-from runtime.shares import payout
+from runtime.shared.documents import Settle, Settled, SettlementEntry, output_root
+from runtime.shared.shares import payout
+from runtime.types.primitives import AccountId, Hash
 
 if TYPE_CHECKING:
     from pallets.attribution import Attribution

@@ -5,9 +5,9 @@ from __future__ import annotations
 import enum
 from dataclasses import fields
 
-from runtime.documents import Indexed
-from runtime.primitives import OPEN, AccountId, Hash
-from runtime.scale import scale, u16, u32, u128
+from runtime.codec.scale import scale, u16, u32, u128
+from runtime.shared.documents import Indexed
+from runtime.types.primitives import OPEN, AccountId, Hash
 
 PERMILLE = 1000
 DECAY_EPOCHS_MAX = 256
@@ -38,9 +38,9 @@ class Ledger:
 class Epoch:
     """A closed epoch: what its server said of it, and what settlement paid.
 
-    `receipts_root` is the root of a Merkle-sum tree (`runtime.merkle.sum_root`) over receipt hashes
-    with the contributors' fees; its total is `fees_planck`. `receipts_blob` names the file of
-    `EpochReceipts` from which executors settle.
+    `receipts_root` is the root of a Merkle-sum tree (`runtime.trie.merkle.sum_root`) over receipt
+    hashes with the contributors' fees; its total is `fees_planck`. `receipts_blob` names the file
+    of `EpochReceipts` from which executors settle.
     """
 
     state: EpochState

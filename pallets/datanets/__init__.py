@@ -39,12 +39,12 @@ from pallets.datanets.records import (
 )
 from pallets.datanets.texts import has_blank_text, has_long_text, is_licence
 from pallets.names import is_name, name_key
-from runtime.dispatch import Failure, Signed
-from runtime.merkle import merkle_root
-from runtime.pallet import Const, Event, Needs, Pallet, api, call, cost
-from runtime.primitives import AccountId, Hash, MultiAddress
-from runtime.scale import u32, u128
-from runtime.storage import DefaultMap, Map, Value, default
+from runtime.codec.scale import u32, u128
+from runtime.frame.dispatch import Failure, Signed
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.storage import DefaultMap, Map, Value, default
+from runtime.trie.merkle import merkle_root
+from runtime.types.primitives import AccountId, Hash, MultiAddress
 
 
 class Currency(Protocol):

@@ -20,8 +20,8 @@ from pallets.datanets.records import (
     BatchStatus,
     Version,
 )
-from runtime.merkle import merkle_root
-from runtime.primitives import AccountId, Hash
+from runtime.trie.merkle import merkle_root
+from runtime.types.primitives import AccountId, Hash
 
 if TYPE_CHECKING:
     from pallets.datanets import Datanets

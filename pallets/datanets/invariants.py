@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from pallets.balances import HoldReason
 from pallets.datanets.records import CREATION_DEPOSIT, Batch, BatchStatus
 from pallets.names import name_key
-from runtime.merkle import merkle_root
-from runtime.primitives import AccountId
+from runtime.trie.merkle import merkle_root
+from runtime.types.primitives import AccountId
 
 if TYPE_CHECKING:
     from pallets.datanets import Datanets

@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-from runtime.primitives import OPEN, AccountId, Hash
-from runtime.scale import scale, u32, u128
+from runtime.codec.scale import scale, u32, u128
+from runtime.types.primitives import OPEN, AccountId, Hash
 
 SUMMARY_BYTES_MAX: Final = 256
 TEXT_BYTES_MAX: Final = 4_096

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pallets.datanets.records import Verdict
-from runtime.pallet import cost
-from runtime.primitives import Hash, Weight
+from runtime.frame.pallet import cost
+from runtime.types.primitives import Hash, Weight
 
 if TYPE_CHECKING:
     from pallets.datanets import Datanets

@@ -33,7 +33,8 @@ from pallets.jobs.job import (
     are_within_bounds,
 )
 from pallets.jobs.lifecycle import ASSIGNMENTS_MAX, UNFINISHED_MAX
-from pallets.jobs.neighbours import (
+from pallets.jobs.recipe import RECIPE_MAXIMUM, RECIPE_MINIMUM, STEPS_MAX
+from pallets.jobs.required_pallets import (
     AttributionLedger,
     Beacon,
     Blocks,
@@ -41,22 +42,21 @@ from pallets.jobs.neighbours import (
     DatanetRegistry,
     ModelRegistry,
 )
-from pallets.jobs.recipe import RECIPE_MAXIMUM, RECIPE_MINIMUM, STEPS_MAX
 from pallets.jobs.settlement import JOB_POT
 from pallets.jobs.submission import DATANETS_MAX, SETTLEMENT_ENTRIES_MAX
-from runtime.dispatch import Failure, Root, Signed
-from runtime.documents import (
+from runtime.codec.scale import Bytes32, u32, u128
+from runtime.frame.dispatch import Failure, Root, Signed
+from runtime.frame.fees import BLOCK_WEIGHT_MAX
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.storage import DefaultMap, Hasher, Map, Value, default, stored
+from runtime.shared.documents import (
     Index,
     JobOutput,
     JobSpec,
     Recipe,
     Settle,
 )
-from runtime.fees import BLOCK_WEIGHT_MAX
-from runtime.pallet import Const, Event, Needs, Pallet, api, call, cost
-from runtime.primitives import AccountId, Hash, Weight
-from runtime.scale import Bytes32, u32, u128
-from runtime.storage import DefaultMap, Hasher, Map, Value, default, stored
+from runtime.types.primitives import AccountId, Hash, Weight
 
 __all__ = ["Genesis", "GenesisExecutor", "Jobs", "Parameters"]
 

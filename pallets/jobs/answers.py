@@ -13,10 +13,10 @@ from pallets.jobs.executors import note_seen
 from pallets.jobs.job import FailureReason, Job, JobState, Slot, SlotState
 from pallets.jobs.lifecycle import record_answer
 from pallets.jobs.submission import fits, is_short
-from runtime.documents import JobOutput, Settled, output_root
-from runtime.documents import commitment as sealed
-from runtime.pallet import cost
-from runtime.primitives import ZERO_HASH, AccountId, Hash, Weight
+from runtime.frame.pallet import cost
+from runtime.shared.documents import JobOutput, Settled, output_root
+from runtime.shared.documents import commitment as sealed
+from runtime.types.primitives import ZERO_HASH, AccountId, Hash, Weight
 
 if TYPE_CHECKING:
     from pallets.jobs import Jobs

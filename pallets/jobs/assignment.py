@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runtime.hashing import blake2b_256
-from runtime.primitives import AccountId, Hash
+from runtime.crypto.hashing import blake2b_256
+from runtime.types.primitives import AccountId, Hash
 
 FRACTION_BITS = 40
 TICKET_BITS = 64

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pallets.balances import HoldReason
 from pallets.jobs.job import Executor, ExecutorEntry
-from runtime.primitives import AccountId, Hash
+from runtime.types.primitives import AccountId, Hash
 
 if TYPE_CHECKING:
     from pallets.jobs import Jobs

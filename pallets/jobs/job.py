@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 
 from pallets.balances import EXISTENTIAL_DEPOSIT
-from runtime.documents import SKETCH_SIZE_DEFAULT, JobSpec
-from runtime.primitives import OPEN, AccountId, Hash
-from runtime.scale import scale, u8, u16, u32, u128
+from runtime.codec.scale import scale, u8, u16, u32, u128
+from runtime.shared.documents import SKETCH_SIZE_DEFAULT, JobSpec
+from runtime.types.primitives import OPEN, AccountId, Hash
 
 
 class JobState(enum.IntEnum):

@@ -30,9 +30,9 @@ from pallets.jobs.job import (
     move,
 )
 from pallets.jobs.settlement import expire, fail, settle
-from runtime.documents import JobSpec, Settled
-from runtime.pallet import cost
-from runtime.primitives import AccountId, Hash, Weight
+from runtime.frame.pallet import cost
+from runtime.shared.documents import JobSpec, Settled
+from runtime.types.primitives import AccountId, Hash, Weight
 
 if TYPE_CHECKING:
     from pallets.jobs import Jobs

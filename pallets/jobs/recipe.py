@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from pallets.jobs.job import Parameters
-from runtime.documents import Recipe
+from runtime.shared.documents import Recipe
 
 TARGETS = Recipe().targets
 """The projections of a base that LoRA can adapt."""

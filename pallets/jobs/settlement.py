@@ -23,10 +23,19 @@ from pallets.jobs.job import (
     SlotState,
     move,
 )
-from runtime.dispatch import DispatchFailed, Failure
-from runtime.documents import Evaluate, Index, Indexed, JobOutput, Settle, Settled, Train, Trained
-from runtime.primitives import AccountId, Hash
-from runtime.shares import split
+from runtime.frame.dispatch import DispatchFailed, Failure
+from runtime.shared.documents import (
+    Evaluate,
+    Index,
+    Indexed,
+    JobOutput,
+    Settle,
+    Settled,
+    Train,
+    Trained,
+)
+from runtime.shared.shares import split
+from runtime.types.primitives import AccountId, Hash
 
 if TYPE_CHECKING:
     from pallets.jobs import Jobs

@@ -9,7 +9,8 @@ from pallets.balances import HoldReason
 from pallets.jobs.job import JobState
 from pallets.jobs.lifecycle import UNFINISHED_MAX, open_job
 from pallets.jobs.recipe import STEPS_MAX, is_valid, steps_of, work_price
-from runtime.documents import (
+from runtime.frame.pallet import cost
+from runtime.shared.documents import (
     DatanetVersion,
     Evaluate,
     Evaluated,
@@ -22,8 +23,7 @@ from runtime.documents import (
     Train,
     Trained,
 )
-from runtime.pallet import cost
-from runtime.primitives import AccountId
+from runtime.types.primitives import AccountId
 
 if TYPE_CHECKING:
     from pallets.jobs import Jobs

@@ -12,7 +12,6 @@ pallet_staking where clients know them.
 from __future__ import annotations
 
 from pallets.staking import bonding, election, invariants, rewards, slashing
-from pallets.staking.neighbours import Blocks, Currency, Validating
 from pallets.staking.records import (
     ENTRIES_LISTED_MAX,
     EVIDENCE_EPOCHS,
@@ -41,11 +40,12 @@ from pallets.staking.records import (
     are_within_bounds,
     bonding_eras,
 )
-from runtime.dispatch import Failure, Root, Signed
-from runtime.pallet import Const, Event, Needs, Pallet, api, call, cost
-from runtime.primitives import AccountId, MultiAddress, Weight
-from runtime.scale import CompactU128, u32, u128, u256
-from runtime.storage import DefaultMap, Hasher, Map, Value, default, stored
+from pallets.staking.required_pallets import Blocks, Currency, Validating
+from runtime.codec.scale import CompactU128, u32, u128, u256
+from runtime.frame.dispatch import Failure, Root, Signed
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.storage import DefaultMap, Hasher, Map, Value, default, stored
+from runtime.types.primitives import AccountId, MultiAddress, Weight
 
 __all__ = [
     "EVIDENCE_EPOCHS",

@@ -25,7 +25,7 @@ from pallets.staking.records import (
     ValidatorPrefs,
     bonding_eras,
 )
-from runtime.primitives import AccountId
+from runtime.types.primitives import AccountId
 
 if TYPE_CHECKING:
     from pallets.staking import Staking

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from pallets.staking import rewards
 from pallets.staking.records import Exposure, IndividualExposure, bonding_eras
-from runtime import phragmen
-from runtime.phragmen import Voter, Winner
-from runtime.primitives import AccountId
+from runtime.shared import phragmen
+from runtime.shared.phragmen import Voter, Winner
+from runtime.types.primitives import AccountId
 
 if TYPE_CHECKING:
     from pallets.staking import Staking

@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-from runtime.primitives import OPEN, AccountId
-from runtime.scale import scale, u32, u64, u128, u256
+from runtime.codec.scale import scale, u32, u64, u128, u256
+from runtime.types.primitives import OPEN, AccountId
 
 STAKING_POT: Final = AccountId(b"modlopen/stk".ljust(32, b"\0"))
 """Pays rewards: endowed in genesis, fed by fees."""

@@ -34,8 +34,8 @@ from pallets.staking.records import (
     Sweep,
 )
 from pallets.transaction_payment import FEE_POT
-from runtime.pallet import cost
-from runtime.primitives import AccountId, Weight
+from runtime.frame.pallet import cost
+from runtime.types.primitives import AccountId, Weight
 
 if TYPE_CHECKING:
     from pallets.staking import Staking

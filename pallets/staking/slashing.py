@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pallets.balances import HoldReason
 from pallets.staking import rewards
 from pallets.staking.records import BILLION, StakingLedger, UnlockChunk, bonding_eras
-from runtime.primitives import AccountId
+from runtime.types.primitives import AccountId
 
 if TYPE_CHECKING:
     from pallets.staking import Staking

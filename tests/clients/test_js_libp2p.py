@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2p.libp2p_host import Libp2pTransport
-from p2p.transport import TransportSettings
-from tests.p2p.recorder import TOPIC, NodeUnderTest, running
+from p2p.transport.libp2p_host import Libp2pTransport
+from p2p.transport.transport import TransportSettings
+from tests.p2p.support.recorder import TOPIC, NodeUnderTest, running
 
 HERE = Path(__file__).resolve().parent / "js_libp2p"
 INSTALL_S = 240

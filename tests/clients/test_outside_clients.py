@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from node.child import ChildNode
+from node.demo.node_process import ChildNode
 
 RUN_SECONDS = 420
 ABRUPT_CLOSES = 200

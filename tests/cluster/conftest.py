@@ -14,7 +14,7 @@ from node.devnet.cluster import Cluster
 from node.devnet.state import STATE_FILE, Settings
 
 LOG_LINES_SHOWN = 40
-FAKE_NODE = Path(__file__).with_name("fake_node.py")
+FAKE_NODE = Path(__file__).parent / "support" / "fake_node.py"
 FAST = Settings(block_time_ms=200, epoch_blocks=50, executors=False, serve=False)
 
 Devnet = Callable[..., Cluster]

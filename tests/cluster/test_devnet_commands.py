@@ -18,7 +18,7 @@ from node.devnet import folders, member
 from node.devnet.cluster import Cluster
 from tests.cluster.conftest import FAKE_NODE
 from tests.conftest import REPOSITORY
-from tests.node.commands.calling import OpenLedger
+from tests.node.commands.support.calling import OpenLedger
 from tests.node.commands.test_catalogue import fits
 
 SCHEMAS = schemas()

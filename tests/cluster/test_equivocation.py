@@ -14,12 +14,12 @@ from genesis.devnet import validator_uri
 from node.client import Client
 from node.devnet import member
 from node.devnet.ledger import Ledger
-from runtime.finality import conflict
-from runtime.keys import Keypair
-from runtime.primitives import AccountId
+from runtime.crypto.keys import Keypair
+from runtime.shared.finality import conflict
+from runtime.types.primitives import AccountId
 from tests.cluster.conftest import FAST, Devnet
 
-EQUIVOCATOR = Path(__file__).with_name("equivocator.py")
+EQUIVOCATOR = Path(__file__).parent / "support" / "equivocator.py"
 LIMIT_SECONDS = 60.0
 OFFENDER = 3
 

@@ -8,7 +8,7 @@ from node.devnet.cluster import Cluster
 from node.devnet.ledger import Ledger, height_of_era, issuance_gap
 from node.devnet.scenario import go_on
 from node.devnet.state import Settings
-from runtime.keys import Keypair
+from runtime.crypto.keys import Keypair
 from tests.cluster.conftest import Devnet
 
 SHORT_EPOCHS = Settings(block_time_ms=200, epoch_blocks=5, executors=False, serve=False)

@@ -24,19 +24,19 @@ from node.devnet.ledger import Ledger
 from node.devnet.process import until
 from node.devnet.report import Probe
 from node.devnet.state import SPEC_FILE, Settings
-from p2p.libp2p_host import _protocol
 from p2p.protocols.transactions import topic_of
-from p2p.transport import Channel, RequestError, TransportError
-from p2p.wire import MessageKind, RequestKind, encode
-from runtime.finality import NO_DIGEST, Ballot, Certificate, Equivocation, Kind, Vote
-from runtime.keys import KeyKind, Keypair
-from runtime.primitives import Hash
-from runtime.scale import codec
-from tests.cluster.byzantine import FAULTS, PROOFS
+from p2p.transport.libp2p_host import _protocol
+from p2p.transport.transport import Channel, RequestError, TransportError
+from p2p.transport.wire import MessageKind, RequestKind, encode
+from runtime.codec.scale import codec
+from runtime.crypto.keys import KeyKind, Keypair
+from runtime.shared.finality import NO_DIGEST, Ballot, Certificate, Equivocation, Kind, Vote
+from runtime.types.primitives import Hash
 from tests.cluster.conftest import show_logs
-from tests.cluster.hostile import Hostile, hostile, raw_frame
+from tests.cluster.support.byzantine import FAULTS, PROOFS
+from tests.cluster.support.hostile import Hostile, hostile, raw_frame
 
-BYZANTINE = Path(__file__).with_name("byzantine.py")
+BYZANTINE = Path(__file__).parent / "support" / "byzantine.py"
 SETTINGS = Settings(block_time_ms=100, epoch_blocks=40, executors=False, serve=False)
 ANY = Hash(bytes([5]) * 32)
 SECONDS = 30.0

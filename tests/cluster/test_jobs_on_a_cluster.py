@@ -19,13 +19,13 @@ from node.devnet.ledger import Ledger
 from node.devnet.state import Settings
 from pallets.jobs.job import Job, JobState, Offence
 from pallets.jobs.settlement import JOB_POT
-from runtime.documents import DatanetVersion, Recipe, Train, Trained
-from runtime.keys import KeyKind, Keypair
-from runtime.primitives import OPEN, AccountId
+from runtime.crypto.keys import KeyKind, Keypair
+from runtime.shared.documents import DatanetVersion, Recipe, Train, Trained
+from runtime.types.primitives import OPEN, AccountId
 from tests.cluster.conftest import Devnet
-from tests.story.steps import publish_rows, rows_of, send, until
+from tests.story.support.steps import publish_rows, rows_of, send, until
 
-CHEATING_EXECUTOR: Final = Path(__file__).with_name("cheating_executor.py")
+CHEATING_EXECUTOR: Final = Path(__file__).parent / "support" / "cheating_executor.py"
 WORKING: Final = Settings(block_time_ms=500, epoch_blocks=50, serve=False)
 RECIPE: Final = Recipe(epochs=1, max_tokens=32, checkpoint_steps=2, rank=4, warmup_steps=1)
 ROWS: Final = 48

@@ -22,13 +22,13 @@ from node.devnet.cluster import Cluster
 from node.devnet.ledger import Ledger
 from node.devnet.process import until
 from node.devnet.state import SPEC_FILE, Settings, node_folder
-from runtime.keys import Keypair
-from runtime.primitives import AccountId
+from runtime.crypto.keys import Keypair
+from runtime.types.primitives import AccountId
 from tests.cluster.conftest import show_logs
 
 pytestmark = pytest.mark.slow
 
-BYZANTINE = Path(__file__).with_name("byzantine.py")
+BYZANTINE = Path(__file__).parent / "support" / "byzantine.py"
 SETTINGS = Settings(block_time_ms=200, epoch_blocks=1_000, executors=False, serve=False)
 SECONDS = 60.0
 LAST = 3

@@ -64,8 +64,8 @@ def test_the_signal_that_ended_it_is_known(process: Process) -> None:
     "line",
     [
         "Error: there is no room left",
-        "2026-01-31 12:00:00.123 CRITICAL node.author sealing-halted reason='full'",
-        "2026-01-31 12:00:00.123 ERROR node.author sealing-failed",
+        "2026-01-31 12:00:00.123 CRITICAL node.authoring.author sealing-halted reason='full'",
+        "2026-01-31 12:00:00.123 ERROR node.authoring.author sealing-failed",
         "ValueError: five is no number",
         "trio.TooSlowError",
     ],

@@ -22,7 +22,7 @@ from node.devnet.scenario import (
     two_of_four_die_and_come_back,
 )
 from tests.cluster.conftest import FAST, show_logs
-from tests.node.commands.calling import OpenLedger
+from tests.node.commands.support.calling import OpenLedger
 
 TRANSFERS = 12
 FINAL_SECONDS_MEDIAN_MAX = 3.0

@@ -21,9 +21,9 @@ from node.devnet.ledger import AMOUNT, Ledger, issuance_gap, new_account, sender
 from node.devnet.report import Probe
 from node.devnet.scenario import go_on
 from node.devnet.state import SPEC_FILE, node_folder
-from runtime.primitives import AccountId
+from runtime.types.primitives import AccountId
 from tests.cluster.conftest import FAST, Devnet
-from tests.cluster.conservation import check_every_block
+from tests.cluster.support.conservation import check_every_block
 
 SECONDS = 12.0
 SECONDS_MAX = 1_800.0

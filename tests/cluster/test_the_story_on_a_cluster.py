@@ -13,12 +13,12 @@ import pytest
 
 from genesis.devnet import devnet_spec
 from node.client import Client
+from node.demo.story import Plan, tell_at
 from node.devnet import cluster as clusters
 from node.devnet.member import command_environment
 from node.devnet.state import Settings
-from node.story import Plan, tell_at
 from tests.cluster.conftest import Devnet
-from tests.story.steps import until
+from tests.story.support.steps import until
 
 SERVING: Final = Settings(block_time_ms=500)
 PLAN: Final = Plan(rows=240, questions=3, epochs=2, seed=7, noise_rows=24, copied_rows=10, nodes=4)

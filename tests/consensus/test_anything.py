@@ -28,9 +28,9 @@ from consensus.messages import (
     TimerKind,
 )
 from consensus.round import VIEWS_AHEAD, VIEWS_BEHIND
-from runtime.finality import NO_DIGEST, Ballot, Claim, Kind, Vote, conflict
-from runtime.primitives import Hash
-from tests.consensus.network import (
+from runtime.shared.finality import NO_DIGEST, Ballot, Claim, Kind, Vote, conflict
+from runtime.types.primitives import Hash
+from tests.consensus.support.network import (
     GENESIS,
     ROOT,
     certificate,

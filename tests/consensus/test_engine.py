@@ -37,10 +37,10 @@ from consensus.messages import (
     TimerKind,
 )
 from consensus.wal import decode_record
-from runtime.finality import NO_DIGEST, Ballot, Certificate, Claim, Kind, Vote, skips_hash
-from runtime.leaders import schedule_of
-from runtime.primitives import Hash
-from tests.consensus.network import (
+from runtime.shared.finality import NO_DIGEST, Ballot, Certificate, Claim, Kind, Vote, skips_hash
+from runtime.shared.leaders import schedule_of
+from runtime.types.primitives import Hash
+from tests.consensus.support.network import (
     GENESIS,
     ROOT,
     certificate,

@@ -16,10 +16,10 @@ from consensus.light import (
     WrongEpochError,
     WrongSetError,
 )
-from runtime.finality import ENGINE, AuthoritySet, Boundary, Kind
-from runtime.primitives import Consensus, Digest, Hash, Header
-from runtime.scale import codec
-from tests.consensus.network import GENESIS, certificate, header_of, set_of
+from runtime.codec.scale import codec
+from runtime.shared.finality import ENGINE, AuthoritySet, Boundary, Kind
+from runtime.types.primitives import Consensus, Digest, Hash, Header
+from tests.consensus.support.network import GENESIS, certificate, header_of, set_of
 
 LENGTH = 10
 

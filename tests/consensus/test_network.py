@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from consensus.messages import Message, Proposal, Received
-from runtime.finality import Certificate, Kind, Vote
-from runtime.leaders import schedule_of
-from runtime.primitives import Hash
-from tests.consensus.network import (
+from runtime.shared.finality import Certificate, Kind, Vote
+from runtime.shared.leaders import schedule_of
+from runtime.types.primitives import Hash
+from tests.consensus.support.network import (
     LATENCY_MS,
     Network,
     certificate,

@@ -22,9 +22,9 @@ from consensus.wal import (
     still_needed,
     write_log,
 )
-from runtime.finality import Ballot, Claim, Kind
-from runtime.primitives import Hash
-from tests.consensus.network import ROOT, certificate, header_of
+from runtime.shared.finality import Ballot, Claim, Kind
+from runtime.types.primitives import Hash
+from tests.consensus.support.network import ROOT, certificate, header_of
 
 logs = st.lists(st.binary(min_size=1, max_size=60), min_size=1, max_size=6)
 HEADER = header_of(ROOT, 1, Claim(0, 7, Hash(bytes(32))))

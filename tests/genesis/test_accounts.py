@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genesis.accounts import NAMES, AccountTextError, parse_account
-from runtime import ss58
-from runtime.keys import KeyKind, Keypair
+from runtime.crypto import ss58
+from runtime.crypto.keys import KeyKind, Keypair
 
 ED25519_ALICE = "5FA9nQDVg267DEd8m1ZypXLBnvN7SFxYwV7ndqSYGiN9TTpu"
 SR25519_ALICE = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"

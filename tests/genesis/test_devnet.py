@@ -10,15 +10,15 @@ from genesis import spec as spec_module
 from genesis.accounts import parse_account
 from genesis.devnet import STAKE, DevnetError, devnet_spec, validator_uri
 from genesis.spec import ChainSpec, ChainSpecError, load_spec, parse_spec
-from runtime.backend import MemoryBackend
-from runtime.executive import Executive
-from runtime.finality import ENGINE, AuthoritySet, Claim, next_set_of
-from runtime.keys import Keypair
-from runtime.leaders import schedule_of
-from runtime.primitives import OPEN, Hash, PreRuntime
-from runtime.scale import codec
-from runtime.state import Overlay
-from tests.runtime.blocks import machine
+from runtime.codec.scale import codec
+from runtime.crypto.keys import Keypair
+from runtime.frame.executive import Executive
+from runtime.frame.state import Overlay
+from runtime.shared.finality import ENGINE, AuthoritySet, Claim, next_set_of
+from runtime.shared.leaders import schedule_of
+from runtime.trie.backend import MemoryBackend
+from runtime.types.primitives import OPEN, Hash, PreRuntime
+from tests.runtime.support.blocks import machine
 
 
 @pytest.fixture(autouse=True)

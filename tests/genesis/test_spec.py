@@ -14,11 +14,11 @@ import pytest
 from genesis import spec as spec_module
 from genesis.spec import PRESETS, SPEC_SIZE_MAX, ChainSpecError, load_spec, parse_spec
 from pallets import compose
-from runtime.backend import MemoryBackend
-from runtime.primitives import OPEN, ZERO_HASH
-from runtime.state import Overlay
-from runtime.trie import EMPTY_ROOT
-from tests.runtime.blocks import machine
+from runtime.frame.state import Overlay
+from runtime.trie.backend import MemoryBackend
+from runtime.trie.trie import EMPTY_ROOT
+from runtime.types.primitives import OPEN, ZERO_HASH
+from tests.runtime.support.blocks import machine
 
 MUTATIONS = 80
 STRANGE: tuple[Any, ...] = (

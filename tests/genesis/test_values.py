@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genesis.values import ValueTextError, parse_amount, parse_value
-from runtime.dispatch import DispatchClass
-from runtime.documents import JobSpec, Recipe, Settle
-from runtime.primitives import OPEN, AccountId, DigestItem, Hash, Other
-from runtime.scale import i64, u8, u16, u32, u128
+from runtime.codec.scale import i64, u8, u16, u32, u128
+from runtime.frame.dispatch import DispatchClass
+from runtime.shared.documents import JobSpec, Recipe, Settle
+from runtime.types.primitives import OPEN, AccountId, DigestItem, Hash, Other
 
 AMOUNTS = {
     "1000": 1000,

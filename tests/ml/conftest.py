@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from ml.base.base import load_base
-from ml.base.pretrain import SPECIAL_TOKENS, save_tokenizer
+from ml.base.pretraining.pretrain import SPECIAL_TOKENS, save_tokenizer
 from ml.rows.row import Row
 
 

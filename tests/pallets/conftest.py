@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.pallets.ledger import Ledger
+from tests.pallets.support.ledger import Ledger
 
 
 @pytest.fixture

@@ -16,13 +16,13 @@ from pallets.attribution.records import (
     decayed,
 )
 from pallets.jobs.job import FailureReason, JobFailure, JobState
-from runtime.dispatch import DispatchFailed
-from runtime.documents import Settle, Settled, SettlementEntry, output_root
-from runtime.merkle import sum_proof, sum_root
-from runtime.primitives import OPEN, AccountId, Hash
-from runtime.shares import payout
-from tests.pallets.ledger import ALICE, BOB, CHARLIE, DAVE, NOBODY
-from tests.pallets.workshop import EXECUTORS, SMALL_MODEL, Workshop, indexed
+from runtime.frame.dispatch import DispatchFailed
+from runtime.shared.documents import Settle, Settled, SettlementEntry, output_root
+from runtime.shared.shares import payout
+from runtime.trie.merkle import sum_proof, sum_root
+from runtime.types.primitives import OPEN, AccountId, Hash
+from tests.pallets.support.ledger import ALICE, BOB, CHARLIE, DAVE, NOBODY
+from tests.pallets.support.workshop import EXECUTORS, SMALL_MODEL, Workshop, indexed
 
 MODEL = 0
 POOL = 100 * OPEN

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from pallets import authorship as authorship_module
 from pallets.authorship import Performance
-from runtime.finality import ENGINE
-from runtime.leaders import VIEWS_MAX
-from runtime.primitives import OPEN, AccountId, Other, PreRuntime
-from tests.pallets.validators import STASHES, Committee, Offences, Staking
+from runtime.shared.finality import ENGINE
+from runtime.shared.leaders import VIEWS_MAX
+from runtime.types.primitives import OPEN, AccountId, Other, PreRuntime
+from tests.pallets.support.validators import STASHES, Committee, Offences, Staking
 
 
 def missed(committee: Committee, who: AccountId) -> int:

@@ -8,9 +8,9 @@ import pytest
 
 from pallets.balances import EXISTENTIAL_DEPOSIT, Balances, FreezeReason, Genesis, HoldReason
 from pallets.system import System
-from runtime.dispatch import DispatchFailed
-from runtime.primitives import OPEN, AccountId, Address32, Id, Index, MultiAddress
-from tests.pallets.ledger import ALICE, BOB, CHARLIE, ENDOWMENT, NOBODY, Ledger
+from runtime.frame.dispatch import DispatchFailed
+from runtime.types.primitives import OPEN, AccountId, Address32, Id, Index, MultiAddress
+from tests.pallets.support.ledger import ALICE, BOB, CHARLIE, ENDOWMENT, NOBODY, Ledger
 
 ED = EXISTENTIAL_DEPOSIT
 BOND, ESCROW = HoldReason.JobBond, HoldReason.JobEscrow

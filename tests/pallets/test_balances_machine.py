@@ -9,9 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from pallets.balances import EXISTENTIAL_DEPOSIT, Balances, FreezeReason, HoldReason
 from pallets.system import System
-from runtime.dispatch import DispatchFailed, Failure
-from runtime.primitives import AccountId, Id
-from tests.pallets.ledger import ALICE, BOB, CHARLIE, NOBODY, Ledger
+from runtime.frame.dispatch import DispatchFailed, Failure
+from runtime.types.primitives import AccountId, Id
+from tests.pallets.support.ledger import ALICE, BOB, CHARLIE, NOBODY, Ledger
 
 ED = EXISTENTIAL_DEPOSIT
 START = 10 * ED

@@ -22,10 +22,10 @@ from pallets.datanets.records import (
     Verdict,
 )
 from pallets.system import System
-from runtime.hashing import blake2b_256
-from runtime.merkle import merkle_proof, merkle_root, verify_merkle
-from runtime.primitives import AccountId, Hash, Id
-from tests.pallets.ledger import ALICE, BOB, CHARLIE, DAVE, ENDOWMENT, Ledger
+from runtime.crypto.hashing import blake2b_256
+from runtime.trie.merkle import merkle_proof, merkle_root, verify_merkle
+from runtime.types.primitives import AccountId, Hash, Id
+from tests.pallets.support.ledger import ALICE, BOB, CHARLIE, DAVE, ENDOWMENT, Ledger
 
 PROFILE = {
     "summary": "One row per public function.",

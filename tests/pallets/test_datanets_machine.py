@@ -11,11 +11,11 @@ from pallets.balances import Balances, HoldReason
 from pallets.datanets import Datanets
 from pallets.datanets.records import BYTE_DEPOSIT, ROW_BOND, Access, BatchStatus, Verdict
 from pallets.system import System
-from runtime.dispatch import Failure
-from runtime.hashing import blake2b_256
-from runtime.merkle import merkle_root
-from runtime.primitives import AccountId, Hash
-from tests.pallets.ledger import ALICE, BOB, CHARLIE, DAVE, ENDOWMENT, Ledger
+from runtime.crypto.hashing import blake2b_256
+from runtime.frame.dispatch import Failure
+from runtime.trie.merkle import merkle_root
+from runtime.types.primitives import AccountId, Hash
+from tests.pallets.support.ledger import ALICE, BOB, CHARLIE, DAVE, ENDOWMENT, Ledger
 
 WRITERS = (BOB, CHARLIE, DAVE)
 ROWS = tuple(Hash(blake2b_256(bytes([number]))) for number in range(12))

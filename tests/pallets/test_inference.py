@@ -18,10 +18,10 @@ from pallets.inference import (
     Payout,
 )
 from pallets.transaction_payment import FEE_POT
-from runtime.dispatch import DispatchFailed
-from runtime.documents import Voucher, voucher_payload
-from runtime.keys import KeyKind, Keypair
-from runtime.primitives import (
+from runtime.crypto.keys import KeyKind, Keypair
+from runtime.frame.dispatch import DispatchFailed
+from runtime.shared.documents import Voucher, voucher_payload
+from runtime.types.primitives import (
     OPEN,
     AccountId,
     Ecdsa,
@@ -31,7 +31,7 @@ from runtime.primitives import (
     MultiSignature,
     Sr25519,
 )
-from tests.pallets.ledger import (
+from tests.pallets.support.ledger import (
     ALICE,
     BOB,
     CHARLIE,
@@ -42,7 +42,7 @@ from tests.pallets.ledger import (
     NOBODY,
     Ledger,
 )
-from tests.pallets.market import MODEL_OWNER, Attribution, Models, market
+from tests.pallets.support.market import MODEL_OWNER, Attribution, Models, market
 
 ASKER, SERVER = BOB, CHARLIE
 DEPOSIT = 10 * OPEN

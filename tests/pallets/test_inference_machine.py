@@ -11,11 +11,11 @@ from pallets.attribution import ATTRIBUTION_POT
 from pallets.balances import Balances, HoldReason
 from pallets.inference import DEPOSIT_MIN, PLATFORM_POT, Genesis, Inference, Parameters
 from pallets.transaction_payment import FEE_POT
-from runtime.dispatch import Failure
-from runtime.documents import Voucher, voucher_payload
-from runtime.primitives import AccountId, Ed25519, Id
-from tests.pallets.ledger import BOB, CHARLIE, DAVE, ENDOWMENT, GENESIS_HASH, KEYS
-from tests.pallets.market import MODEL_OWNER, Attribution, market
+from runtime.frame.dispatch import Failure
+from runtime.shared.documents import Voucher, voucher_payload
+from runtime.types.primitives import AccountId, Ed25519, Id
+from tests.pallets.support.ledger import BOB, CHARLIE, DAVE, ENDOWMENT, GENESIS_HASH, KEYS
+from tests.pallets.support.market import MODEL_OWNER, Attribution, market
 
 PEOPLE = {BOB: "Bob", CHARLIE: "Charlie", DAVE: "Dave"}
 WINDOW = 5

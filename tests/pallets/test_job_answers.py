@@ -12,12 +12,12 @@ from pallets.jobs.job import (
     JobState,
 )
 from pallets.jobs.settlement import JOB_POT
-from runtime.documents import (
+from runtime.shared.documents import (
     Evaluated,
     Indexed,
 )
-from tests.pallets.ledger import ALICE
-from tests.pallets.workshop import (
+from tests.pallets.support.ledger import ALICE
+from tests.pallets.support.workshop import (
     BASE,
     BOND,
     EXECUTORS,

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pallets.jobs.assignment import FRACTION_BITS, Candidate, draw, negative_log2, ordered
-from runtime.hashing import blake2b_256
-from runtime.primitives import AccountId, Hash
+from runtime.crypto.hashing import blake2b_256
+from runtime.types.primitives import AccountId, Hash
 
 PROFILE, OTHER = Hash(b"p" * 32), Hash(b"q" * 32)
 DRAWS = 3_000

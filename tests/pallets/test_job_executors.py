@@ -9,10 +9,10 @@ import pytest
 from pallets.jobs import Jobs
 from pallets.jobs.job import PARAMETERS_MAXIMUM, PARAMETERS_MINIMUM, FailureReason, JobState
 from pallets.jobs.lifecycle import ASSIGNMENTS_MAX, BUCKET_MAX
-from runtime.dispatch import DispatchFailed
-from runtime.primitives import OPEN
-from tests.pallets.ledger import ALICE
-from tests.pallets.workshop import BOND, EXECUTORS, PROFILE, Workshop
+from runtime.frame.dispatch import DispatchFailed
+from runtime.types.primitives import OPEN
+from tests.pallets.support.ledger import ALICE
+from tests.pallets.support.workshop import BOND, EXECUTORS, PROFILE, Workshop
 
 FIRST, SECOND = EXECUTORS[:2]
 

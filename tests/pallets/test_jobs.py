@@ -20,7 +20,8 @@ from pallets.jobs.job import (
 from pallets.jobs.recipe import is_valid, steps_of
 from pallets.jobs.settlement import JOB_POT
 from pallets.randomness import Randomness
-from runtime.documents import (
+from runtime.frame.fees import BLOCK_WEIGHT_MAX
+from runtime.shared.documents import (
     DatanetVersion,
     Evaluate,
     Evaluated,
@@ -29,10 +30,9 @@ from runtime.documents import (
     Settle,
     Train,
 )
-from runtime.fees import BLOCK_WEIGHT_MAX
-from runtime.primitives import OPEN, Hash
-from tests.pallets.ledger import ALICE, BOB
-from tests.pallets.workshop import (
+from runtime.types.primitives import OPEN, Hash
+from tests.pallets.support.ledger import ALICE, BOB
+from tests.pallets.support.workshop import (
     BASE,
     BOND,
     EXECUTORS,

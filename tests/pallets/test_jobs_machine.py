@@ -16,11 +16,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from pallets.jobs import Jobs
 from pallets.jobs.job import FailureReason, Job, JobState, Slot, SlotState
-from runtime.documents import Indexed, JobOutput, Trained
-from runtime.hashing import blake2b_256
-from runtime.primitives import AccountId, Hash
-from tests.pallets.ledger import ALICE
-from tests.pallets.workshop import (
+from runtime.crypto.hashing import blake2b_256
+from runtime.shared.documents import Indexed, JobOutput, Trained
+from runtime.types.primitives import AccountId, Hash
+from tests.pallets.support.ledger import ALICE
+from tests.pallets.support.workshop import (
     BOND,
     EXECUTORS,
     Workshop,

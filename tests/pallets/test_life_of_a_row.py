@@ -16,7 +16,7 @@ from pallets.jobs import GenesisExecutor, Jobs, Parameters
 from pallets.jobs.job import JobFailure, JobState
 from pallets.models import Base, Models, Stage
 from pallets.models import Genesis as ModelsGenesis
-from runtime.documents import (
+from runtime.shared.documents import (
     DatanetVersion,
     JobOutput,
     Recipe,
@@ -26,10 +26,10 @@ from runtime.documents import (
     commitment,
     output_root,
 )
-from runtime.merkle import sum_root
-from runtime.primitives import OPEN, Hash
-from tests.pallets.ledger import ALICE, BOB, CHARLIE, DAVE, EVE, GENESIS_HASH, Ledger
-from tests.pallets.workshop import BASE, BOND, PROFILE, SALT, indexed, trained
+from runtime.trie.merkle import sum_root
+from runtime.types.primitives import OPEN, Hash
+from tests.pallets.support.ledger import ALICE, BOB, CHARLIE, DAVE, EVE, GENESIS_HASH, Ledger
+from tests.pallets.support.workshop import BASE, BOND, PROFILE, SALT, indexed, trained
 
 EXECUTORS = (DAVE, EVE)
 CONTRIBUTOR, BUILDER, OWNER = CHARLIE, BOB, ALICE

@@ -21,10 +21,10 @@ from pallets.models import (
     Stage,
 )
 from pallets.system import System
-from runtime.dispatch import DispatchFailed
-from runtime.documents import DatanetVersion, Indexed, Trained
-from runtime.primitives import AccountId, Hash
-from tests.pallets.ledger import ALICE, BOB, CHARLIE, ENDOWMENT, Ledger
+from runtime.frame.dispatch import DispatchFailed
+from runtime.shared.documents import DatanetVersion, Indexed, Trained
+from runtime.types.primitives import AccountId, Hash
+from tests.pallets.support.ledger import ALICE, BOB, CHARLIE, ENDOWMENT, Ledger
 
 BASE = Hash(b"base".ljust(32, b"\0"))
 ADAPTER = Hash(b"adapter".ljust(32, b"\0"))

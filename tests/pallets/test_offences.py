@@ -21,12 +21,12 @@ from pallets.offences import (
 from pallets.session import Session, prove_possession
 from pallets.staking import Staker, Staking, ValidatorPrefs
 from pallets.staking.records import EVIDENCE_EPOCHS, SLASH_DELAY_EPOCHS
-from runtime.dispatch import INHERENT, DispatchFailed
-from runtime.finality import NO_DIGEST, Ballot, Equivocation, Kind, Vote, payload
-from runtime.keys import Keypair
-from runtime.primitives import OPEN, AccountId, Hash, Weight
-from tests.pallets.ledger import GENESIS_HASH
-from tests.pallets.stakers import BONDING_ERAS, PAIRS, PARAMETERS, PEOPLE, STAKE, Staked
+from runtime.crypto.keys import Keypair
+from runtime.frame.dispatch import INHERENT, DispatchFailed
+from runtime.shared.finality import NO_DIGEST, Ballot, Equivocation, Kind, Vote, payload
+from runtime.types.primitives import OPEN, AccountId, Hash, Weight
+from tests.pallets.support.ledger import GENESIS_HASH
+from tests.pallets.support.stakers import BONDING_ERAS, PAIRS, PARAMETERS, PEOPLE, STAKE, Staked
 
 ANN, BEN, CAT, DAN, EVA, FAY = PEOPLE[:6]
 PAIR_OF = dict(zip(PEOPLE, PAIRS, strict=True))

@@ -8,11 +8,11 @@ import pytest
 
 from pallets import randomness as randomness_module
 from pallets.randomness import Commitments, Randomness, links
-from runtime.dispatch import INHERENT, DispatchFailed, Origin
-from runtime.hashing import blake2b_256
-from runtime.primitives import AccountId, Hash
-from tests.pallets.ledger import ALICE, Ledger
-from tests.pallets.validators import STASHES, Committee
+from runtime.crypto.hashing import blake2b_256
+from runtime.frame.dispatch import INHERENT, DispatchFailed, Origin
+from runtime.types.primitives import AccountId, Hash
+from tests.pallets.support.ledger import ALICE, Ledger
+from tests.pallets.support.validators import STASHES, Committee
 
 LINKS = 8
 

@@ -17,13 +17,13 @@ from pallets.session import (
     possession_payload,
     prove_possession,
 )
-from runtime.dispatch import Failure
-from runtime.executive import InvalidBlockError
-from runtime.finality import ENGINE, Authority, AuthoritySet, next_set_of
-from runtime.primitives import OPEN, ZERO_HASH, AccountId, Consensus, Digest, Hash, Header
-from tests.pallets.ledger import GENESIS_HASH, Ledger
-from tests.pallets.validators import EPOCH_BLOCKS, PAIRS, SPARE, STASHES, Committee
-from tests.runtime.blocks import Blocks
+from runtime.frame.dispatch import Failure
+from runtime.frame.executive import InvalidBlockError
+from runtime.shared.finality import ENGINE, Authority, AuthoritySet, next_set_of
+from runtime.types.primitives import OPEN, ZERO_HASH, AccountId, Consensus, Digest, Hash, Header
+from tests.pallets.support.ledger import GENESIS_HASH, Ledger
+from tests.pallets.support.validators import EPOCH_BLOCKS, PAIRS, SPARE, STASHES, Committee
+from tests.runtime.support.blocks import Blocks
 
 # ---------------------------------------------------------------------------------------- keys
 

@@ -17,8 +17,8 @@ from pallets.staking.records import (
     UnlockChunk,
     bonding_eras,
 )
-from runtime.primitives import OPEN, AccountId, Id
-from tests.pallets.stakers import BONDING_ERAS, ENDOWMENT, PEOPLE, STAKE, Staked
+from runtime.types.primitives import OPEN, AccountId, Id
+from tests.pallets.support.stakers import BONDING_ERAS, ENDOWMENT, PEOPLE, STAKE, Staked
 
 ANN, BEN, CAT, DAN, EVA, FAY, GUS, HAL = PEOPLE[:8]
 GENESIS = tuple(Staker(who, STAKE) for who in (ANN, BEN, CAT, DAN))

@@ -13,9 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from pallets.offences import Offences
 from pallets.staking import Payee, Staker, Staking, ValidatorPrefs
-from runtime.dispatch import INHERENT, DispatchFailed, Failure
-from runtime.primitives import OPEN, AccountId, Id
-from tests.pallets.stakers import BONDING_ERAS, PEOPLE, STAKE, Staked
+from runtime.frame.dispatch import INHERENT, DispatchFailed, Failure
+from runtime.types.primitives import OPEN, AccountId, Id
+from tests.pallets.support.stakers import BONDING_ERAS, PEOPLE, STAKE, Staked
 from tests.pallets.test_offences import double_vote
 
 WHO = st.sampled_from(PEOPLE[:8])

@@ -9,8 +9,8 @@ import pytest
 from pallets.staking import STAKING_POT, Payee, Staker, Staking, rewards
 from pallets.staking.records import PAYOUTS_PER_BLOCK
 from pallets.transaction_payment import FEE_POT
-from runtime.primitives import OPEN, AccountId, Id
-from tests.pallets.stakers import PEOPLE, POT, STAKE, Staked
+from runtime.types.primitives import OPEN, AccountId, Id
+from tests.pallets.support.stakers import PEOPLE, POT, STAKE, Staked
 
 ANN, BEN, CAT, DAN, EVA, FAY = PEOPLE[:6]
 TENTH = 10**8

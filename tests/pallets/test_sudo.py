@@ -8,9 +8,9 @@ import pytest
 
 from pallets.balances import Balances
 from pallets.sudo import Err, Genesis, Ok, Sudo
-from runtime.dispatch import Call
-from runtime.primitives import OPEN, Id, Raw
-from tests.pallets.ledger import ALICE, BOB, CHARLIE, ENDOWMENT, Ledger
+from runtime.frame.dispatch import Call
+from runtime.types.primitives import OPEN, Id, Raw
+from tests.pallets.support.ledger import ALICE, BOB, CHARLIE, ENDOWMENT, Ledger
 
 
 @pytest.fixture

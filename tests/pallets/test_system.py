@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pallets.system import System
-from runtime.dispatch import ROOT, DispatchClass, DispatchFailed
-from runtime.hashing import blake2b_256
-from runtime.primitives import AccountInfo, Digest, Hash, Weight
-from tests.pallets.ledger import ALICE, GENESIS_HASH, NOBODY, Ledger
+from runtime.crypto.hashing import blake2b_256
+from runtime.frame.dispatch import ROOT, DispatchClass, DispatchFailed
+from runtime.types.primitives import AccountInfo, Digest, Hash, Weight
+from tests.pallets.support.ledger import ALICE, GENESIS_HASH, NOBODY, Ledger
 
 
 def test_a_remark_changes_nothing(ledger: Ledger) -> None:

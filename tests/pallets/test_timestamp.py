@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pallets.timestamp import Timestamp
-from runtime.dispatch import INHERENT, DispatchFailed, Origin
-from tests.pallets.ledger import ALICE, Ledger
+from runtime.frame.dispatch import INHERENT, DispatchFailed, Origin
+from tests.pallets.support.ledger import ALICE, Ledger
 
 
 def test_the_author_sets_the_time(ledger: Ledger) -> None:

@@ -10,13 +10,13 @@ import pytest
 from pallets.balances import EXISTENTIAL_DEPOSIT, Balances
 from pallets.system import System
 from pallets.transaction_payment import FEE_POT, TransactionPayment
-from runtime.dispatch import DispatchClass
-from runtime.era import IMMORTAL
-from runtime.extrinsic import Additional, Extra, Extrinsic
-from runtime.fees import BLOCK_WEIGHT_MAX, BYTE_FEE, MULTIPLIER_ONE
-from runtime.primitives import OPEN, AccountId, Id, Weight
-from runtime.validity import Payment, TransactionRefused
-from tests.pallets.ledger import ALICE, BOB, ENDOWMENT, GENESIS_HASH, KEYS, Ledger
+from runtime.frame.dispatch import DispatchClass
+from runtime.frame.extrinsic import Additional, Extra, Extrinsic
+from runtime.frame.fees import BLOCK_WEIGHT_MAX, BYTE_FEE, MULTIPLIER_ONE
+from runtime.frame.validity import Payment, TransactionRefused
+from runtime.types.era import IMMORTAL
+from runtime.types.primitives import OPEN, AccountId, Id, Weight
+from tests.pallets.support.ledger import ALICE, BOB, ENDOWMENT, GENESIS_HASH, KEYS, Ledger
 
 FEE = OPEN // 100
 

@@ -8,9 +8,9 @@ import pytest
 
 from pallets.balances import Balances
 from pallets.utility import CALLS_MAX, Utility
-from runtime.dispatch import BadOrigin, Call, DispatchFailed
-from runtime.primitives import OPEN, Id
-from tests.pallets.ledger import ALICE, BOB, ENDOWMENT, Ledger
+from runtime.frame.dispatch import BadOrigin, Call, DispatchFailed
+from runtime.types.primitives import OPEN, Id
+from tests.pallets.support.ledger import ALICE, BOB, ENDOWMENT, Ledger
 
 
 def transfer(ledger: Ledger, value: int) -> Call:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from consensus import messages as m
 from consensus.messages import Ask, Message, Proposal
-from runtime.finality import (
+from runtime.shared.finality import (
     NO_DIGEST,
     Ballot,
     Certificate,
@@ -23,8 +23,8 @@ from runtime.finality import (
     Vote,
     skips_hash,
 )
-from runtime.leaders import schedule_of
-from runtime.primitives import Hash, Header
+from runtime.shared.leaders import schedule_of
+from runtime.types.primitives import Hash, Header
 from tests.simulation.ledger import GENESIS, Body, accusation
 from tests.simulation.library import Branch, Segment
 from tests.simulation.node import Node

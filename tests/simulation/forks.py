@@ -13,7 +13,7 @@ from typing import Final
 
 from consensus.tally import equivocations
 from consensus.wal import decode_record
-from runtime.finality import Certificate, Kind
+from runtime.shared.finality import Certificate, Kind
 from tests.simulation.byzantine import Copy
 from tests.simulation.ledger import Ledger, Members
 from tests.simulation.node import Node

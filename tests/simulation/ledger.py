@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Final
 
-from runtime.compact import DecodeError
-from runtime.finality import (
+from runtime.codec.compact import DecodeError
+from runtime.codec.scale import codec
+from runtime.shared.finality import (
     ENGINE,
     Authority,
     AuthoritySet,
@@ -23,8 +24,15 @@ from runtime.finality import (
     check_evidence,
     next_set_of,
 )
-from runtime.primitives import AccountId, Consensus, Digest, DigestItem, Hash, Header, PreRuntime
-from runtime.scale import codec
+from runtime.types.primitives import (
+    AccountId,
+    Consensus,
+    Digest,
+    DigestItem,
+    Hash,
+    Header,
+    PreRuntime,
+)
 from tests.simulation.signing import key_of
 
 NOTHING: Final = Hash(bytes(32))

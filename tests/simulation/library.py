@@ -1,6 +1,6 @@
 """The blocks of a simulated node: what is final and durable, what is executed, what is fetched.
 
-Fetching is as in node/synchronizer.py: one at a time, from up to four peers in turn. A node that
+Fetching is as in node/sync/block_sync.py: one at a time, from up to four peers in turn. A node that
 stays behind its peers copies final blocks with their certificates, checked against the sets.
 """
 
@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from runtime.finality import BadCertificateError, Certificate, Kind, check_certificate
-from runtime.primitives import Hash, Header
+from runtime.shared.finality import BadCertificateError, Certificate, Kind, check_certificate
+from runtime.types.primitives import Hash, Header
 from tests.simulation.ledger import GENESIS, GENESIS_HEADER, Body
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from consensus.proposals import OtherSkipsError, check_form
 from consensus.round import Round
 from consensus.signatures import Signatures
 from consensus.wal import encode_record
-from runtime.finality import NO_DIGEST, Ballot, Certificate, Claim, Kind, Vote
-from runtime.primitives import Hash
+from runtime.shared.finality import NO_DIGEST, Ballot, Certificate, Claim, Kind, Vote
+from runtime.types.primitives import Hash
 from tests.simulation.disk import Disk
 
 Change = tuple[Any, str, Any]

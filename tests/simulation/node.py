@@ -1,4 +1,5 @@
-"""A simulated node: does for its engine what node/participant.py and node/engine_runner.py do.
+"""A simulated node: does for its engine what node/finality/participant.py and
+node/finality/engine_runner.py do.
 
 One engine at a time, of the epoch after the last final block. Messages of the next epoch wait,
 peers in an earlier one get the certificate that ended it. Persists are synced before what follows
@@ -17,8 +18,8 @@ from consensus import messages as m
 from consensus.engine import Engine, Settings
 from consensus.wal import Body as BodyRecord
 from consensus.wal import bodies, decode_record, encode_record
-from runtime.finality import AuthoritySet, Ballot, Certificate, Equivocation, Vote
-from runtime.primitives import Hash, Header
+from runtime.shared.finality import AuthoritySet, Ballot, Certificate, Equivocation, Vote
+from runtime.types.primitives import Hash, Header
 from tests.simulation.disk import Disk
 from tests.simulation.ledger import GENESIS, Body, accusation
 from tests.simulation.library import Branch, Library, Segment

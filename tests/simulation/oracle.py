@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from consensus import messages as m
 from consensus.light import EpochProof, LightClient, LightClientError
 from consensus.wal import encode_record
-from runtime.finality import (
+from runtime.shared.finality import (
     AuthoritySet,
     BadCertificateError,
     BadEvidenceError,
@@ -31,8 +31,8 @@ from runtime.finality import (
     conflict,
     skips_hash,
 )
-from runtime.leaders import LeaderSchedule
-from runtime.primitives import Hash, Header
+from runtime.shared.leaders import LeaderSchedule
+from runtime.types.primitives import Hash, Header
 from tests.simulation.ledger import GENESIS, GENESIS_HEADER, Ledger, evidence_in
 
 if TYPE_CHECKING:

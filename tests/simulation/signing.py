@@ -12,8 +12,8 @@ from functools import lru_cache
 from hashlib import blake2b
 from unittest.mock import patch
 
-from runtime.finality import Ballot, Vote, payload
-from runtime.primitives import Hash
+from runtime.shared.finality import Ballot, Vote, payload
+from runtime.types.primitives import Hash
 
 
 @lru_cache(maxsize=64)
@@ -28,14 +28,17 @@ def sign(genesis: Hash, identity: int, voter: int, ballot: Ballot) -> Vote:
 
 
 def verify(_kind: int, signature: bytes, message: bytes, account: bytes) -> bool:
-    """Say whether a signature is real; stands in for `runtime.keys.verify`."""
+    """Say whether a signature is real; stands in for `runtime.crypto.keys.verify`."""
     return signature == _signature(account, message)
 
 
 @contextmanager
 def cheap_signatures() -> Iterator[None]:
     """Let votes, certificates and evidence be checked by this scheme."""
-    with patch("consensus.signatures.verify", verify), patch("runtime.finality.verify", verify):
+    with (
+        patch("consensus.signatures.verify", verify),
+        patch("runtime.shared.finality.verify", verify),
+    ):
         yield
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
-from runtime.finality import claim_of
+from runtime.shared.finality import claim_of
 from tests.simulation.byzantine import Copy, Forger, Selective, Silent
 from tests.simulation.ledger import Ledger
 from tests.simulation.node import Death, Node

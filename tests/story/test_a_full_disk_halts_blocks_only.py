@@ -6,10 +6,10 @@ import resource
 import time
 from pathlib import Path
 
-from node.child import ChildNode
 from node.client import Client, Finalized, MayStillLandError, Wait
-from runtime.keys import Keypair
-from runtime.primitives import AccountId, Id
+from node.demo.node_process import ChildNode
+from runtime.crypto.keys import Keypair
+from runtime.types.primitives import AccountId, Id
 
 ALICE, BOB = Keypair.from_uri("//Alice"), Keypair.from_uri("//Bob")
 WAIT_SECONDS = 60.0

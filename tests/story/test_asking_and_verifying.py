@@ -14,14 +14,14 @@ from typing import Any, Final
 import pytest
 
 from ml.rows.row import Row
-from node.child import ChildNode
 from node.client import Client
+from node.demo.node_process import ChildNode
 from pallets.jobs.job import JobState
-from runtime.documents import DatanetVersion, Recipe, RowScore, SignedReceipt, Train
-from runtime.primitives import OPEN, AccountId
-from runtime.scale import codec
-from tests.story.chains import small_chain
-from tests.story.steps import OWNER, publish_rows, rows_of, send, until
+from runtime.codec.scale import codec
+from runtime.shared.documents import DatanetVersion, Recipe, RowScore, SignedReceipt, Train
+from runtime.types.primitives import OPEN, AccountId
+from tests.story.support.chains import small_chain
+from tests.story.support.steps import OWNER, publish_rows, rows_of, send, until
 
 ROWS: Final = 24
 RECIPE: Final = Recipe(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from node.cast import HONEST
-from node.story import Plan, tell
-from tests.story.chains import small_chain
+from node.demo.contributors import HONEST
+from node.demo.story import Plan, tell
+from tests.story.support.chains import small_chain
 
 
 def test_rows_become_a_model_answers_and_payouts(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ import os
 import signal
 from pathlib import Path
 
-from node.child import ChildNode
 from node.client import Client
+from node.demo.node_process import ChildNode
 from pallets.jobs.job import JobState
-from runtime.documents import DatanetVersion, Recipe, Train, Trained
-from tests.story.steps import publish_rows, rows_of, send, until
+from runtime.shared.documents import DatanetVersion, Recipe, Train, Trained
+from tests.story.support.steps import publish_rows, rows_of, send, until
 
 MODULES = ("json", "random", "shutil", "statistics", "textwrap")
 RECIPE = Recipe(epochs=3, max_tokens=64, checkpoint_steps=4, rank=4, warmup_steps=2)

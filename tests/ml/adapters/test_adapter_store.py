@@ -8,7 +8,7 @@ from ml.adapters import store as store_module
 from ml.adapters.store import AdapterCorrupt, AdapterMissing, AdapterStore
 from ml.adapters.validation import AdapterTooLarge
 from ml.durable_file import write_durably
-from runtime.merkle import blob_id
+from runtime.trie.merkle import blob_id
 
 
 def test_what_is_put_is_got_by_its_hash(tmp_path: Path) -> None:

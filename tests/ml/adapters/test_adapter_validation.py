@@ -25,7 +25,7 @@ from ml.adapters.validation import (
     load_adapter,
     read_header,
 )
-from runtime.documents import Recipe
+from runtime.shared.documents import Recipe
 
 Base = tuple[PreTrainedModel, PreTrainedTokenizerFast]
 RECIPE = Recipe(rank=2, seed=5)

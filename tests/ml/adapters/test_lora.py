@@ -13,7 +13,7 @@ from ml.adapters.lora import (
     lora_parameters,
     tensors_bytes,
 )
-from runtime.documents import Recipe
+from runtime.shared.documents import Recipe
 
 FROZEN = [
     "-0x1.dd327c0000000p-2",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ml.api.app import create_app
 from ml.api.requests import BODY_BYTES_MAX, RequestRefused, read_question
-from tests.ml.api.echo import VOUCHER, EchoService, chat, events_of
+from tests.ml.api.support.echo import VOUCHER, EchoService, chat, events_of
 
 SCOPE = {
     "type": "http",

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from ml.api.app import create_app
-from tests.ml.api.echo import VOUCHER, EchoService
+from tests.ml.api.support.echo import VOUCHER, EchoService
 
 openai = pytest.importorskip("openai", reason="the openai package is not installed")
 hypercorn_trio = pytest.importorskip("hypercorn.trio", reason="hypercorn is not installed")

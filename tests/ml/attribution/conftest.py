@@ -10,9 +10,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from ml.adapters.lora import attach_lora
 from ml.attribution.gradients import lora_sites
 from ml.rows.row import Row
-from runtime.documents import Recipe
-from runtime.hashing import blake2b_256
-from runtime.primitives import AccountId
+from runtime.crypto.hashing import blake2b_256
+from runtime.shared.documents import Recipe
+from runtime.types.primitives import AccountId
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "lazy", "dogs", "and", "warm", "stones"]
 

@@ -16,9 +16,9 @@ from ml.attribution.settlement import (
     settle,
     weighted_sum,
 )
-from runtime.documents import ContributorAggregate, JobOutput, Receipt, Settled, receipt_hash
-from runtime.primitives import AccountId, Hash
-from runtime.scale import codec
+from runtime.codec.scale import codec
+from runtime.shared.documents import ContributorAggregate, JobOutput, Receipt, Settled, receipt_hash
+from runtime.types.primitives import AccountId, Hash
 
 SIZE = 8
 NUMBER = st.integers(-127, 127)

@@ -16,11 +16,11 @@ from ml.attribution.index import (
 )
 from ml.attribution.verify import Material, verify_receipt
 from ml.train.data import encode_text
-from runtime.documents import Receipt, SignedReceipt, receipt_hash
-from runtime.hashing import blake2b_256
-from runtime.keys import Keypair
-from runtime.merkle import blob_id
-from runtime.primitives import AccountId, Hash
+from runtime.crypto.hashing import blake2b_256
+from runtime.crypto.keys import Keypair
+from runtime.shared.documents import Receipt, SignedReceipt, receipt_hash
+from runtime.trie.merkle import blob_id
+from runtime.types.primitives import AccountId, Hash
 
 SIZE = 1024
 

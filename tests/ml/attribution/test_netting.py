@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from ml.attribution.settlement import net_scores
-from runtime.documents import ContributorAggregate
-from runtime.primitives import AccountId
-from runtime.shares import payout
+from runtime.shared.documents import ContributorAggregate
+from runtime.shared.shares import payout
+from runtime.types.primitives import AccountId
 
 HONEST, ROWS, DIMENSIONS, ANSWERS = 8, 60, 16, 400
 NOISE, POISON = HONEST, HONEST + 1

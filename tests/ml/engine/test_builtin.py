@@ -21,7 +21,7 @@ from ml.engine.interface import (
     RequestInvalid,
     record_of,
 )
-from tests.ml.engine.tiny import (
+from tests.ml.engine.support.tiny import (
     RANKS,
     adapter_file,
     expected_tokens,

@@ -25,7 +25,8 @@ from ml.jobs.frames import (
     encode_frame,
 )
 from ml.rows.row import Row, encode_batch
-from runtime.documents import (
+from runtime.codec.scale import codec
+from runtime.shared.documents import (
     BatchInput,
     DatanetVersion,
     Evaluate,
@@ -39,11 +40,10 @@ from runtime.documents import (
     Train,
     Trained,
 )
-from runtime.merkle import blob_id
-from runtime.primitives import AccountId, Hash
-from runtime.scale import codec
+from runtime.trie.merkle import blob_id
+from runtime.types.primitives import AccountId, Hash
+from tests.conftest import REPOSITORY
 
-ROOT = Path(__file__).parents[3]
 RECIPE = Recipe(
     learning_rate_nano=20_000_000,
     max_steps=12,
@@ -65,8 +65,8 @@ class Executor:
             [sys.executable, "-m", "ml.jobs", "--threads", "1"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            cwd=ROOT,
-            env=environment | {"PYTHONPATH": str(ROOT), "SECRET_KEY": "must not be seen"},
+            cwd=REPOSITORY,
+            env=environment | {"PYTHONPATH": str(REPOSITORY), "SECRET_KEY": "must not be seen"},
         )
         self.frames = self._read()
 

@@ -10,7 +10,8 @@ from ml.jobs.inputs import InputCorrupt, InputMissing, read_job_rows
 from ml.jobs.kinds import run_job
 from ml.rows.row import Row, encode_batch
 from ml.train.profile import native_profile
-from runtime.documents import (
+from runtime.codec.scale import codec
+from runtime.shared.documents import (
     BatchInput,
     ContributorAggregate,
     JobSpec,
@@ -19,9 +20,8 @@ from runtime.documents import (
     Settle,
     Settled,
 )
-from runtime.merkle import blob_id, sum_root
-from runtime.primitives import AccountId, Hash
-from runtime.scale import codec
+from runtime.trie.merkle import blob_id, sum_root
+from runtime.types.primitives import AccountId, Hash
 
 ALICE, BOB = AccountId(b"a" * 32), AccountId(b"b" * 32)
 ROW = Row("os.sep", "The character that separates the parts of a path on this system.")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ml.jobs.limits import WorkFolder
+from tests.conftest import REPOSITORY
 
-ROOT = Path(__file__).parents[3]
 PREPARE = """
 import os, socket, subprocess, pickle, resource, sys
 from pathlib import Path
@@ -31,7 +31,7 @@ def attempt(folder: Path, code: str) -> str:
         [sys.executable, "-c", PREPARE + wrapped, str(folder)],
         capture_output=True,
         text=True,
-        cwd=ROOT,
+        cwd=REPOSITORY,
         check=True,
     )
     return finished.stdout.strip()
@@ -80,5 +80,7 @@ def test_a_job_leaves_the_processor_to_the_node() -> None:
         "import os; from ml.jobs.limits import *; yield_to_the_node(); yield_to_the_node(); "
         "print(os.nice(0), os.environ['OMP_WAIT_POLICY'])"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY
+    )
     assert ran.stdout.split() == [str(max(10, os.nice(0))), "PASSIVE"], ran.stderr

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 from ml.rows.harvest import REFUSED_MODULES, harvest_standard_library
 from ml.rows.row import canonical_row, encode_batch
+from tests.conftest import REPOSITORY
 
-ROOT = Path(__file__).parents[3]
 SOME = ("bisect", "json", "math", "shutil", "textwrap")
 
 
@@ -42,7 +41,7 @@ def test_other_processes_harvest_the_same_bytes() -> None:
             [sys.executable, "-c", code],
             capture_output=True,
             check=True,
-            cwd=ROOT,
+            cwd=REPOSITORY,
             env={"PYTHONHASHSEED": seed},
         ).stdout
         assert there == encode_batch(here)
@@ -55,7 +54,7 @@ def test_the_whole_library_gives_thousands_of_rows_and_real_duplicates() -> None
         "print(len(h), len(rows), len({r.completion for r in rows}))"
     )
     finished = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT, text=True
+        [sys.executable, "-c", code], capture_output=True, check=True, cwd=REPOSITORY, text=True
     )
     modules, rows, texts = map(int, finished.stdout.split())
     assert modules > 120

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+from tests.conftest import REPOSITORY
+
 CODE = (
     "from ml.train.profile import *; apply(native_profile({threads}));"
     "from ml.train.golden import golden_hash; print(golden_hash('cpu').hex())"
@@ -16,7 +16,7 @@ def golden_of_a_process(threads: int, environment: dict[str, str]) -> str:
         [sys.executable, "-W", "ignore", "-c", CODE.format(threads=threads)],
         capture_output=True,
         check=True,
-        cwd=ROOT,
+        cwd=REPOSITORY,
         text=True,
         env=environment,
     )

@@ -15,8 +15,8 @@ from ml.train.curve import curve_lines
 from ml.train.data import RowsTooFew, held_out_rows
 from ml.train.loop import Progress, TrainingDiverged, TrainReport, learning_rate, train
 from ml.train.loss import evaluate
-from runtime.documents import Recipe
-from runtime.merkle import blob_id, merkle_root
+from runtime.shared.documents import Recipe
+from runtime.trie.merkle import blob_id, merkle_root
 
 Base = tuple[PreTrainedModel, PreTrainedTokenizerFast]
 

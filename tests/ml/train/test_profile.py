@@ -3,13 +3,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from ml.train.profile import ProfileMismatch, ProfileTooLate, apply, native_profile
-
-ROOT = Path(__file__).parents[3]
+from tests.conftest import REPOSITORY
 
 
 def test_equal_profiles_have_equal_ids_and_others_do_not() -> None:
@@ -46,7 +44,12 @@ def test_an_applied_profile_sets_threads_and_kernels() -> None:
         "torch.are_deterministic_algorithms_enabled())"
     )
     finished = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT, text=True, env={}
+        [sys.executable, "-c", code],
+        capture_output=True,
+        check=True,
+        cwd=REPOSITORY,
+        text=True,
+        env={},
     )
     threads, capability, deterministic = finished.stdout.split()
     assert threads == "1"

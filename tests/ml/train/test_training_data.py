@@ -21,7 +21,7 @@ from ml.train.data import (
     prepare,
 )
 from ml.train.loss import evaluate, summed_loss
-from runtime.documents import Recipe
+from runtime.shared.documents import Recipe
 
 Base = tuple[PreTrainedModel, PreTrainedTokenizerFast]
 RECIPE = Recipe(batch_rows=4, seed=3)

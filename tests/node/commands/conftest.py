@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from node.author import Sealing
-from tests.node.commands.calling import OpenLedger
-from tests.node.live_node import LiveNode, live_node
+from node.operations.config import Sealing
+from tests.node.commands.support.calling import OpenLedger
+from tests.node.support.live_node import LiveNode, live_node
 
 
 @pytest.fixture(scope="module")

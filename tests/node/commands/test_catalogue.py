@@ -8,7 +8,7 @@ import pytest
 
 from cli import COMMANDS
 from node.commands.catalogue import FOLDER, commands, schemas
-from tests.node.commands.calling import OpenLedger
+from tests.node.commands.support.calling import OpenLedger
 
 SCHEMAS = schemas()
 KINDS: Mapping[str, type | tuple[type, ...]] = {

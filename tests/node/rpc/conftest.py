@@ -10,11 +10,11 @@ import pytest
 import trio
 
 from genesis.spec import ChainSpec, load_spec
-from node import chain
+from node.chain import chain
 from node.rpc.limits import Limits
 from pallets import compose
-from runtime.machine import Machine
-from tests.node.rpc.node_under_test import Drive, Scenario, run
+from runtime.frame.machine import Machine
+from tests.node.rpc.support.node_under_test import Drive, Scenario, run
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from socket import SO_LINGER, SOL_SOCKET
 import trio
 
 from node.rpc.limits import Limits
-from tests.node.rpc.node_under_test import Client, Drive, NodeUnderTest
+from tests.node.rpc.support.node_under_test import Client, Drive, NodeUnderTest
 
 ROUNDS = 80
 UPGRADE = (

@@ -10,7 +10,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.metrics import Metrics
+from node.operations.metrics import Metrics
 from node.rpc.dispatcher import Dispatcher
 from node.rpc.limits import Limits
 from node.rpc.methods import method, methods_of

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.chain import BestChanged, ChainEvent, Finalized, NewBlock
+from node.chain.chain import BestChanged, ChainEvent, Finalized, NewBlock
 from node.rpc.follow import Follow, PinLimitError
+from node.rpc.interfaces import ChainView
 from node.rpc.limits import Limits
-from node.rpc.node import ChainView
 from node.rpc.session import Session
-from runtime.primitives import ZERO_HASH, Digest, Hash, Header, Other, RuntimeVersion
+from runtime.types.primitives import ZERO_HASH, Digest, Hash, Header, Other, RuntimeVersion
 
 VERSION = RuntimeVersion("spec", "impl", 1, 1, 1, (), 1, 1)
 
 
 class Tree:
-    """A chain of headers alone, which tells its events like node/chain.py."""
+    """A chain of headers alone, which tells its events like node/chain/chain.py."""
 
     def __init__(self) -> None:
         genesis = Header(ZERO_HASH, 0, ZERO_HASH, ZERO_HASH, Digest(()))

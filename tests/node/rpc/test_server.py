@@ -13,7 +13,7 @@ from trio_websocket import ConnectionClosed
 from node.rpc.connections import Endpoint, ListenError, is_loopback
 from node.rpc.limits import Limits
 from node.rpc.server import serve
-from tests.node.rpc.node_under_test import ALICE, Drive, Failed, NodeUnderTest
+from tests.node.rpc.support.node_under_test import ALICE, Drive, Failed, NodeUnderTest
 
 
 def test_http_and_websocket_share_one_port_that_the_system_chose(drive: Drive) -> None:

@@ -16,9 +16,9 @@ from node.rpc.storage_queries import (
     closest_descendant_merkle_value,
     read_queries,
 )
-from runtime.backend import MemoryBackend
-from runtime.hashing import blake2b_256
-from runtime.trie import V1, update
+from runtime.crypto.hashing import blake2b_256
+from runtime.trie.backend import MemoryBackend
+from runtime.trie.trie import V1, update
 
 KEYS = st.binary(max_size=3)
 STATES = st.dictionaries(KEYS, st.binary(min_size=1, max_size=40), max_size=20)

@@ -18,20 +18,20 @@ from libp2p.network.stream.net_stream import NetStream
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 
-from p2p.compat import MAX_STREAMS, MAX_WINDOW_BYTES, WRITE_LIMIT_S
-from p2p.libp2p_host import REQUEST, Libp2pTransport
-from p2p.libp2p_setup import HANG_UP_LIMIT_S
-from p2p.streams import join_frames
-from p2p.transport import (
+from p2p.transport.compat import MAX_STREAMS, MAX_WINDOW_BYTES, WRITE_LIMIT_S
+from p2p.transport.libp2p_host import REQUEST, Libp2pTransport
+from p2p.transport.libp2p_setup import HANG_UP_LIMIT_S
+from p2p.transport.streams import join_frames
+from p2p.transport.transport import (
     MAX_FRAME_BYTES,
     AddressError,
     Channel,
     PeerGoneError,
     TransportSettings,
 )
-from tests.p2p.attacks.attacker import attacking, victim
-from tests.p2p.attacks.victim import BURST
-from tests.p2p.recorder import TOPIC, running
+from tests.p2p.attacks.support.attacker import attacking, victim
+from tests.p2p.attacks.support.victim import BURST
+from tests.p2p.support.recorder import TOPIC, running
 
 FLOOD_BYTES = 8 << 20
 PART_BYTES = 60_000

@@ -16,8 +16,8 @@ from libp2p.network.exceptions import SwarmException
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.stream_muxer.yamux.yamux import Yamux
 
-from tests.p2p.attacks.attacker import MESHSUB, Attacker, attacking, victim
-from tests.p2p.attacks.victim import SLOTS
+from tests.p2p.attacks.support.attacker import MESHSUB, Attacker, attacking, victim
+from tests.p2p.attacks.support.victim import SLOTS
 
 Attack = Callable[[Attacker], Awaitable[None]]
 

@@ -18,9 +18,9 @@ from p2p.protocols.blobs import (
     check_range,
 )
 from p2p.protocols.sync import WrongAnswerError
-from p2p.transport import PeerId
-from runtime.merkle import CHUNK_SIZE, blob_id, chunk_hash, chunk_proof, chunks
-from runtime.scale import DecodeError, codec
+from p2p.transport.transport import PeerId
+from runtime.codec.scale import DecodeError, codec
+from runtime.trie.merkle import CHUNK_SIZE, blob_id, chunk_hash, chunk_proof, chunks
 
 DATA = bytes(CHUNK_SIZE) + b"\1" * CHUNK_SIZE + b"end"
 LIMITS = BlobLimits(chunks_per_request=3, in_flight=2, rest_s=1.0, failures_max=3)

@@ -26,9 +26,9 @@ from p2p.protocols.peers import (
     AddressBook,
     peer_of,
 )
-from p2p.transport import PeerId, peer_id_of
-from p2p.wire import DecodeError
-from runtime.keys import Keypair
+from p2p.transport.transport import PeerId, peer_id_of
+from p2p.transport.wire import DecodeError
+from runtime.crypto.keys import Keypair
 
 OWN = PeerId("own")
 

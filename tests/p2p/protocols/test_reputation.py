@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p.protocols.reputation import BAN_SCORE, PEERS_MAX, Fault, Reputation
-from p2p.transport import PeerId
+from p2p.transport.transport import PeerId
 
 PEER = PeerId("peer")
 

@@ -26,9 +26,9 @@ from p2p.protocols.status import (
     decode_status,
     encode_status,
 )
-from p2p.wire import DecodeError, Envelope, MessageKind
-from runtime.primitives import Hash
-from runtime.scale import codec
+from p2p.transport.wire import DecodeError, Envelope, MessageKind
+from runtime.codec.scale import codec
+from runtime.types.primitives import Hash
 
 GENESIS = Hash(bytes([1]) * 32)
 STATUS = Status(PROTOCOL_VERSION, GENESIS, 9, GENESIS, 8, GENESIS, Roles.FULL, "openledger/1")

@@ -23,12 +23,12 @@ from p2p.protocols.sync import (
     check_blocks,
     check_final,
 )
-from p2p.transport import PeerId
-from runtime.finality import Authority, AuthoritySet, Ballot, Certificate, Kind, payload
-from runtime.keys import KeyKind, Keypair
-from runtime.primitives import ZERO_HASH, AccountId, Digest, Hash, Header
-from runtime.scale import DecodeError, codec
-from runtime.trie import ordered_root
+from p2p.transport.transport import PeerId
+from runtime.codec.scale import DecodeError, codec
+from runtime.crypto.keys import KeyKind, Keypair
+from runtime.shared.finality import Authority, AuthoritySet, Ballot, Certificate, Kind, payload
+from runtime.trie.trie import ordered_root
+from runtime.types.primitives import ZERO_HASH, AccountId, Digest, Hash, Header
 
 LIMITS = SyncLimits(
     blocks_per_request=4, ranges_ahead=3, in_flight_per_peer=2, rest_s=1.0, rest_max_s=8.0

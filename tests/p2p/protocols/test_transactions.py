@@ -16,8 +16,8 @@ from p2p.protocols.transactions import (
     encode_batch,
     topic_of,
 )
-from p2p.wire import DecodeError, MessageKind, encode
-from runtime.primitives import Hash
+from p2p.transport.wire import DecodeError, MessageKind, encode
+from runtime.types.primitives import Hash
 
 batches = st.lists(st.binary(min_size=1, max_size=50), min_size=1, max_size=30).map(tuple)
 

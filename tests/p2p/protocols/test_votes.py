@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p.protocols.votes import WAITING_MAX, Inbound, Votes
-from p2p.transport import PeerId
-from p2p.wire import MessageKind
+from p2p.transport.transport import PeerId
+from p2p.transport.wire import MessageKind
 
 ONE, TWO = PeerId("one"), PeerId("two")
 

@@ -1,0 +1,1 @@
+"""How the shipped base model was made: corpus, tokenizer, training."""

@@ -1,0 +1,1 @@
+"""How blocks are made: by a solo author, or by the leader of a view."""

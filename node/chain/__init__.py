@@ -1,0 +1,1 @@
+"""The chain as this node knows it: unfinalized blocks, states, epochs, justifications."""

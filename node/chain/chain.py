@@ -1,0 +1,482 @@
+"""The chain: blocks and states that this node knows, what is best and what is final.
+
+Unfinalized blocks are a tree of diffs in memory; finality writes a branch to the database in one
+synced batch and drops every competing one. Queries never block execution. Rules that hold here:
+- Best is what `set_best` says, and nothing else moves it but finality elsewhere: consensus decides
+  and not length. A lone author says it with `extend`.
+- Best is final or descends from the last final block, before, while and after a commit.
+- A block is announced after it is stored; finalized is never reverted.
+- Whoever lags as a subscriber loses the subscription. Listeners (`on_event`) hear at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from typing import Final
+
+import trio
+
+from genesis.spec import ChainSpec
+from node.chain.broadcast import Broadcast
+from node.chain.checked_signatures import CheckedSignatures, check_signatures
+from node.chain.fork_tree import ForkTree, TreeFullError
+from node.chain.import_checks import InvalidBlocks
+from node.storage.database import BlockRecord, Database, HeightUnknownError
+from pallets import compose
+from runtime.codec.scale import codec
+from runtime.frame.executive import Executed, Executive, InvalidBlockError
+from runtime.frame.extrinsic import Additional, Extrinsic
+from runtime.frame.state import Overlay
+from runtime.frame.validity import ValidTransaction
+from runtime.trie.backend import Backend
+from runtime.types.primitives import AccountId, DigestItem, Hash, Header
+
+UNFINALIZED_MAX: Final = 1024
+"""How far any branch may be ahead of finality; all branches together: see ForkTree."""
+NEXT_VALUES_MAX: Final = 1 << 16
+LEFT_MAX: Final = 1 << 14
+"""How many blocks that left the tree before finality are told as pruned."""
+
+logger = logging.getLogger(__name__)
+_header_codec = codec(Header)
+
+
+class ChainError(Exception):
+    """Base of what the chain refuses."""
+
+
+class UnknownBlockError(ChainError):
+    """This node does not know the block."""
+
+
+class KnownBlockError(ChainError):
+    """The block is final already; there is nothing to execute."""
+
+
+class StatePrunedError(ChainError):
+    """The state of this block is pruned; ask an archive node."""
+
+
+class WrongChainError(ChainError):
+    """The data folder belongs to another chain."""
+
+
+class ForkTooOldError(ChainError):
+    """The block branches off below the finalized one."""
+
+
+class UnfinalizedLimitError(ChainError):
+    """Finality is too far behind; no more blocks are taken until it catches up."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewBlock:
+    """A block was added, on whatever branch."""
+
+    header: Header
+
+
+@dataclass(frozen=True, slots=True)
+class BestChanged:
+    """Another block is best: the best branch lost `retracted` and gained `enacted`.
+
+    `retracted` is newest first, `enacted` oldest first and ends with the best block; both are empty
+    of what is final.
+    """
+
+    header: Header
+    retracted: tuple[Hash, ...]
+    enacted: tuple[Hash, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finalized:
+    """A block became final; `pruned` are the blocks of branches that lost."""
+
+    header: Header
+    pruned: tuple[Hash, ...] = ()
+
+
+ChainEvent = NewBlock | BestChanged | Finalized
+
+
+class Chain:
+    """The blocks of one chain over one database."""
+
+    def __init__(self, spec: ChainSpec, database: Database) -> None:
+        self.spec = spec
+        self.database = database
+        self.machine = compose()
+        self.executive = Executive(self.machine)
+        self.signatures = CheckedSignatures()
+        self.on_event: list[Callable[[ChainEvent], None]] = []
+        """Called with each event, before subscribers: what must never lag behind the chain."""
+        self._worker = Executive(compose())
+        self._executing = trio.Lock()
+        self._events: Broadcast[ChainEvent] = Broadcast("chain")
+        self._invalid = InvalidBlocks()
+        genesis = spec.build()
+        self.genesis_hash = genesis.hash
+        if database.head is None:
+            database.commit(
+                BlockRecord(
+                    0,
+                    genesis.hash,
+                    _header_codec.encode(genesis.header),
+                    (),
+                    genesis.changes,
+                    genesis.nodes,
+                )
+            )
+        elif database.hash_at(0) != genesis.hash:
+            raise WrongChainError(_wrong_chain(database, spec, genesis.hash))
+        self._best = self._stored_header(database.head or 0)
+        self._tree = ForkTree(self._best)
+        self._hashes: dict[int, Hash] = {}
+        """The unfinalized blocks of the best branch, by number."""
+        self._left: dict[Hash, None] = {}
+        """Blocks that left the tree for want of room; told as pruned with the next final one."""
+        self._finalizing: Hash | None = None
+        self._next: Overlay | None = None
+        self._next_of = self._best.hash
+
+    # ------------------------------------------------------------------------------ queries
+
+    @property
+    def name(self) -> str:
+        """The chain's name for people."""
+        return self.spec.name
+
+    @property
+    def best(self) -> Header:
+        """The header to build on."""
+        return self._best
+
+    @property
+    def finalized(self) -> Header:
+        """The last final header."""
+        return self._tree.root
+
+    def unfinalized(self) -> tuple[Header, ...]:
+        """Return the headers of all blocks that are not final, on all branches, oldest first."""
+        return self._tree.headers()
+
+    def header(self, block_hash: Hash) -> Header | None:
+        """Return a known header."""
+        pending = self._tree.get(block_hash)
+        if pending is not None:
+            return pending.header
+        number = self.database.number_of(block_hash)
+        return None if number is None else self._stored_header(number)
+
+    def body(self, block_hash: Hash) -> tuple[bytes, ...] | None:
+        """Return the extrinsics of a known block."""
+        pending = self._tree.get(block_hash)
+        if pending is not None:
+            return pending.extrinsics
+        number = self.database.number_of(block_hash)
+        return None if number is None else self.database.body(number)
+
+    def justification(self, block_hash: Hash) -> bytes | None:
+        """Return the proof of finality of a block, where one was made."""
+        number = self.database.number_of(block_hash)
+        return None if number is None else self.database.justification(number)
+
+    def hash_of(self, number: int) -> Hash | None:
+        """Return the hash of the block with this number on the best chain."""
+        if number > self.finalized.number:
+            return self._hashes.get(number)
+        found = self.database.hash_at(number)
+        return None if found is None else Hash(found)
+
+    def hashes_at(self, number: int) -> tuple[Hash, ...]:
+        """Return the hashes of all known blocks with this number, the best chain's first."""
+        best = self.hash_of(number)
+        first = () if best is None else (best,)
+        if number <= self.finalized.number:
+            return first
+        others = (header.hash for header in self.unfinalized() if header.number == number)
+        return (*first, *(found for found in others if found != best))
+
+    def state(self, block_hash: Hash) -> Backend:
+        """Return the state after a block; it stays the same whatever is finalized later.
+
+        Raises UnknownBlockError or StatePrunedError.
+        """
+        try:
+            if block_hash in self._tree:
+                root_state = self.database.state_at(self.finalized.number)
+                return self._tree.state(block_hash, root_state)
+            number = self.database.number_of(block_hash)
+            if number is None:
+                raise UnknownBlockError(f"Block 0x{block_hash.hex()} is not known to this node.")
+            return self.database.state_at(number)
+        except HeightUnknownError as error:
+            raise StatePrunedError(
+                f"The state of block 0x{block_hash.hex()} is pruned here. Ask an archive node."
+            ) from error
+
+    def best_state(self) -> Backend:
+        """Return the state after the best block, for one synchronous use: it moves with commits."""
+        return self._tip(self._best.hash)
+
+    def nonce(self, account: AccountId) -> int:
+        """Return an account's next nonce at the best block."""
+        with self.machine.on(self._next_state()):
+            return self.executive.nonce(account)
+
+    def birth(self, extrinsic: Extrinsic) -> Hash | None:
+        """Return the birth block that an extrinsic's signature must cover on top of the best one.
+
+        None where there is none: no signature, an address without an account, an ancient era.
+        """
+        with self.machine.on(self._next_state()):
+            return self.executive.birth_of(extrinsic)
+
+    def validate(self, extrinsic: Extrinsic) -> ValidTransaction:
+        """Tell how an extrinsic fits on top of the best block. Raises TransactionRefused."""
+        birth = self.birth(extrinsic)
+        is_verified = self.signatures.holds(extrinsic.hash, birth)
+        valid = self.executive.validate_on(self._next_state(), extrinsic, is_verified=is_verified)
+        if birth is not None and not is_verified:
+            self.signatures.note(extrinsic.hash, birth)
+        return valid
+
+    async def check_signatures(self, extrinsics: Sequence[Extrinsic]) -> list[bool]:
+        """Check signatures off the event loop, and remember which hold on the best branch.
+
+        False is said of those alone that were checked and do not hold; `validate` judges the rest.
+        """
+        said = [True] * len(extrinsics)
+        work: list[tuple[int, Extrinsic, Additional]] = []
+        for index, extrinsic in enumerate(extrinsics):
+            birth = self.birth(extrinsic)
+            if birth is not None and not self.signatures.holds(extrinsic.hash, birth):
+                work.append((index, extrinsic, self._additional(birth)))
+        pairs = [(extrinsic, additional) for _, extrinsic, additional in work]
+        results = await trio.to_thread.run_sync(check_signatures, pairs) if pairs else []
+        for (index, extrinsic, additional), holds in zip(work, results, strict=True):
+            said[index] = holds
+            if holds:
+                self.signatures.note(extrinsic.hash, additional.birth_hash)
+        return said
+
+    def _additional(self, birth: Hash) -> Additional:
+        version = self.machine.version
+        return Additional(
+            version.spec_version, version.transaction_version, self.genesis_hash, birth
+        )
+
+    def events(self) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[ChainEvent]]:
+        """Receive all events from now on; ends early for a subscriber that lags."""
+        return self._events.subscribe()
+
+    # ------------------------------------------------------------------------------ changes
+
+    async def build(
+        self,
+        logs: Sequence[DigestItem],
+        inherents: Sequence[bytes],
+        candidates: Sequence[Extrinsic],
+        parent: Hash | None = None,
+    ) -> Executed:
+        """Build a block on the best one or another, off the event loop. It is not stored yet.
+
+        Raises UnknownBlockError, ForkTooOldError, InvalidBlockError (of the inherents).
+        """
+        async with self._executing:
+            on = self._best if parent is None else self._parent(parent)
+            backend = self._tip(on.hash)
+            births = self.signatures.births
+            return await trio.to_thread.run_sync(
+                self._worker.build, backend, on, logs, inherents, candidates, births
+            )
+
+    async def execute(self, header: Header, extrinsics: Sequence[bytes]) -> Executed:
+        """Execute another author's block, off the event loop; one in the tree is not run again.
+
+        Signatures that the pool has checked are not checked again. Raises InvalidBlockError (at
+        once for a block that was found invalid before), BodyRefusedError (the body is not the
+        header's), KnownBlockError (it is final), UnknownBlockError, ForkTooOldError.
+        """
+        async with self._executing:
+            block_hash = header.hash
+            known = self._tree.get(block_hash)
+            if known is not None and known.extrinsics == tuple(extrinsics):
+                return known
+            if self.database.number_of(block_hash) is not None:
+                raise KnownBlockError(f"Block {header.number} is final. Do not execute it again.")
+            self._invalid.check(header)
+            parent = self._parent(header.parent_hash)
+            backend = self._tip(parent.hash)
+            births = self.signatures.births
+            try:
+                return await trio.to_thread.run_sync(
+                    self._worker.execute, backend, header, extrinsics, parent, births
+                )
+            except InvalidBlockError as error:
+                self._invalid.note(header, error)
+                raise
+
+    def add(self, executed: Executed) -> None:
+        """Take a block into the tree and announce it; which block is best does not change.
+
+        Raises UnknownBlockError, ForkTooOldError, UnfinalizedLimitError.
+        """
+        block_hash = executed.hash
+        if block_hash in self._tree or self.database.number_of(block_hash) is not None:
+            return
+        self._parent(executed.header.parent_hash)
+        if executed.header.number - self.finalized.number > UNFINALIZED_MAX:
+            raise UnfinalizedLimitError(f"{UNFINALIZED_MAX} blocks await finality.")
+        try:
+            gone = self._tree.add(executed, self._best.hash)
+        except TreeFullError as error:
+            raise UnfinalizedLimitError(str(error)) from error
+        self._left.pop(block_hash, None)
+        self._left.update(dict.fromkeys(gone))
+        while len(self._left) > LEFT_MAX:
+            del self._left[next(iter(self._left))]
+        self._tell(NewBlock(executed.header))
+
+    def extend(self, executed: Executed) -> None:
+        """Add a block and make it best if it is longer: how a chain without consensus decides.
+
+        Raises as `add` does.
+        """
+        self.add(executed)
+        if executed.header.number > self._best.number:
+            self.set_best(executed.hash)
+
+    def set_best(self, block_hash: Hash) -> None:
+        """Make a known block best, on whatever branch. Raises UnknownBlockError, ForkTooOldError.
+
+        What is final below the last final block never becomes best again.
+        """
+        if block_hash == self._best.hash:
+            return
+        header = self._parent(block_hash)
+        if self._finalizing is not None and not self._descends(block_hash, self._finalizing):
+            raise ForkTooOldError(
+                f"Block {header.number} is on another branch than the block that becomes final now."
+            )
+        retracted, enacted = self._tree.route(self._best.hash, block_hash)
+        for _ in retracted:
+            self._hashes.popitem()
+        first = header.number - len(enacted) + 1
+        self._hashes.update(zip(range(first, header.number + 1), enacted, strict=True))
+        self._best = header
+        self._tell(BestChanged(header, retracted, enacted))
+
+    async def finalize(self, block_hash: Hash, justification: bytes | None = None) -> None:
+        """Make a block and its ancestors final: one synced batch. Returns once it is on disk.
+
+        A branch that best is not on becomes best first. The justification of a block that is final
+        already is added where it is missing. Raises UnknownBlockError, DatabaseError.
+        """
+        async with self._executing:
+            number = self.database.number_of(block_hash)
+            if number is not None:
+                if justification is not None and self.database.justification(number) is None:
+                    await trio.to_thread.run_sync(self.database.justify, number, justification)
+                return
+            branch = self._tree.branch(block_hash)
+            if branch is None:
+                raise UnknownBlockError(
+                    f"Block 0x{block_hash.hex()} does not extend the finalized chain."
+                )
+            records = [_record(executed) for executed in branch]
+            records[-1] = replace(records[-1], justification=justification)
+            # Before the commit: the head's state moves with it, and only states of this branch do.
+            if not self._descends(self._best.hash, block_hash):
+                self.set_best(block_hash)
+            self._finalizing = block_hash
+            try:
+                await trio.to_thread.run_sync(self.database.commit, *records)
+            finally:
+                self._finalizing = None
+            self._settle([executed.header for executed in branch])
+
+    def _settle(self, branch: list[Header]) -> None:
+        last = branch[-1]
+        pruned = (*self._left, *self._tree.settle(last.hash))
+        self._left.clear()
+        for header in branch:
+            del self._hashes[header.number]
+        self._next = None
+        for header in branch[:-1]:
+            self._tell(Finalized(header))
+        self._tell(Finalized(last, pruned))
+
+    def close(self) -> None:
+        """End all subscriptions; the database is closed by its owner."""
+        self._events.close()
+
+    # ----------------------------------------------------------------------------- internal
+
+    def _tell(self, event: ChainEvent) -> None:
+        for listener in self.on_event:
+            listener(event)
+        self._events.publish(event)
+
+    def _stored_header(self, number: int) -> Header:
+        raw = self.database.header(number)
+        assert raw is not None, f"block {number} is finalized, so its header is stored"
+        return _header_codec.decode(raw)
+
+    def _tip(self, block_hash: Hash) -> Backend:
+        """The state to execute on: the fast head state under the diffs of the branch."""
+        return self._tree.tip(block_hash, self.database.head_state())
+
+    def _next_state(self) -> Overlay:
+        """The state of the block after the best one, kept while that stays the best.
+
+        A pool asks it of every transaction: so block and values are set up and decoded once.
+        """
+        state = self._next
+        if state is None or self._next_of != self._best.hash or state.size > NEXT_VALUES_MAX:
+            state = self.executive.begin_next(self.best_state(), self._best)
+            self._next, self._next_of = state, self._best.hash
+        return state
+
+    def _parent(self, block_hash: Hash) -> Header:
+        """The block to build on: the finalized one, or one above it."""
+        header = self.header(block_hash)
+        if header is None:
+            raise UnknownBlockError(f"Block 0x{block_hash.hex()} is not known to this node.")
+        if header.number < self.finalized.number:
+            raise ForkTooOldError(
+                f"Block {header.number} is below the finalized block {self.finalized.number}, "
+                "which is never reverted."
+            )
+        return header
+
+    def _descends(self, block_hash: Hash, ancestor: Hash) -> bool:
+        """Whether a block of the tree is another one or descends from it."""
+        branch = self._tree.branch(block_hash) or ()
+        return any(executed.hash == ancestor for executed in branch)
+
+
+def _record(executed: Executed) -> BlockRecord:
+    header = executed.header
+    return BlockRecord(
+        header.number,
+        executed.hash,
+        _header_codec.encode(header),
+        executed.extrinsics,
+        executed.changes,
+        executed.nodes,
+        former=executed.former,
+    )
+
+
+def _wrong_chain(database: Database, spec: ChainSpec, wanted: Hash) -> str:
+    found = database.hash_at(0) or b""
+    return (
+        f"This data folder holds the chain with genesis 0x{found.hex()[:16]}..., but the chain "
+        f"spec {spec.id!r} has 0x{wanted.hex()[:16]}.... Name another folder with --base-path, or "
+        "remove this chain with `openledger chain purge`."
+    )

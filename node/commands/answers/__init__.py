@@ -1,0 +1,1 @@
+"""Commands on answers: ask, receipt, verify."""

@@ -1,0 +1,296 @@
+"""Asks paid questions: the channel, the price, the voucher, the answer, and what it was made from.
+
+An asker promises with each voucher at most what the longest answer costs on top of what is spent,
+and checks the receipt's signature and texts before the answer counts as received.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from genesis.amounts import format_amount
+from node.client import Answer, Client, RejectedError, RequestRefusedError, Text
+from node.client.serving import StoredReceipt, signed_with
+from node.commands.base.account_signer import account_of
+from node.commands.base.documents import Planck
+from node.commands.base.frame import refuse
+from node.commands.base.output import Output
+from node.commands.base.transaction_options import Spending, send
+from pallets.inference import Channel
+from pallets.models import ModelInfo
+from runtime.crypto.hashing import blake2b_256
+from runtime.crypto.keys import KeyKind, Keypair, verify
+from runtime.frame.dispatch import Call
+from runtime.shared.documents import (
+    SignedReceipt,
+    SignedVoucher,
+    Voucher,
+    receipt_hash,
+    voucher_payload,
+)
+from runtime.types.primitives import AccountId, Hash, Id
+
+TEMPLATE_TOKENS: Final = 64
+"""More than any chat template adds to the question."""
+
+Turns = Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class InfluenceRow:
+    """A row that shaped the answer: its exact influence score and who gave it."""
+
+    ROWS_SHOWN: ClassVar[int] = 8
+
+    row: int
+    score: str
+    contributor: str | None
+    prompt: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpanRow:
+    """Words of the answer that stand verbatim in a row, counted in tokens."""
+
+    row: int
+    start: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerDocument:
+    """An answer, what it cost, and the rows it was made from."""
+
+    answer: str
+    model: int
+    receipt: str
+    tokens_in: int
+    tokens_out: int
+    fee_planck: Planck
+    contributors_planck: Planck
+    remainder_permille: int
+    rows: tuple[InfluenceRow, ...]
+    spans: tuple[SpanRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatDocument:
+    """The answers of a conversation, in order."""
+
+    answers: tuple[AnswerDocument, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QuoteDocument:
+    """What a question would cost at most, and the channel that would pay for it."""
+
+    model: int
+    price_at_most_planck: Planck
+    channel: int | None
+    channel_left_planck: Planck
+    free_before_planck: Planck
+
+
+class Asker:
+    """One account's questions to one model at one server."""
+
+    def __init__(
+        self,
+        output: Output,
+        client: Client,
+        spending: Spending,
+        info: ModelInfo,
+        server: str | None,
+    ) -> None:
+        self._output = output
+        self._client = client
+        self._spending = spending
+        self._info = info
+        self._server = server
+        self._pair: Keypair | None = None
+        self._channel: int | None = None
+
+    def quote(self, question: str, max_tokens: int) -> QuoteDocument:
+        """Return what a question would cost; nothing is signed."""
+        number, channel = self._find_channel() or (None, None)
+        left = 0 if number is None or channel is None else self._left(number, channel)
+        free = self._client.balance(self._spending.signer.account).free
+        price = self._price(question, max_tokens)
+        return QuoteDocument(self._info.id, Planck(price), number, Planck(left), Planck(free))
+
+    def prepare(self, deposit_planck: int) -> None:
+        """Unlock the key and find a channel, or open one with this deposit."""
+        self._pair = self._spending.signer.unlock()
+        found = self._find_channel()
+        self._channel = self._open(deposit_planck) if found is None else found[0]
+
+    def ask(self, turns: Turns, max_tokens: int, deposit_planck: int = 0) -> AnswerDocument:
+        """Pay for an answer and print it as it comes. Raises RejectedError for a false receipt."""
+        assert self._pair is not None, "prepare comes first"
+        assert self._channel is not None, "prepare comes first"
+        question = "\n".join(turn["content"] for turn in turns)
+        price = self._price(question, max_tokens)
+        voucher = self._voucher(price, deposit_planck or price)
+        answer: Answer | None = None
+        pieces = self._client.serving.chat(
+            str(self._info.id), turns, voucher, max_tokens=max_tokens
+        )
+        for piece in pieces:
+            if isinstance(piece, Text):
+                self._output.say(piece.text, newline=False)
+            else:
+                answer = piece
+        self._output.say("")
+        if answer is None or answer.receipt is None:
+            raise RejectedError("The answer ended without a receipt, so it was not attributed.")
+        stored = self._client.serving.receipt(answer.receipt)
+        self._check(stored.signed, answer, question, price)
+        return answer_document(answer.text, stored)
+
+    # ------------------------------------------------------------------------------- internal
+
+    def _price(self, question: str, max_tokens: int) -> int:
+        # Every token is at least one byte of the question, whatever the tokenizer.
+        tokens_in = len(question.encode()) + TEMPLATE_TOKENS
+        price = self._client.api("InferenceApi_quote", self._info.id, tokens_in, max_tokens)
+        assert price is not None, "the model exists"
+        return int(price)
+
+    def _find_channel(self) -> tuple[int, Channel] | None:
+        account = self._spending.signer.account
+        server = None if self._server is None else account_of(self._server)
+        for entry in self._client.api("InferenceApi_channels_of", account):
+            channel = entry.channel
+            mine = channel.asker == account and channel.model == self._info.id
+            if mine and channel.closes_at is None and server in (None, channel.server):
+                return entry.id, channel
+        return None
+
+    def _open(self, deposit_planck: int) -> int:
+        client, server = self._client, self._server_account()
+        call = client.make_call(
+            "Inference",
+            "open_channel",
+            model=self._info.id,
+            server=Id(server),
+            deposit=deposit_planck,
+        )
+        self._spend(call)
+        self._output.note(f"Opened a channel with {format_amount(deposit_planck)}.")
+        found = self._find_channel()
+        assert found is not None, "the channel was opened in a block"
+        return found[0]
+
+    def _spend(self, call: Call) -> None:
+        _, landed = send(self._output, self._client, self._spending, call, self._pair)
+        if landed is None:
+            refuse("The channel is needed before the question. Leave --wait at included or final.")
+
+    def _server_account(self) -> AccountId:
+        if self._server is not None:
+            return account_of(self._server)
+        try:
+            status = self._client.call("openledger_status")
+        except RequestRefusedError:
+            status = {}
+        told = status.get("account") if isinstance(status, dict) else None
+        if isinstance(told, str):
+            return account_of(told)
+        executors = self._client.api("JobsApi_executors")
+        if len(executors) != 1:
+            refuse("The node does not say which account answers. Name it with --server.")
+        return AccountId(executors[0].account)
+
+    def _left(self, number: int, channel: Channel) -> int:
+        return max(channel.deposit_planck - self._spent(number, channel), 0)
+
+    def _spent(self, number: int, channel: Channel) -> int:
+        """What the server may have drawn: what the receipts of this channel cost in all."""
+        epochs = range(self._client.api("AttributionApi_pool", self._info.id).epoch + 2)
+        fees = 0
+        for epoch in epochs:
+            for entry in self._client.call("openledger_receipts", self._info.id, epoch):
+                receipt = read_receipt(entry["signedReceipt"]).receipt
+                fees += receipt.fee_planck if receipt.channel == number else 0
+        return max(fees, channel.redeemed_planck)
+
+    def _voucher(self, price: int, top_up: int) -> SignedVoucher:
+        assert self._pair is not None and self._channel is not None, "prepared"  # noqa: PT018
+        number = self._channel
+        channel = self._client.api("InferenceApi_channel", number)
+        if channel is None:
+            refuse(f"Channel {number} is closed. Ask again to open another one.")
+        cumulative = self._spent(number, channel) + price
+        missing = cumulative - channel.deposit_planck
+        if missing > 0:
+            amount = max(missing, top_up)
+            call = self._client.make_call("Inference", "top_up", channel=number, amount=amount)
+            self._spend(call)
+            self._output.note(f"Topped the channel up by {format_amount(amount)}.")
+        voucher = Voucher(self._client.genesis_hash, number, cumulative)
+        return SignedVoucher(
+            voucher,
+            AccountId(self._pair.account),
+            signed_with(self._pair, voucher_payload(voucher)),
+        )
+
+    def _check(self, signed: SignedReceipt, answer: Answer, question: str, price: int) -> None:
+        receipt = signed.receipt
+        problems = [
+            problem
+            for problem, is_wrong in (
+                ("its id is not its hash", receipt_hash(receipt) != answer.receipt),
+                ("its question is another", receipt.question != blake2b_256(question.encode())),
+                ("its answer is another", receipt.answer != blake2b_256(answer.text.encode())),
+                ("its fee is above the quote", receipt.fee_planck > price),
+                ("its signature is false", not is_signed(signed)),
+            )
+            if is_wrong
+        ]
+        if problems:
+            raise RejectedError(
+                f"The receipt of this answer is false: {', '.join(problems)}. Ask another server."
+            )
+
+
+def is_signed(signed: SignedReceipt) -> bool:
+    """Tell whether the serving account signed the receipt."""
+    identity = receipt_hash(signed.receipt)
+    return verify(KeyKind.ED25519, signed.signature, identity, signed.receipt.server)
+
+
+def read_receipt(text: str) -> SignedReceipt:
+    """Return the receipt that 0x hex of SCALE stands for. Raises DecodeError."""
+    from runtime.codec.scale import codec
+
+    return codec(SignedReceipt).decode(bytes.fromhex(text.removeprefix("0x")))
+
+
+def answer_document(text: str, stored: StoredReceipt) -> AnswerDocument:
+    """Return an answer with its attribution, numbers from the signed receipt alone."""
+    receipt = stored.signed.receipt
+    told: dict[int, Mapping[str, Any]] = {
+        int(row["row"]): row for row in stored.details.get("rows", []) if "row" in row
+    }
+    return AnswerDocument(
+        text,
+        receipt.model,
+        "0x" + Hash(receipt_hash(receipt)).hex(),
+        receipt.tokens_in,
+        receipt.tokens_out,
+        Planck(receipt.fee_planck),
+        Planck(receipt.contributor_fee_planck),
+        receipt.remainder_permille,
+        tuple(
+            InfluenceRow(
+                entry.row,
+                str(entry.score),
+                told.get(entry.row, {}).get("contributor"),
+                told.get(entry.row, {}).get("prompt"),
+            )
+            for entry in receipt.top
+        ),
+        tuple(SpanRow(span.row, span.start, span.length) for span in receipt.spans),
+    )

@@ -1,0 +1,154 @@
+"""`openledger verify`: replays everything behind receipts, and says of each step how.
+
+Nothing that the node says is believed: what the chain committed to is proven against a header,
+files are checked against their ids, and the rest is computed again on this machine. Receipts of one
+index job share model, rows and the replay of the index, so many are little more work than one.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from node.client import Client
+from node.client.tape import Tape
+from node.commands.base.frame import REJECTED, connects, hash_of, refuse, reports
+from node.commands.base.output import Output
+from node.commands.model.records import find_model
+from runtime.types.primitives import Hash
+
+if TYPE_CHECKING:
+    from node.commands.answers.verifying import Verification
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRow:
+    """A step: `passed` is null when this machine lacks what the step needs."""
+
+    step: str
+    passed: bool | None
+    how: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationDocument:
+    """A replayed receipt: `holds` unless a step failed."""
+
+    receipt: str
+    model: int
+    holds: bool
+    passed: int
+    failed: int
+    not_checked: int
+    checks: tuple[CheckRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationsDocument:
+    """Replayed receipts: `holds` unless a step of one failed."""
+
+    holds: bool
+    receipts: tuple[VerificationDocument, ...]
+
+
+@click.command("verify")
+@click.argument("receipts", nargs=-1, metavar="[RECEIPT]...")
+@click.option("--model", help="With --epoch: every receipt that the node has of a model's epoch.")
+@click.option("--epoch", type=click.IntRange(0), help="With --model.")
+@click.option("--quick", is_flag=True, help="Leave out what needs the model and the rows.")
+@click.option("--base-model", help="Folder of the base model; the shipped one unless given.")
+@click.option("--save", type=click.Path(path_type=Path), help="Keep all that is needed here.")
+@click.option("--offline", type=click.Path(path_type=Path), help="Use such a folder, no node.")
+@reports(VerificationsDocument)
+@connects
+def verify_command(
+    output: Output,
+    client: Client,
+    receipts: tuple[str, ...],
+    model: str | None,
+    epoch: int | None,
+    quick: bool,
+    base_model: str | None,
+    save: Path | None,
+    offline: Path | None,
+) -> None:
+    """Replay everything behind each RECEIPT and print the checks; exit 1 when one fails."""
+    from node.commands.answers.verifying import Verifier
+
+    if save is not None and offline is not None:
+        refuse("Give either --save or --offline, not both.")
+    if (model is None) != (epoch is None):
+        refuse("Give --model and --epoch together.")
+    identities = [hash_of(receipt) for receipt in receipts]
+    if save is not None:
+        client.use_tape(Tape(save, is_replaying=False))
+    if offline is not None:
+        client.use_tape(Tape(offline, is_replaying=True))
+    if model is not None and epoch is not None:
+        identities += _listed(client, model, epoch)
+    if not identities:
+        refuse("Name a receipt, or --model and --epoch. `openledger receipt list` shows them.")
+    verifier = Verifier(output, client, is_quick=quick, base_model=base_model)
+    documents: list[VerificationDocument] = []
+    for identity in dict.fromkeys(identities):
+        document = _document(identity, verifier.verify(identity))
+        _tell(output, document, is_first=not documents)
+        documents.append(document)
+    failed = [document.receipt for document in documents if not document.holds]
+    if output.as_json:
+        output.show(VerificationsDocument(not failed, tuple(documents)))
+    if failed:
+        output.note(f"{len(failed)} of {len(documents)} receipts do not hold:")
+        for document in documents:
+            if not document.holds:
+                output.note(f"{document.receipt}: {_failing(document)}")
+        sys.exit(REJECTED)
+
+
+def _listed(client: Client, model: str, epoch: int) -> list[Hash]:
+    """Return the ids of all receipts that the node has of an epoch."""
+    info = find_model(client, model)
+    listed = client.call("openledger_receipts", info.id, epoch)
+    if not listed:
+        refuse(f"The node has no receipt of epoch {epoch} of {info.model.name!r}.")
+    return [hash_of(entry["hash"]) for entry in listed]
+
+
+def _document(identity: Hash, verification: Verification) -> VerificationDocument:
+    rows = tuple(
+        CheckRow(each.name, each.passed, each.how, each.detail) for each in verification.steps
+    )
+    failed = sum(row.passed is False for row in rows)
+    return VerificationDocument(
+        "0x" + identity.hex(),
+        verification.model,
+        not failed,
+        sum(row.passed is True for row in rows),
+        failed,
+        sum(row.passed is None for row in rows),
+        rows,
+    )
+
+
+def _tell(output: Output, document: VerificationDocument, *, is_first: bool) -> None:
+    """Print the table of the first receipt and a line for each further one."""
+    if output.as_json:
+        return
+    if is_first:
+        output.show(document)
+        return
+    parts = [f"{document.passed} steps hold"]
+    if document.not_checked:
+        parts.append(f"{document.not_checked} not checkable here")
+    if document.failed:
+        parts.append(f"FAILED: {_failing(document)}")
+    output.say(f"{document.receipt}  {', '.join(parts)}")
+
+
+def _failing(document: VerificationDocument) -> str:
+    return ", ".join(row.step for row in document.checks if row.passed is False)

@@ -1,0 +1,202 @@
+"""What every command does that spends: options, dry run, signature, submission, the outcome.
+
+A dry run comes before any password; the transaction's hash is told before anything is awaited, and
+Ctrl-C then ends the wait, not the transaction.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from genesis.amounts import format_amount
+from genesis.values import parse_amount
+from node.client import (
+    Client,
+    Finalized,
+    Included,
+    InsufficientFundsError,
+    RejectedError,
+    Wait,
+)
+from node.commands.base.account_signer import Signer, keys_options, signer_of
+from node.commands.base.documents import Fields, Planck
+from node.commands.base.frame import MAY_LAND
+from node.commands.base.output import Output
+from node.commands.base.values import show_fields
+from node.keys.keystore import Keystore
+from runtime.crypto.keys import Keypair
+from runtime.frame.dispatch import Call
+from runtime.frame.events import EventRecord
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class EventDocument:
+    """An event of a pallet."""
+
+    event: str
+    fields: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class DryRunDocument:
+    """What a transaction would do now; nothing was signed or sent."""
+
+    succeeds: bool
+    error: str | None
+    fee_planck: Planck
+    free_before_planck: Planck
+    free_after_planck: Planck
+    held_before_planck: Planck
+    held_after_planck: Planck
+    events: tuple[EventDocument, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionDocument:
+    """A transaction that was sent; block, fee and events are known once it is in a block."""
+
+    transaction: str
+    status: str
+    block_number: int | None
+    block_hash: str | None
+    fee_planck: Planck | None
+    events: tuple[EventDocument, ...]
+
+
+SPENDING_DOCUMENTS = (TransactionDocument, DryRunDocument)
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """Who pays, and how far the transaction is followed."""
+
+    signer: Signer
+    tip_planck: int
+    is_dry_run: bool
+    wait: Wait
+    wait_s: float
+
+
+def spends(function: F) -> F:
+    """Give a command's body `spending`, from --from, --tip, --dry-run, --wait, --keys."""
+
+    @click.option(
+        "--from", "sender", required=True, envvar="OPENLEDGER_FROM", help="Who signs and pays."
+    )
+    @click.option("--tip", default="0", help="Extra fee for priority, such as 1mOPEN.")
+    @click.option("--dry-run", is_flag=True, help="Show fee, events and balance; send nothing.")
+    @click.option(
+        "--wait",
+        type=click.Choice([str(wait) for wait in Wait]),
+        default=str(Wait.INCLUDED),
+        show_default=True,
+        help="Return when sent, in a block, or final.",
+    )
+    @click.option("--wait-seconds", "wait_s", type=float, default=120.0, help="How long to wait.")
+    @keys_options
+    @functools.wraps(function)
+    def run(
+        *arguments: Any,
+        sender: str,
+        tip: str,
+        dry_run: bool,
+        wait: str,
+        wait_s: float,
+        keystore: Keystore,
+        password_file: Path | None,
+        **options: Any,
+    ) -> Any:
+        signer = signer_of(sender, keystore, password_file)
+        spending = Spending(signer, parse_amount(tip), dry_run, Wait(wait), wait_s)
+        return function(*arguments, spending=spending, **options)
+
+    return run  # type: ignore[return-value]
+
+
+def spend(
+    output: Output, client: Client, spending: Spending, call: Call
+) -> TransactionDocument | DryRunDocument:
+    """Dry-run or sign, send and follow a call. Raises ClientError for what the chain refuses."""
+    if spending.is_dry_run:
+        return dry_run(client, spending, call)
+    return transaction_document(*send(output, client, spending, call))
+
+
+def send(
+    output: Output,
+    client: Client,
+    spending: Spending,
+    call: Call,
+    pair: Keypair | None = None,
+) -> tuple[str, Included | None]:
+    """Sign, send and follow a call: (hash as text, where it landed or None when not awaited).
+
+    With `pair` given the key is not unlocked again.
+    """
+    signed = client.sign(call, pair or spending.signer.unlock(), tip=spending.tip_planck)
+    shown = "0x" + signed.hash.hex()
+
+    def tell(status: str) -> None:
+        if status == "submitted":
+            output.note(f"Sent transaction {shown}")
+
+    try:
+        outcome = client.submit(signed, spending.wait, wait_s=spending.wait_s, on_status=tell)
+    except KeyboardInterrupt:
+        output.note(f"Stopped waiting. The transaction {shown} was sent and may still land.")
+        sys.exit(MAY_LAND)
+    if not isinstance(outcome, Included):
+        return shown, None
+    if outcome.error is not None:
+        kind = InsufficientFundsError if outcome.needs_funds else RejectedError
+        raise kind(
+            f"Block {outcome.block_number} holds the transaction {shown}, but the call failed. "
+            f"{outcome.error} The fee of {format_amount(outcome.fee_planck)} was paid."
+        )
+    return shown, outcome
+
+
+def dry_run(client: Client, spending: Spending, call: Call) -> DryRunDocument:
+    """Return what a call would do."""
+    result = client.dry_run(call, spending.signer.account, tip=spending.tip_planck)
+    return DryRunDocument(
+        result.error is None,
+        result.error,
+        Planck(result.fee_planck),
+        Planck(result.before.free),
+        Planck(result.after.free),
+        Planck(result.before.reserved),
+        Planck(result.after.reserved),
+        event_documents(result.events),
+    )
+
+
+def transaction_document(transaction: str, landed: Included | None) -> TransactionDocument:
+    """Return the document of a transaction that was sent."""
+    if landed is None:
+        return TransactionDocument(transaction, "submitted", None, None, None, ())
+    return TransactionDocument(
+        transaction,
+        "final" if isinstance(landed, Finalized) else "included",
+        landed.block_number,
+        "0x" + landed.block_hash.hex(),
+        Planck(landed.fee_planck),
+        event_documents(landed.events),
+    )
+
+
+def event_documents(records: tuple[EventRecord, ...]) -> tuple[EventDocument, ...]:
+    """Return events by their names and fields."""
+    return tuple(
+        EventDocument(type(record.event).__qualname__, show_fields(record.event))
+        for record in records
+    )

@@ -1,0 +1,104 @@
+"""Blocks in a file and in order: export, and replay from genesis with every state root checked.
+
+file = "OPENLEDGER-BLOCKS-2\n" ++ SCALE(genesis hash) ++ block 1 ++ block 2 ...
+block = length (4 bytes, little-endian) ++ SCALE(header, extrinsics, justification or none)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from genesis.spec import ChainSpec
+from node.chain.justifications import FinalityCheck, authorities_in
+from node.client.errors import UsageError
+from pallets import compose
+from runtime.codec.scale import DecodeError, codec, scale
+from runtime.frame.executive import Executive
+from runtime.trie.backend import MemoryBackend
+from runtime.types.primitives import Hash, Header
+
+MAGIC: Final = b"OPENLEDGER-BLOCKS-2\n"
+BLOCK_BYTES_MAX: Final = 8 * 1024 * 1024
+_LENGTH_BYTES: Final = 4
+_HASH_BYTES: Final = 32
+
+
+@scale
+class StoredBlock:
+    """A block as the file holds it; `justification` is the SCALE of its FINALIZE certificate."""
+
+    header: Header
+    extrinsics: tuple[bytes, ...]
+    justification: bytes | None = None
+
+
+_BLOCK: Final = codec(StoredBlock)
+
+
+class BlockFileError(UsageError):
+    """The file is no block file, or it is damaged."""
+
+
+def write_blocks(file: BinaryIO, genesis_hash: Hash, blocks: Iterable[StoredBlock]) -> int:
+    """Write blocks in order; returns their number."""
+    file.write(MAGIC + genesis_hash)
+    count = 0
+    for block in blocks:
+        data = _BLOCK.encode(block)
+        file.write(len(data).to_bytes(_LENGTH_BYTES, "little") + data)
+        count += 1
+    return count
+
+
+def read_blocks(path: Path) -> tuple[Hash, Iterator[StoredBlock]]:
+    """Return the genesis hash and the blocks of a file, read as they are asked for."""
+    file = path.open("rb")
+    head = file.read(len(MAGIC) + _HASH_BYTES)
+    if not head.startswith(MAGIC) or len(head) != len(MAGIC) + _HASH_BYTES:
+        file.close()
+        raise BlockFileError(
+            f"{path} is no file of blocks. Make one with `openledger chain export-blocks`."
+        )
+    return Hash(head[len(MAGIC) :]), _iterate(path, file)
+
+
+def _iterate(path: Path, file: BinaryIO) -> Iterator[StoredBlock]:
+    with file:
+        number = 0
+        while length := file.read(_LENGTH_BYTES):
+            number += 1
+            size = int.from_bytes(length, "little")
+            data = file.read(size) if size <= BLOCK_BYTES_MAX else b""
+            try:
+                yield _BLOCK.decode(data)
+            except DecodeError as error:
+                raise BlockFileError(
+                    f"Block {number} in {path} is damaged ({error}). Export the file again."
+                ) from error
+
+
+def replay(
+    spec: ChainSpec, blocks: Iterable[StoredBlock], on_block: Callable[[int], None]
+) -> Header:
+    """Execute blocks from genesis in memory and return the last header.
+
+    Raises InvalidBlockError for a block that breaks a rule or has another state root, and
+    JustificationError for one whose finality the file does not prove.
+    """
+    executive = Executive(compose())
+    genesis = spec.build()
+    state = MemoryBackend()
+    state.apply(dict(genesis.changes), genesis.nodes)
+    parent = genesis.header
+    finality = FinalityCheck(genesis.hash, spec.chain_type)
+    for block in blocks:
+        authorities = authorities_in(executive.machine, state)
+        executed = executive.execute(state, block.header, block.extrinsics, parent)
+        finality.take(block.header, block.justification, authorities)
+        state.apply(executed.changes, executed.nodes)
+        parent = executed.header
+        on_block(parent.number)
+    finality.end()
+    return parent

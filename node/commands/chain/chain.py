@@ -1,0 +1,281 @@
+"""`openledger chain`: look at a chain, move its blocks, check every state root, purge its data."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from genesis.spec import ChainSpec, load_spec
+from node.client import Client
+from node.commands.base.documents import Fields
+from node.commands.base.frame import connects, refuse, reports
+from node.commands.base.output import Output
+from node.commands.base.transaction_options import EventDocument, event_documents
+from node.commands.base.values import show_value
+from node.commands.chain.block_file import StoredBlock, read_blocks, replay, write_blocks
+from node.commands.chain.log_repair import repair_log
+from node.commands.chain.status import StatusDocument, status_of
+from node.operations.config import default_base_path
+from node.rpc.parameters import to_hex
+from runtime.crypto import ss58
+from runtime.frame.extrinsic import Extrinsic
+from runtime.types.primitives import Hash
+
+BLOCKS_MAX = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class ExtrinsicDocument:
+    """A call in a block: by whom, and with which arguments. Inherents have no signer."""
+
+    hash: str
+    signer: str | None
+    call: str
+    arguments: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class BlockDocument:
+    """A block with its calls and events."""
+
+    number: int
+    hash: str
+    parent_hash: str
+    state_root: str
+    extrinsics: tuple[ExtrinsicDocument, ...]
+    events: tuple[EventDocument, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksDocument:
+    """Blocks that were exported, imported or checked."""
+
+    genesis_hash: str
+    blocks: int
+    last_hash: str | None
+    file: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeDocument:
+    """A data folder that was removed."""
+
+    removed: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpecDocument:
+    """A chain spec that was written."""
+
+    file: str
+    id: str
+    is_raw: bool
+    genesis_hash: str
+
+
+@click.group("chain")
+def chain_command() -> None:
+    """Inspect, export, import, check and purge a chain."""
+
+
+chain_command.add_command(repair_log)
+
+
+@chain_command.command("info")
+@reports(StatusDocument)
+@connects
+def info(output: Output, client: Client) -> StatusDocument:
+    """Show the chain, its runtime and its newest blocks."""
+    return status_of(client)
+
+
+@chain_command.command("block")
+@click.argument("block", required=False)
+@reports(BlockDocument)
+@connects
+def block(output: Output, client: Client, block: str | None) -> BlockDocument:
+    """Show a BLOCK (number or hash; the best one unless given) with its calls and events."""
+    found = client.block(_block_id(block))
+    extrinsics = tuple(_extrinsic(client, each) for each in found.extrinsics)
+    return BlockDocument(
+        found.header.number,
+        to_hex(found.hash),
+        to_hex(found.header.parent_hash),
+        to_hex(found.header.state_root),
+        extrinsics,
+        event_documents(client.events(found.hash)),
+    )
+
+
+@chain_command.command("export-blocks")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--to", type=click.IntRange(1), help="The last block; the final one unless given.")
+@reports(BlocksDocument)
+@connects
+def export_blocks(output: Output, client: Client, file: Path, to: int | None) -> BlocksDocument:
+    """Write the chain's final blocks from the first one on to a new FILE, with their proofs."""
+    final = client.header(client.finalized_hash()).number
+    last = min(to or final, final)
+    if file.exists():
+        refuse(f"{file} exists already. Name a new file; nothing was overwritten.")
+    with file.open("xb") as opened, output.progress("Exporting", "blocks") as advance:
+        blocks = _fetch(client, last, final)
+        counted = _counted(blocks, lambda done: advance(done, last))
+        count = write_blocks(opened, client.genesis_hash, counted)
+    last_hash = client.block_hash(count) if count else None
+    return _blocks(client.genesis_hash, count, last_hash, file)
+
+
+@chain_command.command("import-blocks")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--chain", "chain_name", default="dev", show_default=True, help="Preset or spec file."
+)
+@click.option("--base-path", type=click.Path(path_type=Path), help="The node's data folder.")
+@reports(BlocksDocument)
+def import_blocks(
+    output: Output, file: Path, chain_name: str, base_path: Path | None
+) -> BlocksDocument:
+    """Execute the blocks of FILE into the data folder of a node that is not running."""
+    from node.commands.chain.importing import import_into
+
+    spec = load_spec(chain_name)
+    genesis_hash, blocks = read_blocks(file)
+    _check_genesis(spec, genesis_hash, str(file))
+    folder = (base_path or default_base_path()) / "chains" / spec.id
+    with output.progress("Importing", "blocks") as advance:
+        count, last_hash = import_into(spec, folder, blocks, lambda done: advance(done, done))
+    return _blocks(genesis_hash, count, last_hash, file)
+
+
+@chain_command.command("check")
+@click.option("--file", type=click.Path(path_type=Path), help="Blocks from a file, not a node.")
+@click.option(
+    "--chain", "chain_name", default="dev", show_default=True, help="Preset or spec file."
+)
+@reports(BlocksDocument)
+@connects
+def check(output: Output, client: Client, file: Path | None, chain_name: str) -> BlocksDocument:
+    """Execute every block again from genesis and compare each state root."""
+    spec = load_spec(chain_name)
+    if file is not None:
+        genesis_hash, blocks = read_blocks(file)
+        last = 0
+    else:
+        genesis_hash = client.genesis_hash
+        last = client.header(client.finalized_hash()).number
+        blocks = _fetch(client, last, last)
+    _check_genesis(spec, genesis_hash, str(file or "the node"))
+    with output.progress("Checking", "blocks") as advance:
+        header = replay(spec, blocks, lambda done: advance(done, max(done, last)))
+    output.note("Every block follows its parent, and every state root is exact.")
+    return _blocks(genesis_hash, header.number, header.hash, file)
+
+
+@chain_command.command("purge")
+@click.option(
+    "--chain", "chain_name", default="dev", show_default=True, help="Preset or spec file."
+)
+@click.option("--base-path", type=click.Path(path_type=Path), help="The node's data folder.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@reports(PurgeDocument)
+def purge(output: Output, chain_name: str, base_path: Path | None, yes: bool) -> PurgeDocument:
+    """Remove all blocks, state and files of one chain. Keys stay."""
+    from node.storage.database import Database
+
+    folder = (base_path or default_base_path()) / "chains" / load_spec(chain_name).id
+    if not folder.is_dir():
+        refuse(f"There is no data of this chain in {folder}. Name its folder with --base-path.")
+    if (folder / "db").is_dir():
+        Database.open(folder / "db").close()  # refuses while a node has the folder open
+    if not yes and not click.confirm(f"Remove {folder} for good?", err=True):
+        refuse("Nothing was removed.")
+    shutil.rmtree(folder)
+    return PurgeDocument(str(folder))
+
+
+@chain_command.group("spec")
+def spec_group() -> None:
+    """Chain specs: what makes a chain this chain."""
+
+
+@spec_group.command("export")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--chain", "chain_name", default="dev", show_default=True, help="Preset or spec file."
+)
+@click.option("--raw", is_flag=True, help="Write the storage itself, so that no code decides it.")
+@reports(SpecDocument)
+def export_spec(output: Output, file: Path, chain_name: str, raw: bool) -> SpecDocument:
+    """Write a chain spec to a new FILE."""
+    spec = load_spec(chain_name)
+    written = spec.raw() if raw else spec
+    if file.exists():
+        refuse(f"{file} exists already. Name a new file; nothing was overwritten.")
+    file.write_text(written.to_json() + "\n", encoding="utf-8")
+    return SpecDocument(str(file), spec.id, raw, to_hex(spec.build().hash))
+
+
+def _fetch(client: Client, last: int, final: int) -> Iterator[StoredBlock]:
+    """Return the blocks from 1 to `last`; where some are certified, on to one that is."""
+    is_certified = is_open = False
+    for number in range(1, final + 1):
+        if number > last and not (is_certified and is_open):
+            return
+        found = client.block(number)
+        is_open = found.justification is None
+        is_certified = is_certified or not is_open
+        raws = tuple(extrinsic.raw for extrinsic in found.extrinsics)
+        yield StoredBlock(found.header, raws, found.justification)
+
+
+def _counted(blocks: Iterator[StoredBlock], tell: object) -> Iterator[StoredBlock]:
+    assert callable(tell), "told after each block"
+    for done, each in enumerate(blocks, start=1):
+        yield each
+        tell(done)
+
+
+def _extrinsic(client: Client, extrinsic: Extrinsic) -> ExtrinsicDocument:
+    call = extrinsic.call
+    hints = client.machine.bound(call.pallet, call.name).spec.arguments
+    signer = None if extrinsic.signed is None else extrinsic.signed.account
+    return ExtrinsicDocument(
+        to_hex(extrinsic.hash),
+        None if signer is None else ss58.encode(signer),
+        f"{call.pallet}.{call.name}",
+        {
+            name.rstrip("_"): show_value(hint, value)
+            for (name, hint), value in zip(hints, call.arguments, strict=True)
+        },
+    )
+
+
+def _check_genesis(spec: ChainSpec, found: Hash, source: str) -> None:
+    wanted = spec.build().hash
+    if wanted != found:
+        refuse(
+            f"The blocks of {source} are of the chain {to_hex(found)}, the spec {spec.id!r} is "
+            f"{to_hex(wanted)}. Name the right spec with --chain."
+        )
+
+
+def _block_id(text: str | None) -> Hash | int | None:
+    from node.commands.base.frame import hash_of
+
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit():
+        number = int(text)
+        return number if number < BLOCKS_MAX else refuse(f"There is no block {text}.")
+    found: Hash = hash_of(text)
+    return found
+
+
+def _blocks(genesis: Hash, count: int, last: Hash | None, file: Path | None) -> BlocksDocument:
+    shown = None if last is None else to_hex(last)
+    return BlocksDocument(to_hex(genesis), count, shown, None if file is None else str(file))

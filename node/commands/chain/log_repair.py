@@ -1,0 +1,149 @@
+"""`openledger chain repair-log`: keep what precedes the damage of a node's consensus log.
+
+The log tells a validator what it voted for before it was killed. What lies beyond the damage is
+lost to it, but not to the signer: its mark is a file of its own, and what that remembers is never
+contradicted. So the command also says what the marks beside the log still protect. It never touches
+a mark: a key whose mark is damaged must not vote again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from consensus.wal import DamagedLogError, read_log, repair
+from genesis.spec import load_spec
+from ml.durable_file import write_durably
+from node.commands.base.frame import refuse, reports
+from node.commands.base.output import Output
+from node.keys.vote_signer import Window
+from node.operations.config import default_base_path
+from runtime.codec.compact import DecodeError
+from runtime.codec.scale import codec
+from runtime.shared.finality import Ballot
+
+FILE_MODE = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class MarkLine:
+    """What a signer's mark remembers of its key's votes: those from the floor to the newest."""
+
+    file: str
+    is_damaged: bool
+    ballots: int
+    newest_epoch: int | None
+    newest_view: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RepairDocument:
+    """A consensus log, what was kept of it, and where the damaged one is."""
+
+    log: str
+    was_damaged: bool
+    kept_records: int
+    kept_bytes: int
+    lost_bytes: int
+    saved_as: str | None
+    marks: tuple[MarkLine, ...]
+
+
+@click.command("repair-log")
+@click.option(
+    "--chain", "chain_name", default="dev", show_default=True, help="Preset or spec file."
+)
+@click.option("--base-path", type=click.Path(path_type=Path), help="The node's data folder.")
+@reports(RepairDocument)
+def repair_log(output: Output, chain_name: str, base_path: Path | None) -> RepairDocument:
+    """Cut the consensus log of a stopped node where its damage begins; the damaged log is kept."""
+    from node.storage.database import Database
+
+    base = base_path or default_base_path()
+    identifier = load_spec(chain_name).id
+    folder = base / "chains" / identifier
+    log = folder / "consensus" / "log"
+    if not log.is_file():
+        refuse(
+            f"There is no consensus log at {log}. Name the node's folder with --base-path and its "
+            "chain with --chain."
+        )
+    if not (folder / "db").is_dir():
+        refuse(f"{folder} has no database, so it is no node's folder. Name it with --base-path.")
+    # A running node has its database open, which refuses a second owner; until the repair is over
+    # no node can start either.
+    database = Database.open(folder / "db")
+    try:
+        document = _repaired(log, tuple(_marks(log.parent, base / "signer" / identifier)))
+    finally:
+        database.close()
+    _tell(output, document)
+    return document
+
+
+def _repaired(log: Path, marks: tuple[MarkLine, ...]) -> RepairDocument:
+    """Replace a damaged log by what precedes the damage; a crash leaves the one or the other."""
+    data = log.read_bytes()
+    try:
+        records, intact = read_log(data)
+    except DamagedLogError:
+        kept, lost_bytes = repair(data)
+    else:
+        # Whole, or torn at its end by a crash: the node cuts that itself, and lost no vote.
+        return RepairDocument(
+            str(log), False, len(records), intact, len(data) - intact, None, marks
+        )
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    saved = log.with_name(f"{log.name}.damaged-{stamp}")
+    write_durably(saved, data, FILE_MODE)
+    write_durably(log, kept, FILE_MODE)
+    count = len(read_log(kept)[0])
+    return RepairDocument(str(log), True, count, len(kept), lost_bytes, str(saved), marks)
+
+
+def _tell(output: Output, document: RepairDocument) -> None:
+    if document.was_damaged:
+        output.note(
+            f"Kept {document.kept_bytes:,} bytes ({document.kept_records:,} records) and took "
+            f"{document.lost_bytes:,} bytes out; all of the damaged log is in {document.saved_as}."
+        )
+    else:
+        output.note("The log is not damaged; nothing was changed. The node can start with it.")
+    for mark in document.marks:
+        if mark.is_damaged:
+            output.note(
+                f"The signer's mark {mark.file} is damaged as well, so what its key signed is not "
+                "known. Do not vote with this key again: make another with `openledger validator "
+                "keys --session-key NAME` and register it with `openledger validator set-keys`."
+            )
+        elif mark.newest_epoch is None:
+            output.note(f"The signer's mark {mark.file} is empty: its key has signed nothing here.")
+        else:
+            output.note(
+                f"The signer's mark remembers {mark.ballots:,} votes up to epoch "
+                f"{mark.newest_epoch}, view {mark.newest_view}; it refuses to contradict them and "
+                "to vote below them, so the node cannot sign twice by what was lost."
+            )
+    if not document.marks:
+        output.note(
+            "There is no signer's mark in this folder: the node only follows, or its key is behind "
+            "`openledger signer`, whose mark protects its votes."
+        )
+
+
+def _marks(*folders: Path) -> Iterator[MarkLine]:
+    """Read the marks in these folders, and leave them as they are."""
+    for path in sorted(path for folder in folders for path in folder.glob("*.mark")):
+        window = Window()
+        try:
+            for record in read_log(path.read_bytes())[0]:
+                window.add(codec(Ballot).decode(record))
+        except (DamagedLogError, DecodeError):
+            yield MarkLine(str(path), True, 0, None, None)
+            continue
+        newest = max(((one.epoch, one.view) for one in window.ballots), default=(None, None))
+        yield MarkLine(str(path), False, len(window.ballots), *newest)

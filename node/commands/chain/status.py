@@ -1,0 +1,132 @@
+"""`openledger status`: what the node and its chain are doing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import click
+
+from node.client import Client, RequestRefusedError
+from node.commands.base.documents import Fields, Planck
+from node.commands.base.frame import connects, refuse, reports
+from node.commands.base.output import Output
+
+
+@dataclass(frozen=True, slots=True)
+class StatusDocument:
+    """A node and its chain; `services` is what the node tells about executor and serving."""
+
+    url: str
+    node: str
+    version: str
+    chain: str
+    genesis_hash: str
+    runtime: str
+    best_number: int
+    best_hash: str
+    finalized_number: int
+    finalized_hash: str
+    pending_transactions: int
+    peers: int
+    is_syncing: bool
+    services: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatorLine:
+    """A validator of the current epoch as the node hears it; never heard is None."""
+
+    account: str
+    stake: Planck
+    is_this_node: bool
+    is_silent: bool
+    last_view: int
+    heard_seconds_ago: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExplanationDocument:
+    """Why finality is where it is; `heard` and `needed` are stake."""
+
+    why: str
+    epoch: int
+    view: int
+    finalized_number: int
+    epoch_ends_at: int
+    is_voting: bool
+    is_halted: bool
+    heard: Planck
+    needed: Planck
+    total: Planck
+    validators: tuple[ValidatorLine, ...]
+
+
+@click.command("status")
+@click.option("--explain", is_flag=True, help="Say who votes, who is silent, what finality lacks.")
+@reports(StatusDocument, ExplanationDocument)
+@connects
+def status_command(
+    output: Output, client: Client, explain: bool
+) -> StatusDocument | ExplanationDocument:
+    """Show what the node and its chain are doing."""
+    return explanation_of(client) if explain else status_of(client)
+
+
+def explanation_of(client: Client) -> ExplanationDocument:
+    """Return what a node says about consensus. Raises UsageError where it is no network's."""
+    try:
+        told = client.call("openledger_consensus")
+    except RequestRefusedError:
+        refuse("This node makes its blocks alone, so there is no consensus to explain.")
+    return ExplanationDocument(
+        told["sentence"],
+        told["epoch"],
+        told["view"],
+        told["finalizedNumber"],
+        told["lastNumberOfEpoch"],
+        told["isVoting"],
+        told["isHalted"],
+        Planck(int(told["heardWeight"])),
+        Planck(int(told["neededWeight"])),
+        Planck(int(told["totalWeight"])),
+        tuple(
+            ValidatorLine(
+                one["account"],
+                Planck(int(one["weight"])),
+                one["isMe"],
+                one["isSilent"],
+                one["lastView"],
+                one["heardSecondsAgo"],
+            )
+            for one in told["validators"]
+        ),
+    )
+
+
+def status_of(client: Client) -> StatusDocument:
+    """Return what a node says about itself."""
+    info = client.info()
+    return StatusDocument(
+        client.endpoint.http_url if client.endpoint.prefers_http else client.endpoint.websocket_url,
+        info.node_name,
+        info.node_version,
+        info.chain,
+        "0x" + info.genesis_hash.hex(),
+        f"{info.spec_name}-{info.spec_version}",
+        info.best.number,
+        "0x" + info.best.hash.hex(),
+        info.finalized.number,
+        "0x" + info.finalized.hash.hex(),
+        len(client.call("author_pendingExtrinsics")),
+        info.peers,
+        info.is_syncing,
+        _services(client),
+    )
+
+
+def _services(client: Client) -> Fields:
+    try:
+        services = client.call("openledger_status")
+    except RequestRefusedError:
+        return {}  # another node software, or one without these services
+    return services if isinstance(services, dict) else {}

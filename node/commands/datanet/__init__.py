@@ -1,0 +1,1 @@
+"""Commands on datanets: create, contribute, review, publish."""

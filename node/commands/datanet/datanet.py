@@ -1,0 +1,357 @@
+"""`openledger datanet`: community data from the first row to a published version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from node.client import Client
+from node.commands.base.account_signer import account_of
+from node.commands.base.documents import Planck
+from node.commands.base.frame import connects, refuse, reports
+from node.commands.base.output import Output
+from node.commands.base.transaction_options import (
+    SPENDING_DOCUMENTS,
+    DryRunDocument,
+    Spending,
+    TransactionDocument,
+    spend,
+    spends,
+)
+from node.commands.datanet.contribution import ContributionDocument
+from pallets.datanets.records import Access, BatchStatus, DatanetInfo, Verdict
+from runtime.crypto import ss58
+from runtime.types.primitives import Id
+
+PAGE = 256
+Spent = TransactionDocument | DryRunDocument
+
+number_argument = click.argument("datanet", type=click.IntRange(0, 2**32 - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class DatanetRow:
+    """A datanet in a list."""
+
+    id: int
+    name: str
+    owner: str
+    licence: str
+    access: str
+    accepted_rows: int
+    published_rows: int
+    versions: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatanetsDocument:
+    """The datanets of the chain."""
+
+    datanets: tuple[DatanetRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRow:
+    """A batch of a datanet."""
+
+    number: int
+    contributor: str
+    rows: int
+    size_bytes: int
+    status: str
+    bond_planck: Planck
+    deposit_planck: Planck
+    blob: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatanetDocument:
+    """A datanet with its counters and batches."""
+
+    id: int
+    name: str
+    owner: str
+    summary: str
+    description: str
+    licence: str
+    source: str
+    purpose: str
+    schema: str
+    tags: tuple[str, ...]
+    access: str
+    curators: tuple[str, ...]
+    pending_batches: int
+    accepted_rows: int
+    published_rows: int
+    versions: int
+    rows_needed_for_attribution: int
+    batches: tuple[BatchRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EarningsRow:
+    """What an account has given to a datanet."""
+
+    datanet: int
+    name: str
+    accepted_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatanetEarningsDocument:
+    """What an account has given to datanets, and what its rows have earned in all."""
+
+    account: str
+    claimable_planck: Planck
+    earned_in_all_planck: Planck
+    datanets: tuple[EarningsRow, ...]
+
+
+@click.group("datanet")
+def datanet_command() -> None:
+    """Create datanets, contribute and review rows, publish versions."""
+
+
+def _profile_options(function: Any) -> Any:
+    for option in (
+        click.option("--access", type=click.Choice(list(Access.__members__)), default="Public"),
+        click.option("--schema", default="prompt, completion", show_default=True),
+        click.option("--purpose", required=True, help="What the data is for."),
+        click.option("--source", required=True, help="Where the data comes from."),
+        click.option("--licence", required=True, help="SPDX identifier, such as CC-BY-4.0."),
+        click.option("--tag", "tags", multiple=True, help="May be given several times."),
+        click.option("--description", default="", help="As long as you like, up to 4 KiB."),
+        click.option("--summary", required=True, help="One sentence."),
+    ):
+        function = option(function)
+    return function
+
+
+@datanet_command.command("create")
+@click.argument("name")
+@_profile_options
+@reports(*SPENDING_DOCUMENTS)
+@connects
+@spends
+def create(
+    output: Output, client: Client, name: str, access: str, spending: Spending, **texts: Any
+) -> Spent:
+    """Open a datanet called NAME; 10 OPEN are held from you while it exists."""
+    call = client.make_call("Datanets", "create", name=name, access=Access[access], **texts)
+    document = spend(output, client, spending, call)
+    for event in document.events:
+        if event.event == "Datanets.Created" and not spending.is_dry_run:
+            output.note(f"Datanet {event.fields['datanet']} is {event.fields['name']!r}.")
+    return document
+
+
+@datanet_command.command("list")
+@reports(DatanetsDocument)
+@connects
+def list_datanets(output: Output, client: Client) -> DatanetsDocument:
+    """List the datanets of the chain."""
+    rows: list[DatanetRow] = []
+    while True:
+        start = rows[-1].id + 1 if rows else 0
+        page = client.api("DatanetsApi_datanets", start, PAGE)
+        rows += [_row(info) for info in page]
+        if len(page) < PAGE:
+            return DatanetsDocument(tuple(rows))
+
+
+@datanet_command.command("status")
+@number_argument
+@reports(DatanetDocument)
+@connects
+def status(output: Output, client: Client, datanet: int) -> DatanetDocument:
+    """Show a datanet: what it is, how far it is, and its batches."""
+    info = find_datanet(client, datanet)
+    record, progress, profile = info.datanet, info.progress, info.datanet.profile
+    needed = rows_needed(client)
+    output.note(f"{progress.published_rows:,} of {needed:,} rows needed for attribution")
+    return DatanetDocument(
+        info.id,
+        record.name,
+        ss58.encode(record.owner),
+        profile.summary,
+        profile.description,
+        profile.licence,
+        profile.source,
+        profile.purpose,
+        profile.schema,
+        profile.tags,
+        record.access.name,
+        tuple(ss58.encode(curator) for curator in record.curators),
+        progress.pending_batches,
+        progress.accepted_rows,
+        progress.published_rows,
+        progress.versions,
+        needed,
+        tuple(list_batches(client, info)),
+    )
+
+
+@datanet_command.command("review")
+@number_argument
+@click.argument("batch", type=click.IntRange(0, 2**32 - 1))
+@click.argument("verdict", type=click.Choice([verdict.name.lower() for verdict in Verdict]))
+@reports(*SPENDING_DOCUMENTS)
+@connects
+@spends
+def review(
+    output: Output, client: Client, datanet: int, batch: int, verdict: str, spending: Spending
+) -> Spent:
+    """Decide on a BATCH: accept or reject refund its bond, spam burns it."""
+    decision = Verdict[verdict.capitalize()]
+    call = client.make_call("Datanets", "review", datanet=datanet, batch=batch, verdict=decision)
+    return spend(output, client, spending, call)
+
+
+@datanet_command.command("publish")
+@number_argument
+@reports(*SPENDING_DOCUMENTS)
+@connects
+@spends
+def publish(output: Output, client: Client, datanet: int, spending: Spending) -> Spent:
+    """Publish the next version: all rows that were accepted so far."""
+    return spend(output, client, spending, client.make_call("Datanets", "publish", datanet=datanet))
+
+
+@datanet_command.command("earnings")
+@click.argument("account")
+@reports(DatanetEarningsDocument)
+@connects
+def earnings(output: Output, client: Client, account: str) -> DatanetEarningsDocument:
+    """Show what ACCOUNT has given to each datanet and what its rows have earned."""
+    who = account_of(account)
+    earning = client.api("AttributionApi_earnings", who)
+    numbers = range(client.query("Datanets", "next_id"))
+    given = client.query_many("Datanets", "contributed", [(number, who) for number in numbers])
+    rows = tuple(
+        EarningsRow(number, find_datanet(client, number).datanet.name, count)
+        for number, count in zip(numbers, given, strict=True)
+        if count
+    )
+    return DatanetEarningsDocument(
+        ss58.encode(who), Planck(earning.claimable), Planck(earning.lifetime), rows
+    )
+
+
+@datanet_command.group("access")
+def access_group() -> None:
+    """Who may read a datanet that is not public, and contribute to it."""
+
+
+@access_group.command("request")
+@number_argument
+@reports(*SPENDING_DOCUMENTS)
+@connects
+@spends
+def request_access(output: Output, client: Client, datanet: int, spending: Spending) -> Spent:
+    """Ask the owner of DATANET to let you in."""
+    call = client.make_call("Datanets", "request_access", datanet=datanet)
+    return spend(output, client, spending, call)
+
+
+@access_group.command("grant")
+@number_argument
+@click.argument("account")
+@reports(*SPENDING_DOCUMENTS)
+@connects
+@spends
+def grant_access(
+    output: Output, client: Client, datanet: int, account: str, spending: Spending
+) -> Spent:
+    """Let ACCOUNT read DATANET and contribute to it."""
+    reader = Id(account_of(account, spending.signer.keystore))
+    call = client.make_call("Datanets", "grant_access", datanet=datanet, account=reader)
+    return spend(output, client, spending, call)
+
+
+@access_group.command("revoke")
+@number_argument
+@click.argument("account")
+@reports(*SPENDING_DOCUMENTS)
+@connects
+@spends
+def revoke_access(
+    output: Output, client: Client, datanet: int, account: str, spending: Spending
+) -> Spent:
+    """Take access back from ACCOUNT, or decline its request."""
+    reader = Id(account_of(account, spending.signer.keystore))
+    call = client.make_call("Datanets", "revoke_access", datanet=datanet, account=reader)
+    return spend(output, client, spending, call)
+
+
+@datanet_command.command("contribute")
+@number_argument
+@click.argument("file", type=click.Path(path_type=Path))
+@reports(ContributionDocument)
+@connects
+@spends
+def contribute(
+    output: Output, client: Client, datanet: int, file: Path, spending: Spending
+) -> ContributionDocument:
+    """Contribute the rows of FILE (jsonl, csv, parquet, md, txt) to DATANET.
+
+    Every row is checked before anything is sent. Rows that are repeated, or in the datanet
+    already, are left out, so an interrupted contribution is simply run again.
+    """
+    from node.commands.datanet.contributing import contribute_file
+
+    return contribute_file(output, client, spending, find_datanet(client, datanet), file)
+
+
+def find_datanet(client: Client, number: int) -> DatanetInfo:
+    """Return a datanet. Raises UsageError when there is none with this number."""
+    info: DatanetInfo | None = client.api("DatanetsApi_datanet", number)
+    if info is None:
+        refuse(f"There is no datanet {number}. `openledger datanet list` shows them.")
+    return info
+
+
+def rows_needed(client: Client) -> int:
+    """Return how many published rows a model needs for attribution pay."""
+    return int(client.api("AttributionApi_parameters").rows_minimum)
+
+
+def list_batches(client: Client, info: DatanetInfo) -> list[BatchRow]:
+    """Return all batches of a datanet."""
+    batches: list[BatchRow] = []
+    while len(batches) < info.progress.batches:
+        page = client.api("DatanetsApi_batches", info.id, len(batches), PAGE)
+        if not page:
+            break
+        batches += [_batch(each) for each in page]
+    return batches
+
+
+def _row(info: DatanetInfo) -> DatanetRow:
+    record, progress = info.datanet, info.progress
+    return DatanetRow(
+        info.id,
+        record.name,
+        ss58.encode(record.owner),
+        record.profile.licence,
+        record.access.name,
+        progress.accepted_rows,
+        progress.published_rows,
+        progress.versions,
+    )
+
+
+def _batch(info: Any) -> BatchRow:
+    batch, status_ = info.batch, BatchStatus(info.batch.status)
+    return BatchRow(
+        info.number,
+        ss58.encode(batch.contributor),
+        batch.rows,
+        batch.size_bytes,
+        status_.name,
+        Planck(batch.bond_planck),
+        Planck(batch.deposit_planck),
+        "0x" + batch.blob.hex(),
+    )

@@ -1,0 +1,416 @@
+"""`openledger devnet`: a cluster of real nodes on this machine, to hurt and to heal.
+
+The nodes are processes without a container. They outlive the command that starts them; every
+command finds them by the devnet's --name. See node/devnet for how.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from node.commands.base.frame import refuse, reports
+from node.commands.base.output import Output
+from node.commands.devnet.documents import (
+    DevnetAdvanceDocument,
+    DevnetDocument,
+    DevnetDownDocument,
+    DevnetExecDocument,
+    DevnetListDocument,
+    DevnetLogsDocument,
+    DevnetNetworkDocument,
+    DevnetNodeDocument,
+    DevnetSaveDocument,
+    DevnetUpDocument,
+    devnet_document,
+    network_document,
+    node_document,
+)
+
+if TYPE_CHECKING:
+    from node.devnet.cluster import Cluster
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LOG_LINES = 50
+LOG_LINES_MAX = 10_000
+LOOK_SECONDS = 0.5
+FOLLOW_BYTES = 1 << 20
+named = click.option(
+    "--name", envvar="OPENLEDGER_DEVNET", default="default", show_default=True, help="The devnet."
+)
+numbered = click.argument("node", type=click.IntRange(0))
+
+
+@click.group("devnet")
+def devnet_command() -> None:
+    """Run a cluster of nodes here: kill, pause, partition, delay, advance, save."""
+
+
+# ------------------------------------------------------------------------------- up, down, look
+
+
+@devnet_command.command("up")
+@click.option("--nodes", default=4, show_default=True, type=click.IntRange(1, 32))
+@named
+@click.option("--block-time-ms", default=1_000, show_default=True, type=click.IntRange(10, 60_000))
+@click.option(
+    "--instant/--no-instant", default=True, show_default=True, help="Propose when there is work."
+)
+@click.option("--epoch-blocks", default=50, show_default=True, type=click.IntRange(5, 100_000))
+@click.option(
+    "--executors/--no-executors", default=True, show_default=True, help="Train and index."
+)
+@click.option("--serve/--no-serve", default=True, show_default=True, help="Answer questions.")
+@click.option("--archive", is_flag=True, help="Keep the states of all blocks.")
+@click.option("--keep-folder", type=click.Path(path_type=Path), help="Put the devnet there.")
+@click.option("--foreground", is_flag=True, help="Stay; Ctrl-C takes the devnet down.")
+@reports(DevnetUpDocument)
+def up(
+    output: Output,
+    nodes: int,
+    name: str,
+    block_time_ms: int,
+    instant: bool,
+    epoch_blocks: int,
+    executors: bool,
+    serve: bool,
+    archive: bool,
+    keep_folder: Path | None,
+    foreground: bool,
+) -> DevnetUpDocument | None:
+    """Start a devnet; returns when block 3 is final on all nodes.
+
+    A devnet that is down is started again with its chain.
+    """
+    from node.devnet import folders
+    from node.devnet.cluster import Cluster
+    from node.devnet.state import Settings
+
+    began = time.monotonic()
+    folder = folders.folder_of(name)
+    if keep_folder is not None:
+        folder = folders.link(name, keep_folder)
+    settings = Settings(block_time_ms, instant, epoch_blocks, executors, serve, archive)
+    cluster = Cluster.up(folder, name, nodes, settings, output.note)
+    found = devnet_document(cluster)
+    seconds = round(time.monotonic() - began, 2)
+    document = DevnetUpDocument(name, str(folder), seconds, found.nodes)
+    if not foreground:
+        return document
+    output.show(document)
+    _stay(output, cluster, name, is_kept=folders.is_linked(name))
+    return None
+
+
+@devnet_command.command("down")
+@named
+@click.option(
+    "--keep/--purge",
+    default=None,
+    help="Keep or remove its data. [remove, unless `up` was given --keep-folder]",
+)
+@reports(DevnetDownDocument)
+def down(output: Output, name: str, keep: bool | None) -> DevnetDownDocument:
+    """Stop all nodes of a devnet."""
+    from node.devnet import folders
+
+    cluster = _cluster(name)
+    is_kept = folders.is_linked(name) if keep is None else keep
+    _take_down(cluster, name, is_kept=is_kept)
+    return DevnetDownDocument(name, str(cluster.folder), not is_kept)
+
+
+@devnet_command.command("status")
+@named
+@reports(DevnetDocument)
+def status(output: Output, name: str) -> DevnetDocument:
+    """Show the nodes of a devnet: what they do, how far they are, why one died."""
+    return devnet_document(_cluster(name))
+
+
+@devnet_command.command("list")
+@reports(DevnetListDocument)
+def list_(output: Output) -> DevnetListDocument:
+    """List devnets and saves."""
+    from node.devnet import folders
+
+    return DevnetListDocument(tuple(folders.names()), tuple(folders.save_names()))
+
+
+@devnet_command.command("logs")
+@numbered
+@named
+@click.option(
+    "-n", "count", default=LOG_LINES, type=click.IntRange(0, LOG_LINES_MAX), help="Lines."
+)
+@click.option("-f", "follow", is_flag=True, help="Go on until Ctrl-C.")
+@reports(DevnetLogsDocument)
+def logs(
+    output: Output, node: int, name: str, count: int, follow: bool
+) -> DevnetLogsDocument | None:
+    """Show the end of a node's log."""
+    process = _cluster(name).member(node).process
+    if follow and output.as_json:
+        refuse("A log that is followed is no JSON object. Leave out --json or -f.")
+    size = process.log.stat().st_size if process.log.exists() else 0
+    lines = tuple(process.log_lines(count))
+    if output.as_json:
+        return DevnetLogsDocument(name, node, str(process.log), lines)
+    for line in lines:
+        output.say(line)
+    if follow:
+        _follow(output, process.log, size)
+    return None
+
+
+@devnet_command.command("exec", context_settings={"ignore_unknown_options": True})
+@numbered
+@click.argument("words", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
+@named
+@reports(DevnetExecDocument)
+def exec_(
+    output: Output, node: int, words: tuple[str, ...], name: str
+) -> DevnetExecDocument | None:
+    """Run an openledger command against a node, such as: exec 0 -- status --explain."""
+    from node.devnet.member import COMMAND_LINE, command_environment
+
+    environment = command_environment(_cluster(name).url(node))
+    command = [*COMMAND_LINE, *words]
+    if output.as_json:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        return DevnetExecDocument(name, node, done.returncode, done.stdout, done.stderr)
+    sys.stdout.flush()
+    sys.exit(subprocess.run(command, env=environment, check=False).returncode)
+
+
+# ----------------------------------------------------------------------------------- single nodes
+
+
+def _node_command(word: str, text: str) -> Callable[[F], F]:
+    """A command on one node that answers what the node does afterwards."""
+
+    def decorate(function: F) -> F:
+        body = reports(DevnetNodeDocument)(function)
+        devnet_command.command(word, help=text)(numbered(named(body)))
+        return function
+
+    return decorate
+
+
+@_node_command("kill", "Kill a node with SIGKILL, as a power cut would.")
+def _kill(output: Output, node: int, name: str) -> DevnetNodeDocument:
+    cluster = _cluster(name)
+    cluster.kill(node)
+    return node_document(cluster, node)
+
+
+@_node_command("stop", "Stop a node with SIGTERM, and wait for its end.")
+def _stop(output: Output, node: int, name: str) -> DevnetNodeDocument:
+    cluster = _cluster(name)
+    cluster.stop(node)
+    return node_document(cluster, node)
+
+
+@_node_command("start", "Start a node that is stopped, killed or dead.")
+def _start(output: Output, node: int, name: str) -> DevnetNodeDocument:
+    cluster = _cluster(name)
+    cluster.start(node)
+    return node_document(cluster, node)
+
+
+@_node_command("pause", "Freeze a node with SIGSTOP; its connections stay open.")
+def _pause(output: Output, node: int, name: str) -> DevnetNodeDocument:
+    cluster = _cluster(name)
+    cluster.pause(node)
+    return node_document(cluster, node)
+
+
+@_node_command("resume", "Let a frozen node go on.")
+def _resume(output: Output, node: int, name: str) -> DevnetNodeDocument:
+    cluster = _cluster(name)
+    cluster.resume(node)
+    return node_document(cluster, node)
+
+
+@devnet_command.command("add")
+@named
+@click.option("--validator", is_flag=True, help="Bond, register its key, and vote once elected.")
+@click.option("--sync", default="full", show_default=True, type=click.Choice(["full", "fast"]))
+@reports(DevnetNodeDocument)
+def add(output: Output, name: str, validator: bool, sync: str) -> DevnetNodeDocument:
+    """Start one more node, which catches up with the chain."""
+    cluster = _cluster(name)
+    return node_document(cluster, cluster.add(validator=validator, sync=sync))
+
+
+@devnet_command.command("remove")
+@numbered
+@named
+@reports(DevnetNodeDocument)
+def remove(output: Output, node: int, name: str) -> DevnetNodeDocument:
+    """Stop a node and delete its data; a validator's stake goes on counting on chain."""
+    cluster = _cluster(name)
+    cluster.remove(node)
+    return DevnetNodeDocument(name, node, "removed")
+
+
+# ----------------------------------------------------------------------------------- the network
+
+
+@devnet_command.command("partition")
+@click.argument("groups")
+@named
+@reports(DevnetNetworkDocument)
+def partition(output: Output, groups: str, name: str) -> DevnetNetworkDocument:
+    """Let nodes hear only their own group, for example: partition "0,1|2,3"."""
+    from node.devnet.groups import parse_groups
+
+    cluster = _cluster(name)
+    cluster.partition(*parse_groups(groups, cluster.nodes))
+    return network_document(cluster)
+
+
+@devnet_command.command("heal")
+@named
+@reports(DevnetNetworkDocument)
+def heal(output: Output, name: str) -> DevnetNetworkDocument:
+    """Let all nodes hear all others, without delay."""
+    cluster = _cluster(name)
+    cluster.heal()
+    return network_document(cluster)
+
+
+@devnet_command.command("latency")
+@click.argument("latency_ms", metavar="MS", type=click.IntRange(0, 60_000))
+@named
+@reports(DevnetNetworkDocument)
+def latency(output: Output, latency_ms: int, name: str) -> DevnetNetworkDocument:
+    """Hold every message between nodes for MS milliseconds; 0 ends it."""
+    cluster = _cluster(name)
+    cluster.latency(latency_ms)
+    return network_document(cluster)
+
+
+# -------------------------------------------------------------------------------- time and copies
+
+
+@devnet_command.command("advance")
+@named
+@click.option("--blocks", type=click.IntRange(1, 100_000), help="That many blocks more.")
+@click.option("--eras", type=click.IntRange(1, 1_000), help="Into that many eras after this one.")
+@reports(DevnetAdvanceDocument)
+def advance(
+    output: Output, name: str, blocks: int | None, eras: int | None
+) -> DevnetAdvanceDocument:
+    """Hurry: have real blocks made at once, on which the whole cluster agrees."""
+    cluster = _cluster(name)
+    if (blocks is None) == (eras is None):
+        refuse("Say how far: --blocks N or --eras N.")
+    if blocks is None:
+        blocks = _blocks_until(cluster, eras or 0)
+    done = cluster.advance(blocks)
+    return DevnetAdvanceDocument(name, done.from_height, done.to_height, round(done.seconds, 2))
+
+
+@devnet_command.command("save")
+@click.argument("save_name", metavar="SAVE")
+@named
+@reports(DevnetSaveDocument)
+def save(output: Output, save_name: str, name: str) -> DevnetSaveDocument:
+    """Copy a devnet with its history; its nodes are stopped meanwhile."""
+    from node.devnet import folders
+
+    target = folders.save_of(save_name)
+    size = _cluster(name).save(target)
+    return DevnetSaveDocument(name, save_name, str(target), size)
+
+
+@devnet_command.command("load")
+@click.argument("save_name", metavar="SAVE")
+@named
+@reports(DevnetDocument)
+def load(output: Output, save_name: str, name: str) -> DevnetDocument:
+    """Put a save in the devnet's place and start its nodes."""
+    from node.devnet import folders
+    from node.devnet.cluster import Cluster
+
+    source = folders.save_of(save_name)
+    return devnet_document(Cluster.load(source, folders.folder_of(name), name, output.note))
+
+
+# --------------------------------------------------------------------------------------- internal
+
+
+def _cluster(name: str) -> Cluster:
+    from node.devnet.cluster import Cluster
+    from node.devnet.folders import open_folder
+
+    return Cluster(open_folder(name))
+
+
+def _blocks_until(cluster: Cluster, eras: int) -> int:
+    from node.devnet.errors import NodeStateError
+    from node.devnet.ledger import height_of_era
+
+    running = cluster.running()
+    if not running:
+        raise NodeStateError("No node runs. Start one with: openledger devnet start 0")
+    node = max(running, key=cluster.finalized)
+    with cluster.client(node) as client:
+        return max(1, height_of_era(client, eras) - cluster.finalized(node))
+
+
+def _take_down(cluster: Cluster, name: str, *, is_kept: bool) -> None:
+    from node.devnet import folders
+
+    cluster.down(purge=not is_kept)
+    if not is_kept:
+        folders.forget(name)
+
+
+def _stay(output: Output, cluster: Cluster, name: str, *, is_kept: bool) -> None:
+    """Tell of nodes that die until Ctrl-C or SIGTERM, then take the devnet down."""
+    from node.devnet.member import Condition
+    from node.devnet.process import until
+
+    told: set[int] = set()
+
+    def dead() -> list[tuple[int, str]]:
+        return [
+            (member.number, member.process.cause_of_end())
+            for member in cluster.members
+            if member.condition is Condition.DEAD and member.number not in told
+        ]
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    output.note("Ctrl-C takes the devnet down.")
+    try:
+        while True:
+            until(lambda: bool(dead()), LOOK_SECONDS)
+            cluster.reload()
+            for number, cause in dead():
+                output.note(f"Node {number} {cause}.")
+                told.add(number)
+    except KeyboardInterrupt:
+        output.note("Taking the devnet down.")
+        _take_down(cluster, name, is_kept=is_kept)
+
+
+def _follow(output: Output, file: Path, start: int) -> None:
+    """Show what is added to a file, until Ctrl-C."""
+    from node.devnet.process import until
+
+    until(file.exists, LOOK_SECONDS)
+    with file.open("rb") as log:
+        log.seek(start)
+        while True:
+            until(lambda: file.stat().st_size > log.tell(), LOOK_SECONDS)
+            output.say(log.read(FOLLOW_BYTES).decode(errors="replace"), newline=False)

@@ -1,0 +1,65 @@
+"""`openledger node`: a node for any chain spec."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from node.commands.base.frame import reports
+from node.commands.base.output import Output
+from node.commands.devnet.running import ReadyDocument, ready_document, run_until_stopped
+from node.operations.config import load
+
+
+@click.group("node")
+def node_command() -> None:
+    """Start a node for a chain spec."""
+
+
+@node_command.command("start")
+@click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file of settings.")
+@click.option("--base-path", type=click.Path(path_type=Path), help="Folder of all data and keys.")
+@click.option("--chain", help="A preset (dev, local) or the path of a chain spec.")
+@click.option("--name", help="What the node calls itself.")
+@click.option("--host", "rpc_host", help="Address to listen on; loopback unless given.")
+@click.option("--port", "rpc_port", type=click.IntRange(0, 65535), help="0 lets the system choose.")
+@click.option(
+    "--sealing",
+    type=click.Choice(["auto", "instant", "interval", "manual", "consensus"]),
+    help="Make blocks alone in one of three ways, or in a network by consensus; auto is "
+    "instant for the chains dev and local, consensus for others.",
+)
+@click.option("--block-time-ms", type=int, help="Time between blocks.")
+@click.option("--instant/--no-instant", default=None, help="Propose whenever there is work.")
+@click.option("--validator/--no-validator", default=None, help="Vote, with the session key.")
+@click.option("--session-key", help="The key that votes, in the words of --account.")
+@click.option("--signer", type=click.Path(path_type=Path), help="Socket of a remote signer.")
+@click.option(
+    "--doppelganger/--no-doppelganger",
+    default=None,
+    help="Listen for votes of this validator's own key before the first vote.",
+)
+@click.option("--p2p-host", help="Address for other nodes; loopback unless given.")
+@click.option("--p2p-port", type=click.IntRange(0, 65535), help="0 lets the system choose.")
+@click.option("--bootnode", "bootnodes", multiple=True, help="Multiaddress to dial; repeatable.")
+@click.option("--peers-max", type=int, help="Connected nodes at most.")
+@click.option("--sync", type=click.Choice(["full", "fast"]), help="How a new node catches up.")
+@click.option("--control/--no-control", default=None, help="Open the control socket of devnets.")
+@click.option("--archive/--no-archive", default=None, help="Keep the states of all blocks.")
+@click.option(
+    "--account", help="The node's key: its name in BASE_PATH/keys, or //Alice on devnets."
+)
+@click.option("--password-file", type=click.Path(path_type=Path), help="Opens the node's key.")
+@click.option("--executor/--no-executor", default=None, help="Train and index on this machine.")
+@click.option("--serve/--no-serve", default=None, help="Answer questions.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="How log lines look.")
+@click.option("--log-level", help="debug, info, warning or error.")
+@reports(ReadyDocument)
+def start(output: Output, file: Path | None, **flags: Any) -> None:
+    """Start a node. Settings come from the file, then OPENLEDGER_*, then these options."""
+    flags["bootnodes"] = flags["bootnodes"] or None
+    config = load(file, os.environ, flags)
+    run_until_stopped(output, config, lambda node: output.show(ready_document(node)))

@@ -1,0 +1,71 @@
+"""Runs a node in this process until Ctrl-C or SIGTERM, and says when it is ready."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from node.commands.base.output import Output
+from node.operations import logs
+from node.operations.config import NodeConfig
+from node.service.service import RunningNode, run_node
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyDocument:
+    """A node that accepts connections."""
+
+    url: str
+    http_url: str
+    chain: str
+    genesis_hash: str
+    base_path: str
+    best_number: int
+
+
+def run_until_stopped(
+    output: Output, config: NodeConfig, on_ready: Callable[[RunningNode], None]
+) -> None:
+    """Run a node; returns after a graceful stop."""
+    logs.set_up(config.log_format, config.log_level)
+    try:
+        trio.run(_run, config, on_ready)
+    except BaseExceptionGroup as group:
+        raise first_cause(group) from group
+    output.note("Stopped.")
+
+
+async def _run(config: NodeConfig, on_ready: Callable[[RunningNode], None]) -> None:
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            node = await nursery.start(functools.partial(run_node, config))
+            on_ready(node)
+            async for number in signals:
+                print(f"Stopping ({signal.Signals(number).name}).", file=sys.stderr)
+                break
+            nursery.cancel_scope.cancel()
+
+
+def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the cause: what nurseries raise is wrapped once for each of them."""
+    inner: BaseException = group
+    while isinstance(inner, BaseExceptionGroup):
+        inner = inner.exceptions[0]
+    return inner
+
+
+def ready_document(node: RunningNode) -> ReadyDocument:
+    """Return what is told about a node that is ready."""
+    return ReadyDocument(
+        node.rpc_url,
+        node.http_url,
+        node.chain.name,
+        "0x" + node.chain.genesis_hash.hex(),
+        str(node.config.base_path),
+        node.chain.best.number,
+    )

@@ -1,0 +1,1 @@
+"""Commands on models: create, train, watch, publish, chat."""

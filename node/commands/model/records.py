@@ -1,0 +1,185 @@
+"""Models and jobs as commands find and print them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from node.client import Client
+from node.commands.base.documents import Planck
+from node.commands.base.frame import refuse
+from pallets.jobs.job import Job
+from pallets.models import ModelInfo
+from runtime.crypto import ss58
+from runtime.shared.documents import Evaluate, Evaluated, Index, Settle, Train, Trained
+
+NUMBER_MAX = 2**32 - 1
+MICRONATS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """A model in a list."""
+
+    id: int
+    name: str
+    owner: str
+    stage: str
+    rows: int
+    rate_in_planck: Planck
+    rate_out_planck: Planck
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsDocument:
+    """The models of the chain; rates are per 1,000 tokens of question and answer."""
+
+    models: tuple[ModelRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDocument:
+    """A model: what it is trained on, how far it is, what it asks per 1,000 tokens."""
+
+    id: int
+    name: str
+    owner: str
+    stage: str
+    base: str
+    datanets: tuple[str, ...]
+    rows: int
+    rows_needed_for_attribution: int
+    rate_in_planck: Planck
+    rate_out_planck: Planck
+    latest_adapter: str | None
+    deployed_adapter: str | None
+    train_job: int | None
+    index_job: int | None
+    base_loss_nats: float | None
+    adapter_loss_nats: float | None
+    pool_planck: Planck
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobDocument:
+    """A job of the chain and its result; losses are nats per token on held-out rows."""
+
+    job: int
+    kind: str
+    model: int
+    state: str
+    attempt: int
+    executors: tuple[str, ...]
+    step: int | None
+    steps: int | None
+    loss_nats: float | None
+    adapter: str | None
+    base_loss_nats: float | None
+    adapter_loss_nats: float | None
+    index_job: int | None
+    failure: str | None
+
+
+def find_model(client: Client, text: str) -> ModelInfo:
+    """Return the model with this number or name. Raises UsageError."""
+    info: ModelInfo | None
+    if text.isascii() and text.isdigit() and int(text) <= NUMBER_MAX:
+        info = client.api("ModelsApi_model", int(text))
+    else:
+        info = client.api("ModelsApi_model_named", text)
+    if info is None:
+        refuse(f"There is no model {text!r}. `openledger model list` shows them.")
+    return info
+
+
+def find_job(client: Client, number: int) -> Job:
+    """Return a job. Raises UsageError."""
+    job: Job | None = client.api("JobsApi_job", number)
+    if job is None:
+        refuse(f"There is no job {number}. `openledger model status` names those of a model.")
+    return job
+
+
+def latest_training(client: Client, info: ModelInfo) -> int:
+    """Return the number of the newest training job of a model. Raises UsageError."""
+    numbers: tuple[int, ...] = client.api("JobsApi_jobs_of", info.model.owner)
+    specs = ((number, find_job(client, number).spec) for number in numbers)
+    trainings = (
+        number for number, spec in specs if isinstance(spec, Train) and spec.model == info.id
+    )
+    newest = next(trainings, None)
+    if newest is None:
+        refuse(f"Nothing was trained for {info.model.name!r} yet. Use `openledger model train`.")
+    return newest
+
+
+def _model_of(job: Job) -> int:
+    spec = job.spec
+    assert isinstance(spec, Train | Evaluate | Index | Settle), "these are all kinds of jobs"
+    return spec.model
+
+
+def model_row(info: ModelInfo) -> ModelRow:
+    """Return a model's line in a list."""
+    model = info.model
+    return ModelRow(
+        info.id,
+        model.name,
+        ss58.encode(model.owner),
+        info.stage.name,
+        model.rows,
+        Planck(model.rate_in_planck),
+        Planck(model.rate_out_planck),
+    )
+
+
+def model_document(client: Client, info: ModelInfo) -> ModelDocument:
+    """Return all about a model."""
+    model, latest = info.model, info.model.latest
+    ledger = client.api("AttributionApi_pool", info.id)
+    trained = None if latest is None else latest.trained
+    return ModelDocument(
+        info.id,
+        model.name,
+        ss58.encode(model.owner),
+        info.stage.name,
+        "0x" + model.base.hex(),
+        tuple(f"{use.datanet}@{use.version}" for use in model.datanets),
+        model.rows,
+        client.api("AttributionApi_parameters").rows_minimum,
+        Planck(model.rate_in_planck),
+        Planck(model.rate_out_planck),
+        None if trained is None else "0x" + trained.adapter.hex(),
+        None if model.deployed is None else "0x" + model.deployed.adapter.hex(),
+        None if latest is None else latest.train_job,
+        None if latest is None else latest.index_job,
+        None if trained is None else trained.base_loss_micronats / MICRONATS,
+        None if trained is None else trained.adapter_loss_micronats / MICRONATS,
+        Planck(ledger.pool),
+        ledger.epoch,
+    )
+
+
+def job_document(
+    client: Client, number: int, job: Job, progress: dict[str, int] | None
+) -> JobDocument:
+    """Return a job with its newest progress report and its result."""
+    output = client.api("JobsApi_output", number)
+    has_losses = isinstance(output, Trained | Evaluated)
+    loss = None if progress is None else progress.get("lossMicronats")
+    return JobDocument(
+        number,
+        type(job.spec).__name__,
+        _model_of(job),
+        job.state.name,
+        job.attempt,
+        tuple(ss58.encode(slot.executor) for slot in job.current()),
+        None if progress is None else progress["step"],
+        None if progress is None else progress["steps"],
+        None if loss is None else loss / MICRONATS,
+        "0x" + output.adapter.hex() if isinstance(output, Trained) else None,
+        output.base_loss_micronats / MICRONATS if has_losses else None,
+        output.adapter_loss_micronats / MICRONATS if has_losses else None,
+        job.index_job,
+        None if job.failure is None else job.failure.name,
+    )

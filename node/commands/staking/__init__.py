@@ -1,0 +1,1 @@
+"""Commands of stakers and validators: stake, validator, signer."""

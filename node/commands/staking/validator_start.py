@@ -1,0 +1,120 @@
+"""How a validator's node is started: the command line, and the systemd unit that runs it."""
+
+from __future__ import annotations
+
+import getpass
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from genesis.spec import PRESETS
+from ml.durable_file import write_durably
+from node.commands.base.frame import refuse
+from node.commands.staking.session_key import SessionKey
+
+NO_FILE = "SESSION_PASSWORD_FILE"
+"""Stands in the command line for the file that the operator has not named."""
+UNIT_MODE = 0o644
+UNIT = """\
+[Unit]
+Description=OpenLedger validator {name}
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+User={user}
+ExecStart={command}
+Restart=on-failure
+RestartSec=5
+RestartPreventExitStatus=2
+TimeoutStopSec=30
+KillSignal=SIGTERM
+LimitNOFILE=65536
+NoNewPrivileges=true
+ProtectSystem=strict
+PrivateTmp=true
+ReadWritePaths={base_path}
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StartLine:
+    """The options with which a node validates by a session key."""
+
+    chain: str
+    base_path: Path
+    session_key: SessionKey
+    account: str | None
+    bootnodes: tuple[str, ...]
+
+    @property
+    def words(self) -> Sequence[str]:
+        """The command line, word by word, without the program."""
+        is_preset = self.chain in PRESETS
+        chain = self.chain if is_preset else str(Path(self.chain).absolute())
+        words = ["node", "start", "--chain", chain, "--base-path", str(self.base_path.absolute())]
+        if is_preset:
+            words += ["--sealing", "consensus"]  # else a preset's node makes blocks alone
+        words += ["--validator", "--session-key", self.session_key.name]
+        # Without an account of its own a node only votes: executor and answers need money.
+        words += ["--account", self.account or self.session_key.name]
+        words += [] if self.account else ["--no-executor", "--no-serve"]
+        if not self.session_key.is_development:
+            file = self.session_key.password_file
+            words += ["--password-file", NO_FILE if file is None else str(file.absolute())]
+        for bootnode in self.bootnodes:
+            words += ["--bootnode", bootnode]
+        return words
+
+    def __str__(self) -> str:
+        """Return the line to type."""
+        return shlex.join(["openledger", *self.words])
+
+
+def write_unit(line: StartLine, path: Path) -> None:
+    """Write a systemd unit file; one that says the same stays. Raises UsageError."""
+    text = unit_of(line)
+    if path.exists():
+        if path.read_text(encoding="utf-8", errors="replace") == text:
+            return
+        refuse(f"{path} exists and says something else. Name a new file; nothing was overwritten.")
+    write_durably(path, text.encode(), UNIT_MODE)
+
+
+def check_unit(line: StartLine, path: Path) -> None:
+    """Refuse early what cannot become a unit file. Raises UsageError."""
+    if not line.session_key.is_development and line.session_key.password_file is None:
+        refuse(
+            "A unit starts without anybody to ask, so it needs the file with the session key's "
+            "password. Name it with --session-password-file."
+        )
+    if not path.parent.is_dir():
+        refuse(f"The folder {path.parent} of the unit file does not exist. Make it first.")
+    if path.exists() and path.read_text(encoding="utf-8", errors="replace") != unit_of(line):
+        refuse(f"{path} exists and says something else. Name a new file; nothing was overwritten.")
+
+
+def unit_of(line: StartLine) -> str:
+    """Return the text of the unit file."""
+    command = " ".join(_quoted(word) for word in (*_program(), *line.words))
+    base_path = _quoted(str(line.base_path.absolute()))
+    name = line.session_key.name.replace("%", "%%")
+    return UNIT.format(name=name, user=getpass.getuser(), command=command, base_path=base_path)
+
+
+def _program() -> Sequence[str]:
+    """Return how this program is run: the installed command, or this checkout by its Python."""
+    found = shutil.which("openledger")
+    return [found] if found else [sys.executable, str(Path(sys.argv[0]).absolute())]
+
+
+def _quoted(word: str) -> str:
+    """Return a word as systemd reads it: quotes where needed, % and $ doubled."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return escaped if escaped and not set(escaped) & set(" \t\"'\\;") else f'"{escaped}"'

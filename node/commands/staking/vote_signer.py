@@ -1,0 +1,132 @@
+"""`openledger signer`: a session key in a process of its own, for a validator that holds none."""
+
+from __future__ import annotations
+
+import signal
+import socket as sockets
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import click
+import trio
+
+from genesis.spec import load_spec
+from node.commands.base.frame import refuse, reports
+from node.commands.base.output import Output
+from node.commands.devnet.running import first_cause
+from node.keys.node_keys import load_session_pair
+from node.keys.remote_signer import serve_signer
+from node.keys.vote_signer import Mark
+from node.operations import logs
+from node.operations.config import LogFormat, NodeConfig
+from runtime.crypto.keys import Keypair
+from runtime.types.primitives import Hash
+
+SOCKET_NAME = "signer.sock"
+PROBE_SECONDS = 2.0
+"""How long it takes at most to find out whether somebody listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignerDocument:
+    """A signer that accepts its node; start the node with `--signer SOCKET`."""
+
+    socket: str
+    session_key: str
+    genesis_hash: str
+    mark: str
+
+
+@click.command("signer")
+@click.option(
+    "--base-path",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of the keys, and of the mark of what was signed.",
+)
+@click.option("--chain", required=True, help="A preset or the path of a chain spec.")
+@click.option("--session-key", required=True, help="The key's name in BASE_PATH/keys, or //Alice.")
+@click.option("--password-file", type=click.Path(path_type=Path), help="Opens the key.")
+@click.option("--socket", type=click.Path(path_type=Path), help="[BASE_PATH/signer.sock]")
+@click.option("--log-level", default="info", show_default=True, help="Logs go to stderr.")
+@reports(SignerDocument)
+def signer_command(
+    output: Output,
+    base_path: Path,
+    chain: str,
+    session_key: str,
+    password_file: Path | None,
+    socket: Path | None,
+    log_level: str,
+) -> None:
+    """Sign votes for one validator, which then holds no key; until Ctrl-C or SIGTERM.
+
+    It never signs two votes that exclude each other: its mark survives crashes and copies of nodes.
+    """
+    logs.set_up(LogFormat.TEXT, log_level)
+    spec = load_spec(chain)
+    config = NodeConfig(base_path, chain, session_key=session_key, password_file=password_file)
+    pair = load_session_pair(config, spec.chain_type)
+    genesis = spec.build().hash
+    path = socket or base_path / SOCKET_NAME
+    _check_socket(path)
+    mark_path = base_path / "signer" / spec.id / f"{pair.account.hex()[:16]}.mark"
+    _check_handover(base_path / "chains" / spec.id / "consensus" / mark_path.name, mark_path)
+    mark = Mark(mark_path)
+
+    def tell() -> None:
+        public, shown = "0x" + pair.account.hex(), "0x" + genesis.hex()
+        output.show(SignerDocument(str(path), public, shown, str(mark_path)))
+
+    try:
+        trio.run(_run, path, pair, genesis, mark, tell)
+    except BaseExceptionGroup as group:
+        raise first_cause(group) from group
+    finally:
+        mark.close()
+    output.note("Stopped.")
+
+
+def _check_handover(former: Path, mark: Path) -> None:
+    """Refuse to begin a new mark for a key whose node has one. Raises UsageError."""
+    if former.exists() and not mark.exists():
+        refuse(
+            f"This key has voted from its node, which remembers its votes in {former}. Stop the "
+            f"node and move the mark, so that nothing is signed twice: mkdir -p {mark.parent} && "
+            f"mv {former} {mark}"
+        )
+
+
+def _check_socket(path: Path) -> None:
+    """Refuse a path that serving would take from somebody. Raises UsageError.
+
+    A socket on which nobody listens is what a killed signer left, and is replaced.
+    """
+    if not path.exists():
+        return
+    if not path.is_socket():
+        refuse(f"{path} is no socket, and it stays as it is. Name another path with --socket.")
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probe:
+        probe.settimeout(PROBE_SECONDS)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return
+    refuse(
+        f"Another signer listens on {path}. Stop it first, or name another path with --socket; "
+        "each session key has a signer of its own."
+    )
+
+
+async def _run(
+    path: Path, pair: Keypair, genesis: Hash, mark: Mark, tell: Callable[[], None]
+) -> None:
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            await nursery.start(partial(serve_signer, path, pair, genesis, mark))
+            tell()
+            async for _ in signals:
+                break
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,1 @@
+"""Commands on keys and balances: key, account, tx, claim, earnings."""

@@ -1,0 +1,59 @@
+"""`openledger claim` and `openledger earnings`: what rows have earned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import click
+
+from node.client import Client
+from node.commands.base.account_signer import account_of
+from node.commands.base.documents import Planck
+from node.commands.base.frame import connects, reports
+from node.commands.base.output import Output
+from node.commands.base.transaction_options import (
+    SPENDING_DOCUMENTS,
+    DryRunDocument,
+    Spending,
+    TransactionDocument,
+    spend,
+    spends,
+)
+from runtime.crypto import ss58
+
+
+@dataclass(frozen=True, slots=True)
+class EarningsDocument:
+    """What an account's rows have earned: to be claimed now, and in all."""
+
+    account: str
+    claimable_planck: Planck
+    earned_in_all_planck: Planck
+
+
+@click.command("claim")
+@click.argument("account", required=False)
+@reports(*SPENDING_DOCUMENTS)
+@connects
+@spends
+def claim_command(
+    output: Output, client: Client, account: str | None, spending: Spending
+) -> TransactionDocument | DryRunDocument:
+    """Pay out what your rows have earned, or those of ACCOUNT (to that account)."""
+    if account is None:
+        call = client.make_call("Attribution", "claim")
+    else:
+        who = account_of(account, spending.signer.keystore)
+        call = client.make_call("Attribution", "claim_for", account=who)
+    return spend(output, client, spending, call)
+
+
+@click.command("earnings")
+@click.argument("account")
+@reports(EarningsDocument)
+@connects
+def earnings_command(output: Output, client: Client, account: str) -> EarningsDocument:
+    """Show what the rows of ACCOUNT have earned."""
+    who = account_of(account)
+    earning = client.api("AttributionApi_earnings", who)
+    return EarningsDocument(ss58.encode(who), Planck(earning.claimable), Planck(earning.lifetime))

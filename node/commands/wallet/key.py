@@ -1,0 +1,216 @@
+"""`openledger key`: encrypted keys on this machine, exchanged with wallets as polkadot.js v3 JSON.
+
+Passwords and phrases come from a hidden prompt or a file, never from the command line.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import click
+
+from node.client.errors import LockedKeyError
+from node.commands.base.account_signer import (
+    account_of,
+    development_pair,
+    keys_options,
+    read_password,
+)
+from node.commands.base.frame import refuse, reports
+from node.commands.base.output import Output
+from node.keys.keystore import (
+    FILE_BYTES_MAX,
+    FILE_MODE,
+    LIGHT_COST,
+    KeyEntry,
+    KeyNotFoundError,
+    Keystore,
+    seal,
+    unseal,
+)
+from runtime.crypto import ss58
+from runtime.crypto.keys import KeyKind, Keypair
+
+PHRASE_BYTES_MAX: Final = 1_024
+KINDS: Final = tuple(kind.name.lower() for kind in KeyKind)
+
+kind_option = click.option(
+    "--kind", type=click.Choice(KINDS), default="ed25519", show_default=True, help="Key scheme."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyDocument:
+    """A key: its name, address, public key and file; no secret."""
+
+    name: str
+    address: str
+    public_key: str
+    kind: str
+    file: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewKeyDocument:
+    """A new key with the phrase that restores it. Write the phrase down; it is not stored."""
+
+    name: str
+    address: str
+    public_key: str
+    kind: str
+    file: str
+    phrase: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeysDocument:
+    """The keys of a folder."""
+
+    folder: str
+    keys: tuple[KeyDocument, ...]
+
+
+@click.group("key")
+def key_command() -> None:
+    """Make, import, list and export keys."""
+
+
+@key_command.command("generate")
+@click.argument("name")
+@kind_option
+@click.option("--words", type=click.Choice(["12", "15", "18", "21", "24"]), default="12")
+@keys_options
+@reports(NewKeyDocument)
+def generate(
+    output: Output,
+    name: str,
+    kind: str,
+    words: str,
+    keystore: Keystore,
+    password_file: Path | None,
+) -> NewKeyDocument:
+    """Make a new key called NAME and print its phrase once."""
+    password = read_password(password_file, name, is_new=True)
+    pair, phrase = Keypair.generate(_kind(kind), int(words))
+    entry = keystore.add(pair, password, name)
+    output.note("Write the phrase down and keep it secret: whoever has it has the key.")
+    shown = _document(entry)
+    return NewKeyDocument(
+        shown.name, shown.address, shown.public_key, shown.kind, str(entry.path), phrase
+    )
+
+
+@key_command.command("import")
+@click.argument("name")
+@kind_option
+@click.option(
+    "--phrase-file", type=click.Path(path_type=Path), help="File with a phrase, 0x seed or URI."
+)
+@click.option(
+    "--wallet-file", type=click.Path(path_type=Path), help="JSON file of a polkadot.js wallet."
+)
+@keys_options
+@reports(KeyDocument)
+def import_key(
+    output: Output,
+    name: str,
+    kind: str,
+    phrase_file: Path | None,
+    wallet_file: Path | None,
+    keystore: Keystore,
+    password_file: Path | None,
+) -> KeyDocument:
+    """Store a key of yours as NAME: from a phrase (asked for) or a wallet's file."""
+    if wallet_file is not None:
+        if phrase_file is not None:
+            refuse("Give either --phrase-file or --wallet-file, not both.")
+        password = read_password(password_file, str(wallet_file))
+        pair = unseal(_read_text(wallet_file, FILE_BYTES_MAX), password)
+    else:
+        pair = Keypair.from_uri(_read_phrase(phrase_file), _kind(kind))
+        password = read_password(password_file, name, is_new=True)
+    return _document(keystore.add(pair, password, name))
+
+
+@key_command.command("list")
+@keys_options
+@reports(KeysDocument)
+def list_keys(output: Output, keystore: Keystore, password_file: Path | None) -> KeysDocument:
+    """List your keys."""
+    keys = tuple(_document(entry) for entry in keystore.entries())
+    return KeysDocument(str(keystore.folder), keys)
+
+
+@key_command.command("inspect")
+@click.argument("key")
+@keys_options
+@reports(KeyDocument)
+def inspect(
+    output: Output, key: str, keystore: Keystore, password_file: Path | None
+) -> KeyDocument:
+    """Show address and public key of KEY: a name, an address, 0x public key, or //Alice."""
+    try:
+        return _document(keystore.find(key))
+    except KeyNotFoundError:
+        pair = development_pair(key)
+        account = account_of(key, keystore)
+        kind = "" if pair is None else pair.kind.name.lower()
+        return KeyDocument("", ss58.encode(account), "0x" + account.hex(), kind, None)
+
+
+@key_command.command("export")
+@click.argument("key")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="The file to write; it is new."
+)
+@keys_options
+@reports(KeyDocument)
+def export(
+    output: Output, key: str, out: Path, keystore: Keystore, password_file: Path | None
+) -> KeyDocument:
+    """Write KEY to a file that polkadot.js wallets import, under the same password."""
+    entry = keystore.find(key)
+    password = read_password(password_file, key)
+    pair = keystore.load(key, password)
+    text = seal(pair, password, name=entry.name, cost=LIGHT_COST)
+    try:
+        handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    except FileExistsError:
+        refuse(f"{out} exists already. Name a new file; nothing was overwritten.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    shown = _document(entry)
+    return KeyDocument(shown.name, shown.address, shown.public_key, shown.kind, str(out))
+
+
+def _document(entry: KeyEntry) -> KeyDocument:
+    public = "0x" + entry.account.hex()
+    return KeyDocument(entry.name, entry.address, public, entry.kind.name.lower(), str(entry.path))
+
+
+def _kind(name: str) -> KeyKind:
+    return KeyKind[name.upper()]
+
+
+def _read_phrase(file: Path | None) -> str:
+    if file is not None:
+        return _read_text(file, PHRASE_BYTES_MAX).strip()
+    if not sys.stdin.isatty():
+        raise LockedKeyError(
+            "The phrase is asked for on a terminal and there is none. "
+            "Name a file that holds it with --phrase-file."
+        )
+    phrase: str = click.prompt("Phrase, 0x seed or secret URI", hide_input=True, err=True)
+    return phrase.strip()
+
+
+def _read_text(file: Path, size_max: int) -> str:
+    with file.open("rb") as opened:
+        data = opened.read(size_max + 1)
+    if len(data) > size_max:
+        refuse(f"{file} is longer than {size_max} bytes, so it is not what is wanted here.")
+    return data.decode(errors="replace")

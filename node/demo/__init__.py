@@ -1,0 +1,1 @@
+"""The story of `openledger demo`, on nodes of its own."""

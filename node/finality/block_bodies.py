@@ -1,0 +1,126 @@
+"""The bodies of proposed blocks: those that came with their proposals, and those that are pulled.
+
+A leader signs a header and not its body, so a body is believed only by the header's extrinsics
+root: anybody may hand on a proposal with another one. Whoever gives a wrong body is penalized, and
+the next one is asked; who is silent delays nothing, because others are asked meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import trio
+
+from node.chain.chain import Chain
+from p2p.protocols.reputation import Fault
+from p2p.protocols.sync import WrongAnswerError, check_body
+from p2p.transport.transport import PeerId, TransportError
+from p2p.transport.wire import RequestKind
+from runtime.codec.scale import DecodeError, codec
+from runtime.types.primitives import Hash, Header
+
+BODIES_MAX: Final = 64
+"""Bodies that came with their proposals and await execution."""
+PEERS_MAX: Final = 4
+"""Peers that are asked for one body."""
+HEAD_START_SECONDS: Final = 0.5
+"""How long a peer is asked alone, before the next one is asked as well."""
+
+Body = tuple[bytes, ...]
+
+logger = logging.getLogger(__name__)
+_body = codec(Body)
+
+
+class BodyUnavailableError(TransportError):
+    """No peer gave the body of a block."""
+
+
+class PeerView(Protocol):
+    """What is read of a connected peer."""
+
+    @property
+    def peer(self) -> PeerId: ...
+
+
+class BodyPeers(Protocol):
+    """What pulling a body needs of the network service."""
+
+    def peers(self) -> Sequence[PeerView]: ...
+    def penalize(self, peer: PeerId, fault: Fault, reason: str) -> None: ...
+    async def request(self, peer: PeerId, kind: RequestKind, body: bytes) -> bytes: ...
+
+
+class ProposedBodies:
+    """Brings the body of a proposed block."""
+
+    def __init__(self, chain: Chain, network: BodyPeers) -> None:
+        self._chain = chain
+        self._network = network
+        self._sent: OrderedDict[Hash, tuple[PeerId, Body]] = OrderedDict()
+
+    def put(self, block: Hash, giver: PeerId, body: Body) -> None:
+        """Keep a body that came with a proposal; it replaces none, for neither was looked at."""
+        self._sent.setdefault(block, (giver, body))
+        if len(self._sent) > BODIES_MAX:
+            self._sent.popitem(last=False)
+
+    async def obtain(self, header: Header, peer: PeerId | None) -> Body:
+        """Return a block's body, asking `peer` first. Raises BodyUnavailableError."""
+        found = self._chain.body(header.hash)
+        if found is None:
+            found = await self._take_sent(header)
+        if found is None:
+            others = [each.peer for each in self._network.peers() if each.peer != peer]
+            found = await self._pull(header, ([peer, *others] if peer else others)[:PEERS_MAX])
+        return found
+
+    async def _take_sent(self, header: Header) -> Body | None:
+        """Return the body that came with a proposal, if it is the block's."""
+        giver, body = self._sent.pop(header.hash, (None, ()))
+        if giver is None or not await self._is_right(header, giver, body):
+            return None
+        return body
+
+    async def _pull(self, header: Header, asked: Sequence[PeerId]) -> Body:
+        answers: list[Body] = []
+        async with trio.open_nursery() as nursery:
+            for each in asked:
+                nursery.start_soon(self._ask, header, each, answers, nursery.cancel_scope)
+                await trio.sleep(HEAD_START_SECONDS)
+                sent = await self._take_sent(header)  # it may have come meanwhile
+                if sent is not None:
+                    answers.append(sent)
+                    nursery.cancel_scope.cancel()
+        if not answers:
+            raise BodyUnavailableError(
+                f"The body of block 0x{header.hash.hex()} could not be had of {len(asked)} peers; "
+                "this node does not vote for it."
+            )
+        return answers[0]
+
+    async def _ask(
+        self, header: Header, peer: PeerId, answers: list[Body], asking: trio.CancelScope
+    ) -> None:
+        """Ask one peer; the first answer ends the asking."""
+        try:
+            body = _body.decode(await self._network.request(peer, RequestKind.BODY, header.hash))
+        except TransportError as error:
+            logger.debug("body-not-answered peer=%s cause=%r", peer, str(error))
+        except DecodeError as error:
+            self._network.penalize(peer, Fault.BAD_ANSWER, f"a body cannot be read: {error}")
+        else:
+            if await self._is_right(header, peer, body):
+                answers.append(body)
+                asking.cancel()
+
+    async def _is_right(self, header: Header, giver: PeerId, body: Body) -> bool:
+        try:
+            await trio.to_thread.run_sync(check_body, header, body)
+        except WrongAnswerError as error:
+            self._network.penalize(giver, Fault.BAD_ANSWER, str(error))
+            return False
+        return True

@@ -1,0 +1,441 @@
+"""The engine runner: carries out what the consensus engine of one epoch decides.
+
+    peers, timers, own work  ->  events  ->  Engine.step  ->  actions  ->  log, signer, chain, peers
+
+One task steps the engine and carries out its actions in their order. What may take long (building,
+executing, fetching, finalizing) has tasks of its own and answers with an event. The runner ends
+when the epoch's last block is final, whoever brought it: the engine, or synchronization.
+
+Rules: nothing is sent before the log has it on disk; a body is in the log before the vote for its
+block; who halted, or whose key votes elsewhere, signs no more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import trio
+
+from consensus import messages as m
+from consensus.engine import Engine
+from consensus.proposals import BadProposalError, check_form
+from consensus.wal import Body, bodies, decode_record, encode_record
+from node.authoring.author import wall_clock_ms
+from node.authoring.proposer import Proposer
+from node.chain.chain import (
+    Chain,
+    ChainError,
+    Finalized,
+    ForkTooOldError,
+    KnownBlockError,
+    UnknownBlockError,
+)
+from node.chain.epochs import Epoch
+from node.chain.import_checks import TimestampAheadError, check_timestamp
+from node.finality.block_bodies import BodyPeers, ProposedBodies
+from node.finality.codec import write_message
+from node.finality.write_ahead_log import Journal
+from node.keys.vote_signer import SignerError, VoteSigner
+from p2p.protocols.reputation import Fault
+from p2p.transport.transport import PeerId, TransportError
+from p2p.transport.wire import MessageKind
+from runtime.codec.scale import codec
+from runtime.frame.executive import Executed, InvalidBlockError
+from runtime.shared.finality import Ballot, Certificate, Vote
+from runtime.shared.leaders import schedule_of
+from runtime.types.primitives import AccountId, Hash, Header
+
+EVENTS_MAX: Final = 4_096
+RELAYS_MAX: Final = 64
+"""Proposals that are passed on once their blocks are executed."""
+EXECUTE_ATTEMPTS: Final = 5
+EXECUTE_AGAIN_SECONDS: Final = 1.0
+
+logger = logging.getLogger(__name__)
+_certificate = codec(Certificate)
+
+
+class Network(BodyPeers, Protocol):
+    """What a runner needs of the network service."""
+
+    def broadcast(
+        self, kind: MessageKind, body: bytes, *, besides: PeerId | None = None
+    ) -> None: ...
+    def send(self, peer: PeerId, kind: MessageKind, body: bytes) -> None: ...
+
+
+class Fetcher(Protocol):
+    """Brings blocks that are missing here (node/sync/block_sync.py)."""
+
+    async def fetch(self, block: Hash, peer: PeerId | None) -> None:
+        """Execute and add a block and its missing ancestors. Raises FetchError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a runner works with; it outlives the epochs."""
+
+    chain: Chain
+    network: Network
+    fetcher: Fetcher
+    proposer: Proposer
+    journal: Journal
+    signer: VoteSigner | None
+    clock_ms: Callable[[], int] = wall_clock_ms
+
+
+class EngineRunner:
+    """One engine at work."""
+
+    def __init__(self, desk: Desk, epoch: Epoch, engine: Engine, me: int | None) -> None:
+        self._desk = desk
+        self._epoch = epoch
+        self._engine = engine
+        self._me = me
+        self._bodies = ProposedBodies(desk.chain, desk.network)
+        self._executing: dict[Hash, trio.Event] = {}
+        self._relays: OrderedDict[Hash, tuple[PeerId, m.Proposal]] = OrderedDict()
+        self._timers: dict[m.TimerKind, m.Timer] = {}
+        self._inbox, self._events = trio.open_memory_channel[m.Event](EVENTS_MAX)
+        self._commits, self._certificates = trio.open_memory_channel[Certificate](EVENTS_MAX)
+        self._writing = trio.Lock()
+        self._unwritten: list[bytes] = []
+        self._committed: Hash | None = None
+        self.is_halted = False
+
+    async def run(self, records: tuple[bytes, ...]) -> None:
+        """Work until the epoch's last block is final. `records` are this epoch's, of the log."""
+        await self._restore(records)
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._inbox.send_nowait(m.Start(records))
+            nursery.start_soon(self._finalize_certified)
+            nursery.start_soon(self._watch_finality)
+            async for event in self._events:
+                await self._handle(event)
+
+    @property
+    def view(self) -> int:
+        """The view that the engine is in; 0 before it begins."""
+        return self._engine.view
+
+    def receive(self, source: PeerId, message: m.Message, body: tuple[bytes, ...] | None) -> None:
+        """Take a message of a peer; dropped when the engine is thousands of messages behind."""
+        if isinstance(message, m.Proposal) and body is not None:
+            self._bodies.put(message.header.hash, source, body)
+        try:
+            self._inbox.send_nowait(m.Received(source, message))
+        except trio.WouldBlock:
+            logger.warning("consensus-message-dropped peer=%s cause=backlog", source)
+
+    def pass_on(self, source: PeerId, proposal: m.Proposal) -> None:
+        """Relay a proposal, once its block is executed, where nothing in it is wrong.
+
+        Whoever relays is held to be its origin, so nothing is relayed unseen: anybody can give a
+        leader's signed proposal another body or other certificates.
+        """
+        if not self._is_sound(proposal):
+            return
+        block = proposal.header.hash
+        if self._desk.chain.header(block) is not None:
+            self._relay(source, proposal)
+        else:
+            self._relays.setdefault(block, (source, proposal))
+            while len(self._relays) > RELAYS_MAX:
+                self._relays.popitem(last=False)
+
+    def _is_sound(self, proposal: m.Proposal) -> bool:
+        """Say whether a proposal is its leader's and proves all that it has to."""
+        epoch, vote, parent = self._epoch, proposal.vote, proposal.parent
+        signatures = self._engine.signatures
+        try:
+            check_form(proposal, epoch.number, epoch.root, epoch.last_number)
+        except BadProposalError:
+            return False
+        certificates = (*(() if parent is None else (parent,)), *proposal.skips)
+        # The certificates come first: only with them is the view one that the schedule reached.
+        return (
+            signatures.is_signed(vote)
+            and all(map(signatures.is_certified, certificates))
+            and schedule_of(epoch.authorities).leader(vote.ballot.view) == vote.voter
+        )
+
+    def _relay(self, source: PeerId, proposal: m.Proposal) -> None:
+        self._desk.network.broadcast(*self._encode(proposal), besides=source)
+
+    # ------------------------------------------------------------------------------ actions
+
+    async def _handle(self, event: m.Event) -> None:
+        if self.is_halted:
+            return
+        actions = self._engine.step(event)
+        while actions:
+            votes = await self._log_and_sign(actions)
+            for action in actions:
+                if isinstance(action, m.Commit):
+                    await self._commits.send(action.certificate)
+                elif not isinstance(action, m.Persist | m.Sign):
+                    self._begin(action)
+            actions = [more for vote in votes for more in self._engine.step(m.Signed(vote))]
+
+    async def _log_and_sign(self, actions: Sequence[m.Action]) -> list[Vote]:
+        """Do what must be durable: the log and the signer's mark sync their files side by side.
+
+        When it returns, the log has all records, so everything may be sent.
+        """
+        records = [action.record for action in actions if isinstance(action, m.Persist)]
+        ballots = [action.ballot for action in actions if isinstance(action, m.Sign)]
+        votes: list[Vote] = []
+
+        async def sign_all() -> None:
+            for ballot in ballots:
+                vote = await self._sign(ballot)
+                if vote is not None:
+                    votes.append(vote)
+
+        async with trio.open_nursery() as nursery:
+            if records:
+                nursery.start_soon(self._write, records)
+            nursery.start_soon(sign_all)
+        return votes
+
+    def _begin(self, action: m.Action) -> None:
+        """Carry out an action that nothing after it waits for."""
+        nursery, network = self._nursery, self._desk.network
+        match action:
+            case m.Broadcast(message):
+                network.broadcast(*self._encode(message))
+            case m.Send(target, message):
+                if _is_peer(target):
+                    network.send(PeerId(str(target)), *self._encode(message))
+            case m.SetTimer(timer, delay_ms):
+                self._timers[timer.kind] = timer
+                nursery.start_soon(self._run_timer, timer, delay_ms)
+            case m.Propose(view, parent, claim):
+                nursery.start_soon(self._propose, m.Propose(view, parent, claim))
+            case m.Execute(header, source):
+                nursery.start_soon(self._execute, header, source)
+            case m.Notarized(certificate):
+                self._prefer(certificate)
+            case m.Convict(evidence):
+                logger.warning(
+                    "offence-found voter=%d epoch=%d view=%d",
+                    evidence.first.voter,
+                    evidence.first.ballot.epoch,
+                    evidence.first.ballot.view,
+                )
+                self._desk.proposer.evidence.add(evidence)
+            case m.Report(source, reason):
+                if _is_peer(source):
+                    network.penalize(PeerId(str(source)), Fault.BAD_MESSAGE, reason)
+            case m.Halt(first, second):
+                self._halt(second, f"it conflicts with 0x{first.ballot.digest.hex()}")
+
+    async def _sign(self, ballot: Ballot) -> Vote | None:
+        signer = self._desk.signer
+        assert signer is not None, "an engine without a signer casts no ballots"
+        assert self._me is not None, "an engine with a signer is a member"
+        try:
+            return Vote(ballot, self._me, await signer.sign(ballot))
+        except SignerError as error:
+            logger.error(
+                "vote-refused epoch=%d view=%d cause=%r", ballot.epoch, ballot.view, str(error)
+            )
+            return None
+
+    async def _write(self, records: list[bytes]) -> None:
+        async with self._writing:
+            bodies_first, self._unwritten = [*self._unwritten, *records], []
+            await trio.to_thread.run_sync(self._desk.journal.append, bodies_first)
+
+    def _encode(self, message: m.Message) -> tuple[MessageKind, bytes]:
+        body = None
+        if isinstance(message, m.Proposal):
+            body = self._desk.chain.body(message.header.hash)
+        return write_message(message, body)
+
+    async def _run_timer(self, timer: m.Timer, delay_ms: int) -> None:
+        await trio.sleep(delay_ms / 1_000)
+        if self._timers.get(timer.kind) == timer:
+            await self._inbox.send(m.TimedOut(timer))
+
+    # -------------------------------------------------------------------------------- blocks
+
+    async def _propose(self, wanted: m.Propose) -> None:
+        header = None
+        try:
+            parent = await self._obtain(wanted.parent, None)
+            executed = await self._desk.proposer.propose(parent, wanted.claim, self._account())
+            self._keep_body(executed)
+            self._desk.chain.add(executed)
+            header = executed.header
+        except (ChainError, InvalidBlockError, TransportError) as error:
+            logger.info("proposal-given-up view=%d cause=%r", wanted.view, str(error))
+        await self._inbox.send(m.Built(wanted.view, header))
+
+    def _account(self) -> AccountId:
+        assert self._me is not None, "only a member proposes"
+        return self._epoch.authorities.authorities[self._me].account
+
+    async def _execute(self, header: Header, source: Hashable, attempt: int = 0) -> None:
+        """Execute a proposed block; says nothing where it cannot be told whether it is valid."""
+        block, chain = header.hash, self._desk.chain
+        peer = PeerId(str(source)) if _is_peer(source) else None
+        is_valid: bool | None = None
+        done = self._executing[block] = trio.Event()
+        try:
+            await self._obtain(header.parent_hash, peer)
+            body = await self._bodies.obtain(header, peer)
+            check_timestamp(chain.machine, body, self._desk.clock_ms)
+            executed = await chain.execute(header, body)
+            self._keep_body(executed)
+            chain.add(executed)
+            is_valid = True
+        except KnownBlockError:
+            is_valid = True  # it became final meanwhile
+        except InvalidBlockError as error:
+            logger.warning("block-refused number=%d cause=%r", header.number, str(error))
+            is_valid = False
+        except (ChainError, TransportError, TimestampAheadError) as error:
+            logger.warning("block-not-executed number=%d cause=%r", header.number, str(error))
+            self._nursery.start_soon(self._execute_again, header, attempt + 1)
+        finally:
+            done.set()
+            del self._executing[block]
+        relay = self._relays.pop(block, None)
+        if is_valid and relay is not None:
+            self._relay(*relay)
+        if is_valid is not None:
+            await self._inbox.send(m.Executed(block, is_valid))
+
+    async def _execute_again(self, header: Header, attempt: int) -> None:
+        """Try once more what failed for want of a peer, of an ancestor, or of time."""
+        await trio.sleep(EXECUTE_AGAIN_SECONDS)
+        if attempt < EXECUTE_ATTEMPTS and header.number > self._desk.chain.finalized.number:
+            await self._execute(header, None, attempt)
+
+    async def _restore(self, records: tuple[bytes, ...]) -> None:
+        """Execute again the blocks that were voted for and not final when the node ended."""
+        chain = self._desk.chain
+        known = {body.block: body.extrinsics for body in bodies(records)}
+        found = [record for record in map(decode_record, records) if isinstance(record, Header)]
+        for header in sorted(found, key=lambda header: header.number):
+            is_above = header.number > chain.finalized.number
+            if is_above and header.hash in known and chain.header(header.hash) is None:
+                try:
+                    chain.add(await chain.execute(header, known[header.hash]))
+                except (ChainError, InvalidBlockError) as error:
+                    logger.warning(
+                        "block-not-restored number=%d cause=%r", header.number, str(error)
+                    )
+
+    def _keep_body(self, executed: Executed) -> None:
+        """Have the body of a block written with the next records; a follower needs none.
+
+        No vote is sent before its ballot is in the log, and the body goes there before it.
+        """
+        if self._me is not None:
+            self._unwritten.append(encode_record(Body(executed.hash, executed.extrinsics)))
+
+    async def _obtain(self, block: Hash, peer: PeerId | None) -> Header:
+        """Return the header of a block that is executed here, fetched where it is missing."""
+        found, executing = self._desk.chain.header(block), self._executing.get(block)
+        if found is None and executing is not None:
+            await executing.wait()
+            found = self._desk.chain.header(block)
+        if found is None:
+            await self._desk.fetcher.fetch(block, peer)
+            found = self._desk.chain.header(block)
+            if found is None:
+                raise UnknownBlockError(f"Block 0x{block.hex()} lost against a final one.")
+        return found
+
+    def _prefer(self, certificate: Certificate) -> None:
+        """Make a notarized block the best one; fetch it first where it is missing."""
+        block = certificate.ballot.digest
+        if self._desk.chain.header(block) is None:
+            self._nursery.start_soon(self._fetch_best, block)
+        else:
+            self._set_best(block)
+
+    async def _fetch_best(self, block: Hash) -> None:
+        try:
+            await self._obtain(block, None)
+        except (ChainError, TransportError) as error:
+            logger.warning("notarized-block-missing hash=0x%s cause=%r", block.hex(), str(error))
+        else:
+            self._set_best(block)
+
+    def _set_best(self, block: Hash) -> None:
+        try:
+            self._desk.chain.set_best(block)
+        except ChainError as error:  # what is final by now has overtaken it
+            logger.debug("best-not-changed hash=0x%s cause=%r", block.hex(), str(error))
+
+    # ------------------------------------------------------------------------------ finality
+
+    async def _finalize_certified(self) -> None:
+        """Finalize what the engine commits, one after another."""
+        chain = self._desk.chain
+        async for certificate in self._certificates:
+            block = self._committed = certificate.ballot.digest
+            try:
+                await self._obtain(block, None)
+                await chain.finalize(block, _certificate.encode(certificate))
+                await self._compact(certificate)
+            except ForkTooOldError as error:
+                # Not on the branch that is final here, and certified: nothing can be trusted now.
+                self._halt(certificate, str(error))
+            except (ChainError, TransportError) as error:
+                logger.warning(
+                    "finality-waits hash=0x%s cause=%r", block.hex(), str(error)
+                )  # synchronization brings it, or the next certificate
+
+    async def _compact(self, certificate: Certificate) -> None:
+        """Let the log forget what a view that is final in the database made superfluous."""
+        ballot = certificate.ballot
+        async with self._writing:
+            await trio.to_thread.run_sync(self._desk.journal.compact, ballot.epoch, ballot.view)
+
+    def _halt(self, certificate: Certificate, cause: str) -> None:
+        """Sign nothing more: a block is certified as final that conflicts with what is final."""
+        self.is_halted = True
+        logger.critical(
+            "consensus-halted epoch=%d view=%d hash=0x%s cause=%r",
+            certificate.ballot.epoch,
+            certificate.ballot.view,
+            certificate.ballot.digest.hex(),
+            f"{cause}; more than a third of the stake is faulty. This node signs nothing more; "
+            "keep its data folder as evidence.",
+        )
+
+    async def _watch_finality(self) -> None:
+        """End when the last block is final; tell the engine what was finalized without it."""
+        chain = self._desk.chain
+        while chain.finalized.number < self._epoch.last_number:
+            async with chain.events() as events:
+                await self._tell_certificate(chain.finalized)
+                async for event in events:  # ends early where this task lags
+                    if isinstance(event, Finalized):
+                        await self._tell_certificate(event.header)
+                    if chain.finalized.number >= self._epoch.last_number:
+                        break
+        self._nursery.cancel_scope.cancel()
+
+    async def _tell_certificate(self, header: Header) -> None:
+        """Let the engine see the justification of a block that it did not commit itself."""
+        justification = self._desk.chain.justification(header.hash)
+        if justification is None or header.hash == self._committed:
+            return
+        if header.number > self._epoch.root_number:
+            await self._inbox.send(m.Imported(header))
+            await self._inbox.send(m.Received(None, _certificate.decode(justification)))
+
+
+def _is_peer(source: Hashable) -> bool:
+    return isinstance(source, str)

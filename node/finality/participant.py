@@ -1,0 +1,223 @@
+"""The participant: takes part in consensus, epoch after epoch, as a validator or a follower.
+
+It hands the messages of peers to the engine of the current epoch
+(node/finality/engine_runner.py), keeps those that come an epoch early, helps peers that are an
+epoch late with its last certificate, and passes on what is new to it where not everybody is
+connected with everybody.
+
+Doppelganger: before a validator votes for the first time, it listens for a while; a vote of its
+own key that its signer never signed means that the key is in use elsewhere, and the node stops.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from consensus import messages as m
+from consensus.engine import Engine, Settings
+from node.chain.epochs import Epochs
+from node.finality.codec import read_message
+from node.finality.engine_runner import Desk, EngineRunner
+from node.finality.next_epoch_messages import Early
+from p2p.protocols.reputation import Fault
+from p2p.protocols.status import Roles
+from p2p.service.service import Inbound, Service
+from p2p.transport.wire import MessageKind
+from runtime.codec.scale import DecodeError
+from runtime.crypto.hashing import blake2b_256
+from runtime.shared.finality import Vote, is_signed
+
+SEEN_MAX: Final = 8_192
+"""Messages that are remembered so that each is passed on once."""
+HEARD_AGAIN_SECONDS: Final = 1.0
+"""How often the signature of a validator's vote is checked to know that it is there."""
+LISTEN_SECONDS: Final = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+class DoppelgangerError(Exception):
+    """Another node votes with this node's session key."""
+
+
+@dataclass(slots=True)
+class Heard:
+    """The last vote of a validator of the current epoch."""
+
+    view: int
+    at_seconds: float
+
+
+class Participant:
+    """Follows, and where it has a signer decides, which blocks are final."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        epochs: Epochs,
+        service: Service,
+        settings: Settings,
+        listen_seconds: float = LISTEN_SECONDS,
+    ) -> None:
+        self._desk = desk
+        self._epochs = epochs
+        self._service = service
+        self._settings = settings
+        self._listen_seconds = listen_seconds if desk.signer is not None else 0.0
+        self._early = Early()
+        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._runner: EngineRunner | None = None
+        self.epoch = epochs.after(desk.chain.finalized.hash)
+        self.heard: dict[int, Heard] = {}
+        """By the index of each validator in the current epoch."""
+
+    @property
+    def me(self) -> int | None:
+        """This node's index among the validators of the current epoch."""
+        signer = self._desk.signer
+        return None if signer is None else self.epoch.authorities.index_of(signer.public)
+
+    @property
+    def view(self) -> int:
+        """The view that the engine is in; 0 before it begins."""
+        return 0 if self._runner is None else self._runner.view
+
+    @property
+    def halted(self) -> bool:
+        """Whether two conflicting certificates of finality were seen, so that nothing is signed."""
+        return self._runner is not None and self._runner.is_halted
+
+    async def run(self) -> None:
+        """Take part until cancelled. Raises DoppelgangerError, DamagedLogError."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._receive)
+            if self._listen_seconds:
+                logger.info("doppelganger-listening seconds=%.0f", self._listen_seconds)
+                await trio.sleep(self._listen_seconds)
+            records = self._desk.journal.records
+            while True:
+                await self._run_epoch(records)
+                if self.halted:
+                    # Synchronization may end an epoch; the log stays, it is evidence.
+                    await trio.sleep_forever()
+                # The epoch's last block is in the database: nothing of the log is needed any more.
+                self._desk.journal.clear()
+                records = ()
+
+    async def _run_epoch(self, records: tuple[bytes, ...]) -> None:
+        chain = self._desk.chain
+        epoch = self.epoch = self._epochs.after(chain.finalized.hash)
+        self.heard.clear()
+        engine = Engine(
+            chain.genesis_hash,
+            epoch.authorities,
+            self.me,
+            epoch.root,
+            epoch.last_number,
+            self._settings,
+        )
+        self._runner = EngineRunner(self._desk, epoch, engine, self.me)
+        logger.info(
+            "epoch-started epoch=%d validators=%d last=%d voting=%s",
+            epoch.number,
+            len(epoch.authorities.authorities),
+            epoch.last_number,
+            self.me is not None,
+        )
+        for inbound in self._early.take():
+            self._take(inbound)
+        await self._runner.run(records)
+
+    # ----------------------------------------------------------------------------- messages
+
+    async def _receive(self) -> None:
+        async for inbound in self._service.consensus:
+            self._take(inbound)
+
+    def _take(self, inbound: Inbound) -> None:
+        try:
+            message, body = read_message(inbound.kind, inbound.body)
+        except DecodeError as error:
+            self._service.penalize(inbound.peer, Fault.BAD_MESSAGE, str(error))
+            return
+        epoch = _epoch_of(message)
+        if epoch == self.epoch.number + 1:
+            self._early.put(inbound)
+        elif epoch < self.epoch.number:
+            self._help(inbound, epoch)
+        elif epoch == self.epoch.number:
+            if isinstance(message, Vote):
+                self._hear(message)
+            if self._runner is not None:
+                self._runner.receive(inbound.peer, message, body)
+            self._pass_on(inbound, message)
+
+    def _help(self, inbound: Inbound, epoch: int) -> None:
+        """Give a peer that is in an earlier epoch the certificate that ends it."""
+        chain = self._desk.chain
+        length = self.epoch.last_number - self.epoch.root_number
+        last = chain.hash_of((epoch + 1) * length)
+        justification = None if last is None else chain.justification(last)
+        key = blake2b_256(inbound.peer.encode() + epoch.to_bytes(8, "little"))
+        if justification is not None and self._is_new(key):
+            self._service.send(inbound.peer, MessageKind.CERTIFICATE, justification)
+
+    def _hear(self, vote: Vote) -> None:
+        """Note who votes; find out whether this node's key votes elsewhere."""
+        heard, now = self.heard.get(vote.voter), trio.current_time()
+        is_mine = vote.voter == self.me
+        if not is_mine and heard is not None:
+            is_fresh = now - heard.at_seconds < HEARD_AGAIN_SECONDS
+            if is_fresh or vote.ballot.view < heard.view:  # old ones may be said again by anybody
+                return
+        if not is_signed(self._desk.chain.genesis_hash, self.epoch.authorities, vote):
+            return
+        self.heard[vote.voter] = Heard(vote.ballot.view, now)
+        signer = self._desk.signer
+        if is_mine and signer is not None and signer.is_foreign(vote.ballot):
+            raise DoppelgangerError(
+                f"Another node votes with the session key of this one: a vote of epoch "
+                f"{vote.ballot.epoch}, view {vote.ballot.view} was not signed here. Two nodes with "
+                "one key lose their stake, so this node stops. Stop the other one, or give this "
+                "one a key of its own."
+            )
+
+    def _pass_on(self, inbound: Inbound, message: m.Message) -> None:
+        """Relay a signed message once, unless everybody has it from its origin anyway."""
+        if not isinstance(message, Vote | m.Proposal) or self._is_mesh_full():
+            return
+        if not self._is_new(blake2b_256(inbound.body)):
+            return
+        if isinstance(message, m.Proposal):
+            if self._runner is not None:
+                self._runner.pass_on(inbound.peer, message)
+        elif is_signed(self._desk.chain.genesis_hash, self.epoch.authorities, message):
+            self._service.broadcast(inbound.kind, inbound.body, besides=inbound.peer)
+
+    def _is_mesh_full(self) -> bool:
+        """Whether this node is connected with all other validators."""
+        others = len(self.epoch.authorities.authorities) - (self.me is not None)
+        return sum(bool(Roles.VALIDATOR & peer.roles) for peer in self._service.peers()) >= others
+
+    def _is_new(self, key: bytes) -> bool:
+        if key in self._seen:
+            return False
+        self._seen[key] = None
+        while len(self._seen) > SEEN_MAX:
+            self._seen.popitem(last=False)
+        return True
+
+
+def _epoch_of(message: m.Message) -> int:
+    match message:
+        case m.Proposal(vote=vote):
+            return vote.ballot.epoch
+        case m.Ask(epoch=epoch):
+            return epoch
+        case _:
+            return message.ballot.epoch

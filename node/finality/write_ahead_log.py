@@ -1,0 +1,68 @@
+"""The journal: the consensus write-ahead log as a file, synced before anything it says is acted on.
+
+The format, and what a torn or damaged log means, is `consensus/wal.py`; here are only the file, its
+syncs, and its rewriting once most of it is no longer needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Final
+
+from consensus.wal import frame, read_log, still_needed, write_log
+from ml.durable_file import write_durably
+from node.storage.log_file import append_durably
+
+REWRITE_BYTES: Final = 16 << 20
+"""A log beyond this size is rewritten with what is still needed."""
+
+
+class Journal:
+    """The records of one node's consensus, in order."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the log; a torn tail is cut. Raises DamagedLogError."""
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = path.read_bytes() if path.exists() else b""
+        records, intact = read_log(data)
+        self.records = records
+        """What the log held when it was opened, oldest first."""
+        if intact < len(data) or not path.exists():
+            write_durably(path, data[:intact], 0o600)
+        self._file: IO[bytes] = path.open("ab", buffering=0)
+        self._size = intact
+        self._rewrite_bytes = REWRITE_BYTES
+
+    def append(self, records: Sequence[bytes]) -> None:
+        """Add records; when it returns they survive a power cut. Raises OSError."""
+        frames = bytearray()
+        for record in records:
+            frames += frame(record, self._size + len(frames))
+        append_durably(self._file, bytes(frames), self._size)
+        self._size += len(frames)
+
+    def compact(self, epoch: int, final_view: int) -> None:
+        """Once the log is large, drop what a durably final view of an epoch made superfluous."""
+        if self._size > self._rewrite_bytes:
+            records, _ = read_log(self._path.read_bytes())
+            self._rewrite(still_needed(records, epoch, final_view))
+            # Where most is still needed, rewriting it at every block would help nobody.
+            self._rewrite_bytes = max(REWRITE_BYTES, 2 * self._size)
+
+    def clear(self) -> None:
+        """Drop everything: the epoch is over and its last block is in the database."""
+        self._rewrite(())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _rewrite(self, records: Sequence[bytes]) -> None:
+        """Keep only these records; a crash leaves the old log or the new one."""
+        data = write_log(records)
+        self._file.close()
+        write_durably(self._path, data, 0o600)
+        self._file = self._path.open("ab", buffering=0)
+        self._size = len(data)

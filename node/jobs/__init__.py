@@ -1,0 +1,1 @@
+"""The node's part in jobs: their inputs, the executor process, committed answers, replicas."""

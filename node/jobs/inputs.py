@@ -1,0 +1,203 @@
+"""The files that a job reads, laid out from the chain's state and the blob store.
+
+inputs/rows.scale               the batches of TRAIN, EVALUATE and INDEX, in order
+inputs/<blob id>                each batch, adapter and moments
+inputs/{receipts,negative,aggregates}.scale    what SETTLE reads
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ml.durable_file import write_durably
+from node.chain.state_reader import Reader
+from node.storage.blob_store import BlobNotFoundError, BlobStore
+from node.sync.blob_fetcher import BlobUnavailableError
+from runtime.codec.scale import DecodeError, codec
+from runtime.crypto.keys import KeyKind, verify
+from runtime.shared.documents import (
+    BatchInput,
+    DatanetVersion,
+    EpochReceipts,
+    Evaluate,
+    Index,
+    JobOutput,
+    JobSpec,
+    Receipt,
+    RowsInput,
+    Settle,
+    Train,
+    Trained,
+    feedback_payload,
+    receipt_hash,
+)
+from runtime.types.primitives import AccountId, Hash
+from runtime.types.signature import is_signed_by
+
+PAGE = 256
+
+_rows = codec(RowsInput)
+_spec = codec(JobSpec)
+_output = codec(JobOutput)
+_served = codec(EpochReceipts)
+
+
+class InputsMissing(Exception):
+    """A blob or a record that the job needs is not on this node."""
+
+
+class InputsAwaited(InputsMissing):
+    """No peer gives a blob now; one that has it may come back."""
+
+
+class InputsRefused(Exception):
+    """What the job is to read is there and is not what it must be."""
+
+
+class MissingBlobs(Protocol):
+    """Who brings blobs that are not here (node/sync/blob_fetcher.py)."""
+
+    def bring(self, blob: Hash) -> None:
+        """Bring a blob; called in a thread that trio started. Raises BlobUnavailableError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """SCALE of the training job's spec and output, for the kinds that build on one."""
+
+    train_spec: bytes = b""
+    trained: bytes = b""
+
+
+class Inputs:
+    """Prepares inputs folders; with `missing`, blobs of other nodes come by themselves."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        blobs: BlobStore,
+        missing: MissingBlobs | None = None,
+    ) -> None:
+        self._reader = reader
+        self._blobs = blobs
+        self._missing = missing
+
+    def prepare(self, spec: JobSpec, folder: Path) -> Companion:
+        """Fill a folder for a job. Raises InputsMissing, InputsRefused, DamagedBlobError."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(spec, Train):
+            self._write_rows(spec.datanets, folder)
+            return Companion()
+        if isinstance(spec, Evaluate | Index):
+            return self._prepare_trained(spec.train_job, spec.model, folder)
+        assert isinstance(spec, Settle), "every kind is prepared"
+        self._write_settlement(spec, folder)
+        return Companion()
+
+    def _prepare_trained(self, train_job: int, model: int, folder: Path) -> Companion:
+        train, trained = self._training(train_job, model)
+        self._write_rows(train.datanets, folder)
+        for blob in (trained.adapter, trained.moments):
+            self._copy(blob, folder)
+        return Companion(_spec.encode(train), _output.encode(trained))
+
+    def _training(self, train_job: int, model: int) -> tuple[Train, Trained]:
+        with self._reader.at() as state:
+            job, record = state.jobs.jobs.get(train_job), state.models.get(model)
+        known = () if record is None else record.trainings
+        trained = [each.trained for each in known if each.train_job == train_job]
+        if job is None or not isinstance(job.spec, Train) or not trained:
+            raise InputsMissing(f"Training job {train_job} of model {model} is not settled.")
+        return job.spec, trained[0]
+
+    def _write_rows(self, versions: tuple[DatanetVersion, ...], folder: Path) -> None:
+        batches = tuple(batch for use in versions for batch in self._batches(use))
+        for batch in batches:
+            self._copy(batch.blob, folder)
+        write_durably(folder / "rows.scale", _rows.encode(RowsInput(batches)))
+
+    def batches(self, versions: tuple[DatanetVersion, ...]) -> tuple[BatchInput, ...]:
+        """Return the accepted batches of published versions, in order."""
+        return tuple(batch for use in versions for batch in self._batches(use))
+
+    def _batches(self, use: DatanetVersion) -> Iterator[BatchInput]:
+        with self._reader.at() as state:
+            version = state.datanets.get_version(use.datanet, use.version)
+            if version is None:
+                raise InputsMissing(f"Datanet {use.datanet} has no version {use.version}.")
+            listed = [
+                info
+                for start in range(0, version.batches, PAGE)
+                for info in state.datanets.accepted_batches(use.datanet, start, PAGE)
+            ][: version.batches]
+        for info in listed:
+            batch = info.batch
+            yield BatchInput(use.datanet, info.number, batch.contributor, batch.blob, batch.rows)
+
+    def _write_settlement(self, spec: Settle, folder: Path) -> None:
+        with self._reader.at() as state:
+            entries = state.attribution.commitments(spec.model)
+            closed = state.attribution.epochs.get((spec.model, spec.epoch))
+        if not entries or closed is None:
+            raise InputsMissing(f"Model {spec.model} has no closed epoch {spec.epoch} or no index.")
+        try:
+            served = _served.decode(self.read(closed.receipts_blob))
+        except DecodeError as error:
+            raise InputsRefused(f"The receipts of the epoch cannot be read: {error}") from error
+        check_settlement(spec, closed.server, served)
+        # Not the latest index: another may settle while executors read this one after another.
+        named = max((signed.receipt.index_job for signed in served.receipts), default=-1)
+        indexed = {entry.job: entry.indexed for entry in entries}.get(named)
+        if indexed is None:
+            raise InputsRefused(f"The receipts name the index job {named}, which does not exist.")
+        receipts = tuple(signed.receipt for signed in served.receipts)
+        negative = tuple(signed.feedback.receipt for signed in served.verdicts)
+        write_durably(folder / "receipts.scale", codec(tuple[Receipt, ...]).encode(receipts))
+        write_durably(folder / "negative.scale", codec(tuple[Hash, ...]).encode(negative))
+        write_durably(folder / "aggregates.scale", self.read(indexed.aggregates))
+
+    def read(self, blob: Hash) -> bytes:
+        """Return a blob, brought from a peer where it is not here.
+
+        Raises InputsAwaited, InputsMissing where there are no peers.
+        """
+        try:
+            if self._missing is not None and not self._blobs.has(blob):
+                self._missing.bring(blob)
+            return self._blobs.get(blob)
+        except BlobUnavailableError as error:
+            raise InputsAwaited(str(error)) from error
+        except BlobNotFoundError as error:
+            raise InputsMissing(str(error)) from error
+
+    def _copy(self, blob: Hash, folder: Path) -> None:
+        path = folder / blob.hex()
+        data = self.read(blob)
+        if not path.exists() or path.stat().st_size != len(data):
+            write_durably(path, data)
+
+
+def check_settlement(spec: Settle, server: AccountId, served: EpochReceipts) -> None:
+    """Check that the server signed each receipt and the asker each verdict, once.
+
+    Raises InputsRefused: whoever closes an epoch can invent no answer and no blame.
+    """
+    askers = {}
+    for signed in served.receipts:
+        receipt, identity = signed.receipt, receipt_hash(signed.receipt)
+        if (receipt.model, receipt.epoch, receipt.server) != (spec.model, spec.epoch, server):
+            raise InputsRefused(f"Receipt {identity.hex()} is of another model, epoch or server.")
+        if not verify(KeyKind.ED25519, signed.signature, identity, server):
+            raise InputsRefused(f"Receipt {identity.hex()} is not signed by its server.")
+        askers[identity] = receipt.asker
+    for verdict in served.verdicts:
+        feedback, payload = verdict.feedback, feedback_payload(verdict.feedback)
+        asker = askers.pop(feedback.receipt, None)
+        if not feedback.negative or asker is None or asker != verdict.account:
+            raise InputsRefused(f"A verdict on {feedback.receipt.hex()} is not its asker's only.")
+        if not is_signed_by(asker, payload, verdict.signature):
+            raise InputsRefused(f"The verdict on {feedback.receipt.hex()} has no good signature.")

@@ -1,0 +1,171 @@
+"""Replicas: this node's share of keeping what settled jobs read and made, for whoever verifies it.
+
+Rows, adapters, sketches and receipts of closed epochs are kept by the executors of a job and by
+some other nodes, drawn for each job by a hash that everybody can compute. A keeper fetches what it
+lacks from peers; what nobody gives now is asked for again later.
+
+    Train    rows, adapter, moments        Index    sketches, aggregates, span shards
+    Settle   the epoch's receipts, which this node then shows to whoever verifies one
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import trio
+
+from node.chain.chain import Chain, Finalized
+from node.chain.state_reader import Ledgers, Reader
+from node.jobs.inputs import InputsRefused, check_settlement
+from node.storage.blob_store import BlobError, BlobStore
+from node.storage.receipt_store import ReceiptStore
+from pallets.attribution.records import Epoch
+from pallets.jobs.job import Job, JobState
+from runtime.codec.scale import DecodeError, codec
+from runtime.crypto.hashing import blake2b_256
+from runtime.shared.documents import (
+    BatchInput,
+    DatanetVersion,
+    EpochReceipts,
+    Indexed,
+    JobOutput,
+    Settle,
+    Train,
+    Trained,
+)
+from runtime.types.primitives import AccountId, Hash
+
+KEEPERS_MORE: Final = 3
+"""Keepers of a job beyond the number of its executors."""
+LOOK_BLOCKS: Final = 4
+JOBS_BACK_MAX: Final = 1_024
+"""How far a node that starts looks back for what it should keep."""
+RETRY_BLOCKS: Final = 32
+
+logger = logging.getLogger(__name__)
+_served = codec(EpochReceipts)
+
+
+class RowFiles(Protocol):
+    """Who knows the files of published rows."""
+
+    def batches(self, versions: tuple[DatanetVersion, ...]) -> tuple[BatchInput, ...]: ...
+
+
+class Fetcher(Protocol):
+    """Who brings blobs that are not here."""
+
+    async def fetch(self, blob: Hash) -> None: ...
+
+
+def is_keeper(account: AccountId, job_id: int, job: Job, accounts: Sequence[AccountId]) -> bool:
+    """Say whether an account is among the keepers of a job, drawn from all executors."""
+
+    def rank(candidate: AccountId) -> bytes:
+        return blake2b_256(b"openledger/keep" + job_id.to_bytes(4, "little") + candidate)
+
+    return account in sorted(accounts, key=rank)[: job.executors + KEEPERS_MORE]
+
+
+def blobs_of(output: JobOutput | None) -> tuple[Hash, ...]:
+    """Return the files that a job's output names."""
+    if isinstance(output, Trained):
+        return output.adapter, output.moments
+    if isinstance(output, Indexed):
+        return output.phi, output.psi, output.aggregates, *output.span_shards
+    return ()
+
+
+class Replicas:
+    """Keeps what this node's account is drawn to keep."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        reader: Reader,
+        fetcher: Fetcher,
+        rows: RowFiles,
+        blobs: BlobStore,
+        receipts: ReceiptStore,
+        account: AccountId,
+    ) -> None:
+        self._chain = chain
+        self._reader = reader
+        self._fetcher = fetcher
+        self._rows = rows
+        self._blobs = blobs
+        self._receipts = receipts
+        self._account = account
+        self._looked_at = -LOOK_BLOCKS
+        self._next: int | None = None
+        self._open: dict[int, int] = {}
+        """Jobs to look at, each with the height from which on."""
+
+    async def run(self) -> None:
+        """Follow final blocks until cancelled."""
+        while True:
+            async with self._chain.events() as events:
+                async for event in events:
+                    if isinstance(event, Finalized):
+                        height = event.header.number
+                        if height >= self._looked_at + LOOK_BLOCKS:
+                            await self.keep_up(height)
+
+    async def keep_up(self, height: int) -> None:
+        """Fetch what jobs that have settled since the last time made."""
+        self._looked_at = height
+        for job_id, job, made, epoch in self._due(height):
+            read = self._rows.batches(job.spec.datanets) if isinstance(job.spec, Train) else ()
+            blobs = (*(batch.blob for batch in read), *made)
+            try:
+                for blob in blobs:
+                    await self._fetcher.fetch(blob)
+                if epoch is not None and isinstance(job.spec, Settle):
+                    await trio.to_thread.run_sync(self._learn, job.spec, epoch)
+            except BlobError as error:
+                logger.warning("replica-missing job=%d reason=%r", job_id, str(error))
+                self._open[job_id] = height + RETRY_BLOCKS
+            else:
+                logger.info("replica-kept job=%d blobs=%d", job_id, len(blobs))
+
+    def _due(self, height: int) -> list[tuple[int, Job, tuple[Hash, ...], Epoch | None]]:
+        """Return the jobs whose results are to be kept here now; forget those that are done."""
+        due = []
+        with self._reader.at() as state:
+            end = state.jobs.next_job.get()
+            first = max(0, end - JOBS_BACK_MAX) if self._next is None else self._next
+            self._open.update(dict.fromkeys(range(first, end), 0))
+            self._next = end
+            accounts = state.jobs.executor_accounts.get()
+            for job_id in [each for each, at in self._open.items() if at <= height]:
+                job = state.jobs.jobs.get(job_id)
+                if job is not None and not job.is_final:
+                    continue
+                del self._open[job_id]
+                if job is None or job.state is not JobState.Settled:
+                    continue
+                if is_keeper(self._account, job_id, job, accounts):
+                    due.append((job_id, job, *_made(state, job_id, job)))
+        return due
+
+    def _learn(self, spec: Settle, epoch: Epoch) -> None:
+        """Keep the receipts of an epoch that another node served."""
+        if epoch.server == self._account:
+            return
+        try:
+            served = _served.decode(self._blobs.get(epoch.receipts_blob))
+            check_settlement(spec, epoch.server, served)
+        except (DecodeError, InputsRefused) as error:
+            logger.warning("receipts-refused model=%d reason=%r", spec.model, str(error))
+            return
+        self._receipts.learn(served.receipts)
+
+
+def _made(state: Ledgers, job_id: int, job: Job) -> tuple[tuple[Hash, ...], Epoch | None]:
+    """Return the files of a settled job, and the epoch that it settled."""
+    if isinstance(job.spec, Settle):
+        epoch = state.attribution.epochs.get((job.spec.model, job.spec.epoch))
+        return (() if epoch is None else (epoch.receipts_blob,)), epoch
+    return blobs_of(state.jobs.output(job_id)), None

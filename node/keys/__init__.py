@@ -1,0 +1,1 @@
+"""The node's keys: the encrypted keystore, and the signers of votes."""

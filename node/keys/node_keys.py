@@ -1,0 +1,72 @@
+"""The node's own keys: its account, its session key, and the identity that its peers know.
+
+An account or session key is a development account by URI, or a key of the encrypted keystore. The
+identity among peers is a seed of its own in a file that only the owner may read; it holds no money.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ml.durable_file import write_durably
+from node.keys.keystore import Keystore, KeystoreError
+from node.operations.config import ConfigError, NodeConfig
+from runtime.crypto.keys import KeyKind, Keypair
+
+KEYSTORE_FOLDER = "keys"
+PEER_SEED_FILE = "peer.seed"
+SEED_SIZE = 32
+DEVELOPMENT_TYPES = ("Development", "Local")
+
+
+def load_pair(config: NodeConfig, chain_type: str) -> Keypair:
+    """Return the key pair of the node's account. Raises ConfigError."""
+    return _load(config, config.account, chain_type, "--account")
+
+
+def load_session_pair(config: NodeConfig, chain_type: str) -> Keypair:
+    """Return the key pair that votes. Raises ConfigError."""
+    name = config.session_key or config.account
+    return _load(config, name, chain_type, "--session-key")
+
+
+def load_peer_seed(folder: Path) -> bytes:
+    """Return the 32 bytes of the node's identity among peers, made on the first call.
+
+    Raises ConfigError.
+    """
+    path = folder / PEER_SEED_FILE
+    if not path.exists():
+        write_durably(path, os.urandom(SEED_SIZE), 0o600)
+    seed = path.read_bytes()
+    if len(seed) != SEED_SIZE:
+        raise ConfigError(
+            f"{path} is damaged: it has {len(seed)} bytes of 32. Remove "
+            "the file; the node then gets a new identity among its peers."
+        )
+    return seed
+
+
+def _load(config: NodeConfig, name: str, chain_type: str, option: str) -> Keypair:
+    if name.startswith("//"):
+        if chain_type not in DEVELOPMENT_TYPES:
+            raise ConfigError(
+                f"{name} is a development key that everyone knows; on the chain "
+                f"{config.chain} name a key of the keystore with {option}."
+            )
+        try:
+            return Keypair.from_uri(name, KeyKind.ED25519)
+        except ValueError as error:
+            raise ConfigError(f"{name} is no derivation path: {error}") from error
+    store = Keystore(config.base_path / KEYSTORE_FOLDER)
+    if config.password_file is None:
+        raise ConfigError(f"The key {name} is encrypted; name its --password-file.")
+    try:
+        password = config.password_file.read_text(encoding="utf-8").rstrip("\n")
+        pair = store.load(name, password)
+    except (OSError, UnicodeDecodeError, KeystoreError) as error:
+        raise ConfigError(f"The key {name} cannot be unlocked: {error}") from error
+    if pair.kind is not KeyKind.ED25519:
+        raise ConfigError(f"The node signs with ed25519; {name} is sr25519.")
+    return pair

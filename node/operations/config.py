@@ -1,0 +1,189 @@
+"""The node's configuration: one dataclass, read from a file, then the environment, then flags.
+
+A later source wins. The file is TOML with the fields' names as keys; an environment variable is
+OPENLEDGER_ and the name in capitals. Unknown names and wrong types are refused with the place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import tomllib
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import platformdirs
+
+from genesis.spec import PRESETS
+
+ENVIRONMENT_PREFIX = "OPENLEDGER_"
+BLOCK_TIME_MS: Final = 1_000
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+class ConfigError(ValueError):
+    """A setting cannot be used; the message names its source and what is expected."""
+
+
+class Sealing(enum.StrEnum):
+    """When blocks are made."""
+
+    AUTO = "auto"
+    """Instant on the chains `dev` and `local`, consensus on every other."""
+    INSTANT = "instant"
+    """A block as soon as a transaction is ready, and an empty one each `block_time_ms`."""
+    INTERVAL = "interval"
+    """A block each `block_time_ms`."""
+    MANUAL = "manual"
+    """A block when asked (engine_createBlock)."""
+    CONSENSUS = "consensus"
+    """Blocks are proposed and decided by a network (node/finality/participant.py)."""
+
+
+class SyncMode(enum.StrEnum):
+    """How a node that starts with nothing gets the chain."""
+
+    FULL = "full"
+    """Executes every block from genesis on."""
+    FAST = "fast"
+    """Follows justifications to a recent block and takes its state, proven, from peers."""
+
+
+class LogFormat(enum.StrEnum):
+    """How log lines look."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def default_base_path() -> Path:
+    """Return the folder for this user's chain data."""
+    return Path(platformdirs.user_data_dir("openledger"))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Every setting of a node."""
+
+    base_path: Path = dataclasses.field(default_factory=default_base_path)
+    chain: str = "dev"
+    name: str = "openledger-node"
+    rpc_host: str = "127.0.0.1"
+    rpc_port: int = 9944
+    sealing: Sealing = Sealing.AUTO
+    block_time_ms: int = BLOCK_TIME_MS
+    archive: bool = False
+    log_format: LogFormat = LogFormat.TEXT
+    log_level: str = "info"
+    account: str = "//Alice"
+    """Whose key signs for this node: a development URI, or the name of a key in the keystore."""
+    password_file: Path | None = None
+    executor: bool = True
+    serve: bool = True
+    base_model: str = ""
+    """The base model's folder; empty means the one that is shipped."""
+    threads: int = 2
+    p2p_host: str = "127.0.0.1"
+    p2p_port: int = 30333
+    bootnodes: tuple[str, ...] = ()
+    """Multiaddresses to dial first; in a file or variable they may be separated by commas."""
+    peers_max: int = 50
+    validator: bool = False
+    """Whether this node votes, with its session key."""
+    session_key: str = ""
+    """Whose key votes, in the same words as `account`; empty means the key of `account`."""
+    signer: Path | None = None
+    """The socket of a remote signer, which then holds the session key."""
+    doppelganger: bool = True
+    """Listen for votes of one's own key before the first vote."""
+    instant: bool = False
+    """Propose as soon as a transaction is ready, not only each `block_time_ms`."""
+    control: bool = False
+    """Open the control socket of devnets: partitions, latency, pace."""
+    sync: SyncMode = SyncMode.FULL
+
+    @property
+    def is_networked(self) -> bool:
+        """Whether a network makes the blocks, by consensus."""
+        if self.sealing is Sealing.AUTO:
+            return self.chain not in PRESETS
+        return self.sealing is Sealing.CONSENSUS
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rpc_port < 1 << 16:
+            raise ConfigError(f"rpc_port is 0 to 65535, not {self.rpc_port}")
+        if not 0 <= self.p2p_port < 1 << 16:
+            raise ConfigError(f"p2p_port is 0 to 65535, not {self.p2p_port}")
+        if not 1 <= self.peers_max <= 96:
+            raise ConfigError("peers_max is 1 to 96")
+        if self.sync is SyncMode.FAST and self.archive:
+            raise ConfigError("an archive node holds every state, so it cannot use sync = fast")
+        if not 10 <= self.block_time_ms <= 3_600_000:
+            raise ConfigError("block_time_ms is 10 to 3600000")
+        if self.threads < 1:
+            raise ConfigError("threads is at least 1")
+        if self.log_level.lower() not in LOG_LEVELS:
+            raise ConfigError(f"log_level is one of {', '.join(LOG_LEVELS)}")
+
+
+def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> NodeConfig:
+    """Merge the three sources over the defaults. Flags that are None do not count."""
+    hints = typing.get_type_hints(NodeConfig)
+    merged: dict[str, Any] = {}
+    for name, value in (_read_file(file) if file is not None else {}).items():
+        known = _known(name, hints, str(file))
+        merged[known] = _convert(hints[known], value, f"{file}: {name}")
+    for key, text in sorted(environment.items()):
+        name = key.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if key.startswith(ENVIRONMENT_PREFIX) and name in hints:
+            merged[name] = _convert(hints[name], text, key)
+    for name, value in flags.items():
+        if value is not None:
+            known = _known(name, hints, "flags")
+            merged[known] = _convert(hints[known], value, f"--{name}")
+    return NodeConfig(**merged)
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"The configuration file {file} cannot be read: {error}") from error
+
+
+def _known(name: str, hints: Mapping[str, Any], source: str) -> str:
+    if name not in hints:
+        raise ConfigError(f"{source}: there is no setting {name!r}; known: {', '.join(hints)}")
+    return name
+
+
+def _convert(hint: Any, value: Any, place: str) -> Any:
+    if hint is bool:
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in TRUE_WORDS + FALSE_WORDS:
+            return str(value).lower() in TRUE_WORDS
+        raise ConfigError(f"{place}: true or false is expected, not {value!r}")
+    if hint == tuple[str, ...]:
+        words = value.split(",") if isinstance(value, str) else value
+        if not isinstance(words, list | tuple) or not all(isinstance(one, str) for one in words):
+            raise ConfigError(f"{place}: a list of texts is expected, not {value!r}")
+        return tuple(word.strip() for word in words if word.strip())
+    if hint is int:
+        try:
+            if isinstance(value, bool | float):
+                raise ValueError("not whole")
+            return int(value)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{place}: a whole number is expected, not {value!r}") from error
+    if isinstance(hint, type) and issubclass(hint, enum.StrEnum):
+        if value not in list(hint):
+            raise ConfigError(f"{place}: one of {', '.join(hint)} is expected, not {value!r}")
+        return hint(value)
+    if not isinstance(value, str if hint is str else str | Path):
+        kind = "text" if hint is str else "path"
+        raise ConfigError(f"{place}: a {kind} is expected, not {value!r}")
+    return value if hint is str else Path(value)

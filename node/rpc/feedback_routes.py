@@ -1,0 +1,73 @@
+"""Feedback on answers: POST /v1/feedback with the asker's signature over a Feedback document.
+
+{"proof": 0x SCALE SignedFeedback}; other members are ignored. Feedback counts until the epoch of
+the receipt is sealed; negative turns the sign of the answer's scores in settlement.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import aclosing
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from node.storage.receipt_store import ReceiptStore
+from runtime.codec.scale import codec
+from runtime.shared.documents import SignedFeedback, feedback_payload
+from runtime.types.primitives import MultiSignature
+from runtime.types.signature import is_signed_by
+
+BODY_BYTES_MAX: Final = 4_096
+_signature = codec(MultiSignature)
+_signed = codec(SignedFeedback)
+
+
+class FeedbackRefused(Exception):
+    """Feedback that does not count; carries the HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def feedback_routes(receipts: ReceiptStore) -> list[Route]:
+    """Return the route over a receipt store."""
+
+    async def post(request: Request) -> Response:
+        body = b""
+        try:
+            async with aclosing(request.stream()) as stream:
+                async for part in stream:
+                    body += part
+                    if len(body) > BODY_BYTES_MAX:
+                        return JSONResponse({"error": "The body is too large."}, 413)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        try:
+            take(receipts, body)
+        except FeedbackRefused as refusal:
+            return JSONResponse({"error": str(refusal)}, refusal.status)
+        return JSONResponse({"status": "recorded"})
+
+    return [Route("/v1/feedback", post, methods=["POST"])]
+
+
+def take(receipts: ReceiptStore, body: bytes) -> None:
+    """Check and store feedback. Raises FeedbackRefused."""
+    try:
+        proof = _signed.decode(bytes.fromhex(json.loads(body)["proof"].removeprefix("0x")))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FeedbackRefused(400, 'The body is JSON: {"proof": 0x SignedFeedback}.') from error
+    feedback = proof.feedback
+    stored = receipts.get(feedback.receipt)
+    if stored is None:
+        raise FeedbackRefused(404, "This node made no answer with this receipt.")
+    document = stored.signed.receipt
+    if document.epoch < receipts.open_epoch(document.model):
+        raise FeedbackRefused(409, "The epoch of this answer is closed; feedback comes too late.")
+    if not is_signed_by(document.asker, feedback_payload(feedback), proof.signature):
+        raise FeedbackRefused(403, "Only the asker of an answer may judge it.")
+    receipts.put_feedback(feedback.receipt, feedback.negative, _signature.encode(proof.signature))

@@ -1,0 +1,1 @@
+"""One file for each namespace of the JSON-RPC interface."""

@@ -1,0 +1,100 @@
+"""archive_v1_*: blocks and states of the past, by height and hash.
+
+Source: https://paritytech.github.io/json-rpc-interface-spec/
+"""
+
+from __future__ import annotations
+
+from node.rpc.blocks import Blocks
+from node.rpc.errors import BlockUnavailableError, RpcError, RuntimeCallError
+from node.rpc.interfaces import RpcNode
+from node.rpc.json_values import encoded_header
+from node.rpc.methods import method
+from node.rpc.parameters import HexBytes, Json, SubscriptionId, to_hex
+from node.rpc.session import Session, Subscription
+from node.rpc.storage_queries import Query, answer, read_queries
+from runtime.types.primitives import Hash
+
+STORAGE_EVENT = "archive_v1_storageEvent"
+
+
+class Archive:
+    """The past."""
+
+    def __init__(self, node: RpcNode, blocks: Blocks) -> None:
+        self._node = node
+        self._blocks = blocks
+
+    @method("archive_v1_genesisHash")
+    def genesis_hash(self) -> Json:
+        """Return the genesis hash."""
+        return to_hex(self._node.chain.genesis_hash)
+
+    @method("archive_v1_finalizedHeight")
+    def finalized_height(self) -> Json:
+        """Return the height of the last finalized block."""
+        return self._node.chain.finalized.number
+
+    @method("archive_v1_hashByHeight")
+    def hash_by_height(self, height: int) -> Json:
+        """Return the hashes of the blocks at a height, of all branches above the final block."""
+        return [to_hex(found) for found in self._node.chain.hashes_at(height)]
+
+    @method("archive_v1_header")
+    def header(self, hash: Hash) -> Json:
+        """Return the encoded header of a block, null for an unknown one."""
+        header = self._node.chain.header(hash)
+        return None if header is None else encoded_header(header)
+
+    @method("archive_v1_body")
+    def body(self, hash: Hash) -> Json:
+        """Return the extrinsics of a block, null for an unknown one."""
+        body = self._node.chain.body(hash)
+        return None if body is None else [to_hex(raw) for raw in body]
+
+    @method("archive_v1_call")
+    def call(self, hash: Hash, function: str, call_parameters: HexBytes) -> Json:
+        """Call a runtime API at a block."""
+        if self._node.chain.header(hash) is None:
+            return None
+        try:
+            value = self._blocks.call(function, call_parameters, hash)
+        except (BlockUnavailableError, RuntimeCallError) as error:
+            return {"success": False, "error": error.message}
+        return {"success": True, "value": to_hex(value)}
+
+    @method("archive_v1_storage")
+    def storage(
+        self,
+        session: Session,
+        hash: Hash,
+        items: list[Json],
+        child_trie: Json = None,
+    ) -> Json:
+        """Tell storage items of a block."""
+        queries = read_queries(items, child_trie)
+        return session.subscribe(
+            STORAGE_EVENT, lambda subscription: self._tell(subscription, hash, queries)
+        )
+
+    @method("archive_v1_stopStorage")
+    def stop_storage(self, session: Session, subscription: SubscriptionId) -> Json:
+        """Stop telling storage items."""
+        session.unsubscribe(subscription, STORAGE_EVENT)
+        return None
+
+    async def _tell(
+        self, subscription: Subscription, block_hash: Hash, queries: list[Query]
+    ) -> None:
+        try:
+            for query in queries:
+                rest: Query | None = query
+                while rest is not None:
+                    page = answer(self._blocks.state(block_hash)[1], rest, self._blocks.code)
+                    rest = page.rest
+                    for item in page.items:
+                        await subscription.notify({"event": "storage", **item})
+        except RpcError as error:
+            await subscription.notify({"event": "storageError", "error": error.message})
+        else:
+            await subscription.notify({"event": "storageDone"})

@@ -1,0 +1,110 @@
+"""chain_*: headers, blocks, and the heads as they come."""
+
+from __future__ import annotations
+
+from node.chain.chain import BestChanged, ChainEvent, Finalized, NewBlock
+from node.rpc.blocks import Blocks
+from node.rpc.errors import InvalidParamsError
+from node.rpc.interfaces import RpcNode
+from node.rpc.json_values import block_form, header_form
+from node.rpc.methods import method
+from node.rpc.parameters import Json, SubscriptionId, read_number, to_hex
+from node.rpc.session import LaggingError, Session, Subscription
+from runtime.types.primitives import Hash, Header
+
+NEW_HEAD, ALL_HEAD, FINALIZED_HEAD = "chain_newHead", "chain_allHead", "chain_finalizedHead"
+HEIGHTS_MAX = 1_000
+
+
+class Chain:
+    """Blocks of the best chain."""
+
+    def __init__(self, node: RpcNode, blocks: Blocks) -> None:
+        self._node = node
+        self._blocks = blocks
+
+    @method("chain_getHeader")
+    def header(self, at: Hash | None = None) -> Json:
+        """Return a header, null for an unknown block."""
+        chain = self._node.chain
+        header = chain.best if at is None else chain.header(at)
+        return None if header is None else header_form(header)
+
+    @method("chain_getBlock")
+    def block(self, at: Hash | None = None) -> Json:
+        """Return a block with its justification, null for an unknown block."""
+        chain = self._node.chain
+        block_hash = chain.best.hash if at is None else at
+        header, body = chain.header(block_hash), chain.body(block_hash)
+        if header is None or body is None:
+            return None
+        engine = self._node.about.justification_engine
+        return block_form(header, body, engine, chain.justification(block_hash))
+
+    @method("chain_getBlockHash", "chain_getHead")
+    def block_hash(self, number: Json = None) -> Json:
+        """Return the hash of the best block, of a height, or of each height of a list."""
+        if number is None:
+            return to_hex(self._node.chain.best.hash)
+        if isinstance(number, list):
+            if len(number) > HEIGHTS_MAX:
+                raise InvalidParamsError(f"At most {HEIGHTS_MAX} heights are answered at once.")
+            return [self._hash_of(entry) for entry in number]
+        return self._hash_of(number)
+
+    def _hash_of(self, number: Json) -> Json:
+        found = self._node.chain.hash_of(read_number(number))
+        return None if found is None else to_hex(found)
+
+    @method("chain_getFinalizedHead", "chain_getFinalisedHead")
+    def finalized_head(self) -> Json:
+        """Return the hash of the last finalized block."""
+        return to_hex(self._node.chain.finalized.hash)
+
+    # ------------------------------------------------------------------------ subscriptions
+
+    @method("chain_subscribeNewHeads", "chain_subscribeNewHead", "subscribe_newHead")
+    def subscribe_new_heads(self, session: Session) -> Json:
+        """Tell the best header, and each that becomes best, whatever branch it is on."""
+        return session.subscribe(
+            NEW_HEAD, lambda subscription: self._follow(subscription, BestChanged)
+        )
+
+    @method("chain_subscribeAllHeads")
+    def subscribe_all_heads(self, session: Session) -> Json:
+        """Tell the best header, and each that is new, forks as well."""
+        return session.subscribe(
+            ALL_HEAD, lambda subscription: self._follow(subscription, NewBlock)
+        )
+
+    @method("chain_subscribeFinalizedHeads", "chain_subscribeFinalisedHeads")
+    def subscribe_finalized_heads(self, session: Session) -> Json:
+        """Tell the finalized header, and each that becomes final."""
+        return session.subscribe(
+            FINALIZED_HEAD, lambda subscription: self._follow(subscription, Finalized)
+        )
+
+    @method("chain_unsubscribeNewHeads", "chain_unsubscribeNewHead", "unsubscribe_newHead")
+    def unsubscribe_new_heads(self, session: Session, subscription: SubscriptionId) -> Json:
+        """End a subscription."""
+        return session.unsubscribe(subscription, NEW_HEAD)
+
+    @method("chain_unsubscribeAllHeads")
+    def unsubscribe_all_heads(self, session: Session, subscription: SubscriptionId) -> Json:
+        """End a subscription."""
+        return session.unsubscribe(subscription, ALL_HEAD)
+
+    @method("chain_unsubscribeFinalizedHeads", "chain_unsubscribeFinalisedHeads")
+    def unsubscribe_finalized_heads(self, session: Session, subscription: SubscriptionId) -> Json:
+        """End a subscription."""
+        return session.unsubscribe(subscription, FINALIZED_HEAD)
+
+    async def _follow(self, subscription: Subscription, wanted: type[ChainEvent]) -> None:
+        chain = self._node.chain
+        async with chain.events() as events:
+            head: Header = chain.finalized if wanted is Finalized else chain.best
+            await subscription.notify(header_form(head))
+            async for event in events:
+                if isinstance(event, wanted):
+                    await subscription.notify(header_form(event.header))
+        raise LaggingError(subscription.event)

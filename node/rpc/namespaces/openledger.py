@@ -1,0 +1,85 @@
+"""openledger_*: what only this chain has: jobs in progress, receipts, epochs."""
+
+from __future__ import annotations
+
+from node.authoring.author import Author
+from node.jobs.executor import Executor
+from node.rpc.errors import InvalidParamsError
+from node.rpc.methods import method
+from node.rpc.parameters import Json, to_hex
+from node.serving.settler import SettlementRefused, Settler
+from node.storage.receipt_store import ReceiptStore
+from node.transactions.errors import PoolError
+from runtime.codec.scale import codec
+from runtime.crypto import ss58
+from runtime.shared.documents import SignedReceipt, receipt_hash
+from runtime.types.primitives import AccountId
+
+PROGRESS_MAX = 4_096
+_signed = codec(SignedReceipt)
+
+
+class OpenLedger:
+    """The node's own namespace."""
+
+    def __init__(
+        self,
+        account: AccountId,
+        author: Author,
+        executor: Executor,
+        settler: Settler,
+        receipts: ReceiptStore,
+    ) -> None:
+        self._account = account
+        self._author = author
+        self._executor = executor
+        self._settler = settler
+        self._receipts = receipts
+
+    @method("openledger_status")
+    def status(self) -> Json:
+        """Say whose node this is, whether it makes blocks, and what its executor is doing."""
+        worker = self._executor.worker.status
+        return {
+            "account": ss58.encode(self._account),
+            "author": {"halted": self._author.halted or None},
+            "executor": {
+                "pid": worker.pid,
+                "runningJob": worker.running_job,
+                "restarts": worker.restarts,
+                "profile": worker.profile,
+            },
+        }
+
+    @method("openledger_jobProgress")
+    def job_progress(self, job: int, after: int = 0) -> Json:
+        """Return the reports of a job that runs here, from the report number `after` on."""
+        records = self._executor.progress(job)[max(after, 0) :]
+        return [
+            {
+                "step": record.step,
+                "steps": record.steps,
+                "lossMicronats": record.loss_micronats,
+                "heldOutMicronats": record.held_out_micronats,
+            }
+            for record in records[:PROGRESS_MAX]
+        ]
+
+    @method("openledger_closeEpoch", local=True)
+    def close_epoch(self, model: int) -> Json:
+        """Redeem vouchers and close the oldest open epoch of a model now."""
+        try:
+            return self._settler.close_model(model)
+        except (SettlementRefused, PoolError) as error:
+            raise InvalidParamsError(str(error)) from error
+
+    @method("openledger_receipts")
+    def receipts(self, model: int, epoch: int) -> Json:
+        """Return an epoch's receipts as SCALE SignedReceipt with their hashes, in order."""
+        return [
+            {
+                "hash": to_hex(receipt_hash(signed.receipt)),
+                "signedReceipt": to_hex(_signed.encode(signed)),
+            }
+            for signed in self._receipts.listed(model, epoch)
+        ]

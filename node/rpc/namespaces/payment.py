@@ -1,0 +1,54 @@
+"""payment_*: what an extrinsic costs, at a named block."""
+
+from __future__ import annotations
+
+from node.rpc.blocks import Blocks
+from node.rpc.methods import method
+from node.rpc.parameters import HexBytes, Json
+from pallets.transaction_payment import FeeDetails, RuntimeDispatchInfo
+from runtime.codec.scale import codec, u32
+from runtime.types.primitives import Hash
+
+_INFO = codec(RuntimeDispatchInfo)
+_DETAILS = codec(FeeDetails)
+_LENGTH = codec(u32)
+
+
+class Payment:
+    """Fees."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        self._blocks = blocks
+
+    @method("payment_queryInfo")
+    def info(self, extrinsic: HexBytes, at: Hash | None = None) -> Json:
+        """Return weight, class and fee of an extrinsic."""
+        info = _INFO.decode(self._ask("query_info", extrinsic, at))
+        return {
+            "weight": {
+                "refTime": info.weight.ref_time,
+                "proofSize": info.weight.proof_size,
+            },
+            "class": info.class_.name.lower(),
+            "partialFee": str(info.partial_fee),
+        }
+
+    @method("payment_queryFeeDetails")
+    def details(self, extrinsic: HexBytes, at: Hash | None = None) -> Json:
+        """Return the parts of an extrinsic's fee."""
+        fee = _DETAILS.decode(self._ask("query_fee_details", extrinsic, at)).inclusion_fee
+        if fee is None:
+            return {"inclusionFee": None}
+        return {
+            "inclusionFee": {
+                "baseFee": hex(fee.base_fee),
+                "lenFee": hex(fee.len_fee),
+                "adjustedWeightFee": hex(fee.adjusted_weight_fee),
+            }
+        }
+
+    def _ask(self, function: str, raw: bytes, at: Hash | None) -> bytes:
+        # Refused here, the caller hears of a bad extrinsic and not of bad arguments.
+        self._blocks.extrinsic(raw)
+        name = f"TransactionPaymentApi_{function}"
+        return self._blocks.call(name, raw + _LENGTH.encode(len(raw)), at)

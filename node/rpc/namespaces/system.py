@@ -1,0 +1,129 @@
+"""system_*, rpc_methods and account_nextIndex: the node, its peers, and accounts' next nonces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from node.rpc.blocks import Blocks
+from node.rpc.interfaces import RpcNode
+from node.rpc.methods import method
+from node.rpc.parameters import HexBytes, Json, to_hex
+from runtime.codec.scale import codec
+from runtime.frame.dispatch import DispatchError
+from runtime.frame.validity import TransactionRefused, TransactionValidityError
+from runtime.types.primitives import AccountId, Hash
+
+_DISPATCH_ERROR = codec(DispatchError)
+_VALIDITY_ERROR = codec(TransactionValidityError)
+APPLIED, FAILED, REFUSED = b"\0\0", b"\0\1", b"\1"
+"""Heads of an ApplyExtrinsicResult: Ok(Ok), Ok(Err(DispatchError)), Err(validity error)."""
+
+
+class System:
+    """The node itself."""
+
+    def __init__(
+        self, node: RpcNode, blocks: Blocks, method_names: Callable[[], Iterable[str]]
+    ) -> None:
+        self._node = node
+        self._blocks = blocks
+        self._method_names = method_names
+
+    @method("rpc_methods")
+    def methods(self) -> Json:
+        """List the methods."""
+        return {"methods": list(self._method_names()), "version": 1}
+
+    @method("system_name")
+    def name(self) -> Json:
+        """Name the software."""
+        return self._node.about.name
+
+    @method("system_version")
+    def version(self) -> Json:
+        """Tell the software's version."""
+        return self._node.about.version
+
+    @method("system_chain")
+    def chain(self) -> Json:
+        """Name the chain."""
+        return self._node.chain.name
+
+    @method("system_chainType")
+    def chain_type(self) -> Json:
+        """Tell whether the chain is for development, local or live."""
+        return self._node.about.chain_type
+
+    @method("system_properties")
+    def properties(self) -> Json:
+        """Tell address prefix, token symbol and decimals."""
+        return dict(self._node.about.properties)
+
+    @method("system_health")
+    def health(self) -> Json:
+        """Tell whether the node has peers and keeps up."""
+        network = self._node.network
+        return {
+            "peers": len(network.peers()),
+            "isSyncing": network.is_syncing,
+            "shouldHavePeers": network.should_have_peers,
+        }
+
+    @method("system_peers")
+    def peers(self) -> Json:
+        """List the connected nodes."""
+        return [
+            {
+                "peerId": peer.peer_id,
+                "roles": peer.roles,
+                "bestHash": to_hex(peer.best_hash),
+                "bestNumber": peer.best_number,
+            }
+            for peer in self._node.network.peers()
+        ]
+
+    @method("system_nodeRoles")
+    def roles(self) -> Json:
+        """Tell what the node does."""
+        return list(self._node.about.roles)
+
+    @method("system_localPeerId")
+    def local_peer_id(self) -> Json:
+        """Tell the node's name in the network."""
+        return self._node.network.peer_id
+
+    @method("system_localListenAddresses")
+    def listen_addresses(self) -> Json:
+        """Tell where other nodes reach this one."""
+        return list(self._node.network.listen_addresses)
+
+    @method("system_syncState")
+    def sync_state(self) -> Json:
+        """Tell how far the chain is known here and in the network."""
+        current = self._node.chain.best.number
+        highest = self._node.network.highest_block
+        return {
+            "startingBlock": self._blocks.starting_block,
+            "currentBlock": current,
+            "highestBlock": max(current, highest or 0),
+        }
+
+    @method("system_accountNextIndex", "account_nextIndex")
+    def next_index(self, account: AccountId) -> Json:
+        """Return the nonce of an account's next transaction, those in the pool counted."""
+        return self._node.pool.next_nonce(account)
+
+    @method("system_dryRun", "system_dryRunAt")
+    def dry_run(self, extrinsic: HexBytes, at: Hash | None = None) -> Json:
+        """Apply an extrinsic on top of a block without keeping anything; the signature is not
+        checked. Answers the SCALE of an ApplyExtrinsicResult.
+        """
+        header, backend = self._blocks.state(at)
+        decoded = self._blocks.extrinsic(extrinsic)
+        try:
+            applied, _, _ = self._node.chain.executive.dry_run(backend, header, decoded)
+        except TransactionRefused as refusal:
+            return to_hex(REFUSED + _VALIDITY_ERROR.encode(refusal.error))
+        if applied.error is None:
+            return to_hex(APPLIED)
+        return to_hex(FAILED + _DISPATCH_ERROR.encode(applied.error))

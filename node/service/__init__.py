@@ -1,0 +1,1 @@
+"""A running node: every room wired together, started and stopped in order."""

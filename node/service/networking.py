@@ -1,0 +1,240 @@
+"""What makes a node one of many: peers, synchronization, consensus, and what they tell each other.
+
+Opened before it runs, like the node itself (node/service/service.py); started in the order network,
+synchronization, consensus. A node without a session key follows; with one it votes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from consensus.engine import Settings as EngineSettings
+from genesis.spec import ChainSpec
+from node.authoring.evidence_pool import EvidenceBox
+from node.authoring.proposer import Proposer
+from node.chain.chain import BestChanged, Chain, Finalized
+from node.chain.epochs import Epochs
+from node.finality.engine_runner import Desk
+from node.finality.participant import LISTEN_SECONDS, Participant
+from node.finality.write_ahead_log import Journal
+from node.keys.node_keys import load_peer_seed, load_session_pair
+from node.keys.remote_signer import RemoteSigner
+from node.keys.vote_signer import LocalSigner, Mark, VoteSigner
+from node.operations.config import NodeConfig
+from node.rpc.network import NetworkView
+from node.storage.blob_store import BlobStore
+from node.storage.database import Database
+from node.sync.blob_fetcher import BlobFetcher
+from node.sync.block_sync import Synchronizer
+from node.sync.epoch_archive import EpochArchive
+from node.sync.peer_requests import Provider
+from node.sync.state_sync import FastSync
+from node.transactions.pool import Pool
+from p2p.protocols.status import Roles
+from p2p.protocols.transactions import topic_of
+from p2p.service.service import Service, Settings
+from p2p.transport.libp2p_host import Libp2pTransport
+from p2p.transport.transport import PeerId, TransportSettings
+from runtime.crypto.hashing import blake2b_256
+from runtime.crypto.keys import Keypair
+
+DELAY_MS: Final = 1_000
+"""D of consensus: what a message takes at most in a healthy network, execution included."""
+RANDOMNESS_DOMAIN: Final = b"openledger/randomness-secret/1"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Networking:
+    """The networked part of a node."""
+
+    service: Service
+    view: NetworkView
+    synchronizer: Synchronizer
+    participant: Participant
+    proposer: Proposer
+    archive: EpochArchive
+    fetcher: BlobFetcher
+    chain: Chain
+    pool: Pool
+
+    async def run(self, nursery: trio.Nursery) -> None:
+        """Start everything; what runs ends with the nursery."""
+        await nursery.start(partial(self.service.run))
+        nursery.start_soon(self.archive.run)
+        nursery.start_soon(self._take_transactions)
+        nursery.start_soon(self.synchronizer.run)
+        nursery.start_soon(self.participant.run)
+
+    async def _take_transactions(self) -> None:
+        """Enter what peers gossip. Nobody is blamed: gossip is passed on before it is judged."""
+        async for _, batch in self.service.transactions:
+            await self.pool.submit_many(batch)
+
+
+class NetworkControl:
+    """What the control socket of a devnet may do to a node (node/service/control_socket.py)."""
+
+    def __init__(self, networking: Networking) -> None:
+        self._networking = networking
+        self._blocked: tuple[str, ...] = ()
+        self._latency_ms = 0
+        self._until = 0
+
+    def block(self, peers: Sequence[str]) -> None:
+        """Drop these peers and refuse them, in place of those blocked before."""
+        self._blocked = tuple(peers)
+        self._networking.service.block([PeerId(peer) for peer in peers])
+
+    def unblock(self) -> None:
+        """Refuse no peer any more."""
+        self._blocked = ()
+        self._networking.service.unblock()
+
+    def set_latency_ms(self, latency_ms: int) -> None:
+        """Hold every outgoing message this long."""
+        self._latency_ms = latency_ms
+        self._networking.service.set_latency_ms(latency_ms)
+
+    def hurry(self, until: int) -> None:
+        """Propose at once, empty blocks too, until this height is final."""
+        self._until = until
+        self._networking.proposer.hurry(until)
+
+    def state(self) -> Mapping[str, object]:
+        """Return what holds now, as JSON values."""
+        return {
+            "blocked": list(self._blocked),
+            "latency_ms": self._latency_ms,
+            "hurry_until": self._until,
+        }
+
+
+@asynccontextmanager
+async def networked(
+    config: NodeConfig,
+    spec: ChainSpec,
+    chain: Chain,
+    pool: Pool,
+    blobs: BlobStore,
+    folder: Path,
+) -> AsyncIterator[Networking]:
+    """Open the networked part of a node; `folder` is the chain's.
+
+    Raises ConfigError, NoAuthoritiesError, SignerError, DamagedLogError.
+    """
+    epochs = Epochs(chain)
+    archive = EpochArchive(chain, epochs.after)
+    seed = load_peer_seed(folder)
+    service = _service(config, spec, chain, blobs, archive, seed)
+    synchronizer = Synchronizer(chain, service, epochs.authorities_after)
+    secret = blake2b_256(RANDOMNESS_DOMAIN + chain.genesis_hash + seed)
+    evidence = EvidenceBox(folder / "consensus" / "evidence")
+    proposer = Proposer(
+        chain, epochs, pool, config.block_time_ms, secret, evidence, is_instant=config.instant
+    )
+    delay = max(DELAY_MS, config.block_time_ms)
+    with ExitStack() as closing:
+        journal = Journal(folder / "consensus" / "log")
+        closing.callback(journal.close)
+        signer = await _signer(config, spec, chain, folder, closing)
+        desk = Desk(chain, service, synchronizer, proposer, journal, signer)
+        listen = LISTEN_SECONDS if config.doppelganger else 0.0
+        participant = Participant(desk, epochs, service, EngineSettings(delay), listen)
+        _connect(chain, pool, service)
+        yield Networking(
+            service,
+            NetworkView(service, synchronizer),
+            synchronizer,
+            participant,
+            proposer,
+            archive,
+            BlobFetcher(blobs, service),
+            chain,
+            pool,
+        )
+
+
+async def begin_fast(
+    config: NodeConfig, spec: ChainSpec, database: Database, blobs: BlobStore, folder: Path
+) -> None:
+    """Take a new node to a recent state; one that has blocks already is left as it is.
+
+    It is a node of the network meanwhile, with its own identity, and has genesis to offer.
+    Raises FastSyncRefusedError, NoAuthoritiesError.
+    """
+    chain = Chain(spec, database)
+    if database.head != 0:
+        return
+    epoch = Epochs(chain).after(chain.genesis_hash)
+    service = _service(config, spec, chain, blobs, None, load_peer_seed(folder))
+    length = epoch.last_number - epoch.root_number
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(service.run))
+        sync = FastSync(database, chain.genesis_hash, epoch.authorities, length, service)
+        height = await sync.run()
+        logger.info("fast-sync-ended height=%s", height)
+        nursery.cancel_scope.cancel()
+    chain.close()
+
+
+def _service(
+    config: NodeConfig,
+    spec: ChainSpec,
+    chain: Chain,
+    blobs: BlobStore,
+    archive: EpochArchive | None,
+    seed: bytes,
+) -> Service:
+    """Make the network service; nothing runs yet."""
+    roles = Roles.FULL | Roles.VALIDATOR if config.validator else Roles.FULL
+    limits = TransportSettings(
+        topics=frozenset({topic_of(chain.genesis_hash)}), max_peers=config.peers_max
+    )
+    listen = f"/ip4/{config.p2p_host}/tcp/{config.p2p_port}"
+    return Service(
+        lambda: Libp2pTransport(seed, [listen], limits),
+        Provider(chain, blobs, archive, roles, config.name),
+        Settings(
+            bootnodes=(*spec.boot_nodes, *config.bootnodes),
+            identity=Keypair.from_seed(seed),
+            max_peers=config.peers_max,
+        ),
+    )
+
+
+async def _signer(
+    config: NodeConfig, spec: ChainSpec, chain: Chain, folder: Path, closing: ExitStack
+) -> VoteSigner | None:
+    """Return who signs this node's votes; None for a node that only follows."""
+    if not config.validator:
+        return None
+    if config.signer is not None:
+        remote = RemoteSigner(config.signer, chain.genesis_hash)
+        closing.callback(remote.close)
+        await remote.connect()
+        return remote
+    pair = load_session_pair(config, spec.chain_type)
+    mark = Mark(folder / "consensus" / f"{pair.account.hex()[:16]}.mark")
+    closing.callback(mark.close)
+    return LocalSigner(pair, chain.genesis_hash, mark)
+
+
+def _connect(chain: Chain, pool: Pool, service: Service) -> None:
+    """Let peers hear of what happens here."""
+
+    def hear(event: object) -> None:
+        if isinstance(event, BestChanged | Finalized):
+            service.announce()
+
+    chain.on_event.append(hear)
+    pool.on_accepted.append(service.gossip)

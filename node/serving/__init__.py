@@ -1,0 +1,1 @@
+"""The paid answer service: vouchers, served models, receipts, settlement."""

@@ -1,0 +1,323 @@
+"""Answers: this node's paid service. From a question and a voucher to text and a signed receipt.
+
+    question -> model and price -> voucher checked, price reserved -> tokens -> attribution
+             -> receipt signed and stored with what it cost -> the asker's last event
+
+Rules that hold here: nothing is drawn for an answer whose receipt is not on disk; a client that
+goes away pays nothing; one receipt at a time is numbered and stored, so sequences have no gap.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Literal
+
+import trio
+
+from ml.api.service import (
+    AnswerEvent,
+    AnswerRequest,
+    Begun,
+    ContextExceeded,
+    Delta,
+    Finished,
+    Json,
+    ModelCard,
+    ModelUnknown,
+    ServiceBusy,
+)
+from ml.engine.interface import (
+    EngineClosed,
+    FinishReason,
+    GenerationRequest,
+    QueueFull,
+    RequestInvalid,
+)
+from ml.engine.transcript import Transcript
+from node.chain.chain import Chain
+from node.chain.state_reader import Reader
+from node.serving.served_models import Evidence, ServedModel, ServedModels
+from node.serving.vouchers import Payment, Till
+from node.storage.receipt_store import EpochSealedError, ReceiptStore, StoredReceipt
+from node.transactions.submitter import Submitter
+from runtime.codec.scale import codec
+from runtime.crypto import ss58
+from runtime.crypto.hashing import blake2b_256
+from runtime.shared.documents import Receipt, SignedReceipt, receipt_hash
+from runtime.shared.shares import PERMILLE
+from runtime.types.primitives import Hash
+
+RECEIPT_VERSION = 1
+ROWS_SHOWN = 8
+PROMPT_SHOWN_CHARACTERS = 160
+MODELS_LISTED = 256
+
+logger = logging.getLogger(__name__)
+_signed_receipt = codec(SignedReceipt)
+
+
+class Answers:
+    """An AnswerService over the chain's models."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        reader: Reader,
+        submitter: Submitter,
+        receipts: ReceiptStore,
+        models: ServedModels,
+    ) -> None:
+        self._chain = chain
+        self._reader = reader
+        self._submitter = submitter
+        self._receipts = receipts
+        self._served = models
+        self._till = Till(chain.genesis_hash, submitter.account, receipts)
+        self._recording = trio.Lock()
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self) -> None:
+        """Hold the engine's tasks until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            await trio.sleep_forever()
+
+    # ------------------------------------------------------------------------------- models
+
+    async def models(self) -> Sequence[ModelCard]:
+        """Return the published models."""
+        with self._reader.at() as state:
+            infos = state.models.models(0, MODELS_LISTED)
+        return [
+            ModelCard(info.model.name, 0, ss58.encode(info.model.owner))
+            for info in infos
+            if info.model.deployed is not None and not info.model.is_retired
+        ]
+
+    def _number_of(self, name: str) -> int:
+        with self._reader.at() as state:
+            info = state.models.model_named(name)
+            if info is None and name.isdecimal() and len(name) <= 10:
+                info = state.models.model(int(name) & 0xFFFFFFFF)
+        if info is None or info.model.is_retired:
+            raise ModelUnknown(f"The model '{name[:64]}' does not exist.")
+        return info.id
+
+    # ------------------------------------------------------------------------------ answers
+
+    async def answer(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent, None]:
+        """Answer one question. Raises AnswerRefused before the first event."""
+        if self._nursery is None:
+            raise ServiceBusy("This node does not serve answers now.")
+        model = self._number_of(request.model)
+        engine = await self._served.start(self._nursery)
+        served = await self._served.get(model)
+        transcript = Transcript(served.tokenizer, _question(request), request.stop)
+        payment = self._charge(request, model, len(transcript.prompt_tokens))
+        identity = f"att-{secrets.token_hex(16)}"
+        generation = GenerationRequest(
+            request_id=identity,
+            prompt_tokens=transcript.prompt_tokens,
+            max_tokens=request.max_tokens,
+            adapter=served.adapter_id,
+            temperature=request.temperature or 0.0,
+            top_p=1.0 if request.top_p is None else request.top_p,
+            seed=request.seed if request.seed is not None else secrets.randbits(32),
+            stop_tokens=transcript.stop_tokens,
+        )
+        try:
+            async with aclosing(engine.generate(generation)) as events:
+                # The first token makes the engine judge the request: a refusal before Begun is
+                # still an HTTP status.
+                event = await anext(events, None)
+                yield Begun(identity)
+                while event is not None:
+                    text = transcript.add(event)
+                    if text:
+                        yield Delta(text)
+                    if transcript.is_stopped:
+                        break
+                    event = await anext(events, None)
+            tail = transcript.finish()
+            if tail:
+                yield Delta(tail)
+            yield await self._finish(identity, served, transcript, payment)
+        except RequestInvalid as error:
+            raise ContextExceeded(str(error)) from error
+        except (QueueFull, EngineClosed) as error:
+            raise ServiceBusy(str(error)) from error
+        finally:
+            self._till.release(payment)
+
+    def _charge(self, request: AnswerRequest, model: int, tokens_in: int) -> Payment:
+        with self._reader.at() as state:
+            price = state.inference.quote(model, tokens_in, request.max_tokens)
+            assert price is not None, "the model exists"
+            return self._till.take(request.voucher, model, price, state.inference)
+
+    async def _finish(
+        self, identity: str, served: ServedModel, transcript: Transcript, payment: Payment
+    ) -> Finished:
+        question, answer = transcript.question, transcript.text
+        evidence = await trio.to_thread.run_sync(served.evidence, question, answer)
+        async with self._recording:
+            try:
+                stored = await self._record(identity, served, transcript, payment, evidence)
+            except EpochSealedError:  # it closed in between, and cannot twice in a row
+                stored = await self._record(identity, served, transcript, payment, evidence)
+        receipt = stored.signed.receipt
+        logger.info(
+            "answer-served model=%d sequence=%d tokens_out=%d fee_planck=%d",
+            receipt.model,
+            receipt.sequence,
+            receipt.tokens_out,
+            receipt.fee_planck,
+        )
+        reason: Literal["stop", "length"] = (
+            "stop" if transcript.reason is FinishReason.STOP else "length"
+        )
+        attribution = _attribution(identity, stored.signed, served)
+        return Finished(reason, receipt.tokens_in, receipt.tokens_out, attribution)
+
+    async def _record(
+        self,
+        identity: str,
+        served: ServedModel,
+        transcript: Transcript,
+        payment: Payment,
+        evidence: Evidence,
+    ) -> StoredReceipt:
+        """Sign a receipt and keep it with what it cost. Raises EpochSealedError."""
+        receipt, redeemed = self._receipt(served, transcript, payment, evidence)
+        signature = self._submitter.sign(receipt_hash(receipt))
+        signed = SignedReceipt(receipt, signature)
+        stored = StoredReceipt(signed, identity, transcript.question, transcript.text)
+        spent = self._till.spent(payment, receipt.fee_planck, redeemed)
+        await trio.to_thread.run_sync(self._receipts.record, stored, spent)
+        return stored
+
+    def _receipt(
+        self,
+        served: ServedModel,
+        transcript: Transcript,
+        payment: Payment,
+        evidence: Evidence,
+    ) -> tuple[Receipt, int]:
+        release = served.release
+        tokens_in, tokens_out = len(transcript.prompt_tokens), len(transcript.answer_tokens)
+        with self._reader.at() as state:
+            fee = state.inference.quote(release.model, tokens_in, tokens_out)
+            permille = state.inference.current_parameters().contributors_permille
+            epoch = state.attribution.pool(release.model).epoch
+            channel = state.inference.channels.get(payment.channel)
+        assert fee is not None, "the model exists"
+        receipt = Receipt(
+            version=RECEIPT_VERSION,
+            genesis=self._chain.genesis_hash,
+            model=release.model,
+            train_job=release.train_job,
+            index_job=release.index_job,
+            adapter=release.adapter,
+            epoch=max(epoch, self._receipts.open_epoch(release.model)),
+            sequence=self._receipts.next_sequence(release.model),
+            server=self._submitter.account,
+            asker=payment.asker,
+            channel=payment.channel,
+            question=Hash(blake2b_256(transcript.question.encode())),
+            answer=Hash(blake2b_256(transcript.text.encode())),
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
+            fee_planck=fee,
+            contributor_fee_planck=fee * permille // PERMILLE,
+            phi=evidence.phi,
+            top=evidence.top,
+            spans=evidence.spans,
+            retrieved=(),
+            remainder_permille=evidence.remainder_permille,
+        )
+        return receipt, 0 if channel is None else channel.redeemed_planck
+
+    # -------------------------------------------------------------------------- attribution
+
+    async def attribution(self, attribution_id: str) -> Mapping[str, Json] | None:
+        """Return the attribution of an answer by its id or its receipt's hash."""
+        stored = self._receipts.find(attribution_id)
+        if stored is None:
+            return self._learned(attribution_id)
+        signed = stored.signed
+        served = await self._loaded(signed.receipt.model)
+        shown = dict(_attribution(stored.identity, signed, served))
+        return {**shown, "question": stored.question, "answer": stored.answer}
+
+    def _learned(self, name: str) -> Mapping[str, Json] | None:
+        """Return the attribution of an answer of another node, whose texts are not here."""
+        try:
+            signed = self._receipts.learned(Hash(bytes.fromhex(name.removeprefix("0x"))))
+        except ValueError:
+            return None
+        return None if signed is None else _attribution(name, signed, None)
+
+    async def _loaded(self, model: int) -> ServedModel | None:
+        if self._nursery is None:
+            return None
+        try:
+            await self._served.start(self._nursery)
+            return await self._served.get(model)
+        except ModelUnknown:
+            return None
+
+
+def _question(request: AnswerRequest) -> str:
+    """The text that is asked and attributed: a prompt, or the turns of a chat one after another."""
+    if not request.messages:
+        return request.prompt
+    return "\n".join(message.content for message in request.messages)
+
+
+def _attribution(
+    identity: str, signed: SignedReceipt, served: ServedModel | None
+) -> Mapping[str, Json]:
+    receipt = signed.receipt
+    fits = served is not None and served.release.index_job == receipt.index_job
+    return {
+        "id": identity,
+        "receipt": "0x" + receipt_hash(receipt).hex(),
+        "signed_receipt": "0x" + _signed_receipt.encode(signed).hex(),
+        "model": receipt.model,
+        "adapter": "0x" + receipt.adapter.hex(),
+        "epoch": receipt.epoch,
+        "sequence": receipt.sequence,
+        "fee_planck": str(receipt.fee_planck),
+        "contributor_fee_planck": str(receipt.contributor_fee_planck),
+        "tokens_in": receipt.tokens_in,
+        "tokens_out": receipt.tokens_out,
+        "remainder_permille": receipt.remainder_permille,
+        "rows": [
+            {
+                "row": entry.row,
+                "score": str(entry.score),
+                **(_row(served, entry.row) if fits and served is not None else {}),
+            }
+            for entry in receipt.top[:ROWS_SHOWN]
+        ],
+        "spans": [
+            {
+                "start": span.start,
+                "length": span.length,
+                "row": span.row,
+                "rarity_millinats": span.rarity_millinats,
+            }
+            for span in receipt.spans[:ROWS_SHOWN]
+        ],
+    }
+
+
+def _row(served: ServedModel, row: int) -> dict[str, Json]:
+    prompt = served.rows.rows[row].prompt
+    return {
+        "contributor": ss58.encode(served.rows.contributors[row]),
+        "prompt": prompt[:PROMPT_SHOWN_CHARACTERS],
+    }

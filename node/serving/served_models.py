@@ -1,0 +1,194 @@
+"""Models as this node serves them: adapter, attribution index and rows, loaded on first use.
+
+The heavy work (torch, reading blobs, rebuilding clusters) happens in a worker thread. An adapter is
+registered with the engine once; a bounded number of models stays loaded, the least recently used
+one goes first.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+from ml.api.service import ModelUnknown
+from node.chain.state_reader import Ledgers, Reader
+from node.jobs.inputs import Inputs
+from node.storage.blob_store import BlobStore
+from pallets.models import Training
+from runtime.shared.documents import Index, Indexed, Recipe, RowScore, Span, Train
+from runtime.types.primitives import Hash
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from ml.attribution.index import AttributionIndex, QuerySketcher
+    from ml.engine.builtin import BuiltinEngine
+    from ml.jobs.inputs import JobRows
+
+MODELS_LOADED_MAX = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What of a model is served: its training, its index and the recipe behind both."""
+
+    model: int
+    train_job: int
+    index_job: int
+    adapter: Hash
+    moments: Hash
+    recipe: Recipe
+    indexed: Indexed
+    seed: Hash
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What an answer was made from."""
+
+    phi: bytes
+    top: tuple[RowScore, ...]
+    spans: tuple[Span, ...]
+    remainder_permille: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A loaded model."""
+
+    release: Release
+    adapter_id: str
+    index: AttributionIndex
+    sketcher: QuerySketcher
+    rows: JobRows
+    tokenizer: PreTrainedTokenizerFast
+
+    def evidence(self, question: str, answer: str) -> Evidence:
+        """Return the attribution of an answer; an empty answer has none."""
+        from ml.train.data import encode_text
+
+        if not answer:
+            return Evidence(bytes(self.release.indexed.sketch_size), (), (), 0)
+        phi = self.sketcher.sketch(question, answer)
+        top = self.index.top(phi)
+        spans = self.index.spans(encode_text(answer, self.tokenizer))
+        return Evidence(phi, top, spans, self.index.remainder_permille(phi, top))
+
+
+def release_of(reader: Reader, model: int) -> Release:
+    """Return what of a model is to be served now. Raises ModelUnknown."""
+    with reader.at() as state:
+        record = state.models.get(model)
+        if record is None or record.is_retired:
+            raise ModelUnknown(f"The model '{model}' does not exist.")
+        training = record.deployed.training if record.deployed else record.latest
+        if training is None or training.index_job is None:
+            raise ModelUnknown(f"The model '{record.name}' is not trained and indexed yet.")
+        return _release(state, model, training)
+
+
+def _release(state: Ledgers, model: int, training: Training) -> Release:
+    assert training.index_job is not None, "checked"
+    jobs = state.jobs.jobs
+    train, index = jobs.get(training.train_job), jobs.get(training.index_job)
+    indexed = state.attribution.indexed.get(training.index_job)
+    if train is None or index is None or index.seed is None or indexed is None:
+        raise ModelUnknown(f"The jobs of the model '{model}' are not on this chain any more.")
+    assert isinstance(train.spec, Train), "a train job has a train spec"
+    assert isinstance(index.spec, Index), "an index job has an index spec"
+    return Release(
+        model,
+        training.train_job,
+        training.index_job,
+        training.trained.adapter,
+        training.trained.moments,
+        train.spec.recipe,
+        indexed,
+        index.seed,
+    )
+
+
+class ServedModels:
+    """The models that are loaded."""
+
+    def __init__(
+        self, reader: Reader, blobs: BlobStore, inputs: Inputs, folder: Path, base_model: str
+    ) -> None:
+        self._reader = reader
+        self._blobs = blobs
+        self._inputs = inputs
+        self._folder = folder
+        self._base_model = base_model or None
+        self._loaded: OrderedDict[int, ServedModel] = OrderedDict()
+        self._lock = trio.Lock()
+        self._thread_lock = threading.Lock()
+        self.engine: BuiltinEngine | None = None
+
+    async def start(self, nursery: trio.Nursery) -> BuiltinEngine:
+        """Load the base and start the engine, once."""
+        async with self._lock:
+            if self.engine is None:
+                engine = await trio.to_thread.run_sync(self._load_base)
+                # The installed stubs of trio are older than trio.
+                await nursery.start(engine.run)  # type: ignore[arg-type]
+                self.engine = engine
+            return self.engine
+
+    async def get(self, model: int) -> ServedModel:
+        """Return a model, loading it first where needed. Raises ModelUnknown."""
+        release = release_of(self._reader, model)
+        async with self._lock:
+            found = self._loaded.get(model)
+            if found is not None and found.release == release:
+                self._loaded.move_to_end(model)
+                return found
+            loaded = await trio.to_thread.run_sync(self._load, release)
+            await self._register(loaded)
+            self._loaded[model] = loaded
+            self._loaded.move_to_end(model)
+            while len(self._loaded) > MODELS_LOADED_MAX:
+                self._loaded.popitem(last=False)
+            return loaded
+
+    async def _register(self, loaded: ServedModel) -> None:
+        assert self.engine is not None, "started"
+        if loaded.adapter_id not in self.engine.adapters():
+            adapter = await trio.to_thread.run_sync(self._inputs.read, loaded.release.adapter)
+            await self.engine.register(loaded.adapter_id, adapter, loaded.release.recipe)
+
+    def _load_base(self) -> BuiltinEngine:
+        from ml.base.base import load_base
+        from ml.engine.builtin import BuiltinEngine
+
+        model, _ = load_base(self._base_model)
+        return BuiltinEngine(model)
+
+    def _load(self, release: Release) -> ServedModel:
+        from ml.adapters.validation import load_adapter
+        from ml.attribution.index import QuerySketcher, load_index
+        from ml.attribution.sketch import load_moments
+        from ml.base.base import load_base
+        from ml.jobs.inputs import read_job_rows
+
+        with self._thread_lock:
+            model, tokenizer = load_base(self._base_model)
+            wrapped = load_adapter(self._inputs.read(release.adapter), release.recipe, model)
+            sketcher = QuerySketcher(
+                wrapped,
+                tokenizer,
+                load_moments(self._inputs.read(release.moments)),
+                bytes(release.seed),
+                release.indexed.sketch_size,
+                release.recipe.max_tokens,
+            )
+            index = load_index(release.indexed, self._inputs.read)
+            inputs = self._folder / str(release.index_job)
+            spec = Index(release.model, release.train_job, release.indexed.sketch_size)
+            self._inputs.prepare(spec, inputs)
+            rows = read_job_rows(inputs)
+        return ServedModel(release, release.adapter.hex(), index, sketcher, rows, tokenizer)

@@ -1,0 +1,159 @@
+"""The settler: draws what vouchers allow and closes epochs, so that contributors are paid.
+
+Closing an epoch seals it here first (later answers belong to the next one), then redeems every
+channel of the model for what its answers did cost, then names the receipts' root on chain. All of
+it can be repeated: what is already redeemed or closed is left alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from node.chain.chain import Chain, Finalized
+from node.chain.state_reader import Ledgers, Reader
+from node.storage.blob_store import BlobStore
+from node.storage.receipt_store import ChannelRecord, ReceiptStore
+from node.transactions.errors import PoolError
+from node.transactions.submitter import Submitter
+from pallets.attribution.records import EpochState
+from runtime.codec.scale import codec
+from runtime.shared.documents import EpochReceipts, receipt_hash
+from runtime.trie.merkle import sum_root
+from runtime.types.primitives import Hash, MultiSignature
+
+EPOCH_BLOCKS: Final = 600
+RESEND_BLOCKS: Final = 8
+
+logger = logging.getLogger(__name__)
+_served = codec(EpochReceipts)
+_signature = codec(MultiSignature)
+
+
+class SettlementRefused(Exception):
+    """An epoch cannot be closed now; the message says why and what to do."""
+
+
+class Settler:
+    """Closes the epochs of the models that this node answers for."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        reader: Reader,
+        submitter: Submitter,
+        receipts: ReceiptStore,
+        blobs: BlobStore,
+        epoch_blocks: int = EPOCH_BLOCKS,
+    ) -> None:
+        self._chain = chain
+        self._reader = reader
+        self._submitter = submitter
+        self._receipts = receipts
+        self._blobs = blobs
+        self._epoch_blocks = epoch_blocks
+        self._tried_at: dict[tuple[int, int], int] = {}
+        self._checked_at = 0
+
+    async def run(self) -> None:
+        """Close epochs as they become old enough, until cancelled."""
+        self._checked_at = self._chain.finalized.number
+        while True:
+            async with self._chain.events() as events:
+                async for event in events:
+                    if isinstance(event, Finalized) and self._is_due(event.header.number):
+                        self._close_all(event.header.number)
+
+    def _is_due(self, number: int) -> bool:
+        retries = any(number >= at + RESEND_BLOCKS for at in self._tried_at.values())
+        return retries or number >= self._checked_at + self._epoch_blocks
+
+    def _close_all(self, number: int) -> None:
+        self._checked_at = number
+        self._tried_at.clear()
+        for model, epoch in self._receipts.served():
+            try:
+                self.close(model, epoch)
+            except (SettlementRefused, PoolError) as error:
+                logger.debug("epoch-kept model=%d epoch=%d reason=%r", model, epoch, str(error))
+            else:
+                self._tried_at[model, epoch] = number
+
+    def close_model(self, model: int) -> int:
+        """Close the oldest epoch of a model that has receipts and is not settled; its number.
+
+        Raises SettlementRefused, PoolError.
+        """
+        for served, epoch in self._receipts.served():
+            if served == model and not self._is_closed(model, epoch):
+                self.close(model, epoch)
+                return epoch
+        raise SettlementRefused(f"Model {model} has no receipts that wait for settlement.")
+
+    def _is_closed(self, model: int, epoch: int) -> bool:
+        with self._reader.at() as state:
+            record = state.attribution.epochs.get((model, epoch))
+        return record is not None and record.state is not EpochState.Failed
+
+    def close(self, model: int, epoch: int) -> None:
+        """Close one epoch on chain. Raises SettlementRefused, PoolError."""
+        with self._reader.at() as state:
+            closed = self._check(state, model, epoch)
+            redemptions = self._redemptions(state, model)
+        self._receipts.seal(model, epoch)
+        for record, drawn in redemptions:
+            self._submitter.submit(
+                "Inference",
+                "redeem",
+                channel=record.channel,
+                cumulative=record.cumulative_planck,
+                drawn=drawn,
+                signature=_signature.decode(record.signature),
+            )
+        served = self._receipts.epoch(model, epoch)
+        root, fees = sum_root(
+            (receipt_hash(signed.receipt), signed.receipt.contributor_fee_planck)
+            for signed in served.receipts
+        )
+        arguments = {
+            "model": model,
+            "receipts_root": Hash(root),
+            "receipts": len(served.receipts),
+            "fees_planck": fees,
+            "receipts_blob": self._blobs.put(_served.encode(served)),
+        }
+        if closed:
+            self._submitter.submit("Attribution", "close_again", epoch=epoch, **arguments)
+        else:
+            self._submitter.submit("Attribution", "close_epoch", **arguments)
+        logger.info(
+            "epoch-closed model=%d epoch=%d receipts=%d", model, epoch, len(served.receipts)
+        )
+
+    def _check(self, state: Ledgers, model: int, epoch: int) -> bool:
+        """Return whether the epoch was closed before and failed. Raises SettlementRefused."""
+        record = state.attribution.epochs.get((model, epoch))
+        if record is not None and record.state is not EpochState.Failed:
+            raise SettlementRefused(f"Epoch {epoch} of model {model} is closed already.")
+        ledger = state.attribution.pool(model)
+        if ledger.settling is not None:
+            raise SettlementRefused(f"Epoch {ledger.settling} of model {model} is being settled.")
+        if record is None and ledger.epoch != epoch:
+            raise SettlementRefused(f"The chain is at epoch {ledger.epoch} of model {model}.")
+        rows, minimum = state.models.rows_of(model), state.attribution.parameters().rows_minimum
+        if rows < minimum:
+            raise SettlementRefused(
+                f"{rows} of {minimum} rows needed for attribution; the fees wait in the pool."
+            )
+        return record is not None
+
+    def _redemptions(self, state: Ledgers, model: int) -> list[tuple[ChannelRecord, int]]:
+        """Return the channels of a model with what their answers cost beyond what was redeemed."""
+        found = []
+        for record in self._receipts.channels():
+            channel = state.inference.channels.get(record.channel)
+            if channel is not None and channel.model == model:
+                drawn = min(record.spent_planck, record.cumulative_planck)
+                if drawn > channel.redeemed_planck:
+                    found.append((record, drawn))
+        return found

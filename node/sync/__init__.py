@@ -1,0 +1,1 @@
+"""How blocks, states and blobs come from peers, and how peers are answered."""

@@ -1,0 +1,128 @@
+"""What the pool refuses and why, in the words of JSON-RPC, and what it was refused a moment ago."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from runtime.frame.validity import (
+    AncientBirthBlock,
+    BadProof,
+    BadSigner,
+    CannotLookupSigner,
+    ExhaustsResources,
+    Future,
+    MandatoryValidation,
+    Payment,
+    Stale,
+    TransactionRefused,
+)
+from runtime.types.primitives import Hash
+
+BANNED_MAX: Final = 16_384
+BAN_SECONDS: Final = 60.0
+
+REFUSALS: Final[dict[type, str]] = {
+    Payment: "Inability to pay some fees (e.g. account balance too low)",
+    Future: "Transaction will be valid in the future",
+    Stale: "Transaction is outdated",
+    BadProof: "Transaction has a bad signature",
+    AncientBirthBlock: "Transaction has an ancient birth block",
+    ExhaustsResources: "Transaction would exhaust the block limits",
+    MandatoryValidation: "Transaction dispatch is mandatory; transactions must not be validated.",
+    BadSigner: "Invalid signing address",
+    CannotLookupSigner: "Could not lookup information required to validate the transaction",
+}
+
+
+class PoolError(Exception):
+    """Base of what the pool refuses; `code`, `message` and `data` are what JSON-RPC answers."""
+
+    code = 1010
+    message = "Invalid Transaction"
+
+    def __init__(self, data: str) -> None:
+        super().__init__(f"{self.message}: {data}")
+        self.data = data
+
+
+class BadFormatError(PoolError):
+    """The bytes are no extrinsic of this runtime."""
+
+    code = 1001
+    message = "Extrinsic has invalid format"
+
+
+class InvalidTransactionError(PoolError):
+    """The runtime refuses the transaction."""
+
+
+class UnknownValidityError(PoolError):
+    """The runtime cannot tell whether the transaction is valid."""
+
+    code = 1011
+    message = "Unknown Transaction Validity"
+
+
+class TemporarilyBannedError(PoolError):
+    """The transaction was found invalid or removed a moment ago."""
+
+    code = 1012
+    message = "Transaction is temporarily banned"
+
+
+class AlreadyImportedError(PoolError):
+    """The transaction is in the pool."""
+
+    code = 1013
+    message = "Transaction is already in the pool"
+
+
+class PriorityTooLowError(PoolError):
+    """Another transaction with this nonce offers as much."""
+
+    code = 1014
+    message = "Priority is too low"
+
+
+class ImmediatelyDroppedError(PoolError):
+    """The pool is full, or this account has filled its share."""
+
+    code = 1016
+    message = "Immediately Dropped"
+
+
+class Bans:
+    """Transactions that were found invalid or were removed a moment ago."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._until: OrderedDict[Hash, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+    def add(self, found: Hash) -> None:
+        """Refuse a transaction for a while; the oldest bans make room."""
+        self._until[found] = self._clock() + BAN_SECONDS
+        self._until.move_to_end(found)
+        while len(self._until) > BANNED_MAX:
+            self._until.popitem(last=False)
+
+    def check(self, found: Hash) -> None:
+        """Raise TemporarilyBannedError for a banned transaction."""
+        until = self._until.get(found)
+        if until is None:
+            return
+        if until > self._clock():
+            raise TemporarilyBannedError("try again in a minute")
+        del self._until[found]
+
+
+def refusal_of(refusal: TransactionRefused) -> PoolError:
+    """Return what a caller reads of the runtime's refusal."""
+    text = REFUSALS.get(type(refusal.reason), str(refusal))
+    if refusal.is_invalid:
+        return InvalidTransactionError(text)
+    return UnknownValidityError(text)

@@ -1,0 +1,53 @@
+"""The node's own account: signs the extrinsics that its executor and its service send.
+
+The key stays in this process; the executor process never sees it. Nonces count what waits in the
+pool, so several submissions may be on their way at once. A transaction is born in a final block, so
+that no change of the best branch makes it invalid.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from node.chain.chain import Chain
+from node.transactions.pool import Pool
+from runtime.crypto.keys import Keypair
+from runtime.frame.extrinsic import Additional, Extra
+from runtime.types.era import mortal
+from runtime.types.primitives import AccountId, Hash
+
+ERA_BLOCKS = 64
+
+
+class Submitter:
+    """Signs and submits calls of one account to the local pool."""
+
+    def __init__(self, chain: Chain, pool: Pool, pair: Keypair) -> None:
+        self._chain = chain
+        self._pool = pool
+        self._pair = pair
+        self.account = AccountId(pair.account)
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign a document that is no extrinsic, such as a receipt."""
+        return self._pair.sign(message)
+
+    def submit(self, pallet: str, name: str, **arguments: Any) -> Hash:
+        """Sign a call and put it into the pool. Raises PoolError, UnknownCallError."""
+        chain, best = self._chain, self._chain.best
+        machine = chain.machine
+        # Where finality lags far behind, a birth in a final block would leave too little time.
+        born = max(chain.finalized.number, best.number - ERA_BLOCKS // 2)
+        birth = chain.hash_of(born)
+        assert birth is not None, "a block of the best branch"
+        version = machine.version
+        additional = Additional(
+            version.spec_version, version.transaction_version, chain.genesis_hash, birth
+        )
+        extra = Extra(mortal(ERA_BLOCKS, born), self._pool.next_nonce(self.account), 0)
+        call = machine.call(pallet, name, **arguments)
+        return self._pool.submit(machine.extrinsics.sign(call, self._pair, extra, additional))
+
+    def offer_again(self, transaction: Hash) -> bool:
+        """Tell peers again of a transaction that waits here; False where it does not wait."""
+        return self._pool.offer_again(transaction)

@@ -1,0 +1,388 @@
+"""The network service of a node: peers, consensus messages, transactions, requests.
+
+What it does: runs a transport and starts it anew when it dies, while this interface and all queues
+go on; keeps connections by the dialer; and gives the node one plain interface to its peers. It
+decodes no body and relays nothing: that is for the node, which knows what is valid.
+
+Rules:
+- Nothing here waits for a peer but `request`; what is said is queued or, where a queue is full,
+  ends the session of the peer that does not read.
+- Whatever a peer, the node's provider or the transport does wrong is logged and survived.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
+
+import trio
+
+from p2p.protocols.addresses import sign_record
+from p2p.protocols.peers import AddressBook
+from p2p.protocols.reputation import Fault
+from p2p.protocols.transactions import encode_batch, topic_of
+from p2p.protocols.votes import Inbound
+from p2p.service.dialer import Dialer
+from p2p.service.peer_session import Change, PeerChange, PeerState
+from p2p.service.sessions import CHANGES_MAX, Provider, Sessions
+from p2p.service.settings import Counters, Settings
+from p2p.transport.transport import (
+    Channel,
+    PeerGoneError,
+    PeerId,
+    RequestError,
+    Started,
+    Transport,
+    TransportError,
+    peer_id_of,
+)
+from p2p.transport.wire import ANSWER_SIZE_MAX, CHANNELS, MessageKind, RequestKind, encode
+
+__all__ = [
+    "Change",
+    "Counters",
+    "Fault",
+    "Inbound",
+    "PeerChange",
+    "PeerState",
+    "Provider",
+    "Service",
+    "Settings",
+]
+
+logger = logging.getLogger(__name__)
+
+ANNOUNCE_S: Final = 0.25
+"""The shortest time between two announcements."""
+ADDRESSES_S: Final = 30.0
+"""How often peers are told addresses."""
+FRESH_ADDRESSES_S: Final = 1.0
+"""The shortest time between two messages about peers that came."""
+RESTART_S: Final = 0.5
+RESTART_MAX_S: Final = 30.0
+STEADY_S: Final = 60.0
+"""A transport that ran so long starts its back-off anew when it dies."""
+PUBLISHES_MAX: Final = 64
+LATENCY_MAX_MS: Final = 60_000
+REQUEST_LIMIT_S: Final[dict[RequestKind, float]] = {
+    RequestKind.BLOCKS: 15.0,
+    RequestKind.BODY: 5.0,
+    RequestKind.EPOCHS: 10.0,
+    RequestKind.STATE: 15.0,
+    RequestKind.BLOB: 20.0,
+}
+
+
+class Service:
+    """The network, as its node sees it."""
+
+    def __init__(
+        self,
+        make_transport: Callable[[], Transport],
+        provider: Provider,
+        settings: Settings = Settings(),  # noqa: B008 - frozen
+    ) -> None:
+        """`make_transport` is called again whenever a transport died: each runs once."""
+        self._make_transport = make_transport
+        self._transport = make_transport()
+        self._settings = settings
+        identity = settings.identity
+        if identity is not None:
+            own = peer_id_of(identity.account)
+            assert own == self.peer_id, "the identity is not the key of the transport"
+        self._topic = topic_of(provider.status().genesis_hash)
+        self._book = AddressBook(self.peer_id, settings.bootnodes, settings.random)
+        self._sessions = Sessions(provider, self._book, settings)
+        wanted = min(settings.target_peers, settings.max_peers)
+        self._dialer = Dialer(self._book, self._sessions, wanted)
+        self._consensus_out, self.consensus = trio.open_memory_channel[Inbound](0)
+        self._has_news = trio.Event()
+        self._has_batch = trio.Event()
+        self._publishing = 0
+
+    # ------------------------------------------------------------------ what is known
+
+    @property
+    def peer_id(self) -> PeerId:
+        """This node's name among its peers."""
+        return self._transport.peer_id
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """Where this node can be dialled."""
+        return self._transport.addresses
+
+    @property
+    def counters(self) -> Counters:
+        """What happened so far."""
+        return self._sessions.counters
+
+    @property
+    def transactions(self) -> trio.MemoryReceiveChannel[tuple[PeerId, tuple[bytes, ...]]]:
+        """Batches of transactions from peers, each transaction once."""
+        return self._sessions.batches_in
+
+    def peers(self) -> Sequence[PeerState]:
+        """Return the peers whose handshake is done, in the order they came."""
+        return [self._sessions.state(session) for session in self._sessions.ready()]
+
+    @asynccontextmanager
+    async def changes(self) -> AsyncIterator[trio.MemoryReceiveChannel[PeerChange]]:
+        """Hear of peers that come, go and change. Who reads too slowly misses the latest."""
+        send, receive = trio.open_memory_channel[PeerChange](CHANGES_MAX)
+        self._sessions.watchers.add(send)
+        try:
+            yield receive
+        finally:
+            self._sessions.watchers.discard(send)
+            send.close()
+            receive.close()
+
+    # ------------------------------------------------------------------ what is said
+
+    def broadcast(self, kind: MessageKind, body: bytes, *, besides: PeerId | None = None) -> None:
+        """Send a consensus message to every peer but one; it is not taken from a peer then."""
+        frame = _consensus_frame(kind, body)
+        self._sessions.votes.is_known(Inbound(self.peer_id, kind, body), trio.current_time())
+        for session in self._sessions.ready():
+            if session.peer != besides:
+                self._sessions.say(session, kind, frame)
+
+    def send(self, peer: PeerId, kind: MessageKind, body: bytes) -> None:
+        """Send a consensus message to one peer; nothing where it is gone."""
+        session = self._sessions.get(peer)
+        if session is not None:
+            self._sessions.say(session, kind, _consensus_frame(kind, body))
+
+    def gossip(self, raw: bytes) -> None:
+        """Spread a transaction, in the next batch; one that was spread lately is not again."""
+        if self._sessions.transactions.put(raw, trio.current_time()):
+            self._has_batch.set()
+        else:
+            self.counters.transactions_lost += 1
+            logger.warning("transaction-not-spread bytes=%d reason='too large or many'", len(raw))
+
+    def announce(self) -> None:
+        """Tell all peers the node's new status, soon and not too often."""
+        self._has_news.set()
+
+    async def request(self, peer: PeerId, kind: RequestKind, body: bytes) -> bytes:
+        """Ask a peer. Raises PeerGoneError, RequestError."""
+        session = self._sessions.get(peer)
+        if session is None:
+            raise PeerGoneError(f"{peer} is not connected. Ask another peer.")
+        request = encode(kind, body)
+        self.counters.requests_sent += 1
+        try:
+            with trio.fail_after(REQUEST_LIMIT_S[kind]):
+                async with session.slots:
+                    await trio.sleep(self._sessions.latency_s)
+                    answer = await self._transport.request(peer, request)
+        except trio.TooSlowError as error:
+            self.counters.requests_failed += 1
+            self.penalize(peer, Fault.NO_ANSWER, f"{kind.name} was not answered in time")
+            raise RequestError(f"{peer} did not answer in time. Ask another peer.") from error
+        except TransportError:
+            self.counters.requests_failed += 1
+            raise
+        if len(answer) > ANSWER_SIZE_MAX[kind]:
+            self.counters.requests_failed += 1
+            self.penalize(
+                peer, Fault.BAD_ANSWER, f"{kind.name} was answered by {len(answer)} bytes"
+            )
+            raise RequestError(f"{peer} answered too much. Ask another peer.")
+        return answer
+
+    def penalize(self, peer: PeerId, fault: Fault, reason: str) -> None:
+        """Hold a fault against a peer; one that has too many is disconnected and banned."""
+        self._sessions.note(peer, fault, reason)
+
+    # ------------------------------------------------------------------ for devnets
+
+    def block(self, peers: Collection[PeerId]) -> None:
+        """Cut off exactly these peers: disconnect them and refuse them in both directions."""
+        self._sessions.blocked = frozenset(peers)
+        for session in self._sessions.all():
+            if session.peer in self._sessions.blocked:
+                self._sessions.leave(session, "blocked")
+        logger.info("peers-blocked count=%d", len(self._sessions.blocked))
+
+    def unblock(self) -> None:
+        """Let everybody in again, and dial at once."""
+        self._sessions.blocked = frozenset()
+        self._book.retry_all()
+        logger.info("peers-unblocked")
+
+    def set_latency_ms(self, latency_ms: int) -> None:
+        """Delay everything that leaves this node."""
+        assert 0 <= latency_ms <= LATENCY_MAX_MS, f"0 to {LATENCY_MAX_MS} ms"
+        self._sessions.latency_s = latency_ms / 1000
+        logger.info("latency-set latency_ms=%d", latency_ms)
+
+    # ------------------------------------------------------------------ its life
+
+    async def run(self, *, task_status: Started) -> None:
+        """Serve until cancelled. Raises TransportError when the first start fails."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._serve_consensus)
+            nursery.start_soon(self._announce_news)
+            nursery.start_soon(self._publish_batches, nursery)
+            nursery.start_soon(self._exchange_addresses)
+            nursery.start_soon(self._pass_on_addresses)
+            error = await self._supervise(nursery, task_status)
+            nursery.cancel_scope.cancel()
+        raise error
+
+    async def _supervise(self, nursery: trio.Nursery, task_status: Started) -> BaseException:
+        """Run transports one after the other, each after a pause that doubles.
+
+        Returns what ended the first start; after that nothing ends it.
+        """
+        pause_s = RESTART_S
+        is_first = True
+        while True:
+            began = trio.current_time()
+            started = trio.Event()
+            try:
+                if not is_first:
+                    self.counters.transport_restarts += 1
+                    self._transport = self._make_transport()
+                await self._run_transport(nursery, started, task_status if is_first else None)
+                reason = "it ended"
+            except Exception as error:  # noqa: BLE001 - a dead one is replaced, whatever killed it
+                if is_first and not started.is_set():
+                    return _cause(error)
+                reason = _told(error)
+            finally:
+                self._sessions.stop()
+            is_first = False
+            lived = trio.current_time() - began
+            pause_s = RESTART_S if lived >= STEADY_S else pause_s
+            logger.error("transport-died reason=%r retry_s=%.1f", reason, pause_s)
+            await trio.sleep(pause_s)
+            pause_s = min(RESTART_MAX_S, pause_s * 2)
+
+    async def _run_transport(
+        self, nursery: trio.Nursery, started: trio.Event, task_status: Started | None
+    ) -> None:
+        transport = self._transport
+        self._sessions.start(transport, nursery)
+        async with trio.open_nursery() as life:
+            await life.start(partial(_run_once, transport, self._sessions, life.cancel_scope))
+            started.set()
+            self._sign_addresses()
+            logger.info("network-started peer=%s addresses=%s", self.peer_id, self.addresses)
+            life.start_soon(self._dialer.run, transport)
+            if task_status is not None:
+                task_status.started()
+
+    async def _serve_consensus(self) -> None:
+        """Hand the node one message of each peer in turn."""
+        votes, sessions = self._sessions.votes, self._sessions
+        while True:
+            message = votes.take()
+            if message is None:
+                sessions.votes_waiting = trio.Event()
+                await sessions.votes_waiting.wait()
+            else:
+                await self._consensus_out.send(message)
+
+    async def _announce_news(self) -> None:
+        while True:
+            await self._has_news.wait()
+            self._has_news = trio.Event()
+            try:
+                self._sessions.say_status()
+            except Exception:  # a node that cannot say its status now may do so later
+                logger.exception("announcement-failed")
+            await trio.sleep(ANNOUNCE_S)
+
+    async def _publish_batches(self, nursery: trio.Nursery) -> None:
+        transactions = self._sessions.transactions
+        while True:
+            due = transactions.due(trio.current_time())
+            if due is None:
+                self._has_batch = trio.Event()
+                await self._has_batch.wait()
+            elif due > trio.current_time():
+                # Woken earlier when the batch is full before its time.
+                self._has_batch = trio.Event()
+                with trio.move_on_at(due):
+                    await self._has_batch.wait()
+            else:
+                batch = transactions.take(trio.current_time())
+                if self._publishing >= PUBLISHES_MAX:
+                    self.counters.transactions_lost += len(batch)
+                    transactions.forget(batch)
+                    continue
+                self._publishing += 1
+                nursery.start_soon(self._publish, batch)
+
+    async def _publish(self, batch: tuple[bytes, ...]) -> None:
+        try:
+            await trio.sleep(self._sessions.latency_s)
+            message = encode(MessageKind.TRANSACTIONS, encode_batch(batch))
+            await self._transport.publish(self._topic, message)
+            self.counters.transactions_sent += len(batch)
+        except Exception as error:  # noqa: BLE001 - gossip may be lost, its sender goes on
+            self.counters.transactions_lost += len(batch)
+            logger.warning("batch-lost transactions=%d reason=%r", len(batch), _told(error))
+        finally:
+            self._publishing -= 1
+
+    async def _exchange_addresses(self) -> None:
+        while True:
+            await trio.sleep(ADDRESSES_S)
+            self._sign_addresses()
+            for session in self._sessions.ready():
+                self._sessions.say_addresses(session)
+
+    async def _pass_on_addresses(self) -> None:
+        """Tell all peers soon of one that came, so that nodes that start together meet."""
+        sessions = self._sessions
+        while True:
+            await sessions.records_waiting.wait()
+            sessions.records_waiting = trio.Event()
+            fresh, sessions.fresh_records = sessions.fresh_records, []
+            for session in sessions.ready():
+                others = [record for record in fresh if record.peer != session.peer]
+                sessions.say_records(session, others)
+            await trio.sleep(FRESH_ADDRESSES_S)
+
+    def _sign_addresses(self) -> None:
+        """Sign the addresses where they changed; the wall clock numbers records across restarts."""
+        identity, known = self._settings.identity, self._sessions.own_record
+        addresses = tuple(self.addresses)
+        if identity is None or not addresses or (known and known.addresses == addresses):
+            return
+        self._sessions.own_record = sign_record(identity, time.time_ns() // 1_000_000, addresses)
+
+
+async def _run_once(
+    transport: Transport, sessions: Sessions, scope: trio.CancelScope, *, task_status: Started
+) -> None:
+    """Run a transport; its end is the end of everything beside it."""
+    await transport.run(sessions, task_status=task_status)
+    scope.cancel()
+
+
+def _consensus_frame(kind: MessageKind, body: bytes) -> bytes:
+    assert CHANNELS.get(kind) is Channel.CONSENSUS, f"{kind.name} is no consensus message"
+    return encode(kind, body)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the first cause: nurseries wrap it in groups."""
+    while isinstance(error, BaseExceptionGroup) and error.exceptions:
+        error = error.exceptions[0]
+    return error
+
+
+def _told(error: BaseException) -> str:
+    """Return the first cause in one line."""
+    cause = _cause(error)
+    return f"{type(cause).__name__}: {cause}"[:300]

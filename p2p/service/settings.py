@@ -1,0 +1,75 @@
+"""What the network service is told when it is made, and what it counts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from p2p.protocols.limits import Rate
+from runtime.crypto.keys import Keypair
+
+COST_SIZE: Final = 4096
+"""A frame costs one token, and one more for each 4 KiB of it."""
+
+CONSENSUS_RATE: Final = Rate(each_second=1000, burst=4000)
+CONTROL_RATE: Final = Rate(each_second=20, burst=100)
+ADDRESS_RATE: Final = Rate(each_second=0.5, burst=8)
+GOSSIP_RATE: Final = Rate(each_second=500, burst=2000)
+REQUEST_RATE: Final = Rate(each_second=50, burst=200)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a node meets others. The rates hold for each peer."""
+
+    bootnodes: tuple[str, ...] = ()
+    """Multiaddresses that end in /p2p/ID."""
+    identity: Keypair | None = None
+    """The ed25519 key of the peer id; without it the node's addresses are told to nobody."""
+    max_peers: int = 64
+    """More are refused when they connect."""
+    target_peers: int = 32
+    """With fewer, known peers are dialled."""
+    random: Callable[[], float] = random.random
+    ban_s: float = 300.0
+    consensus_rate: Rate = CONSENSUS_RATE
+    control_rate: Rate = CONTROL_RATE
+    address_rate: Rate = ADDRESS_RATE
+    gossip_rate: Rate = GOSSIP_RATE
+    request_rate: Rate = REQUEST_RATE
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened since the service was made; for metrics."""
+
+    peers_came: int = 0
+    peers_went: int = 0
+    peers_refused: int = 0
+    peers_banned: int = 0
+    peers_silent: int = 0
+    faults: int = 0
+    frames_received: int = 0
+    frames_sent: int = 0
+    writes: int = 0
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    frames_flooded: int = 0
+    """Beyond a peer's rate."""
+    consensus_taken: int = 0
+    consensus_known: int = 0
+    consensus_lost: int = 0
+    """Too much of their peer waited already."""
+    transactions_received: int = 0
+    transactions_sent: int = 0
+    transactions_lost: int = 0
+    gossip_refused: int = 0
+    requests_sent: int = 0
+    requests_failed: int = 0
+    requests_answered: int = 0
+    requests_refused: int = 0
+    dials: int = 0
+    dials_failed: int = 0
+    transport_restarts: int = 0

@@ -1,0 +1,36 @@
+"""What Staking needs of the pallets around it, as narrow as it needs it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pallets.balances import HoldReason
+from runtime.codec.scale import Bytes32
+from runtime.types.primitives import AccountId
+
+
+class Currency(Protocol):
+    """What Staking needs of Balances."""
+
+    def free(self, who: AccountId) -> int: ...
+    def held(self, reason: HoldReason, who: AccountId) -> int: ...
+    def hold(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
+    def release(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
+    def slash_held(self, reason: HoldReason, who: AccountId, amount: int) -> int: ...
+    def transfer(
+        self, source: AccountId, dest: AccountId, amount: int, *, keep_alive: bool = False
+    ) -> None: ...
+
+
+class Blocks(Protocol):
+    """What Staking needs of System."""
+
+    def current_number(self) -> int: ...
+    def create_pot(self, account: AccountId) -> None: ...
+
+
+class Validating(Protocol):
+    """What Staking needs of Session."""
+
+    def epoch(self) -> int: ...
+    def key_of(self, account: AccountId) -> Bytes32 | None: ...

@@ -1,0 +1,1 @@
+"""SCALE from type hints: shapes, generated codecs."""

@@ -1,0 +1,1 @@
+"""The framework of pallets: state, storage, dispatch, extrinsics, fees, execution of blocks."""

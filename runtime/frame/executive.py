@@ -1,0 +1,501 @@
+"""The executive: builds, executes and validates blocks with a machine. Pure: state in, changes out.
+
+Order of a block: initialize (number, parent, digest; hooks), inherents, extrinsics by priority,
+finalize (hooks, events), one sorted trie batch. A signed extrinsic is checked (signature, era,
+nonce, fee), then its fee is charged, then its call runs in a transaction; a failed call still pays.
+Signatures that the caller has checked (`verified`) are not checked again on the same branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, Protocol, cast
+
+from runtime.codec.scale import DecodeError, EncodeError, codec, u32
+from runtime.frame.dispatch import (
+    INHERENT,
+    DispatchClass,
+    DispatchError,
+    DispatchFailed,
+    Failure,
+    Origin,
+    Transactional,
+)
+from runtime.frame.dispatch import TransactionalError as Nesting
+from runtime.frame.events import DispatchInfo, EventRecord, Pays
+from runtime.frame.extrinsic import Additional, Extrinsic, MetadataHashMode
+from runtime.frame.fees import (
+    BLOCK_LENGTH_MAX,
+    BLOCK_WEIGHT_MAX,
+    EXTRINSIC_BASE_WEIGHT,
+    EXTRINSIC_PERCENT,
+    NORMAL_PERCENT,
+    priority,
+)
+from runtime.frame.machine import Machine
+from runtime.frame.state import Overlay, TransactionDepthError
+from runtime.frame.validity import (
+    AncientBirthBlock,
+    BadProof,
+    BadSigner,
+    CannotLookupSigner,
+    ExhaustsResources,
+    Future,
+    MandatoryValidation,
+    Stale,
+    TransactionRefused,
+    ValidTransaction,
+)
+from runtime.trie.backend import Backend, Former, Recorder
+from runtime.trie.trie import V1, ordered_root, update
+from runtime.types.primitives import (
+    ZERO_HASH,
+    AccountId,
+    Consensus,
+    Digest,
+    DigestItem,
+    Hash,
+    Header,
+    Weight,
+)
+
+BLOCK_EXTRINSICS_MAX = 20_000
+NOTHING_VERIFIED: Final[Mapping[Hash, Hash]] = MappingProxyType({})
+
+
+class InvalidBlockError(Exception):
+    """A block breaks a rule of the runtime; the message names the rule."""
+
+
+class BodyRefusedError(InvalidBlockError):
+    """These extrinsics are too many, too long or others than the header's; it may have others."""
+
+
+class System(Protocol):
+    """What the executive needs of the pallet System."""
+
+    def initialize(self, number: int, parent: Hash, digest: Digest) -> None: ...
+    def finalize(self, events: Sequence[EventRecord], extrinsic_count: int) -> Digest: ...
+    def nonce(self, account: AccountId) -> int: ...
+    def count_nonce(self, account: AccountId) -> None: ...
+    def hash_of(self, number: int) -> Hash | None: ...
+    def current_number(self) -> int: ...
+    def note_weight(self, kind: DispatchClass, weight: Weight) -> None: ...
+    def used_weight(self) -> Weight: ...
+    def note_applied(self, error: DispatchError | None, info: DispatchInfo) -> None: ...
+
+
+class Payment(Protocol):
+    """What the executive needs of the pallet TransactionPayment. All raise TransactionRefused."""
+
+    def fee_of(self, weight: Weight, length: int) -> int: ...
+    def can_pay(self, account: AccountId, fee: int) -> None: ...
+    def charge(self, account: AccountId, fee: int) -> None: ...
+    def settle(self, account: AccountId, charged: int, owed: int, tip: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """A sealed block with everything that committing it needs."""
+
+    header: Header
+    extrinsics: tuple[bytes, ...]
+    changes: Mapping[bytes, bytes | None] = field(repr=False)
+    nodes: Mapping[bytes, bytes | None] = field(repr=False)
+    refused: tuple[tuple[Hash, TransactionRefused], ...] = ()
+    former: Former = field(default_factory=Former, repr=False)
+
+    @property
+    def hash(self) -> Hash:
+        """The block hash."""
+        return self.header.hash
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of one extrinsic."""
+
+    error: DispatchError | None
+    info: DispatchInfo
+
+
+class Executive:
+    """Executes blocks of one machine. Not reentrant, like its machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._system = cast(System, machine.pallets["System"])
+        self._payment = cast(Payment, machine.pallets["TransactionPayment"])
+
+    # ------------------------------------------------------------------------------- blocks
+
+    def build(
+        self,
+        backend: Backend,
+        parent: Header,
+        logs: Sequence[DigestItem],
+        inherents: Sequence[bytes],
+        candidates: Iterable[Extrinsic],
+        verified: Mapping[Hash, Hash] = NOTHING_VERIFIED,
+    ) -> Executed:
+        """Build the next block. Candidates that do not apply are reported in `refused`.
+
+        `verified` names the extrinsics whose signature was checked, and the birth block under which
+        it held; where this branch has another one, it is checked here. Raises InvalidBlockError
+        when an inherent fails.
+        """
+        recorder = Recorder(backend)
+        overlay = Overlay(recorder)
+        included: list[bytes] = []
+        refused: list[tuple[Hash, TransactionRefused]] = []
+        with self.machine.on(overlay):
+            self._initialize(parent, logs)
+            length = 0
+            weight = Weight(0, 0)
+            for raw in inherents:
+                weight = self._apply_inherent(raw, len(included), weight)
+                included.append(raw)
+                length += len(raw)
+            for extrinsic in candidates:
+                if len(included) >= BLOCK_EXTRINSICS_MAX:
+                    break
+                try:
+                    _check_length(length + len(extrinsic.raw))
+                    self._apply(extrinsic, len(included), verified)
+                except TransactionRefused as refusal:
+                    refused.append((extrinsic.hash, refusal))
+                    continue
+                included.append(extrinsic.raw)
+                length += len(extrinsic.raw)
+            return self._seal(recorder, parent, included, tuple(refused))
+
+    def execute(
+        self,
+        backend: Backend,
+        header: Header,
+        extrinsics: Sequence[bytes],
+        parent: Header,
+        verified: Mapping[Hash, Hash] = NOTHING_VERIFIED,
+    ) -> Executed:
+        """Execute a block of another author; `verified` as in `build`.
+
+        Raises InvalidBlockError on any mismatch, of these its kind BodyRefusedError for extrinsics
+        that are not the header's.
+        """
+        _check_shape(header, extrinsics, parent)
+        recorder = Recorder(backend)
+        overlay = Overlay(recorder)
+        with self.machine.on(overlay):
+            self._initialize(parent, header.digest.logs)
+            signed_seen = False
+            length, weight = 0, Weight(0, 0)
+            for index, raw in enumerate(extrinsics):
+                length += len(raw)
+                try:
+                    extrinsic = self.machine.extrinsics.decode(raw)
+                    if extrinsic.signed is None:
+                        if signed_seen:
+                            raise InvalidBlockError("an inherent follows a signed extrinsic")
+                        weight = self._apply_inherent(raw, index, weight)
+                    else:
+                        signed_seen = True
+                        _check_length(length)
+                        self._apply(extrinsic, index, verified)
+                except (DecodeError, TransactionRefused) as error:
+                    raise InvalidBlockError(f"extrinsic {index}: {error}") from error
+            executed = self._seal(recorder, parent, list(extrinsics), ())
+        if executed.header != header:
+            raise InvalidBlockError(
+                f"block {header.number}: executing gives state root "
+                f"0x{executed.header.state_root.hex()}, the header says "
+                f"0x{header.state_root.hex()}; same extrinsics root: "
+                f"{executed.header.extrinsics_root == header.extrinsics_root}"
+            )
+        return executed
+
+    def _initialize(self, parent: Header, logs: Sequence[DigestItem]) -> None:
+        # Consensus items are what the runtime tells consensus: executing writes them again.
+        given = tuple(item for item in logs if not isinstance(item, Consensus))
+        self._system.initialize(parent.number + 1, parent.hash, Digest(given))
+        used = Weight(0, 0)
+        for pallet in self.machine.pallets.values():
+            used = used + pallet.on_initialize()
+        self._system.note_weight(DispatchClass.Mandatory, used)
+
+    def _seal(
+        self,
+        recorder: Recorder,
+        parent: Header,
+        extrinsics: list[bytes],
+        refused: tuple[tuple[Hash, TransactionRefused], ...],
+    ) -> Executed:
+        machine = self.machine
+        machine.begin_finalization()
+        for pallet in machine.pallets.values():
+            try:
+                pallet.on_finalize()
+            except AssertionError as error:
+                # A pallet asserts there what every block must hold, such as a timestamp.
+                raise InvalidBlockError(f"{pallet.name}: {error}") from error
+        digest = self._system.finalize(machine.records, len(extrinsics))
+        changes = machine.overlay.changes()
+        difference = update(recorder, changes.items(), V1)
+        header = Header(
+            parent.hash,
+            parent.number + 1,
+            Hash(difference.root),
+            Hash(ordered_root(extrinsics)),
+            digest,
+        )
+        former = recorder.former(changes, difference.nodes)
+        return Executed(header, tuple(extrinsics), changes, difference.nodes, refused, former)
+
+    # --------------------------------------------------------------------------- extrinsics
+
+    def _apply_inherent(self, raw: bytes, index: int, before: Weight) -> Weight:
+        """Dispatch an inherent; returns the weight of all so far, which has a maximum of its own.
+
+        Hooks do not count: were a heavy one to shut inherents out, no block could be made at all.
+        """
+        machine = self.machine
+        try:
+            extrinsic = machine.extrinsics.decode(raw)
+        except DecodeError as error:
+            raise InvalidBlockError(f"extrinsic {index}: {error}") from error
+        if extrinsic.signed is not None:
+            raise InvalidBlockError(f"extrinsic {index}: an inherent is not signed")
+        if machine.class_of(extrinsic.call) is not DispatchClass.Mandatory:
+            raise InvalidBlockError(f"extrinsic {index}: unsigned, but its call is no inherent")
+        machine.begin_extrinsic(index)
+        weight = machine.weight_of(extrinsic.call)
+        if not _fits(before + weight, 100):
+            raise InvalidBlockError(f"extrinsic {index}: the block's inherents are too heavy")
+        try:
+            with machine.transaction():
+                machine.dispatch(extrinsic.call, INHERENT)
+        except (DispatchFailed, Failure) as error:
+            raise InvalidBlockError(
+                f"the inherent {extrinsic.call.name} failed: {error}"
+            ) from error
+        self._system.note_weight(DispatchClass.Mandatory, weight)
+        info = DispatchInfo(weight, DispatchClass.Mandatory, Pays.Yes)
+        self._system.note_applied(None, info)
+        return before + weight
+
+    def _apply(
+        self, extrinsic: Extrinsic, index: int, verified: Mapping[Hash, Hash] | None
+    ) -> Applied:
+        """Check, charge and dispatch one signed extrinsic; None checks no signature at all.
+
+        Raises TransactionRefused.
+        """
+        machine, signed = self.machine, extrinsic.signed
+        assert signed is not None, "inherents take the other path"
+        is_verified = verified is None or self._was_verified(extrinsic, verified)
+        account = self._check(extrinsic, is_verified=is_verified, exact_nonce=True)
+        weight, kind = machine.weight_of(extrinsic.call), machine.class_of(extrinsic.call)
+        total = weight + EXTRINSIC_BASE_WEIGHT
+        _check_size(total, len(extrinsic.raw))
+        self._check_room(total, kind)
+        fee = self._payment.fee_of(weight, len(extrinsic.raw))
+        tip = signed.extra.tip
+        machine.begin_extrinsic(index)
+        with machine.transaction():
+            self._payment.charge(account, fee + tip)
+        self._system.count_nonce(account)
+        error, actual = self.dispatch(extrinsic, Origin.signed(account))
+        if actual is not None and actual.ref_time < weight.ref_time:
+            total = actual + EXTRINSIC_BASE_WEIGHT
+            owed = self._payment.fee_of(actual, len(extrinsic.raw))
+        else:
+            owed = fee
+        self._system.note_weight(kind, total)
+        self._payment.settle(account, fee + tip, owed + tip, tip)
+        info = DispatchInfo(total, kind, Pays.Yes)
+        self._system.note_applied(error, info)
+        return Applied(error, info)
+
+    def dispatch(
+        self, extrinsic: Extrinsic, origin: Origin
+    ) -> tuple[DispatchError | None, Weight | None]:
+        """Run the call in a transaction: (error or None, actual weight where the call tells)."""
+        try:
+            with self.machine.transaction():
+                return None, self.machine.dispatch(extrinsic.call, origin)
+        except (DispatchFailed, Failure) as failure:
+            return failure.error, None
+        except TransactionDepthError:
+            return Transactional(Nesting.LimitReached), None
+        except EncodeError as failure:
+            raise AssertionError(f"a call wrote a value that does not fit: {failure}") from failure
+
+    def _check_room(self, weight: Weight, kind: DispatchClass) -> None:
+        percent = NORMAL_PERCENT if kind is DispatchClass.Normal else 100
+        if not _fits(self._system.used_weight() + weight, percent):
+            raise TransactionRefused(ExhaustsResources())
+
+    def _check(self, extrinsic: Extrinsic, *, is_verified: bool, exact_nonce: bool) -> AccountId:
+        signed, system = extrinsic.signed, self._system
+        if signed is None:
+            raise TransactionRefused(MandatoryValidation())
+        account = signed.account
+        if account is None or signed.extra.mode is not MetadataHashMode.Disabled:
+            raise TransactionRefused(CannotLookupSigner())
+        if account == bytes(32):
+            raise TransactionRefused(BadSigner())
+        if not is_verified and not extrinsic.is_verified(self.additional(extrinsic)):
+            raise TransactionRefused(BadProof())
+        if signed.extra.era.period and is_verified:
+            self._birth_hash(extrinsic)
+        nonce = system.nonce(account)
+        if signed.extra.nonce < nonce:
+            raise TransactionRefused(Stale())
+        if exact_nonce and signed.extra.nonce > nonce:
+            raise TransactionRefused(Future())
+        return account
+
+    def _was_verified(self, extrinsic: Extrinsic, verified: Mapping[Hash, Hash]) -> bool:
+        """Whether its signature held under the birth block that this branch has."""
+        birth = verified.get(extrinsic.hash) if verified else None
+        return birth is not None and birth == self.birth_of(extrinsic)
+
+    def birth_of(self, extrinsic: Extrinsic) -> Hash | None:
+        """Return the birth block that a signature must cover at the current block.
+
+        None for what has no signature to check: unsigned, no account, or an ancient era.
+        """
+        signed = extrinsic.signed
+        if signed is None or signed.account is None:
+            return None
+        return self._system.hash_of(signed.extra.era.birth(self._system.current_number()))
+
+    def _birth_hash(self, extrinsic: Extrinsic) -> Hash:
+        assert extrinsic.signed is not None, "inherents have no era"
+        era, system = extrinsic.signed.extra.era, self._system
+        birth = system.hash_of(era.birth(system.current_number()))
+        if birth is None:
+            raise TransactionRefused(AncientBirthBlock())
+        return birth
+
+    def additional(self, extrinsic: Extrinsic) -> Additional:
+        """Return what the signature must cover at the current block. Raises TransactionRefused."""
+        version = self.machine.version
+        genesis = self._system.hash_of(0) or ZERO_HASH
+        return Additional(
+            version.spec_version,
+            version.transaction_version,
+            genesis,
+            self._birth_hash(extrinsic),
+        )
+
+    def nonce(self, account: AccountId) -> int:
+        """Return an account's next nonce in the machine's current state."""
+        return self._system.nonce(account)
+
+    # --------------------------------------------------------------------------- validation
+
+    def validate(
+        self, backend: Backend, best: Header, extrinsic: Extrinsic, *, is_verified: bool = False
+    ) -> ValidTransaction:
+        """Tell how an extrinsic fits on top of `best`. Raises TransactionRefused."""
+        overlay = self.begin_next(backend, best)
+        return self.validate_on(overlay, extrinsic, is_verified=is_verified)
+
+    def begin_next(self, backend: Backend, best: Header) -> Overlay:
+        """Return the state in which transactions on top of `best` are validated.
+
+        It serves any number of them: validation writes nothing, and what is read stays decoded.
+        """
+        overlay = Overlay(backend)
+        with self.machine.on(overlay):
+            self._system.initialize(best.number + 1, best.hash, Digest(()))
+        return overlay
+
+    def validate_on(
+        self, overlay: Overlay, extrinsic: Extrinsic, *, is_verified: bool = False
+    ) -> ValidTransaction:
+        """Validate over a state that `begin_next` made. Raises TransactionRefused."""
+        with self.machine.on(overlay):
+            return self.validate_here(extrinsic, is_verified=is_verified)
+
+    def validate_here(self, extrinsic: Extrinsic, *, is_verified: bool = False) -> ValidTransaction:
+        """Validate within the current, initialized overlay. Raises TransactionRefused."""
+        machine, signed = self.machine, extrinsic.signed
+        account = self._check(extrinsic, is_verified=is_verified, exact_nonce=False)
+        assert signed is not None, "checked"
+        weight = machine.weight_of(extrinsic.call)
+        _check_size(weight + EXTRINSIC_BASE_WEIGHT, len(extrinsic.raw))
+        fee = self._payment.fee_of(weight, len(extrinsic.raw))
+        self._payment.can_pay(account, fee + signed.extra.tip)
+        nonce, number = signed.extra.nonce, self._system.current_number()
+        era = signed.extra.era
+        longevity = era.death(number) - number if era.period else 2**64 - 1
+        waits = nonce > self._system.nonce(account)
+        return ValidTransaction(
+            priority(signed.extra.tip, fee),
+            (nonce_tag(account, nonce - 1),) if waits else (),
+            (nonce_tag(account, nonce),),
+            longevity,
+            propagate=True,
+        )
+
+    def dry_run(
+        self, backend: Backend, best: Header, extrinsic: Extrinsic
+    ) -> tuple[Applied, tuple[EventRecord, ...], Overlay]:
+        """Apply an extrinsic on top of `best` and throw the state away. Raises TransactionRefused.
+
+        The signature is not checked: a dry run is asked before the key is unlocked.
+        """
+        overlay = Overlay(backend)
+        with self.machine.on(overlay):
+            self._initialize(best, ())
+            start = len(self.machine.records)
+            applied = self._apply(extrinsic, 0, None)
+            return applied, tuple(self.machine.records[start:]), overlay
+
+
+def nonce_tag(account: AccountId, nonce: int) -> bytes:
+    """Return the tag that a transaction provides."""
+    return account + codec(u32).encode(nonce)
+
+
+def _check_size(weight: Weight, length: int) -> None:
+    """Refuse what would not fit an empty block: it would wait in the pool for ever."""
+    if not _fits(weight, EXTRINSIC_PERCENT) or length > BLOCK_LENGTH_MAX * EXTRINSIC_PERCENT // 100:
+        raise TransactionRefused(ExhaustsResources())
+
+
+def _check_length(length: int) -> None:
+    """Refuse what would leave inherents no room in the block."""
+    if length > BLOCK_LENGTH_MAX * NORMAL_PERCENT // 100:
+        raise TransactionRefused(ExhaustsResources())
+
+
+def _fits(weight: Weight, percent: int) -> bool:
+    return (
+        weight.ref_time <= BLOCK_WEIGHT_MAX.ref_time * percent // 100
+        and weight.proof_size <= BLOCK_WEIGHT_MAX.proof_size * percent // 100
+    )
+
+
+def _check_shape(header: Header, extrinsics: Sequence[bytes], parent: Header) -> None:
+    if header.number != parent.number + 1 or header.parent_hash != parent.hash:
+        raise InvalidBlockError(f"block {header.number} does not follow {parent.number}")
+    if len(extrinsics) > BLOCK_EXTRINSICS_MAX:
+        raise BodyRefusedError(f"a block has at most {BLOCK_EXTRINSICS_MAX} extrinsics")
+    if sum(map(len, extrinsics)) > BLOCK_LENGTH_MAX:
+        raise BodyRefusedError(f"a block has at most {BLOCK_LENGTH_MAX} bytes of extrinsics")
+    if ordered_root(extrinsics) != header.extrinsics_root:
+        raise BodyRefusedError("the extrinsics do not match the header's extrinsics root")
+
+
+__all__ = [
+    "Applied",
+    "BodyRefusedError",
+    "Executed",
+    "Executive",
+    "InvalidBlockError",
+    "nonce_tag",
+]

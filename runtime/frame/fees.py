@@ -1,0 +1,73 @@
+"""What inclusion in a block costs, in planck: pure integer functions.
+
+fee = base + length x byte fee + multiplier x weight fee; the tip goes on top and is the priority.
+The multiplier follows congestion block by block (Substrate's TargetedFeeAdjustment). All bounds
+are constants of the runtime, all divisions round down.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from runtime.codec.scale import scale, u128
+from runtime.codec.shape import rust
+from runtime.types.primitives import Weight
+
+BASE_FEE: Final = 5 * 10**14
+BYTE_FEE: Final = 2 * 10**12
+PLANCK_PER_MEGA_PICOSECOND: Final = 10**12
+"""Weight fee: planck for each 10**6 picoseconds (one microsecond) of ref_time."""
+
+BLOCK_WEIGHT_MAX: Final = Weight(2 * 10**12, 5 * 1024 * 1024)
+BLOCK_LENGTH_MAX: Final = 5 * 1024 * 1024
+NORMAL_PERCENT: Final = 75
+"""The part of a block's weight and length that normal extrinsics may use."""
+EXTRINSIC_PERCENT: Final = 65
+"""The part that one extrinsic may use; the rest is for hooks and inherents, which come first."""
+EXTRINSIC_BASE_WEIGHT: Final = Weight(100 * 10**6, 0)
+
+MULTIPLIER_ONE: Final = 10**18
+MULTIPLIER_MAX: Final = 10**6 * MULTIPLIER_ONE
+TARGET_PERCENT: Final = 25
+ADJUSTMENT: Final = 3 * MULTIPLIER_ONE // 10**3
+"""How fast the multiplier moves: by at most about 0.2 % a block at these settings."""
+
+
+@rust("pallet_transaction_payment::types::InclusionFee", Balance=u128)
+@scale
+class InclusionFee:
+    """The parts of a fee (pallet_transaction_payment::InclusionFee)."""
+
+    base_fee: u128
+    len_fee: u128
+    adjusted_weight_fee: u128
+
+    @property
+    def total(self) -> int:
+        """The whole fee without the tip."""
+        return self.base_fee + self.len_fee + self.adjusted_weight_fee
+
+
+def inclusion_fee(weight: Weight, length: int, multiplier: int) -> InclusionFee:
+    """Return the fee for a weight (without the base weight) and a length in bytes."""
+    weight_fee = weight.ref_time * PLANCK_PER_MEGA_PICOSECOND // 10**6
+    return InclusionFee(BASE_FEE, length * BYTE_FEE, weight_fee * multiplier // MULTIPLIER_ONE)
+
+
+def next_multiplier(multiplier: int, used: Weight) -> int:
+    """Return the multiplier of the next block, from the weight that normal extrinsics used.
+
+    m' = m (1 + d + d^2 / 2) with d = v (fullness - target), at least 1.
+    """
+    limit = BLOCK_WEIGHT_MAX.ref_time * NORMAL_PERCENT // 100
+    target = limit * TARGET_PERCENT // 100
+    difference = (min(used.ref_time, limit) - target) * MULTIPLIER_ONE // limit
+    step = ADJUSTMENT * difference // MULTIPLIER_ONE
+    factor = MULTIPLIER_ONE + step + step * step // (2 * MULTIPLIER_ONE)
+    adjusted = multiplier * factor // MULTIPLIER_ONE
+    return min(max(adjusted, MULTIPLIER_ONE), MULTIPLIER_MAX)
+
+
+def priority(tip: int, fee: int) -> int:
+    """Return the priority of a tip: tip per fee, in millionths."""
+    return min(tip * 10**6 // max(fee, 1), 2**64 - 1)

@@ -1,0 +1,146 @@
+"""What the transaction queue asks of the runtime: is this extrinsic valid, and how urgent is it.
+
+Encodings are those of sp_runtime::transaction_validity; clients read them in V15 metadata.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from runtime.codec.scale import Enumeration, scale, u8, u64
+from runtime.codec.shape import rust
+
+PRIORITY_MAX = 2**64 - 1
+
+
+@rust("sp_runtime::transaction_validity::TransactionSource")
+class TransactionSource(enum.IntEnum):
+    """Where a transaction comes from."""
+
+    InBlock = 0
+    Local = 1
+    External = 2
+
+
+@rust("sp_runtime::transaction_validity::InvalidTransaction", bare=True)
+class InvalidTransaction(Enumeration):
+    """The transaction is invalid; it will not become valid by waiting (Future aside)."""
+
+
+@rust("Call")
+class CallInvalid(InvalidTransaction, index=0):
+    """The call is not allowed here."""
+
+
+class Payment(InvalidTransaction, index=1):
+    """The fee cannot be paid."""
+
+
+class Future(InvalidTransaction, index=2):
+    """The nonce is too high."""
+
+
+class Stale(InvalidTransaction, index=3):
+    """The nonce is too low."""
+
+
+class BadProof(InvalidTransaction, index=4):
+    """The signature does not verify: wrong key, payload, genesis or runtime version."""
+
+
+class AncientBirthBlock(InvalidTransaction, index=5):
+    """The era is over, or its first block is unknown."""
+
+
+class ExhaustsResources(InvalidTransaction, index=6):
+    """The transaction does not fit a block."""
+
+
+@rust("Custom")
+class CustomInvalid(InvalidTransaction, index=7):
+    """Something else."""
+
+    code: u8
+
+
+class BadMandatory(InvalidTransaction, index=8):
+    """A mandatory inherent failed."""
+
+
+class MandatoryValidation(InvalidTransaction, index=9):
+    """An inherent was submitted as a transaction."""
+
+
+class BadSigner(InvalidTransaction, index=10):
+    """The signer may not sign this."""
+
+
+class IndeterminateImplicit(InvalidTransaction, index=11):
+    """The implicit part of the payload cannot be determined."""
+
+
+class UnknownOrigin(InvalidTransaction, index=12):
+    """The origin is not known."""
+
+
+@rust("sp_runtime::transaction_validity::UnknownTransaction", bare=True)
+class UnknownTransaction(Enumeration):
+    """Whether the transaction is valid cannot be told."""
+
+
+@rust("CannotLookup")
+class CannotLookupSigner(UnknownTransaction, index=0):
+    """The signer's address does not resolve."""
+
+
+class NoUnsignedValidator(UnknownTransaction, index=1):
+    """Nobody vouches for this unsigned transaction."""
+
+
+@rust("Custom")
+class CustomUnknown(UnknownTransaction, index=2):
+    """Something else."""
+
+    code: u8
+
+
+@rust("sp_runtime::transaction_validity::TransactionValidityError", bare=True)
+class TransactionValidityError(Enumeration):
+    """Why a transaction is not valid."""
+
+
+class Invalid(TransactionValidityError, index=0):
+    """It is invalid."""
+
+    reason: InvalidTransaction
+
+
+class Unknown(TransactionValidityError, index=1):
+    """It cannot be told."""
+
+    reason: UnknownTransaction
+
+
+@rust("sp_runtime::transaction_validity::ValidTransaction")
+@scale
+class ValidTransaction:
+    """How a valid transaction takes part in the queue; tags are opaque."""
+
+    priority: u64
+    requires: tuple[bytes, ...]
+    provides: tuple[bytes, ...]
+    longevity: u64
+    propagate: bool
+
+
+class TransactionRefused(Exception):
+    """A transaction is not valid; `error` says why in the encoding of clients."""
+
+    def __init__(self, reason: InvalidTransaction | UnknownTransaction) -> None:
+        super().__init__((type(reason).__doc__ or "").strip())
+        invalid = isinstance(reason, InvalidTransaction)
+        self.error: TransactionValidityError = (
+            Invalid(reason) if isinstance(reason, InvalidTransaction) else Unknown(reason)
+        )
+        self.reason = reason
+        self.is_invalid = invalid

@@ -1,0 +1,1 @@
+"""What several floors need: documents, finality, leaders, payouts, elections."""

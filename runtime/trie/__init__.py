@@ -1,0 +1,1 @@
+"""The state trie, its proofs, and Merkle trees over files and receipts."""

@@ -1,0 +1,1 @@
+"""Primitive types of the chain: headers, accounts, eras, signatures."""

@@ -1,0 +1,198 @@
+"""A validator whose blocks are wrong: each time that it leads, in another way, and then good again.
+
+python byzantine.py node start ...   exactly like `openledger node start ...`
+
+Its log has a line `byzantine-proposed fault=...` for each. With BYZANTINE_CLOCK_MS it makes good
+blocks with a clock that is so many milliseconds ahead instead (behind where that is negative).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import trio
+
+from cli import main
+from consensus import messages as m
+from node.authoring.author import timestamp_inherent, wall_clock_ms
+from node.chain.chain import Chain, ChainError
+from node.finality.codec import BODY_INLINE_MAX, ProposalMessage
+from node.finality.engine_runner import EngineRunner
+from node.keys.vote_signer import LocalSigner
+from p2p.transport.transport import TransportError
+from p2p.transport.wire import MessageKind
+from runtime.codec.scale import codec
+from runtime.frame.executive import Executed
+from runtime.shared.finality import NO_DIGEST, Ballot, Certificate, Kind, Vote, payload
+from runtime.trie.trie import ordered_root
+from runtime.types.primitives import Digest, Hash, Header
+
+FUTURE_MS = 600_000
+TOO_LONG = 5 * 1024 * 1024 + 1
+
+logger = logging.getLogger("byzantine")
+_message = codec(ProposalMessage)
+Body = tuple[bytes, ...]
+Made = tuple[Header, Body]
+
+
+def with_body(made: Executed, body: Body) -> Made:
+    """A header that commits to another body."""
+    return replace(made.header, extrinsics_root=Hash(ordered_root(body))), body
+
+
+def wrong_root(made: Executed, chain: Chain) -> Made:
+    return replace(made.header, state_root=Hash(bytes([7]) * 32)), made.extrinsics
+
+
+def garbage_extrinsic(made: Executed, chain: Chain) -> Made:
+    return with_body(made, (*made.extrinsics, b"\x84garbage"))
+
+
+def no_timestamp(made: Executed, chain: Chain) -> Made:
+    return with_body(made, ())
+
+
+def two_timestamps(made: Executed, chain: Chain) -> Made:
+    return with_body(made, (made.extrinsics[0], *made.extrinsics))
+
+
+def future(made: Executed, chain: Chain) -> Made:
+    stamp = timestamp_inherent(chain.machine, wall_clock_ms() + FUTURE_MS)
+    return with_body(made, (stamp, *made.extrinsics[1:]))
+
+
+def past(made: Executed, chain: Chain) -> Made:
+    stamp = timestamp_inherent(chain.machine, 1)
+    return with_body(made, (stamp, *made.extrinsics[1:]))
+
+
+def too_many(made: Executed, chain: Chain) -> Made:
+    return with_body(made, (*made.extrinsics, *([b"\x04"] * 20_001)))
+
+
+def too_long(made: Executed, chain: Chain) -> Made:
+    return with_body(made, (*made.extrinsics, bytes(TOO_LONG)))
+
+
+def unsigned_call(made: Executed, chain: Chain) -> Made:
+    machine = chain.machine
+    call = machine.call("System", "remark", remark=b"nobody pays for this")
+    return with_body(made, (*made.extrinsics, machine.extrinsics.inherent(call)))
+
+
+def other_body(made: Executed, chain: Chain) -> Made:
+    return made.header, (*made.extrinsics, b"\x04")
+
+
+def wrong_number(made: Executed, chain: Chain) -> Made:
+    return replace(made.header, number=made.header.number + 1), made.extrinsics
+
+
+def wrong_parent(made: Executed, chain: Chain) -> Made:
+    return replace(made.header, parent_hash=Hash(bytes([3]) * 32)), made.extrinsics
+
+
+def no_claim(made: Executed, chain: Chain) -> Made:
+    return replace(made.header, digest=Digest(())), made.extrinsics
+
+
+FAULTS: tuple[Callable[[Executed, Chain], Made], ...] = (
+    wrong_root,
+    garbage_extrinsic,
+    no_timestamp,
+    two_timestamps,
+    future,
+    past,
+    too_many,
+    too_long,
+    unsigned_call,
+    wrong_number,
+)
+"""Blocks that are invalid: nobody is blamed for handing one on."""
+PROOFS = ("forged_parent", "forged_skips")
+"""Faults of a good block's proposal; from here on each is held against the peer."""
+MALFORMED: tuple[Callable[[Executed, Chain], Made], ...] = (wrong_parent, no_claim) + (
+    other_body,
+) * 8
+"""In the end the validator is banned."""
+
+served: dict[Hash, Body] = {}
+honest_body = Chain.body
+
+
+def serve_anything(chain: Chain, block: Hash) -> Body | None:
+    """Give the bodies of the wrong blocks to who asks for them."""
+    return served.get(block) or honest_body(chain, block)
+
+
+turns: list[str] = [
+    *(fault.__name__ for fault in FAULTS),
+    *PROOFS,
+    *(fault.__name__ for fault in MALFORMED),
+]
+honest_propose = EngineRunner._propose
+
+
+async def propose_wrongly(runner: EngineRunner, wanted: m.Propose) -> None:
+    """Make a good block, spoil it, propose it, and tell nothing of it to the own engine."""
+    if not turns:
+        await honest_propose(runner, wanted)
+        return
+    desk = runner._desk
+    try:
+        parent = await runner._obtain(wanted.parent, None)
+        made = await desk.proposer.propose(parent, wanted.claim, runner._account())
+    except (ChainError, TransportError):
+        await runner._inbox.send(m.Built(wanted.view, None))
+        return
+    name = turns.pop(0)
+    found = runner._engine._rounds.find(wanted.view)
+    assert found is not None
+    assert found.plan is not None
+    proof, skips = found.plan.parent, found.plan.skips
+    header, body = made.header, made.extrinsics
+    spoil = {fault.__name__: fault for fault in (*FAULTS, *MALFORMED)}.get(name)
+    if spoil is not None:
+        header, body = spoil(made, desk.chain)
+    elif name == "forged_parent" and proof is not None:
+        proof = forged(proof.ballot)
+    elif name == "forged_skips":
+        skips = (*skips, forged(Ballot(wanted.claim.epoch, wanted.view, Kind.NULLIFY, NO_DIGEST)))
+    ballot = Ballot(wanted.claim.epoch, wanted.view, Kind.NOTARIZE, header.hash)
+    signer, me = desk.signer, runner._me
+    assert isinstance(signer, LocalSigner)
+    assert me is not None
+    signature = signer._pair.sign(payload(signer._genesis, ballot))
+    proposal = m.Proposal(header, Vote(ballot, me, signature), proof, skips)
+    served[header.hash] = body
+    inline = body if sum(map(len, body)) <= BODY_INLINE_MAX else None
+    logger.warning("byzantine-proposed fault=%s height=%d", name, header.number)
+    content = _message.encode(ProposalMessage(proposal, inline))
+    desk.network.broadcast(MessageKind.PROPOSAL, content)
+    await trio.lowlevel.checkpoint()
+    await runner._inbox.send(m.Built(wanted.view, None))
+
+
+def forged(ballot: Ballot) -> Certificate:
+    """A certificate that nobody signed."""
+    return Certificate(ballot, tuple((voter, bytes(64)) for voter in range(3)))
+
+
+def shift_clock(shift_ms: int) -> None:
+    """Let this process live in another time."""
+    real = time.time_ns
+    time.time_ns = lambda: real() + shift_ms * 1_000_000
+
+
+if __name__ == "__main__":
+    if "BYZANTINE_CLOCK_MS" in os.environ:
+        shift_clock(int(os.environ["BYZANTINE_CLOCK_MS"]))
+    else:
+        EngineRunner._propose = propose_wrongly  # type: ignore[assignment, method-assign]
+        Chain.body = serve_anything  # type: ignore[assignment, method-assign]
+    main()

@@ -1,0 +1,35 @@
+"""A node whose executor lies: the program of a node that reveals a loss it did not reach.
+
+python cheating_executor.py node start ...   exactly like `openledger node start ...`
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from cli import main
+from ml.jobs.frames import Failed, Result
+from node.jobs.answer_store import Promise
+from node.jobs.executor import Executor
+from pallets.jobs.job import JobEntry
+from runtime.codec.scale import codec
+from runtime.shared.documents import JobOutput, Trained
+
+honest_answer = Executor._answered
+_output = codec(JobOutput)
+
+
+def flatter(self: Executor, entry: JobEntry, answer: Result | Failed, folder: Path) -> Promise:
+    """Promise a better adapter than the one that was trained."""
+    promise = honest_answer(self, entry, answer, folder)
+    output = _output.decode(promise.output) if promise.output else None
+    if not isinstance(output, Trained):
+        return promise
+    better = replace(output, adapter_loss_micronats=output.adapter_loss_micronats - 1)
+    return replace(promise, output=_output.encode(better))
+
+
+if __name__ == "__main__":
+    Executor._answered = flatter  # type: ignore[method-assign]
+    main()

@@ -1,0 +1,158 @@
+"""The author: when blocks are made, and what time they carry."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from node.chain.chain import Finalized
+from node.operations.config import Sealing
+from runtime.frame import executive
+from runtime.frame.state import Overlay
+from runtime.types.primitives import Weight
+from tests.node.support.small_node import BOB, SmallNode, run, small_node
+
+Scenario = Callable[[SmallNode], Awaitable[None]]
+
+
+def now_of(node: SmallNode) -> int:
+    with node.chain.machine.on(Overlay(node.chain.best_state())):
+        pallet: Any = node.chain.machine.pallets["Timestamp"]
+        return int(pallet.now.get())
+
+
+def run_author(folder: Path, sealing: Sealing, block_time_ms: int, scenario: Scenario) -> None:
+    """Run an author on a clock that jumps to the next deadline when all tasks wait."""
+
+    async def main() -> None:
+        async with (
+            small_node(folder, sealing, block_time_ms) as node,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(node.author.run)
+            await scenario(node)
+            nursery.cancel_scope.cancel()
+
+    # Blocks are built in threads, which the clock must not outrun.
+    trio.run(main, clock=MockClock(autojump_threshold=0.3))
+
+
+async def finals(node: SmallNode, count: int) -> None:
+    async with node.chain.events() as events:
+        async for event in events:
+            count -= isinstance(event, Finalized)
+            if not count:
+                return
+
+
+def test_a_sealed_block_is_final_and_has_what_was_ready(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with small_node(tmp_path) as node:
+            raws = [node.sign(nonce=nonce) for nonce in (1, 0)]
+            for raw in raws:
+                node.pool.submit(raw)
+            executed = await node.author.seal()
+            assert executed.extrinsics[1:] == (raws[1], raws[0])
+            assert node.chain.finalized.hash == executed.hash
+            assert len(node.pool) == 0
+
+    run(scenario)
+
+
+def test_the_time_advances_when_the_clock_stands_or_goes_back(tmp_path: Path) -> None:
+    clock = iter((1_000_000, 1_000_000, 5_000, 1_000_900))
+
+    async def scenario() -> None:
+        async with small_node(tmp_path, clock_ms=lambda: next(clock)) as node:
+            times = []
+            for _ in range(4):
+                await node.author.seal()
+                times.append(now_of(node))
+            assert times == [1_000_000, 1_000_001, 1_000_002, 1_000_900]
+
+    run(scenario)
+
+
+def test_by_interval_a_block_is_made_each_block_time(tmp_path: Path) -> None:
+    async def scenario(node: SmallNode) -> None:
+        start = trio.current_time()
+        await finals(node, 3)
+        assert 30 <= trio.current_time() - start < 35
+
+    run_author(tmp_path, Sealing.INTERVAL, 10_000, scenario)
+
+
+def test_instantly_a_ready_transaction_is_sealed_at_once(tmp_path: Path) -> None:
+    async def scenario(node: SmallNode) -> None:
+        before, start = node.free(BOB), trio.current_time()
+        async with node.pool.watch(node.sign()) as statuses:
+            assert [next(iter(each)) async for each in statuses if isinstance(each, dict)] == [
+                "inBlock",
+                "finalized",
+            ]
+        assert trio.current_time() - start < 100
+        assert node.free(BOB) > before
+
+    run_author(tmp_path, Sealing.INSTANT, 3_600_000, scenario)
+
+
+def test_instantly_an_empty_block_is_made_each_block_time(tmp_path: Path) -> None:
+    async def scenario(node: SmallNode) -> None:
+        start = trio.current_time()
+        await finals(node, 2)
+        assert 20 <= trio.current_time() - start < 25
+
+    run_author(tmp_path, Sealing.INSTANT, 10_000, scenario)
+
+
+def test_a_transaction_that_fits_no_block_does_not_make_the_author_spin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(node: SmallNode) -> None:
+        node.pool.submit(node.sign())
+        monkeypatch.setattr(executive, "BLOCK_WEIGHT_MAX", Weight(3 * 10**8, 10**9))
+        start = trio.current_time()
+        await finals(node, 3)
+        assert trio.current_time() - start >= 20
+        assert len(node.pool) == 1
+
+    run_author(tmp_path, Sealing.INSTANT, 10_000, scenario)
+
+
+def test_manually_nothing_is_made_by_itself(tmp_path: Path) -> None:
+    async def scenario(node: SmallNode) -> None:
+        node.pool.submit(node.sign())
+        await trio.sleep(100_000)
+        assert node.chain.best.number == 0
+        await node.author.seal()
+        assert node.chain.best.number == 1
+
+    run_author(tmp_path, Sealing.MANUAL, 1_000, scenario)
+
+
+def test_two_seals_at_a_time_make_two_blocks(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with small_node(tmp_path) as node, trio.open_nursery() as nursery:
+            nursery.start_soon(node.author.seal)
+            nursery.start_soon(node.author.seal)
+        assert node.chain.best.number == 2
+
+    run(scenario)
+
+
+def test_a_candidate_that_cannot_pay_any_more_leaves_the_pool(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with small_node(tmp_path) as node:
+            most = node.free(BOB) - 10**18
+            node.pool.submit(node.sign(BOB, 0, value=1, tip=most))
+            node.pool.submit(node.sign(BOB, 1, value=1, tip=most))
+            executed = await node.author.seal()
+            assert len(executed.extrinsics) == 2
+            assert len(node.pool) == 0
+
+    run(scenario)

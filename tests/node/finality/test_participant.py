@@ -1,0 +1,411 @@
+"""The participant: epochs in turn, whom it relays and helps, and who else votes with its key."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.finality.next_epoch_messages import BYTES_MAX, MESSAGES_MAX, Early
+from node.finality.participant import DoppelgangerError
+from node.finality.status import explain
+from node.keys.vote_signer import WINDOW_VIEWS, ConflictingBallotError, Window
+from p2p.protocols.reputation import Fault
+from p2p.protocols.status import Roles
+from p2p.service.service import Inbound
+from p2p.transport.transport import PeerId
+from p2p.transport.wire import MessageKind
+from runtime.codec.scale import codec
+from runtime.shared.finality import NO_DIGEST, Ballot, Certificate, Kind, Vote
+from runtime.types.primitives import Hash
+from tests.node.support.seat import (
+    HONEST,
+    HOSTILE,
+    OTHER,
+    FakeService,
+    Peer,
+    Seat,
+    replace_signature,
+    seated,
+)
+from tests.node.support.small_node import run
+
+ANY = Hash(bytes([5]) * 32)
+PARTIAL = (Peer(HONEST), Peer(OTHER, Roles.FULL))
+"""Connections by which not everybody hears everybody."""
+
+
+async def settle() -> None:
+    """Let everything that was said be taken."""
+    await trio.testing.wait_all_tasks_blocked(0.02)
+
+
+def raised_by(scenario: object) -> BaseException:
+    """The first cause of what a scenario raises."""
+    try:
+        run(scenario)  # type: ignore[arg-type]
+    except BaseException as error:  # noqa: BLE001 - looked at by the test
+        found: BaseException = error
+        while isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
+        return found
+    raise AssertionError("nothing was raised")
+
+
+# ------------------------------------------------------------------------------------- epochs
+
+
+def test_epochs_follow_one_another_and_each_has_a_log_of_its_own(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with seated(tmp_path, 1, me=0, epoch_blocks=3, block_time_ms=1) as made:
+            await made.until(lambda: made.participant.epoch.number == 4)
+            assert made.chain.finalized.number >= 12
+            assert made.participant.me == 0
+
+    run(scenario)
+
+
+def test_messages_of_the_next_epoch_wait_for_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with seated(tmp_path, 4, me=None, epoch_blocks=1) as made:
+            root = made.chain.genesis_hash
+            boundary = await made.block(1, root)
+            for key in range(4):  # the next set may have another order
+                vote = made.vote(key, Ballot(1, 1, Kind.NULLIFY, NO_DIGEST))
+                for voter in range(4):
+                    made.hear(HONEST, replace(vote, voter=voter))
+            made.hear(HONEST, made.proposal(boundary, 1), boundary.extrinsics)
+            made.hear(HONEST, made.certificate(Ballot(0, 1, Kind.FINALIZE, boundary.hash)))
+            await made.until(lambda: made.participant.epoch.number == 1)
+            await made.until(lambda: len(made.participant.heard) == 4)
+
+    run(scenario)
+
+
+def test_a_peer_that_is_an_epoch_late_gets_its_last_certificate_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with seated(tmp_path, 1, me=0, epoch_blocks=2, block_time_ms=60_000) as made:
+            made.proposer.hurry(3)
+            await made.until(lambda: made.participant.epoch.number == 1)
+            for _ in range(3):
+                made.hear(HONEST, made.vote(0, Ballot(0, 9, Kind.NULLIFY, NO_DIGEST)))
+            await made.until(lambda: bool(made.service.sent))
+            await settle()
+            (peer, kind, body), *more = made.service.sent
+            assert more == []
+            assert (peer, kind) == (HONEST, MessageKind.CERTIFICATE)
+            assert codec(Certificate).decode(body).ballot.digest == made.chain.hash_of(2)
+
+    run(scenario)
+
+
+def test_messages_of_a_far_epoch_and_garbage_end_nothing(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with seated(tmp_path, 4, me=0) as made:
+            made.hear(HOSTILE, made.vote(1, Ballot(2**63, 1, Kind.NULLIFY, NO_DIGEST)))
+            made.hear(HOSTILE, Vote(Ballot(0, 2**63, 77, ANY), 9_999, bytes(64)))
+            made.hear(HOSTILE, Vote(Ballot(0, 1, Kind.NOTARIZE, ANY), 900, bytes(64)))
+            for kind in (MessageKind.VOTE, MessageKind.PROPOSAL, MessageKind.ASK):
+                made.service.inbound.send_nowait(Inbound(HOSTILE, kind, b"\xff" * 40))
+            await made.until(lambda: len(made.service.blamed) >= 5)
+            assert {each[:2] for each in made.service.blamed} == {(HOSTILE, Fault.BAD_MESSAGE)}
+
+    run(scenario)
+
+
+# -------------------------------------------------------------------------------------- relays
+
+
+def test_votes_are_relayed_once_and_only_where_they_are_signed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with seated(tmp_path, 4, me=0, service=FakeService(PARTIAL)) as made:
+            other = next(index for index in range(4) if index != made.participant.me)
+            vote = made.vote(other, Ballot(0, 1, Kind.NOTARIZE, ANY))
+            made.hear(HOSTILE, replace_signature(vote))
+            made.hear(HOSTILE, replace(vote, voter=99))
+            for _ in range(2):
+                made.hear(HONEST, vote)
+            await made.until(lambda: bool(made.service.relayed))
+            await settle()
+            assert made.service.relayed == [vote]
+
+    run(scenario)
+
+
+def test_nothing_is_relayed_where_everybody_hears_everybody(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with seated(tmp_path, 4, me=0) as made:
+            made.hear(HONEST, made.vote(1, Ballot(0, 1, Kind.NOTARIZE, ANY)))
+            await settle()
+            assert made.service.relayed == []
+
+    run(scenario)
+
+
+def test_a_proposal_is_relayed_when_its_block_is_executed_with_the_body_that_was_checked(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with seated(tmp_path, 4, me=None, service=FakeService(PARTIAL)) as made:
+            built = await made.block(1, made.chain.genesis_hash)
+            proposal = made.proposal(built, 1)
+            made.hear(HOSTILE, proposal, (b"another body",))
+            made.hear(HONEST, proposal, built.extrinsics)
+            made.hear(HONEST, proposal, built.extrinsics)
+            await made.until(lambda: made.service.blamed != [])
+            await settle()
+            assert said(made) in ([], [(proposal, built.extrinsics)])
+            assert {each[0] for each in made.service.blamed} == {HOSTILE}
+
+    run(scenario)
+
+
+def said(made: Seat) -> list[tuple[object, object]]:
+    service = made.service
+    return [
+        (message, body)
+        for (message, besides), body in zip(service.said, service.bodies, strict=True)
+        if besides is not None
+    ]
+
+
+def test_a_good_proposal_is_relayed_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with seated(tmp_path, 4, me=None, service=FakeService(PARTIAL)) as made:
+            built = await made.block(1, made.chain.genesis_hash)
+            proposal = made.proposal(built, 1)
+            for _ in range(2):
+                made.hear(HONEST, proposal, built.extrinsics)
+            await made.until(lambda: made.service.relayed != [])
+            await settle()
+            assert said(made) == [(proposal, built.extrinsics)]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["leader", "signature", "parent", "skips", "state root", "body", "epoch"]
+)
+def test_what_a_relay_would_be_blamed_for_is_not_relayed(tmp_path: Path, wrong: str) -> None:
+    """A hostile peer changes a proposal on its way; whoever handed it on would be banned."""
+
+    async def scenario() -> None:
+        async with seated(tmp_path, 4, me=None, service=FakeService(PARTIAL)) as made:
+            genesis = made.chain.genesis_hash
+            built = await made.block(1, genesis)
+            proposal, body = made.proposal(built, 1), built.extrinsics
+            forged = Certificate(
+                Ballot(0, 1, Kind.NULLIFY, NO_DIGEST), tuple((n, bytes(64)) for n in range(3))
+            )
+            if wrong == "leader":
+                other = (made.leader(1) + 1) % 4
+                proposal = replace(proposal, vote=made.vote(other, proposal.vote.ballot))
+            elif wrong == "signature":
+                proposal = replace(proposal, vote=replace_signature(proposal.vote))
+            elif wrong == "parent":
+                proposal = replace(
+                    proposal, parent=replace(forged, ballot=Ballot(0, 1, Kind.NOTARIZE, genesis))
+                )
+            elif wrong == "skips":
+                built = await made.block(2, genesis, skips=(forged,))
+                proposal, body = made.proposal(built, 2, skips=(forged,)), built.extrinsics
+            elif wrong == "state root":
+                header = replace(built.header, state_root=ANY)
+                proposal = made.proposal(replace(built, header=header), 1)
+            elif wrong == "body":
+                body = (b"another",)
+            else:
+                built = await made.block(1, genesis)
+                ballot = replace(proposal.vote.ballot, epoch=1)
+                proposal = replace(proposal, vote=replace(proposal.vote, ballot=ballot))
+            made.hear(HOSTILE, proposal, body)
+            await settle()
+            await trio.sleep(0.2)
+            assert made.service.relayed == []
+
+    run(scenario)
+
+
+# --------------------------------------------------------------------------------- doppelganger
+
+
+def test_old_votes_that_are_said_again_stop_nobody(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with seated(tmp_path, 4, me=0, delay_ms=40) as made:
+            me = made.participant.me
+            assert me is not None
+            await made.until(lambda: len(made.service.own_votes) >= 1)
+            for view in range(1, 6):
+                made.hear(HONEST, made.certificate(Ballot(0, view, Kind.NULLIFY, NO_DIGEST)))
+            await made.until(lambda: made.participant.view >= 6)
+            await made.until(lambda: any(one.view >= 6 for one in made.service.own_votes))
+            for ballot in made.service.own_votes:
+                made.hear(HOSTILE, made.vote(me, ballot))
+            await settle()
+        async with seated(tmp_path, 4, me=0, delay_ms=40) as made:
+            for ballot in made.service.own_votes:
+                made.hear(HOSTILE, made.vote(me, ballot))
+            await settle()
+            assert made.service.blamed == []
+
+    run(scenario)
+
+
+def test_a_forged_vote_in_this_nodes_name_stops_nobody(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with seated(tmp_path, 4, me=0) as made:
+            me = made.participant.me
+            assert me is not None
+            vote = made.vote(me, Ballot(0, 2, Kind.NOTARIZE, ANY))
+            made.hear(HOSTILE, replace_signature(vote))
+            made.hear(HOSTILE, made.vote(me, Ballot(9, 2, Kind.NOTARIZE, ANY)))
+            await settle()
+            await made.until(lambda: made.participant.view > 0)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("listen_seconds", [0.0, 5.0])
+def test_a_vote_that_was_signed_elsewhere_stops_the_node(
+    tmp_path: Path, listen_seconds: float
+) -> None:
+    said_by_this: list[Ballot] = []
+
+    async def scenario() -> None:
+        async with seated(tmp_path, 4, me=0, listen_seconds=listen_seconds) as made:
+            me = made.participant.me
+            assert me is not None
+            if listen_seconds:
+                assert made.participant.view == 0
+            made.hear(HOSTILE, made.vote(me, Ballot(0, 1, Kind.NOTARIZE, ANY)))
+            try:
+                await trio.sleep(10)
+            finally:
+                said_by_this.extend(made.service.own_votes)
+
+    error = raised_by(scenario)
+    assert isinstance(error, DoppelgangerError)
+    assert "give this one a key of its own" in str(error)
+    if listen_seconds:
+        assert said_by_this == [], "it had not voted yet"
+
+
+def test_a_mark_that_was_lost_stops_the_node_before_it_votes_anew(tmp_path: Path) -> None:
+    """Its own former votes are then as good as foreign: what else was signed nobody knows."""
+    votes: list[Ballot] = []
+
+    async def before() -> None:
+        async with seated(tmp_path, 4, me=0, delay_ms=40) as made:
+            await made.until(lambda: bool(made.service.own_votes))
+            votes.extend(made.service.own_votes)
+
+    async def after() -> None:
+        async with seated(tmp_path, 4, me=0, listen_seconds=5.0) as made:
+            me = made.participant.me
+            assert me is not None
+            made.hear(HOSTILE, made.vote(me, votes[0]))
+            await trio.sleep(10)
+
+    run(before)
+    (tmp_path / "mark").unlink()
+    (tmp_path / "log").unlink()
+    assert isinstance(raised_by(after), DoppelgangerError)
+
+
+ballots = st.builds(
+    Ballot,
+    st.integers(0, 3),
+    st.integers(1, 3 * WINDOW_VIEWS),
+    st.sampled_from([int(kind) for kind in Kind]),
+    st.sampled_from([NO_DIGEST, ANY, Hash(bytes(31) + b"\1")]),
+)
+
+
+@given(st.lists(ballots, max_size=60))
+def test_nothing_that_was_ever_signed_here_is_foreign(tried: list[Ballot]) -> None:
+    window, signed = Window(), []
+    for ballot in tried:
+        try:
+            window.check(ballot)
+        except ConflictingBallotError:
+            continue
+        window.add(ballot)
+        signed.append(ballot)
+        assert not any(map(window.is_foreign, signed))
+
+
+# ---------------------------------------------------------------------------- silence, early
+
+
+def test_old_votes_do_not_make_a_validator_look_alive_in_an_old_view(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with seated(tmp_path, 4, me=None) as made:
+            made.hear(HONEST, made.vote(1, Ballot(0, 5, Kind.NULLIFY, NO_DIGEST)))
+            await made.until(lambda: 1 in made.participant.heard)
+            heard = made.participant.heard[1]
+            heard.at_seconds -= 100
+            made.hear(HOSTILE, made.vote(1, Ballot(0, 2, Kind.NULLIFY, NO_DIGEST)))
+            await settle()
+            assert made.participant.heard[1] == heard
+            told = explain(made.chain, made.participant)
+            assert told.validators[1].is_silent
+            assert "Finality lacks" in told.sentence
+
+    run(scenario)
+
+
+def message(peer: PeerId, size: int = 10) -> Inbound:
+    return Inbound(peer, MessageKind.VOTE, bytes(size))
+
+
+def test_a_peer_that_says_too_much_early_displaces_its_own_messages_alone() -> None:
+    early = Early()
+    early.put(message(HONEST))
+    for _ in range(MESSAGES_MAX + 50):
+        early.put(message(HOSTILE))
+    kept = early.take()
+    assert len(kept) == MESSAGES_MAX + 1
+    assert kept[0].peer == HONEST
+    assert early.take() == []
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 6 << 20)), max_size=40))
+def test_early_messages_never_take_more_than_their_room(told: list[tuple[str, int]]) -> None:
+    early = Early()
+    for peer, size in told:
+        early.put(message(PeerId(peer), size))
+    kept = early.take()
+    assert sum(len(each.body) for each in kept) <= BYTES_MAX
+
+
+# --------------------------------------------------------------------------------------- halt
+
+
+def test_a_halted_node_signs_nothing_in_later_epochs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with seated(tmp_path, 4, me=0, epoch_blocks=1) as made:
+            root = made.chain.genesis_hash
+            first = await made.block(1, root)
+            made.chain.add(first)
+            runner = made.participant._runner
+            assert runner is not None
+            made.journal.append([b"evidence"])
+            runner._halt(made.certificate(Ballot(0, 1, Kind.FINALIZE, ANY)), "two chains")
+            voted = len(made.service.own_votes)
+            final = made.certificate(Ballot(0, 1, Kind.FINALIZE, first.hash))
+            await made.chain.finalize(first.hash, codec(Certificate).encode(final))
+            await settle()
+            assert made.participant.halted
+            assert len(made.service.own_votes) == voted
+            assert "Halted" in explain(made.chain, made.participant).sentence
+
+    run(scenario)
+    assert "consensus-halted" in caplog.text
+    assert (tmp_path / "log").stat().st_size, "it is evidence"

@@ -1,0 +1,234 @@
+"""The executor's next step: every state of a job, slot and promise, against the rules in words.
+
+And its sending: each step once, and again until its effect is final.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import trio
+
+from node.jobs.answer_store import Outbox, Promise
+from node.jobs.executor import (
+    AWAITED_BLOCKS,
+    REPORT_BLOCKS,
+    RESEND_BLOCKS,
+    STALL_BLOCKS,
+    Executor,
+    Step,
+    next_step,
+)
+from node.jobs.inputs import InputsAwaited
+from node.transactions.errors import BadFormatError
+from pallets.jobs.job import FINAL_STATES, FailureReason, Job, JobEntry, JobState, Slot, SlotState
+from runtime.codec.scale import codec
+from runtime.shared.documents import Evaluated, JobOutput, Settle
+from runtime.types.primitives import AccountId, Hash
+
+WHO = AccountId(b"e" * 32)
+ANSWER = Promise(1, 0, bytes(32), b"output", 0, "")
+FAILURE = Promise(1, 0, b"", b"", 2, "why")
+WORKING = (JobState.Assigned, JobState.Committing)
+
+
+def job(state: JobState, attempt: int = 0) -> Job:
+    return Job(WHO, Settle(0, 0, Hash(bytes(32))), state, 0, 0, 1, 0, 9, attempt=attempt)
+
+
+def every() -> Iterator[tuple[JobState, SlotState, Promise | None]]:
+    yield from itertools.product(JobState, SlotState, (None, ANSWER, FAILURE))
+
+
+def expected(state: JobState, slot: SlotState, promise: Promise | None) -> Step:
+    table: dict[tuple[JobState, SlotState, Promise | None], Step] = {
+        **{(each, SlotState.Assigned, None): Step.COMPUTE for each in WORKING},
+        **{(each, SlotState.Assigned, ANSWER): Step.COMMIT for each in WORKING},
+        **{(each, SlotState.Assigned, FAILURE): Step.REPORT for each in WORKING},
+        (JobState.Revealing, SlotState.Committed, ANSWER): Step.REVEAL,
+        # A failure is never committed to; were one, the chain would refuse the reveal.
+        (JobState.Revealing, SlotState.Committed, FAILURE): Step.REVEAL,
+    }
+    return table.get((state, slot, promise), Step.WAIT)
+
+
+@pytest.mark.parametrize(("state", "slot", "promise"), list(every()))
+def test_the_next_step_follows_from_chain_and_outbox(
+    state: JobState, slot: SlotState, promise: Promise | None
+) -> None:
+    own = Slot(WHO, 0, 0, slot)
+    assert next_step(job(state), own, promise) is expected(state, slot, promise)
+
+
+@pytest.mark.parametrize("promise", [None, ANSWER, FAILURE])
+def test_who_committed_in_an_earlier_attempt_reveals_with_the_later_ones(
+    promise: Promise | None,
+) -> None:
+    sealed = Slot(WHO, 0, 0, SlotState.Committed)
+    for state in JobState:
+        is_time = state is JobState.Revealing and promise is not None
+        step = next_step(job(state, attempt=1), sealed, promise)
+        assert step is (Step.REVEAL if is_time else Step.WAIT)
+
+
+@pytest.mark.parametrize("state", FINAL_STATES)
+def test_nothing_is_done_for_a_job_that_is_over(state: JobState) -> None:
+    for slot, promise in itertools.product(SlotState, (None, ANSWER, FAILURE)):
+        assert next_step(job(state), Slot(WHO, 0, 0, slot), promise) is Step.WAIT
+
+
+# ------------------------------------------------------------------------------------------ sending
+
+
+BEST, RIVAL = Hash(b"b" * 32), Hash(b"r" * 32)
+
+
+class FakeNode:
+    """The chain, the reader and the submitter of an executor, in one; `waiting` is the pool."""
+
+    genesis_hash = Hash(bytes(32))
+    account = WHO
+
+    def __init__(self) -> None:
+        self.finalized = SimpleNamespace(number=10)
+        self.best = SimpleNamespace(hash=BEST)
+        self.slots: dict[Hash | None, SlotState] = dict.fromkeys(
+            (None, BEST, RIVAL), SlotState.Assigned
+        )
+        self.sent: list[str] = []
+        self.offered: list[Hash] = []
+        self.waiting: set[Hash] = set()
+
+    @contextmanager
+    def at(self, block: Hash | None = None) -> Iterator[Any]:
+        record = replace(job(JobState.Assigned), slots=(Slot(WHO, 0, 0, self.slots[block]),))
+        jobs = SimpleNamespace(jobs_for_executor=lambda _: (JobEntry(1, record),))
+        yield SimpleNamespace(jobs=jobs)
+
+    def submit(self, pallet: str, name: str, **arguments: Any) -> Hash:
+        self.sent.append(name)
+        found = Hash(bytes((len(self.sent),)) * 32)
+        self.waiting.add(found)
+        return found
+
+    def offer_again(self, transaction: Hash) -> bool:
+        if transaction in self.waiting:
+            self.offered.append(transaction)
+        return transaction in self.waiting
+
+
+@pytest.fixture
+def node() -> FakeNode:
+    return FakeNode()
+
+
+@pytest.fixture
+def act(node: FakeNode, tmp_path: Path) -> Callable[[int], list[str]]:
+    """Let an executor that has promised an answer act after some more final blocks."""
+    fake = cast(Any, node)
+    nothing = cast(Any, None)
+    executor = Executor(fake, fake, fake, nothing, nothing, nothing, tmp_path)
+    output = codec(JobOutput).encode(Evaluated(2, 1))
+    Outbox(tmp_path / "outbox").put(Promise(1, 0, bytes(32), output, 0, ""))
+
+    def after(blocks: int) -> list[str]:
+        node.finalized.number += blocks
+        executor._act(nothing)
+        return node.sent
+
+    return after
+
+
+def test_a_step_is_sent_once_while_it_may_still_become_final(
+    node: FakeNode, act: Callable[[int], list[str]]
+) -> None:
+    assert act(0) == ["commit"]
+    assert act(RESEND_BLOCKS - 1) == ["commit"]
+    node.waiting.clear()
+    node.slots[BEST] = SlotState.Committed
+    assert act(5 * RESEND_BLOCKS) == ["commit"]
+    node.slots[None] = SlotState.Committed
+    assert act(5 * RESEND_BLOCKS) == ["commit"]
+
+
+def test_a_step_that_was_lost_with_a_branch_is_sent_again(
+    node: FakeNode, act: Callable[[int], list[str]]
+) -> None:
+    act(0)
+    node.waiting.clear()
+    node.slots[BEST] = SlotState.Committed
+    act(RESEND_BLOCKS)
+    node.best.hash = RIVAL
+    assert act(0) == ["commit", "commit"]
+
+
+def test_a_step_that_waits_in_the_pool_is_offered_to_peers_and_not_signed_again(
+    node: FakeNode, act: Callable[[int], list[str]]
+) -> None:
+    act(0)
+    assert act(RESEND_BLOCKS) == ["commit"]
+    assert len(node.offered) == 1
+    act(RESEND_BLOCKS - 1)
+    assert len(node.offered) == 1
+    node.waiting.clear()
+    assert act(1) == ["commit", "commit"]
+
+
+def test_a_step_that_the_pool_refuses_is_tried_at_the_next_block(
+    node: FakeNode, act: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: str, **__: Any) -> Hash:
+        raise BadFormatError("refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(node, "submit", refuse)
+        act(0)
+    assert act(1) == ["commit"]
+
+
+# ------------------------------------------------------------------------------------------ waiting
+
+
+class AbsentInputs:
+    """Inputs that no peer gives."""
+
+    def prepare(self, spec: object, folder: Path) -> None:
+        raise InputsAwaited("nobody has it")
+
+
+def answered(node: FakeNode, folder: Path, *heights: int, deadline: int = 2_400) -> Promise | None:
+    """Let one executor try a job at these heights; what it promises then."""
+    fake, nothing = cast(Any, node), cast(Any, None)
+    inputs = cast(Any, AbsentInputs())
+    executor = Executor(fake, fake, fake, nothing, inputs, nothing, folder)
+    entry = JobEntry(1, replace(job(JobState.Assigned), deadline=deadline))
+    for height in heights:
+        node.finalized.number = height
+        trio.run(executor._compute, entry)
+    return Outbox(folder / "outbox").get(1, 0)
+
+
+def test_inputs_are_waited_for_while_their_node_may_come_back(
+    node: FakeNode, tmp_path: Path
+) -> None:
+    assert answered(node, tmp_path, 10, 10 + AWAITED_BLOCKS - 1) is None
+    promise = answered(node, tmp_path, 10, 10 + AWAITED_BLOCKS)
+    assert promise is not None
+    assert promise.failure == FailureReason.MissingBlob
+    assert node.sent == ["report_failure"]
+
+
+def test_missing_inputs_are_reported_before_the_commit_phase_ends(
+    node: FakeNode, tmp_path: Path
+) -> None:
+    soon = STALL_BLOCKS + REPORT_BLOCKS + 10
+    promise = answered(node, tmp_path, 10, deadline=soon)
+    assert promise is not None
+    assert promise.failure == FailureReason.MissingBlob

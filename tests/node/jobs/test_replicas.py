@@ -1,0 +1,172 @@
+"""Replicas: what settled jobs made is brought to the nodes that are drawn to keep it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import trio
+
+from node.jobs.replicas import JOBS_BACK_MAX, KEEPERS_MORE, RETRY_BLOCKS, Replicas, is_keeper
+from node.storage.blob_store import BlobStore
+from node.storage.receipt_store import ReceiptStore
+from node.sync.blob_fetcher import BlobUnavailableError
+from pallets.attribution.records import Epoch, EpochState
+from pallets.jobs.job import Job, JobState
+from runtime.codec.scale import codec
+from runtime.shared.documents import (
+    BatchInput,
+    DatanetVersion,
+    EpochReceipts,
+    JobOutput,
+    JobSpec,
+    Recipe,
+    Train,
+    Trained,
+    receipt_hash,
+)
+from runtime.types.primitives import AccountId, Hash
+from tests.node.jobs.test_inputs import SERVER, TWO, receipt
+from tests.node.jobs.test_inputs import SPEC as SETTLE
+
+WHO = AccountId(b"w" * 32)
+ROWS, ADAPTER, MOMENTS, ZERO = (Hash(byte * 32) for byte in (b"r", b"a", b"m", b"\0"))
+TRAIN = Train(0, ZERO, (DatanetVersion(0, 1),), Recipe())
+TRAINED = Trained(ADAPTER, MOMENTS, ZERO, ZERO, 1, 2, 3, 4, 5)
+
+
+def job(state: JobState, spec: JobSpec = TRAIN) -> Job:
+    return Job(WHO, spec, state, 0, 0, 2, 0, 9)
+
+
+class FakeNode:
+    """State, and peers that give the blobs in `given`."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[int, Job] = {}
+        self.outputs: dict[int, JobOutput] = {}
+        self.epochs: dict[tuple[int, int], Epoch] = {}
+        self.accounts = [WHO]
+        self.given = {ROWS, ADAPTER, MOMENTS}
+        self.fetched: list[Hash] = []
+
+    @contextmanager
+    def at(self) -> Iterator[Any]:
+        jobs = SimpleNamespace(
+            next_job=SimpleNamespace(get=lambda: max(self.jobs, default=-1) + 1),
+            executor_accounts=SimpleNamespace(get=lambda: tuple(self.accounts)),
+            jobs=self.jobs,
+            output=self.outputs.get,
+        )
+        yield SimpleNamespace(jobs=jobs, attribution=SimpleNamespace(epochs=self.epochs))
+
+    def batches(self, versions: tuple[DatanetVersion, ...]) -> tuple[BatchInput, ...]:
+        assert versions == TRAIN.datanets
+        return (BatchInput(0, 0, WHO, ROWS, 1),)
+
+    async def fetch(self, blob: Hash) -> None:
+        if blob not in self.given:
+            raise BlobUnavailableError("nobody gives it")
+        self.fetched.append(blob)
+
+
+@pytest.fixture
+def node() -> FakeNode:
+    return FakeNode()
+
+
+@pytest.fixture
+def receipts(tmp_path: Path) -> Iterator[ReceiptStore]:
+    store = ReceiptStore(tmp_path / "receipts.sqlite3")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path / "blobs")
+
+
+@pytest.fixture
+def replicas(node: FakeNode, blobs: BlobStore, receipts: ReceiptStore) -> Replicas:
+    fake = cast(Any, node)
+    return Replicas(cast(Any, None), fake, fake, fake, blobs, receipts, WHO)
+
+
+def look(replicas: Replicas, height: int) -> None:
+    trio.run(replicas.keep_up, height)
+
+
+def test_what_a_job_read_and_made_is_fetched_once_it_has_settled(
+    replicas: Replicas, node: FakeNode
+) -> None:
+    node.jobs[0] = job(JobState.Assigned)
+    look(replicas, 1)
+    assert node.fetched == []
+    node.jobs[0], node.outputs[0] = job(JobState.Settled), TRAINED
+    node.jobs[1] = job(JobState.Failed)
+    for height in (2, 3):
+        look(replicas, height)
+    assert node.fetched == [ROWS, ADAPTER, MOMENTS]
+
+
+def test_what_nobody_gives_is_asked_for_again_later(replicas: Replicas, node: FakeNode) -> None:
+    node.jobs[0], node.outputs[0] = job(JobState.Settled), TRAINED
+    node.given.clear()
+    look(replicas, 1)
+    node.given |= {ROWS, ADAPTER, MOMENTS}
+    look(replicas, RETRY_BLOCKS)
+    assert node.fetched == []
+    look(replicas, RETRY_BLOCKS + 1)
+    assert node.fetched == [ROWS, ADAPTER, MOMENTS]
+
+
+def test_a_node_looks_back_no_further_than_it_may(replicas: Replicas, node: FakeNode) -> None:
+    for number in (0, JOBS_BACK_MAX):
+        node.jobs[number], node.outputs[number] = job(JobState.Settled), TRAINED
+    look(replicas, 1)
+    assert node.fetched == [ROWS, ADAPTER, MOMENTS]
+
+
+def test_each_job_has_as_many_keepers_as_it_should() -> None:
+    accounts = [AccountId(bytes((number,)) * 32) for number in range(20)]
+    drawn = set()
+    for number in range(8):
+        settled = job(JobState.Settled)
+        keepers = [who for who in accounts if is_keeper(who, number, settled, accounts)]
+        assert len(keepers) == settled.executors + KEEPERS_MORE
+        drawn.add(tuple(keepers))
+    assert len(drawn) == 8
+    assert not is_keeper(WHO, 0, job(JobState.Settled), accounts)
+
+
+def settled_epoch(node: FakeNode, blobs: BlobStore, served: EpochReceipts) -> None:
+    blob = blobs.put(codec(EpochReceipts).encode(served))
+    server = AccountId(SERVER.account)
+    node.jobs[0] = job(JobState.Settled, replace(SETTLE))
+    node.epochs[1, 0] = Epoch(EpochState.Settled, server, 0, 1, ZERO, 2, 3, blob)
+    node.given.add(blob)
+
+
+def test_receipts_of_another_servers_epoch_are_learned(
+    replicas: Replicas, node: FakeNode, blobs: BlobStore, receipts: ReceiptStore
+) -> None:
+    one = receipt(0)
+    settled_epoch(node, blobs, EpochReceipts((one, TWO), ()))
+    look(replicas, 1)
+    assert receipts.listed(1, 0) == (one, TWO)
+    assert receipts.learned(receipt_hash(TWO.receipt)) == TWO
+
+
+def test_forged_receipts_are_not_learned(
+    replicas: Replicas, node: FakeNode, blobs: BlobStore, receipts: ReceiptStore
+) -> None:
+    forged = replace(TWO, signature=bytes(64))
+    settled_epoch(node, blobs, EpochReceipts((receipt(0), forged), ()))
+    look(replicas, 1)
+    assert receipts.listed(1, 0) == ()

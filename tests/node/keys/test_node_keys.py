@@ -1,0 +1,48 @@
+"""The node's key: a development key on development chains, else one of the keystore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from node.keys.keystore import LIGHT_COST, Keystore
+from node.keys.node_keys import KEYSTORE_FOLDER, load_pair
+from node.operations.config import ConfigError, NodeConfig
+from runtime.crypto.keys import KeyKind, Keypair
+
+QUICK = LIGHT_COST
+
+
+def test_a_development_key_signs_on_development_chains_alone(tmp_path: Path) -> None:
+    for kind in ("Development", "Local"):
+        pair = load_pair(NodeConfig(tmp_path), kind)
+        assert pair.account == Keypair.from_uri("//Alice").account
+    with pytest.raises(ConfigError, match="everyone knows"):
+        load_pair(NodeConfig(tmp_path, "main.json"), "Live")
+
+
+def test_an_empty_derivation_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="//"):
+        load_pair(NodeConfig(tmp_path, account="//"), "Local")
+
+
+def test_a_key_of_the_keystore_is_unlocked_by_its_password_file(tmp_path: Path) -> None:
+    store, pair = Keystore(tmp_path / KEYSTORE_FOLDER), Keypair.from_uri("//Node")
+    store.add(pair, "secret word", "node", QUICK)
+    store.add(Keypair.from_uri("//Node", KeyKind.SR25519), "secret word", "other", QUICK)
+    password = tmp_path / "password"
+    password.write_text("secret word\n")
+    config = NodeConfig(tmp_path, "main.json", account="node", password_file=password)
+    assert load_pair(config, "Live").account == pair.account
+    for account, file, reason in (
+        ("node", None, "password-file"),
+        ("node", tmp_path / "missing", "cannot be unlocked"),
+        ("nobody", password, "cannot be unlocked"),
+        ("other", password, "ed25519"),
+    ):
+        with pytest.raises(ConfigError, match=reason):
+            load_pair(NodeConfig(tmp_path, account=account, password_file=file), "Local")
+    password.write_text("wrong word\n")
+    with pytest.raises(ConfigError, match="cannot be unlocked"):
+        load_pair(config, "Live")

@@ -1,0 +1,103 @@
+"""Configuration: file, then environment, then flags; wrong settings are refused with the place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.operations.config import (
+    ConfigError,
+    LogFormat,
+    NodeConfig,
+    Sealing,
+    default_base_path,
+    load,
+)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "node.toml"
+    path.write_text('name = "file"\nrpc_port = 1\nblock_time_ms = 100\narchive = true\n')
+    return path
+
+
+def test_a_later_source_wins(file: Path) -> None:
+    environment = {"OPENLEDGER_NAME": "environment", "OPENLEDGER_RPC_PORT": "2"}
+    config = load(file, environment, {"name": "flag", "chain": None})
+    assert (config.name, config.rpc_port, config.block_time_ms) == ("flag", 2, 100)
+    assert config.archive
+    assert config.chain == NodeConfig().chain
+
+
+def test_without_sources_the_defaults_hold() -> None:
+    assert load(None, {}, {}) == NodeConfig()
+    assert NodeConfig().base_path == default_base_path()
+    assert NodeConfig().rpc_host == "127.0.0.1"
+
+
+def test_values_are_converted_to_their_types(tmp_path: Path) -> None:
+    environment = {
+        "OPENLEDGER_SEALING": "manual",
+        "OPENLEDGER_ARCHIVE": "Yes",
+        "OPENLEDGER_EXECUTOR": "off",
+        "OPENLEDGER_BASE_PATH": str(tmp_path),
+        "OPENLEDGER_PASSWORD_FILE": str(tmp_path / "password"),
+        "OPENLEDGER_LOG_FORMAT": "json",
+        "PATH": "elsewhere",
+        "OPENLEDGER_SCALE": "5",
+    }
+    config = load(None, environment, {})
+    assert config.sealing is Sealing.MANUAL
+    assert (config.archive, config.executor) == (True, False)
+    assert config.base_path == tmp_path
+    assert config.password_file == tmp_path / "password"
+    assert config.log_format is LogFormat.JSON
+
+
+WRONG: list[tuple[str, Any, str]] = [
+    ("rpc_port", "many", "whole number"),
+    ("rpc_port", 70_000, "0 to 65535"),
+    ("rpc_port", 1.5, "whole number"),
+    ("rpc_port", True, "whole number"),
+    ("block_time_ms", 1, "10 to 3600000"),
+    ("threads", 0, "at least 1"),
+    ("archive", "maybe", "true or false"),
+    ("archive", 7, "true or false"),
+    ("sealing", "often", "instant, interval, manual, consensus"),
+    ("log_format", "xml", "text, json"),
+    ("log_level", "loud", "debug"),
+    ("name", 5, "text"),
+    ("base_path", 5, "path"),
+    ("colour", "red", "no setting 'colour'"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "reason"), WRONG)
+def test_a_wrong_setting_is_refused_with_its_place(name: str, value: Any, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason) as error:
+        load(None, {}, {name: value})
+    assert name in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["rpc_port = 1.5", "colour = 1", "name = 1", "= 1", "name = [1]"])
+def test_a_wrong_file_is_refused_with_its_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"node\.toml"):
+        load(path, {}, {})
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+    for path in (tmp_path / "missing", tmp_path, binary):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            load(path, {}, {})
+
+
+def test_a_wrong_variable_is_named() -> None:
+    with pytest.raises(ConfigError, match="OPENLEDGER_THREADS"):
+        load(None, {"OPENLEDGER_THREADS": "two"}, {})

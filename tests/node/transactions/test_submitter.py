@@ -1,0 +1,68 @@
+"""The node's own transactions: valid on every branch, waiting until one of them has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from node.transactions.submitter import ERA_BLOCKS, Submitter
+from runtime.types.primitives import Hash
+from tests.node.support.small_node import ALICE, SmallNode, run, small_node
+
+
+def drive(folder: Path, scenario: Callable[[SmallNode, Submitter], Any]) -> None:
+    async def main() -> None:
+        async with small_node(folder) as node:
+            await scenario(node, Submitter(node.chain, node.pool, ALICE))
+
+    run(main)
+
+
+def remark(submitter: Submitter) -> Hash:
+    return submitter.submit("System", "remark", remark=b"")
+
+
+def test_a_transaction_outlives_the_branch_on_which_it_was_signed(tmp_path: Path) -> None:
+    async def scenario(node: SmallNode, submitter: Submitter) -> None:
+        left = node.grow(node.chain.genesis_hash, [b"a", b"b", b"c"])
+        assert node.chain.best.hash == left[-1].hash
+        found = remark(submitter)
+        (raw,) = node.pool.pending()
+        with_it = node.fork(left[-1].hash, b"d", raw)
+        node.take(with_it)
+        assert not node.pool.pending()
+        right = node.grow(node.chain.genesis_hash, [b"%d" % number for number in range(5)])
+        assert node.chain.best.hash == right[-1].hash
+        assert node.pool.pending() == [raw], "it waits again"
+        assert submitter.offer_again(found)
+        node.take(node.fork(right[-1].hash, b"e", raw))
+        assert node.chain.nonce(submitter.account) == 1
+        assert not submitter.offer_again(found)
+
+    drive(tmp_path, scenario)
+
+
+def test_a_transaction_lives_for_half_an_era_however_far_finality_lags(tmp_path: Path) -> None:
+    async def scenario(node: SmallNode, submitter: Submitter) -> None:
+        node.grow(node.chain.genesis_hash, [b"%d" % number for number in range(ERA_BLOCKS + 6)])
+        remark(submitter)
+        (raw,) = node.pool.pending()
+        (extrinsic,) = node.decode(raw)
+        assert extrinsic.signed is not None
+        best = node.chain.best.number
+        assert extrinsic.signed.extra.era.death(best) == best + ERA_BLOCKS // 2
+
+    drive(tmp_path, scenario)
+
+
+def test_offering_again_tells_whoever_listens(tmp_path: Path) -> None:
+    async def scenario(node: SmallNode, submitter: Submitter) -> None:
+        heard: list[bytes] = []
+        node.pool.on_accepted.append(heard.append)
+        found = remark(submitter)
+        assert submitter.offer_again(found)
+        assert heard == node.pool.pending() * 2
+        assert not submitter.offer_again(node.chain.genesis_hash)
+
+    drive(tmp_path, scenario)
