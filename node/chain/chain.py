@@ -22,6 +22,15 @@ import trio
 from genesis.spec import ChainSpec
 from node.chain.broadcast import Broadcast
 from node.chain.checked_signatures import CheckedSignatures, check_signatures
+from node.chain.errors import (
+    ForkTooOldError,
+    KnownBlockError,
+    StatePrunedError,
+    UnfinalizedLimitError,
+    UnknownBlockError,
+    WrongChainError,
+)
+from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
 from node.chain.fork_tree import ForkTree, TreeFullError
 from node.chain.import_checks import InvalidBlocks
 from node.storage.database import BlockRecord, Database, HeightUnknownError
@@ -44,63 +53,15 @@ logger = logging.getLogger(__name__)
 _header_codec = codec(Header)
 
 
-class ChainError(Exception):
-    """Base of what the chain refuses."""
-
-
-class UnknownBlockError(ChainError):
-    """This node does not know the block."""
-
-
-class KnownBlockError(ChainError):
-    """The block is final already; there is nothing to execute."""
-
-
-class StatePrunedError(ChainError):
-    """The state of this block is pruned; ask an archive node."""
-
-
-class WrongChainError(ChainError):
-    """The data folder belongs to another chain."""
-
-
-class ForkTooOldError(ChainError):
-    """The block branches off below the finalized one."""
-
-
-class UnfinalizedLimitError(ChainError):
-    """Finality is too far behind; no more blocks are taken until it catches up."""
-
-
 @dataclass(frozen=True, slots=True)
-class NewBlock:
-    """A block was added, on whatever branch."""
+class Checked:
+    """How an extrinsic fits on top of the best block."""
 
-    header: Header
-
-
-@dataclass(frozen=True, slots=True)
-class BestChanged:
-    """Another block is best: the best branch lost `retracted` and gained `enacted`.
-
-    `retracted` is newest first, `enacted` oldest first and ends with the best block; both are empty
-    of what is final.
-    """
-
-    header: Header
-    retracted: tuple[Hash, ...]
-    enacted: tuple[Hash, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Finalized:
-    """A block became final; `pruned` are the blocks of branches that lost."""
-
-    header: Header
-    pruned: tuple[Hash, ...] = ()
-
-
-ChainEvent = NewBlock | BestChanged | Finalized
+    validity: ValidTransaction
+    birth: Hash
+    """The birth block that its signature covers; genesis for an immortal one."""
+    nonce: int
+    """The next nonce of its signer."""
 
 
 class Chain:
@@ -236,24 +197,35 @@ class Chain:
         with self.machine.on(self._next_state()):
             return self.executive.birth_of(extrinsic)
 
-    def validate(self, extrinsic: Extrinsic) -> ValidTransaction:
-        """Tell how an extrinsic fits on top of the best block. Raises TransactionRefused."""
-        birth = self.birth(extrinsic)
-        is_verified = self.signatures.holds(extrinsic.hash, birth)
-        valid = self.executive.validate_on(self._next_state(), extrinsic, is_verified=is_verified)
-        if birth is not None and not is_verified:
+    def check(self, extrinsic: Extrinsic) -> Checked:
+        """Check an extrinsic on top of the best block. Raises TransactionRefused.
+
+        A signature that was checked before, for the same birth block, is not checked again.
+        """
+        executive = self.executive
+        with self.machine.on(self._next_state()):
+            birth = executive.birth_of(extrinsic)
+            is_verified = self.signatures.holds(extrinsic.hash, birth)
+            validity = executive.validate_here(extrinsic, is_verified=is_verified)
+            signed = extrinsic.signed
+            assert signed is not None, "the runtime validates only signed transactions"
+            assert signed.account is not None, "the runtime has resolved the signer"
+            assert birth is not None, "the runtime refuses ancient birth blocks"
+            nonce = executive.nonce(signed.account)
+        if not is_verified:
             self.signatures.note(extrinsic.hash, birth)
-        return valid
+        return Checked(validity, birth, nonce)
 
     async def check_signatures(self, extrinsics: Sequence[Extrinsic]) -> list[bool]:
         """Check signatures off the event loop, and remember which hold on the best branch.
 
-        False is said of those alone that were checked and do not hold; `validate` judges the rest.
+        False only for those that were checked and do not hold; `check` refuses the rest.
         """
         said = [True] * len(extrinsics)
         work: list[tuple[int, Extrinsic, Additional]] = []
-        for index, extrinsic in enumerate(extrinsics):
-            birth = self.birth(extrinsic)
+        with self.machine.on(self._next_state()):
+            births = [self.executive.birth_of(extrinsic) for extrinsic in extrinsics]
+        for index, (extrinsic, birth) in enumerate(zip(extrinsics, births, strict=True)):
             if birth is not None and not self.signatures.holds(extrinsic.hash, birth):
                 work.append((index, extrinsic, self._additional(birth)))
         pairs = [(extrinsic, additional) for _, extrinsic, additional in work]

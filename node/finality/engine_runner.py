@@ -26,15 +26,10 @@ from consensus.proposals import BadProposalError, check_form
 from consensus.wal import Body, bodies, decode_record, encode_record
 from node.authoring.author import wall_clock_ms
 from node.authoring.proposer import Proposer
-from node.chain.chain import (
-    Chain,
-    ChainError,
-    Finalized,
-    ForkTooOldError,
-    KnownBlockError,
-    UnknownBlockError,
-)
+from node.chain.chain import Chain
 from node.chain.epochs import Epoch
+from node.chain.errors import ChainError, ForkTooOldError, KnownBlockError, UnknownBlockError
+from node.chain.events import Finalized
 from node.chain.import_checks import TimestampAheadError, check_timestamp
 from node.finality.block_bodies import BodyPeers, ProposedBodies
 from node.finality.codec import write_message

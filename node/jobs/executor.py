@@ -26,7 +26,8 @@ import trio
 
 from ml.jobs.frames import Failed, Progress, Result
 from ml.jobs.frames import Job as JobFrame
-from node.chain.chain import Chain, Finalized
+from node.chain.chain import Chain
+from node.chain.events import Finalized
 from node.chain.state_reader import Reader
 from node.jobs.answer_store import Outbox, OutboxDamagedError, Promise
 from node.jobs.executor_process import Worker, WorkerDied
@@ -325,7 +326,7 @@ class Executor:
             return
         if not self._is_open_at_best(entry.id, step, promise):
             return
-        if sent is not None and self._submitter.offer_again(sent.transaction):
+        if sent is not None and self._submitter.rebroadcast(sent.transaction):
             self._sent[key] = _Sent(height, sent.transaction)
             return
         try:

@@ -16,7 +16,8 @@ from typing import Final, Protocol
 
 import trio
 
-from node.chain.chain import Chain, Finalized
+from node.chain.chain import Chain
+from node.chain.events import Finalized
 from node.chain.state_reader import Ledgers, Reader
 from node.jobs.inputs import InputsRefused, check_settlement
 from node.storage.blob_store import BlobError, BlobStore

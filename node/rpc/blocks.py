@@ -6,14 +6,14 @@ What depends on the runtime version alone (metadata above all) is computed once.
 
 from __future__ import annotations
 
-from node.chain.chain import StatePrunedError, UnknownBlockError
+from node.chain.errors import StatePrunedError, UnknownBlockError
 from node.rpc.errors import (
     BadFormatError,
     BlockUnavailableError,
     RuntimeCallError,
 )
 from node.rpc.interfaces import RpcNode
-from node.rpc.parameters import to_hex
+from runtime.codec.hexadecimal import to_hex
 from runtime.codec.scale import DecodeError, codec
 from runtime.frame.extrinsic import Extrinsic
 from runtime.metadata.apis import ApiFailedError, ApiRefusedError, UnknownApiError, call_api

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 
 import trio
 
-from node.chain.chain import BestChanged, ChainEvent, Finalized, NewBlock
+from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
 from node.rpc.interfaces import ChainView
 from node.rpc.json_values import runtime_form
 from node.rpc.limits import Limits
-from node.rpc.parameters import Json, to_hex
+from node.rpc.parameters import Json
 from node.rpc.session import Session
+from runtime.codec.hexadecimal import to_hex
 from runtime.types.primitives import Hash, Header, RuntimeVersion
 
 INITIAL_FINALIZED_BLOCKS = 16

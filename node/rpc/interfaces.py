@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import trio
 
-from node.chain.chain import ChainEvent
-from node.transactions.entry import Status
+from node.chain.events import ChainEvent
+from node.transactions.status import Status
 from runtime.frame.executive import Executive
 from runtime.frame.machine import Machine
 from runtime.shared.finality import ENGINE

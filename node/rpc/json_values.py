@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from node.rpc.parameters import Json, to_hex
+from node.rpc.parameters import Json
+from runtime.codec.hexadecimal import to_hex
 from runtime.codec.scale import codec
 from runtime.types.primitives import DigestItem, Header, RuntimeVersion
 

@@ -29,11 +29,6 @@ U32_MAX = 2**32 - 1
 Reader = Callable[[Json], Any]
 
 
-def to_hex(data: bytes) -> str:
-    """Write bytes as JSON-RPC does."""
-    return "0x" + data.hex()
-
-
 def read_bytes(value: Json) -> HexBytes:
     """Read hexadecimal text, 0x optional."""
     if not isinstance(value, str):

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from node.rpc.errors import InvalidParamsError
-from node.rpc.parameters import Json, read_bytes, to_hex
+from node.rpc.parameters import Json, read_bytes
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.hashing import blake2b_256
 from runtime.trie.backend import Backend
 from runtime.trie.trie_node import HASH_BYTES, Leaf, decode, nibbles_of

@@ -20,8 +20,9 @@ from consensus.engine import Settings as EngineSettings
 from genesis.spec import ChainSpec
 from node.authoring.evidence_pool import EvidenceBox
 from node.authoring.proposer import Proposer
-from node.chain.chain import BestChanged, Chain, Finalized
+from node.chain.chain import Chain
 from node.chain.epochs import Epochs
+from node.chain.events import BestChanged, Finalized
 from node.finality.engine_runner import Desk
 from node.finality.participant import LISTEN_SECONDS, Participant
 from node.finality.write_ahead_log import Journal

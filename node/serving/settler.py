@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from node.chain.chain import Chain, Finalized
+from node.chain.chain import Chain
+from node.chain.events import Finalized
 from node.chain.state_reader import Ledgers, Reader
 from node.storage.blob_store import BlobStore
 from node.storage.receipt_store import ChannelRecord, ReceiptStore

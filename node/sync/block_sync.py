@@ -20,7 +20,8 @@ from typing import Final, Protocol
 
 import trio
 
-from node.chain.chain import Chain, ChainError
+from node.chain.chain import Chain
+from node.chain.errors import ChainError
 from p2p.protocols.reputation import Fault
 from p2p.protocols.sync import (
     TRAIL_MAX,

@@ -12,7 +12,9 @@ from typing import Final, Protocol
 
 import trio
 
-from node.chain.chain import Chain, ChainError, Finalized
+from node.chain.chain import Chain
+from node.chain.errors import ChainError
+from node.chain.events import Finalized
 from node.storage.database import Database
 from p2p.protocols.sync import EpochEnd
 from runtime.codec.scale import Codec, codec

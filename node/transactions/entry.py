@@ -8,13 +8,12 @@ from typing import Final
 
 import trio
 
-from node.rpc.parameters import to_hex
+from node.transactions.status import Ready, Status
+from runtime.codec.hexadecimal import to_hex
 from runtime.frame.extrinsic import Extrinsic
 from runtime.types.primitives import AccountId, Hash
 
 WATCH_BACKLOG_MAX: Final = 64
-
-Status = str | dict[str, object]
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +34,12 @@ class Entry:
     block: Hash | None = None
     """The block of the best branch that includes it."""
     is_ready: bool = False
-    """Whether it was told to be ready."""
+    """Whether its last status is Ready."""
     watchers: list[trio.MemorySendChannel[Status]] = field(default_factory=list)
 
-    def tell(self, status: Status, *, last: bool = False) -> None:
-        """Tell everyone who watches; who lags loses the watch."""
-        self.is_ready = status == "ready"
+    def notify(self, status: Status, *, last: bool = False) -> None:
+        """Send a status to all watchers; one that lags loses its watch."""
+        self.is_ready = isinstance(status, Ready)
         for watcher in list(self.watchers):
             try:
                 watcher.send_nowait(status)

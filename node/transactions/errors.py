@@ -1,10 +1,10 @@
-"""What the pool refuses and why, in the words of JSON-RPC, and what it was refused a moment ago."""
+"""Refusals of the pool: one error class for each cause, and the ban list of recent ones."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final
 
 from runtime.frame.validity import (
     AncientBirthBlock,
@@ -37,20 +37,18 @@ REFUSALS: Final[dict[type, str]] = {
 
 
 class PoolError(Exception):
-    """Base of what the pool refuses; `code`, `message` and `data` are what JSON-RPC answers."""
+    """Base of the pool's refusals: `message` names the cause, `detail` the case."""
 
-    code = 1010
-    message = "Invalid Transaction"
+    message: ClassVar[str] = "Invalid Transaction"
 
-    def __init__(self, data: str) -> None:
-        super().__init__(f"{self.message}: {data}")
-        self.data = data
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"{self.message}: {detail}")
+        self.detail = detail
 
 
 class BadFormatError(PoolError):
     """The bytes are no extrinsic of this runtime."""
 
-    code = 1001
     message = "Extrinsic has invalid format"
 
 
@@ -61,35 +59,30 @@ class InvalidTransactionError(PoolError):
 class UnknownValidityError(PoolError):
     """The runtime cannot tell whether the transaction is valid."""
 
-    code = 1011
     message = "Unknown Transaction Validity"
 
 
 class TemporarilyBannedError(PoolError):
     """The transaction was found invalid or removed a moment ago."""
 
-    code = 1012
     message = "Transaction is temporarily banned"
 
 
 class AlreadyImportedError(PoolError):
     """The transaction is in the pool."""
 
-    code = 1013
     message = "Transaction is already in the pool"
 
 
 class PriorityTooLowError(PoolError):
     """Another transaction with this nonce offers as much."""
 
-    code = 1014
     message = "Priority is too low"
 
 
 class ImmediatelyDroppedError(PoolError):
     """The pool is full, or this account has filled its share."""
 
-    code = 1016
     message = "Immediately Dropped"
 
 
@@ -121,7 +114,7 @@ class Bans:
 
 
 def refusal_of(refusal: TransactionRefused) -> PoolError:
-    """Return what a caller reads of the runtime's refusal."""
+    """Return the pool's error for a refusal of the runtime."""
     text = REFUSALS.get(type(refusal.reason), str(refusal))
     if refusal.is_invalid:
         return InvalidTransactionError(text)

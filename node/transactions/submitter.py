@@ -48,6 +48,6 @@ class Submitter:
         call = machine.call(pallet, name, **arguments)
         return self._pool.submit(machine.extrinsics.sign(call, self._pair, extra, additional))
 
-    def offer_again(self, transaction: Hash) -> bool:
+    def rebroadcast(self, transaction: Hash) -> bool:
         """Tell peers again of a transaction that waits here; False where it does not wait."""
-        return self._pool.offer_again(transaction)
+        return self._pool.rebroadcast(transaction)

@@ -20,7 +20,7 @@ from node.commands.chain.block_file import StoredBlock, read_blocks, replay, wri
 from node.commands.chain.log_repair import repair_log
 from node.commands.chain.status import StatusDocument, status_of
 from node.operations.config import default_base_path
-from node.rpc.parameters import to_hex
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto import ss58
 from runtime.frame.extrinsic import Extrinsic
 from runtime.types.primitives import Hash

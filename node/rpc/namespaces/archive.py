@@ -10,9 +10,10 @@ from node.rpc.errors import BlockUnavailableError, RpcError, RuntimeCallError
 from node.rpc.interfaces import RpcNode
 from node.rpc.json_values import encoded_header
 from node.rpc.methods import method
-from node.rpc.parameters import HexBytes, Json, SubscriptionId, to_hex
+from node.rpc.parameters import HexBytes, Json, SubscriptionId
 from node.rpc.session import Session, Subscription
 from node.rpc.storage_queries import Query, answer, read_queries
+from runtime.codec.hexadecimal import to_hex
 from runtime.types.primitives import Hash
 
 STORAGE_EVENT = "archive_v1_storageEvent"

@@ -1,4 +1,4 @@
-"""author_*: transactions into the pool, and the node's own keys for callers on its machine."""
+"""author_*: submission of transactions, and the node's own keys for callers on its machine."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from node.rpc.errors import (
     InvalidParamsError,
     KeyRejectedError,
     MethodNotFoundError,
-    TransactionRejectedError,
 )
 from node.rpc.interfaces import Keys, RpcNode
 from node.rpc.methods import method
-from node.rpc.parameters import HexBytes, Json, SubscriptionId, read_bytes, read_hash, to_hex
+from node.rpc.parameters import HexBytes, Json, SubscriptionId, read_bytes, read_hash
 from node.rpc.session import Session, Subscription
-from node.transactions.entry import Status
+from node.rpc.transaction_status import rejection, status_json
 from node.transactions.errors import PoolError
+from node.transactions.status import Finalized, InBlock, Status
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.hashing import blake2b_256
 from runtime.types.primitives import Hash
 
@@ -45,7 +46,7 @@ class Author:
 
     @method("author_submitAndWatchExtrinsic")
     async def submit_and_watch(self, session: Session, extrinsic: HexBytes) -> Json:
-        """Put a transaction into the pool and tell what becomes of it."""
+        """Put a transaction into the pool and notify its statuses."""
         return await watch(session, self._node, extrinsic)
 
     @method("author_unwatchExtrinsic")
@@ -100,11 +101,6 @@ class Author:
         return keys
 
 
-def rejection(error: PoolError) -> TransactionRejectedError:
-    """Return what a caller reads of a pool's refusal."""
-    return TransactionRejectedError(error.code, error.message, error.data)
-
-
 async def watch(session: Session, node: RpcNode, extrinsic: bytes) -> SubscriptionId:
     """Submit and subscribe to the statuses. Raises RpcError before anything is submitted."""
     session.require_stream()
@@ -115,29 +111,31 @@ async def watch(session: Session, node: RpcNode, extrinsic: bytes) -> Subscripti
     except PoolError as error:
         raise rejection(error) from error
 
-    async def tell(subscription: Subscription) -> None:
+    async def notify(subscription: Subscription) -> None:
         async with stack:
-            await _tell(subscription, statuses)
+            await _notify_statuses(subscription, statuses)
 
     try:
-        return session.subscribe(EXTRINSIC_UPDATE, tell)
+        return session.subscribe(EXTRINSIC_UPDATE, notify)
     except BaseException:
         await stack.aclose()
         raise
 
 
-async def _tell(subscription: Subscription, statuses: trio.MemoryReceiveChannel[Status]) -> None:
+async def _notify_statuses(
+    subscription: Subscription, statuses: trio.MemoryReceiveChannel[Status]
+) -> None:
     included_at: float | None = None
     async for status in statuses:
-        if included_at is not None and isinstance(status, dict) and "finalized" in status:
+        if included_at is not None and isinstance(status, Finalized):
             await _pause(subscription.session, included_at)
-        await subscription.notify(status)
-        if isinstance(status, dict) and "inBlock" in status:
+        await subscription.notify(status_json(status))
+        if isinstance(status, InBlock):
             included_at = trio.current_time()
 
 
 async def _pause(session: Session, included_at: float) -> None:
-    """Let the client look up the block of `inBlock` before it hears of `finalized`.
+    """Let the client look up the block of `inBlock` before it gets `finalized`.
 
     polkadot.js gives up the look-up when the next status comes, so where finality is instant its
     users would never see inBlock. The pause lasts until the client has been quiet for a moment.

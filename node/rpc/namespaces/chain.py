@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from node.chain.chain import BestChanged, ChainEvent, Finalized, NewBlock
+from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
 from node.rpc.blocks import Blocks
 from node.rpc.errors import InvalidParamsError
 from node.rpc.interfaces import RpcNode
 from node.rpc.json_values import block_form, header_form
 from node.rpc.methods import method
-from node.rpc.parameters import Json, SubscriptionId, read_number, to_hex
+from node.rpc.parameters import Json, SubscriptionId, read_number
 from node.rpc.session import LaggingError, Session, Subscription
+from runtime.codec.hexadecimal import to_hex
 from runtime.types.primitives import Hash, Header
 
 NEW_HEAD, ALL_HEAD, FINALIZED_HEAD = "chain_newHead", "chain_allHead", "chain_finalizedHead"

@@ -34,9 +34,10 @@ from node.rpc.follow import Follow, Operation, PinLimitError
 from node.rpc.interfaces import RpcNode
 from node.rpc.json_values import encoded_header
 from node.rpc.methods import method
-from node.rpc.parameters import HexBytes, Json, SubscriptionId, read_hash, to_hex
+from node.rpc.parameters import HexBytes, Json, SubscriptionId, read_hash
 from node.rpc.session import Session, Subscription
 from node.rpc.storage_queries import Query, answer, read_queries
+from runtime.codec.hexadecimal import to_hex
 from runtime.types.primitives import Hash
 
 FOLLOW_EVENT = "chainHead_v1_followEvent"

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from node.rpc.interfaces import RpcNode
 from node.rpc.methods import method
-from node.rpc.parameters import Json, to_hex
+from node.rpc.parameters import Json
+from runtime.codec.hexadecimal import to_hex
 
 
 class ChainSpec:

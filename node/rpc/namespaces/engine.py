@@ -5,7 +5,8 @@ from __future__ import annotations
 from node.rpc.errors import InvalidParamsError
 from node.rpc.interfaces import Sealer
 from node.rpc.methods import method
-from node.rpc.parameters import HexBytes, Json, to_hex
+from node.rpc.parameters import HexBytes, Json
+from runtime.codec.hexadecimal import to_hex
 from runtime.types.primitives import Hash
 
 

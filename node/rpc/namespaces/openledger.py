@@ -6,10 +6,11 @@ from node.authoring.author import Author
 from node.jobs.executor import Executor
 from node.rpc.errors import InvalidParamsError
 from node.rpc.methods import method
-from node.rpc.parameters import Json, to_hex
+from node.rpc.parameters import Json
 from node.serving.settler import SettlementRefused, Settler
 from node.storage.receipt_store import ReceiptStore
 from node.transactions.errors import PoolError
+from runtime.codec.hexadecimal import to_hex
 from runtime.codec.scale import codec
 from runtime.crypto import ss58
 from runtime.shared.documents import SignedReceipt, receipt_hash

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from node.chain.chain import BestChanged
+from node.chain.events import BestChanged
 from node.rpc.blocks import Blocks
 from node.rpc.errors import (
     BlockRangeError,
@@ -16,8 +16,9 @@ from node.rpc.interfaces import RpcNode
 from node.rpc.json_values import version_form
 from node.rpc.limits import Limits
 from node.rpc.methods import method
-from node.rpc.parameters import HexBytes, Json, SubscriptionId, to_hex
+from node.rpc.parameters import HexBytes, Json, SubscriptionId
 from node.rpc.session import LaggingError, Session, Subscription
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.hashing import blake2b_256
 from runtime.trie.backend import Backend
 from runtime.trie.proof import ProofError, prove

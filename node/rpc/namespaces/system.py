@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from node.rpc.blocks import Blocks
 from node.rpc.interfaces import RpcNode
 from node.rpc.methods import method
-from node.rpc.parameters import HexBytes, Json, to_hex
+from node.rpc.parameters import HexBytes, Json
+from runtime.codec.hexadecimal import to_hex
 from runtime.codec.scale import codec
 from runtime.frame.dispatch import DispatchError
 from runtime.frame.validity import TransactionRefused, TransactionValidityError

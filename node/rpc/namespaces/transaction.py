@@ -1,11 +1,11 @@
-"""transaction_v1_* and transactionWatch_v1_*: submit, and be told what becomes of it.
+"""transaction_v1_* and transactionWatch_v1_*: submit transactions and follow their statuses.
 
-    pool status            event
-    ready                  validated
-    inBlock, retracted     bestChainBlockIncluded with the block, or null
-    finalized              finalized
-    invalid, usurped       invalid
-    dropped, late finality dropped
+    status of the pool         event
+    Ready                      validated
+    InBlock, Retracted         bestChainBlockIncluded with the block, or null
+    Finalized                  finalized
+    Invalid, Usurped           invalid
+    Dropped, FinalityTimeout   dropped
 
 Source: https://paritytech.github.io/json-rpc-interface-spec/
 """
@@ -16,14 +16,27 @@ from contextlib import AsyncExitStack
 
 import trio
 
-from node.chain.chain import BestChanged
+from node.chain.events import BestChanged
 from node.rpc.errors import InvalidParamsError
 from node.rpc.interfaces import RpcNode
 from node.rpc.methods import method
-from node.rpc.parameters import HexBytes, Json, SubscriptionId, read_hash
+from node.rpc.parameters import HexBytes, Json, SubscriptionId
 from node.rpc.session import Session, Subscription
-from node.transactions.entry import Status
 from node.transactions.errors import AlreadyImportedError, ImmediatelyDroppedError, PoolError
+from node.transactions.status import (
+    Dropped,
+    FinalityTimeout,
+    Finalized,
+    Future,
+    InBlock,
+    Invalid,
+    Ready,
+    Retracted,
+    Status,
+    Usurped,
+)
+from runtime.codec.hexadecimal import to_hex
+from runtime.types.primitives import Hash
 
 WATCH_EVENT = "transactionWatch_v1_watchEvent"
 BROADCAST = "transaction_v1_broadcast"
@@ -65,9 +78,9 @@ class Transaction:
             except PoolError as error:
                 await subscription.notify({"event": "invalid", "error": str(error)})
                 return
-            await self._tell(subscription, transaction, statuses)
+            await self._notify_statuses(subscription, transaction, statuses)
 
-    async def _tell(
+    async def _notify_statuses(
         self,
         subscription: Subscription,
         transaction: bytes,
@@ -83,28 +96,32 @@ class Transaction:
 
     def _event_of(self, status: Status, transaction: bytes) -> dict[str, Json] | None:
         match status:
-            case "ready":
+            case Ready():
                 return {"event": "validated"}
-            case {"inBlock": str(block)}:
+            case InBlock(block):
                 place = self._place(block, transaction)
                 return {"event": "bestChainBlockIncluded", "block": place}
-            case {"retracted": _}:
+            case Retracted():
                 return {"event": "bestChainBlockIncluded", "block": None}
-            case {"finalized": str(block)}:
+            case Finalized(block):
                 return {"event": "finalized", "block": self._place(block, transaction)}
-            case "invalid":
+            case Invalid():
                 return {"event": "invalid", "error": "The transaction became invalid."}
-            case {"usurped": other}:
-                return {"event": "invalid", "error": f"The transaction was replaced by {other}."}
-            case {"finalityTimeout": _}:
+            case Usurped(other):
+                sentence = f"The transaction was replaced by {to_hex(other)}."
+                return {"event": "invalid", "error": sentence}
+            case FinalityTimeout():
                 return {"event": "dropped", "error": "Its block did not become final in time."}
-            case "future" | {"broadcast": _}:
+            case Future():
                 return None
+            case Dropped():
+                pass
         return {"event": "dropped", "error": "The transaction was dropped from the pool."}
 
-    def _place(self, block: str, transaction: bytes) -> Json:
-        body = self._node.chain.body(read_hash(block)) or ()
-        return {"hash": block, "index": body.index(transaction) if transaction in body else 0}
+    def _place(self, block: Hash, transaction: bytes) -> Json:
+        body = self._node.chain.body(block) or ()
+        index = body.index(transaction) if transaction in body else 0
+        return {"hash": to_hex(block), "index": index}
 
     # --------------------------------------------------------------------------- broadcast
 

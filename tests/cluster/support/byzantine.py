@@ -19,7 +19,8 @@ import trio
 from cli import main
 from consensus import messages as m
 from node.authoring.author import timestamp_inherent, wall_clock_ms
-from node.chain.chain import Chain, ChainError
+from node.chain.chain import Chain
+from node.chain.errors import ChainError
 from node.finality.codec import BODY_INLINE_MAX, ProposalMessage
 from node.finality.engine_runner import EngineRunner
 from node.keys.vote_signer import LocalSigner

@@ -10,8 +10,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from node.chain.chain import Finalized
+from node.chain.events import Finalized
 from node.operations.config import Sealing
+from node.transactions import status
 from runtime.frame import executive
 from runtime.frame.state import Overlay
 from runtime.types.primitives import Weight
@@ -91,9 +92,10 @@ def test_instantly_a_ready_transaction_is_sealed_at_once(tmp_path: Path) -> None
     async def scenario(node: SmallNode) -> None:
         before, start = node.free(BOB), trio.current_time()
         async with node.pool.watch(node.sign()) as statuses:
-            assert [next(iter(each)) async for each in statuses if isinstance(each, dict)] == [
-                "inBlock",
-                "finalized",
+            assert [type(found) async for found in statuses] == [
+                status.Ready,
+                status.InBlock,
+                status.Finalized,
             ]
         assert trio.current_time() - start < 100
         assert node.free(BOB) > before

@@ -10,18 +10,15 @@ import trio
 
 from genesis.spec import ChainSpec, load_spec
 from node.chain import chain as chain_module
-from node.chain.chain import (
-    BestChanged,
-    Chain,
-    ChainEvent,
-    Finalized,
+from node.chain.chain import Chain
+from node.chain.errors import (
     ForkTooOldError,
-    NewBlock,
     StatePrunedError,
     UnfinalizedLimitError,
     UnknownBlockError,
     WrongChainError,
 )
+from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
 from node.storage.database import Database, DatabaseInUseError
 from runtime.frame.executive import InvalidBlockError
 from runtime.frame.validity import TransactionRefused
@@ -293,14 +290,14 @@ def test_transactions_are_validated_on_the_block_that_is_best_now(tmp_path: Path
         async with small_node(tmp_path) as node:
             chain, raw = node.chain, node.sign()
             (extrinsic,) = node.decode(raw)
-            assert chain.validate(extrinsic) == chain.validate(extrinsic)
+            assert chain.check(extrinsic) == chain.check(extrinsic)
             left = node.fork(chain.genesis_hash, b"left", raw)
             chain.extend(left)
             with pytest.raises(TransactionRefused):
-                chain.validate(extrinsic)
+                chain.check(extrinsic)
             for executed in node.grow(chain.genesis_hash, [b"right", b"longer"]):
                 assert not executed.refused
-            assert chain.validate(extrinsic).longevity == 2**64 - 1
+            assert chain.check(extrinsic).validity.longevity == 2**64 - 1
             await chain.finalize(left.hash)
             assert chain.nonce(AccountId(ALICE.account)) == 1
 

@@ -11,15 +11,8 @@ import trio
 
 from node.chain import chain as chain_module
 from node.chain import fork_tree
-from node.chain.chain import (
-    BestChanged,
-    ChainEvent,
-    Finalized,
-    ForkTooOldError,
-    KnownBlockError,
-    NewBlock,
-    UnknownBlockError,
-)
+from node.chain.errors import ForkTooOldError, KnownBlockError, UnknownBlockError
+from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
 from node.storage.database import DiskFullError
 from runtime.frame.executive import BodyRefusedError, Executed, Executive, InvalidBlockError
 from runtime.frame.validity import TransactionRefused
@@ -320,7 +313,7 @@ def test_a_mortal_transaction_of_another_branch_is_not_built_into_a_block(tmp_pa
             chain.set_best(right[0].hash)
             assert node.pool.pending() == []
             with pytest.raises(TransactionRefused):
-                chain.validate(candidates[0])
+                chain.check(candidates[0])
 
     run(scenario)
 

@@ -118,7 +118,7 @@ class FakeNode:
         self.waiting.add(found)
         return found
 
-    def offer_again(self, transaction: Hash) -> bool:
+    def rebroadcast(self, transaction: Hash) -> bool:
         if transaction in self.waiting:
             self.offered.append(transaction)
         return transaction in self.waiting

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.chain.chain import BestChanged, ChainEvent, Finalized, NewBlock
+from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
 from node.rpc.follow import Follow, PinLimitError
 from node.rpc.interfaces import ChainView
 from node.rpc.limits import Limits

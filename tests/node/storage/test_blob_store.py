@@ -310,7 +310,10 @@ def fill_up(folder: str) -> None:
 
 
 def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
-    code = "import sys; sys.path[:0] = sys.argv[2:]; import test_blob_store as t; t.fill_up(sys.argv[1])"
+    code = (
+        "import sys; sys.path[:0] = sys.argv[2:]; "
+        "import test_blob_store as t; t.fill_up(sys.argv[1])"
+    )
     command = [
         sys.executable,
         "-c",

@@ -21,7 +21,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from node.chain.chain import Chain, Finalized
+from node.chain.chain import Chain
+from node.chain.events import Finalized
 from node.storage.database import Database, DatabaseError
 from node.transactions.errors import PoolError
 from pallets import compose

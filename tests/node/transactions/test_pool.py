@@ -1,9 +1,10 @@
-"""The pool: a state machine against a model, every refusal, floods, watchers, forks."""
+"""The pool: a state machine against a model, every refusal, floods."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,9 +25,10 @@ from hypothesis.stateful import (
 from node.authoring.author import Author
 from node.chain.chain import Chain
 from node.operations.config import Sealing
+from node.rpc.transaction_status import rejection
 from node.storage.database import Database
-from node.transactions import errors as pool_refusals
-from node.transactions import pool as pool_module
+from node.transactions import errors as pool_errors
+from node.transactions import queues
 from node.transactions.errors import (
     BAN_SECONDS,
     AlreadyImportedError,
@@ -41,8 +43,8 @@ from node.transactions.errors import (
 from node.transactions.pool import Pool
 from runtime.crypto.keys import Keypair
 from runtime.frame.extrinsic import EXTRINSIC_SIZE_MAX
-from runtime.types.era import mortal
-from runtime.types.primitives import OPEN, AccountId, Hash
+from runtime.frame.state import Overlay
+from runtime.types.primitives import OPEN, AccountId
 from tests.node.support.small_node import (
     ALICE,
     BOB,
@@ -65,17 +67,6 @@ def drive(folder: Path, scenario: Callable[[SmallNode], Any]) -> None:
             await scenario(node)
 
     run(main)
-
-
-def received(statuses: trio.MemoryReceiveChannel[Any]) -> list[str]:
-    """What arrived so far; a status with a value as its name alone."""
-    found: list[str] = []
-    while True:
-        try:
-            status = statuses.receive_nowait()
-        except (trio.WouldBlock, trio.EndOfChannel):
-            return found
-        found.append(status if isinstance(status, str) else next(iter(status)))
 
 
 # ----------------------------------------------------------------------------- a model as oracle
@@ -215,11 +206,36 @@ class PoolAgainstModel(RuleBasedStateMachine):
 
 def test_the_pool_behaves_like_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("node.chain.chain.compose", composed)
-    monkeypatch.setattr(pool_module, "TRANSACTIONS_MAX", PoolAgainstModel.LIMIT)
-    monkeypatch.setattr(pool_module, "PER_ACCOUNT_MAX", PoolAgainstModel.OWN_LIMIT)
+    monkeypatch.setattr(queues, "TRANSACTIONS_MAX", PoolAgainstModel.LIMIT)
+    monkeypatch.setattr(queues, "PER_ACCOUNT_MAX", PoolAgainstModel.OWN_LIMIT)
     run_state_machine_as_test(
         PoolAgainstModel, settings=settings(max_examples=25, stateful_step_count=30)
     )
+
+
+def test_a_submission_enters_the_machine_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(node: SmallNode) -> None:
+        node.pool.submit(node.sign(EVE))  # sets the state of the next block up
+        entries: list[object] = []
+        machine, on = node.chain.machine, node.chain.machine.on
+
+        def counted(overlay: Overlay) -> AbstractContextManager[None]:
+            entries.append(overlay)
+            return on(overlay)
+
+        monkeypatch.setattr(machine, "on", counted)
+        for nonce in (1, 0, 2):
+            entries.clear()
+            node.pool.submit(node.sign(nonce=nonce))
+            assert len(entries) == 1
+        entries.clear()
+        assert len(node.pool.candidates(9)) == 4
+        assert node.pool.has_ready
+        assert not entries
+
+    drive(tmp_path, scenario)
 
 
 # ------------------------------------------------------------------------------------- refusals
@@ -254,8 +270,8 @@ def test_every_refusal_has_its_code_and_leaves_the_pool_as_it_was(tmp_path: Path
         for bad, kind, code, words in refused:
             with pytest.raises(kind) as error:
                 node.pool.submit(bad)
-            assert error.value.code == code
-            assert words in error.value.data
+            assert rejection(error.value).number == code
+            assert words in error.value.detail
             assert str(error.value).startswith(error.value.message)
         assert node.pool.pending() == [raw]
 
@@ -276,7 +292,7 @@ def test_an_invalid_transaction_is_banned_for_a_while(tmp_path: Path) -> None:
         now = BAN_SECONDS - 1
         with pytest.raises(TemporarilyBannedError) as error:
             pool.submit(bad)
-        assert error.value.code == 1012
+        assert rejection(error.value).number == 1012
         now = BAN_SECONDS
         with pytest.raises(InvalidTransactionError):
             pool.submit(bad)
@@ -308,14 +324,14 @@ def test_ten_thousand_pieces_of_garbage_leave_nothing_behind(tmp_path: Path) -> 
             with pytest.raises(PoolError):
                 node.pool.submit(bytes(raw))
         assert len(node.pool) == node.pool.size_bytes == 0
-        assert len(node.pool._bans) <= pool_refusals.BANNED_MAX
+        assert len(node.pool._bans) <= pool_errors.BANNED_MAX
         assert node.pool.submit(good)
 
     drive(tmp_path, scenario)
 
 
 def test_bans_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_refusals, "BANNED_MAX", 3)
+    monkeypatch.setattr(pool_errors, "BANNED_MAX", 3)
 
     async def scenario(node: SmallNode) -> None:
         good = node.sign()
@@ -328,7 +344,7 @@ def test_bans_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_one_account_cannot_fill_the_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "PER_ACCOUNT_MAX", 50)
+    monkeypatch.setattr(queues, "PER_ACCOUNT_MAX", 50)
 
     async def scenario(node: SmallNode) -> None:
         for nonce in range(50):
@@ -352,7 +368,7 @@ def test_a_full_pool_keeps_the_better_tips_and_stays_as_it_was_on_a_refusal(
         ]
         for raw in raws:
             node.pool.submit(raw)
-        monkeypatch.setattr(pool_module, "BYTES_MAX", node.pool.size_bytes)
+        monkeypatch.setattr(queues, "BYTES_MAX", node.pool.size_bytes)
         before = node.pool.pending()
         with pytest.raises(ImmediatelyDroppedError, match="full"):
             node.pool.submit(node.sign(DAVE, 0, 2 * OPEN + 1, size=250))
@@ -370,218 +386,10 @@ def test_a_replacement_counts_by_its_own_size(
     async def scenario(node: SmallNode) -> None:
         node.pool.submit(node.sign(EVE, 0, 9 * OPEN))
         node.pool.submit(node.sign(nonce=0))
-        monkeypatch.setattr(pool_module, "BYTES_MAX", node.pool.size_bytes + 10)
+        monkeypatch.setattr(queues, "BYTES_MAX", node.pool.size_bytes + 10)
         with pytest.raises(ImmediatelyDroppedError):
             node.pool.submit(node.sign(nonce=0, tip=OPEN, size=10_000))
-        assert node.pool.size_bytes <= pool_module.BYTES_MAX
+        assert node.pool.size_bytes <= queues.BYTES_MAX
         assert len(node.pool) == 2
-
-    drive(tmp_path, scenario)
-
-
-# -------------------------------------------------------------------------------------- watchers
-
-
-def test_a_watcher_hears_the_whole_life_of_a_transaction(tmp_path: Path) -> None:
-    async def scenario(node: SmallNode) -> None:
-        async with node.pool.watch(node.sign()) as statuses:
-            executed = await node.author.seal()
-            heard = [status async for status in statuses]
-        block = "0x" + executed.hash.hex()
-        assert heard == ["ready", {"inBlock": block}, {"finalized": block}]
-
-    drive(tmp_path, scenario)
-
-
-def test_a_future_transaction_is_ready_once_the_gap_is_filled(tmp_path: Path) -> None:
-    async def scenario(node: SmallNode) -> None:
-        async with (
-            node.pool.watch(node.sign(nonce=2)) as second,
-            node.pool.watch(node.sign(nonce=1)) as first,
-        ):
-            assert received(first) == received(second) == ["future"]
-            assert not node.pool.has_ready
-            node.pool.submit(node.sign(nonce=0))
-            assert received(first) == received(second) == ["ready"]
-
-    drive(tmp_path, scenario)
-
-
-def test_a_watcher_hears_how_a_transaction_ended_early(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def scenario(node: SmallNode) -> None:
-        better = node.sign(nonce=0, tip=OPEN)
-        async with node.pool.watch(node.sign(nonce=0)) as statuses:
-            node.pool.submit(better)
-            heard = [status async for status in statuses]
-            assert heard == ["ready", {"usurped": raw_hash(node, better)}]
-        async with node.pool.watch(node.sign(nonce=1)) as statuses:
-            node.pool.remove(node.decode(node.sign(nonce=1))[0].hash)
-            assert [status async for status in statuses] == ["ready", "dropped"]
-        monkeypatch.setattr(pool_module, "TRANSACTIONS_MAX", 2)
-        async with node.pool.watch(node.sign(EVE, 0)) as statuses:
-            node.pool.submit(node.sign(DAVE, 0, 9 * OPEN))
-            assert [status async for status in statuses] == ["ready", "dropped"]
-
-    drive(tmp_path, scenario)
-
-
-def test_a_refused_transaction_has_no_watch(tmp_path: Path) -> None:
-    async def scenario(node: SmallNode) -> None:
-        with pytest.raises(BadFormatError):
-            async with node.pool.watch(b"garbage"):
-                pass
-
-    drive(tmp_path, scenario)
-
-
-def test_a_watcher_that_lags_or_left_does_not_hold_the_pool(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pool_module, "WATCH_BACKLOG_MAX", 1)
-
-    async def scenario(node: SmallNode) -> None:
-        async with node.pool.watch(node.sign(nonce=0)) as lagging:
-            async with node.pool.watch(node.sign(nonce=1)) as left:
-                await left.aclose()
-            await node.author.seal()
-            assert received(lagging) == ["ready"]
-            assert received(lagging) == []
-        assert len(node.pool) == 0
-
-    drive(tmp_path, scenario)
-
-
-def test_waiting_for_a_change_ends_when_a_transaction_enters(tmp_path: Path) -> None:
-    async def scenario(node: SmallNode) -> None:
-        heard: list[bytes] = []
-        node.pool.on_accepted.append(heard.append)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(node.pool.wait_changed)
-            await trio.testing.wait_all_tasks_blocked()
-            node.pool.submit(node.sign())
-        assert len(heard) == 1
-
-    drive(tmp_path, scenario)
-
-
-# ------------------------------------------------------------------------------- blocks and forks
-
-
-def test_a_mortal_transaction_leaves_the_pool_when_its_era_is_over(tmp_path: Path) -> None:
-    async def scenario(node: SmallNode) -> None:
-        era = mortal(4, 0)
-        raw = node.sign(nonce=1, era=era)
-        async with node.pool.watch(raw) as statuses:
-            while node.chain.best.number + 1 < era.death(0):
-                assert len(node.pool) == 1
-                await node.author.seal()
-            assert received(statuses) == ["future", "invalid"]
-        await node.author.seal()
-        with pytest.raises(PoolError):
-            node.pool.submit(raw)
-
-    drive(tmp_path, scenario)
-
-
-def test_a_foreign_block_takes_out_what_it_made_stale(tmp_path: Path) -> None:
-    async def scenario(node: SmallNode) -> None:
-        genesis = node.chain.genesis_hash
-        block = node.fork(genesis, b"1", node.sign(nonce=0, value=7))
-        async with node.pool.watch(node.sign(nonce=0)) as statuses:
-            node.pool.submit(node.sign(nonce=1))
-            node.take(block)
-            assert received(statuses) == ["ready", "invalid"]
-        assert len(node.pool) == 1
-        assert node.pool.has_ready
-
-    drive(tmp_path, scenario)
-
-
-def test_a_retracted_transaction_comes_back_and_is_included_again(tmp_path: Path) -> None:
-    async def scenario(node: SmallNode) -> None:
-        genesis, raw = node.chain.genesis_hash, node.sign()
-        async with node.pool.watch(raw) as statuses:
-            lost = node.fork(genesis, b"lost", raw)
-            node.take(lost)
-            assert len(node.pool) == 0
-            with pytest.raises(AlreadyImportedError):
-                node.pool.submit(raw)
-            won = node.fork(genesis, b"won")
-            await win(node, won)
-            assert node.pool.pending() == [raw]
-            await node.author.seal()
-            assert received(statuses) == [
-                "ready",
-                "inBlock",
-                "retracted",
-                "ready",
-                "inBlock",
-                "finalized",
-            ]
-
-    drive(tmp_path, scenario)
-
-
-async def win(node: SmallNode, *branch: Any) -> None:
-    """Make a branch final."""
-    for executed in branch:
-        node.take(executed)
-    await node.chain.finalize(branch[-1].hash)
-
-
-def test_a_transaction_that_both_branches_include_is_final_with_the_one_that_wins(
-    tmp_path: Path,
-) -> None:
-    async def scenario(node: SmallNode) -> None:
-        genesis, raw = node.chain.genesis_hash, node.sign()
-        async with node.pool.watch(raw) as statuses:
-            node.take(node.fork(genesis, b"lost", raw))
-            won = node.fork(genesis, b"won", raw)
-            await win(node, won)
-            heard = [status async for status in statuses]
-        assert heard[-1] == {"finalized": "0x" + won.hash.hex()}
-        assert "invalid" not in heard
-        assert not node.pool._included
-        assert not node.pool._in_blocks
-
-    drive(tmp_path, scenario)
-
-
-def test_a_retracted_transaction_whose_era_began_on_the_lost_branch_is_invalid(
-    tmp_path: Path,
-) -> None:
-    async def scenario(node: SmallNode) -> None:
-        lost = node.fork(node.chain.genesis_hash, b"lost")
-        node.take(lost)
-        raw = node.sign(era=mortal(64, 1), birth=lost.hash)
-        async with node.pool.watch(raw) as statuses:
-            child = node.fork(lost.hash, b"child", raw)
-            node.take(child)
-            branch = [node.fork(node.chain.genesis_hash, b"won")]
-            await win(node, *branch)
-            assert received(statuses) == ["ready", "inBlock", "retracted", "invalid"]
-        assert len(node.pool) == 0
-        await node.author.seal()
-
-    drive(tmp_path, scenario)
-
-
-def test_a_retracted_transaction_whose_nonce_the_winner_used_is_invalid(tmp_path: Path) -> None:
-    async def scenario(node: SmallNode) -> None:
-        genesis, raw = node.chain.genesis_hash, node.sign(nonce=0)
-        async with node.pool.watch(raw) as statuses:
-            node.take(node.fork(genesis, b"lost", raw))
-            await win(node, node.fork(genesis, b"won", node.sign(nonce=0, value=3)))
-            assert received(statuses) == ["ready", "inBlock", "retracted", "invalid"]
-        assert len(node.pool) == 0
-
-    drive(tmp_path, scenario)
-
-
-def test_an_unknown_transaction_is_not_removed(tmp_path: Path) -> None:
-    async def scenario(node: SmallNode) -> None:
-        assert not node.pool.remove(Hash(bytes(32)))
 
     drive(tmp_path, scenario)

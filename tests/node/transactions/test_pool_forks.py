@@ -13,13 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.chain.checked_signatures import CheckedSignatures
-from node.transactions import pool as pool_module
+from node.transactions import inclusions, queues
 from node.transactions.errors import (
     AlreadyImportedError,
     BadFormatError,
     ImmediatelyDroppedError,
     InvalidTransactionError,
     TemporarilyBannedError,
+)
+from node.transactions.status import (
+    FinalityTimeout,
+    Finalized,
+    Future,
+    InBlock,
+    Invalid,
+    Ready,
+    Retracted,
 )
 from runtime.crypto.hashing import blake2b_256
 from runtime.frame.executive import Executed
@@ -56,10 +65,6 @@ def grow(node: SmallNode, parent: Hash, note: bytes, *bodies: tuple[bytes, ...])
     return branch
 
 
-def at(status: str, executed: Executed) -> dict[str, str]:
-    return {status: "0x" + executed.hash.hex()}
-
-
 def test_a_transaction_of_both_branches_is_retracted_and_in_the_other_block(
     tmp_path: Path,
 ) -> None:
@@ -75,17 +80,17 @@ def test_a_transaction_of_both_branches_is_retracted_and_in_the_other_block(
             node.chain.set_best(left.hash)
             await node.chain.finalize(left.hash)
             assert received(statuses) == [
-                "ready",
-                at("inBlock", left),
-                at("retracted", left),
-                at("inBlock", right),
-                at("retracted", right),
-                "ready",
-                at("inBlock", left),
-                at("finalized", left),
+                Ready(),
+                InBlock(left.hash),
+                Retracted(left.hash),
+                InBlock(right.hash),
+                Retracted(right.hash),
+                Ready(),
+                InBlock(left.hash),
+                Finalized(left.hash),
             ]
-        assert not node.pool._in_blocks
-        assert not node.pool._included
+        assert not node.pool._inclusions.transactions
+        assert not node.pool._inclusions.blocks
         assert len(node.pool) == 0
 
     drive(tmp_path, scenario)
@@ -135,7 +140,7 @@ def test_a_gap_that_another_authors_block_fills_makes_followers_ready(tmp_path: 
         async with node.pool.watch(node.sign(nonce=1)) as statuses:
             assert not node.pool.has_ready
             node.chain.set_best(other.hash)
-            assert received(statuses) == ["future", "ready"]
+            assert received(statuses) == [Future(), Ready()]
             assert node.pool.has_ready
             node.chain.set_best(genesis)
             # The block's own transaction waits here now, so the follower stays ready.
@@ -154,9 +159,9 @@ def test_a_waiting_mortal_transaction_is_judged_by_the_new_branch(tmp_path: Path
         kept = node.sign(BOB, era=mortal(64, 0), birth=genesis)
         async with node.pool.watch(lost) as of_lost, node.pool.watch(kept) as of_kept:
             node.chain.set_best(left[0].hash)
-            assert received(of_lost) == received(of_kept) == ["ready"]
+            assert received(of_lost) == received(of_kept) == [Ready()]
             node.chain.set_best(right.hash)
-            assert received(of_lost) == ["invalid"]
+            assert received(of_lost) == [Invalid()]
             assert received(of_kept) == []
         assert node.pool.pending() == [kept]
 
@@ -174,7 +179,7 @@ def test_a_retracted_transaction_that_the_new_branch_cannot_take_is_invalid(
         async with node.pool.watch(raw) as statuses:
             node.chain.set_best(left.hash)
             node.chain.set_best(right.hash)
-            told = ["ready", at("inBlock", left), at("retracted", left), "invalid"]
+            told = [Ready(), InBlock(left.hash), Retracted(left.hash), Invalid()]
             assert received(statuses) == told
         assert len(node.pool) == 0
 
@@ -184,16 +189,16 @@ def test_a_retracted_transaction_that_the_new_branch_cannot_take_is_invalid(
 def test_watchers_are_told_when_finality_does_not_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "FINALITY_BLOCKS_MAX", 2)
+    monkeypatch.setattr(inclusions, "FINALITY_BLOCKS_MAX", 2)
 
     async def scenario(node: SmallNode) -> None:
         genesis, raw = node.chain.genesis_hash, node.sign()
         async with node.pool.watch(raw) as statuses:
             branch = grow(node, genesis, b"long", (raw,), (), ())
             node.chain.set_best(branch[1].hash)
-            assert received(statuses) == ["ready", at("inBlock", branch[0])]
+            assert received(statuses) == [Ready(), InBlock(branch[0].hash)]
             node.chain.set_best(branch[2].hash)
-            assert [status async for status in statuses] == [at("finalityTimeout", branch[0])]
+            assert [status async for status in statuses] == [FinalityTimeout(branch[0].hash)]
         # It is still known: it waits again when its block is retracted.
         node.chain.set_best(genesis)
         assert node.pool.pending() == [raw]
@@ -249,8 +254,8 @@ def check(node: SmallNode, submitted: set[bytes]) -> None:
     candidates = [each.raw for each in pool.candidates(100)]
     built = node.fork(chain.best.hash, b"check", *candidates)
     assert built.refused == ()
-    assert {entry.extrinsic.raw for entry in pool._in_blocks.values()} <= included
-    assert not set(pool._in_blocks) & set(pool._entries)
+    assert {entry.extrinsic.raw for entry in pool._inclusions.transactions.values()} <= included
+    assert not set(pool._inclusions.transactions) & {entry.hash for entry in pool._queues}
 
 
 # ------------------------------------------------------------------------------ from the network
@@ -307,7 +312,7 @@ def test_signatures_of_many_transactions_are_checked_once_and_off_the_event_loop
 def test_one_sender_fills_no_more_than_its_share(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "PER_ACCOUNT_MAX", 3)
+    monkeypatch.setattr(queues, "PER_ACCOUNT_MAX", 3)
 
     async def scenario(node: SmallNode) -> None:
         raws = [node.sign(ALICE, nonce) for nonce in range(5)]

@@ -35,10 +35,10 @@ def test_a_transaction_outlives_the_branch_on_which_it_was_signed(tmp_path: Path
         right = node.grow(node.chain.genesis_hash, [b"%d" % number for number in range(5)])
         assert node.chain.best.hash == right[-1].hash
         assert node.pool.pending() == [raw], "it waits again"
-        assert submitter.offer_again(found)
+        assert submitter.rebroadcast(found)
         node.take(node.fork(right[-1].hash, b"e", raw))
         assert node.chain.nonce(submitter.account) == 1
-        assert not submitter.offer_again(found)
+        assert not submitter.rebroadcast(found)
 
     drive(tmp_path, scenario)
 
@@ -61,8 +61,8 @@ def test_offering_again_tells_whoever_listens(tmp_path: Path) -> None:
         heard: list[bytes] = []
         node.pool.on_accepted.append(heard.append)
         found = remark(submitter)
-        assert submitter.offer_again(found)
+        assert submitter.rebroadcast(found)
         assert heard == node.pool.pending() * 2
-        assert not submitter.offer_again(node.chain.genesis_hash)
+        assert not submitter.rebroadcast(node.chain.genesis_hash)
 
     drive(tmp_path, scenario)

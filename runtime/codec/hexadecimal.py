@@ -1,0 +1,8 @@
+"""Bytes as hexadecimal text, the form in which clients and logs show them."""
+
+from __future__ import annotations
+
+
+def to_hex(data: bytes) -> str:
+    """Return the bytes as `0x` and two lower-case digits for each."""
+    return "0x" + data.hex()
