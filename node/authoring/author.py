@@ -17,6 +17,7 @@ from node.chain.chain import Chain
 from node.operations.config import BLOCK_TIME_MS, Sealing
 from node.storage.database import DatabaseError
 from node.transactions.pool import Pool
+from pallets.timestamp import Timestamp
 from runtime.frame.executive import Executed
 from runtime.frame.machine import Machine
 from runtime.frame.state import Overlay
@@ -110,7 +111,7 @@ class Author:
         chain = self._chain
         machine = chain.machine
         with machine.on(Overlay(chain.best_state())):
-            former = machine.pallets["Timestamp"].now.get()  # type: ignore[attr-defined]
+            former = machine.pallet(Timestamp).now.get()
         return timestamp_inherent(machine, max(self._clock_ms(), former + 1))
 
 

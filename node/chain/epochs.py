@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 from node.chain.chain import Chain
-from pallets import compose
-from pallets.offences import Offences
-from pallets.randomness import Randomness
-from pallets.session import Session
-from pallets.system import System
-from pallets.timestamp import Timestamp
+from node.chain.state_reader import StateReader
 from runtime.frame.dispatch import Call
-from runtime.frame.state import Overlay
 from runtime.shared.finality import AuthoritySet, Equivocation
 from runtime.types.primitives import AccountId, Hash
 
@@ -40,26 +33,20 @@ class Epoch:
 
 
 class Epochs:
-    """Reads what consensus needs from states, with a machine of its own."""
+    """Reads what consensus needs from states."""
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
-        self._machine = compose()
-        pallets = self._machine.pallets
-        self._system = cast(System, pallets["System"])
-        self._session = cast(Session, pallets["Session"])
-        self._offences = cast(Offences, pallets["Offences"])
-        self._randomness = cast(Randomness, pallets["Randomness"])
-        self._timestamp = cast(Timestamp, pallets["Timestamp"])
+        self._reader = StateReader(chain)
 
     def after(self, block: Hash) -> Epoch:
         """Return the epoch of a block's children. Raises NoAuthoritiesError, ChainError."""
-        with self._machine.on(Overlay(self._chain.state(block))):
-            authorities = self._session.authorities.get()
-            blocks = self._session.epoch_blocks.get()
-            number, first = self._system.current_number(), authorities.epoch * blocks
+        with self._reader.at(block) as state:
+            authorities = state.session.authorities.get()
+            blocks = state.session.epoch_blocks.get()
+            number, first = state.system.current_number(), authorities.epoch * blocks
             # The state knows it even where the chain begins in the middle of an epoch.
-            root = block if number == first else self._system.hash_of(first)
+            root = block if number == first else state.system.hash_of(first)
         if not authorities.authorities:
             raise NoAuthoritiesError(
                 f"The chain {self._chain.name} has no validators in its state, so no network can "
@@ -70,9 +57,9 @@ class Epochs:
         return Epoch(authorities, root, first, first + blocks)
 
     def reportable(self, block: Hash, evidence: Equivocation) -> bool:
-        """Say whether evidence still convicts someone in the block after this one."""
-        with self._machine.on(Overlay(self._chain.state(block))):
-            return self._offences.is_reportable(evidence)
+        """Return whether evidence still convicts someone in the block after this one."""
+        with self._reader.at(block) as state:
+            return state.offences.is_reportable(evidence)
 
     def authorities_after(self, block: Hash) -> AuthoritySet:
         """Return the set that decides a block's children. Raises NoAuthoritiesError, ChainError."""
@@ -80,10 +67,10 @@ class Epochs:
 
     def contribution(self, block: Hash, author: AccountId, secret: bytes) -> tuple[Call, ...]:
         """Return the calls by which an author feeds the randomness in a child of a block."""
-        with self._machine.on(Overlay(self._chain.state(block))):
-            return self._randomness.contribution(author, secret)
+        with self._reader.at(block) as state:
+            return state.randomness.contribution(author, secret)
 
     def timestamp_ms(self, block: Hash) -> int:
         """Return the time of a block, in milliseconds since 1970."""
-        with self._machine.on(Overlay(self._chain.state(block))):
-            return self._timestamp.now.get()
+        with self._reader.at(block) as state:
+            return state.timestamp.now.get()

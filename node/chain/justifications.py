@@ -9,8 +9,6 @@ chain without validators, and on a development chain, which names validators but
 
 from __future__ import annotations
 
-from typing import cast
-
 from pallets.session import Session
 from runtime.codec.scale import DecodeError, codec
 from runtime.frame.machine import Machine
@@ -36,7 +34,7 @@ class JustificationError(Exception):
 def authorities_in(machine: Machine, state: Backend) -> AuthoritySet:
     """Return who decides the children of the block with this state; empty without validators."""
     with machine.on(Overlay(state)):
-        return cast(Session, machine.pallets["Session"]).authorities.get()
+        return machine.pallet(Session).authorities.get()
 
 
 class FinalityCheck:

@@ -28,7 +28,7 @@ from ml.jobs.frames import Failed, Progress, Result
 from ml.jobs.frames import Job as JobFrame
 from node.chain.chain import Chain
 from node.chain.events import Finalized
-from node.chain.state_reader import Reader
+from node.chain.state_reader import StateReader
 from node.jobs.answer_store import Outbox, OutboxDamagedError, Promise
 from node.jobs.executor_process import Worker, WorkerDied
 from node.jobs.inputs import Inputs, InputsAwaited, InputsMissing, InputsRefused
@@ -118,7 +118,7 @@ class Executor:
     def __init__(
         self,
         chain: Chain,
-        reader: Reader,
+        reader: StateReader,
         submitter: Submitter,
         blobs: BlobStore,
         inputs: Inputs,

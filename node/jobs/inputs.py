@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ml.durable_file import write_durably
-from node.chain.state_reader import Reader
+from node.chain.state_reader import StateReader
 from node.storage.blob_store import BlobNotFoundError, BlobStore
 from node.sync.blob_fetcher import BlobUnavailableError
 from runtime.codec.scale import DecodeError, codec
@@ -78,7 +78,7 @@ class Inputs:
 
     def __init__(
         self,
-        reader: Reader,
+        reader: StateReader,
         blobs: BlobStore,
         missing: MissingBlobs | None = None,
     ) -> None:

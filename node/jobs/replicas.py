@@ -18,7 +18,7 @@ import trio
 
 from node.chain.chain import Chain
 from node.chain.events import Finalized
-from node.chain.state_reader import Ledgers, Reader
+from node.chain.state_reader import PalletViews, StateReader
 from node.jobs.inputs import InputsRefused, check_settlement
 from node.storage.blob_store import BlobError, BlobStore
 from node.storage.receipt_store import ReceiptStore
@@ -85,7 +85,7 @@ class Replicas:
     def __init__(
         self,
         chain: Chain,
-        reader: Reader,
+        reader: StateReader,
         fetcher: Fetcher,
         rows: RowFiles,
         blobs: BlobStore,
@@ -164,7 +164,7 @@ class Replicas:
         self._receipts.learn(served.receipts)
 
 
-def _made(state: Ledgers, job_id: int, job: Job) -> tuple[tuple[Hash, ...], Epoch | None]:
+def _made(state: PalletViews, job_id: int, job: Job) -> tuple[tuple[Hash, ...], Epoch | None]:
     """Return the files of a settled job, and the epoch that it settled."""
     if isinstance(job.spec, Settle):
         epoch = state.attribution.epochs.get((job.spec.model, job.spec.epoch))

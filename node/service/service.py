@@ -27,7 +27,7 @@ from ml.durable_file import write_durably
 from node.authoring.author import Author
 from node.authoring.sealer import AuthorSealer
 from node.chain.chain import Chain
-from node.chain.state_reader import Reader
+from node.chain.state_reader import StateReader
 from node.jobs.executor import Executor
 from node.jobs.executor_process import Worker
 from node.jobs.inputs import Inputs
@@ -161,7 +161,7 @@ async def run_node(
         control = await _open_control(node, nursery) if config.control else None
         metrics = Metrics()
         node.author.on_sealed.append(metrics.observe_block)
-        reader = Reader(node.chain)
+        reader = StateReader(node.chain)
         worker = Worker(config.threads)
         networking = node.networking
         fetcher = None if networking is None else networking.fetcher

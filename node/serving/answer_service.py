@@ -38,7 +38,7 @@ from ml.engine.interface import (
 )
 from ml.engine.transcript import Transcript
 from node.chain.chain import Chain
-from node.chain.state_reader import Reader
+from node.chain.state_reader import StateReader
 from node.serving.served_models import Evidence, ServedModel, ServedModels
 from node.serving.vouchers import Payment, Till
 from node.storage.receipt_store import EpochSealedError, ReceiptStore, StoredReceipt
@@ -65,7 +65,7 @@ class Answers:
     def __init__(
         self,
         chain: Chain,
-        reader: Reader,
+        reader: StateReader,
         submitter: Submitter,
         receipts: ReceiptStore,
         models: ServedModels,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ml.api.service import ModelUnknown
-from node.chain.state_reader import Ledgers, Reader
+from node.chain.state_reader import PalletViews, StateReader
 from node.jobs.inputs import Inputs
 from node.storage.blob_store import BlobStore
 from pallets.models import Training
@@ -80,7 +80,7 @@ class ServedModel:
         return Evidence(phi, top, spans, self.index.remainder_permille(phi, top))
 
 
-def release_of(reader: Reader, model: int) -> Release:
+def release_of(reader: StateReader, model: int) -> Release:
     """Return what of a model is to be served now. Raises ModelUnknown."""
     with reader.at() as state:
         record = state.models.get(model)
@@ -92,7 +92,7 @@ def release_of(reader: Reader, model: int) -> Release:
         return _release(state, model, training)
 
 
-def _release(state: Ledgers, model: int, training: Training) -> Release:
+def _release(state: PalletViews, model: int, training: Training) -> Release:
     assert training.index_job is not None, "checked"
     jobs = state.jobs.jobs
     train, index = jobs.get(training.train_job), jobs.get(training.index_job)
@@ -117,7 +117,7 @@ class ServedModels:
     """The models that are loaded."""
 
     def __init__(
-        self, reader: Reader, blobs: BlobStore, inputs: Inputs, folder: Path, base_model: str
+        self, reader: StateReader, blobs: BlobStore, inputs: Inputs, folder: Path, base_model: str
     ) -> None:
         self._reader = reader
         self._blobs = blobs

@@ -12,7 +12,7 @@ from typing import Final
 
 from node.chain.chain import Chain
 from node.chain.events import Finalized
-from node.chain.state_reader import Ledgers, Reader
+from node.chain.state_reader import PalletViews, StateReader
 from node.storage.blob_store import BlobStore
 from node.storage.receipt_store import ChannelRecord, ReceiptStore
 from node.transactions.errors import PoolError
@@ -41,7 +41,7 @@ class Settler:
     def __init__(
         self,
         chain: Chain,
-        reader: Reader,
+        reader: StateReader,
         submitter: Submitter,
         receipts: ReceiptStore,
         blobs: BlobStore,
@@ -131,7 +131,7 @@ class Settler:
             "epoch-closed model=%d epoch=%d receipts=%d", model, epoch, len(served.receipts)
         )
 
-    def _check(self, state: Ledgers, model: int, epoch: int) -> bool:
+    def _check(self, state: PalletViews, model: int, epoch: int) -> bool:
         """Return whether the epoch was closed before and failed. Raises SettlementRefused."""
         record = state.attribution.epochs.get((model, epoch))
         if record is not None and record.state is not EpochState.Failed:
@@ -148,7 +148,7 @@ class Settler:
             )
         return record is not None
 
-    def _redemptions(self, state: Ledgers, model: int) -> list[tuple[ChannelRecord, int]]:
+    def _redemptions(self, state: PalletViews, model: int) -> list[tuple[ChannelRecord, int]]:
         """Return the channels of a model with what their answers cost beyond what was redeemed."""
         found = []
         for record in self._receipts.channels():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from runtime.codec.scale import Codec, DecodeError, EncodeError, compile_codec
 from runtime.codec.shape import Field, Outer, Struct, shape_of, struct_shape
@@ -34,6 +34,8 @@ from runtime.frame.pallet import CallSpec, Event, Pallet
 from runtime.frame.state import Overlay, Transaction
 from runtime.types.era import ERA_CODEC
 from runtime.types.primitives import RuntimeVersion, Weight
+
+P = TypeVar("P", bound=Pallet)
 
 CALL_DEPTH_MAX = 24
 
@@ -168,6 +170,12 @@ class Machine:
         """The overlay of the block being executed."""
         assert self._overlay is not None, "no state: use `with machine.on(overlay)`"
         return self._overlay
+
+    def pallet(self, cls: type[P]) -> P:
+        """Return this runtime's pallet of a class; its items read the overlay of `on`."""
+        pallet = self.pallets[cls.__name__]
+        assert isinstance(pallet, cls), f"the runtime has another pallet of the name {cls.__name__}"
+        return pallet
 
     @contextmanager
     def on(self, overlay: Overlay) -> Iterator[None]:
