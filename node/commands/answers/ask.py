@@ -8,9 +8,9 @@ from genesis.values import parse_amount
 from node.client import Client
 from node.commands.answers.asking import AnswerDocument, Asker, QuoteDocument
 from node.commands.base.frame import connects, reports
+from node.commands.base.lookup import find_model
 from node.commands.base.output import Output
 from node.commands.base.transaction_options import Spending, spends
-from node.commands.model.records import find_model
 
 
 @click.command("ask")

@@ -12,8 +12,8 @@ from node.commands.answers.asking import AnswerDocument, answer_document, read_r
 from node.commands.base.account_signer import keys_options, signer_of
 from node.commands.base.documents import Planck
 from node.commands.base.frame import connects, hash_of, reports
+from node.commands.base.lookup import find_model
 from node.commands.base.output import Output
-from node.commands.model.records import find_model
 from node.keys.keystore import Keystore
 from runtime.crypto import ss58
 from runtime.shared.documents import Feedback

@@ -17,8 +17,8 @@ import click
 from node.client import Client
 from node.client.tape import Tape
 from node.commands.base.frame import REJECTED, connects, hash_of, refuse, reports
+from node.commands.base.lookup import find_model
 from node.commands.base.output import Output
-from node.commands.model.records import find_model
 from runtime.types.primitives import Hash
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
-"""From a file of rows to batches that a datanet accepts: everything is checked before any is sent.
+"""A contribution: a file of rows is checked whole, then uploaded and sent in batches.
 
-What the file repeats, and what the datanet has already, is left out and counted; so running the
-same contribution again sends what is missing and nothing else.
+Cost and licence are shown before anything is sent. Rows that the file repeats or that the datanet
+has already are left out and counted, so the same command run again sends only what is missing.
 """
 
 from __future__ import annotations
@@ -11,13 +11,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from genesis.amounts import format_amount
 from ml.rows.chunker import TextRefused, chunk_text
 from ml.rows.readers import FileRefused, ReadReport, collect, read_rows
 from ml.rows.row import Row, encode_batch, row_hash
-from node.client import Client, UsageError
+from node.client import Client, InsufficientFundsError, UsageError, Wait
 from node.commands.base.documents import Planck
-from node.commands.base.transaction_options import EventDocument
-from pallets.datanets.records import BATCH_BYTES_MAX, BATCH_ROWS_MAX, BYTE_DEPOSIT, ROW_BOND
+from node.commands.base.frame import refuse
+from node.commands.base.lookup import rows_needed
+from node.commands.base.output import Advance, Output
+from node.commands.base.transaction_options import (
+    EventDocument,
+    Spending,
+    dry_run,
+    event_documents,
+    send,
+)
+from node.commands.datanet.records import list_batches
+from pallets.datanets.records import (
+    BATCH_BYTES_MAX,
+    BATCH_ROWS_MAX,
+    BYTE_DEPOSIT,
+    ROW_BOND,
+    BatchStatus,
+    DatanetInfo,
+)
+from runtime.codec.hexadecimal import to_hex
+from runtime.frame.dispatch import Call
 from runtime.trie.merkle import blob_id
 from runtime.types.primitives import Hash
 
@@ -114,17 +134,209 @@ class Prepared:
         return Planck(sum(batch.deposit_planck for batch in self.batches))
 
 
+def contribute_file(
+    output: Output, client: Client, spending: Spending, info: DatanetInfo, file: Path
+) -> ContributionDocument:
+    """Check a file, show what it costs, upload its batches and send them.
+
+    Raises UsageError, InsufficientFundsError, and what reading a file of rows raises.
+    """
+    prepared = prepare(client, info.id, file)
+    if not prepared.batches:
+        refuse(
+            f"Nothing is left to send: the datanet has all {prepared.already_there:,} rows of "
+            f"{file.name} already."
+        )
+    contribution = _Contribution(output, client, spending, info, prepared)
+    contribution.describe()
+    return contribution.dry_run() if spending.is_dry_run else contribution.send()
+
+
+class _Contribution:
+    """A checked file on its way into one datanet."""
+
+    def __init__(
+        self,
+        output: Output,
+        client: Client,
+        spending: Spending,
+        info: DatanetInfo,
+        prepared: Prepared,
+    ) -> None:
+        self._output = output
+        self._client = client
+        self._spending = spending
+        self._info = info
+        self._prepared = prepared
+        self._rows_needed = rows_needed(client)
+        self._rows_after = info.progress.accepted_rows + self._pending_rows() + prepared.rows
+        self._free_before = client.balance(spending.signer.account).free
+
+    def describe(self) -> None:
+        """Show what was found in the file, and what is held and for how long."""
+        output, prepared = self._output, self._prepared
+        output.note(f"All {prepared.rows_in_file:,} rows are well-formed ({prepared.shape}).")
+        for duplicate in prepared.duplicates[:DUPLICATES_SHOWN]:
+            output.note(f"  line {duplicate.line:,} repeats line {duplicate.first_line:,}")
+        more = len(prepared.duplicates) - DUPLICATES_SHOWN
+        if more > 0:
+            output.note(f"  and {more:,} more repeated rows")
+        if prepared.already_there:
+            output.note(f"{prepared.already_there:,} rows are in the datanet already and left out.")
+        datanet = self._info.datanet
+        output.note(
+            f"{prepared.rows:,} rows in {len(prepared.batches)} batches go to {datanet.name!r} "
+            f"under {datanet.profile.licence}; a bond of {format_amount(prepared.bond_planck)} and "
+            f"a deposit of {format_amount(prepared.deposit_planck)} are held until they are "
+            "reviewed."
+        )
+        output.note(f"{self._rows_after:,} of {self._rows_needed:,} rows needed for attribution")
+
+    def dry_run(self) -> ContributionDocument:
+        """Return what a contribution would cost and do; nothing is signed or uploaded."""
+        fee = self._quote_fees()
+        first = dry_run(self._client, self._spending, self._call(self._prepared.batches[0]))
+        if first.error is not None:
+            self._output.note(f"The first batch would fail. {first.error}")
+        held = self._prepared.bond_planck + self._prepared.deposit_planck
+        return self._document(
+            batches=[_sent_batch(batch, None, None, None) for batch in self._prepared.batches],
+            fee=fee,
+            free_after=self._free_before - fee - held,
+            events=first.events,
+        )
+
+    def send(self) -> ContributionDocument:
+        """Upload the batches, then send one transaction for each."""
+        self._quote_fees()
+        self._upload()
+        batches: list[SentBatch] = []
+        events: list[EventDocument] = []
+        fee = 0
+        for batch in self._prepared.batches:
+            call = self._call(batch)
+            transaction, landed = send(self._output, self._client, self._spending, call)
+            records = () if landed is None else event_documents(landed.events)
+            fee += 0 if landed is None else landed.fee_planck
+            block_number = None if landed is None else landed.block_number
+            numbers = [
+                record.fields["batch"]
+                for record in records
+                if record.event == "Datanets.Contributed"
+            ]
+            number = numbers[0] if numbers else None
+            batches.append(_sent_batch(batch, transaction, block_number, number))
+            events += records
+        free_after = self._client.balance(self._spending.signer.account).free
+        if self._spending.wait is not Wait.NONE:
+            self._output.note(
+                "The rows now wait for the review of the datanet's owner or a curator."
+            )
+        return self._document(batches=batches, fee=fee, free_after=free_after, events=tuple(events))
+
+    def _upload(self) -> None:
+        size_bytes = sum(len(batch.data) for batch in self._prepared.batches)
+        done = 0
+        with self._output.progress("Uploading") as advance:
+            for batch in self._prepared.batches:
+                self._client.blobs.upload(batch.data, _shifted(advance, done, size_bytes))
+                done += len(batch.data)
+
+    def _pending_rows(self) -> int:
+        if not self._info.progress.pending_batches:
+            return 0
+        batches = list_batches(self._client, self._info)
+        return sum(batch.rows for batch in batches if batch.status == BatchStatus.Pending.name)
+
+    def _quote_fees(self) -> int:
+        """Return what all transactions cost. Raises InsufficientFundsError."""
+        spending, prepared = self._spending, self._prepared
+        fees = sum(
+            self._client.fee(self._call(batch), spending.signer.account).fee_planck
+            + spending.tip_planck
+            for batch in prepared.batches
+        )
+        needed = fees + prepared.bond_planck + prepared.deposit_planck
+        if needed > self._free_before:
+            raise InsufficientFundsError(
+                f"The contribution takes {format_amount(needed)} (fees, bond and deposit), the "
+                f"account has {format_amount(self._free_before)}. Send it more OPEN, or contribute "
+                "fewer rows."
+            )
+        return fees
+
+    def _call(self, batch: PreparedBatch) -> Call:
+        return self._client.make_call(
+            "Datanets",
+            "contribute",
+            datanet=self._info.id,
+            blob=batch.blob,
+            size_bytes=len(batch.data),
+            row_hashes=batch.hashes,
+        )
+
+    def _document(
+        self,
+        *,
+        batches: Sequence[SentBatch],
+        fee: int,
+        free_after: int,
+        events: tuple[EventDocument, ...],
+    ) -> ContributionDocument:
+        info, prepared = self._info, self._prepared
+        return ContributionDocument(
+            datanet=info.id,
+            name=info.datanet.name,
+            licence=info.datanet.profile.licence,
+            is_dry_run=self._spending.is_dry_run,
+            rows=prepared.rows,
+            rows_in_file=prepared.rows_in_file,
+            repeated_in_file=len(prepared.duplicates),
+            in_datanet_already=prepared.already_there,
+            bond_planck=prepared.bond_planck,
+            deposit_planck=prepared.deposit_planck,
+            fee_planck=Planck(fee),
+            free_before_planck=Planck(self._free_before),
+            free_after_planck=Planck(free_after),
+            rows_in_datanet_after=self._rows_after,
+            rows_needed_for_attribution=self._rows_needed,
+            duplicates=prepared.duplicates,
+            batches=tuple(batches),
+            events=events,
+        )
+
+
+def _sent_batch(
+    batch: PreparedBatch, transaction: str | None, block_number: int | None, number: int | None
+) -> SentBatch:
+    return SentBatch(
+        blob=to_hex(batch.blob),
+        rows=len(batch.hashes),
+        size_bytes=len(batch.data),
+        transaction=transaction,
+        block_number=block_number,
+        batch=number,
+    )
+
+
+def _shifted(advance: Advance, start: int, size_bytes: int) -> Advance:
+    """Return an advance of one batch as an advance of all of them."""
+    return lambda done, _: advance(start + done, size_bytes)
+
+
 def prepare(client: Client, datanet: int, file: Path) -> Prepared:
     """Read, check and split a file of rows. Raises FileRefused, LineRefused."""
     report = _read(file)
     hashes = [Hash(row_hash(row)) for row in report.rows]
-    known = client.query_many("Datanets", "rows", [(datanet, each) for each in hashes])
+    batches = client.query_many("Datanets", "rows", [(datanet, row) for row in hashes])
     fresh = [
-        (row, each)
-        for row, each, batch in zip(report.rows, hashes, known, strict=True)
+        (row, row_id)
+        for row, row_id, batch in zip(report.rows, hashes, batches, strict=True)
         if batch is None
     ]
-    duplicates = tuple(DuplicateDocument(each.line, each.first_line) for each in report.duplicates)
+    duplicates = tuple(
+        DuplicateDocument(duplicate.line, duplicate.first_line) for duplicate in report.duplicates
+    )
     return Prepared(
         report.shape.value,
         len(report.rows) + len(duplicates),
@@ -148,7 +360,7 @@ def split(rows: Sequence[tuple[Row, Hash]]) -> list[PreparedBatch]:
                 break
             end += 1
         data = encode_batch([row for row, _ in rows[start:end]])
-        hashes = tuple(each for _, each in rows[start:end])
+        hashes = tuple(row_id for _, row_id in rows[start:end])
         batches.append(PreparedBatch(data, blob_id(data), hashes))
         start = end
     return batches

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ import click
 from node.client import Client
 from node.commands.base.account_signer import account_of
 from node.commands.base.documents import Planck
-from node.commands.base.frame import connects, refuse, reports
+from node.commands.base.frame import connects, reports
+from node.commands.base.lookup import find_datanet, rows_needed
 from node.commands.base.output import Output
 from node.commands.base.transaction_options import (
     SPENDING_DOCUMENTS,
@@ -21,93 +21,24 @@ from node.commands.base.transaction_options import (
     spend,
     spends,
 )
-from node.commands.datanet.contribution import ContributionDocument
-from pallets.datanets.records import Access, BatchStatus, DatanetInfo, Verdict
+from node.commands.datanet.contribution import ContributionDocument, contribute_file
+from node.commands.datanet.records import (
+    PAGE,
+    DatanetDocument,
+    DatanetEarningsDocument,
+    DatanetRow,
+    DatanetsDocument,
+    EarningsRow,
+    datanet_row,
+    list_batches,
+)
+from pallets.datanets.records import Access, Verdict
 from runtime.crypto import ss58
 from runtime.types.primitives import Id
 
-PAGE = 256
 Spent = TransactionDocument | DryRunDocument
 
 number_argument = click.argument("datanet", type=click.IntRange(0, 2**32 - 1))
-
-
-@dataclass(frozen=True, slots=True)
-class DatanetRow:
-    """A datanet in a list."""
-
-    id: int
-    name: str
-    owner: str
-    licence: str
-    access: str
-    accepted_rows: int
-    published_rows: int
-    versions: int
-
-
-@dataclass(frozen=True, slots=True)
-class DatanetsDocument:
-    """The datanets of the chain."""
-
-    datanets: tuple[DatanetRow, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class BatchRow:
-    """A batch of a datanet."""
-
-    number: int
-    contributor: str
-    rows: int
-    size_bytes: int
-    status: str
-    bond_planck: Planck
-    deposit_planck: Planck
-    blob: str
-
-
-@dataclass(frozen=True, slots=True)
-class DatanetDocument:
-    """A datanet with its counters and batches."""
-
-    id: int
-    name: str
-    owner: str
-    summary: str
-    description: str
-    licence: str
-    source: str
-    purpose: str
-    schema: str
-    tags: tuple[str, ...]
-    access: str
-    curators: tuple[str, ...]
-    pending_batches: int
-    accepted_rows: int
-    published_rows: int
-    versions: int
-    rows_needed_for_attribution: int
-    batches: tuple[BatchRow, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class EarningsRow:
-    """What an account has given to a datanet."""
-
-    datanet: int
-    name: str
-    accepted_rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class DatanetEarningsDocument:
-    """What an account has given to datanets, and what its rows have earned in all."""
-
-    account: str
-    claimable_planck: Planck
-    earned_in_all_planck: Planck
-    datanets: tuple[EarningsRow, ...]
 
 
 @click.group("datanet")
@@ -157,7 +88,7 @@ def list_datanets(output: Output, client: Client) -> DatanetsDocument:
     while True:
         start = rows[-1].id + 1 if rows else 0
         page = client.api("DatanetsApi_datanets", start, PAGE)
-        rows += [_row(info) for info in page]
+        rows += [datanet_row(info) for info in page]
         if len(page) < PAGE:
             return DatanetsDocument(tuple(rows))
 
@@ -173,24 +104,24 @@ def status(output: Output, client: Client, datanet: int) -> DatanetDocument:
     needed = rows_needed(client)
     output.note(f"{progress.published_rows:,} of {needed:,} rows needed for attribution")
     return DatanetDocument(
-        info.id,
-        record.name,
-        ss58.encode(record.owner),
-        profile.summary,
-        profile.description,
-        profile.licence,
-        profile.source,
-        profile.purpose,
-        profile.schema,
-        profile.tags,
-        record.access.name,
-        tuple(ss58.encode(curator) for curator in record.curators),
-        progress.pending_batches,
-        progress.accepted_rows,
-        progress.published_rows,
-        progress.versions,
-        needed,
-        tuple(list_batches(client, info)),
+        id=info.id,
+        name=record.name,
+        owner=ss58.encode(record.owner),
+        summary=profile.summary,
+        description=profile.description,
+        licence=profile.licence,
+        source=profile.source,
+        purpose=profile.purpose,
+        schema=profile.schema,
+        tags=profile.tags,
+        access=record.access.name,
+        curators=tuple(ss58.encode(curator) for curator in record.curators),
+        pending_batches=progress.pending_batches,
+        accepted_rows=progress.accepted_rows,
+        published_rows=progress.published_rows,
+        versions=progress.versions,
+        rows_needed_for_attribution=needed,
+        batches=tuple(list_batches(client, info)),
     )
 
 
@@ -300,58 +231,4 @@ def contribute(
     Every row is checked before anything is sent. Rows that are repeated, or in the datanet
     already, are left out, so an interrupted contribution is simply run again.
     """
-    from node.commands.datanet.contributing import contribute_file
-
     return contribute_file(output, client, spending, find_datanet(client, datanet), file)
-
-
-def find_datanet(client: Client, number: int) -> DatanetInfo:
-    """Return a datanet. Raises UsageError when there is none with this number."""
-    info: DatanetInfo | None = client.api("DatanetsApi_datanet", number)
-    if info is None:
-        refuse(f"There is no datanet {number}. `openledger datanet list` shows them.")
-    return info
-
-
-def rows_needed(client: Client) -> int:
-    """Return how many published rows a model needs for attribution pay."""
-    return int(client.api("AttributionApi_parameters").rows_minimum)
-
-
-def list_batches(client: Client, info: DatanetInfo) -> list[BatchRow]:
-    """Return all batches of a datanet."""
-    batches: list[BatchRow] = []
-    while len(batches) < info.progress.batches:
-        page = client.api("DatanetsApi_batches", info.id, len(batches), PAGE)
-        if not page:
-            break
-        batches += [_batch(each) for each in page]
-    return batches
-
-
-def _row(info: DatanetInfo) -> DatanetRow:
-    record, progress = info.datanet, info.progress
-    return DatanetRow(
-        info.id,
-        record.name,
-        ss58.encode(record.owner),
-        record.profile.licence,
-        record.access.name,
-        progress.accepted_rows,
-        progress.published_rows,
-        progress.versions,
-    )
-
-
-def _batch(info: Any) -> BatchRow:
-    batch, status_ = info.batch, BatchStatus(info.batch.status)
-    return BatchRow(
-        info.number,
-        ss58.encode(batch.contributor),
-        batch.rows,
-        batch.size_bytes,
-        status_.name,
-        Planck(batch.bond_planck),
-        Planck(batch.deposit_planck),
-        "0x" + batch.blob.hex(),
-    )

@@ -7,8 +7,9 @@ from typing import Final
 
 from node.client import Client, RejectedError, RequestRefusedError
 from node.client.transport_websocket import Subscription, WaitEndedError
+from node.commands.base.lookup import find_job
 from node.commands.base.output import Output
-from node.commands.model.records import MICRONATS, JobDocument, find_job, job_document
+from node.commands.model.records import MICRONATS, JobDocument, job_document
 from pallets.jobs.job import Job, JobState
 
 LOOK_SECONDS: Final = 1.0

@@ -14,6 +14,7 @@ from genesis.values import parse_amount
 from node.client import Client, Included
 from node.commands.answers.asking import AnswerDocument, Asker, ChatDocument, QuoteDocument
 from node.commands.base.frame import connects, hash_of, refuse, reports
+from node.commands.base.lookup import find_datanet, find_job, find_model
 from node.commands.base.output import Output
 from node.commands.base.transaction_options import (
     SPENDING_DOCUMENTS,
@@ -26,15 +27,12 @@ from node.commands.base.transaction_options import (
     spends,
     transaction_document,
 )
-from node.commands.datanet.datanet import find_datanet
 from node.commands.model.job_progress import follow_training, newest_report
 from node.commands.model.records import (
     JobDocument,
     ModelDocument,
     ModelRow,
     ModelsDocument,
-    find_job,
-    find_model,
     job_document,
     latest_training,
     model_document,

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from node.client import Client
 from node.commands.base.documents import Planck
 from node.commands.base.frame import refuse
+from node.commands.base.lookup import find_job
 from pallets.jobs.job import Job
 from pallets.models import ModelInfo
 from runtime.crypto import ss58
 from runtime.shared.documents import Evaluate, Evaluated, Index, Settle, Train, Trained
 
-NUMBER_MAX = 2**32 - 1
 MICRONATS = 1_000_000
 
 
@@ -78,26 +78,6 @@ class JobDocument:
     adapter_loss_nats: float | None
     index_job: int | None
     failure: str | None
-
-
-def find_model(client: Client, text: str) -> ModelInfo:
-    """Return the model with this number or name. Raises UsageError."""
-    info: ModelInfo | None
-    if text.isascii() and text.isdigit() and int(text) <= NUMBER_MAX:
-        info = client.api("ModelsApi_model", int(text))
-    else:
-        info = client.api("ModelsApi_model_named", text)
-    if info is None:
-        refuse(f"There is no model {text!r}. `openledger model list` shows them.")
-    return info
-
-
-def find_job(client: Client, number: int) -> Job:
-    """Return a job. Raises UsageError."""
-    job: Job | None = client.api("JobsApi_job", number)
-    if job is None:
-        refuse(f"There is no job {number}. `openledger model status` names those of a model.")
-    return job
 
 
 def latest_training(client: Client, info: ModelInfo) -> int:
