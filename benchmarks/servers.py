@@ -27,7 +27,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from genesis.spec import load_spec
 from node.chain.chain import Chain
-from node.rpc.interfaces import About, Alone, Keys, Network, Sealer
+from node.rpc.interfaces import About, Keys, Network, NoNetwork, Sealer
 from node.rpc.server import serve as node_serve
 from node.storage.database import Database
 from node.transactions.pool import Pool
@@ -56,7 +56,7 @@ async def serve_node(told: Told) -> None:
     ):
         chain = Chain(load_spec("dev"), database)
         about = About("benchmark", "0", chain.spec.chain_type, dict(chain.spec.properties))
-        node = ServedNode(about, chain, Pool(chain), Alone())
+        node = ServedNode(about, chain, Pool(chain), NoNetwork())
         async with trio.open_nursery() as nursery:
             endpoint = await nursery.start(partial(node_serve, node, "127.0.0.1", 0))
             told(endpoint.port)

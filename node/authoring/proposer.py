@@ -61,7 +61,7 @@ class Proposer:
         self._hurry_until = 0
         self._hurried = trio.Event()
 
-    def hurry(self, until: int) -> None:
+    def propose_immediately(self, until: int) -> None:
         """Propose without pause until the chain has this height."""
         self._hurry_until = until
         self._hurried.set()

@@ -8,7 +8,7 @@ from node.transactions.pool import Pool
 from runtime.types.primitives import Hash
 
 
-class SealingRefused(ValueError):
+class SealingRefusedError(ValueError):
     """The request cannot be met; the message says why."""
 
 
@@ -23,16 +23,16 @@ class AuthorSealer:
     async def create_block(
         self, *, create_empty: bool, finalize: bool, parent: Hash | None
     ) -> Hash:
-        """Make a block on the best one. Raises SealingRefused."""
+        """Make a block on the best one. Raises SealingRefusedError."""
         if parent is not None and parent != self._chain.best.hash:
-            raise SealingRefused("A lone author builds on the best block alone.")
+            raise SealingRefusedError("A lone author builds on the best block alone.")
         if not create_empty and not self._pool.has_ready:
-            raise SealingRefused("No transaction is ready; ask for an empty block.")
+            raise SealingRefusedError("No transaction is ready; ask for an empty block.")
         executed = await self._author.seal()
         return executed.hash
 
     async def finalize_block(self, block: Hash, justification: bytes | None, /) -> None:
-        """Confirm a final block. Raises SealingRefused for one that is not."""
+        """Confirm a final block. Raises SealingRefusedError for one that is not."""
         header = self._chain.header(block)
         if header is None or self._chain.hash_of(header.number) != block:
-            raise SealingRefused("This block is not on the chain.")
+            raise SealingRefusedError("This block is not on the chain.")

@@ -21,6 +21,7 @@ from node.client.errors import (
     UsageError,
     WrongNodeError,
 )
+from node.client.recording import Recording
 from node.client.remote_state import RemoteState, hexed, unhex
 from node.client.results import (
     Block,
@@ -37,7 +38,6 @@ from node.client.results import (
 from node.client.sentences import dispatch_sentence, needs_funds
 from node.client.serving import Serving
 from node.client.submission import OnStatus, follow, pool_refusal, runtime_refusal
-from node.client.tape import Tape
 from node.client.transport_http import HttpTransport
 from node.client.transport_websocket import Subscription, WebSocketTransport
 from pallets import compose
@@ -61,8 +61,8 @@ from runtime.trie import proof
 from runtime.types.era import IMMORTAL, mortal
 from runtime.types.primitives import AccountData, AccountId, Digest, DigestItem, Hash, Header
 
-TIMEOUT_S: Final = 30.0
-WAIT_S: Final = 120.0
+TIMEOUT_SECONDS: Final = 30.0
+WAIT_SECONDS: Final = 120.0
 ERA_BLOCKS: Final = 64
 _UNSIGNED: Final = bytes(64)
 
@@ -76,7 +76,7 @@ class Client:
         *,
         genesis_hash: Hash | None = None,
         machine: Machine | None = None,
-        timeout_s: float = TIMEOUT_S,
+        timeout_s: float = TIMEOUT_SECONDS,
     ) -> None:
         self.endpoint = parse_endpoint(url)
         self.machine = machine or compose()
@@ -88,7 +88,7 @@ class Client:
         self._wanted_genesis = genesis_hash
         self._genesis_hash: Hash | None = None
         self._is_checked = False
-        self._tape: Tape | None = None
+        self._recording: Recording | None = None
         self.blobs = Blobs(self._http)
         self.serving = Serving(self._http)
 
@@ -329,7 +329,7 @@ class Client:
         signed: Signed,
         wait: Wait = Wait.INCLUDED,
         *,
-        wait_s: float = WAIT_S,
+        wait_s: float = WAIT_SECONDS,
         on_status: OnStatus | None = None,
     ) -> Outcome:
         """Send a signed transaction and follow it as far as `wait` says.
@@ -393,14 +393,14 @@ class Client:
 
     # -------------------------------------------------------------------------------- internal
 
-    def use_tape(self, tape: Tape) -> None:
+    def use_recording(self, recording: Recording) -> None:
         """Record every answer from now on, or replay recorded ones without a node."""
-        self._tape = self._http.tape = tape
+        self._recording = self._http.recording = recording
 
     def _call(self, method: str, params: list[Any]) -> Any:
-        if self._tape is None:
+        if self._recording is None:
             return self._ask(method, params)
-        recorded = self._tape.answer(
+        recorded = self._recording.response(
             json.dumps([method, params]), lambda: json.dumps(self._ask(method, params)).encode()
         )
         return json.loads(recorded)

@@ -29,7 +29,7 @@ from runtime.types.primitives import AccountId, Ed25519, Hash, MultiSignature, S
 
 VOUCHER_HEADER: Final = "x-openledger-voucher"
 ATTRIBUTION_HEADER: Final = "x-openledger-attribution-id"
-ANSWER_TIMEOUT_S: Final = 600.0
+ANSWER_TIMEOUT_SECONDS: Final = 600.0
 _DATA: Final = "data:"
 _PAYMENT_REQUIRED: Final = 402
 
@@ -84,7 +84,11 @@ class Serving:
         body["stream_options"] = {"include_usage": True}
         headers = {} if voucher is None else {VOUCHER_HEADER: _voucher_text(voucher)}
         streaming = self._http.stream(
-            "POST", "/v1/chat/completions", json=body, headers=headers, timeout=ANSWER_TIMEOUT_S
+            "POST",
+            "/v1/chat/completions",
+            json=body,
+            headers=headers,
+            timeout=ANSWER_TIMEOUT_SECONDS,
         )
         with streaming as answer:
             if answer.status_code >= 400:

@@ -11,7 +11,7 @@ import httpx
 
 from node.client.endpoint import Endpoint
 from node.client.errors import RequestRefusedError, UnreachableError
-from node.client.tape import Tape
+from node.client.recording import Recording
 from node.client.transport_websocket import result_of, unreachable
 
 
@@ -24,7 +24,7 @@ class HttpTransport:
             base_url=endpoint.http_url, timeout=timeout_s, trust_env=False, follow_redirects=False
         )
         self._number = 0
-        self.tape: Tape | None = None
+        self.recording: Recording | None = None
 
     def call(self, method: str, params: list[Any]) -> Any:
         """Return the result of a JSON-RPC method. Raises RequestRefusedError."""
@@ -38,10 +38,10 @@ class HttpTransport:
 
     def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         """Return the answer to a request, whatever its status. Raises UnreachableError."""
-        if self.tape is None or method != "GET":
+        if self.recording is None or method != "GET":
             return self._request(method, path, arguments)
         question = f"GET {path} {json.dumps(arguments, sort_keys=True)}"
-        status, _, content = self.tape.answer(
+        status, _, content = self.recording.response(
             question, lambda: _with_status(self._request(method, path, arguments))
         ).partition(b"\n")
         return httpx.Response(int(status), content=content)

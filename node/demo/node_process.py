@@ -18,11 +18,11 @@ LOG_NAME: Final = "node.log"
 _PROGRAM: Final = "from cli import main; main()"
 
 
-class ChildFailed(Exception):
+class NodeFailedError(Exception):
     """The node did not start or stop as it should; the message quotes its log."""
 
 
-class ChildNode:
+class NodeProcess:
     """A node in a process of its own, with its log in the data folder.
 
     The chain `dev` is started by `openledger dev`, any other by `openledger node start`; it makes
@@ -58,7 +58,7 @@ class ChildNode:
         return self._process.pid
 
     def start(self) -> None:
-        """Start and wait until it accepts connections. Raises ChildFailed."""
+        """Start and wait until it accepts connections. Raises NodeFailedError."""
         self.base_path.mkdir(parents=True, exist_ok=True)
         command = [
             *(sys.executable, "-c", _PROGRAM, *self._start, "--json"),
@@ -84,7 +84,7 @@ class ChildNode:
         except ValueError as error:
             self._process.kill()
             status = self._process.wait()
-            raise ChildFailed(
+            raise NodeFailedError(
                 f"The node ended with status {status} before it was ready. Its log ends:\n"
                 f"{self.log_tail()}"
             ) from error
@@ -93,7 +93,7 @@ class ChildNode:
         return document
 
     def stop(self) -> None:
-        """Ask it to stop and wait for its end. Raises ChildFailed when it does not end well."""
+        """Ask it to stop and wait for its end. Raises NodeFailedError when it does not end well."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -103,12 +103,12 @@ class ChildNode:
         except subprocess.TimeoutExpired as error:
             process.kill()
             process.wait()
-            raise ChildFailed(f"The node did not stop within {STOP_SECONDS} s.") from error
+            raise NodeFailedError(f"The node did not stop within {STOP_SECONDS} s.") from error
         finally:
             if process.stdout is not None:
                 process.stdout.close()
         if status != 0:
-            raise ChildFailed(f"The node stopped with status {status}:\n{self.log_tail()}")
+            raise NodeFailedError(f"The node stopped with status {status}:\n{self.log_tail()}")
 
     def kill(self) -> None:
         """Kill it at once, as a power cut would."""

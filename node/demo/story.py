@@ -22,7 +22,7 @@ from ml.rows.row import Row, encode_batch, row_hash
 from node.client import Client, Finalized, RejectedError, Wait
 from node.client.serving import Answer
 from node.demo.contributors import HONEST, Contributor, gather
-from node.demo.node_process import ChildNode
+from node.demo.node_process import NodeProcess
 from pallets.datanets.records import Access, Verdict
 from pallets.inference import DEPOSIT_MIN
 from pallets.jobs.job import JobState
@@ -51,7 +51,7 @@ RATE_IN: Final = 2 * OPEN
 RATE_OUT: Final = 20 * OPEN
 
 
-class StoryFailed(Exception):
+class StoryFailedError(Exception):
     """A step did not end as the story needs; the message says which and why."""
 
 
@@ -96,7 +96,7 @@ class Ending:
 
 
 def tell(plan: Plan, folder: Path, say: Say) -> Ending:
-    """Start nodes in a folder, tell the story on them, and stop them. Raises StoryFailed."""
+    """Start nodes in a folder, tell the story on them, and stop them. Raises StoryFailedError."""
     began = time.monotonic()
     with (_one_node if plan.nodes == 1 else _cluster)(plan, folder, say) as (url, *others):
         return tell_at(url, plan, say, began, others)
@@ -116,7 +116,7 @@ def tell_at(url: str, plan: Plan, say: Say, began: float, others: Sequence[str] 
 @contextmanager
 def _one_node(plan: Plan, folder: Path, say: Say) -> Iterator[list[str]]:
     say("Starting a development node ...")
-    with ChildNode(folder, chain=plan.chain) as node:
+    with NodeProcess(folder, chain=plan.chain) as node:
         yield [node.url]
 
 
@@ -131,7 +131,7 @@ def _cluster(plan: Plan, folder: Path, say: Say) -> Iterator[list[str]]:
             folder / "devnet", "demo", plan.nodes, say=lambda line: say("  " + line)
         )
     except DevnetError as error:
-        raise StoryFailed(str(error)) from error
+        raise StoryFailedError(str(error)) from error
     try:
         yield [cluster.url(number) for number in cluster.nodes]
     finally:
@@ -300,7 +300,7 @@ class Story:
             f"with adapter {trained.adapter_loss_micronats / 1e6:.4f} nats"
         )
         if trained.adapter_loss_micronats >= trained.base_loss_micronats:
-            raise StoryFailed("Training did not lower the held-out loss.")
+            raise StoryFailedError("Training did not lower the held-out loss.")
         index_job = self._client.query("Jobs", "jobs", job).index_job
         self._watch(index_job, "sketching rows")
         self._send(self._owner, "Models", "publish", model=model, adapter=Hash(trained.adapter))
@@ -316,9 +316,9 @@ class Story:
                 self._say(f"   job {job} settled after {time.monotonic() - began:.0f} s ({what})")
                 return
             if state in (JobState.Failed, JobState.Expired, JobState.Cancelled):
-                raise StoryFailed(f"Job {job} ended as {state.name}.")
+                raise StoryFailedError(f"Job {job} ended as {state.name}.")
             if time.monotonic() - began > WAIT_SECONDS:
-                raise StoryFailed(f"Job {job} is not settled after {WAIT_SECONDS:.0f} s.")
+                raise StoryFailedError(f"Job {job} is not settled after {WAIT_SECONDS:.0f} s.")
             told = self._tell_progress(job, what, told)
             time.sleep(0.5)
 
@@ -385,7 +385,7 @@ class Story:
         ):
             if isinstance(piece, Answer):
                 return piece
-        raise StoryFailed("The answer ended without its last event.")
+        raise StoryFailedError("The answer ended without its last event.")
 
     def _show(self, question: str, answer: Answer) -> None:
         first = " ".join(question.split())[:72]
@@ -409,10 +409,10 @@ class Story:
             if record is not None and record.state.name != "Settling":
                 break
             if time.monotonic() - began > WAIT_SECONDS:
-                raise StoryFailed("The epoch is not settled in time.")
+                raise StoryFailedError("The epoch is not settled in time.")
             time.sleep(0.5)
         if record.state.name != "Settled":
-            raise StoryFailed("The settlement of the epoch failed.")
+            raise StoryFailedError("The settlement of the epoch failed.")
         self._say(
             f"   {record.receipts} receipts, contributors' part {format_amount(record.fees_planck)}"
         )
@@ -450,7 +450,7 @@ class Story:
             check=False,
         )
         if done.returncode != 0:
-            raise StoryFailed(f"A receipt does not hold: {done.stderr.strip()}")
+            raise StoryFailedError(f"A receipt does not hold: {done.stderr.strip()}")
         for document in json.loads(done.stdout)["receipts"]:
             passed, unchecked = document["passed"], document["not_checked"]
             more = f", {unchecked} not checkable here" if unchecked else ""
@@ -470,7 +470,7 @@ class Story:
             "1,000,000,000 OPEN"
         )
         if not conserved:
-            raise StoryFailed("The issuance is not conserved.")
+            raise StoryFailedError("The issuance is not conserved.")
         return conserved
 
     # --------------------------------------------------------------------------------- sending
@@ -482,10 +482,10 @@ class Story:
         try:
             landed = self._client.submit(self._client.sign(call, pair), Wait.FINAL)
         except RejectedError as error:
-            raise StoryFailed(f"{pallet}.{name} was refused: {error}") from error
+            raise StoryFailedError(f"{pallet}.{name} was refused: {error}") from error
         assert isinstance(landed, Finalized), "waited for finality"
         if landed.error is not None and not may_fail:
-            raise StoryFailed(f"{pallet}.{name} failed: {landed.error}")
+            raise StoryFailedError(f"{pallet}.{name} failed: {landed.error}")
         return landed
 
 
@@ -493,4 +493,4 @@ def _event(landed: Finalized, name: str) -> Any:
     for record in landed.events:
         if type(record.event).__name__ == name:
             return record.event
-    raise StoryFailed(f"The transaction has no event {name}.")
+    raise StoryFailedError(f"The transaction has no event {name}.")

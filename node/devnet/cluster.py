@@ -384,7 +384,7 @@ class Cluster:
         start = max((self.finalized(node) for node in running), default=0)
         target = start + blocks
         for node in running:
-            self.member(node).control.hurry(target)
+            self.member(node).control.propose_immediately(target)
         self.wait_final(target, running, FINAL_SECONDS + blocks * HURRY_BLOCK_SECONDS)
         return Advance(start, target, time.monotonic() - began)
 

@@ -10,14 +10,14 @@ from typing import Any, Final
 
 from node.devnet.errors import ControlError
 
-TIMEOUT_S: Final = 5.0
+TIMEOUT_SECONDS: Final = 5.0
 ANSWER_BYTES_MAX: Final = 1 << 20
 
 
 class ControlClient:
     """Sends requests to one socket. Every method raises ControlError."""
 
-    def __init__(self, path: Path, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, path: Path, timeout_s: float = TIMEOUT_SECONDS) -> None:
         self._path = path
         self._timeout_s = timeout_s
 
@@ -33,9 +33,9 @@ class ControlClient:
         """Hold the node's messages this long."""
         self._ask({"do": "latency", "ms": latency_ms})
 
-    def hurry(self, until: int) -> None:
+    def propose_immediately(self, until: int) -> None:
         """Have blocks made at once up to a height."""
-        self._ask({"do": "hurry", "until": until})
+        self._ask({"do": "propose_immediately", "until": until})
 
     def state(self) -> Mapping[str, Any]:
         """Return what holds at the node."""

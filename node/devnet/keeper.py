@@ -26,7 +26,7 @@ import time
 
 FILES = ("alive.lock", "process.json", "exit.json")
 LOCK_ATTEMPTS = 250
-LOCK_WAIT_S = 0.02
+LOCK_WAIT_SECONDS = 0.02
 """A reader that looks whether the node lives holds the lock for an instant, and the keeper of one
 that died just now for a little longer."""
 IS_BUSY, IS_MISSING = 75, 127
@@ -56,7 +56,7 @@ def _locked(lock: int) -> bool:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            time.sleep(LOCK_WAIT_S)
+            time.sleep(LOCK_WAIT_SECONDS)
         else:
             return True
     return False

@@ -22,7 +22,7 @@ from node.devnet import keeper
 from node.devnet.errors import NodeStartError
 
 LOG_NAME: Final = "node.log"
-POLL_S: Final = 0.02
+POLL_SECONDS: Final = 0.02
 START_SECONDS: Final = 30.0
 _TAIL_BYTES: Final = 64 << 10
 _ERROR_LINE: Final = re.compile(
@@ -159,5 +159,5 @@ def until(condition: Callable[[], bool], seconds: float) -> bool:
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(POLL_S)
+        time.sleep(POLL_SECONDS)
     return True

@@ -1,4 +1,4 @@
-"""The outbox: what an executor has promised, on disk before anything is sent.
+"""The answer store: answers of an executor to jobs, on disk before anything is sent.
 
 One file for each (job, attempt). It is written aside, synced and renamed, so a crash leaves the
 former record or the new one. With the salt and the output in it, a commitment that the chain has
@@ -10,22 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Final
 
 import msgpack
 
 from ml.durable_file import write_durably
 
-RECORD_BYTES_MAX = 16 << 20
+RECORD_BYTES_MAX: Final = 16 << 20
 _SUFFIX = ".msgpack"
 
 
-class OutboxDamagedError(Exception):
-    """A record of the outbox cannot be read; the job is computed again."""
+class AnswerDamagedError(Exception):
+    """A stored answer cannot be read; the job is computed again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
-    """What is to be answered for one attempt at a job.
+class JobAnswer:
+    """The answer to one attempt at a job.
 
     `output` is SCALE JobOutput, empty when the job failed here with `failure` (an index of
     FailureReason) and `message`.
@@ -39,31 +40,31 @@ class Promise:
     message: str
 
 
-class Outbox:
-    """A folder of promises."""
+class AnswerStore:
+    """A folder of answers."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def put(self, promise: Promise) -> None:
-        """Store a promise durably; returns once it is on disk."""
-        record = msgpack.packb(list(astuple(promise)), use_bin_type=True)
-        write_durably(self._path(promise.job, promise.attempt), record)
+    def store(self, answer: JobAnswer) -> None:
+        """Store an answer durably; returns once it is on disk."""
+        record = msgpack.packb(list(astuple(answer)), use_bin_type=True)
+        write_durably(self._path(answer.job, answer.attempt), record)
 
-    def get(self, job: int, attempt: int) -> Promise | None:
-        """Return the promise for an attempt, or None. Raises OutboxDamagedError."""
+    def load(self, job: int, attempt: int) -> JobAnswer | None:
+        """Return the answer to an attempt, or None. Raises AnswerDamagedError."""
         path = self._path(job, attempt)
         if not path.exists():
             return None
         return _decode(path)
 
     def remove(self, job: int, attempt: int) -> None:
-        """Forget a promise that is settled."""
+        """Remove an answer that is settled."""
         self._path(job, attempt).unlink(missing_ok=True)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Yield (job, attempt) of every promise, the oldest job first."""
+        """Yield (job, attempt) of every answer, the oldest job first."""
         keys = []
         for path in self._folder.glob(f"*{_SUFFIX}"):
             job, _, attempt = path.name.removesuffix(_SUFFIX).partition("-")
@@ -75,18 +76,18 @@ class Outbox:
         return self._folder / f"{job}-{attempt}{_SUFFIX}"
 
 
-def _decode(path: Path) -> Promise:
+def _decode(path: Path) -> JobAnswer:
     try:
         if path.stat().st_size > RECORD_BYTES_MAX:
             raise ValueError("it is too large")
         values = msgpack.unpackb(path.read_bytes(), raw=False)
-        wanted = {"int": int, "str": str, "bytes": bytes}
-        declared = fields(Promise)
+        types = {"int": int, "str": str, "bytes": bytes}
+        declared = fields(JobAnswer)
         if not isinstance(values, list) or len(values) != len(declared):
             raise ValueError("it has another number of fields")
         for field, value in zip(declared, values, strict=True):
-            if type(value) is not wanted[str(field.type)]:
+            if type(value) is not types[str(field.type)]:
                 raise ValueError(f"{field.name} has another type")
-        return Promise(*values)
+        return JobAnswer(*values)
     except (ValueError, msgpack.UnpackException) as error:
-        raise OutboxDamagedError(f"The promise {path.name} cannot be read: {error}.") from error
+        raise AnswerDamagedError(f"The answer {path.name} cannot be read: {error}.") from error

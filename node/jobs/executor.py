@@ -1,14 +1,14 @@
 """The executor: follows finalized blocks, has this account's jobs computed, and answers on chain.
 
-    assigned, nothing promised       prepare inputs, compute in the executor process
-    promised, slot Assigned          send commit (or report_failure)
+    assigned, nothing computed       prepare inputs, compute in the executor process
+    computed, slot Assigned          send commit (or report_failure)
     slot Committed, job Revealing    send reveal
     otherwise                        wait
 
-Before anything is sent it is in the outbox, so every step is repeatable: after kill -9 of this
-node, of the process, or of both, the same answer goes out. What has been sent is done when its
-effect is in final state. Until then it is looked for on the best branch and in the pool, and what
-is in neither (dropped, expired, lost with a branch) is signed and sent again.
+Before anything is sent it is in the answer store, so every step is repeatable: after kill -9 of
+this node, of the process, or of both, the same answer goes out. A step is done when its effect is
+in final state. Until then it is looked for on the best branch and in the pool; where it is in
+neither (dropped, expired, lost with a branch) it is signed and sent again.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from ml.jobs.frames import Job as JobFrame
 from node.chain.chain import Chain
 from node.chain.events import Finalized
 from node.chain.state_reader import StateReader
-from node.jobs.answer_store import Outbox, OutboxDamagedError, Promise
-from node.jobs.executor_process import Worker, WorkerDied
-from node.jobs.inputs import Inputs, InputsAwaited, InputsMissing, InputsRefused
+from node.jobs.answer_store import AnswerDamagedError, AnswerStore, JobAnswer
+from node.jobs.executor_process import ExecutorDiedError, ExecutorProcess
+from node.jobs.inputs import Inputs, InputsAwaited, InputsMissingError, InputsRefusedError
 from node.storage.blob_store import BlobError, BlobStore
 from node.transactions.errors import PoolError
 from node.transactions.submitter import Submitter
@@ -46,10 +46,10 @@ SALT_BYTES: Final = 32
 OUTPUTS_KEPT: Final = 64
 STALL_BLOCKS: Final = 30
 AWAITED_BLOCKS: Final = 120
-"""How long a job waits for a peer with its inputs before this executor says that it cannot do it:
-the node that has them may be starting again."""
+"""How long a job waits for a peer with its inputs before this executor reports a failure: the node
+that has them may be restarting."""
 REPORT_BLOCKS: Final = 20
-"""Before the end of the commit phase it says so in any case: who is silent is slashed."""
+"""So many blocks before the commit phase ends it reports in any case: silence is slashed."""
 JOBS_WITH_PROGRESS_MAX: Final = 64
 
 _REASONS: Final[dict[str, FailureReason]] = {
@@ -66,7 +66,7 @@ _spec = codec(JobSpec)
 _output = codec(JobOutput)
 
 
-class OutputMisnamed(Exception):
+class OutputMisnamedError(Exception):
     """The executor process named a file that is missing or has another content."""
 
 
@@ -80,15 +80,15 @@ class Step(enum.Enum):
     WAIT = "wait"
 
 
-def next_step(job: Job, slot: Slot, promise: Promise | None) -> Step:
-    """Decide from the job on chain and what was promised; the table is in the module's head."""
+def next_step(job: Job, slot: Slot, answer: JobAnswer | None) -> Step:
+    """Decide by the job on chain and the stored answer; the module's docstring has the table."""
     if job.is_final:
         return Step.WAIT
-    if promise is None:
+    if answer is None:
         working = job.state in (JobState.Assigned, JobState.Committing)
         return Step.COMPUTE if working and slot.state is SlotState.Assigned else Step.WAIT
     if slot.state is SlotState.Assigned and job.state in (JobState.Assigned, JobState.Committing):
-        return Step.COMMIT if promise.output else Step.REPORT
+        return Step.COMMIT if answer.output else Step.REPORT
     if slot.state is SlotState.Committed and job.state is JobState.Revealing:
         return Step.REVEAL
     return Step.WAIT
@@ -122,7 +122,7 @@ class Executor:
         submitter: Submitter,
         blobs: BlobStore,
         inputs: Inputs,
-        worker: Worker,
+        process: ExecutorProcess,
         folder: Path,
         base_model: str = "",
     ) -> None:
@@ -131,10 +131,10 @@ class Executor:
         self._submitter = submitter
         self._blobs = blobs
         self._inputs = inputs
-        self.worker = worker
+        self.process = process
         self._folder = folder
         self._base_model = base_model
-        self._outbox = Outbox(folder / "outbox")
+        self._answers = AnswerStore(folder / "outbox")
         self._computing: set[tuple[int, int]] = set()
         self._sent: dict[tuple[int, int, Step], _Sent] = {}
         self._stalled: dict[tuple[int, int], int] = {}
@@ -154,7 +154,7 @@ class Executor:
                         await self._follow(events, nursery)
                     logger.warning("executor-lagging action=resubscribe")
         finally:
-            await self.worker.stop()
+            await self.process.stop()
 
     async def _follow(
         self, events: trio.MemoryReceiveChannel[object], nursery: trio.Nursery
@@ -171,12 +171,12 @@ class Executor:
             slot = self._own_slot(entry.job)
             if slot is None:
                 continue
-            promise = self._promise(entry.id, slot.attempt)
-            step = next_step(entry.job, slot, promise)
+            answer = self._stored_answer(entry.id, slot.attempt)
+            step = next_step(entry.job, slot, answer)
             if step is Step.COMPUTE:
                 self._start(entry, nursery)
-            elif step is not Step.WAIT and promise is not None:
-                self._send(entry, step, promise)
+            elif step is not Step.WAIT and answer is not None:
+                self._send(entry, step, answer)
         self._forget({entry.id for entry in entries})
 
     def _assigned(self, block: Hash | None = None) -> tuple[JobEntry, ...]:
@@ -187,19 +187,19 @@ class Executor:
     def _own_slot(self, job: Job) -> Slot | None:
         return job.slot_of(self._submitter.account)
 
-    def _promise(self, job: int, attempt: int) -> Promise | None:
+    def _stored_answer(self, job: int, attempt: int) -> JobAnswer | None:
         try:
-            return self._outbox.get(job, attempt)
-        except OutboxDamagedError as error:
-            logger.error("outbox-damaged job=%d attempt=%d reason=%r", job, attempt, str(error))
-            self._outbox.remove(job, attempt)
+            return self._answers.load(job, attempt)
+        except AnswerDamagedError as error:
+            logger.error("answer-damaged job=%d attempt=%d reason=%r", job, attempt, str(error))
+            self._answers.remove(job, attempt)
             return None
 
     def _forget(self, alive: set[int]) -> None:
-        """Drop promises, work folders and notes of jobs that no longer need an answer."""
-        stale = [key for key in self._outbox if key[0] not in alive]
+        """Drop answers, work folders and notes of jobs that no longer need an answer."""
+        stale = [key for key in self._answers if key[0] not in alive]
         for job, attempt in stale[: max(0, len(stale) - OUTPUTS_KEPT)]:
-            self._outbox.remove(job, attempt)
+            self._answers.remove(job, attempt)
         busy = alive | {job for job, _ in self._computing}
         for path in self._work_folders():
             if int(path.name) not in busy:
@@ -212,8 +212,8 @@ class Executor:
 
     def _work_folders(self) -> list[Path]:
         folder = self._folder / "jobs"
-        found = folder.iterdir() if folder.exists() else ()
-        return [path for path in found if path.name.isdecimal()]
+        paths = folder.iterdir() if folder.exists() else ()
+        return [path for path in paths if path.name.isdecimal()]
 
     # ---------------------------------------------------------------------------- computing
 
@@ -230,42 +230,42 @@ class Executor:
         key = (entry.id, entry.job.attempt)
         logger.info("job-started job=%d kind=%s", entry.id, type(entry.job.spec).__name__)
         try:
-            promise = await self._answer(entry, self._folder / "jobs" / str(entry.id))
-            await trio.to_thread.run_sync(self._outbox.put, promise)
+            answer = await self._compute_answer(entry, self._folder / "jobs" / str(entry.id))
+            await trio.to_thread.run_sync(self._answers.store, answer)
         except (OSError, BlobError, InputsAwaited) as error:
             logger.error("job-stalled job=%d reason=%r", entry.id, str(error))
             self._stalled[key] = self._chain.finalized.number
             return
         finally:
             self._computing.discard(key)
-        logger.info("job-computed job=%d failed=%s", entry.id, not promise.output)
-        for each in self._assigned():
-            slot = self._own_slot(each.job) if each.id == entry.id else None
+        logger.info("job-computed job=%d failed=%s", entry.id, not answer.output)
+        for current in self._assigned():
+            slot = self._own_slot(current.job) if current.id == entry.id else None
             if slot is not None:
-                step = next_step(each.job, slot, promise)
+                step = next_step(current.job, slot, answer)
                 if step in (Step.COMMIT, Step.REPORT):
-                    self._send(each, step, promise)
+                    self._send(current, step, answer)
 
-    async def _answer(self, entry: JobEntry, folder: Path) -> Promise:
-        """Return what is to be answered, a failure included.
+    async def _compute_answer(self, entry: JobEntry, folder: Path) -> JobAnswer:
+        """Compute the answer, a failure included.
 
         Raises OSError, BlobError, InputsAwaited.
         """
         try:
             frame = await trio.to_thread.run_sync(self._prepare, entry, folder)
-            answer: Result | Failed = await self.worker.run(frame, self._heard)
-            return await trio.to_thread.run_sync(self._answered, entry, answer, folder)
-        except InputsMissing as error:
+            result: Result | Failed = await self.process.run(frame, self._record_progress)
+            return await trio.to_thread.run_sync(self._answer_of, entry, result, folder)
+        except InputsMissingError as error:
             if isinstance(error, InputsAwaited) and self._may_wait(entry):
                 raise
             return self._failure(entry, FailureReason.MissingBlob, str(error))
-        except InputsRefused as error:
+        except InputsRefusedError as error:
             return self._failure(entry, FailureReason.BadRows, str(error))
-        except (WorkerDied, OutputMisnamed) as error:
+        except (ExecutorDiedError, OutputMisnamedError) as error:
             return self._failure(entry, FailureReason.Unsupported, str(error))
 
     def _may_wait(self, entry: JobEntry) -> bool:
-        """Say whether there is time left to look for the inputs of a job again."""
+        """Return whether there is time left to look for the inputs of a job again."""
         height = self._chain.finalized.number
         began = self._awaited.setdefault((entry.id, entry.job.attempt), height)
         return height < min(
@@ -288,7 +288,7 @@ class Executor:
             trained=companion.trained,
         )
 
-    def _heard(self, report: Progress) -> None:
+    def _record_progress(self, report: Progress) -> None:
         records = self._progress.setdefault(report.id, deque(maxlen=PROGRESS_KEPT_MAX))
         records.append(
             ProgressRecord(
@@ -299,70 +299,70 @@ class Executor:
             )
         )
 
-    def _answered(self, entry: JobEntry, answer: Result | Failed, folder: Path) -> Promise:
-        if isinstance(answer, Failed):
-            reason = _REASONS.get(answer.reason, FailureReason.Unsupported)
-            return self._failure(entry, reason, f"{answer.reason}: {answer.message}")
+    def _answer_of(self, entry: JobEntry, result: Result | Failed, folder: Path) -> JobAnswer:
+        if isinstance(result, Failed):
+            reason = _REASONS.get(result.reason, FailureReason.Unsupported)
+            return self._failure(entry, reason, f"{result.reason}: {result.message}")
         outputs = folder / "work" / "outputs"
-        for at in range(0, len(answer.files), 32):
-            name = Hash(answer.files[at : at + 32])
+        for at in range(0, len(result.files), 32):
+            name = Hash(result.files[at : at + 32])
             path = outputs / name.hex()
             if not path.is_file() or self._blobs.put(path.read_bytes()) != name:
-                raise OutputMisnamed(f"The executor process has no file {name.hex()}.")
+                raise OutputMisnamedError(f"The executor process has no file {name.hex()}.")
         salt = secrets.token_bytes(SALT_BYTES)
-        return Promise(entry.id, entry.job.attempt, salt, answer.output, 0, "")
+        return JobAnswer(entry.id, entry.job.attempt, salt, result.output, 0, "")
 
-    def _failure(self, entry: JobEntry, reason: FailureReason, message: str) -> Promise:
+    def _failure(self, entry: JobEntry, reason: FailureReason, message: str) -> JobAnswer:
         logger.warning("job-failed job=%d reason=%s message=%r", entry.id, reason.name, message)
-        return Promise(entry.id, entry.job.attempt, b"", b"", int(reason), message)
+        return JobAnswer(entry.id, entry.job.attempt, b"", b"", int(reason), message)
 
     # ------------------------------------------------------------------------------ sending
 
-    def _send(self, entry: JobEntry, step: Step, promise: Promise) -> None:
-        """Send a step, unless it is on its way; what is on its way for long is offered again."""
-        key = (entry.id, promise.attempt, step)
+    def _send(self, entry: JobEntry, step: Step, answer: JobAnswer) -> None:
+        """Send a step unless it is on its way; one that is on its way for long is sent again."""
+        key = (entry.id, answer.attempt, step)
         height, sent = self._chain.finalized.number, self._sent.get(key)
         if sent is not None and height < sent.height + RESEND_BLOCKS:
             return
-        if not self._is_open_at_best(entry.id, step, promise):
+        if not self._is_open_at_best(entry.id, step, answer):
             return
         if sent is not None and self._submitter.rebroadcast(sent.transaction):
             self._sent[key] = _Sent(height, sent.transaction)
             return
         try:
-            transaction = self._submit(entry, step, promise)
+            transaction = self._submit(entry, step, answer)
         except PoolError as error:
             logger.warning("answer-refused job=%d step=%s reason=%r", entry.id, step, str(error))
             return
         self._sent[key] = _Sent(height, transaction)
         logger.info("answer-sent job=%d attempt=%d step=%s", *key[:2], step.value)
 
-    def _is_open_at_best(self, job: int, step: Step, promise: Promise) -> bool:
-        """Whether the best branch still waits for a step; if not, finality is all that lacks."""
+    def _is_open_at_best(self, job: int, step: Step, answer: JobAnswer) -> bool:
+        """Return whether the best branch still waits for a step; if not, it only needs finality."""
         for entry in self._assigned(self._chain.best.hash):
             slot = self._own_slot(entry.job)
             if entry.id == job and slot is not None:
-                return next_step(entry.job, slot, promise) is step
+                return next_step(entry.job, slot, answer) is step
         return False
 
-    def _submit(self, entry: JobEntry, step: Step, promise: Promise) -> Hash:
+    def _submit(self, entry: JobEntry, step: Step, answer: JobAnswer) -> Hash:
         submitter, job = self._submitter, entry.id
         if step is Step.REPORT:
-            reason = FailureReason(promise.failure)
+            reason = FailureReason(answer.failure)
             return submitter.submit(
-                "Jobs", "report_failure", job=job, attempt=promise.attempt, reason=reason
+                "Jobs", "report_failure", job=job, attempt=answer.attempt, reason=reason
             )
-        output = _output.decode(promise.output)
+        output = _output.decode(answer.output)
         if step is Step.COMMIT:
             sealed = commitment(
                 self._chain.genesis_hash,
                 job,
                 submitter.account,
-                promise.attempt,
+                answer.attempt,
                 output_root(output),
-                promise.salt,
+                answer.salt,
             )
             return submitter.submit(
-                "Jobs", "commit", job=job, attempt=promise.attempt, commitment=sealed
+                "Jobs", "commit", job=job, attempt=answer.attempt, commitment=sealed
             )
-        return submitter.submit("Jobs", "reveal", job=job, output=output, salt=promise.salt)
+        return submitter.submit("Jobs", "reveal", job=job, output=output, salt=answer.salt)

@@ -36,12 +36,12 @@ EXIT_SECONDS: Final = 2.0
 logger = logging.getLogger(__name__)
 
 
-class WorkerDied(Exception):
+class ExecutorDiedError(Exception):
     """The executor process ended while it was working."""
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerStatus:
+class ExecutorStatus:
     """What operators see of the process."""
 
     pid: int | None
@@ -50,7 +50,7 @@ class WorkerStatus:
     profile: str
 
 
-class Worker:
+class ExecutorProcess:
     """Runs one job at a time in the executor process."""
 
     def __init__(self, threads: int, device: str = "cpu") -> None:
@@ -66,20 +66,20 @@ class Worker:
         self._profile = b""
 
     @property
-    def status(self) -> WorkerStatus:
+    def status(self) -> ExecutorStatus:
         """The state of the process now."""
         pid = self._process.pid if self._process is not None else None
-        return WorkerStatus(pid, self._running, self._restarts, self._profile.hex())
+        return ExecutorStatus(pid, self._running, self._restarts, self._profile.hex())
 
     async def run(self, job: Job, report: Callable[[Progress], None]) -> Result | Failed:
-        """Run a job to its end, restarting a process that dies. Raises WorkerDied in the end."""
+        """Run a job to its end; a process that dies is restarted. Raises ExecutorDiedError."""
         async with self._lock:
             self._running = job.id
             try:
                 for attempt in range(RESTARTS_PER_JOB_MAX + 1):
                     try:
                         return await self._run_once(job, report)
-                    except WorkerDied as death:
+                    except ExecutorDiedError as death:
                         if attempt == RESTARTS_PER_JOB_MAX:
                             raise
                         delay = BACKOFF_SECONDS[min(attempt, len(BACKOFF_SECONDS) - 1)]
@@ -108,8 +108,8 @@ class Worker:
                         return frame
         except (trio.BrokenResourceError, trio.ClosedResourceError, FrameRefused) as error:
             await self.stop()
-            raise WorkerDied(str(error) or type(error).__name__) from error
-        except WorkerDied:
+            raise ExecutorDiedError(str(error) or type(error).__name__) from error
+        except ExecutorDiedError:
             await self.stop()
             raise
 
@@ -127,7 +127,7 @@ class Worker:
         for frame in await self._receive(process):
             if isinstance(frame, Hello):
                 if frame.version != VERSION:
-                    raise WorkerDied(f"it speaks version {frame.version}, not {VERSION}")
+                    raise ExecutorDiedError(f"it speaks version {frame.version}, not {VERSION}")
                 self._profile = frame.profile
         return process
 
@@ -140,7 +140,7 @@ class Worker:
                 # One that closed its output and lives on is ended by `stop`.
                 with trio.move_on_after(EXIT_SECONDS):
                     await process.wait()
-                raise WorkerDied(f"it ended with status {process.returncode}")
+                raise ExecutorDiedError(f"it ended with status {process.returncode}")
             frames = self._decoder.feed(bytes(data))
         return frames
 

@@ -45,15 +45,15 @@ _output = codec(JobOutput)
 _served = codec(EpochReceipts)
 
 
-class InputsMissing(Exception):
+class InputsMissingError(Exception):
     """A blob or a record that the job needs is not on this node."""
 
 
-class InputsAwaited(InputsMissing):
+class InputsAwaited(InputsMissingError):
     """No peer gives a blob now; one that has it may come back."""
 
 
-class InputsRefused(Exception):
+class InputsRefusedError(Exception):
     """What the job is to read is there and is not what it must be."""
 
 
@@ -87,7 +87,10 @@ class Inputs:
         self._missing = missing
 
     def prepare(self, spec: JobSpec, folder: Path) -> Companion:
-        """Fill a folder for a job. Raises InputsMissing, InputsRefused, DamagedBlobError."""
+        """Fill a folder for a job.
+
+        Raises InputsMissingError, InputsRefusedError, DamagedBlobError.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         if isinstance(spec, Train):
             self._write_rows(spec.datanets, folder)
@@ -111,7 +114,7 @@ class Inputs:
         known = () if record is None else record.trainings
         trained = [each.trained for each in known if each.train_job == train_job]
         if job is None or not isinstance(job.spec, Train) or not trained:
-            raise InputsMissing(f"Training job {train_job} of model {model} is not settled.")
+            raise InputsMissingError(f"Training job {train_job} of model {model} is not settled.")
         return job.spec, trained[0]
 
     def _write_rows(self, versions: tuple[DatanetVersion, ...], folder: Path) -> None:
@@ -128,7 +131,7 @@ class Inputs:
         with self._reader.at() as state:
             version = state.datanets.get_version(use.datanet, use.version)
             if version is None:
-                raise InputsMissing(f"Datanet {use.datanet} has no version {use.version}.")
+                raise InputsMissingError(f"Datanet {use.datanet} has no version {use.version}.")
             listed = [
                 info
                 for start in range(0, version.batches, PAGE)
@@ -143,17 +146,23 @@ class Inputs:
             entries = state.attribution.commitments(spec.model)
             closed = state.attribution.epochs.get((spec.model, spec.epoch))
         if not entries or closed is None:
-            raise InputsMissing(f"Model {spec.model} has no closed epoch {spec.epoch} or no index.")
+            raise InputsMissingError(
+                f"Model {spec.model} has no closed epoch {spec.epoch} or no index."
+            )
         try:
             served = _served.decode(self.read(closed.receipts_blob))
         except DecodeError as error:
-            raise InputsRefused(f"The receipts of the epoch cannot be read: {error}") from error
+            raise InputsRefusedError(
+                f"The receipts of the epoch cannot be read: {error}"
+            ) from error
         check_settlement(spec, closed.server, served)
         # Not the latest index: another may settle while executors read this one after another.
         named = max((signed.receipt.index_job for signed in served.receipts), default=-1)
         indexed = {entry.job: entry.indexed for entry in entries}.get(named)
         if indexed is None:
-            raise InputsRefused(f"The receipts name the index job {named}, which does not exist.")
+            raise InputsRefusedError(
+                f"The receipts name the index job {named}, which does not exist."
+            )
         receipts = tuple(signed.receipt for signed in served.receipts)
         negative = tuple(signed.feedback.receipt for signed in served.verdicts)
         write_durably(folder / "receipts.scale", codec(tuple[Receipt, ...]).encode(receipts))
@@ -163,7 +172,7 @@ class Inputs:
     def read(self, blob: Hash) -> bytes:
         """Return a blob, brought from a peer where it is not here.
 
-        Raises InputsAwaited, InputsMissing where there are no peers.
+        Raises InputsAwaited, InputsMissingError where there are no peers.
         """
         try:
             if self._missing is not None and not self._blobs.has(blob):
@@ -172,7 +181,7 @@ class Inputs:
         except BlobUnavailableError as error:
             raise InputsAwaited(str(error)) from error
         except BlobNotFoundError as error:
-            raise InputsMissing(str(error)) from error
+            raise InputsMissingError(str(error)) from error
 
     def _copy(self, blob: Hash, folder: Path) -> None:
         path = folder / blob.hex()
@@ -184,20 +193,26 @@ class Inputs:
 def check_settlement(spec: Settle, server: AccountId, served: EpochReceipts) -> None:
     """Check that the server signed each receipt and the asker each verdict, once.
 
-    Raises InputsRefused: whoever closes an epoch can invent no answer and no blame.
+    Raises InputsRefusedError: whoever closes an epoch can invent no answer and no blame.
     """
     askers = {}
     for signed in served.receipts:
         receipt, identity = signed.receipt, receipt_hash(signed.receipt)
         if (receipt.model, receipt.epoch, receipt.server) != (spec.model, spec.epoch, server):
-            raise InputsRefused(f"Receipt {identity.hex()} is of another model, epoch or server.")
+            raise InputsRefusedError(
+                f"Receipt {identity.hex()} is of another model, epoch or server."
+            )
         if not verify(KeyKind.ED25519, signed.signature, identity, server):
-            raise InputsRefused(f"Receipt {identity.hex()} is not signed by its server.")
+            raise InputsRefusedError(f"Receipt {identity.hex()} is not signed by its server.")
         askers[identity] = receipt.asker
     for verdict in served.verdicts:
         feedback, payload = verdict.feedback, feedback_payload(verdict.feedback)
         asker = askers.pop(feedback.receipt, None)
         if not feedback.negative or asker is None or asker != verdict.account:
-            raise InputsRefused(f"A verdict on {feedback.receipt.hex()} is not its asker's only.")
+            raise InputsRefusedError(
+                f"A verdict on {feedback.receipt.hex()} is not its asker's only."
+            )
         if not is_signed_by(asker, payload, verdict.signature):
-            raise InputsRefused(f"The verdict on {feedback.receipt.hex()} has no good signature.")
+            raise InputsRefusedError(
+                f"The verdict on {feedback.receipt.hex()} has no good signature."
+            )

@@ -19,7 +19,7 @@ import trio
 from node.chain.chain import Chain
 from node.chain.events import Finalized
 from node.chain.state_reader import PalletViews, StateReader
-from node.jobs.inputs import InputsRefused, check_settlement
+from node.jobs.inputs import InputsRefusedError, check_settlement
 from node.storage.blob_store import BlobError, BlobStore
 from node.storage.receipt_store import ReceiptStore
 from pallets.attribution.records import Epoch
@@ -158,7 +158,7 @@ class Replicas:
         try:
             served = _served.decode(self._blobs.get(epoch.receipts_blob))
             check_settlement(spec, epoch.server, served)
-        except (DecodeError, InputsRefused) as error:
+        except (DecodeError, InputsRefusedError) as error:
             logger.warning("receipts-refused model=%d reason=%r", spec.model, str(error))
             return
         self._receipts.learn(served.receipts)

@@ -34,10 +34,10 @@ SEND_BYTES = 256 * 1024
 """How much of an answer must go out within one send timeout."""
 BACKLOG = 512
 HEADER_BYTES_MAX = 64 * 1024
-KEEPALIVE_IDLE_S = 30
-KEEPALIVE_INTERVAL_S = 10
+KEEPALIVE_IDLE_SECONDS = 30
+KEEPALIVE_INTERVAL_SECONDS = 10
 KEEPALIVE_PROBES = 3
-ENDED_PING_S = 0.05
+ENDED_PING_SECONDS = 0.05
 ABORT = struct.pack("ii", 1, 0)
 TOO_MANY = (
     b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\nconnection: close\r\n"
@@ -88,7 +88,7 @@ class Life(WorkerContext):
         """Sleep, but not for long once the connection has ended: the ping timer's sleep."""
         with trio.move_on_after(wait):
             await self.terminated.wait()
-            await trio.sleep(ENDED_PING_S)
+            await trio.sleep(ENDED_PING_SECONDS)
 
 
 class Transport:
@@ -250,8 +250,8 @@ def _watch_peer(sock: trio.socket.SocketType, timeout_s: float) -> None:
     """Let the system find peers that vanished without a word: half-open connections end."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
-        ("TCP_KEEPIDLE", KEEPALIVE_IDLE_S),
-        ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL_S),
+        ("TCP_KEEPIDLE", KEEPALIVE_IDLE_SECONDS),
+        ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL_SECONDS),
         ("TCP_KEEPCNT", KEEPALIVE_PROBES),
         ("TCP_USER_TIMEOUT", max(1, int(timeout_s * 1_000))),
     ):

@@ -25,7 +25,7 @@ _signature = codec(MultiSignature)
 _signed = codec(SignedFeedback)
 
 
-class FeedbackRefused(Exception):
+class FeedbackRefusedError(Exception):
     """Feedback that does not count; carries the HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -48,7 +48,7 @@ def feedback_routes(receipts: ReceiptStore) -> list[Route]:
             return Response(status_code=400)
         try:
             take(receipts, body)
-        except FeedbackRefused as refusal:
+        except FeedbackRefusedError as refusal:
             return JSONResponse({"error": str(refusal)}, refusal.status)
         return JSONResponse({"status": "recorded"})
 
@@ -56,18 +56,22 @@ def feedback_routes(receipts: ReceiptStore) -> list[Route]:
 
 
 def take(receipts: ReceiptStore, body: bytes) -> None:
-    """Check and store feedback. Raises FeedbackRefused."""
+    """Check and store feedback. Raises FeedbackRefusedError."""
     try:
         proof = _signed.decode(bytes.fromhex(json.loads(body)["proof"].removeprefix("0x")))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise FeedbackRefused(400, 'The body is JSON: {"proof": 0x SignedFeedback}.') from error
+        raise FeedbackRefusedError(
+            400, 'The body is JSON: {"proof": 0x SignedFeedback}.'
+        ) from error
     feedback = proof.feedback
     stored = receipts.get(feedback.receipt)
     if stored is None:
-        raise FeedbackRefused(404, "This node made no answer with this receipt.")
+        raise FeedbackRefusedError(404, "This node made no answer with this receipt.")
     document = stored.signed.receipt
     if document.epoch < receipts.open_epoch(document.model):
-        raise FeedbackRefused(409, "The epoch of this answer is closed; feedback comes too late.")
+        raise FeedbackRefusedError(
+            409, "The epoch of this answer is closed; feedback comes too late."
+        )
     if not is_signed_by(document.asker, feedback_payload(feedback), proof.signature):
-        raise FeedbackRefused(403, "Only the asker of an answer may judge it.")
+        raise FeedbackRefusedError(403, "Only the asker of an answer may judge it.")
     receipts.put_feedback(feedback.receipt, feedback.negative, _signature.encode(proof.signature))

@@ -98,7 +98,7 @@ class Network(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Alone:
+class NoNetwork:
     """The network of a node that runs alone."""
 
     peer_id: str = ""

@@ -3,7 +3,8 @@
     {"do": "block", "peers": [...]}   neither talk nor listen to these peers   {"ok": true}
     {"do": "unblock"}                 talk to everyone again
     {"do": "latency", "ms": n}        hold every outgoing message for n milliseconds
-    {"do": "hurry", "until": height}  propose at once, empty blocks too, up to this height
+    {"do": "propose_immediately", "until": height}
+                                    propose at once, empty blocks too, up to this height
     {"do": "state"}                   what of the above holds now              {"ok": true, ...}
 
 One JSON object a line in, one out; what cannot be done is answered {"ok": false, "error": "..."}.
@@ -63,7 +64,7 @@ class Controlled(Protocol):
     def set_latency_ms(self, latency_ms: int, /) -> None:
         """Hold every outgoing message this long."""
 
-    def hurry(self, until: int, /) -> None:
+    def propose_immediately(self, until: int, /) -> None:
         """Propose at once, empty blocks too, until this height is final."""
 
     def state(self) -> Mapping[str, object]:
@@ -171,14 +172,14 @@ class _Server:
                 controlled.unblock()
             case {"do": "latency", "ms": ms, **rest} if not rest:
                 controlled.set_latency_ms(_whole(ms, "ms", LATENCY_MS_MAX))
-            case {"do": "hurry", "until": until, **rest} if not rest:
-                controlled.hurry(_whole(until, "until", HEIGHT_MAX))
+            case {"do": "propose_immediately", "until": until, **rest} if not rest:
+                controlled.propose_immediately(_whole(until, "until", HEIGHT_MAX))
             case {"do": "state", **rest} if not rest:
                 return controlled.state()
             case _:
                 raise _RequestError(
                     "there is no such request; there are block with peers, unblock, latency with "
-                    "ms, hurry with until, and state"
+                    "ms, propose_immediately with until, and state"
                 )
         logger.info("control-done request=%s", request["do"])
         return {}

@@ -106,10 +106,10 @@ class NetworkControl:
         self._latency_ms = latency_ms
         self._networking.service.set_latency_ms(latency_ms)
 
-    def hurry(self, until: int) -> None:
+    def propose_immediately(self, until: int) -> None:
         """Propose at once, empty blocks too, until this height is final."""
         self._until = until
-        self._networking.proposer.hurry(until)
+        self._networking.proposer.propose_immediately(until)
 
     def state(self) -> Mapping[str, object]:
         """Return what holds now, as JSON values."""

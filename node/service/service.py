@@ -29,7 +29,7 @@ from node.authoring.sealer import AuthorSealer
 from node.chain.chain import Chain
 from node.chain.state_reader import StateReader
 from node.jobs.executor import Executor
-from node.jobs.executor_process import Worker
+from node.jobs.executor_process import ExecutorProcess
 from node.jobs.inputs import Inputs
 from node.jobs.replicas import Replicas
 from node.keys.node_keys import load_pair
@@ -37,7 +37,7 @@ from node.operations.config import ConfigError, NodeConfig, SyncMode
 from node.operations.metrics import Metrics
 from node.rpc.blob_routes import blob_routes
 from node.rpc.feedback_routes import feedback_routes
-from node.rpc.interfaces import About, Alone, Keys, Network, Sealer
+from node.rpc.interfaces import About, Keys, Network, NoNetwork, Sealer
 from node.rpc.limits import Limits
 from node.rpc.namespaces.consensus import ConsensusNamespace
 from node.rpc.namespaces.openledger import OpenLedger
@@ -45,7 +45,7 @@ from node.rpc.server import serve
 from node.service.control_socket import serve_control
 from node.service.network_metrics import NetworkCollector
 from node.service.networking import NetworkControl, Networking, begin_fast, networked
-from node.serving.answer_service import Answers
+from node.serving.answer_service import PaidAnswerService
 from node.serving.served_models import ServedModels
 from node.serving.settler import Settler
 from node.storage.blob_store import BlobStore
@@ -73,7 +73,7 @@ class RunningNode:
     receipts: ReceiptStore
     sealer: Sealer | None
     folder: Path
-    network: Network = field(default_factory=Alone)
+    network: Network = field(default_factory=NoNetwork)
     networking: Networking | None = None
     """What a node of a network has more; None for a node that makes its blocks alone."""
     keys: Keys | None = None
@@ -162,7 +162,7 @@ async def run_node(
         metrics = Metrics()
         node.author.on_sealed.append(metrics.observe_block)
         reader = StateReader(node.chain)
-        worker = Worker(config.threads)
+        worker = ExecutorProcess(config.threads)
         networking = node.networking
         fetcher = None if networking is None else networking.fetcher
         inputs = Inputs(reader, node.blobs, fetcher)
@@ -177,7 +177,7 @@ async def run_node(
             config.base_model,
         )
         models = ServedModels(reader, node.blobs, inputs, node.folder / "served", config.base_model)
-        answers = Answers(node.chain, reader, node.submitter, node.receipts, models)
+        answers = PaidAnswerService(node.chain, reader, node.submitter, node.receipts, models)
         settler = Settler(node.chain, reader, node.submitter, node.receipts, node.blobs)
         namespaces: list[object] = [
             OpenLedger(node.submitter.account, node.author, executor, settler, node.receipts)

@@ -1,4 +1,4 @@
-"""Answers: this node's paid service. From a question and a voucher to text and a signed receipt.
+"""The paid answer service: from a question and a voucher to text and a signed receipt.
 
     question -> model and price -> voucher checked, price reserved -> tokens -> attribution
              -> receipt signed and stored with what it cost -> the asker's last event
@@ -40,7 +40,7 @@ from ml.engine.transcript import Transcript
 from node.chain.chain import Chain
 from node.chain.state_reader import StateReader
 from node.serving.served_models import Evidence, ServedModel, ServedModels
-from node.serving.vouchers import Payment, Till
+from node.serving.vouchers import Payment, VoucherBook
 from node.storage.receipt_store import EpochSealedError, ReceiptStore, StoredReceipt
 from node.transactions.submitter import Submitter
 from runtime.codec.scale import codec
@@ -59,7 +59,7 @@ logger = logging.getLogger(__name__)
 _signed_receipt = codec(SignedReceipt)
 
 
-class Answers:
+class PaidAnswerService:
     """An AnswerService over the chain's models."""
 
     def __init__(
@@ -75,7 +75,7 @@ class Answers:
         self._submitter = submitter
         self._receipts = receipts
         self._served = models
-        self._till = Till(chain.genesis_hash, submitter.account, receipts)
+        self._vouchers = VoucherBook(chain.genesis_hash, submitter.account, receipts)
         self._recording = trio.Lock()
         self._nursery: trio.Nursery | None = None
 
@@ -150,13 +150,13 @@ class Answers:
         except (QueueFull, EngineClosed) as error:
             raise ServiceBusy(str(error)) from error
         finally:
-            self._till.release(payment)
+            self._vouchers.release(payment)
 
     def _charge(self, request: AnswerRequest, model: int, tokens_in: int) -> Payment:
         with self._reader.at() as state:
             price = state.inference.quote(model, tokens_in, request.max_tokens)
             assert price is not None, "the model exists"
-            return self._till.take(request.voucher, model, price, state.inference)
+            return self._vouchers.reserve(request.voucher, model, price, state.inference)
 
     async def _finish(
         self, identity: str, served: ServedModel, transcript: Transcript, payment: Payment
@@ -195,7 +195,7 @@ class Answers:
         signature = self._submitter.sign(receipt_hash(receipt))
         signed = SignedReceipt(receipt, signature)
         stored = StoredReceipt(signed, identity, transcript.question, transcript.text)
-        spent = self._till.spent(payment, receipt.fee_planck, redeemed)
+        spent = self._vouchers.add_fee(payment, receipt.fee_planck, redeemed)
         await trio.to_thread.run_sync(self._receipts.record, stored, spent)
         return stored
 

@@ -31,7 +31,7 @@ _served = codec(EpochReceipts)
 _signature = codec(MultiSignature)
 
 
-class SettlementRefused(Exception):
+class SettlementRefusedError(Exception):
     """An epoch cannot be closed now; the message says why and what to do."""
 
 
@@ -75,7 +75,7 @@ class Settler:
         for model, epoch in self._receipts.served():
             try:
                 self.close(model, epoch)
-            except (SettlementRefused, PoolError) as error:
+            except (SettlementRefusedError, PoolError) as error:
                 logger.debug("epoch-kept model=%d epoch=%d reason=%r", model, epoch, str(error))
             else:
                 self._tried_at[model, epoch] = number
@@ -83,13 +83,13 @@ class Settler:
     def close_model(self, model: int) -> int:
         """Close the oldest epoch of a model that has receipts and is not settled; its number.
 
-        Raises SettlementRefused, PoolError.
+        Raises SettlementRefusedError, PoolError.
         """
         for served, epoch in self._receipts.served():
             if served == model and not self._is_closed(model, epoch):
                 self.close(model, epoch)
                 return epoch
-        raise SettlementRefused(f"Model {model} has no receipts that wait for settlement.")
+        raise SettlementRefusedError(f"Model {model} has no receipts that wait for settlement.")
 
     def _is_closed(self, model: int, epoch: int) -> bool:
         with self._reader.at() as state:
@@ -97,7 +97,7 @@ class Settler:
         return record is not None and record.state is not EpochState.Failed
 
     def close(self, model: int, epoch: int) -> None:
-        """Close one epoch on chain. Raises SettlementRefused, PoolError."""
+        """Close one epoch on chain. Raises SettlementRefusedError, PoolError."""
         with self._reader.at() as state:
             closed = self._check(state, model, epoch)
             redemptions = self._redemptions(state, model)
@@ -132,18 +132,20 @@ class Settler:
         )
 
     def _check(self, state: PalletViews, model: int, epoch: int) -> bool:
-        """Return whether the epoch was closed before and failed. Raises SettlementRefused."""
+        """Return whether the epoch was closed before and failed. Raises SettlementRefusedError."""
         record = state.attribution.epochs.get((model, epoch))
         if record is not None and record.state is not EpochState.Failed:
-            raise SettlementRefused(f"Epoch {epoch} of model {model} is closed already.")
+            raise SettlementRefusedError(f"Epoch {epoch} of model {model} is closed already.")
         ledger = state.attribution.pool(model)
         if ledger.settling is not None:
-            raise SettlementRefused(f"Epoch {ledger.settling} of model {model} is being settled.")
+            raise SettlementRefusedError(
+                f"Epoch {ledger.settling} of model {model} is being settled."
+            )
         if record is None and ledger.epoch != epoch:
-            raise SettlementRefused(f"The chain is at epoch {ledger.epoch} of model {model}.")
+            raise SettlementRefusedError(f"The chain is at epoch {ledger.epoch} of model {model}.")
         rows, minimum = state.models.rows_of(model), state.attribution.parameters().rows_minimum
         if rows < minimum:
-            raise SettlementRefused(
+            raise SettlementRefusedError(
                 f"{rows} of {minimum} rows needed for attribution; the fees wait in the pool."
             )
         return record is not None

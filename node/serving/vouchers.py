@@ -1,4 +1,4 @@
-"""Vouchers: whether an answer is paid for, and what this node may draw from a channel.
+"""Vouchers: checks that an answer is paid for, and what this node may draw from a channel.
 
 An asker signs the most that the server may draw in all, the price of the longest answer included.
 What is drawn later is only what the answers did cost; the difference covers the next answer.
@@ -31,8 +31,8 @@ class Payment:
     reserved_planck: int
 
 
-class Till:
-    """Checks payments; reservations keep two answers at a time from spending the same planck."""
+class VoucherBook:
+    """Checks payments; a reservation keeps two concurrent answers from spending the same planck."""
 
     def __init__(self, genesis: Hash, server: AccountId, receipts: ReceiptStore) -> None:
         self._genesis = genesis
@@ -40,7 +40,9 @@ class Till:
         self._receipts = receipts
         self._reserved: dict[int, int] = {}
 
-    def take(self, raw: bytes | None, model: int, price_planck: int, state: Inference) -> Payment:
+    def reserve(
+        self, raw: bytes | None, model: int, price_planck: int, state: Inference
+    ) -> Payment:
         """Reserve the price of an answer. Raises VoucherMissing, VoucherRefused."""
         if raw is None:
             raise VoucherMissing(
@@ -78,8 +80,8 @@ class Till:
                 f"spent, this answer needs {needed}. Sign a voucher for that."
             )
 
-    def spent(self, payment: Payment, fee_planck: int, redeemed_planck: int) -> ChannelRecord:
-        """Return the channel's record with an answer's fee added, keeping the higher voucher."""
+    def add_fee(self, payment: Payment, fee_planck: int, redeemed_planck: int) -> ChannelRecord:
+        """Return the channel's record with an answer's fee added and the higher voucher."""
         former = self._receipts.channel(payment.channel)
         spent = max(redeemed_planck, former.spent_planck if former else 0) + fee_planck
         if former is not None and former.cumulative_planck > payment.cumulative_planck:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from node.demo.node_process import ChildNode
+from node.demo.node_process import NodeProcess
 
 RUN_SECONDS = 420
 ABRUPT_CLOSES = 200
@@ -34,12 +34,12 @@ BEGINNINGS = (
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChildNode]:
-    with ChildNode(tmp_path_factory.mktemp("node"), "--no-executor") as running:
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    with NodeProcess(tmp_path_factory.mktemp("node"), "--no-executor") as running:
         yield running
 
 
-def run_clients(shared: Path, node: ChildNode) -> subprocess.CompletedProcess[str]:
+def run_clients(shared: Path, node: NodeProcess) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [shared / "acceptance" / "run", node.url],
         capture_output=True,
@@ -52,7 +52,7 @@ def run_clients(shared: Path, node: ChildNode) -> subprocess.CompletedProcess[st
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="Node.js and npm are not installed")
 def test_unmodified_substrate_clients_pass_for_both_key_types(
-    shared: Path, node: ChildNode
+    shared: Path, node: NodeProcess
 ) -> None:
     done = run_clients(shared, node)
 
@@ -60,7 +60,7 @@ def test_unmodified_substrate_clients_pass_for_both_key_types(
     assert sum(line.startswith("ok ") for line in done.stdout.splitlines()) == 4
 
 
-def test_a_node_is_healthy_after_two_hundred_abruptly_closed_connections(node: ChildNode) -> None:
+def test_a_node_is_healthy_after_two_hundred_abruptly_closed_connections(node: NodeProcess) -> None:
     source = random.Random(20260101)
     port = urlsplit(node.url).port
     for _ in range(ABRUPT_CLOSES):

@@ -234,7 +234,7 @@ def test_hurrying_is_told_to_all_running_nodes(fake_devnet: Devnet) -> None:
     done = cluster.advance(10)
     assert done.to_height == done.from_height + 10
     for node in cluster.nodes:
-        assert told(cluster, node)[-1] == {"do": "hurry", "until": done.to_height}
+        assert told(cluster, node)[-1] == {"do": "propose_immediately", "until": done.to_height}
         assert cluster.finalized(node) >= done.to_height
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from node.client import Client, Finalized, MayStillLandError, Wait
-from node.demo.node_process import ChildNode
+from node.demo.node_process import NodeProcess
 from runtime.crypto.keys import Keypair
 from runtime.types.primitives import AccountId, Id
 
@@ -34,7 +34,7 @@ def halted(client: Client) -> str:
 
 
 def test_a_full_disk_stops_blocks_but_neither_the_node_nor_what_was_final(tmp_path: Path) -> None:
-    node = ChildNode(tmp_path, "--no-executor", "--block-time-ms", "200")
+    node = NodeProcess(tmp_path, "--no-executor", "--block-time-ms", "200")
     node.start()
     try:
         with Client(node.url) as client:
@@ -53,6 +53,6 @@ def test_a_full_disk_stops_blocks_but_neither_the_node_nor_what_was_final(tmp_pa
     assert "DiskFullError" in reason
     assert "start the node again" in reason
     assert not landed
-    with ChildNode(tmp_path, "--no-executor") as again, Client(again.url) as client:
+    with NodeProcess(tmp_path, "--no-executor") as again, Client(again.url) as client:
         assert client.block_hash(final.block_number) == final.block_hash
         assert transfer(client, 7).block_number > height

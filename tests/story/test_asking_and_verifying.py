@@ -15,7 +15,7 @@ import pytest
 
 from ml.rows.row import Row
 from node.client import Client
-from node.demo.node_process import ChildNode
+from node.demo.node_process import NodeProcess
 from pallets.jobs.job import JobState
 from runtime.codec.scale import codec
 from runtime.shared.documents import DatanetVersion, Recipe, RowScore, SignedReceipt, Train
@@ -45,7 +45,7 @@ class Ended:
 class Served:
     """A node that serves one published model, and two receipts of it."""
 
-    node: ChildNode
+    node: NodeProcess
     client: Client
     folder: Path
     asked: Ended
@@ -70,7 +70,7 @@ class Verified:
     saved: Path
 
 
-def openledger(node: ChildNode, folder: Path, *words: str) -> Ended:
+def openledger(node: NodeProcess, folder: Path, *words: str) -> Ended:
     environment = {
         **os.environ,
         "OPENLEDGER_URL": node.url,
@@ -120,7 +120,7 @@ def train_a_model(client: Client, rows: list[Row]) -> None:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("asking")
     chain = small_chain(folder, rows_minimum=8)
-    with ChildNode(folder / "node", chain=chain) as node, Client(node.url) as client:
+    with NodeProcess(folder / "node", chain=chain) as node, Client(node.url) as client:
         rows = rows_of("json", "random", "shutil", "textwrap")[:ROWS]
         train_a_model(client, rows)
         published = openledger(node, folder, "model", "publish", "pydoc", "--from", "//Bob")

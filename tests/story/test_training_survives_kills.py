@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from node.client import Client
-from node.demo.node_process import ChildNode
+from node.demo.node_process import NodeProcess
 from pallets.jobs.job import JobState
 from runtime.shared.documents import DatanetVersion, Recipe, Train, Trained
 from tests.story.support.steps import publish_rows, rows_of, send, until
@@ -60,7 +60,7 @@ def trained(client: Client, model: int, job: int) -> Trained:
 def test_a_job_ends_with_the_same_adapter_after_kills_of_executor_and_node(
     tmp_path: Path,
 ) -> None:
-    node = ChildNode(tmp_path)
+    node = NodeProcess(tmp_path)
     node.start()
     try:
         with Client(node.url) as client:
@@ -71,7 +71,7 @@ def test_a_job_ends_with_the_same_adapter_after_kills_of_executor_and_node(
     finally:
         node.kill()
 
-    with ChildNode(tmp_path) as again, Client(again.url) as client:
+    with NodeProcess(tmp_path) as again, Client(again.url) as client:
         disturbed = trained(client, 0, job)
         undisturbed = trained(client, 1, submit_training(client, model=1))
 

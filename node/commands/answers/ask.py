@@ -7,10 +7,10 @@ import click
 from genesis.values import parse_amount
 from node.client import Client
 from node.commands.answers.asking import AnswerDocument, Asker, QuoteDocument
-from node.commands.base.frame import connects, reports
+from node.commands.base.frame import command_output, pass_client
 from node.commands.base.lookup import find_model
 from node.commands.base.output import Output
-from node.commands.base.transaction_options import Spending, spends
+from node.commands.base.transaction import Spending, transaction_options
 
 
 @click.command("ask")
@@ -19,9 +19,9 @@ from node.commands.base.transaction_options import Spending, spends
 @click.option("--deposit", default="1OPEN", show_default=True, help="For a new channel.")
 @click.option("--server", help="The account that answers, where the node does not tell.")
 @click.option("--max-tokens", type=click.IntRange(1, 4_096), default=64, show_default=True)
-@reports(AnswerDocument, QuoteDocument)
-@connects
-@spends
+@command_output(AnswerDocument, QuoteDocument)
+@pass_client
+@transaction_options
 def ask_command(
     output: Output,
     client: Client,

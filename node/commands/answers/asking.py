@@ -17,7 +17,7 @@ from node.commands.base.account_signer import account_of
 from node.commands.base.documents import Planck
 from node.commands.base.frame import refuse
 from node.commands.base.output import Output
-from node.commands.base.transaction_options import Spending, send
+from node.commands.base.transaction import Spending, send
 from pallets.inference import Channel
 from pallets.models import ModelInfo
 from runtime.crypto.hashing import blake2b_256

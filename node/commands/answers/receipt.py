@@ -11,7 +11,7 @@ from node.client import Client
 from node.commands.answers.asking import AnswerDocument, answer_document, read_receipt
 from node.commands.base.account_signer import keys_options, signer_of
 from node.commands.base.documents import Planck
-from node.commands.base.frame import connects, hash_of, reports
+from node.commands.base.frame import command_output, hash_of, pass_client
 from node.commands.base.lookup import find_model
 from node.commands.base.output import Output
 from node.keys.keystore import Keystore
@@ -55,8 +55,8 @@ def receipt_command() -> None:
 
 @receipt_command.command("show")
 @click.argument("receipt")
-@reports(AnswerDocument)
-@connects
+@command_output(AnswerDocument)
+@pass_client
 def show(output: Output, client: Client, receipt: str) -> AnswerDocument:
     """Show what the answer behind RECEIPT was made from, and what it cost."""
     stored = client.serving.receipt(hash_of(receipt))
@@ -68,8 +68,8 @@ def show(output: Output, client: Client, receipt: str) -> AnswerDocument:
 @click.argument("verdict", type=click.Choice(["good", "bad"]))
 @click.option("--from", "sender", required=True, envvar="OPENLEDGER_FROM", help="Who asked.")
 @keys_options
-@reports(FeedbackDocument)
-@connects
+@command_output(FeedbackDocument)
+@pass_client
 def feedback(
     output: Output,
     client: Client,
@@ -92,8 +92,8 @@ def feedback(
 @receipt_command.command("list")
 @click.argument("model")
 @click.option("--epoch", type=click.IntRange(0), help="The current epoch unless given.")
-@reports(ReceiptsDocument)
-@connects
+@command_output(ReceiptsDocument)
+@pass_client
 def list_receipts(
     output: Output, client: Client, model: str, epoch: int | None
 ) -> ReceiptsDocument:

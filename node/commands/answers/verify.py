@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import click
 
 from node.client import Client
-from node.client.tape import Tape
-from node.commands.base.frame import REJECTED, connects, hash_of, refuse, reports
+from node.client.recording import Recording
+from node.commands.base.frame import REJECTED, command_output, hash_of, pass_client, refuse
 from node.commands.base.lookup import find_model
 from node.commands.base.output import Output
 from runtime.types.primitives import Hash
@@ -64,8 +64,8 @@ class VerificationsDocument:
 @click.option("--base-model", help="Folder of the base model; the shipped one unless given.")
 @click.option("--save", type=click.Path(path_type=Path), help="Keep all that is needed here.")
 @click.option("--offline", type=click.Path(path_type=Path), help="Use such a folder, no node.")
-@reports(VerificationsDocument)
-@connects
+@command_output(VerificationsDocument)
+@pass_client
 def verify_command(
     output: Output,
     client: Client,
@@ -86,9 +86,9 @@ def verify_command(
         refuse("Give --model and --epoch together.")
     identities = [hash_of(receipt) for receipt in receipts]
     if save is not None:
-        client.use_tape(Tape(save, is_replaying=False))
+        client.use_recording(Recording(save, is_replaying=False))
     if offline is not None:
-        client.use_tape(Tape(offline, is_replaying=True))
+        client.use_recording(Recording(offline, is_replaying=True))
     if model is not None and epoch is not None:
         identities += _listed(client, model, epoch)
     if not identities:

@@ -60,7 +60,7 @@ _EXIT_CODES: Final = (
 """Errors with a sentence, most special first; one with an exit code of its own keeps it."""
 
 
-def reports(*documents: type) -> Callable[[F], F]:
+def command_output(*documents: type) -> Callable[[F], F]:
     """Make a function a command's body that returns one of these documents, or None.
 
     The function's first parameter is the Output.
@@ -82,7 +82,7 @@ def reports(*documents: type) -> Callable[[F], F]:
     return decorate
 
 
-def connects(function: F) -> F:
+def pass_client(function: F) -> F:
     """Give a command's body a Client as its second parameter, and the options to find the node."""
 
     @click.option(

@@ -12,9 +12,9 @@ import click
 from genesis.spec import ChainSpec, load_spec
 from node.client import Client
 from node.commands.base.documents import Fields
-from node.commands.base.frame import connects, refuse, reports
+from node.commands.base.frame import command_output, pass_client, refuse
 from node.commands.base.output import Output
-from node.commands.base.transaction_options import EventDocument, event_documents
+from node.commands.base.transaction import EventDocument, event_documents
 from node.commands.base.values import show_value
 from node.commands.chain.block_file import StoredBlock, read_blocks, replay, write_blocks
 from node.commands.chain.log_repair import repair_log
@@ -86,8 +86,8 @@ chain_command.add_command(repair_log)
 
 
 @chain_command.command("info")
-@reports(StatusDocument)
-@connects
+@command_output(StatusDocument)
+@pass_client
 def info(output: Output, client: Client) -> StatusDocument:
     """Show the chain, its runtime and its newest blocks."""
     return status_of(client)
@@ -95,8 +95,8 @@ def info(output: Output, client: Client) -> StatusDocument:
 
 @chain_command.command("block")
 @click.argument("block", required=False)
-@reports(BlockDocument)
-@connects
+@command_output(BlockDocument)
+@pass_client
 def block(output: Output, client: Client, block: str | None) -> BlockDocument:
     """Show a BLOCK (number or hash; the best one unless given) with its calls and events."""
     found = client.block(_block_id(block))
@@ -114,8 +114,8 @@ def block(output: Output, client: Client, block: str | None) -> BlockDocument:
 @chain_command.command("export-blocks")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--to", type=click.IntRange(1), help="The last block; the final one unless given.")
-@reports(BlocksDocument)
-@connects
+@command_output(BlocksDocument)
+@pass_client
 def export_blocks(output: Output, client: Client, file: Path, to: int | None) -> BlocksDocument:
     """Write the chain's final blocks from the first one on to a new FILE, with their proofs."""
     final = client.header(client.finalized_hash()).number
@@ -136,7 +136,7 @@ def export_blocks(output: Output, client: Client, file: Path, to: int | None) ->
     "--chain", "chain_name", default="dev", show_default=True, help="Preset or spec file."
 )
 @click.option("--base-path", type=click.Path(path_type=Path), help="The node's data folder.")
-@reports(BlocksDocument)
+@command_output(BlocksDocument)
 def import_blocks(
     output: Output, file: Path, chain_name: str, base_path: Path | None
 ) -> BlocksDocument:
@@ -157,8 +157,8 @@ def import_blocks(
 @click.option(
     "--chain", "chain_name", default="dev", show_default=True, help="Preset or spec file."
 )
-@reports(BlocksDocument)
-@connects
+@command_output(BlocksDocument)
+@pass_client
 def check(output: Output, client: Client, file: Path | None, chain_name: str) -> BlocksDocument:
     """Execute every block again from genesis and compare each state root."""
     spec = load_spec(chain_name)
@@ -182,7 +182,7 @@ def check(output: Output, client: Client, file: Path | None, chain_name: str) ->
 )
 @click.option("--base-path", type=click.Path(path_type=Path), help="The node's data folder.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@reports(PurgeDocument)
+@command_output(PurgeDocument)
 def purge(output: Output, chain_name: str, base_path: Path | None, yes: bool) -> PurgeDocument:
     """Remove all blocks, state and files of one chain. Keys stay."""
     from node.storage.database import Database
@@ -209,7 +209,7 @@ def spec_group() -> None:
     "--chain", "chain_name", default="dev", show_default=True, help="Preset or spec file."
 )
 @click.option("--raw", is_flag=True, help="Write the storage itself, so that no code decides it.")
-@reports(SpecDocument)
+@command_output(SpecDocument)
 def export_spec(output: Output, file: Path, chain_name: str, raw: bool) -> SpecDocument:
     """Write a chain spec to a new FILE."""
     spec = load_spec(chain_name)

@@ -18,7 +18,7 @@ import click
 from consensus.wal import DamagedLogError, read_log, repair
 from genesis.spec import load_spec
 from ml.durable_file import write_durably
-from node.commands.base.frame import refuse, reports
+from node.commands.base.frame import command_output, refuse
 from node.commands.base.output import Output
 from node.keys.vote_signer import Window
 from node.operations.config import default_base_path
@@ -58,7 +58,7 @@ class RepairDocument:
     "--chain", "chain_name", default="dev", show_default=True, help="Preset or spec file."
 )
 @click.option("--base-path", type=click.Path(path_type=Path), help="The node's data folder.")
-@reports(RepairDocument)
+@command_output(RepairDocument)
 def repair_log(output: Output, chain_name: str, base_path: Path | None) -> RepairDocument:
     """Cut the consensus log of a stopped node where its damage begins; the damaged log is kept."""
     from node.storage.database import Database

@@ -8,7 +8,7 @@ import click
 
 from node.client import Client, RequestRefusedError
 from node.commands.base.documents import Fields, Planck
-from node.commands.base.frame import connects, refuse, reports
+from node.commands.base.frame import command_output, pass_client, refuse
 from node.commands.base.output import Output
 
 
@@ -63,8 +63,8 @@ class ExplanationDocument:
 
 @click.command("status")
 @click.option("--explain", is_flag=True, help="Say who votes, who is silent, what finality lacks.")
-@reports(StatusDocument, ExplanationDocument)
-@connects
+@command_output(StatusDocument, ExplanationDocument)
+@pass_client
 def status_command(
     output: Output, client: Client, explain: bool
 ) -> StatusDocument | ExplanationDocument:

@@ -20,7 +20,7 @@ from node.commands.base.documents import Planck
 from node.commands.base.frame import refuse
 from node.commands.base.lookup import rows_needed
 from node.commands.base.output import Advance, Output
-from node.commands.base.transaction_options import (
+from node.commands.base.transaction import (
     EventDocument,
     Spending,
     dry_run,

@@ -10,16 +10,16 @@ import click
 from node.client import Client
 from node.commands.base.account_signer import account_of
 from node.commands.base.documents import Planck
-from node.commands.base.frame import connects, reports
+from node.commands.base.frame import command_output, pass_client
 from node.commands.base.lookup import find_datanet, rows_needed
 from node.commands.base.output import Output
-from node.commands.base.transaction_options import (
+from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
     DryRunDocument,
     Spending,
     TransactionDocument,
     spend,
-    spends,
+    transaction_options,
 )
 from node.commands.datanet.contribution import ContributionDocument, contribute_file
 from node.commands.datanet.records import (
@@ -64,9 +64,9 @@ def _profile_options(function: Any) -> Any:
 @datanet_command.command("create")
 @click.argument("name")
 @_profile_options
-@reports(*SPENDING_DOCUMENTS)
-@connects
-@spends
+@command_output(*SPENDING_DOCUMENTS)
+@pass_client
+@transaction_options
 def create(
     output: Output, client: Client, name: str, access: str, spending: Spending, **texts: Any
 ) -> Spent:
@@ -80,8 +80,8 @@ def create(
 
 
 @datanet_command.command("list")
-@reports(DatanetsDocument)
-@connects
+@command_output(DatanetsDocument)
+@pass_client
 def list_datanets(output: Output, client: Client) -> DatanetsDocument:
     """List the datanets of the chain."""
     rows: list[DatanetRow] = []
@@ -95,8 +95,8 @@ def list_datanets(output: Output, client: Client) -> DatanetsDocument:
 
 @datanet_command.command("status")
 @number_argument
-@reports(DatanetDocument)
-@connects
+@command_output(DatanetDocument)
+@pass_client
 def status(output: Output, client: Client, datanet: int) -> DatanetDocument:
     """Show a datanet: what it is, how far it is, and its batches."""
     info = find_datanet(client, datanet)
@@ -129,9 +129,9 @@ def status(output: Output, client: Client, datanet: int) -> DatanetDocument:
 @number_argument
 @click.argument("batch", type=click.IntRange(0, 2**32 - 1))
 @click.argument("verdict", type=click.Choice([verdict.name.lower() for verdict in Verdict]))
-@reports(*SPENDING_DOCUMENTS)
-@connects
-@spends
+@command_output(*SPENDING_DOCUMENTS)
+@pass_client
+@transaction_options
 def review(
     output: Output, client: Client, datanet: int, batch: int, verdict: str, spending: Spending
 ) -> Spent:
@@ -143,9 +143,9 @@ def review(
 
 @datanet_command.command("publish")
 @number_argument
-@reports(*SPENDING_DOCUMENTS)
-@connects
-@spends
+@command_output(*SPENDING_DOCUMENTS)
+@pass_client
+@transaction_options
 def publish(output: Output, client: Client, datanet: int, spending: Spending) -> Spent:
     """Publish the next version: all rows that were accepted so far."""
     return spend(output, client, spending, client.make_call("Datanets", "publish", datanet=datanet))
@@ -153,8 +153,8 @@ def publish(output: Output, client: Client, datanet: int, spending: Spending) ->
 
 @datanet_command.command("earnings")
 @click.argument("account")
-@reports(DatanetEarningsDocument)
-@connects
+@command_output(DatanetEarningsDocument)
+@pass_client
 def earnings(output: Output, client: Client, account: str) -> DatanetEarningsDocument:
     """Show what ACCOUNT has given to each datanet and what its rows have earned."""
     who = account_of(account)
@@ -178,9 +178,9 @@ def access_group() -> None:
 
 @access_group.command("request")
 @number_argument
-@reports(*SPENDING_DOCUMENTS)
-@connects
-@spends
+@command_output(*SPENDING_DOCUMENTS)
+@pass_client
+@transaction_options
 def request_access(output: Output, client: Client, datanet: int, spending: Spending) -> Spent:
     """Ask the owner of DATANET to let you in."""
     call = client.make_call("Datanets", "request_access", datanet=datanet)
@@ -190,9 +190,9 @@ def request_access(output: Output, client: Client, datanet: int, spending: Spend
 @access_group.command("grant")
 @number_argument
 @click.argument("account")
-@reports(*SPENDING_DOCUMENTS)
-@connects
-@spends
+@command_output(*SPENDING_DOCUMENTS)
+@pass_client
+@transaction_options
 def grant_access(
     output: Output, client: Client, datanet: int, account: str, spending: Spending
 ) -> Spent:
@@ -205,9 +205,9 @@ def grant_access(
 @access_group.command("revoke")
 @number_argument
 @click.argument("account")
-@reports(*SPENDING_DOCUMENTS)
-@connects
-@spends
+@command_output(*SPENDING_DOCUMENTS)
+@pass_client
+@transaction_options
 def revoke_access(
     output: Output, client: Client, datanet: int, account: str, spending: Spending
 ) -> Spent:
@@ -220,9 +220,9 @@ def revoke_access(
 @datanet_command.command("contribute")
 @number_argument
 @click.argument("file", type=click.Path(path_type=Path))
-@reports(ContributionDocument)
-@connects
-@spends
+@command_output(ContributionDocument)
+@pass_client
+@transaction_options
 def contribute(
     output: Output, client: Client, datanet: int, file: Path, spending: Spending
 ) -> ContributionDocument:

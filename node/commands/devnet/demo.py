@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from node.commands.base.documents import Planck
-from node.commands.base.frame import refuse, reports
+from node.commands.base.frame import command_output, refuse
 from node.commands.base.output import Output
 
 
@@ -51,7 +51,7 @@ class DemoDocument:
 @click.option("--seed", default=7, show_default=True, help="Seed of training and of the noise.")
 @click.option("--nodes", default=1, show_default=True, type=click.IntRange(1, 16))
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the node's data here.")
-@reports(DemoDocument)
+@command_output(DemoDocument)
 def demo_command(
     output: Output,
     rows: int,
@@ -62,7 +62,7 @@ def demo_command(
     keep: Path | None,
 ) -> DemoDocument:
     """Run the whole story on real rows: contribute, train, ask, pay, verify. About five minutes."""
-    from node.demo.story import Plan, StoryFailed, tell
+    from node.demo.story import Plan, StoryFailedError, tell
 
     plan = Plan(rows, questions, epochs, seed, nodes=nodes)
     say = output.note if output.as_json else output.say
@@ -71,7 +71,7 @@ def demo_command(
             return _document(tell(plan, keep, say))
         with tempfile.TemporaryDirectory(prefix="openledger-demo-") as folder:
             return _document(tell(plan, Path(folder), say))
-    except StoryFailed as error:
+    except StoryFailedError as error:
         refuse(str(error))
 
 

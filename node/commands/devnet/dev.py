@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from node.commands.base.frame import reports
+from node.commands.base.frame import command_output
 from node.commands.base.output import Output
 from node.commands.devnet.running import ReadyDocument, ready_document, run_until_stopped
 from node.operations.config import load
@@ -26,7 +26,7 @@ from node.service.service import RunningNode
 @click.option("--executor/--no-executor", default=None, help="Train and index on this machine.")
 @click.option("--serve/--no-serve", default=None, help="Answer questions.")
 @click.option("--log-level", default="warning", show_default=True, help="Logs go to stderr.")
-@reports(ReadyDocument)
+@command_output(ReadyDocument)
 def dev_command(output: Output, base_path: Path | None, **flags: Any) -> None:
     """Start a development node: instant blocks, //Alice to //Ferdie funded, RPC on port 9944.
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from node.commands.base.frame import refuse, reports
+from node.commands.base.frame import command_output, refuse
 from node.commands.base.output import Output
 from node.commands.devnet.documents import (
     DevnetAdvanceDocument,
@@ -72,7 +72,7 @@ def devnet_command() -> None:
 @click.option("--archive", is_flag=True, help="Keep the states of all blocks.")
 @click.option("--keep-folder", type=click.Path(path_type=Path), help="Put the devnet there.")
 @click.option("--foreground", is_flag=True, help="Stay; Ctrl-C takes the devnet down.")
-@reports(DevnetUpDocument)
+@command_output(DevnetUpDocument)
 def up(
     output: Output,
     nodes: int,
@@ -117,7 +117,7 @@ def up(
     default=None,
     help="Keep or remove its data. [remove, unless `up` was given --keep-folder]",
 )
-@reports(DevnetDownDocument)
+@command_output(DevnetDownDocument)
 def down(output: Output, name: str, keep: bool | None) -> DevnetDownDocument:
     """Stop all nodes of a devnet."""
     from node.devnet import folders
@@ -130,14 +130,14 @@ def down(output: Output, name: str, keep: bool | None) -> DevnetDownDocument:
 
 @devnet_command.command("status")
 @named
-@reports(DevnetDocument)
+@command_output(DevnetDocument)
 def status(output: Output, name: str) -> DevnetDocument:
     """Show the nodes of a devnet: what they do, how far they are, why one died."""
     return devnet_document(_cluster(name))
 
 
 @devnet_command.command("list")
-@reports(DevnetListDocument)
+@command_output(DevnetListDocument)
 def list_(output: Output) -> DevnetListDocument:
     """List devnets and saves."""
     from node.devnet import folders
@@ -152,7 +152,7 @@ def list_(output: Output) -> DevnetListDocument:
     "-n", "count", default=LOG_LINES, type=click.IntRange(0, LOG_LINES_MAX), help="Lines."
 )
 @click.option("-f", "follow", is_flag=True, help="Go on until Ctrl-C.")
-@reports(DevnetLogsDocument)
+@command_output(DevnetLogsDocument)
 def logs(
     output: Output, node: int, name: str, count: int, follow: bool
 ) -> DevnetLogsDocument | None:
@@ -175,7 +175,7 @@ def logs(
 @numbered
 @click.argument("words", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 @named
-@reports(DevnetExecDocument)
+@command_output(DevnetExecDocument)
 def exec_(
     output: Output, node: int, words: tuple[str, ...], name: str
 ) -> DevnetExecDocument | None:
@@ -198,7 +198,7 @@ def _node_command(word: str, text: str) -> Callable[[F], F]:
     """A command on one node that answers what the node does afterwards."""
 
     def decorate(function: F) -> F:
-        body = reports(DevnetNodeDocument)(function)
+        body = command_output(DevnetNodeDocument)(function)
         devnet_command.command(word, help=text)(numbered(named(body)))
         return function
 
@@ -244,7 +244,7 @@ def _resume(output: Output, node: int, name: str) -> DevnetNodeDocument:
 @named
 @click.option("--validator", is_flag=True, help="Bond, register its key, and vote once elected.")
 @click.option("--sync", default="full", show_default=True, type=click.Choice(["full", "fast"]))
-@reports(DevnetNodeDocument)
+@command_output(DevnetNodeDocument)
 def add(output: Output, name: str, validator: bool, sync: str) -> DevnetNodeDocument:
     """Start one more node, which catches up with the chain."""
     cluster = _cluster(name)
@@ -254,7 +254,7 @@ def add(output: Output, name: str, validator: bool, sync: str) -> DevnetNodeDocu
 @devnet_command.command("remove")
 @numbered
 @named
-@reports(DevnetNodeDocument)
+@command_output(DevnetNodeDocument)
 def remove(output: Output, node: int, name: str) -> DevnetNodeDocument:
     """Stop a node and delete its data; a validator's stake goes on counting on chain."""
     cluster = _cluster(name)
@@ -268,7 +268,7 @@ def remove(output: Output, node: int, name: str) -> DevnetNodeDocument:
 @devnet_command.command("partition")
 @click.argument("groups")
 @named
-@reports(DevnetNetworkDocument)
+@command_output(DevnetNetworkDocument)
 def partition(output: Output, groups: str, name: str) -> DevnetNetworkDocument:
     """Let nodes hear only their own group, for example: partition "0,1|2,3"."""
     from node.devnet.groups import parse_groups
@@ -280,7 +280,7 @@ def partition(output: Output, groups: str, name: str) -> DevnetNetworkDocument:
 
 @devnet_command.command("heal")
 @named
-@reports(DevnetNetworkDocument)
+@command_output(DevnetNetworkDocument)
 def heal(output: Output, name: str) -> DevnetNetworkDocument:
     """Let all nodes hear all others, without delay."""
     cluster = _cluster(name)
@@ -291,7 +291,7 @@ def heal(output: Output, name: str) -> DevnetNetworkDocument:
 @devnet_command.command("latency")
 @click.argument("latency_ms", metavar="MS", type=click.IntRange(0, 60_000))
 @named
-@reports(DevnetNetworkDocument)
+@command_output(DevnetNetworkDocument)
 def latency(output: Output, latency_ms: int, name: str) -> DevnetNetworkDocument:
     """Hold every message between nodes for MS milliseconds; 0 ends it."""
     cluster = _cluster(name)
@@ -306,7 +306,7 @@ def latency(output: Output, latency_ms: int, name: str) -> DevnetNetworkDocument
 @named
 @click.option("--blocks", type=click.IntRange(1, 100_000), help="That many blocks more.")
 @click.option("--eras", type=click.IntRange(1, 1_000), help="Into that many eras after this one.")
-@reports(DevnetAdvanceDocument)
+@command_output(DevnetAdvanceDocument)
 def advance(
     output: Output, name: str, blocks: int | None, eras: int | None
 ) -> DevnetAdvanceDocument:
@@ -323,7 +323,7 @@ def advance(
 @devnet_command.command("save")
 @click.argument("save_name", metavar="SAVE")
 @named
-@reports(DevnetSaveDocument)
+@command_output(DevnetSaveDocument)
 def save(output: Output, save_name: str, name: str) -> DevnetSaveDocument:
     """Copy a devnet with its history; its nodes are stopped meanwhile."""
     from node.devnet import folders
@@ -336,7 +336,7 @@ def save(output: Output, save_name: str, name: str) -> DevnetSaveDocument:
 @devnet_command.command("load")
 @click.argument("save_name", metavar="SAVE")
 @named
-@reports(DevnetDocument)
+@command_output(DevnetDocument)
 def load(output: Output, save_name: str, name: str) -> DevnetDocument:
     """Put a save in the devnet's place and start its nodes."""
     from node.devnet import folders

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from node.commands.base.frame import reports
+from node.commands.base.frame import command_output
 from node.commands.base.output import Output
 from node.commands.devnet.running import ReadyDocument, ready_document, run_until_stopped
 from node.operations.config import load
@@ -57,7 +57,7 @@ def node_command() -> None:
 @click.option("--serve/--no-serve", default=None, help="Answer questions.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="How log lines look.")
 @click.option("--log-level", help="debug, info, warning or error.")
-@reports(ReadyDocument)
+@command_output(ReadyDocument)
 def start(output: Output, file: Path | None, **flags: Any) -> None:
     """Start a node. Settings come from the file, then OPENLEDGER_*, then these options."""
     flags["bootnodes"] = flags["bootnodes"] or None

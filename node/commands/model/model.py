@@ -13,10 +13,10 @@ from genesis.amounts import format_amount
 from genesis.values import parse_amount
 from node.client import Client, Included
 from node.commands.answers.asking import AnswerDocument, Asker, ChatDocument, QuoteDocument
-from node.commands.base.frame import connects, hash_of, refuse, reports
+from node.commands.base.frame import command_output, hash_of, pass_client, refuse
 from node.commands.base.lookup import find_datanet, find_job, find_model
 from node.commands.base.output import Output
-from node.commands.base.transaction_options import (
+from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
     DryRunDocument,
     Spending,
@@ -24,8 +24,8 @@ from node.commands.base.transaction_options import (
     dry_run,
     send,
     spend,
-    spends,
     transaction_document,
+    transaction_options,
 )
 from node.commands.model.job_progress import follow_training, newest_report
 from node.commands.model.records import (
@@ -62,9 +62,9 @@ def model_command() -> None:
 @click.option("--base", help="Content hash of the base; not needed where the chain has one.")
 @click.option("--rate-in", default="0.1OPEN", show_default=True, help="Per 1,000 tokens asked.")
 @click.option("--rate-out", default="0.2OPEN", show_default=True, help="Per 1,000 answered.")
-@reports(*SPENDING_DOCUMENTS)
-@connects
-@spends
+@command_output(*SPENDING_DOCUMENTS)
+@pass_client
+@transaction_options
 def create(
     output: Output,
     client: Client,
@@ -93,8 +93,8 @@ def create(
 
 
 @model_command.command("list")
-@reports(ModelsDocument)
-@connects
+@command_output(ModelsDocument)
+@pass_client
 def list_models(output: Output, client: Client) -> ModelsDocument:
     """List the models of the chain."""
     rows: list[ModelRow] = []
@@ -107,8 +107,8 @@ def list_models(output: Output, client: Client) -> ModelsDocument:
 
 @model_command.command("status")
 @click.argument("model")
-@reports(ModelDocument)
-@connects
+@command_output(ModelDocument)
+@pass_client
 def status(output: Output, client: Client, model: str) -> ModelDocument:
     """Show a MODEL (number or name): its data, training, price and pool."""
     document = model_document(client, find_model(client, model))
@@ -129,9 +129,9 @@ def status(output: Output, client: Client, model: str) -> ModelDocument:
 @click.option("--max-tokens", type=click.IntRange(8), default=192, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--watch", is_flag=True, help="Follow the job until the model can be published.")
-@reports(*SPENDING_DOCUMENTS, JobDocument)
-@connects
-@spends
+@command_output(*SPENDING_DOCUMENTS, JobDocument)
+@pass_client
+@transaction_options
 def train(
     output: Output, client: Client, model: str, watch: bool, spending: Spending, **settings: Any
 ) -> Spent | JobDocument:
@@ -157,8 +157,8 @@ def train(
 @click.argument("model")
 @click.option("--job", type=click.IntRange(0), help="Another job than the newest training.")
 @click.option("--once", is_flag=True, help="Show where the job is and return.")
-@reports(JobDocument)
-@connects
+@command_output(JobDocument)
+@pass_client
 def watch(output: Output, client: Client, model: str, job: int | None, once: bool) -> JobDocument:
     """Follow the training of MODEL until it can be published."""
     number = latest_training(client, find_model(client, model)) if job is None else job
@@ -171,9 +171,9 @@ def watch(output: Output, client: Client, model: str, job: int | None, once: boo
 @model_command.command("publish")
 @click.argument("model")
 @click.option("--adapter", help="The adapter you tested; the latest trained one unless given.")
-@reports(*SPENDING_DOCUMENTS)
-@connects
-@spends
+@command_output(*SPENDING_DOCUMENTS)
+@pass_client
+@transaction_options
 def publish(
     output: Output, client: Client, model: str, adapter: str | None, spending: Spending
 ) -> Spent:
@@ -195,9 +195,9 @@ def publish(
 @click.option("--deposit", default="1OPEN", show_default=True, help="For a new channel.")
 @click.option("--server", help="The account that answers, where the node does not tell.")
 @click.option("--max-tokens", type=click.IntRange(1, 4_096), default=64, show_default=True)
-@reports(ChatDocument, QuoteDocument)
-@connects
-@spends
+@command_output(ChatDocument, QuoteDocument)
+@pass_client
+@transaction_options
 def chat(
     output: Output,
     client: Client,

@@ -8,15 +8,15 @@ from genesis.amounts import format_amount
 from genesis.values import parse_amount
 from node.client import Client
 from node.commands.base.account_signer import account_of
-from node.commands.base.frame import connects, refuse, reports
+from node.commands.base.frame import command_output, pass_client, refuse
 from node.commands.base.output import Output
-from node.commands.base.transaction_options import (
+from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
     DryRunDocument,
     Spending,
     TransactionDocument,
     spend,
-    spends,
+    transaction_options,
 )
 from node.commands.staking.records import (
     SlashesDocument,
@@ -51,9 +51,9 @@ def stake_command() -> None:
     show_default=True,
     help="Add rewards to the bond, or leave them in the free balance.",
 )
-@reports(*SPENDING_DOCUMENTS)
-@connects
-@spends
+@command_output(*SPENDING_DOCUMENTS)
+@pass_client
+@transaction_options
 def bond(output: Output, client: Client, amount: str, rewards: str, spending: Spending) -> Spent:
     """Bond AMOUNT (such as 1000OPEN) as stake. It earns once you nominate or validate."""
     payee = Payee.Staked if rewards == "bond" else Payee.Stash
@@ -66,9 +66,9 @@ def bond(output: Output, client: Client, amount: str, rewards: str, spending: Sp
 
 @stake_command.command("more")
 @click.argument("amount")
-@reports(*SPENDING_DOCUMENTS)
-@connects
-@spends
+@command_output(*SPENDING_DOCUMENTS)
+@pass_client
+@transaction_options
 def more(output: Output, client: Client, amount: str, spending: Spending) -> Spent:
     """Add AMOUNT to your bond; it counts from the next election on."""
     call = client.make_call("Staking", "bond_extra", max_additional=parse_amount(amount))
@@ -77,9 +77,9 @@ def more(output: Output, client: Client, amount: str, spending: Spending) -> Spe
 
 @stake_command.command("unbond")
 @click.argument("amount")
-@reports(*SPENDING_DOCUMENTS)
-@connects
-@spends
+@command_output(*SPENDING_DOCUMENTS)
+@pass_client
+@transaction_options
 def unbond(output: Output, client: Client, amount: str, spending: Spending) -> Spent:
     """Send AMOUNT (or `all`) of your bond on its way out; it can be slashed until it is free."""
     value = _ledger(client, spending).active if amount == ALL else parse_amount(amount)
@@ -99,9 +99,9 @@ def unbond(output: Output, client: Client, amount: str, spending: Spending) -> S
 
 @stake_command.command("rebond")
 @click.argument("amount")
-@reports(*SPENDING_DOCUMENTS)
-@connects
-@spends
+@command_output(*SPENDING_DOCUMENTS)
+@pass_client
+@transaction_options
 def rebond(output: Output, client: Client, amount: str, spending: Spending) -> Spent:
     """Put AMOUNT (or `all`) that is on its way out back to work, the latest first."""
     ledger = _ledger(client, spending)
@@ -110,9 +110,9 @@ def rebond(output: Output, client: Client, amount: str, spending: Spending) -> S
 
 
 @stake_command.command("withdraw")
-@reports(*SPENDING_DOCUMENTS)
-@connects
-@spends
+@command_output(*SPENDING_DOCUMENTS)
+@pass_client
+@transaction_options
 def withdraw(output: Output, client: Client, spending: Spending) -> Spent:
     """Free the stake whose way out is over; what it has earned is paid as well."""
     _ledger(client, spending)
@@ -125,9 +125,9 @@ def withdraw(output: Output, client: Client, spending: Spending) -> Spent:
 
 @stake_command.command("validate")
 @click.option("--commission", default="0", show_default=True, help="Percent, taken first.")
-@reports(*SPENDING_DOCUMENTS)
-@connects
-@spends
+@command_output(*SPENDING_DOCUMENTS)
+@pass_client
+@transaction_options
 def validate(output: Output, client: Client, commission: str, spending: Spending) -> Spent:
     """Stand for election as a validator, or change your commission."""
     prefs = ValidatorPrefs(parse_commission(commission))
@@ -142,9 +142,9 @@ def validate(output: Output, client: Client, commission: str, spending: Spending
 
 @stake_command.command("nominate")
 @click.argument("validators", nargs=-1, required=True)
-@reports(*SPENDING_DOCUMENTS)
-@connects
-@spends
+@command_output(*SPENDING_DOCUMENTS)
+@pass_client
+@transaction_options
 def nominate(
     output: Output, client: Client, validators: tuple[str, ...], spending: Spending
 ) -> Spent:
@@ -157,9 +157,9 @@ def nominate(
 
 
 @stake_command.command("chill")
-@reports(*SPENDING_DOCUMENTS)
-@connects
-@spends
+@command_output(*SPENDING_DOCUMENTS)
+@pass_client
+@transaction_options
 def chill(output: Output, client: Client, spending: Spending) -> Spent:
     """Neither validate nor nominate any more, from the next election on. The bond stays."""
     return spend(output, client, spending, client.make_call("Staking", "chill"))
@@ -167,8 +167,8 @@ def chill(output: Output, client: Client, spending: Spending) -> Spent:
 
 @stake_command.command("status")
 @click.argument("account", envvar="OPENLEDGER_FROM")
-@reports(StakeDocument)
-@connects
+@command_output(StakeDocument)
+@pass_client
 def status(output: Output, client: Client, account: str) -> StakeDocument:
     """Show what ACCOUNT has staked, what it earns, and what is on its way out until when."""
     document = stake_document(client, account_of(account))
@@ -178,8 +178,8 @@ def status(output: Output, client: Client, account: str) -> StakeDocument:
 
 
 @stake_command.command("validators")
-@reports(ValidatorsDocument)
-@connects
+@command_output(ValidatorsDocument)
+@pass_client
 def validators(output: Output, client: Client) -> ValidatorsDocument:
     """List who validates or stands for election, the largest stake first."""
     return validators_document(client)
@@ -193,8 +193,8 @@ def validators(output: Output, client: Client) -> ValidatorsDocument:
     show_default=True,
     help="Search so many newest blocks for amounts, and for the slashes of absence.",
 )
-@reports(SlashesDocument)
-@connects
+@command_output(SlashesDocument)
+@pass_client
 def slashes(output: Output, client: Client, blocks: int) -> SlashesDocument:
     """Show slashes that wait, and those that were applied or cancelled."""
     document = slashes_document(client, blocks)

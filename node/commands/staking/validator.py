@@ -14,9 +14,9 @@ from genesis.values import parse_amount
 from node.client import Client, RejectedError
 from node.commands.base.account_signer import account_of
 from node.commands.base.documents import Planck
-from node.commands.base.frame import connects, refuse, reports
+from node.commands.base.frame import command_output, pass_client, refuse
 from node.commands.base.output import Output
-from node.commands.base.transaction_options import (
+from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
     DryRunDocument,
     Spending,
@@ -24,7 +24,7 @@ from node.commands.base.transaction_options import (
     dry_run,
     send,
     spend,
-    spends,
+    transaction_options,
 )
 from node.commands.staking.records import parse_commission
 from node.commands.staking.session_key import (
@@ -69,7 +69,7 @@ def validator_command() -> None:
 @click.option(
     "--password-file", type=click.Path(path_type=Path), help="Opens the key; else it is asked for."
 )
-@reports(SessionKeyDocument)
+@command_output(SessionKeyDocument)
 def keys(
     output: Output, base_path: Path | None, session_name: str, password_file: Path | None
 ) -> SessionKeyDocument:
@@ -86,9 +86,9 @@ def keys(
 @base_path_option
 @session_key_option
 @session_password_option
-@reports(*SPENDING_DOCUMENTS)
-@connects
-@spends
+@command_output(*SPENDING_DOCUMENTS)
+@pass_client
+@transaction_options
 def set_keys(
     output: Output,
     client: Client,
@@ -126,9 +126,9 @@ def set_keys(
 @click.option("--bootnode", "bootnodes", multiple=True, help="For the node's command line.")
 @click.option("--unit", type=click.Path(path_type=Path), help="Write a systemd unit file here.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@reports(SetupDocument)
-@connects
-@spends
+@command_output(SetupDocument)
+@pass_client
+@transaction_options
 def setup(
     output: Output,
     client: Client,
@@ -173,8 +173,8 @@ def setup(
 
 @validator_command.command("status")
 @click.argument("account", envvar="OPENLEDGER_FROM")
-@reports(StandingDocument)
-@connects
+@command_output(StandingDocument)
+@pass_client
 def status(output: Output, client: Client, account: str) -> StandingDocument:
     """Show whether ACCOUNT (the stash) votes, since when, and which turns it missed."""
     return standing_of(client, account_of(account))

@@ -13,7 +13,7 @@ import click
 import trio
 
 from genesis.spec import load_spec
-from node.commands.base.frame import refuse, reports
+from node.commands.base.frame import command_output, refuse
 from node.commands.base.output import Output
 from node.commands.devnet.running import first_cause
 from node.keys.node_keys import load_session_pair
@@ -51,7 +51,7 @@ class SignerDocument:
 @click.option("--password-file", type=click.Path(path_type=Path), help="Opens the key.")
 @click.option("--socket", type=click.Path(path_type=Path), help="[BASE_PATH/signer.sock]")
 @click.option("--log-level", default="info", show_default=True, help="Logs go to stderr.")
-@reports(SignerDocument)
+@command_output(SignerDocument)
 def signer_command(
     output: Output,
     base_path: Path,

@@ -11,15 +11,15 @@ from genesis.values import parse_amount
 from node.client import Client
 from node.commands.base.account_signer import account_of, development_pair, keys_options
 from node.commands.base.documents import Planck
-from node.commands.base.frame import connects, reports
+from node.commands.base.frame import command_output, pass_client
 from node.commands.base.output import Output
-from node.commands.base.transaction_options import (
+from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
     DryRunDocument,
     Spending,
     TransactionDocument,
     spend,
-    spends,
+    transaction_options,
 )
 from node.keys.keystore import Keystore
 from runtime.crypto import ss58
@@ -61,8 +61,8 @@ def account_command() -> None:
 
 @account_command.command("balance")
 @click.argument("account")
-@reports(BalanceDocument)
-@connects
+@command_output(BalanceDocument)
+@pass_client
 def balance(output: Output, client: Client, account: str) -> BalanceDocument:
     """Show what ACCOUNT (an address, //Alice, or the name of a key of yours) has."""
     who = account_of(account)
@@ -78,8 +78,8 @@ def balance(output: Output, client: Client, account: str) -> BalanceDocument:
 
 @account_command.command("list")
 @keys_options
-@reports(AccountsDocument)
-@connects
+@command_output(AccountsDocument)
+@pass_client
 def list_accounts(
     output: Output, client: Client, keystore: Keystore, password_file: object
 ) -> AccountsDocument:
@@ -103,9 +103,9 @@ def list_accounts(
 @account_command.command("transfer")
 @click.argument("to")
 @click.argument("amount")
-@reports(*SPENDING_DOCUMENTS)
-@connects
-@spends
+@command_output(*SPENDING_DOCUMENTS)
+@pass_client
+@transaction_options
 def transfer(
     output: Output, client: Client, to: str, amount: str, spending: Spending
 ) -> TransactionDocument | DryRunDocument:

@@ -9,15 +9,15 @@ import click
 from node.client import Client
 from node.commands.base.account_signer import account_of
 from node.commands.base.documents import Planck
-from node.commands.base.frame import connects, reports
+from node.commands.base.frame import command_output, pass_client
 from node.commands.base.output import Output
-from node.commands.base.transaction_options import (
+from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
     DryRunDocument,
     Spending,
     TransactionDocument,
     spend,
-    spends,
+    transaction_options,
 )
 from runtime.crypto import ss58
 
@@ -33,9 +33,9 @@ class EarningsDocument:
 
 @click.command("claim")
 @click.argument("account", required=False)
-@reports(*SPENDING_DOCUMENTS)
-@connects
-@spends
+@command_output(*SPENDING_DOCUMENTS)
+@pass_client
+@transaction_options
 def claim_command(
     output: Output, client: Client, account: str | None, spending: Spending
 ) -> TransactionDocument | DryRunDocument:
@@ -50,8 +50,8 @@ def claim_command(
 
 @click.command("earnings")
 @click.argument("account")
-@reports(EarningsDocument)
-@connects
+@command_output(EarningsDocument)
+@pass_client
 def earnings_command(output: Output, client: Client, account: str) -> EarningsDocument:
     """Show what the rows of ACCOUNT have earned."""
     who = account_of(account)

@@ -20,7 +20,7 @@ from node.commands.base.account_signer import (
     keys_options,
     read_password,
 )
-from node.commands.base.frame import refuse, reports
+from node.commands.base.frame import command_output, refuse
 from node.commands.base.output import Output
 from node.keys.keystore import (
     FILE_BYTES_MAX,
@@ -84,7 +84,7 @@ def key_command() -> None:
 @kind_option
 @click.option("--words", type=click.Choice(["12", "15", "18", "21", "24"]), default="12")
 @keys_options
-@reports(NewKeyDocument)
+@command_output(NewKeyDocument)
 def generate(
     output: Output,
     name: str,
@@ -114,7 +114,7 @@ def generate(
     "--wallet-file", type=click.Path(path_type=Path), help="JSON file of a polkadot.js wallet."
 )
 @keys_options
-@reports(KeyDocument)
+@command_output(KeyDocument)
 def import_key(
     output: Output,
     name: str,
@@ -138,7 +138,7 @@ def import_key(
 
 @key_command.command("list")
 @keys_options
-@reports(KeysDocument)
+@command_output(KeysDocument)
 def list_keys(output: Output, keystore: Keystore, password_file: Path | None) -> KeysDocument:
     """List your keys."""
     keys = tuple(_document(entry) for entry in keystore.entries())
@@ -148,7 +148,7 @@ def list_keys(output: Output, keystore: Keystore, password_file: Path | None) ->
 @key_command.command("inspect")
 @click.argument("key")
 @keys_options
-@reports(KeyDocument)
+@command_output(KeyDocument)
 def inspect(
     output: Output, key: str, keystore: Keystore, password_file: Path | None
 ) -> KeyDocument:
@@ -168,7 +168,7 @@ def inspect(
     "--out", type=click.Path(path_type=Path), required=True, help="The file to write; it is new."
 )
 @keys_options
-@reports(KeyDocument)
+@command_output(KeyDocument)
 def export(
     output: Output, key: str, out: Path, keystore: Keystore, password_file: Path | None
 ) -> KeyDocument:

@@ -10,15 +10,15 @@ import click
 
 from node.client import Client
 from node.commands.base.account_signer import account_of
-from node.commands.base.frame import connects, reports
+from node.commands.base.frame import command_output, pass_client
 from node.commands.base.output import Output
-from node.commands.base.transaction_options import (
+from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
     DryRunDocument,
     Spending,
     TransactionDocument,
     spend,
-    spends,
+    transaction_options,
 )
 from node.commands.base.values import example_of, parse_text
 from pallets import PALLETS
@@ -84,9 +84,9 @@ def _calls(pallet: type[Pallet]) -> list[CallSpec]:
 
 
 def _command(pallet: str, spec: CallSpec) -> click.Command:
-    @reports(*SPENDING_DOCUMENTS)
-    @connects
-    @spends
+    @command_output(*SPENDING_DOCUMENTS)
+    @pass_client
+    @transaction_options
     def run(
         output: Output, client: Client, spending: Spending, **texts: str
     ) -> TransactionDocument | DryRunDocument:

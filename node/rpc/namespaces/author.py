@@ -24,8 +24,8 @@ from runtime.types.primitives import Hash
 
 EXTRINSIC_UPDATE = "author_extrinsicUpdate"
 REMOVED_MAX = 1_000
-QUIET_S = 0.2
-QUIET_MAX_S = 1.0
+QUIET_SECONDS = 0.2
+QUIET_MAX_SECONDS = 1.0
 
 
 class Author:
@@ -141,7 +141,9 @@ async def _pause(session: Session, included_at: float) -> None:
     users would never see inBlock. The pause lasts until the client has been quiet for a moment.
     """
     while True:
-        quiet_from = min(max(included_at, session.heard_at) + QUIET_S, included_at + QUIET_MAX_S)
+        quiet_from = min(
+            max(included_at, session.heard_at) + QUIET_SECONDS, included_at + QUIET_MAX_SECONDS
+        )
         if quiet_from <= trio.current_time():
             return
         await trio.sleep_until(quiet_from)

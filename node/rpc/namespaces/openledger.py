@@ -7,7 +7,7 @@ from node.jobs.executor import Executor
 from node.rpc.errors import InvalidParamsError
 from node.rpc.methods import method
 from node.rpc.parameters import Json
-from node.serving.settler import SettlementRefused, Settler
+from node.serving.settler import SettlementRefusedError, Settler
 from node.storage.receipt_store import ReceiptStore
 from node.transactions.errors import PoolError
 from runtime.codec.hexadecimal import to_hex
@@ -40,15 +40,15 @@ class OpenLedger:
     @method("openledger_status")
     def status(self) -> Json:
         """Say whose node this is, whether it makes blocks, and what its executor is doing."""
-        worker = self._executor.worker.status
+        process = self._executor.process.status
         return {
             "account": ss58.encode(self._account),
             "author": {"halted": self._author.halted or None},
             "executor": {
-                "pid": worker.pid,
-                "runningJob": worker.running_job,
-                "restarts": worker.restarts,
-                "profile": worker.profile,
+                "pid": process.pid,
+                "runningJob": process.running_job,
+                "restarts": process.restarts,
+                "profile": process.profile,
             },
         }
 
@@ -71,7 +71,7 @@ class OpenLedger:
         """Redeem vouchers and close the oldest open epoch of a model now."""
         try:
             return self._settler.close_model(model)
-        except (SettlementRefused, PoolError) as error:
+        except (SettlementRefusedError, PoolError) as error:
             raise InvalidParamsError(str(error)) from error
 
     @method("openledger_receipts")

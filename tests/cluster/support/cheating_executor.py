@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cli import main
 from ml.jobs.frames import Failed, Result
-from node.jobs.answer_store import Promise
+from node.jobs.answer_store import JobAnswer
 from node.jobs.executor import Executor
 from pallets.jobs.job import JobEntry
 from runtime.codec.scale import codec
@@ -20,8 +20,8 @@ honest_answer = Executor._answered
 _output = codec(JobOutput)
 
 
-def flatter(self: Executor, entry: JobEntry, answer: Result | Failed, folder: Path) -> Promise:
-    """Promise a better adapter than the one that was trained."""
+def flatter(self: Executor, entry: JobEntry, answer: Result | Failed, folder: Path) -> JobAnswer:
+    """JobAnswer a better adapter than the one that was trained."""
     promise = honest_answer(self, entry, answer, folder)
     output = _output.decode(promise.output) if promise.output else None
     if not isinstance(output, Trained):

@@ -111,7 +111,7 @@ def test_an_inherent_that_fails_does_not_cost_the_turn(
 def test_a_proposer_that_is_not_instant_waits_with_work_too(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with seat(tmp_path, 1, me=0, block_time_ms=LONG_MS) as made:
-            made.proposer.hurry(1)
+            made.proposer.propose_immediately(1)
             await finalized(made, await propose(made))
             await pay(made)
             with trio.move_on_after(0.1) as waiting:
@@ -124,7 +124,7 @@ def test_a_proposer_that_is_not_instant_waits_with_work_too(tmp_path: Path) -> N
 def test_a_hurried_proposer_does_not_wait_until_its_height(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with seat(tmp_path, 1, me=0, block_time_ms=LONG_MS) as made:
-            made.proposer.hurry(3)
+            made.proposer.propose_immediately(3)
             for view in (1, 2, 3):
                 await finalized(made, await propose(made, view))
             with trio.move_on_after(0.1) as waiting:
@@ -137,12 +137,12 @@ def test_a_hurried_proposer_does_not_wait_until_its_height(tmp_path: Path) -> No
 def test_who_waits_is_hurried_at_once(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with seat(tmp_path, 1, me=0, block_time_ms=LONG_MS) as made:
-            made.proposer.hurry(1)
+            made.proposer.propose_immediately(1)
             await finalized(made, await propose(made))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(propose, made, 2)
                 await trio.testing.wait_all_tasks_blocked(0.01)
-                made.proposer.hurry(2)
+                made.proposer.propose_immediately(2)
 
     run(scenario)
 

@@ -30,8 +30,8 @@ from node.client import (
     WrongNodeError,
 )
 from node.client.endpoint import parse_endpoint
+from node.client.recording import Recording
 from node.client.serving import Serving
-from node.client.tape import Tape
 from node.client.transport_http import HttpTransport
 from node.operations.config import Sealing
 from pallets import PALLETS, VERSION
@@ -429,11 +429,11 @@ def test_what_is_no_address_is_refused(url: str) -> None:
 def test_recorded_answers_are_asked_again_without_a_node(node: LiveNode, tmp_path: Path) -> None:
     data = b"kept" * 100
     with Client(node.rpc_url) as client:
-        client.use_tape(Tape(tmp_path, is_replaying=False))
+        client.use_recording(Recording(tmp_path, is_replaying=False))
         blob = client.blobs.upload(data)
         told = (client.info(), client.balance(BOB), client.blobs.download(blob))
     with Client("ws://127.0.0.1:1") as client:
-        client.use_tape(Tape(tmp_path, is_replaying=True))
+        client.use_recording(Recording(tmp_path, is_replaying=True))
         assert (client.info(), client.balance(BOB), client.blobs.download(blob)) == told
         with pytest.raises(RequestRefusedError, match="does not hold the answer"):
             client.block(0)

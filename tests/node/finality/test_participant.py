@@ -90,7 +90,7 @@ def test_messages_of_the_next_epoch_wait_for_it(tmp_path: Path) -> None:
 def test_a_peer_that_is_an_epoch_late_gets_its_last_certificate_once(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with seated(tmp_path, 1, me=0, epoch_blocks=2, block_time_ms=60_000) as made:
-            made.proposer.hurry(3)
+            made.proposer.propose_immediately(3)
             await made.until(lambda: made.participant.epoch.number == 1)
             for _ in range(3):
                 made.hear(HONEST, made.vote(0, Ballot(0, 9, Kind.NULLIFY, NO_DIGEST)))

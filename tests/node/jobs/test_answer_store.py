@@ -1,4 +1,4 @@
-"""The outbox: promises survive, damage is named."""
+"""The answers: answers survive, damage is named."""
 
 from __future__ import annotations
 
@@ -11,57 +11,57 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.jobs import answer_store as outbox_module
-from node.jobs.answer_store import Outbox, OutboxDamagedError, Promise
+from node.jobs import answer_store as answer_store_module
+from node.jobs.answer_store import AnswerDamagedError, AnswerStore, JobAnswer
 
-PROMISE = Promise(7, 1, bytes(32), b"output", 0, "")
+ANSWER = JobAnswer(7, 1, bytes(32), b"output", 0, "")
 
 
 def test_a_promise_is_there_after_a_restart(tmp_path: Path) -> None:
-    Outbox(tmp_path).put(PROMISE)
-    outbox = Outbox(tmp_path)
-    assert outbox.get(7, 1) == PROMISE
-    assert outbox.get(7, 2) is None
-    later = replace(PROMISE, output=b"", failure=3, message="why")
-    outbox.put(later)
-    assert outbox.get(7, 1) == later
-    outbox.remove(7, 1)
-    outbox.remove(7, 1)
-    assert outbox.get(7, 1) is None
+    AnswerStore(tmp_path).store(ANSWER)
+    answers = AnswerStore(tmp_path)
+    assert answers.load(7, 1) == ANSWER
+    assert answers.load(7, 2) is None
+    later = replace(ANSWER, output=b"", failure=3, message="why")
+    answers.store(later)
+    assert answers.load(7, 1) == later
+    answers.remove(7, 1)
+    answers.remove(7, 1)
+    assert answers.load(7, 1) is None
 
 
 def test_promises_are_listed_by_number(tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path)
+    answers = AnswerStore(tmp_path)
     for job, attempt in ((10, 0), (9, 1), (9, 0)):
-        outbox.put(replace(PROMISE, job=job, attempt=attempt))
+        answers.store(replace(ANSWER, job=job, attempt=attempt))
     for stray in ("x-1.msgpack", "9-0.msgpack.draft", "notes.txt", "7.msgpack"):
         (tmp_path / stray).write_bytes(b"")
-    assert list(outbox) == [(9, 0), (9, 1), (10, 0)]
+    assert list(answers) == [(9, 0), (9, 1), (10, 0)]
 
 
 @given(st.binary(max_size=80))
 def test_garbage_is_named_as_damage(garbage: bytes) -> None:
     path = Path("/dev/null")
     try:
-        promise = _decode(garbage, path)
-    except OutboxDamagedError as error:
+        answer = _decode(garbage, path)
+    except AnswerDamagedError as error:
         assert "cannot be read" in str(error)  # noqa: PT017
         return
-    assert isinstance(promise, Promise)
+    assert isinstance(answer, JobAnswer)
 
 
-def _decode(garbage: bytes, _: Path) -> Promise:
+def _decode(garbage: bytes, _: Path) -> JobAnswer:
     import tempfile
 
     with tempfile.NamedTemporaryFile() as file:
         file.write(garbage)
         file.flush()
-        return outbox_module._decode(Path(file.name))
+        return answer_store_module._decode(Path(file.name))
 
 
 def test_a_record_with_a_flipped_bit_is_another_record_or_damaged(tmp_path: Path) -> None:
-    outbox, source = Outbox(tmp_path), random.Random(4)
-    outbox.put(PROMISE)
+    answers, source = AnswerStore(tmp_path), random.Random(4)
+    answers.store(ANSWER)
     (path,) = tmp_path.iterdir()
     raw = path.read_bytes()
     for at in range(len(raw)):
@@ -69,8 +69,8 @@ def test_a_record_with_a_flipped_bit_is_another_record_or_damaged(tmp_path: Path
         changed[at] ^= 1 << source.randrange(8)
         path.write_bytes(bytes(changed))
         try:
-            assert isinstance(outbox.get(7, 1), Promise)
-        except OutboxDamagedError:
+            assert isinstance(answers.load(7, 1), JobAnswer)
+        except AnswerDamagedError:
             continue
 
 
@@ -79,12 +79,12 @@ def test_a_record_with_a_flipped_bit_is_another_record_or_damaged(tmp_path: Path
 )
 def test_another_shape_is_damage(tmp_path: Path, record: object) -> None:
     (tmp_path / "7-1.msgpack").write_bytes(msgpack.packb(record))
-    with pytest.raises(OutboxDamagedError):
-        Outbox(tmp_path).get(7, 1)
+    with pytest.raises(AnswerDamagedError):
+        AnswerStore(tmp_path).load(7, 1)
 
 
 def test_an_oversize_record_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "7-1.msgpack").open("wb") as file:
-        file.truncate(outbox_module.RECORD_BYTES_MAX + 1)
-    with pytest.raises(OutboxDamagedError, match="too large"):
-        Outbox(tmp_path).get(7, 1)
+        file.truncate(answer_store_module.RECORD_BYTES_MAX + 1)
+    with pytest.raises(AnswerDamagedError, match="too large"):
+        AnswerStore(tmp_path).load(7, 1)

@@ -1,4 +1,4 @@
-"""The executor's next step: every state of a job, slot and promise, against the rules in words.
+"""The executor's next step: every state of a job, slot and answer, against the rules in words.
 
 And its sending: each step once, and again until its effect is final.
 """
@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 import trio
 
-from node.jobs.answer_store import Outbox, Promise
+from node.jobs.answer_store import AnswerStore, JobAnswer
 from node.jobs.executor import (
     AWAITED_BLOCKS,
     REPORT_BLOCKS,
@@ -34,8 +34,8 @@ from runtime.shared.documents import Evaluated, JobOutput, Settle
 from runtime.types.primitives import AccountId, Hash
 
 WHO = AccountId(b"e" * 32)
-ANSWER = Promise(1, 0, bytes(32), b"output", 0, "")
-FAILURE = Promise(1, 0, b"", b"", 2, "why")
+ANSWER = JobAnswer(1, 0, bytes(32), b"output", 0, "")
+FAILURE = JobAnswer(1, 0, b"", b"", 2, "why")
 WORKING = (JobState.Assigned, JobState.Committing)
 
 
@@ -43,12 +43,12 @@ def job(state: JobState, attempt: int = 0) -> Job:
     return Job(WHO, Settle(0, 0, Hash(bytes(32))), state, 0, 0, 1, 0, 9, attempt=attempt)
 
 
-def every() -> Iterator[tuple[JobState, SlotState, Promise | None]]:
+def every() -> Iterator[tuple[JobState, SlotState, JobAnswer | None]]:
     yield from itertools.product(JobState, SlotState, (None, ANSWER, FAILURE))
 
 
-def expected(state: JobState, slot: SlotState, promise: Promise | None) -> Step:
-    table: dict[tuple[JobState, SlotState, Promise | None], Step] = {
+def expected(state: JobState, slot: SlotState, answer: JobAnswer | None) -> Step:
+    table: dict[tuple[JobState, SlotState, JobAnswer | None], Step] = {
         **{(each, SlotState.Assigned, None): Step.COMPUTE for each in WORKING},
         **{(each, SlotState.Assigned, ANSWER): Step.COMMIT for each in WORKING},
         **{(each, SlotState.Assigned, FAILURE): Step.REPORT for each in WORKING},
@@ -56,32 +56,32 @@ def expected(state: JobState, slot: SlotState, promise: Promise | None) -> Step:
         # A failure is never committed to; were one, the chain would refuse the reveal.
         (JobState.Revealing, SlotState.Committed, FAILURE): Step.REVEAL,
     }
-    return table.get((state, slot, promise), Step.WAIT)
+    return table.get((state, slot, answer), Step.WAIT)
 
 
-@pytest.mark.parametrize(("state", "slot", "promise"), list(every()))
-def test_the_next_step_follows_from_chain_and_outbox(
-    state: JobState, slot: SlotState, promise: Promise | None
+@pytest.mark.parametrize(("state", "slot", "answer"), list(every()))
+def test_the_next_step_follows_from_chain_and_answers(
+    state: JobState, slot: SlotState, answer: JobAnswer | None
 ) -> None:
     own = Slot(WHO, 0, 0, slot)
-    assert next_step(job(state), own, promise) is expected(state, slot, promise)
+    assert next_step(job(state), own, answer) is expected(state, slot, answer)
 
 
-@pytest.mark.parametrize("promise", [None, ANSWER, FAILURE])
+@pytest.mark.parametrize("answer", [None, ANSWER, FAILURE])
 def test_who_committed_in_an_earlier_attempt_reveals_with_the_later_ones(
-    promise: Promise | None,
+    answer: JobAnswer | None,
 ) -> None:
     sealed = Slot(WHO, 0, 0, SlotState.Committed)
     for state in JobState:
-        is_time = state is JobState.Revealing and promise is not None
-        step = next_step(job(state, attempt=1), sealed, promise)
+        is_time = state is JobState.Revealing and answer is not None
+        step = next_step(job(state, attempt=1), sealed, answer)
         assert step is (Step.REVEAL if is_time else Step.WAIT)
 
 
 @pytest.mark.parametrize("state", FINAL_STATES)
 def test_nothing_is_done_for_a_job_that_is_over(state: JobState) -> None:
-    for slot, promise in itertools.product(SlotState, (None, ANSWER, FAILURE)):
-        assert next_step(job(state), Slot(WHO, 0, 0, slot), promise) is Step.WAIT
+    for slot, answer in itertools.product(SlotState, (None, ANSWER, FAILURE)):
+        assert next_step(job(state), Slot(WHO, 0, 0, slot), answer) is Step.WAIT
 
 
 # ------------------------------------------------------------------------------------------ sending
@@ -136,7 +136,7 @@ def act(node: FakeNode, tmp_path: Path) -> Callable[[int], list[str]]:
     nothing = cast(Any, None)
     executor = Executor(fake, fake, fake, nothing, nothing, nothing, tmp_path)
     output = codec(JobOutput).encode(Evaluated(2, 1))
-    Outbox(tmp_path / "outbox").put(Promise(1, 0, bytes(32), output, 0, ""))
+    AnswerStore(tmp_path / "outbox").store(JobAnswer(1, 0, bytes(32), output, 0, ""))
 
     def after(blocks: int) -> list[str]:
         node.finalized.number += blocks
@@ -203,8 +203,10 @@ class AbsentInputs:
         raise InputsAwaited("nobody has it")
 
 
-def answered(node: FakeNode, folder: Path, *heights: int, deadline: int = 2_400) -> Promise | None:
-    """Let one executor try a job at these heights; what it promises then."""
+def answered(
+    node: FakeNode, folder: Path, *heights: int, deadline: int = 2_400
+) -> JobAnswer | None:
+    """Let one executor try a job at these heights; what it answers then."""
     fake, nothing = cast(Any, node), cast(Any, None)
     inputs = cast(Any, AbsentInputs())
     executor = Executor(fake, fake, fake, nothing, inputs, nothing, folder)
@@ -212,16 +214,16 @@ def answered(node: FakeNode, folder: Path, *heights: int, deadline: int = 2_400)
     for height in heights:
         node.finalized.number = height
         trio.run(executor._compute, entry)
-    return Outbox(folder / "outbox").get(1, 0)
+    return AnswerStore(folder / "outbox").load(1, 0)
 
 
 def test_inputs_are_waited_for_while_their_node_may_come_back(
     node: FakeNode, tmp_path: Path
 ) -> None:
     assert answered(node, tmp_path, 10, 10 + AWAITED_BLOCKS - 1) is None
-    promise = answered(node, tmp_path, 10, 10 + AWAITED_BLOCKS)
-    assert promise is not None
-    assert promise.failure == FailureReason.MissingBlob
+    answer = answered(node, tmp_path, 10, 10 + AWAITED_BLOCKS)
+    assert answer is not None
+    assert answer.failure == FailureReason.MissingBlob
     assert node.sent == ["report_failure"]
 
 
@@ -229,6 +231,6 @@ def test_missing_inputs_are_reported_before_the_commit_phase_ends(
     node: FakeNode, tmp_path: Path
 ) -> None:
     soon = STALL_BLOCKS + REPORT_BLOCKS + 10
-    promise = answered(node, tmp_path, 10, deadline=soon)
-    assert promise is not None
-    assert promise.failure == FailureReason.MissingBlob
+    answer = answered(node, tmp_path, 10, deadline=soon)
+    assert answer is not None
+    assert answer.failure == FailureReason.MissingBlob

@@ -10,7 +10,7 @@ import trio
 
 from ml.jobs.frames import Failed, Job, Progress, Result
 from node.jobs import executor_process as worker_module
-from node.jobs.executor_process import RESTARTS_PER_JOB_MAX, Worker, WorkerDied
+from node.jobs.executor_process import RESTARTS_PER_JOB_MAX, ExecutorDiedError, ExecutorProcess
 from tests.conftest import REPOSITORY
 from tests.node.support.small_node import run
 
@@ -45,10 +45,10 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module, "EXIT_SECONDS", 0.1)
 
 
-def supervised(tmp_path: Path, body: str) -> Worker:
+def supervised(tmp_path: Path, body: str) -> ExecutorProcess:
     script = tmp_path / "child.py"
     script.write_text(HEAD + body)
-    worker = Worker(1)
+    worker = ExecutorProcess(1)
     worker._command = [sys.executable, str(script)]
     return worker
 
@@ -100,7 +100,7 @@ def test_a_process_that_never_works_is_given_up(tmp_path: Path, body: str) -> No
     worker = supervised(tmp_path, body)
 
     async def scenario() -> None:
-        with pytest.raises(WorkerDied):
+        with pytest.raises(ExecutorDiedError):
             await worker.run(JOB, lambda _: None)
         assert worker.status.restarts == RESTARTS_PER_JOB_MAX
         assert worker.status.running_job is None
@@ -157,7 +157,7 @@ def test_a_cancelled_job_leaves_a_worker_that_still_works(tmp_path: Path) -> Non
 
 
 def test_the_real_process_refuses_a_job_that_it_cannot_read(tmp_path: Path) -> None:
-    worker = Worker(1)
+    worker = ExecutorProcess(1)
     job = Job(4, b"\xff", str(tmp_path), str(tmp_path), bytes(32), "", b"", b"")
 
     async def scenario() -> None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from node.jobs.inputs import Inputs, InputsMissing, InputsRefused, check_settlement
+from node.jobs.inputs import Inputs, InputsMissingError, InputsRefusedError, check_settlement
 from node.storage.blob_store import BlobStore
 from runtime.codec.scale import codec
 from runtime.crypto.keys import KeyKind, Keypair
@@ -70,7 +70,7 @@ def test_signed_receipts_and_verdicts_are_taken() -> None:
 def test_a_receipt_that_its_server_did_not_sign_for_this_epoch_is_refused(
     forged: SignedReceipt,
 ) -> None:
-    with pytest.raises(InputsRefused):
+    with pytest.raises(InputsRefusedError):
         check((forged, TWO))
 
 
@@ -85,7 +85,7 @@ def test_a_receipt_that_its_server_did_not_sign_for_this_epoch_is_refused(
     ],
 )
 def test_a_verdict_that_is_not_its_askers_is_refused(verdicts: tuple[SignedFeedback, ...]) -> None:
-    with pytest.raises(InputsRefused):
+    with pytest.raises(InputsRefusedError):
         check((ONE, TWO), verdicts)
 
 
@@ -141,10 +141,10 @@ def test_an_epoch_of_no_receipts_or_of_an_unknown_index_is_refused(
     state: FakeState, blobs: BlobStore, tmp_path: Path
 ) -> None:
     for receipts in ((), (receipt(0, index_job=4),)):
-        with pytest.raises(InputsRefused):
+        with pytest.raises(InputsRefusedError):
             prepared(state, blobs, tmp_path, *receipts)
     state.close(blobs.put(b"no receipts at all"))
-    with pytest.raises(InputsRefused):
+    with pytest.raises(InputsRefusedError):
         Inputs(cast(Any, state), blobs).prepare(SPEC, tmp_path)
 
 
@@ -152,5 +152,5 @@ def test_an_epoch_whose_file_is_nowhere_cannot_be_settled(
     state: FakeState, blobs: BlobStore, tmp_path: Path
 ) -> None:
     state.close(Hash(bytes(32)))
-    with pytest.raises(InputsMissing):
+    with pytest.raises(InputsMissingError):
         Inputs(cast(Any, state), blobs).prepare(SPEC, tmp_path)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from node.rpc.feedback_routes import BODY_BYTES_MAX, FeedbackRefused, feedback_routes, take
+from node.rpc.feedback_routes import BODY_BYTES_MAX, FeedbackRefusedError, feedback_routes, take
 from node.storage.receipt_store import ReceiptStore
 from runtime.codec.scale import codec
 from runtime.crypto.keys import Keypair
@@ -88,7 +88,7 @@ def test_what_does_not_count_is_refused(receipts: ReceiptStore) -> None:
      b'{"proof": null}', b"[" * 4000],
 )  # fmt: skip
 def test_garbage_is_refused(receipts: ReceiptStore, content: bytes) -> None:
-    with pytest.raises(FeedbackRefused) as refusal:
+    with pytest.raises(FeedbackRefusedError) as refusal:
         take(receipts, content)
     assert refusal.value.status == 400
 
@@ -96,5 +96,5 @@ def test_garbage_is_refused(receipts: ReceiptStore, content: bytes) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=160))
 def test_a_proof_of_garbage_is_refused(receipts: ReceiptStore, garbage: bytes) -> None:
-    with pytest.raises(FeedbackRefused):
+    with pytest.raises(FeedbackRefusedError):
         take(receipts, json.dumps({"proof": garbage.hex()}).encode())

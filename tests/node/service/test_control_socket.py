@@ -39,8 +39,8 @@ class Recorded:
     def set_latency_ms(self, latency_ms: int, /) -> None:
         self.told.append(("latency", latency_ms))
 
-    def hurry(self, until: int, /) -> None:
-        self.told.append(("hurry", until))
+    def propose_immediately(self, until: int, /) -> None:
+        self.told.append(("propose_immediately", until))
 
     def state(self) -> Mapping[str, object]:
         return {"blocked": ["x"], "latency_ms": 3}
@@ -69,7 +69,7 @@ def test_every_request_of_the_client_reaches_the_node(tmp_path: Path) -> None:
             await trio.to_thread.run_sync(client.block, ["a", "b"])
             await trio.to_thread.run_sync(client.unblock)
             await trio.to_thread.run_sync(client.set_latency_ms, 25)
-            await trio.to_thread.run_sync(client.hurry, 300)
+            await trio.to_thread.run_sync(client.propose_immediately, 300)
             assert await trio.to_thread.run_sync(client.state) == {
                 "blocked": ["x"],
                 "latency_ms": 3,
@@ -80,7 +80,7 @@ def test_every_request_of_the_client_reaches_the_node(tmp_path: Path) -> None:
         ("block", ["a", "b"]),
         ("unblock",),
         ("latency", 25),
-        ("hurry", 300),
+        ("propose_immediately", 300),
     ]
 
 
@@ -99,7 +99,7 @@ def test_every_request_of_the_client_reaches_the_node(tmp_path: Path) -> None:
         (b'{"do": "latency", "ms": -1}', "whole number"),
         (b'{"do": "latency", "ms": 1.5}', "whole number"),
         (b'{"do": "latency", "ms": 60001}', "whole number"),
-        (b'{"do": "hurry", "until": true}', "whole number"),
+        (b'{"do": "propose_immediately", "until": true}', "whole number"),
     ],
 )
 def test_a_line_that_is_no_request_is_refused_with_the_reason(

@@ -1,4 +1,4 @@
-"""Answers: what the engine refuses is refused before an answer begins, and costs nothing."""
+"""The answer service: a refusal of the engine comes before an answer begins, and costs nothing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import trio
 
 from ml.api.service import AnswerRequest, ContextExceeded, ServiceBusy
 from ml.engine.interface import EngineClosed, GenerationRequest, QueueFull, RequestInvalid
-from node.serving import answer_service as answers_module
-from node.serving.answer_service import Answers
+from node.serving import answer_service as answer_service_module
+from node.serving.answer_service import PaidAnswerService
 from runtime.types.primitives import AccountId, Hash
 from tests.node.support.small_node import run
 
@@ -46,7 +46,7 @@ class Refusing:
         raise self.refusal
         yield
 
-    def take(self, *_: object) -> object:
+    def reserve(self, *_: object) -> object:
         return object()
 
     def release(self, _: object) -> None:
@@ -65,12 +65,12 @@ def test_a_refusal_of_the_engine_comes_before_the_first_event(
     refusal: Exception, raised: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     framed = SimpleNamespace(prompt_tokens=(1,), stop_tokens=())
-    monkeypatch.setattr(answers_module, "Transcript", lambda *_: framed)
+    monkeypatch.setattr(answer_service_module, "Transcript", lambda *_: framed)
     fake = cast(Any, Refusing(refusal))
     chain: Any = SimpleNamespace(genesis_hash=Hash(bytes(32)))
     submitter: Any = SimpleNamespace(account=AccountId(bytes(32)))
-    answers = Answers(chain, fake, submitter, cast(Any, None), fake)
-    answers._till = fake
+    answers = PaidAnswerService(chain, fake, submitter, cast(Any, None), fake)
+    answers._vouchers = fake
 
     async def scenario() -> None:
         async with trio.open_nursery() as nursery:
@@ -85,7 +85,7 @@ def test_a_refusal_of_the_engine_comes_before_the_first_event(
 def test_a_node_that_does_not_serve_says_so() -> None:
     chain: Any = SimpleNamespace(genesis_hash=Hash(bytes(32)))
     submitter: Any = SimpleNamespace(account=AccountId(bytes(32)))
-    answers = Answers(chain, cast(Any, None), submitter, cast(Any, None), cast(Any, None))
+    answers = PaidAnswerService(chain, cast(Any, None), submitter, cast(Any, None), cast(Any, None))
 
     async def scenario() -> None:
         with pytest.raises(ServiceBusy):

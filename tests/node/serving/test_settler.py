@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from node.serving.settler import EPOCH_BLOCKS, RESEND_BLOCKS, SettlementRefused, Settler
+from node.serving.settler import EPOCH_BLOCKS, RESEND_BLOCKS, SettlementRefusedError, Settler
 from node.storage.blob_store import BlobStore
 from node.storage.receipt_store import ChannelRecord, ReceiptStore
 from node.transactions.errors import BadFormatError
@@ -125,18 +125,18 @@ def test_an_epoch_that_cannot_be_closed_now_is_left_unsealed(
     settler: Settler, receipts: ReceiptStore, state: FakeChainState
 ) -> None:
     state.rows = 49
-    with pytest.raises(SettlementRefused, match="49 of 50 rows"):
+    with pytest.raises(SettlementRefusedError, match="49 of 50 rows"):
         settler.close(MODEL, 0)
     state.rows, state.ledger.settling = 50, 0
-    with pytest.raises(SettlementRefused, match="being settled"):
+    with pytest.raises(SettlementRefusedError, match="being settled"):
         settler.close(MODEL, 0)
     state.ledger.settling, state.ledger.epoch = None, 3
-    with pytest.raises(SettlementRefused, match="at epoch 3"):
+    with pytest.raises(SettlementRefusedError, match="at epoch 3"):
         settler.close(MODEL, 0)
     state.epochs[MODEL, 0] = SimpleNamespace(state=EpochState.Settled)
-    with pytest.raises(SettlementRefused, match="closed already"):
+    with pytest.raises(SettlementRefusedError, match="closed already"):
         settler.close(MODEL, 0)
-    with pytest.raises(SettlementRefused, match="no receipts"):
+    with pytest.raises(SettlementRefusedError, match="no receipts"):
         settler.close_model(MODEL)
     assert state.sent == []
     assert receipts.open_epoch(MODEL) == 0

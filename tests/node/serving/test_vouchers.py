@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.api.service import VoucherMissing, VoucherRefused
-from node.serving.vouchers import Till
+from node.serving.vouchers import VoucherBook
 from node.storage.receipt_store import ReceiptStore
 from pallets.inference import Channel, Inference
 from runtime.codec.scale import codec
@@ -29,7 +29,7 @@ OPEN_CHANNEL = Channel(AccountId(ASKER.account), SERVER, MODEL, 1_000, 0, None)
 
 
 def chain_with(channel: Channel | None = OPEN_CHANNEL) -> Inference:
-    """The one thing of the pallet that a till reads."""
+    """The one thing of the pallet that a vouchers reads."""
     channels = {} if channel is None else {CHANNEL: channel}
     return cast(Inference, SimpleNamespace(channels=channels))
 
@@ -55,25 +55,27 @@ def receipts(tmp_path: Path) -> Iterator[ReceiptStore]:
 
 
 @pytest.fixture
-def till(receipts: ReceiptStore) -> Till:
-    return Till(GENESIS, SERVER, receipts)
+def vouchers(receipts: ReceiptStore) -> VoucherBook:
+    return VoucherBook(GENESIS, SERVER, receipts)
 
 
-def serve(till: Till, receipts: ReceiptStore, raw: bytes, fee: int, sequence: int) -> None:
-    payment = till.take(raw, MODEL, PRICE, chain_with())
-    receipts.record(stored(sequence), till.spent(payment, fee, 0))
-    till.release(payment)
+def serve(
+    vouchers: VoucherBook, receipts: ReceiptStore, raw: bytes, fee: int, sequence: int
+) -> None:
+    payment = vouchers.reserve(raw, MODEL, PRICE, chain_with())
+    receipts.record(stored(sequence), vouchers.add_fee(payment, fee, 0))
+    vouchers.release(payment)
 
 
-def test_a_voucher_for_the_price_is_taken(till: Till) -> None:
-    payment = till.take(voucher(), MODEL, PRICE, chain_with())
+def test_a_voucher_for_the_price_is_taken(vouchers: VoucherBook) -> None:
+    payment = vouchers.reserve(voucher(), MODEL, PRICE, chain_with())
     assert (payment.channel, payment.asker) == (CHANNEL, ASKER.account)
     assert (payment.cumulative_planck, payment.reserved_planck) == (PRICE, PRICE)
 
 
-def test_without_a_voucher_the_price_is_named(till: Till) -> None:
+def test_without_a_voucher_the_price_is_named(vouchers: VoucherBook) -> None:
     with pytest.raises(VoucherMissing, match="100 planck"):
-        till.take(None, MODEL, PRICE, chain_with())
+        vouchers.reserve(None, MODEL, PRICE, chain_with())
 
 
 REFUSED: dict[str, tuple[bytes, Channel | None, str]] = {
@@ -92,24 +94,24 @@ REFUSED: dict[str, tuple[bytes, Channel | None, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_voucher_that_does_not_pay_is_refused(till: Till, case: str) -> None:
+def test_a_voucher_that_does_not_pay_is_refused(vouchers: VoucherBook, case: str) -> None:
     raw, channel, reason = REFUSED[case]
     with pytest.raises(VoucherRefused, match=reason):
-        till.take(raw, MODEL, PRICE, chain_with(channel))
-    assert till._reserved == {}
+        vouchers.reserve(raw, MODEL, PRICE, chain_with(channel))
+    assert vouchers._reserved == {}
 
 
-def test_an_ecdsa_voucher_is_refused(till: Till) -> None:
+def test_an_ecdsa_voucher_is_refused(vouchers: VoucherBook) -> None:
     promise = Voucher(GENESIS, CHANNEL, PRICE)
     signed = SignedVoucher(promise, AccountId(ASKER.account), Ecdsa(bytes(65)))
     with pytest.raises(VoucherRefused, match="not signed"):
-        till.take(codec(SignedVoucher).encode(signed), MODEL, PRICE, chain_with())
+        vouchers.reserve(codec(SignedVoucher).encode(signed), MODEL, PRICE, chain_with())
 
 
-def test_an_sr25519_asker_pays_too(till: Till) -> None:
+def test_an_sr25519_asker_pays_too(vouchers: VoucherBook) -> None:
     pair = Keypair.from_uri("//Asker", KeyKind.SR25519)
     channel = replace(OPEN_CHANNEL, asker=AccountId(pair.account))
-    assert till.take(voucher(pair=pair), MODEL, PRICE, chain_with(channel))
+    assert vouchers.reserve(voucher(pair=pair), MODEL, PRICE, chain_with(channel))
 
 
 @given(st.integers(0, len(voucher()) - 1), st.integers(1, 255))
@@ -117,60 +119,64 @@ def test_a_changed_voucher_pays_nothing(at: int, flip: int) -> None:
     raw = bytearray(voucher())
     raw[at] ^= flip
     signer = range(Voucher_BYTES, Voucher_BYTES + 32)
-    till = Till(GENESIS, SERVER, cast(Any, SimpleNamespace(channel=lambda _: None)))
+    vouchers = VoucherBook(GENESIS, SERVER, cast(Any, SimpleNamespace(channel=lambda _: None)))
     if at in signer:
         # The account beside the signature is for people: the channel says who must have signed.
-        till.take(bytes(raw), MODEL, PRICE, chain_with())
+        vouchers.reserve(bytes(raw), MODEL, PRICE, chain_with())
         return
     with pytest.raises(VoucherRefused):
-        till.take(bytes(raw), MODEL, PRICE, chain_with())
+        vouchers.reserve(bytes(raw), MODEL, PRICE, chain_with())
 
 
 Voucher_BYTES = len(codec(Voucher).encode(Voucher(GENESIS, 0, 0)))
 
 
-def test_a_voucher_is_not_spent_twice(till: Till, receipts: ReceiptStore) -> None:
-    serve(till, receipts, voucher(), PRICE, 0)
+def test_a_voucher_is_not_spent_twice(vouchers: VoucherBook, receipts: ReceiptStore) -> None:
+    serve(vouchers, receipts, voucher(), PRICE, 0)
     with pytest.raises(VoucherRefused, match="needs 200"):
-        till.take(voucher(), MODEL, PRICE, chain_with())
-    again = Till(GENESIS, SERVER, receipts)
+        vouchers.reserve(voucher(), MODEL, PRICE, chain_with())
+    again = VoucherBook(GENESIS, SERVER, receipts)
     with pytest.raises(VoucherRefused, match="needs 200"):
-        again.take(voucher(), MODEL, PRICE, chain_with())
-    serve(till, receipts, voucher(2 * PRICE), PRICE, 1)
+        again.reserve(voucher(), MODEL, PRICE, chain_with())
+    serve(vouchers, receipts, voucher(2 * PRICE), PRICE, 1)
 
 
-def test_what_an_answer_did_not_cost_pays_for_the_next(till: Till, receipts: ReceiptStore) -> None:
-    serve(till, receipts, voucher(), 30, 0)
-    serve(till, receipts, voucher(130), 30, 1)
+def test_what_an_answer_did_not_cost_pays_for_the_next(
+    vouchers: VoucherBook, receipts: ReceiptStore
+) -> None:
+    serve(vouchers, receipts, voucher(), 30, 0)
+    serve(vouchers, receipts, voucher(130), 30, 1)
     record = receipts.channel(CHANNEL)
     assert record is not None
     assert (record.spent_planck, record.cumulative_planck) == (60, 130)
 
 
-def test_two_answers_at_a_time_do_not_share_a_voucher(till: Till) -> None:
-    first = till.take(voucher(), MODEL, PRICE, chain_with())
+def test_two_answers_at_a_time_do_not_share_a_voucher(vouchers: VoucherBook) -> None:
+    first = vouchers.reserve(voucher(), MODEL, PRICE, chain_with())
     with pytest.raises(VoucherRefused, match="needs 200"):
-        till.take(voucher(), MODEL, PRICE, chain_with())
-    second = till.take(voucher(2 * PRICE), MODEL, PRICE, chain_with())
-    till.release(first)
+        vouchers.reserve(voucher(), MODEL, PRICE, chain_with())
+    second = vouchers.reserve(voucher(2 * PRICE), MODEL, PRICE, chain_with())
+    vouchers.release(first)
     with pytest.raises(VoucherRefused):
-        till.take(voucher(), MODEL, PRICE, chain_with())
-    till.release(second)
-    assert till._reserved == {}
-    assert till.take(voucher(), MODEL, PRICE, chain_with())
+        vouchers.reserve(voucher(), MODEL, PRICE, chain_with())
+    vouchers.release(second)
+    assert vouchers._reserved == {}
+    assert vouchers.reserve(voucher(), MODEL, PRICE, chain_with())
 
 
-def test_what_was_redeemed_on_chain_counts_as_spent(till: Till) -> None:
+def test_what_was_redeemed_on_chain_counts_as_spent(vouchers: VoucherBook) -> None:
     channel = replace(OPEN_CHANNEL, redeemed_planck=500)
     with pytest.raises(VoucherRefused, match="needs 600"):
-        till.take(voucher(599), MODEL, PRICE, chain_with(channel))
-    assert till.take(voucher(600), MODEL, PRICE, chain_with(channel))
+        vouchers.reserve(voucher(599), MODEL, PRICE, chain_with(channel))
+    assert vouchers.reserve(voucher(600), MODEL, PRICE, chain_with(channel))
 
 
-def test_the_higher_voucher_is_kept_for_redeeming(till: Till, receipts: ReceiptStore) -> None:
-    serve(till, receipts, voucher(500), 10, 0)
+def test_the_higher_voucher_is_kept_for_redeeming(
+    vouchers: VoucherBook, receipts: ReceiptStore
+) -> None:
+    serve(vouchers, receipts, voucher(500), 10, 0)
     high = receipts.channel(CHANNEL)
-    serve(till, receipts, voucher(200), 10, 1)
+    serve(vouchers, receipts, voucher(200), 10, 1)
     kept = receipts.channel(CHANNEL)
     assert high is not None
     assert kept is not None

@@ -22,7 +22,7 @@ from node.chain.chain import Chain
 from node.operations.config import Sealing
 from node.operations.metrics import Metrics
 from node.rpc.connections import Endpoint
-from node.rpc.interfaces import About, Alone
+from node.rpc.interfaces import About, NoNetwork
 from node.rpc.limits import Limits
 from node.rpc.server import serve
 from node.storage.database import Database
@@ -91,7 +91,7 @@ class NodeUnderTest:
     author: Author
     metrics: Metrics
     nursery: trio.Nursery
-    network: Alone = field(default_factory=Alone)
+    network: NoNetwork = field(default_factory=NoNetwork)
     keys: FakeKeys = field(default_factory=FakeKeys)
     sealer: FakeSealer | None = None
     endpoint: Endpoint = field(default_factory=lambda: Endpoint("127.0.0.1", 0))

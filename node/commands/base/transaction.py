@@ -86,7 +86,7 @@ class Spending:
     wait_s: float
 
 
-def spends(function: F) -> F:
+def transaction_options(function: F) -> F:
     """Give a command's body `spending`, from --from, --tip, --dry-run, --wait, --keys."""
 
     @click.option(
