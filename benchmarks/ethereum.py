@@ -58,7 +58,7 @@ class EvmLedger:
 
 
 def opened_evm(accounts: int, seed: int) -> EvmLedger:
-    """Make an in-memory chain with this many funded accounts. Raises CannotRun."""
+    """Make an in-memory chain with this many funded accounts. Raises CannotRunError."""
     chains = comparison("eth.chains.base", "py-evm", DISTRIBUTIONS)
     forks = comparison("eth.vm.forks", "py-evm", DISTRIBUTIONS)
     consensus = comparison("eth.consensus.noproof", "py-evm", DISTRIBUTIONS)

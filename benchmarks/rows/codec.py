@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.figures import CannotRun, Effort, Figure, Measured, comparison, faster, version_of
+from benchmarks.figures import (
+    CannotRunError,
+    Effort,
+    Figure,
+    Measured,
+    comparison,
+    faster,
+    version_of,
+)
 from benchmarks.ledger import AMOUNT_PLANCK
 from benchmarks.timing import interleaved, median_ratio, medians, repeated
 from pallets import compose
@@ -50,7 +58,7 @@ def run(effort: Effort) -> Measured:
     }
     try:
         other = _Other(metadata(machine, 14))
-    except CannotRun as reason:
+    except CannotRunError as reason:
         costs = medians(
             interleaved({name: repeated(f, ours_calls) for name, f in ours.items()}, repeats)
         )

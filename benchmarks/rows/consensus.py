@@ -17,7 +17,7 @@ from benchmarks.clusters import (
     watched,
 )
 from benchmarks.engines import GENESIS, ROOT, Village, signatures_to_verify
-from benchmarks.figures import CannotRun, Effort, Figure, Measured, faster
+from benchmarks.figures import CannotRunError, Effort, Figure, Measured, faster
 from benchmarks.timing import Samples, cpu_clock, median_ratio, medians
 from node.devnet.cluster import Cluster
 from runtime.crypto.keys import Keypair
@@ -49,7 +49,7 @@ def run(effort: Effort) -> Measured:
         try:
             with opened_cluster(nodes) as cluster:
                 measured = _cluster(cluster, effort)
-        except CannotRun as reason:
+        except CannotRunError as reason:
             notes.append(f"n = {nodes}: {reason}")
         else:
             figures += measured.figures

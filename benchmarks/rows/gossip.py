@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from benchmarks.clusters import percentile
-from benchmarks.figures import CannotRun, Effort, Figure, Measured, faster, version_of
+from benchmarks.figures import CannotRunError, Effort, Figure, Measured, faster, version_of
 from benchmarks.gossip_host import SIZE
 
 WORK = (
@@ -74,7 +74,7 @@ class _Heard:
     def percentile(self, part: float) -> float:
         """Return a percentile of all that arrived."""
         if not self._ms:
-            raise CannotRun("No message arrived at all; are the hosts connected?")
+            raise CannotRunError("No message arrived at all; are the hosts connected?")
         return percentile(self._ms, part)
 
     @property
@@ -108,10 +108,12 @@ class _Host:
         source.flush()
 
     def hear(self) -> str:
-        """Read one line. Raises CannotRun at the end."""
+        """Read one line. Raises CannotRunError at the end."""
         line = _pipe(self.process.stdout).readline().strip()
         if not line:
-            raise CannotRun("A host of gossip ended; run it by hand: see benchmarks/gossip_host.py")
+            raise CannotRunError(
+                "A host of gossip ended; run it by hand: see benchmarks/gossip_host.py"
+            )
         return line
 
     def end(self) -> None:

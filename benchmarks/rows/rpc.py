@@ -15,7 +15,7 @@ from typing import IO, Self
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, Ping, Request, TextMessage
 
-from benchmarks.figures import CannotRun, Effort, Figure, Measured, faster, version_of
+from benchmarks.figures import CannotRunError, Effort, Figure, Measured, faster, version_of
 from benchmarks.timing import Samples, median_ratio, medians
 
 WORK = (
@@ -76,7 +76,7 @@ class _Server:
         if not line:
             error = _pipe(self._process.stderr).read().strip().rpartition("\n")[2]
             self._end()
-            raise CannotRun(f"The {kind} server did not start: {error}")
+            raise CannotRunError(f"The {kind} server did not start: {error}")
         self.port = int(line)
 
     def cpu_seconds(self) -> float:
@@ -165,5 +165,5 @@ def _websocket(port: int) -> Iterator[Callable[[], str]]:
 def _received(connection: socket.socket) -> bytes:
     data = connection.recv(65_536)
     if not data:
-        raise CannotRun("A server closed the connection in the middle of the measurement.")
+        raise CannotRunError("A server closed the connection in the middle of the measurement.")
     return data

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import trio
 
-from benchmarks.figures import CannotRun, Effort, Figure, Measured
+from benchmarks.figures import CannotRunError, Effort, Figure, Measured
 from benchmarks.ledger import opened_ledger
 from benchmarks.sync_server import AUTHORITIES, serving
 from node.chain.chain import Chain
@@ -173,7 +173,7 @@ async def _reach(chain: Chain, height: int) -> None:
 
 @contextmanager
 def _server(accounts: int, blocks: int, transfers: int) -> Iterator[str]:
-    """Start a node to synchronize from, and yield its address. Raises CannotRun."""
+    """Start a node to synchronize from, and yield its address. Raises CannotRunError."""
     numbers = map(str, (accounts, blocks, transfers))
     process = subprocess.Popen(
         (sys.executable, "-m", "benchmarks.sync_server", *numbers),
@@ -187,7 +187,7 @@ def _server(accounts: int, blocks: int, transfers: int) -> Iterator[str]:
     try:
         address = process.stdout.readline().strip()
         if not address:
-            raise CannotRun("The node to synchronize from did not start; its error is above.")
+            raise CannotRunError("The node to synchronize from did not start; its error is above.")
         yield address
     finally:
         process.kill()

@@ -29,7 +29,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from benchmarks.figures import CannotRun, Effort, Figure, Measured, version_of
+from benchmarks.figures import CannotRunError, Effort, Figure, Measured, version_of
 from benchmarks.timing import interleaved, median_ratio, medians
 from ml.rows.row import Row
 from ml.train.data import IGNORED, Example, collate, encode_row
@@ -73,7 +73,7 @@ def _measure(rows_count: int, repeats: int, small: bool) -> Measured:
     wall, cpu = time.perf_counter() - started, time.process_time() - cpu_started
     samples = interleaved({"ours": ours, "theirs": trainer.run}, repeats, warm=not small)
     if len(set(adapters)) != 1:
-        raise CannotRun("Two runs of ours gave different adapters: the comparison is void.")
+        raise CannotRunError("Two runs of ours gave different adapters: the comparison is void.")
     per_second = {name: tokens / seconds for name, seconds in medians(samples).items()}
     other = f"{version_of('transformers')} Trainer + {version_of('peft')}"
     return Measured(

@@ -9,7 +9,7 @@ import trio
 from nacl.bindings import crypto_sign_open
 
 from benchmarks.ethereum import EvmLedger, opened_evm
-from benchmarks.figures import CannotRun, Effort, Figure, Measured, faster, version_of
+from benchmarks.figures import CannotRunError, Effort, Figure, Measured, faster, version_of
 from benchmarks.ledger import SEED, Ledger, opened_ledger
 from benchmarks.timing import Samples, cpu_clock, cpu_seconds, frozen_setup, median_ratio, medians
 from runtime.frame.extrinsic import Additional
@@ -29,7 +29,7 @@ def run(effort: Effort) -> Measured:
     missing = ""
     try:
         evm: EvmLedger | None = opened_evm(accounts, SEED)
-    except CannotRun as reason:
+    except CannotRunError as reason:
         evm, missing = None, str(reason)
     with opened_ledger(accounts) as ledger, frozen_setup():
         samples = trio.run(_measure, ledger, evm, block, repeats)

@@ -27,13 +27,13 @@ COUNTER_CONTEXT = b"openledger/lora-a"
 KEY_PREFIX = "base_model.model."
 
 
-class RecipeRefused(Exception):
+class RecipeRefusedError(Exception):
     """The recipe cannot be applied to this base."""
 
 
 def attach_lora(model: PreTrainedModel, recipe: Recipe) -> PeftModel:
     """Return the model with fresh LoRA layers: A from the recipe's seed, B zero. Raises
-    RecipeRefused.
+    RecipeRefusedError.
     """
     check_targets(model, recipe)
     configuration = LoraConfig(
@@ -75,13 +75,13 @@ def attached_lora(model: PreTrainedModel, recipe: Recipe) -> Iterator[PeftModel]
 def check_targets(model: PreTrainedModel, recipe: Recipe) -> None:
     """Refuse a rank out of range and targets that are not linear layers of the base."""
     if not 1 <= recipe.rank <= RANK_MAXIMUM:
-        raise RecipeRefused(f"The rank must be 1 to {RANK_MAXIMUM}; it is {recipe.rank}.")
+        raise RecipeRefusedError(f"The rank must be 1 to {RANK_MAXIMUM}; it is {recipe.rank}.")
     if not recipe.targets or len(set(recipe.targets)) != len(recipe.targets):
-        raise RecipeRefused("The targets must be one or more distinct names of linear layers.")
+        raise RecipeRefusedError("The targets must be one or more distinct names of linear layers.")
     found = {name.rpartition(".")[2] for name, _ in target_layers(model, recipe)}
     missing = sorted(set(recipe.targets) - found)
     if missing:
-        raise RecipeRefused(
+        raise RecipeRefusedError(
             f"The base has no linear layer named {', '.join(missing)}; choose targets that it has."
         )
 

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ml.adapters.validation import ADAPTER_BYTES_MAXIMUM, AdapterTooLarge
+from ml.adapters.validation import ADAPTER_BYTES_MAXIMUM, AdapterTooLargeError
 from ml.durable_file import write_durably
 from runtime.trie.merkle import blob_id
 from runtime.types.primitives import Hash
 
 
-class AdapterMissing(Exception):
+class AdapterMissingError(Exception):
     """The store has no adapter of that id."""
 
 
-class AdapterCorrupt(Exception):
+class AdapterCorruptError(Exception):
     """The stored bytes no longer have the id that names them."""
 
 
@@ -30,9 +30,9 @@ class AdapterStore:
         folder.mkdir(parents=True, exist_ok=True)
 
     def put(self, data: bytes) -> Hash:
-        """Store a file and return its id. Raises AdapterTooLarge."""
+        """Store a file and return its id. Raises AdapterTooLargeError."""
         if len(data) > ADAPTER_BYTES_MAXIMUM:
-            raise AdapterTooLarge(
+            raise AdapterTooLargeError(
                 f"The adapter has {len(data)} bytes, over {ADAPTER_BYTES_MAXIMUM}."
             )
         name = blob_id(data)
@@ -42,15 +42,15 @@ class AdapterStore:
         return name
 
     def get(self, name: Hash) -> bytes:
-        """Return the bytes of an id. Raises AdapterMissing, AdapterCorrupt."""
+        """Return the bytes of an id. Raises AdapterMissingError, AdapterCorruptError."""
         path = self._path(name)
         if not path.is_file():
-            raise AdapterMissing(
+            raise AdapterMissingError(
                 f"The adapter {name.hex()} is not stored here; fetch its blob first."
             )
         data = path.read_bytes()
         if blob_id(data) != name:
-            raise AdapterCorrupt(
+            raise AdapterCorruptError(
                 f"The stored adapter {name.hex()} changed on disk; fetch it again."
             )
         return data

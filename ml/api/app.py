@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from ml.api.requests import BODY_BYTES_MAX, Question, RequestRefused, read_question
+from ml.api.requests import BODY_BYTES_MAX, Question, RequestRefusedError, read_question
 from ml.api.responses import (
     AnswerShape,
     JsonObject,
@@ -33,12 +33,12 @@ from ml.api.responses import (
 )
 from ml.api.service import (
     AnswerEvent,
-    AnswerRefused,
+    AnswerRefusedError,
     AnswerService,
     Begun,
     Delta,
     Finished,
-    ModelUnknown,
+    ModelUnknownError,
 )
 
 VOUCHER_HEADER = "x-openledger-voucher"
@@ -51,7 +51,7 @@ Events: TypeAlias = AsyncIterator[AnswerEvent]
 logger = logging.getLogger(__name__)
 
 
-class AnswerIncomplete(Exception):
+class AnswerIncompleteError(Exception):
     """The service broke its promise of Begun, Delta, Finished."""
 
 
@@ -87,7 +87,7 @@ class Routes:
         for card in await self._service.models():
             if card.id == name:
                 return JSONResponse(model_object(card))
-        return _refusal(ModelUnknown(f"The model '{name[:256]}' does not exist."))
+        return _refusal(ModelUnknownError(f"The model '{name[:256]}' does not exist."))
 
     async def attribution(self, request: Request) -> Response:
         """Return what an answer was made from."""
@@ -112,7 +112,7 @@ class Routes:
             return _error(413, f"The body exceeds {BODY_BYTES_MAX} bytes. Shorten the question.")
         try:
             question = read_question(data, is_chat, request.headers.get(VOUCHER_HEADER))
-        except RequestRefused as refusal:
+        except RequestRefusedError as refusal:
             return _error(400, str(refusal), parameter=refusal.parameter)
         return AnswerResponse(self._service, question)
 
@@ -137,7 +137,7 @@ class AnswerResponse(Response):
             async with aclosing(self._service.answer(self._question.request)) as events:
                 begun = await anext(events)
                 if not isinstance(begun, Begun):
-                    raise AnswerIncomplete(f"an answer began with {type(begun).__name__}")
+                    raise AnswerIncompleteError(f"an answer began with {type(begun).__name__}")
                 shape = AnswerShape(
                     begun.attribution_id,
                     self._question.request.model,
@@ -146,7 +146,7 @@ class AnswerResponse(Response):
                 )
                 send = self._stream if self._question.is_streamed else self._at_once
                 await send(shape, events, reply)
-        except AnswerRefused as refusal:
+        except AnswerRefusedError as refusal:
             await reply.fail(_refusal(refusal), refusal_object(refusal))
         except Exception:
             logger.exception("answer_failed model=%s", self._question.request.model)
@@ -163,7 +163,7 @@ class AnswerResponse(Response):
                 headers = {ATTRIBUTION_HEADER: shape.attribution_id}
                 await reply.respond(JSONResponse(body, headers=headers))
                 return
-        raise AnswerIncomplete("an answer ended without Finished")
+        raise AnswerIncompleteError("an answer ended without Finished")
 
     async def _stream(self, shape: AnswerShape, events: Events, reply: _Reply) -> None:
         await reply.open_stream(shape.attribution_id)
@@ -178,7 +178,7 @@ class AnswerResponse(Response):
                     await reply.event(chunk)
                 await reply.close_stream()
                 return
-        raise AnswerIncomplete("an answer ended without Finished")
+        raise AnswerIncompleteError("an answer ended without Finished")
 
 
 class _Reply:
@@ -256,7 +256,7 @@ def _server_failure() -> JsonObject:
     return error_object("The server failed to answer. Ask again, or another node.", "server_error")
 
 
-def _refusal(refusal: AnswerRefused) -> JSONResponse:
+def _refusal(refusal: AnswerRefusedError) -> JSONResponse:
     headers = {"retry-after": str(RETRY_SECONDS)} if refusal.status == 429 else None
     return JSONResponse(refusal_object(refusal), refusal.status, headers)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ml.api.service import AnswerRefused, Finished, Json, ModelCard
+from ml.api.service import AnswerRefusedError, Finished, Json, ModelCard
 
 JsonObject = Mapping[str, Json]
 
@@ -96,7 +96,7 @@ def error_object(
     return {"error": {"message": message, "type": kind, "param": parameter, "code": code}}
 
 
-def refusal_object(refusal: AnswerRefused) -> JsonObject:
+def refusal_object(refusal: AnswerRefusedError) -> JsonObject:
     """Return the error of a refused question."""
     parameter = "model" if refusal.status == 404 else None
     return error_object(str(refusal), refusal.kind, refusal.code, parameter)

@@ -79,7 +79,7 @@ class Finished:
 AnswerEvent: TypeAlias = Begun | Delta | Finished
 
 
-class AnswerRefused(Exception):
+class AnswerRefusedError(Exception):
     """A question that is not answered; the message is what the asker reads."""
 
     status: ClassVar[int] = 400
@@ -87,14 +87,14 @@ class AnswerRefused(Exception):
     code: ClassVar[str | None] = None
 
 
-class ModelUnknown(AnswerRefused):
+class ModelUnknownError(AnswerRefusedError):
     """No such model, or not one that the asker may use; the two look alike from outside."""
 
     status = 404
     code = "model_not_found"
 
 
-class VoucherMissing(AnswerRefused):
+class VoucherMissingError(AnswerRefusedError):
     """The model costs something and no voucher came."""
 
     status = 402
@@ -102,7 +102,7 @@ class VoucherMissing(AnswerRefused):
     code = "voucher_missing"
 
 
-class VoucherRefused(AnswerRefused):
+class VoucherRefusedError(AnswerRefusedError):
     """The voucher is malformed, not signed by the channel's owner, or too small."""
 
     status = 402
@@ -110,13 +110,13 @@ class VoucherRefused(AnswerRefused):
     code = "voucher_refused"
 
 
-class ContextExceeded(AnswerRefused):
+class ContextExceededError(AnswerRefusedError):
     """Question and answer do not fit the model's context."""
 
     code = "context_length_exceeded"
 
 
-class ServiceBusy(AnswerRefused):
+class ServiceBusyError(AnswerRefusedError):
     """Too many answers are waiting."""
 
     status = 429
@@ -131,7 +131,7 @@ class AnswerService(Protocol):
         """Return the models that may be asked."""
 
     def answer(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent, None]:
-        """Yield Begun, any number of Delta, then Finished. Raises AnswerRefused before Begun.
+        """Yield Begun, any number of Delta, then Finished. Raises AnswerRefusedError before Begun.
 
         The generator is closed when the asker goes away; it must free what it holds.
         """

@@ -39,19 +39,19 @@ Receive: TypeAlias = Callable[[LoraSite, Tensor, Tensor], None]
 """Takes (site, dA [batch, rank, inputs], dB [batch, outputs, rank]) of one layer and batch."""
 
 
-class NoLoraSite(ValueError):
+class NoLoraSiteError(ValueError):
     """The model has no LoRA layer with this adapter."""
 
 
 def lora_sites(model: nn.Module, adapter: str = "default") -> list[LoraSite]:
-    """Return the LoRA layers of a peft model in order of their names. Raises NoLoraSite."""
+    """Return the LoRA layers of a peft model in order of their names. Raises NoLoraSiteError."""
     sites = [
         _site(canonical_name(name), module, adapter)
         for name, module in model.named_modules()
         if adapter in getattr(module, "lora_A", ())
     ]
     if not sites:
-        raise NoLoraSite(
+        raise NoLoraSiteError(
             f"The model has no LoRA layer with the adapter {adapter!r}. Load it first."
         )
     return sorted(sites, key=lambda site: site.name)

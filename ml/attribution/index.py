@@ -49,15 +49,15 @@ ReadBlob = Callable[[Hash], bytes]
 Progress = Callable[[int, int], None]
 
 
-class ContributorCount(ValueError):
+class ContributorCountError(ValueError):
     """The number of contributors is not the number of rows."""
 
 
-class BlobMismatch(ValueError):
+class BlobMismatchError(ValueError):
     """A file has not the content that its hash promises."""
 
 
-class IndexMalformed(ValueError):
+class IndexMalformedError(ValueError):
     """A file fits its hash and yet is not what an index is made of."""
 
 
@@ -79,10 +79,10 @@ def build_index(
     `max_tokens` is the recipe's. Rows in `held_out` were not trained on: they keep their number
     and their spans, and have a zero sketch, so they neither score nor earn.
     `progress(done, rows)` follows the gradients, which are nearly all of the work.
-    Raises ContributorCount, NoLoraSite, MomentsMismatch, SeedLength.
+    Raises ContributorCountError, NoLoraSiteError, MomentsMismatchError, SeedLengthError.
     """
     if len(contributors) != len(rows):
-        raise ContributorCount(
+        raise ContributorCountError(
             f"{len(rows)} rows have {len(contributors)} contributors. Name one for each row."
         )
     examples = [encode_row(row, tokenizer, max_tokens, number) for number, row in enumerate(rows)]
@@ -192,14 +192,14 @@ class AttributionIndex:
 def load_index(indexed: Indexed, read: ReadBlob) -> AttributionIndex:
     """Read the files of an index, each checked against its hash.
 
-    Raises BlobMismatch, IndexMalformed, ShardMalformed, and what `read` raises.
+    Raises BlobMismatchError, IndexMalformedError, ShardMalformedError, and what `read` raises.
     """
     psi = load_sketches(indexed, indexed.psi, read)
     aggregates = AGGREGATES.decode(read_checked(indexed.aggregates, read))
     shards = [Shard.from_bytes(read_checked(blob, read)) for blob in indexed.span_shards]
     spans = SpanIndex(shards)
     if spans.rows != indexed.rows:
-        raise IndexMalformed(
+        raise IndexMalformedError(
             f"The span shards hold {spans.rows} rows, the index {indexed.rows}. "
             "The job's output contradicts itself; report it."
         )
@@ -207,10 +207,10 @@ def load_index(indexed: Indexed, read: ReadBlob) -> AttributionIndex:
 
 
 def load_sketches(indexed: Indexed, blob: Hash, read: ReadBlob) -> Sketches:
-    """Return phi or psi of an index [rows, k]. Raises BlobMismatch, IndexMalformed."""
+    """Return phi or psi of an index [rows, k]. Raises BlobMismatchError, IndexMalformedError."""
     data = read_checked(blob, read)
     if len(data) != indexed.rows * indexed.sketch_size:
-        raise IndexMalformed(
+        raise IndexMalformedError(
             f"{len(data)} bytes are not {indexed.rows} sketches of {indexed.sketch_size} numbers. "
             "The job's output contradicts itself; report it."
         )
@@ -218,10 +218,10 @@ def load_sketches(indexed: Indexed, blob: Hash, read: ReadBlob) -> Sketches:
 
 
 def read_checked(blob: Hash, read: ReadBlob) -> bytes:
-    """Return the content of a blob. Raises BlobMismatch."""
+    """Return the content of a blob. Raises BlobMismatchError."""
     data = read(blob)
     if blob_id(data) != blob:
-        raise BlobMismatch(
+        raise BlobMismatchError(
             f"The content of blob {blob.hex()} has another hash. Fetch it from another peer."
         )
     return data
@@ -252,7 +252,7 @@ class QuerySketcher:
         sketch_size: int = SKETCH_SIZE_DEFAULT,
         max_tokens: int = MAX_TOKENS_DEFAULT,
     ) -> None:
-        """Draw the transform. Raises NoLoraSite, MomentsMismatch, SeedLength."""
+        """Draw the transform. Raises NoLoraSiteError, MomentsMismatchError, SeedLengthError."""
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
         self._sketcher = Sketcher(model, moments, seed, sketch_size)

@@ -51,7 +51,7 @@ class Target:
     phi: bytes
 
 
-class SketchLength(ValueError):
+class SketchLengthError(ValueError):
     """A receipt whose sketch has not the size of the index."""
 
 
@@ -64,7 +64,7 @@ def settle(
     """Return the settlement of one epoch; `negative` holds receipt ids with negative feedback.
 
     The receipts come in the order of their root, the entries in the order of the aggregates.
-    Raises SketchLength.
+    Raises SketchLengthError.
     """
     hashes = [receipt_hash(receipt) for receipt in receipts]
     signed = [
@@ -90,7 +90,7 @@ def receipts_root(
 def net_scores(
     aggregates: Sequence[ContributorAggregate], sketches: Sequence[bytes], weights: Sequence[int]
 ) -> tuple[SettlementEntry, ...]:
-    """Return S_c and V_c of each contributor for weighted sketches. Raises SketchLength."""
+    """Return S_c and V_c of each contributor for weighted sketches. Raises SketchLengthError."""
     if not aggregates:
         return ()
     psi = np.array([aggregate.psi_sum for aggregate in aggregates], np.int64)
@@ -109,7 +109,7 @@ def net_scores(
 
 
 def weighted_sum(sketches: Sequence[bytes], weights: Sequence[int], size: int) -> list[int]:
-    """Return Q = sum weight * sketch, k exact integers of any size. Raises SketchLength."""
+    """Return Q = sum weight * sketch, k exact integers of any size. Raises SketchLengthError."""
     digits = _limbs(weights)
     # Below 2^63 for 2^41 sketches: 15 bits of a digit, 7 of a sketch.
     sums = np.zeros((len(digits), size), np.int64)
@@ -149,10 +149,10 @@ def _blocks(sketches: Sequence[bytes], size: int) -> Iterator[tuple[int, Floats]
 
 
 def sketch_matrix(sketches: Sequence[bytes], size: int) -> Sketches:
-    """Return sketches as one int8 matrix [rows, k]. Raises SketchLength."""
+    """Return sketches as one int8 matrix [rows, k]. Raises SketchLengthError."""
     for sketch in sketches:
         if len(sketch) != size:
-            raise SketchLength(
+            raise SketchLengthError(
                 f"A sketch has {len(sketch)} numbers where the index has {size}. "
                 "The receipt belongs to another index; leave it out."
             )

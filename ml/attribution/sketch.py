@@ -44,15 +44,15 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 Sketches = npt.NDArray[np.int8]
 
 
-class MomentsMismatch(ValueError):
+class MomentsMismatchError(ValueError):
     """The second moments do not belong to the LoRA tensors of the model."""
 
 
-class SketchSize(ValueError):
+class SketchSizeError(ValueError):
     """A sketch size that is not a power of two."""
 
 
-class SeedLength(ValueError):
+class SeedLengthError(ValueError):
     """A seed that is not 32 bytes long."""
 
 
@@ -73,11 +73,16 @@ class Sketcher:
     def __init__(
         self, model: nn.Module, moments: Mapping[str, Tensor], seed: bytes, size: int
     ) -> None:
-        """Draw the transform. Raises NoLoraSite, MomentsMismatch, SeedLength, SketchSize."""
+        """Draw the transform.
+
+        Raises NoLoraSiteError, MomentsMismatchError, SeedLengthError, SketchSizeError.
+        """
         if len(seed) != SEED_BYTES:
-            raise SeedLength(f"A sketch seed has {SEED_BYTES} bytes, not {len(seed)}.")
+            raise SeedLengthError(f"A sketch seed has {SEED_BYTES} bytes, not {len(seed)}.")
         if size < 1 or size & (size - 1):
-            raise SketchSize(f"A sketch has a power of two of numbers, not {size}; 4096 is usual.")
+            raise SketchSizeError(
+                f"A sketch has a power of two of numbers, not {size}; 4096 is usual."
+            )
         self.model = model
         self.size = size
         self._passes = threading.Lock()  # Answers are sketched on several worker threads.
@@ -180,7 +185,7 @@ def _mixed(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 def _moment(moments: Mapping[str, Tensor], name: str, weight: Tensor) -> Tensor:
     moment = moments.get(name)
     if moment is None or moment.shape != weight.shape:
-        raise MomentsMismatch(
+        raise MomentsMismatchError(
             f"There is no second moment of shape {tuple(weight.shape)} for {name}. "
             "Take adapter and moments from the same training job."
         )

@@ -40,7 +40,7 @@ _LOGARITHMS = Context(prec=40)
 Numbers = npt.NDArray[np.uint32]
 
 
-class ShardMalformed(ValueError):
+class ShardMalformedError(ValueError):
     """A file that is not the shard that `build_shards` would have written."""
 
 
@@ -86,22 +86,29 @@ class Shard:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Shard:
-        """Read a file. Raises ShardMalformed; the suffix array is checked by building it again."""
+        """Read a file.
+
+        Raises ShardMalformedError; the suffix array is checked by building it again.
+        """
         if len(data) < _HEADER_BYTES or not data.startswith(MAGIC):
-            raise ShardMalformed("This is not a span shard. Fetch the blob again.")
+            raise ShardMalformedError("This is not a span shard. Fetch the blob again.")
         numbers = np.frombuffer(data, "<u4", 4, len(MAGIC))
         first_row, rows, width, symbols = (int(number) for number in numbers)
         if width not in (1, 2, 3, 4):
-            raise ShardMalformed("The shard's symbols have an unknown width. Fetch the blob again.")
+            raise ShardMalformedError(
+                "The shard's symbols have an unknown width. Fetch the blob again."
+            )
         text_at = _HEADER_BYTES + 4 * rows
         suffixes_at = text_at + symbols * width
         if len(data) != suffixes_at + 4 * symbols or symbols > SHARD_SYMBOLS_MAX:
-            raise ShardMalformed("The shard's length does not fit its header. Fetch it again.")
+            raise ShardMalformedError("The shard's length does not fit its header. Fetch it again.")
         ends = np.frombuffer(data, "<u4", rows, _HEADER_BYTES).astype(np.uint32)
         suffixes = np.frombuffer(data, "<u4", symbols, suffixes_at).astype(np.uint32)
         ascending = np.all(ends[1:] > ends[:-1])
         if rows == 0 or not ascending or ends[-1] != symbols or np.any(suffixes >= symbols):
-            raise ShardMalformed("The shard points outside its own text. Fetch the blob again.")
+            raise ShardMalformedError(
+                "The shard points outside its own text. Fetch the blob again."
+            )
         return cls(first_row, width, ends, data[text_at:suffixes_at], suffixes)
 
     def _suffix(self, length: int) -> Callable[[int], bytes]:

@@ -46,22 +46,22 @@ HASHED_NAMES = frozenset(
 FORBIDDEN_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 
 
-class BaseNotFound(Exception):
+class BaseNotFoundError(Exception):
     """The path holds no config.json."""
 
 
-class BaseWithoutSafetensors(Exception):
+class BaseWithoutSafetensorsError(Exception):
     """The folder has weights, but only in a format that can run code when it is opened."""
 
 
-class BaseTokenizerUnusable(Exception):
+class BaseTokenizerUnusableError(Exception):
     """The tokenizer is not a fast tokenizer with an end-of-text token."""
 
 
 def load_base(path_or_name: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Return (float32 model, tokenizer) of the shipped base, a local folder or a hub id.
 
-    Raises BaseNotFound, BaseWithoutSafetensors, BaseTokenizerUnusable.
+    Raises BaseNotFoundError, BaseWithoutSafetensorsError, BaseTokenizerUnusableError.
     """
     location = str(SHIPPED_FOLDER) if path_or_name in (None, SHIPPED_NAME) else str(path_or_name)
     folder = Path(location)
@@ -69,14 +69,14 @@ def load_base(path_or_name: str | None = None) -> tuple[PreTrainedModel, PreTrai
     if is_local:
         check_folder(folder)
     elif folder.is_absolute() or location.startswith("."):
-        raise BaseNotFound(f"The folder {location} does not exist; give a folder or a hub id.")
+        raise BaseNotFoundError(f"The folder {location} does not exist; give a folder or a hub id.")
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model = AutoModelForCausalLM.from_pretrained(
         location, dtype=torch.float32, use_safetensors=True, local_files_only=is_local
     )
     tokenizer = AutoTokenizer.from_pretrained(location, use_fast=True, local_files_only=is_local)
     if not isinstance(tokenizer, PreTrainedTokenizerFast) or tokenizer.eos_token_id is None:
-        raise BaseTokenizerUnusable(
+        raise BaseTokenizerUnusableError(
             f"The tokenizer of {location} is not a fast tokenizer with an end token; "
             "add a tokenizer.json whose configuration names eos_token."
         )
@@ -88,13 +88,13 @@ def load_base(path_or_name: str | None = None) -> tuple[PreTrainedModel, PreTrai
 def check_folder(folder: Path) -> None:
     """Refuse a folder that is no model or whose weights are not safetensors."""
     if not (folder / "config.json").is_file():
-        raise BaseNotFound(
+        raise BaseNotFoundError(
             f"{folder} has no config.json; give the folder of a transformers causal LM."
         )
     if any(folder.glob("*.safetensors")):
         return
     offered = sorted(path.name for path in folder.iterdir() if path.suffix in FORBIDDEN_SUFFIXES)
-    raise BaseWithoutSafetensors(
+    raise BaseWithoutSafetensorsError(
         f"{folder} has no .safetensors weights (found {', '.join(offered) or 'none'}); "
         "convert them to safetensors first, other formats can run code when opened."
     )

@@ -23,17 +23,17 @@ from transformers import PreTrainedModel
 from ml.adapters.validation import check_adapter
 from ml.engine.batch import Lane, RunningBatch
 from ml.engine.interface import (
-    AdapterExists,
-    AdapterInUse,
-    AdaptersFull,
-    AdapterUnknown,
+    AdapterExistsError,
+    AdapterInUseError,
+    AdaptersFullError,
+    AdapterUnknownError,
     Capabilities,
-    EngineClosed,
+    EngineClosedError,
     EngineStatistics,
     FinishReason,
     GenerationRequest,
-    QueueFull,
-    RequestDuplicate,
+    QueueFullError,
+    RequestDuplicateError,
     TokenEvent,
     check_request,
 )
@@ -110,7 +110,7 @@ class BuiltinEngine:
     async def register(self, adapter_id: str, adapter: bytes, recipe: Recipe) -> None:
         """Check an adapter file and make it available.
 
-        Raises AdapterRefused (ml.adapters), AdapterExists, AdaptersFull.
+        Raises AdapterRefusedError (ml.adapters), AdapterExistsError, AdaptersFullError.
         """
         self._require_new(adapter_id)
         tensors = await trio.to_thread.run_sync(check_adapter, adapter, recipe, self._pretrained)
@@ -124,10 +124,12 @@ class BuiltinEngine:
         )
 
     async def unregister(self, adapter_id: str) -> None:
-        """Forget an adapter. Raises AdapterUnknown, AdapterInUse."""
+        """Forget an adapter. Raises AdapterUnknownError, AdapterInUseError."""
         adapter = self._adapter(adapter_id)
         if any(answer.adapter is adapter for answer in self._answers.values()):
-            raise AdapterInUse(f"Answers are being made with {adapter_id}. Wait or abort them.")
+            raise AdapterInUseError(
+                f"Answers are being made with {adapter_id}. Wait or abort them."
+            )
         del self._adapters[adapter_id]
         # An answer that has just ended may hold its pin until the next step, which then evicts.
         if adapter.pins == 0:
@@ -139,29 +141,34 @@ class BuiltinEngine:
 
     def _adapter(self, adapter_id: str) -> Adapter:
         if adapter_id not in self._adapters:
-            raise AdapterUnknown(f"No adapter {adapter_id} is registered. Register it first.")
+            raise AdapterUnknownError(f"No adapter {adapter_id} is registered. Register it first.")
         return self._adapters[adapter_id]
 
     def _require_new(self, adapter_id: str) -> None:
         if adapter_id in self._adapters:
-            raise AdapterExists(f"An adapter {adapter_id} is registered. Unregister it first.")
+            raise AdapterExistsError(f"An adapter {adapter_id} is registered. Unregister it first.")
         if len(self._adapters) >= ADAPTERS_MAX:
-            raise AdaptersFull(f"{ADAPTERS_MAX} adapters are registered. Unregister one first.")
+            raise AdaptersFullError(
+                f"{ADAPTERS_MAX} adapters are registered. Unregister one first."
+            )
 
     # ------------------------------------------------------------------------------------- answers
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[TokenEvent, None]:
         """Yield the tokens of an answer; closing the generator frees all that the request holds.
 
-        Raises RequestInvalid, RequestDuplicate, AdapterUnknown, QueueFull, EngineClosed.
+        Raises RequestInvalidError, RequestDuplicateError, AdapterUnknownError, QueueFullError,
+        EngineClosedError.
         """
         check_request(request, self.capabilities, self._pretrained.config.vocab_size)
         if self._is_closing or not self._is_running:
-            raise EngineClosed("The engine is not running. Start it and ask again.")
+            raise EngineClosedError("The engine is not running. Start it and ask again.")
         if request.request_id in self._answers:
-            raise RequestDuplicate(f"The request {request.request_id} is already being answered.")
+            raise RequestDuplicateError(
+                f"The request {request.request_id} is already being answered."
+            )
         if len(self._waiting) >= self._waiting_max:
-            raise QueueFull(f"{self._waiting_max} answers are waiting. Ask again in a moment.")
+            raise QueueFullError(f"{self._waiting_max} answers are waiting. Ask again in a moment.")
         adapter = None if request.adapter is None else self._adapter(request.adapter)
         # Room for every token and an abort, so that a slow reader never holds up a step.
         sending, receiving = trio.open_memory_channel[TokenEvent](request.max_tokens + 1)
@@ -225,7 +232,7 @@ class BuiltinEngine:
     async def run(self, task_status: Started = trio.TASK_STATUS_IGNORED) -> None:
         """Make answers until `close`."""
         if self._is_running or self._is_closing:
-            raise EngineClosed("An engine runs once. Make another one.")
+            raise EngineClosedError("An engine runs once. Make another one.")
         self._is_running = True
         task_status.started()
         running: list[_Answer] = []

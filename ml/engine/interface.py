@@ -90,35 +90,35 @@ class EngineError(Exception):
     """An engine refused a request; the subclass says why."""
 
 
-class AdapterUnknown(EngineError):
+class AdapterUnknownError(EngineError):
     """No adapter of that name is registered."""
 
 
-class AdapterExists(EngineError):
+class AdapterExistsError(EngineError):
     """Another adapter of that name is registered."""
 
 
-class AdapterInUse(EngineError):
+class AdapterInUseError(EngineError):
     """An adapter cannot go while answers are made with it."""
 
 
-class AdaptersFull(EngineError):
+class AdaptersFullError(EngineError):
     """No more adapters can be registered."""
 
 
-class QueueFull(EngineError):
+class QueueFullError(EngineError):
     """More answers are waiting than the engine holds."""
 
 
-class RequestInvalid(EngineError):
+class RequestInvalidError(EngineError):
     """A request that no engine can serve."""
 
 
-class RequestDuplicate(EngineError):
+class RequestDuplicateError(EngineError):
     """A request id that is already being answered."""
 
 
-class EngineClosed(EngineError):
+class EngineClosedError(EngineError):
     """The engine is shutting down or was never started."""
 
 
@@ -132,11 +132,11 @@ class Engine(Protocol):
     async def register(self, adapter_id: str, adapter: bytes, recipe: Recipe) -> None:
         """Check an adapter file and make it available.
 
-        Raises AdapterRefused (ml.adapters), AdapterExists, AdaptersFull.
+        Raises AdapterRefusedError (ml.adapters), AdapterExistsError, AdaptersFullError.
         """
 
     async def unregister(self, adapter_id: str) -> None:
-        """Forget an adapter. Raises AdapterUnknown, AdapterInUse."""
+        """Forget an adapter. Raises AdapterUnknownError, AdapterInUseError."""
 
     def adapters(self) -> tuple[str, ...]:
         """Return the names of the registered adapters, sorted."""
@@ -144,7 +144,8 @@ class Engine(Protocol):
     def generate(self, request: GenerationRequest) -> AsyncGenerator[TokenEvent, None]:
         """Yield the tokens of an answer; closing the generator frees all that the request holds.
 
-        Raises RequestInvalid, RequestDuplicate, AdapterUnknown, QueueFull, EngineClosed.
+        Raises RequestInvalidError, RequestDuplicateError, AdapterUnknownError, QueueFullError,
+        EngineClosedError.
         """
 
     def abort(self, request_id: str) -> None:
@@ -171,21 +172,21 @@ def record_of(request: GenerationRequest, events: Iterable[TokenEvent]) -> Gener
 
 
 def check_request(request: GenerationRequest, capabilities: Capabilities, vocabulary: int) -> None:
-    """Refuse a request outside the limits. Raises RequestInvalid."""
+    """Refuse a request outside the limits. Raises RequestInvalidError."""
     if not request.prompt_tokens:
-        raise RequestInvalid("The prompt has no token. Ask something.")
+        raise RequestInvalidError("The prompt has no token. Ask something.")
     if not all(0 <= token < vocabulary for token in request.prompt_tokens):
-        raise RequestInvalid("The prompt has a token that the model does not know.")
+        raise RequestInvalidError("The prompt has a token that the model does not know.")
     if not 1 <= request.max_tokens <= ANSWER_TOKENS_MAX:
-        raise RequestInvalid(f"An answer has 1 to {ANSWER_TOKENS_MAX} tokens at most.")
+        raise RequestInvalidError(f"An answer has 1 to {ANSWER_TOKENS_MAX} tokens at most.")
     if len(request.prompt_tokens) + request.max_tokens > capabilities.context_tokens:
-        raise RequestInvalid(
+        raise RequestInvalidError(
             f"Prompt ({len(request.prompt_tokens)}) and answer ({request.max_tokens}) exceed the "
             f"model's context of {capabilities.context_tokens} tokens. Shorten one of them."
         )
     if not 0.0 <= request.temperature <= TEMPERATURE_MAX:
-        raise RequestInvalid(f"The temperature lies between 0 and {TEMPERATURE_MAX}.")
+        raise RequestInvalidError(f"The temperature lies between 0 and {TEMPERATURE_MAX}.")
     if not 0.0 < request.top_p <= 1.0:
-        raise RequestInvalid("top_p lies above 0 and is at most 1.")
+        raise RequestInvalidError("top_p lies above 0 and is at most 1.")
     if len(request.stop_tokens) > STOP_TOKENS_MAX:
-        raise RequestInvalid(f"There can be {STOP_TOKENS_MAX} stop tokens at most.")
+        raise RequestInvalidError(f"There can be {STOP_TOKENS_MAX} stop tokens at most.")

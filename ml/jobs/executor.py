@@ -21,7 +21,7 @@ from ml.jobs.frames import (
     Failed,
     Frame,
     FrameDecoder,
-    FrameRefused,
+    FrameRefusedError,
     Hello,
     Job,
     Progress,
@@ -32,7 +32,7 @@ from ml.jobs.frames import (
 from ml.jobs.kinds import run_job
 from ml.jobs.limits import WorkFolder, seal_process
 from ml.train.golden import golden_hash
-from ml.train.loop import TrainingCancelled
+from ml.train.loop import TrainingCancelledError
 from ml.train.profile import Profile
 from runtime.codec.scale import codec
 from runtime.shared.documents import JobOutput
@@ -104,12 +104,12 @@ def _answer(job: Job, stopping: Stopping, send: Send, profile: Profile) -> Frame
 
     def report(step: int, steps: int, loss: int, held_out: int) -> None:
         if stopping.covers(job.id):
-            raise TrainingCancelled("The job was cancelled; it goes on from its checkpoint.")
+            raise TrainingCancelledError("The job was cancelled; it goes on from its checkpoint.")
         send(Progress(job.id, step, steps, loss, held_out))
 
     try:
         if stopping.covers(job.id):
-            raise TrainingCancelled("The job was cancelled before it began.")
+            raise TrainingCancelledError("The job was cancelled before it began.")
         outcome = run_job(job, report, profile)
     except Exception as error:  # noqa: BLE001  A job must never take the process with it.
         message = str(error)[:MESSAGE_CHARACTERS_MAXIMUM]
@@ -130,7 +130,7 @@ def _read_frames(
                     case Job():
                         if jobs.qsize() >= JOBS_WAITING_MAXIMUM:
                             message = f"{JOBS_WAITING_MAXIMUM} jobs wait already; send it later."
-                            send(Failed(frame.id, "QueueFull", message))
+                            send(Failed(frame.id, "QueueFullError", message))
                         else:
                             jobs.put(frame)
                     case Cancel():
@@ -143,8 +143,8 @@ def _read_frames(
                         return
                     case _:
                         continue  # A Hello that fits; other frames only travel the other way.
-    except FrameRefused as error:
-        send(Failed(-1, "FrameRefused", str(error)))
+    except FrameRefusedError as error:
+        send(Failed(-1, "FrameRefusedError", str(error)))
     finally:
         stopping.stop(None)
         jobs.put(None)

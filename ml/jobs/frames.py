@@ -19,7 +19,7 @@ LENGTH_BYTES = 4
 TEXT_BYTES_MAXIMUM = 64 << 10
 
 
-class FrameRefused(Exception):
+class FrameRefusedError(Exception):
     """Bytes that are no frame of this protocol; the stream cannot go on after it."""
 
 
@@ -100,41 +100,45 @@ FIELD_TYPES: dict[str, type] = {"int": int, "str": str, "bytes": bytes}
 
 
 def encode_frame(frame: Frame) -> bytes:
-    """Return the bytes of a frame with its length before it. Raises FrameRefused."""
+    """Return the bytes of a frame with its length before it. Raises FrameRefusedError."""
     body: bytes = msgpack.packb([KINDS.index(type(frame)), *astuple(frame)], use_bin_type=True)
     if len(body) > FRAME_BYTES_MAXIMUM:
-        raise FrameRefused(f"The frame has {len(body)} bytes, over {FRAME_BYTES_MAXIMUM}.")
+        raise FrameRefusedError(f"The frame has {len(body)} bytes, over {FRAME_BYTES_MAXIMUM}.")
     return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
 def decode_body(body: bytes) -> Frame:
-    """Return the frame of a body without its length. Raises FrameRefused."""
+    """Return the frame of a body without its length. Raises FrameRefusedError."""
     try:
         value: object = msgpack.unpackb(
             body, raw=False, max_array_len=16, max_map_len=0, max_ext_len=0
         )
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
-        raise FrameRefused(f"The frame is not msgpack: {error}.") from error
+        raise FrameRefusedError(f"The frame is not msgpack: {error}.") from error
     match value:
         case [int(kind), *arguments] if type(kind) is int and 0 <= kind < len(KINDS):
             frame = _frame(KINDS[kind], arguments)
         case _:
-            raise FrameRefused("The frame is not an array that starts with a known kind.")
+            raise FrameRefusedError("The frame is not an array that starts with a known kind.")
     if encode_frame(frame)[LENGTH_BYTES:] != body:
-        raise FrameRefused("The frame is not in its shortest form.")
+        raise FrameRefusedError("The frame is not in its shortest form.")
     return frame
 
 
 def _frame(kind: type[Frame], arguments: list[object]) -> Frame:
     declared = fields(kind)
     if len(arguments) != len(declared):
-        raise FrameRefused(f"{kind.__name__} has {len(declared)} fields, not {len(arguments)}.")
+        raise FrameRefusedError(
+            f"{kind.__name__} has {len(declared)} fields, not {len(arguments)}."
+        )
     for field, argument in zip(declared, arguments, strict=True):
         wanted = FIELD_TYPES[str(field.type)]
         if type(argument) is not wanted:
-            raise FrameRefused(f"{kind.__name__}.{field.name} must be {wanted.__name__}.")
+            raise FrameRefusedError(f"{kind.__name__}.{field.name} must be {wanted.__name__}.")
         if isinstance(argument, str) and len(argument.encode()) > TEXT_BYTES_MAXIMUM:
-            raise FrameRefused(f"{kind.__name__}.{field.name} exceeds {TEXT_BYTES_MAXIMUM} bytes.")
+            raise FrameRefusedError(
+                f"{kind.__name__}.{field.name} exceeds {TEXT_BYTES_MAXIMUM} bytes."
+            )
     return kind(*arguments)  # type: ignore[arg-type]
 
 
@@ -146,13 +150,13 @@ class FrameDecoder:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Return the frames that `data` completes. Raises FrameRefused."""
+        """Return the frames that `data` completes. Raises FrameRefusedError."""
         self._buffer += data
         frames: list[Frame] = []
         while len(self._buffer) >= LENGTH_BYTES:
             length = int.from_bytes(self._buffer[:LENGTH_BYTES], "big")
             if length > FRAME_BYTES_MAXIMUM:
-                raise FrameRefused(f"A frame of {length} bytes exceeds {FRAME_BYTES_MAXIMUM}.")
+                raise FrameRefusedError(f"A frame of {length} bytes exceeds {FRAME_BYTES_MAXIMUM}.")
             if len(self._buffer) < LENGTH_BYTES + length:
                 break
             body = bytes(self._buffer[LENGTH_BYTES : LENGTH_BYTES + length])

@@ -21,9 +21,9 @@ from ml.attribution.sketch import load_moments
 from ml.base.base import content_hash, load_base
 from ml.durable_file import write_durably
 from ml.jobs import frames
-from ml.jobs.inputs import InputCorrupt, JobRows, read_blob, read_file, read_job_rows
+from ml.jobs.inputs import InputCorruptError, JobRows, read_blob, read_file, read_job_rows
 from ml.rows.row import Row
-from ml.train.checkpoint import CHECKPOINT_NAME, CheckpointUnreadable
+from ml.train.checkpoint import CHECKPOINT_NAME, CheckpointUnreadableError
 from ml.train.curve import curve_lines
 from ml.train.data import held_out_rows
 from ml.train.loop import Progress, TrainReport, train
@@ -56,11 +56,11 @@ Report = Callable[[int, int, int, int], None]
 """(step, steps, loss, held-out loss); may raise to stop the job."""
 
 
-class SpecRefused(Exception):
+class SpecRefusedError(Exception):
     """The job's spec, seed or companion documents cannot be used."""
 
 
-class BaseMismatch(Exception):
+class BaseMismatchError(Exception):
     """The base folder does not have the content hash that the job names."""
 
 
@@ -85,7 +85,9 @@ def run_job(job: frames.Job, report: Report, profile: Profile) -> Outcome:
         return _index(job, spec, inputs, work, report)
     if isinstance(spec, Settle):
         return _settle(spec, inputs)
-    raise SpecRefused(f"The job kind {type(spec).__name__} is unknown to this executor; update it.")
+    raise SpecRefusedError(
+        f"The job kind {type(spec).__name__} is unknown to this executor; update it."
+    )
 
 
 def _train(
@@ -112,7 +114,7 @@ def _train(
 
     try:
         trained = attempt()
-    except CheckpointUnreadable:
+    except CheckpointUnreadableError:
         # A checkpoint that rotted costs the steps it saved and nothing else: start over.
         (work / CHECKPOINT_NAME).unlink()
         trained = attempt()
@@ -151,7 +153,7 @@ def _evaluate(job: frames.Job, inputs: Path) -> Outcome:
 def _index(job: frames.Job, spec: Index, inputs: Path, work: Path, report: Report) -> Outcome:
     train_spec, trained = _training(job)
     if len(job.seed) != SEED_BYTES:
-        raise SpecRefused(f"The sketch seed must be {SEED_BYTES} bytes, not {len(job.seed)}.")
+        raise SpecRefusedError(f"The sketch seed must be {SEED_BYTES} bytes, not {len(job.seed)}.")
     model, tokenizer = _base(job, train_spec)
     rows = _checked_rows(inputs, trained)
     model.set_attn_implementation("eager")
@@ -182,7 +184,7 @@ def _settle(spec: Settle, inputs: Path) -> Outcome:
     aggregates = AGGREGATES.decode(read("aggregates.scale"))
     settled = settle(receipts, frozenset(negative), aggregates)
     if settled.receipts_root != spec.receipts_root:
-        raise InputCorrupt(
+        raise InputCorruptError(
             "The receipts do not have the root that the job names; fetch them again."
         )
     return Outcome(settled, ())
@@ -193,7 +195,7 @@ def _base(job: frames.Job, spec: Train) -> tuple[PreTrainedModel, PreTrainedToke
     folder = job.base or None
     found = content_hash(folder)
     if found != spec.base:
-        raise BaseMismatch(
+        raise BaseMismatchError(
             f"The base folder has the hash {found.hex()}, the job names {bytes(spec.base).hex()}; "
             "configure the folder of that base."
         )
@@ -204,14 +206,14 @@ def _training(job: frames.Job) -> tuple[Train, Trained]:
     spec = _decoded(job.train_spec, JobSpec, "train_spec")
     output = _decoded(job.trained, JobOutput, "trained")
     if not isinstance(spec, Train) or not isinstance(output, Trained):
-        raise SpecRefused("train_spec and trained must be those of a training job.")
+        raise SpecRefusedError("train_spec and trained must be those of a training job.")
     return spec, output
 
 
 def _checked_rows(inputs: Path, trained: Trained) -> JobRows:
     rows = read_job_rows(inputs)
     if rows.root != trained.row_root:
-        raise InputCorrupt("The rows are not those of the training job; fetch its rows again.")
+        raise InputCorruptError("The rows are not those of the training job; fetch its rows again.")
     return rows
 
 
@@ -230,4 +232,4 @@ def _decoded(data: bytes, hint: type[T], name: str) -> T:
     try:
         return codec(hint).decode(data)
     except DecodeError as error:
-        raise SpecRefused(f"{name} does not decode: {error}.") from error
+        raise SpecRefusedError(f"{name} does not decode: {error}.") from error

@@ -49,7 +49,7 @@ REFUSED_EVENTS = frozenset(
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-class ForbiddenInExecutor(Exception):
+class ForbiddenInExecutorError(Exception):
     """Something in the executor tried what no job needs."""
 
 
@@ -104,9 +104,11 @@ def seal_process(work: WorkFolder) -> None:
 
     def refuse(event: str, arguments: tuple[object, ...]) -> None:
         if event in REFUSED_EVENTS:
-            raise ForbiddenInExecutor(f"The executor may not do {event}; jobs need files only.")
+            raise ForbiddenInExecutorError(
+                f"The executor may not do {event}; jobs need files only."
+            )
         if event == "open" and _opens_for_writing(arguments) and not work.allows(str(arguments[0])):
-            raise ForbiddenInExecutor(
+            raise ForbiddenInExecutorError(
                 f"The executor may not write {arguments[0]}; jobs write into their work folder."
             )
 

@@ -26,7 +26,7 @@ BLOCK = re.compile(
 HEADING = re.compile(rb"#{1,6} ")
 
 
-class TextRefused(Exception):
+class TextRefusedError(Exception):
     """The bytes are no UTF-8 text, contain NUL, or exceed the maximum."""
 
 
@@ -47,16 +47,18 @@ class Chunk:
 def chunk_text(data: bytes, chunk_bytes: int = CHUNK_BYTES_DEFAULT) -> list[Chunk]:
     """Return the chunks of a text in order; together they cover every visible byte once.
 
-    Raises TextRefused.
+    Raises TextRefusedError.
     """
     if len(data) > TEXT_BYTES_MAXIMUM:
-        raise TextRefused(f"{len(data)} bytes exceed {TEXT_BYTES_MAXIMUM}; split the file.")
+        raise TextRefusedError(f"{len(data)} bytes exceed {TEXT_BYTES_MAXIMUM}; split the file.")
     if b"\0" in data:
-        raise TextRefused(f"A NUL byte at {data.index(0)}; the file is binary.")
+        raise TextRefusedError(f"A NUL byte at {data.index(0)}; the file is binary.")
     try:
         data.decode()
     except UnicodeDecodeError as error:
-        raise TextRefused(f"Not valid UTF-8 at byte {error.start}; convert the file.") from error
+        raise TextRefusedError(
+            f"Not valid UTF-8 at byte {error.start}; convert the file."
+        ) from error
     limit = max(64, min(chunk_bytes, CHUNK_BYTES_MAXIMUM))
     chunks: list[Chunk] = []
     start = end = 0

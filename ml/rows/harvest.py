@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterator
 from types import ModuleType
 
-from ml.rows.row import Row, RowEmpty, RowHasNul, RowNotUnicode, canonical_row
+from ml.rows.row import Row, RowEmptyError, RowHasNulError, RowNotUnicodeError, canonical_row
 
 # Import has side effects, needs a display, or is a test suite.
 REFUSED_MODULES = frozenset(
@@ -130,7 +130,7 @@ def _row(qualified: str, member: object) -> Iterator[Row]:
     text = inspect.cleandoc(documentation)[:COMPLETION_CHARACTERS_MAXIMUM]
     try:
         yield canonical_row(Row(qualified + _signature(member), text))
-    except (RowEmpty, RowHasNul, RowNotUnicode):
+    except (RowEmptyError, RowHasNulError, RowNotUnicodeError):
         return  # A docstring without a visible character teaches nothing.
 
 

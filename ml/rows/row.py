@@ -31,41 +31,44 @@ class Row:
     completion: str
 
 
-class RowEmpty(Exception):
+class RowEmptyError(Exception):
     """The completion has no visible character."""
 
 
-class RowTooLarge(Exception):
+class RowTooLargeError(Exception):
     """The canonical bytes exceed the maximum."""
 
 
-class RowHasNul(Exception):
+class RowHasNulError(Exception):
     """A NUL character is in the text."""
 
 
-class RowNotUnicode(Exception):
+class RowNotUnicodeError(Exception):
     """The text holds half of a surrogate pair and has no UTF-8 form."""
 
 
-class EncodingRefused(Exception):
+class EncodingRefusedError(Exception):
     """Bytes that the encoder would never have produced."""
 
 
 def canonical_row(row: Row) -> Row:
-    """Return the row in canonical form. Raises RowEmpty, RowHasNul, RowNotUnicode, RowTooLarge."""
+    """Return the row in canonical form.
+
+    Raises RowEmptyError, RowHasNulError, RowNotUnicodeError, RowTooLargeError.
+    """
     canonical = Row(canonical_text(row.prompt), canonical_text(row.completion))
     if not canonical.completion:
-        raise RowEmpty("The row has no text to learn; give a completion, an answer or a text.")
+        raise RowEmptyError("The row has no text to learn; give a completion, an answer or a text.")
     if "\0" in canonical.prompt or "\0" in canonical.completion:
-        raise RowHasNul("The row contains a NUL character; remove it, the file may be binary.")
+        raise RowHasNulError("The row contains a NUL character; remove it, the file may be binary.")
     try:
         size = len(canonical.prompt.encode()) + len(canonical.completion.encode())
     except UnicodeEncodeError as error:
-        raise RowNotUnicode(
+        raise RowNotUnicodeError(
             "The row contains half of a surrogate pair; write the character itself in UTF-8."
         ) from error
     if size > ROW_BYTES_MAXIMUM:
-        raise RowTooLarge(
+        raise RowTooLargeError(
             f"The row has {size} bytes, more than {ROW_BYTES_MAXIMUM}; split the text into chunks."
         )
     return canonical
@@ -90,33 +93,35 @@ def row_hash(row: Row) -> bytes:
 
 
 def decode_row(data: bytes) -> Row:
-    """Return the row of its canonical bytes. Raises EncodingRefused."""
+    """Return the row of its canonical bytes. Raises EncodingRefusedError."""
     return _checked_row(_unpack(data, ROW_BYTES_MAXIMUM + 64), data)
 
 
 def encode_batch(rows: list[Row]) -> bytes:
-    """Return one blob of many rows, in their order. Raises RowTooLarge and the row errors."""
+    """Return one blob of many rows, in their order. Raises RowTooLargeError and the row errors."""
     if len(rows) > BATCH_ROWS_MAXIMUM:
-        raise RowTooLarge(
+        raise RowTooLargeError(
             f"{len(rows)} rows exceed {BATCH_ROWS_MAXIMUM} in one batch; make several batches."
         )
     canonical = [canonical_row(row) for row in rows]
     blob = _pack([[row.prompt, row.completion] for row in canonical])
     if len(blob) > BATCH_BYTES_MAXIMUM:
-        raise RowTooLarge(
+        raise RowTooLargeError(
             f"The batch has {len(blob)} bytes, more than {BATCH_BYTES_MAXIMUM}; make several."
         )
     return blob
 
 
 def decode_batch(blob: bytes) -> list[Row]:
-    """Return the rows of a blob. Raises EncodingRefused on what encode_batch never writes."""
+    """Return the rows of a blob. Raises EncodingRefusedError on what encode_batch never writes."""
     value = _unpack(blob, BATCH_BYTES_MAXIMUM)
     if not isinstance(value, list) or len(value) > BATCH_ROWS_MAXIMUM:
-        raise EncodingRefused("The blob is not a list of rows; upload what encode_batch wrote.")
+        raise EncodingRefusedError(
+            "The blob is not a list of rows; upload what encode_batch wrote."
+        )
     rows = [_checked_row(item, None) for item in value]
     if _pack([[row.prompt, row.completion] for row in rows]) != blob:
-        raise EncodingRefused("The blob is not in its shortest form; encode the rows again.")
+        raise EncodingRefusedError("The blob is not in its shortest form; encode the rows again.")
     return rows
 
 
@@ -124,16 +129,20 @@ def _checked_row(value: object, data: bytes | None) -> Row:
     if not (
         isinstance(value, list) and len(value) == 2 and all(isinstance(item, str) for item in value)
     ):
-        raise EncodingRefused("A row is an array of two strings; encode it with canonical_bytes.")
+        raise EncodingRefusedError(
+            "A row is an array of two strings; encode it with canonical_bytes."
+        )
     row = Row(value[0], value[1])
     try:
         canonical = canonical_row(row)
-    except (RowEmpty, RowTooLarge, RowHasNul, RowNotUnicode) as error:
-        raise EncodingRefused(f"The encoded row is not acceptable: {error}") from error
+    except (RowEmptyError, RowTooLargeError, RowHasNulError, RowNotUnicodeError) as error:
+        raise EncodingRefusedError(f"The encoded row is not acceptable: {error}") from error
     if canonical != row:
-        raise EncodingRefused("The row is not in canonical form; normalise it before encoding.")
+        raise EncodingRefusedError(
+            "The row is not in canonical form; normalise it before encoding."
+        )
     if data is not None and _pack([row.prompt, row.completion]) != data:
-        raise EncodingRefused("The row is not in its shortest form; encode it again.")
+        raise EncodingRefusedError("The row is not in its shortest form; encode it again.")
     return row
 
 
@@ -144,7 +153,7 @@ def _pack(value: object) -> bytes:
 
 def _unpack(data: bytes, maximum_bytes: int) -> object:
     if len(data) > maximum_bytes:
-        raise EncodingRefused(f"{len(data)} bytes exceed the maximum of {maximum_bytes}.")
+        raise EncodingRefusedError(f"{len(data)} bytes exceed the maximum of {maximum_bytes}.")
     try:
         value: object = msgpack.unpackb(
             data,
@@ -156,5 +165,5 @@ def _unpack(data: bytes, maximum_bytes: int) -> object:
             max_ext_len=0,
         )
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
-        raise EncodingRefused(f"The bytes are not a row encoding: {error}.") from error
+        raise EncodingRefusedError(f"The bytes are not a row encoding: {error}.") from error
     return value

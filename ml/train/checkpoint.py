@@ -22,11 +22,11 @@ CHECKPOINT_NAME = "checkpoint.safetensors"
 FORMAT = "openledger-checkpoint-1"
 
 
-class CheckpointUnreadable(Exception):
+class CheckpointUnreadableError(Exception):
     """The file is no checkpoint, or was damaged on disk."""
 
 
-class CheckpointForeign(Exception):
+class CheckpointForeignError(Exception):
     """The checkpoint belongs to another recipe, base, profile or set of rows."""
 
 
@@ -68,7 +68,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(folder: Path, identity: bytes) -> Checkpoint | None:
-    """Return the folder's checkpoint, or None. Raises CheckpointUnreadable, CheckpointForeign."""
+    """Return the folder's checkpoint, or None.
+
+    Raises CheckpointUnreadableError, CheckpointForeignError.
+    """
     path = folder / CHECKPOINT_NAME
     if not path.is_file():
         return None
@@ -92,15 +95,17 @@ def load_checkpoint(folder: Path, identity: bytes) -> Checkpoint | None:
             tuple(leaves[i : i + 32] for i in range(0, len(leaves), 32)),
         )
     except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise CheckpointUnreadable(
+        raise CheckpointUnreadableError(
             f"{path.name} cannot be read ({error}); remove it to start the training again."
         ) from error
     if found != identity:
-        raise CheckpointForeign(
+        raise CheckpointForeignError(
             f"{path.name} belongs to another training; give each job a work folder of its own."
         )
     if len(checkpoint.losses) != step or len(checkpoint.leaves) != step:
-        raise CheckpointUnreadable(f"{path.name} contradicts itself; remove it to start again.")
+        raise CheckpointUnreadableError(
+            f"{path.name} contradicts itself; remove it to start again."
+        )
     return checkpoint
 
 

@@ -23,7 +23,7 @@ POOL_BATCHES = 16  # Lengths are sorted inside pools of this many batches, so or
 IGNORED = -100
 
 
-class RowsTooFew(Exception):
+class RowsTooFewError(Exception):
     """There is nothing to train on."""
 
 
@@ -59,7 +59,7 @@ class Batch:
 
 
 def prepare(rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> Split:
-    """Encode rows and split them by row hash. Raises RowsTooFew."""
+    """Encode rows and split them by row hash. Raises RowsTooFewError."""
     held_out = held_out_rows([row_hash(row) for row in rows], recipe.evaluation_permille)
     training: list[Example] = []
     measured: list[Example] = []
@@ -67,7 +67,9 @@ def prepare(rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, recipe: Rec
         example = encode_row(row, tokenizer, recipe.max_tokens, number)
         (measured if number in held_out else training).append(example)
     if not training:
-        raise RowsTooFew(f"{len(rows)} rows leave nothing to train on; add rows to the datanet.")
+        raise RowsTooFewError(
+            f"{len(rows)} rows leave nothing to train on; add rows to the datanet."
+        )
     return Split(tuple(training), tuple(measured))
 
 

@@ -19,7 +19,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ml.adapters.lora import (
-    RecipeRefused,
+    RecipeRefusedError,
     adapter_bytes,
     attached_lora,
     lora_parameters,
@@ -45,11 +45,11 @@ DIVERGENCE_FACTOR = 3.0
 DIVERGENCE_WINDOW = 10
 
 
-class TrainingDiverged(Exception):
+class TrainingDivergedError(Exception):
     """The loss or the gradient is no finite number, or the loss ran away from where it began."""
 
 
-class TrainingCancelled(Exception):
+class TrainingCancelledError(Exception):
     """A progress callback asked to stop; the last checkpoint stays and the training can go on
     later.
     """
@@ -119,9 +119,10 @@ def train(
     """Train an adapter on rows and leave the model as it was.
 
     With a work folder the training saves there each `checkpoint_steps` and resumes from there;
-    `context` (job, base, profile) keeps checkpoints of other runs out. Raises RowsTooFew,
-    RecipeRefused, TrainingDiverged, CheckpointForeign, CheckpointUnreadable, and whatever the
-    progress callback raises.
+    `context` (job, base, profile) keeps checkpoints of other runs out.
+
+    Raises RowsTooFewError, RecipeRefusedError, TrainingDivergedError, CheckpointForeignError,
+    CheckpointUnreadableError, and every error of the progress callback.
     """
     check_recipe(recipe)
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -147,23 +148,25 @@ def train(
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Refuse settings under which no training makes sense. Raises RecipeRefused."""
+    """Refuse settings under which no training makes sense. Raises RecipeRefusedError."""
     if recipe.batch_rows < 1 or recipe.micro_batch_rows < 1 or recipe.checkpoint_steps < 1:
-        raise RecipeRefused("batch_rows, micro_batch_rows and checkpoint_steps must be at least 1.")
+        raise RecipeRefusedError(
+            "batch_rows, micro_batch_rows and checkpoint_steps must be at least 1."
+        )
     if recipe.max_tokens < 4:
-        raise RecipeRefused("max_tokens must be at least 4; 192 suits short documentation.")
+        raise RecipeRefusedError("max_tokens must be at least 4; 192 suits short documentation.")
     if recipe.dropout_permille >= 1000 or recipe.evaluation_permille >= 1000:
-        raise RecipeRefused("dropout_permille and evaluation_permille must be below 1000.")
+        raise RecipeRefusedError("dropout_permille and evaluation_permille must be below 1000.")
     if recipe.epochs < 1 and recipe.max_steps < 1:
-        raise RecipeRefused("Set epochs or max_steps; both are 0.")
+        raise RecipeRefusedError("Set epochs or max_steps; both are 0.")
 
 
 def planned_steps(training_rows: int, recipe: Recipe) -> int:
-    """Return the number of steps of the whole training. Raises RecipeRefused."""
+    """Return the number of steps of the whole training. Raises RecipeRefusedError."""
     per_epoch = math.ceil(training_rows / recipe.batch_rows)
     steps = recipe.max_steps or recipe.epochs * per_epoch
     if steps > STEPS_MAXIMUM:
-        raise RecipeRefused(f"{steps} steps exceed {STEPS_MAXIMUM}; train fewer epochs.")
+        raise RecipeRefusedError(f"{steps} steps exceed {STEPS_MAXIMUM}; train fewer epochs.")
     return steps
 
 
@@ -259,12 +262,14 @@ def _train_step(
 def _refuse_divergence(run: _Run, step: int, loss: float, norm: float) -> None:
     advice = "lower the learning rate or add warm-up steps"
     if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise TrainingDiverged(f"Step {step + 1} has loss {loss} and gradient {norm}; {advice}.")
+        raise TrainingDivergedError(
+            f"Step {step + 1} has loss {loss} and gradient {norm}; {advice}."
+        )
     recent = run.losses[-DIVERGENCE_WINDOW:]
     if len(run.losses) >= 2 * DIVERGENCE_WINDOW:
         began = sum(run.losses[:DIVERGENCE_WINDOW]) / DIVERGENCE_WINDOW
         if sum(recent) / len(recent) > DIVERGENCE_FACTOR * began + 1:
-            raise TrainingDiverged(f"The loss ran away by step {step + 1}; {advice}.")
+            raise TrainingDivergedError(f"The loss ran away by step {step + 1}; {advice}.")
 
 
 def _moments(run: _Run, kind: str) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ml.rows.row import Row
-from ml.train.data import IGNORED, Batch, Example, RowsTooFew, collate, encode_row
+from ml.train.data import IGNORED, Batch, Example, RowsTooFewError, collate, encode_row
 
 # Model types whose logits are exactly output_embeddings(backbone(...)).
 PLAIN_OUTPUT_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
@@ -43,13 +43,19 @@ def evaluate(
     rows: Sequence[Row],
     max_tokens: int = TOKENS_DEFAULT,
 ) -> int:
-    """Return the model's loss on rows in micro-nats per completion token. Raises RowsTooFew."""
+    """Return the model's loss on rows in micro-nats per completion token.
+
+    Raises RowsTooFewError.
+    """
     examples = [encode_row(row, tokenizer, max_tokens, i) for i, row in enumerate(rows)]
     return evaluate_examples(model, examples, padding_id(tokenizer))
 
 
 def evaluate_examples(model: PreTrainedModel, examples: Sequence[Example], padding: int) -> int:
-    """Return the loss on encoded rows in micro-nats per completion token. Raises RowsTooFew."""
+    """Return the loss on encoded rows in micro-nats per completion token.
+
+    Raises RowsTooFewError.
+    """
     order = sorted(examples, key=lambda e: (len(e.ids), e.row))
     total = 0.0
     tokens = 0
@@ -62,7 +68,7 @@ def evaluate_examples(model: PreTrainedModel, examples: Sequence[Example], paddi
             tokens += batch.learnt_tokens
     model.train(was_training)
     if tokens == 0:
-        raise RowsTooFew("The rows hold no completion token to measure; hold out more rows.")
+        raise RowsTooFewError("The rows hold no completion token to measure; hold out more rows.")
     return round(total / tokens * MICRONATS)
 
 

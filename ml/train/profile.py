@@ -37,11 +37,11 @@ NATIVE_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
 )
 
 
-class ProfileTooLate(Exception):
+class ProfileTooLateError(Exception):
     """torch is already loaded under another environment."""
 
 
-class ProfileMismatch(Exception):
+class ProfileMismatchError(Exception):
     """This machine cannot run the profile: other libraries or another device class."""
 
 
@@ -93,11 +93,14 @@ def native_profile(threads: int = 2, device: str = "cpu") -> Profile:
 
 
 def apply(profile: Profile) -> None:
-    """Make this process compute by the profile. Raises ProfileMismatch, ProfileTooLate."""
+    """Make this process compute by the profile.
+
+    Raises ProfileMismatchError, ProfileTooLateError.
+    """
     installed = tuple((name, version(name)) for name in LIBRARIES)
     if installed != profile.versions:
         odd = sorted({name for name, _ in set(installed) ^ set(profile.versions)})
-        raise ProfileMismatch(
+        raise ProfileMismatchError(
             f"The profile needs other versions of {', '.join(odd)}; install those or register "
             "another profile."
         )
@@ -105,7 +108,7 @@ def apply(profile: Profile) -> None:
     wanted.update(dict.fromkeys(THREAD_VARIABLES, str(profile.threads)))
     odd = sorted(name for name, value in wanted.items() if os.environ.get(name) != value)
     if odd and "torch" in sys.modules:
-        raise ProfileTooLate(
+        raise ProfileTooLateError(
             f"torch was loaded before {', '.join(odd)} were set; "
             "apply the profile in a new process."
         )
@@ -123,4 +126,4 @@ def settle(profile: Profile) -> None:
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     if profile.device == "cuda" and not torch.cuda.is_available():
-        raise ProfileMismatch("The profile needs a CUDA device and this machine has none.")
+        raise ProfileMismatchError("The profile needs a CUDA device and this machine has none.")

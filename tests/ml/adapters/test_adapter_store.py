@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from ml.adapters import store as store_module
-from ml.adapters.store import AdapterCorrupt, AdapterMissing, AdapterStore
-from ml.adapters.validation import AdapterTooLarge
+from ml.adapters.store import AdapterCorruptError, AdapterMissingError, AdapterStore
+from ml.adapters.validation import AdapterTooLargeError
 from ml.durable_file import write_durably
 from runtime.trie.merkle import blob_id
 
@@ -26,7 +26,7 @@ def test_a_removed_adapter_is_missing(tmp_path: Path) -> None:
     name = store.put(b"adapter")
     store.remove(name)
     store.remove(name)
-    with pytest.raises(AdapterMissing, match=name.hex()):
+    with pytest.raises(AdapterMissingError, match=name.hex()):
         store.get(name)
 
 
@@ -34,7 +34,7 @@ def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
     store = AdapterStore(tmp_path)
     name = store.put(b"adapter")
     (tmp_path / f"{name.hex()}.safetensors").write_bytes(b"adapteR")
-    with pytest.raises(AdapterCorrupt, match="changed on disk"):
+    with pytest.raises(AdapterCorruptError, match="changed on disk"):
         store.get(name)
 
 
@@ -42,7 +42,7 @@ def test_a_file_over_the_limit_is_not_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_module, "ADAPTER_BYTES_MAXIMUM", 3)
-    with pytest.raises(AdapterTooLarge):
+    with pytest.raises(AdapterTooLargeError):
         AdapterStore(tmp_path).put(b"four")
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ml.attribution import settlement
 from ml.attribution.settlement import (
-    SketchLength,
+    SketchLengthError,
     Target,
     net_scores,
     receipts_root,
@@ -128,7 +128,7 @@ def test_verified_targets_weigh_in_without_paying_fees():
 
 
 def test_a_sketch_of_another_index_is_refused():
-    with pytest.raises(SketchLength):
+    with pytest.raises(SketchLengthError):
         settle([receipt(0, bytes(SIZE + 1), 1)], (), [aggregate(1, [1] * SIZE)])
 
 

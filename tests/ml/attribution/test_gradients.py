@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from ml.attribution.gradients import NoLoraSite, batches, canonical_name, lora_sites, row_gradients
+from ml.attribution.gradients import (
+    NoLoraSiteError,
+    batches,
+    canonical_name,
+    lora_sites,
+    row_gradients,
+)
 from ml.train.data import Example, encode_row
 
 
@@ -66,5 +72,5 @@ def test_batches_cover_every_row_once_and_group_similar_lengths():
 
 
 def test_a_model_without_the_adapter_is_refused(model):
-    with pytest.raises(NoLoraSite):
+    with pytest.raises(NoLoraSiteError):
         lora_sites(model, "other")

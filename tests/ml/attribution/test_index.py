@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ml.attribution.index import (
-    BlobMismatch,
-    ContributorCount,
-    IndexMalformed,
+    BlobMismatchError,
+    ContributorCountError,
+    IndexMalformedError,
     QuerySketcher,
     build_index,
     load_index,
@@ -155,20 +155,20 @@ def test_held_out_rows_neither_score_nor_earn(
 
 def test_a_file_with_other_content_is_refused(built):
     indexed, files = built
-    with pytest.raises(BlobMismatch):
+    with pytest.raises(BlobMismatchError):
         load_index(indexed, lambda name: files[name] + b"x")
 
 
 def test_files_that_contradict_the_commitment_are_refused(built):
     indexed, files = built
-    with pytest.raises(IndexMalformed):
+    with pytest.raises(IndexMalformedError):
         load_index(dataclasses.replace(indexed, rows=indexed.rows - 1), files.__getitem__)
-    with pytest.raises(IndexMalformed):
+    with pytest.raises(IndexMalformedError):
         load_index(dataclasses.replace(indexed, span_shards=()), files.__getitem__)
 
 
 def test_each_row_needs_a_contributor(model, tokenizer, rows, contributors, moments, seed):
-    with pytest.raises(ContributorCount):
+    with pytest.raises(ContributorCountError):
         build_index(model, tokenizer, rows, contributors[1:], moments, seed, SIZE)
 
 

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.attribution.spans import SPAN_TOKENS_MIN, Shard, ShardMalformed, SpanIndex, build_shards
+from ml.attribution.spans import (
+    SPAN_TOKENS_MIN,
+    Shard,
+    ShardMalformedError,
+    SpanIndex,
+    build_shards,
+)
 
 TOKENS = st.lists(st.integers(0, 3), min_size=1, max_size=25)
 
@@ -58,7 +64,7 @@ def test_broken_shards_are_refused_or_read_back_alike(garbage, at):
     broken = file[:at] + garbage + file[at + len(garbage) :]
     try:
         assert Shard.from_bytes(broken).to_bytes() == broken
-    except ShardMalformed:
+    except ShardMalformedError:
         assert broken != file
 
 

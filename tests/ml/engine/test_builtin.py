@@ -7,18 +7,18 @@ import pytest
 import trio
 import trio.testing
 
-from ml.adapters.validation import AdapterRefused
+from ml.adapters.validation import AdapterRefusedError
 from ml.engine.builtin import BuiltinEngine
 from ml.engine.interface import (
-    AdapterExists,
-    AdapterInUse,
-    AdapterUnknown,
-    EngineClosed,
+    AdapterExistsError,
+    AdapterInUseError,
+    AdapterUnknownError,
+    EngineClosedError,
     FinishReason,
     GenerationRequest,
-    QueueFull,
-    RequestDuplicate,
-    RequestInvalid,
+    QueueFullError,
+    RequestDuplicateError,
+    RequestInvalidError,
     record_of,
 )
 from tests.ml.engine.support.tiny import (
@@ -188,7 +188,7 @@ def test_a_full_queue_refuses():
             await anext(first)
             nursery.start_soon(answer, engine, ask(1))
             await trio.testing.wait_all_tasks_blocked()
-            with pytest.raises(QueueFull):
+            with pytest.raises(QueueFullError):
                 await answer(engine, ask(2))
             await first.aclose()
 
@@ -203,7 +203,7 @@ def test_closing_ends_every_answer_and_refuses_new_ones():
             await engine.close()
             assert [event async for event in events][-1].finish_reason is FinishReason.ABORTED
             assert engine.statistics().running == 0
-            with pytest.raises(EngineClosed):
+            with pytest.raises(EngineClosedError):
                 await answer(engine, ask(1))
 
     run(test)
@@ -211,7 +211,7 @@ def test_closing_ends_every_answer_and_refuses_new_ones():
 
 def test_an_engine_that_was_not_started_refuses():
     async def test():
-        with pytest.raises(EngineClosed):
+        with pytest.raises(EngineClosedError):
             await answer(BuiltinEngine(tiny_base()), ask(0))
 
     run(test)
@@ -221,18 +221,18 @@ def test_adapters_are_registered_once_and_leave_when_unused():
     async def test():
         async with running_engine(("first",)) as engine:
             assert engine.adapters() == ("first",)
-            with pytest.raises(AdapterExists):
+            with pytest.raises(AdapterExistsError):
                 await engine.register("first", adapter_file("first"), recipe_of("first"))
-            with pytest.raises(AdapterRefused):
+            with pytest.raises(AdapterRefusedError):
                 await engine.register("bad", adapter_file("first")[:-1], recipe_of("first"))
-            with pytest.raises(AdapterUnknown):
+            with pytest.raises(AdapterUnknownError):
                 await answer(engine, ask(0, adapter="second"))
             async with aclosing(engine.generate(ask(0, adapter="first"))) as events:
                 await anext(events)
-                with pytest.raises(AdapterInUse):
+                with pytest.raises(AdapterInUseError):
                     await engine.unregister("first")
             await engine.unregister("first")
-            with pytest.raises(AdapterUnknown):
+            with pytest.raises(AdapterUnknownError):
                 await engine.unregister("first")
 
     run(test)
@@ -254,7 +254,7 @@ def test_adapters_are_registered_once_and_leave_when_unused():
 def test_a_request_outside_the_limits_is_refused(changes):
     async def test():
         async with running_engine(()) as engine:
-            with pytest.raises(RequestInvalid):
+            with pytest.raises(RequestInvalidError):
                 await answer(engine, ask(0, **changes))
 
     run(test)
@@ -264,7 +264,7 @@ def test_a_request_id_is_used_once_at_a_time():
     async def test():
         async with running_engine(()) as engine, aclosing(engine.generate(ask(0))) as events:
             await anext(events)
-            with pytest.raises(RequestDuplicate):
+            with pytest.raises(RequestDuplicateError):
                 await answer(engine, ask(0))
 
     run(test)

@@ -233,9 +233,9 @@ def later(training: Job, result: Result, spec: JobSpec) -> Job:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"spec": b"\xff"}, "SpecRefused"),
-        ({"inputs": "/nowhere"}, "InputMissing"),
-        ({"base": ""}, "BaseMismatch"),
+        ({"spec": b"\xff"}, "SpecRefusedError"),
+        ({"inputs": "/nowhere"}, "InputMissingError"),
+        ({"base": ""}, "BaseMismatchError"),
     ],
 )
 def test_a_bad_job_fails_with_a_named_reason_and_the_process_lives(
@@ -253,4 +253,4 @@ def test_a_cancelled_job_stops_with_its_reason(executor: Executor, training: Job
     executor.say(Cancel(10))
     answer = next(f for f in executor.frames if isinstance(f, Result | Failed))
     assert isinstance(answer, Failed)
-    assert answer.reason == "TrainingCancelled"
+    assert answer.reason == "TrainingCancelledError"

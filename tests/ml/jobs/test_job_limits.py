@@ -51,7 +51,7 @@ def attempt(folder: Path, code: str) -> str:
     ],
 )
 def test_what_no_job_needs_is_forbidden(tmp_path: Path, code: str) -> None:
-    assert attempt(tmp_path, code) == "ForbiddenInExecutor"
+    assert attempt(tmp_path, code) == "ForbiddenInExecutorError"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from ml.train.profile import ProfileMismatch, ProfileTooLate, apply, native_profile
+from ml.train.profile import ProfileMismatchError, ProfileTooLateError, apply, native_profile
 from tests.conftest import REPOSITORY
 
 
@@ -26,13 +26,13 @@ def test_equal_profiles_have_equal_ids_and_others_do_not() -> None:
 def test_other_libraries_are_a_mismatch() -> None:
     profile = native_profile(1)
     other = replace(profile, versions=(*profile.versions[:-1], ("transformers", "0.1")))
-    with pytest.raises(ProfileMismatch, match="transformers"):
+    with pytest.raises(ProfileMismatchError, match="transformers"):
         apply(other)
 
 
 def test_a_profile_comes_before_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
-    with pytest.raises(ProfileTooLate, match="ATEN_CPU_CAPABILITY"):
+    with pytest.raises(ProfileTooLateError, match="ATEN_CPU_CAPABILITY"):
         apply(native_profile(1))
 
 

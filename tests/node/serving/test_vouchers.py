@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.api.service import VoucherMissing, VoucherRefused
+from ml.api.service import VoucherMissingError, VoucherRefusedError
 from node.serving.vouchers import Till
 from node.storage.receipt_store import ReceiptStore
 from pallets.inference import Channel, Inference
@@ -72,7 +72,7 @@ def test_a_voucher_for_the_price_is_taken(till: Till) -> None:
 
 
 def test_without_a_voucher_the_price_is_named(till: Till) -> None:
-    with pytest.raises(VoucherMissing, match="100 planck"):
+    with pytest.raises(VoucherMissingError, match="100 planck"):
         till.take(None, MODEL, PRICE, chain_with())
 
 
@@ -94,7 +94,7 @@ REFUSED: dict[str, tuple[bytes, Channel | None, str]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_voucher_that_does_not_pay_is_refused(till: Till, case: str) -> None:
     raw, channel, reason = REFUSED[case]
-    with pytest.raises(VoucherRefused, match=reason):
+    with pytest.raises(VoucherRefusedError, match=reason):
         till.take(raw, MODEL, PRICE, chain_with(channel))
     assert till._reserved == {}
 
@@ -102,7 +102,7 @@ def test_a_voucher_that_does_not_pay_is_refused(till: Till, case: str) -> None:
 def test_an_ecdsa_voucher_is_refused(till: Till) -> None:
     promise = Voucher(GENESIS, CHANNEL, PRICE)
     signed = SignedVoucher(promise, AccountId(ASKER.account), Ecdsa(bytes(65)))
-    with pytest.raises(VoucherRefused, match="not signed"):
+    with pytest.raises(VoucherRefusedError, match="not signed"):
         till.take(codec(SignedVoucher).encode(signed), MODEL, PRICE, chain_with())
 
 
@@ -122,7 +122,7 @@ def test_a_changed_voucher_pays_nothing(at: int, flip: int) -> None:
         # The account beside the signature is for people: the channel says who must have signed.
         till.take(bytes(raw), MODEL, PRICE, chain_with())
         return
-    with pytest.raises(VoucherRefused):
+    with pytest.raises(VoucherRefusedError):
         till.take(bytes(raw), MODEL, PRICE, chain_with())
 
 
@@ -131,10 +131,10 @@ Voucher_BYTES = len(codec(Voucher).encode(Voucher(GENESIS, 0, 0)))
 
 def test_a_voucher_is_not_spent_twice(till: Till, receipts: ReceiptStore) -> None:
     serve(till, receipts, voucher(), PRICE, 0)
-    with pytest.raises(VoucherRefused, match="needs 200"):
+    with pytest.raises(VoucherRefusedError, match="needs 200"):
         till.take(voucher(), MODEL, PRICE, chain_with())
     again = Till(GENESIS, SERVER, receipts)
-    with pytest.raises(VoucherRefused, match="needs 200"):
+    with pytest.raises(VoucherRefusedError, match="needs 200"):
         again.take(voucher(), MODEL, PRICE, chain_with())
     serve(till, receipts, voucher(2 * PRICE), PRICE, 1)
 
@@ -149,11 +149,11 @@ def test_what_an_answer_did_not_cost_pays_for_the_next(till: Till, receipts: Rec
 
 def test_two_answers_at_a_time_do_not_share_a_voucher(till: Till) -> None:
     first = till.take(voucher(), MODEL, PRICE, chain_with())
-    with pytest.raises(VoucherRefused, match="needs 200"):
+    with pytest.raises(VoucherRefusedError, match="needs 200"):
         till.take(voucher(), MODEL, PRICE, chain_with())
     second = till.take(voucher(2 * PRICE), MODEL, PRICE, chain_with())
     till.release(first)
-    with pytest.raises(VoucherRefused):
+    with pytest.raises(VoucherRefusedError):
         till.take(voucher(), MODEL, PRICE, chain_with())
     till.release(second)
     assert till._reserved == {}
@@ -162,7 +162,7 @@ def test_two_answers_at_a_time_do_not_share_a_voucher(till: Till) -> None:
 
 def test_what_was_redeemed_on_chain_counts_as_spent(till: Till) -> None:
     channel = replace(OPEN_CHANNEL, redeemed_planck=500)
-    with pytest.raises(VoucherRefused, match="needs 600"):
+    with pytest.raises(VoucherRefusedError, match="needs 600"):
         till.take(voucher(599), MODEL, PRICE, chain_with(channel))
     assert till.take(voucher(600), MODEL, PRICE, chain_with(channel))
 
