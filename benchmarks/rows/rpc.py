@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Final, Self
 
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, Ping, Request, TextMessage
@@ -18,14 +18,14 @@ from wsproto.events import AcceptConnection, Ping, Request, TextMessage
 from benchmarks.figures import CannotRunError, Effort, Figure, Measured, faster, version_of
 from benchmarks.timing import Samples, median_ratio, medians
 
-WORK = (
+WORK: Final = (
     "one client asks `system_chain` again and again on one connection; CPU time of the server "
     "process for a request"
 )
-GOAL = 0.7
-TIMEOUT_SECONDS = 60.0
-QUESTION = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "system_chain", "params": []})
-ROOT = Path(__file__).parents[2]
+GOAL: Final = 0.7
+TIMEOUT_SECONDS: Final = 60.0
+QUESTION: Final = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "system_chain", "params": []})
+ROOT: Final = Path(__file__).parents[2]
 
 
 def run(effort: Effort) -> Measured:

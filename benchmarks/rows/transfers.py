@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 import trio
 from nacl.bindings import crypto_sign_open
@@ -14,12 +15,12 @@ from benchmarks.ledger import SEED, Ledger, opened_ledger
 from benchmarks.timing import Samples, cpu_clock, cpu_seconds, frozen_setup, median_ratio, medians
 from runtime.frame.extrinsic import Additional
 
-WORK = (
+WORK: Final = (
     "signed ed25519 transfers through the whole path: decode, verify, validate (pool), execute, "
     "state root (author), durable commit (LevelDB, synced)"
 )
 EVM_GOAL, VERIFY_GOAL = 5.0, 0.25
-MICROSECONDS = 1e6
+MICROSECONDS: Final = 1e6
 
 
 def run(effort: Effort) -> Measured:

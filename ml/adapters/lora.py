@@ -13,6 +13,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Final
 
 import numpy
 import torch
@@ -22,9 +23,9 @@ from transformers import PreTrainedModel
 
 from runtime.shared.documents import Recipe
 
-RANK_MAXIMUM = 256
-COUNTER_CONTEXT = b"openledger/lora-a"
-KEY_PREFIX = "base_model.model."
+RANK_MAX: Final = 256
+COUNTER_CONTEXT: Final = b"openledger/lora-a"
+KEY_PREFIX: Final = "base_model.model."
 
 
 class RecipeRefusedError(Exception):
@@ -74,8 +75,8 @@ def attached_lora(model: PreTrainedModel, recipe: Recipe) -> Iterator[PeftModel]
 
 def check_targets(model: PreTrainedModel, recipe: Recipe) -> None:
     """Refuse a rank out of range and targets that are not linear layers of the base."""
-    if not 1 <= recipe.rank <= RANK_MAXIMUM:
-        raise RecipeRefusedError(f"The rank must be 1 to {RANK_MAXIMUM}; it is {recipe.rank}.")
+    if not 1 <= recipe.rank <= RANK_MAX:
+        raise RecipeRefusedError(f"The rank must be 1 to {RANK_MAX}; it is {recipe.rank}.")
     if not recipe.targets or len(set(recipe.targets)) != len(recipe.targets):
         raise RecipeRefusedError("The targets must be one or more distinct names of linear layers.")
     found = {name.rpartition(".")[2] for name, _ in target_layers(model, recipe)}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ml.adapters.validation import ADAPTER_BYTES_MAXIMUM, AdapterTooLargeError
+from ml.adapters.validation import ADAPTER_BYTES_MAX, AdapterTooLargeError
 from ml.durable_file import write_durably
 from runtime.trie.merkle import blob_id
 from runtime.types.primitives import Hash
@@ -31,9 +31,9 @@ class AdapterStore:
 
     def put(self, data: bytes) -> Hash:
         """Store a file and return its id. Raises AdapterTooLargeError."""
-        if len(data) > ADAPTER_BYTES_MAXIMUM:
+        if len(data) > ADAPTER_BYTES_MAX:
             raise AdapterTooLargeError(
-                f"The adapter has {len(data)} bytes, over {ADAPTER_BYTES_MAXIMUM}."
+                f"The adapter has {len(data)} bytes, over {ADAPTER_BYTES_MAX}."
             )
         name = blob_id(data)
         path = self._path(name)

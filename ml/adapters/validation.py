@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Final
 
 import torch
 from peft import PeftModel
@@ -18,10 +19,10 @@ from transformers import PreTrainedModel
 from ml.adapters.lora import attach_lora, expected_shapes, lora_parameters
 from runtime.shared.documents import Recipe
 
-ADAPTER_BYTES_MAXIMUM = 512 << 20
-HEADER_BYTES_MAXIMUM = 1 << 20
-DTYPES = {"F32": 4, "BF16": 2, "F16": 2}
-PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+ADAPTER_BYTES_MAX: Final = 512 << 20
+HEADER_BYTES_MAX: Final = 1 << 20
+DTYPES: Final = {"F32": 4, "BF16": 2, "F16": 2}
+PICKLE_STARTS: Final = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 class AdapterRefusedError(Exception):
@@ -102,10 +103,8 @@ def check_adapter(data: bytes, recipe: Recipe, model: PreTrainedModel) -> dict[s
 
 def read_header(data: bytes) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return {name: (dtype, shape)} of a safetensors file whose tensors fill it exactly."""
-    if len(data) > ADAPTER_BYTES_MAXIMUM:
-        raise AdapterTooLargeError(
-            f"The adapter has {len(data)} bytes, over {ADAPTER_BYTES_MAXIMUM}."
-        )
+    if len(data) > ADAPTER_BYTES_MAX:
+        raise AdapterTooLargeError(f"The adapter has {len(data)} bytes, over {ADAPTER_BYTES_MAX}.")
     if data.startswith(PICKLE_STARTS):
         raise AdapterIsPickleError(
             "The adapter is a pickle, which can run code; save it as safetensors."
@@ -113,9 +112,9 @@ def read_header(data: bytes) -> dict[str, tuple[str, tuple[int, ...]]]:
     if len(data) < 8:
         raise AdapterTruncatedError(f"The adapter has only {len(data)} bytes.")
     header_bytes = int.from_bytes(data[:8], "little")
-    if header_bytes > HEADER_BYTES_MAXIMUM:
+    if header_bytes > HEADER_BYTES_MAX:
         raise AdapterTooLargeError(
-            f"The header claims {header_bytes} bytes, over {HEADER_BYTES_MAXIMUM}."
+            f"The header claims {header_bytes} bytes, over {HEADER_BYTES_MAX}."
         )
     if len(data) < 8 + header_bytes:
         raise AdapterTruncatedError("The adapter ends inside its header; fetch it again.")

@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import trio
 from starlette.applications import Starlette
@@ -41,10 +41,10 @@ from ml.api.service import (
     ModelUnknownError,
 )
 
-VOUCHER_HEADER = "x-openledger-voucher"
-ATTRIBUTION_HEADER = "x-openledger-attribution-id"
-RETRY_SECONDS = 1
-INVALID = "invalid_request_error"
+VOUCHER_HEADER: Final = "x-openledger-voucher"
+ATTRIBUTION_HEADER: Final = "x-openledger-attribution-id"
+RETRY_SECONDS: Final = 1
+INVALID: Final = "invalid_request_error"
 
 Events: TypeAlias = AsyncIterator[AnswerEvent]
 

@@ -10,40 +10,40 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from ml.api.service import AnswerRequest, Message, Role
 
-BODY_BYTES_MAX = 1 << 20
-MESSAGES_MAX = 256
-STOPS_MAX = 4
-STOP_CHARACTERS_MAX = 256
-MODEL_CHARACTERS_MAX = 256
-TOKENS_DEFAULT = 256
-TOKENS_MAX = 4096
-TEMPERATURE_MAX = 2.0
-TEMPERATURE_DEFAULT = 0.0
+BODY_BYTES_MAX: Final = 1 << 20
+MESSAGES_MAX: Final = 256
+STOPS_MAX: Final = 4
+STOP_CHARACTERS_MAX: Final = 256
+MODEL_CHARACTERS_MAX: Final = 256
+TOKENS_DEFAULT: Final = 256
+TOKENS_MAX: Final = 4096
+TEMPERATURE_MAX: Final = 2.0
+TEMPERATURE_DEFAULT: Final = 0.0
 """Greedy, where OpenAI says 1: the gradient of an answer drawn from the model's own distribution is
 zero in expectation, so sampled answers carry next to no influence and would pay for noise."""
 
-TOP_P_MIN = 1e-6
-VOUCHER_BYTES_MAX = 4096
+TOP_P_MIN: Final = 1e-6
+VOUCHER_BYTES_MAX: Final = 4096
 
 Body = Mapping[str, object]
 T = TypeVar("T")
 D = TypeVar("D")
 
-_ROLES: dict[str, Role] = {
+_ROLES: Final[dict[str, Role]] = {
     "system": "system",
     "developer": "system",
     "user": "user",
     "assistant": "assistant",
 }
-_SHARED = {"model", "stream", "stream_options", "temperature", "top_p", "seed", "stop"}
-_ABOUT_THE_ASKER = {"user", "metadata", "safety_identifier", "prompt_cache_key"}
-_CHAT = {"messages", "max_tokens", "max_completion_tokens"}
-_PLAIN = {"prompt", "max_tokens"}
-_NEUTRAL: dict[str, tuple[object, ...]] = {
+_SHARED: Final = {"model", "stream", "stream_options", "temperature", "top_p", "seed", "stop"}
+_ABOUT_THE_ASKER: Final = {"user", "metadata", "safety_identifier", "prompt_cache_key"}
+_CHAT: Final = {"messages", "max_tokens", "max_completion_tokens"}
+_PLAIN: Final = {"prompt", "max_tokens"}
+_NEUTRAL: Final[dict[str, tuple[object, ...]]] = {
     "n": (None, 1),
     "best_of": (None, 1),
     "echo": (None, False),

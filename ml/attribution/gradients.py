@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from ml.train.data import IGNORED, Batch, Example, collate
 
-BATCH_ROWS = 16
+BATCH_ROWS: Final = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,6 +11,7 @@ of their contributors' accounts; a file whose content does not fit its hash is r
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -41,9 +42,9 @@ from runtime.shared.documents import (
 from runtime.trie.merkle import blob_id, merkle_root
 from runtime.types.primitives import AccountId, Hash
 
-AGGREGATES = codec(tuple[ContributorAggregate, ...])
-PERMILLE = 1000
-MAX_TOKENS_DEFAULT = Recipe().max_tokens
+AGGREGATES: Final = codec(tuple[ContributorAggregate, ...])
+PERMILLE: Final = 1000
+ROW_TOKENS_DEFAULT: Final = Recipe().max_tokens
 
 ReadBlob = Callable[[Hash], bytes]
 Progress = Callable[[int, int], None]
@@ -69,7 +70,7 @@ def build_index(
     moments: Mapping[str, Tensor],
     seed: bytes,
     sketch_size: int = SKETCH_SIZE_DEFAULT,
-    max_tokens: int = MAX_TOKENS_DEFAULT,
+    max_tokens: int = ROW_TOKENS_DEFAULT,
     held_out: Collection[int] = (),
     progress: Progress | None = None,
 ) -> tuple[Indexed, dict[Hash, bytes]]:
@@ -250,7 +251,7 @@ class QuerySketcher:
         moments: Mapping[str, Tensor],
         seed: bytes,
         sketch_size: int = SKETCH_SIZE_DEFAULT,
-        max_tokens: int = MAX_TOKENS_DEFAULT,
+        max_tokens: int = ROW_TOKENS_DEFAULT,
     ) -> None:
         """Draw the transform. Raises NoLoraSiteError, MomentsMismatchError, SeedLengthError."""
         self._tokenizer = tokenizer

@@ -14,6 +14,7 @@ needs to trust the solver that made it.
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +22,12 @@ import numpy.typing as npt
 from ml.attribution.sketch import INT8_MAX, Sketches
 from runtime.types.primitives import Hash
 
-EXACT_COLUMNS = 1024
+EXACT_COLUMNS: Final = 1024
 """Columns of one float32 product: 1024 * 127^2 < 2^24, so it is exact."""
 
-GRAM_BLOCK_ROWS = 1024
-DAMPING_FACTOR = 2
-PSI_DEVIATION_MAX = 0.5 + 1e-6
+GRAM_BLOCK_ROWS: Final = 1024
+DAMPING_FACTOR: Final = 2
+PSI_DEVIATION_MAX: Final = 0.5 + 1e-6
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

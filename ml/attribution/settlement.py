@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -31,11 +32,11 @@ from runtime.shared.documents import (
 from runtime.trie.merkle import sum_root
 from runtime.types.primitives import Hash
 
-BLOCK_ROWS = 256
-LIMB_BITS = 15
-LIMB_MASK = (1 << LIMB_BITS) - 1
-SCORE_BITS = 127
-SQUARE_SUM_BITS = 128
+BLOCK_ROWS: Final = 256
+LIMB_BITS: Final = 15
+LIMB_MASK: Final = (1 << LIMB_BITS) - 1
+SCORE_BITS: Final = 127
+SQUARE_SUM_BITS: Final = 128
 
 Floats = npt.NDArray[np.float64]
 

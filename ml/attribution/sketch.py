@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -33,13 +34,13 @@ from ml.attribution.gradients import (
 from ml.train.data import Example
 from runtime.crypto.hashing import blake2b_256
 
-WHITENING_FLOOR = 1e-8
+WHITENING_FLOOR: Final = 1e-8
 """Added to the root of the second moment, as AdamW itself does."""
 
-INT8_MAX = 127
-SEED_BYTES = 32
-_ROOT_MEAN_SQUARE_BITS = 4
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+INT8_MAX: Final = 127
+SEED_BYTES: Final = 32
+_ROOT_MEAN_SQUARE_BITS: Final = 4
+_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 
 Sketches = npt.NDArray[np.int8]
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,17 +26,17 @@ from pydivsufsort import divsufsort
 
 from runtime.shared.documents import SPANS_MAX, Span
 
-MAGIC = b"OLSPAN1\0"
-SHARD_SYMBOLS_MAX = 4_000_000
+MAGIC: Final = b"OLSPAN1\0"
+SHARD_SYMBOLS_MAX: Final = 4_000_000
 """Tokens and separators of one shard at most."""
 
-SPAN_TOKENS_MIN = 4
-SPAN_TOKENS_MAX = 256
-OCCURRENCES_MAX = 100_000
+SPAN_TOKENS_MIN: Final = 4
+SPAN_TOKENS_MAX: Final = 256
+OCCURRENCES_MAX: Final = 100_000
 """Occurrences of one span that are looked at to count its rows."""
 
-_HEADER_BYTES = len(MAGIC) + 16
-_LOGARITHMS = Context(prec=40)
+_HEADER_BYTES: Final = len(MAGIC) + 16
+_LOGARITHMS: Final = Context(prec=40)
 
 Numbers = npt.NDArray[np.uint32]
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from ml.attribution.index import (
     AGGREGATES,
-    MAX_TOKENS_DEFAULT,
+    ROW_TOKENS_DEFAULT,
     QuerySketcher,
     ReadBlob,
     aggregated,
@@ -48,9 +48,9 @@ from runtime.shared.documents import Indexed, SignedReceipt, receipt_hash
 from runtime.trie.merkle import blob_id
 from runtime.types.primitives import AccountId
 
-SKETCH_UNITS_MAX = 2
-SKETCH_DISTANCE_PERCENT = 1
-ROWS_CHECKED_DEFAULT = 4
+SKETCH_UNITS_MAX: Final = 2
+SKETCH_DISTANCE_PERCENT: Final = 1
+ROWS_CHECKED_DEFAULT: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Material:
     question: str | None = None
     answer: str | None = None
     tokenizer: PreTrainedTokenizerFast | None = None
-    max_tokens: int = MAX_TOKENS_DEFAULT
+    max_tokens: int = ROW_TOKENS_DEFAULT
     sketcher: QuerySketcher | None = None
     rows: Sequence[Row] | None = None
     contributors: Sequence[AccountId] | None = None

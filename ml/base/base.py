@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import torch
 from transformers import (
@@ -21,14 +22,14 @@ from transformers import (
 )
 from transformers.utils import logging
 
-SHIPPED_FOLDER = Path(__file__).parent
-SHIPPED_NAME = "openledger-base"
-CONTENT_HASH_CONTEXT = b"openledger/base"
-READ_BYTES = 1 << 20
+SHIPPED_FOLDER: Final = Path(__file__).parent
+SHIPPED_NAME: Final = "openledger-base"
+CONTENT_HASH_CONTEXT: Final = b"openledger/base"
+READ_BYTES: Final = 1 << 20
 
 # The files that decide which tokens come out. Anything else in the folder (cards, scripts) may
 # change.
-HASHED_NAMES = frozenset(
+HASHED_NAMES: Final = frozenset(
     {
         "config.json",
         "generation_config.json",
@@ -43,7 +44,7 @@ HASHED_NAMES = frozenset(
         "tokenizer.model",
     }
 )
-FORBIDDEN_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
+FORBIDDEN_SUFFIXES: Final = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 
 
 class BaseNotFoundError(Exception):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 from torch import nn
@@ -41,10 +41,10 @@ from ml.engine.lora import RANK_BUCKETS, SLOTS_DEFAULT, Adapter, AdapterSlots, B
 from ml.engine.sampling import Sampler
 from runtime.shared.documents import Recipe
 
-LANES_DEFAULT = 16
-WAITING_DEFAULT = 64
-ADAPTERS_MAX = 1024
-CONTEXT_TOKENS_DEFAULT = 2048
+LANES_DEFAULT: Final = 16
+WAITING_DEFAULT: Final = 64
+ADAPTERS_MAX: Final = 1024
+CONTEXT_TOKENS_DEFAULT: Final = 2048
 
 
 class Started(Protocol):

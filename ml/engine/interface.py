@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from runtime.shared.documents import Recipe
 
-ANSWER_TOKENS_MAX = 4096
-STOP_TOKENS_MAX = 16
-TEMPERATURE_MAX = 2.0
+ANSWER_TOKENS_MAX: Final = 4096
+STOP_TOKENS_MAX: Final = 16
+TEMPERATURE_MAX: Final = 2.0
 
 
 class FinishReason(StrEnum):

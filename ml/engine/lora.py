@@ -14,14 +14,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from ml.adapters.lora import KEY_PREFIX
 
-RANK_BUCKETS = (8, 16, 32, 64, 128, 256)
-SLOTS_DEFAULT = 8
+RANK_BUCKETS: Final = (8, 16, 32, 64, 128, 256)
+SLOTS_DEFAULT: Final = 8
 """Adapters of one rank bucket that are resident at the same time."""
 
 

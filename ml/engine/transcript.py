@@ -6,14 +6,14 @@ text, so what was streamed is exactly the answer. The stop token and a stop text
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ml.engine.interface import FinishReason, TokenEvent
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-UNFINISHED = "\ufffd"
+UNFINISHED: Final = "\ufffd"
 """What a tokenizer shows for the first bytes of a character that is not complete."""
 
 

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, Final, TypeAlias
 
 from ml.jobs.frames import (
     VERSION,
@@ -37,9 +37,9 @@ from ml.train.profile import Profile
 from runtime.codec.scale import codec
 from runtime.shared.documents import JobOutput
 
-JOBS_WAITING_MAXIMUM = 16
-READ_BYTES = 1 << 16
-MESSAGE_CHARACTERS_MAXIMUM = 2_000
+JOBS_WAITING_MAX: Final = 16
+READ_BYTES: Final = 1 << 16
+MESSAGE_CHARACTERS_MAX: Final = 2_000
 
 Send: TypeAlias = Callable[[Frame], None]
 
@@ -112,7 +112,7 @@ def _answer(job: Job, stopping: Stopping, send: Send, profile: Profile) -> Frame
             raise TrainingCancelledError("The job was cancelled before it began.")
         outcome = run_job(job, report, profile)
     except Exception as error:  # noqa: BLE001  A job must never take the process with it.
-        message = str(error)[:MESSAGE_CHARACTERS_MAXIMUM]
+        message = str(error)[:MESSAGE_CHARACTERS_MAX]
         return Failed(job.id, type(error).__name__, message)
     encoded = codec(JobOutput).encode(outcome.output)
     return Result(job.id, encoded, b"".join(outcome.files))
@@ -128,8 +128,8 @@ def _read_frames(
             for frame in decoder.feed(data):
                 match frame:
                     case Job():
-                        if jobs.qsize() >= JOBS_WAITING_MAXIMUM:
-                            message = f"{JOBS_WAITING_MAXIMUM} jobs wait already; send it later."
+                        if jobs.qsize() >= JOBS_WAITING_MAX:
+                            message = f"{JOBS_WAITING_MAX} jobs wait already; send it later."
                             send(Failed(frame.id, "QueueFullError", message))
                         else:
                             jobs.put(frame)

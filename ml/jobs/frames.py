@@ -9,14 +9,14 @@ not produce. This module imports nothing heavy, so that a node can speak it with
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass, fields
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgpack
 
-VERSION = 1
-FRAME_BYTES_MAXIMUM = 8 << 20
-LENGTH_BYTES = 4
-TEXT_BYTES_MAXIMUM = 64 << 10
+VERSION: Final = 1
+FRAME_BYTES_MAX: Final = 8 << 20
+LENGTH_BYTES: Final = 4
+TEXT_BYTES_MAX: Final = 64 << 10
 
 
 class FrameRefusedError(Exception):
@@ -95,15 +95,15 @@ class Shutdown:
 
 Frame: TypeAlias = Hello | Job | Progress | Result | Failed | Cancel | Shutdown
 
-KINDS: tuple[type[Frame], ...] = (Hello, Job, Progress, Result, Failed, Cancel, Shutdown)
-FIELD_TYPES: dict[str, type] = {"int": int, "str": str, "bytes": bytes}
+KINDS: Final[tuple[type[Frame], ...]] = (Hello, Job, Progress, Result, Failed, Cancel, Shutdown)
+FIELD_TYPES: Final[dict[str, type]] = {"int": int, "str": str, "bytes": bytes}
 
 
 def encode_frame(frame: Frame) -> bytes:
     """Return the bytes of a frame with its length before it. Raises FrameRefusedError."""
     body: bytes = msgpack.packb([KINDS.index(type(frame)), *astuple(frame)], use_bin_type=True)
-    if len(body) > FRAME_BYTES_MAXIMUM:
-        raise FrameRefusedError(f"The frame has {len(body)} bytes, over {FRAME_BYTES_MAXIMUM}.")
+    if len(body) > FRAME_BYTES_MAX:
+        raise FrameRefusedError(f"The frame has {len(body)} bytes, over {FRAME_BYTES_MAX}.")
     return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
@@ -135,10 +135,8 @@ def _frame(kind: type[Frame], arguments: list[object]) -> Frame:
         wanted = FIELD_TYPES[str(field.type)]
         if type(argument) is not wanted:
             raise FrameRefusedError(f"{kind.__name__}.{field.name} must be {wanted.__name__}.")
-        if isinstance(argument, str) and len(argument.encode()) > TEXT_BYTES_MAXIMUM:
-            raise FrameRefusedError(
-                f"{kind.__name__}.{field.name} exceeds {TEXT_BYTES_MAXIMUM} bytes."
-            )
+        if isinstance(argument, str) and len(argument.encode()) > TEXT_BYTES_MAX:
+            raise FrameRefusedError(f"{kind.__name__}.{field.name} exceeds {TEXT_BYTES_MAX} bytes.")
     return kind(*arguments)  # type: ignore[arg-type]
 
 
@@ -155,8 +153,8 @@ class FrameDecoder:
         frames: list[Frame] = []
         while len(self._buffer) >= LENGTH_BYTES:
             length = int.from_bytes(self._buffer[:LENGTH_BYTES], "big")
-            if length > FRAME_BYTES_MAXIMUM:
-                raise FrameRefusedError(f"A frame of {length} bytes exceeds {FRAME_BYTES_MAXIMUM}.")
+            if length > FRAME_BYTES_MAX:
+                raise FrameRefusedError(f"A frame of {length} bytes exceeds {FRAME_BYTES_MAX}.")
             if len(self._buffer) < LENGTH_BYTES + length:
                 break
             body = bytes(self._buffer[LENGTH_BYTES : LENGTH_BYTES + length])

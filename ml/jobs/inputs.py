@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ml.rows.near_duplicates import cluster_rows
 from ml.rows.row import EncodingRefusedError, Row, decode_batch, row_hash
@@ -13,9 +14,9 @@ from runtime.shared.documents import BatchInput, RowsInput
 from runtime.trie.merkle import blob_id, merkle_root
 from runtime.types.primitives import AccountId, Hash
 
-ROWS_NAME = "rows.scale"
-ROWS_FILE_BYTES_MAXIMUM = 16 << 20
-BLOB_BYTES_MAXIMUM = 512 << 20
+ROWS_NAME: Final = "rows.scale"
+ROWS_FILE_BYTES_MAX: Final = 16 << 20
+BLOB_BYTES_MAX: Final = 512 << 20
 
 
 class InputMissingError(Exception):
@@ -49,7 +50,7 @@ def read_job_rows(inputs: Path) -> JobRows:
 
     Raises InputMissingError, InputCorruptError.
     """
-    listing = read_file(inputs / ROWS_NAME, ROWS_FILE_BYTES_MAXIMUM)
+    listing = read_file(inputs / ROWS_NAME, ROWS_FILE_BYTES_MAX)
     try:
         batches = codec(RowsInput).decode(listing).batches
     except DecodeError as error:
@@ -83,7 +84,7 @@ def _batch_rows(inputs: Path, batch: BatchInput) -> list[Row]:
 
 def read_blob(inputs: Path, name: Hash) -> bytes:
     """Return the content of a blob. Raises InputMissingError, InputCorruptError."""
-    data = read_file(inputs / bytes(name).hex(), BLOB_BYTES_MAXIMUM)
+    data = read_file(inputs / bytes(name).hex(), BLOB_BYTES_MAX)
     if blob_id(data) != name:
         raise InputCorruptError(
             f"The file {bytes(name).hex()} has another content; fetch it again."

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -45,10 +45,10 @@ from runtime.shared.documents import (
 from runtime.trie.merkle import blob_id
 from runtime.types.primitives import Hash
 
-OUTPUTS = "outputs"
-CURVE_NAME = "curve.jsonl"
-SEED_BYTES = 32
-SETTLEMENT_BYTES_MAXIMUM = 512 << 20
+OUTPUTS: Final = "outputs"
+CURVE_NAME: Final = "curve.jsonl"
+SEED_BYTES: Final = 32
+SETTLEMENT_BYTES_MAX: Final = 512 << 20
 
 T = TypeVar("T")
 
@@ -177,7 +177,7 @@ def _settle(spec: Settle, inputs: Path) -> Outcome:
     """Settle from receipts.scale, negative.scale (receipt ids) and aggregates.scale."""
 
     def read(name: str) -> bytes:
-        return read_file(inputs / name, SETTLEMENT_BYTES_MAXIMUM)
+        return read_file(inputs / name, SETTLEMENT_BYTES_MAX)
 
     receipts = _decoded(read("receipts.scale"), tuple[Receipt, ...], "receipts.scale")
     negative = _decoded(read("negative.scale"), tuple[Hash, ...], "negative.scale")

@@ -13,22 +13,23 @@ import os
 import resource
 import sys
 from pathlib import Path
+from typing import Final
 
-ADDRESS_SPACE_MIB_DEFAULT = 24_576
-FILE_BYTES_MAXIMUM = 4 << 30
-OPEN_FILES_MAXIMUM = 512
-NICENESS = 10
+ADDRESS_SPACE_MIB_DEFAULT: Final = 24_576
+FILE_BYTES_MAX: Final = 4 << 30
+OPEN_FILES_MAX: Final = 512
+NICENESS: Final = 10
 
-KEPT_VARIABLES = frozenset(
+KEPT_VARIABLES: Final = frozenset(
     {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV"}
 )
-KEPT_PREFIXES = ("PYTHON", "OMP_", "MKL_", "ATEN_", "ONEDNN_", "CUBLAS_", "CUDA_", "NVIDIA_")
-OFFLINE_VARIABLES = {
+KEPT_PREFIXES: Final = ("PYTHON", "OMP_", "MKL_", "ATEN_", "ONEDNN_", "CUBLAS_", "CUDA_", "NVIDIA_")
+OFFLINE_VARIABLES: Final = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
-REFUSED_EVENTS = frozenset(
+REFUSED_EVENTS: Final = frozenset(
     {
         "os.exec",
         "os.fork",
@@ -46,7 +47,7 @@ REFUSED_EVENTS = frozenset(
         "urllib.Request",
     }
 )
-WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+WRITE_FLAGS: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class ForbiddenInExecutorError(Exception):
@@ -88,8 +89,8 @@ def limit_resources(address_space_mib: int = ADDRESS_SPACE_MIB_DEFAULT) -> None:
     """Set the kernel's limits; an address space of 0 leaves it open, as CUDA needs."""
     limits = {
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: FILE_BYTES_MAXIMUM,
-        resource.RLIMIT_NOFILE: OPEN_FILES_MAXIMUM,
+        resource.RLIMIT_FSIZE: FILE_BYTES_MAX,
+        resource.RLIMIT_NOFILE: OPEN_FILES_MAX,
     }
     if address_space_mib:
         limits[resource.RLIMIT_AS] = address_space_mib << 20

@@ -10,20 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from ml.rows.row import Row
 
-CHUNK_BYTES_DEFAULT = 1_200
-CHUNK_BYTES_MAXIMUM = 64 << 10
-TEXT_BYTES_MAXIMUM = 256 << 20
+CHUNK_BYTES_DEFAULT: Final = 1_200
+CHUNK_BYTES_MAX: Final = 64 << 10
+TEXT_BYTES_MAX: Final = 256 << 20
 
 # A block is any headings, the paragraph under them, and the blank lines that end it.
-BLOCK = re.compile(
+BLOCK: Final = re.compile(
     rb"(?:#{1,6} [^\n]*\n?(?:[ \t\r]*\n)*)*"
     rb"(?:(?!#{1,6} |[ \t\r]*\n)[^\n]+\n?)*"
     rb"(?:[ \t\r]*\n)*"
 )
-HEADING = re.compile(rb"#{1,6} ")
+HEADING: Final = re.compile(rb"#{1,6} ")
 
 
 class TextRefusedError(Exception):
@@ -49,8 +50,8 @@ def chunk_text(data: bytes, chunk_bytes: int = CHUNK_BYTES_DEFAULT) -> list[Chun
 
     Raises TextRefusedError.
     """
-    if len(data) > TEXT_BYTES_MAXIMUM:
-        raise TextRefusedError(f"{len(data)} bytes exceed {TEXT_BYTES_MAXIMUM}; split the file.")
+    if len(data) > TEXT_BYTES_MAX:
+        raise TextRefusedError(f"{len(data)} bytes exceed {TEXT_BYTES_MAX}; split the file.")
     if b"\0" in data:
         raise TextRefusedError(f"A NUL byte at {data.index(0)}; the file is binary.")
     try:
@@ -59,7 +60,7 @@ def chunk_text(data: bytes, chunk_bytes: int = CHUNK_BYTES_DEFAULT) -> list[Chun
         raise TextRefusedError(
             f"Not valid UTF-8 at byte {error.start}; convert the file."
         ) from error
-    limit = max(64, min(chunk_bytes, CHUNK_BYTES_MAXIMUM))
+    limit = max(64, min(chunk_bytes, CHUNK_BYTES_MAX))
     chunks: list[Chunk] = []
     start = end = 0
     for block_start, block_end in _pieces(data, limit):

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
+from typing import Final
 
 from ml.rows.row import Row
 
-MESSAGES_MAXIMUM = 256
-ASSISTANT_NAMES = frozenset({"assistant", "gpt", "model", "bot", "chatgpt"})
-OTHER_NAMES = frozenset({"user", "human", "system", "tool", "function", "developer"})
-PAIR_KEYS = (
+MESSAGES_MAX: Final = 256
+ASSISTANT_NAMES: Final = frozenset({"assistant", "gpt", "model", "bot", "chatgpt"})
+OTHER_NAMES: Final = frozenset({"user", "human", "system", "tool", "function", "developer"})
+PAIR_KEYS: Final = (
     ("prompt", "completion"),
     ("prompt", "response"),
     ("question", "answer"),
@@ -104,8 +105,8 @@ def _messages(record: Mapping[str, object]) -> Row:
 
 def _conversation(record: Mapping[str, object], key: str, role_key: str, text_key: str) -> Row:
     turns = record.get(key)
-    if not isinstance(turns, list) or not 1 <= len(turns) <= MESSAGES_MAXIMUM:
-        raise FieldError(f"{key!r} must be a list of 1 to {MESSAGES_MAXIMUM} turns.")
+    if not isinstance(turns, list) or not 1 <= len(turns) <= MESSAGES_MAX:
+        raise FieldError(f"{key!r} must be a list of 1 to {MESSAGES_MAX} turns.")
     pairs: list[tuple[str, str]] = []
     for turn in turns:
         if not isinstance(turn, Mapping):
@@ -124,7 +125,7 @@ def _conversation(record: Mapping[str, object], key: str, role_key: str, text_ke
     return Row(prompt, pairs[last][1])
 
 
-CONVERTERS: dict[Shape, Callable[[Mapping[str, object]], Row]] = {
+CONVERTERS: Final[dict[Shape, Callable[[Mapping[str, object]], Row]]] = {
     Shape.ALPACA: _alpaca,
     Shape.SHAREGPT: _sharegpt,
     Shape.MESSAGES: _messages,

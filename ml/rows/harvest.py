@@ -17,11 +17,12 @@ import sys
 import warnings
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Final
 
 from ml.rows.row import Row, RowEmptyError, RowHasNulError, RowNotUnicodeError, canonical_row
 
 # Import has side effects, needs a display, or is a test suite.
-REFUSED_MODULES = frozenset(
+REFUSED_MODULES: Final = frozenset(
     {
         "__main__",
         "antigravity",
@@ -46,9 +47,9 @@ REFUSED_MODULES = frozenset(
         "winsound",
     }
 )
-REFUSED_PARTS = frozenset({"__main__", "test", "tests", "idle_test"})
-COMPLETION_CHARACTERS_MAXIMUM = 4_000
-PLAIN_DEFAULTS = frozenset({bool, bytes, float, int, str, type(None)})
+REFUSED_PARTS: Final = frozenset({"__main__", "test", "tests", "idle_test"})
+COMPLETION_CHARACTERS_MAX: Final = 4_000
+PLAIN_DEFAULTS: Final = frozenset({bool, bytes, float, int, str, type(None)})
 
 
 def harvest_standard_library(modules: tuple[str, ...] | None = None) -> dict[str, tuple[Row, ...]]:
@@ -127,7 +128,7 @@ def _row(qualified: str, member: object) -> Iterator[Row]:
     documentation = getattr(member, "__doc__", None)
     if not isinstance(documentation, str):
         return
-    text = inspect.cleandoc(documentation)[:COMPLETION_CHARACTERS_MAXIMUM]
+    text = inspect.cleandoc(documentation)[:COMPLETION_CHARACTERS_MAX]
     try:
         yield canonical_row(Row(qualified + _signature(member), text))
     except (RowEmptyError, RowHasNulError, RowNotUnicodeError):

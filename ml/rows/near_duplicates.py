@@ -12,19 +12,20 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy
 
 from ml.rows.row import Row
 
-SHINGLE_TOKENS = 4
-JACCARD_PERMILLE = 450
-BANDS = 48
-BAND_VALUES = 2  # A pair at the threshold shares a band with probability .99998.
-SHINGLES_MAXIMUM = 1 << 16
-BUCKET_ROWS_MAXIMUM = 256
+SHINGLE_TOKENS: Final = 4
+JACCARD_PERMILLE: Final = 450
+BANDS: Final = 48
+BAND_VALUES: Final = 2  # A pair at the threshold shares a band with probability .99998.
+SHINGLES_MAX: Final = 1 << 16
+BUCKET_ROWS_MAX: Final = 256
 
-TOKEN = re.compile(r"\w+|[^\w\s]")
+TOKEN: Final = re.compile(r"\w+|[^\w\s]")
 
 HashArray = numpy.ndarray[tuple[int], numpy.dtype[numpy.uint64]]
 
@@ -54,7 +55,7 @@ def cluster_rows(rows: Sequence[Row]) -> Clusters:
         earliest.append(position if match is None else earliest[match])
         for key in keys:
             bucket = buckets.setdefault(key, [])
-            if len(bucket) < BUCKET_ROWS_MAXIMUM:
+            if len(bucket) < BUCKET_ROWS_MAX:
                 bucket.append(position)
     return Clusters(tuple(earliest))
 
@@ -63,9 +64,7 @@ def row_shingles(row: Row) -> HashArray:
     """Return the sorted distinct 64-bit hashes of the row's token 4-grams."""
     tokens = TOKEN.findall(f"{row.prompt}\n{row.completion}".lower())
     runs = max(1, len(tokens) - SHINGLE_TOKENS + 1)
-    distinct = {
-        " ".join(tokens[i : i + SHINGLE_TOKENS]) for i in range(min(runs, SHINGLES_MAXIMUM))
-    }
+    distinct = {" ".join(tokens[i : i + SHINGLE_TOKENS]) for i in range(min(runs, SHINGLES_MAX))}
     values = [
         int.from_bytes(hashlib.blake2b(run.encode(), digest_size=8).digest(), "little")
         for run in distinct

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ml.rows.formats import FieldError, Shape, ShapeUnknownError, convert, detect_shape
 from ml.rows.row import (
@@ -24,9 +25,9 @@ from ml.rows.row import (
     row_hash,
 )
 
-LINE_BYTES_MAXIMUM = 1 << 20
-FILE_BYTES_MAXIMUM = 1 << 30
-ROWS_MAXIMUM = 5_000_000
+LINE_BYTES_MAX: Final = 1 << 20
+FILE_BYTES_MAX: Final = 1 << 30
+ROWS_MAX: Final = 5_000_000
 
 
 class FileRefusedError(Exception):
@@ -64,10 +65,8 @@ def read_rows(path: Path) -> ReadReport:
     """Read a .jsonl, .csv or .parquet file. Raises FileRefusedError, LineRefusedError."""
     if not path.is_file():
         raise FileRefusedError(f"{path.name} is not a file; give a .jsonl, .csv or .parquet file.")
-    if path.stat().st_size > FILE_BYTES_MAXIMUM:
-        raise FileRefusedError(
-            f"{path.name} exceeds {FILE_BYTES_MAXIMUM} bytes; split it into parts."
-        )
+    if path.stat().st_size > FILE_BYTES_MAX:
+        raise FileRefusedError(f"{path.name} exceeds {FILE_BYTES_MAX} bytes; split it into parts.")
     match path.suffix.lower():
         case ".jsonl" | ".ndjson":
             return collect(jsonl_records(path.read_bytes()))
@@ -106,8 +105,8 @@ def collect(records: Iterator[tuple[int, Mapping[str, object]]]) -> ReadReport:
         if digest in first_lines:
             duplicates.append(Duplicate(line, first_lines[digest]))
             continue
-        if len(rows) >= ROWS_MAXIMUM:
-            raise LineRefusedError(line, f"more than {ROWS_MAXIMUM} rows; split the file.")
+        if len(rows) >= ROWS_MAX:
+            raise LineRefusedError(line, f"more than {ROWS_MAX} rows; split the file.")
         first_lines[digest] = line
         rows.append(row)
         lines.append(line)
@@ -192,9 +191,9 @@ def checked_line(number: int, line: bytes) -> str:
 
     Raises LineRefusedError on NUL bytes, more than 1 MiB, or bad UTF-8.
     """
-    if len(line) > LINE_BYTES_MAXIMUM:
+    if len(line) > LINE_BYTES_MAX:
         raise LineRefusedError(
-            number, f"{len(line)} bytes exceed {LINE_BYTES_MAXIMUM}; split the text into chunks."
+            number, f"{len(line)} bytes exceed {LINE_BYTES_MAX}; split the text into chunks."
         )
     if b"\0" in line:
         raise LineRefusedError(number, "a NUL byte; the file is binary or in another encoding.")

@@ -12,15 +12,16 @@ import hashlib
 import re
 import unicodedata
 from dataclasses import dataclass
+from typing import Final
 
 import msgpack
 
-ROW_HASH_CONTEXT = b"openledger/row"
-ROW_BYTES_MAXIMUM = 1 << 20
-BATCH_ROWS_MAXIMUM = 65_536
-BATCH_BYTES_MAXIMUM = 64 << 20
+ROW_HASH_CONTEXT: Final = b"openledger/row"
+ROW_BYTES_MAX: Final = 1 << 20
+BATCH_ROWS_MAX: Final = 65_536
+BATCH_BYTES_MAX: Final = 64 << 20
 
-TRAILING_SPACE = re.compile(r"[^\S\n]+(?=\n|\Z)")
+TRAILING_SPACE: Final = re.compile(r"[^\S\n]+(?=\n|\Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,9 @@ def canonical_row(row: Row) -> Row:
         raise RowNotUnicodeError(
             "The row contains half of a surrogate pair; write the character itself in UTF-8."
         ) from error
-    if size > ROW_BYTES_MAXIMUM:
+    if size > ROW_BYTES_MAX:
         raise RowTooLargeError(
-            f"The row has {size} bytes, more than {ROW_BYTES_MAXIMUM}; split the text into chunks."
+            f"The row has {size} bytes, more than {ROW_BYTES_MAX}; split the text into chunks."
         )
     return canonical
 
@@ -94,28 +95,28 @@ def row_hash(row: Row) -> bytes:
 
 def decode_row(data: bytes) -> Row:
     """Return the row of its canonical bytes. Raises EncodingRefusedError."""
-    return _checked_row(_unpack(data, ROW_BYTES_MAXIMUM + 64), data)
+    return _checked_row(_unpack(data, ROW_BYTES_MAX + 64), data)
 
 
 def encode_batch(rows: list[Row]) -> bytes:
     """Return one blob of many rows, in their order. Raises RowTooLargeError and the row errors."""
-    if len(rows) > BATCH_ROWS_MAXIMUM:
+    if len(rows) > BATCH_ROWS_MAX:
         raise RowTooLargeError(
-            f"{len(rows)} rows exceed {BATCH_ROWS_MAXIMUM} in one batch; make several batches."
+            f"{len(rows)} rows exceed {BATCH_ROWS_MAX} in one batch; make several batches."
         )
     canonical = [canonical_row(row) for row in rows]
     blob = _pack([[row.prompt, row.completion] for row in canonical])
-    if len(blob) > BATCH_BYTES_MAXIMUM:
+    if len(blob) > BATCH_BYTES_MAX:
         raise RowTooLargeError(
-            f"The batch has {len(blob)} bytes, more than {BATCH_BYTES_MAXIMUM}; make several."
+            f"The batch has {len(blob)} bytes, more than {BATCH_BYTES_MAX}; make several."
         )
     return blob
 
 
 def decode_batch(blob: bytes) -> list[Row]:
     """Return the rows of a blob. Raises EncodingRefusedError on what encode_batch never writes."""
-    value = _unpack(blob, BATCH_BYTES_MAXIMUM)
-    if not isinstance(value, list) or len(value) > BATCH_ROWS_MAXIMUM:
+    value = _unpack(blob, BATCH_BYTES_MAX)
+    if not isinstance(value, list) or len(value) > BATCH_ROWS_MAX:
         raise EncodingRefusedError(
             "The blob is not a list of rows; upload what encode_batch wrote."
         )
@@ -159,7 +160,7 @@ def _unpack(data: bytes, maximum_bytes: int) -> object:
             data,
             raw=False,
             strict_map_key=True,
-            max_array_len=BATCH_ROWS_MAXIMUM,
+            max_array_len=BATCH_ROWS_MAX,
             max_map_len=0,
             max_bin_len=0,
             max_ext_len=0,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,8 +19,8 @@ from safetensors.torch import save
 
 from ml.durable_file import write_durably
 
-CHECKPOINT_NAME = "checkpoint.safetensors"
-FORMAT = "openledger-checkpoint-1"
+CHECKPOINT_NAME: Final = "checkpoint.safetensors"
+FORMAT: Final = "openledger-checkpoint-1"
 
 
 class CheckpointUnreadableError(Exception):

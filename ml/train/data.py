@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -17,10 +18,12 @@ from transformers import PreTrainedTokenizerFast
 from ml.rows.row import Row, row_hash
 from runtime.shared.documents import Recipe
 
-SPLIT_CONTEXT = b"openledger/split"
-ORDER_CONTEXT = b"openledger/order"
-POOL_BATCHES = 16  # Lengths are sorted inside pools of this many batches, so order stays random.
-IGNORED = -100
+SPLIT_CONTEXT: Final = b"openledger/split"
+ORDER_CONTEXT: Final = b"openledger/order"
+POOL_BATCHES: Final = (
+    16  # Lengths are sorted inside pools of this many batches, so order stays random.
+)
+IGNORED: Final = -100
 
 
 class RowsTooFewError(Exception):

@@ -7,6 +7,8 @@ registered one.
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -17,9 +19,9 @@ from ml.train.loop import train
 from runtime.shared.documents import Recipe
 from runtime.types.primitives import Hash
 
-END = "<|end|>"
-SEED = 1
-RECIPE = Recipe(
+END: Final = "<|end|>"
+SEED: Final = 1
+RECIPE: Final = Recipe(
     learning_rate_nano=10_000_000,
     max_steps=3,
     batch_rows=4,

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import torch
 from peft import PeftModel
@@ -35,14 +36,16 @@ from runtime.shared.documents import Recipe
 from runtime.trie.merkle import blob_id, merkle_root
 from runtime.types.primitives import Hash
 
-NANO = 1_000_000_000
-ADAM_BETAS = (0.9, 0.999)
-ADAM_EPSILON = 1e-8
-GRADIENT_NORM_MAXIMUM = 1.0
-STEPS_MAXIMUM = 1_000_000
-CURVE_EVALUATIONS = 4  # Held-out measurements on the way; each costs a pass over the held-out rows.
-DIVERGENCE_FACTOR = 3.0
-DIVERGENCE_WINDOW = 10
+NANO: Final = 1_000_000_000
+ADAM_BETAS: Final = (0.9, 0.999)
+ADAM_EPSILON: Final = 1e-8
+GRADIENT_NORM_MAX: Final = 1.0
+STEPS_MAX: Final = 1_000_000
+CURVE_EVALUATIONS: Final = (
+    4  # Held-out measurements on the way; each costs a pass over the held-out rows.
+)
+DIVERGENCE_FACTOR: Final = 3.0
+DIVERGENCE_WINDOW: Final = 10
 
 
 class TrainingDivergedError(Exception):
@@ -165,8 +168,8 @@ def planned_steps(training_rows: int, recipe: Recipe) -> int:
     """Return the number of steps of the whole training. Raises RecipeRefusedError."""
     per_epoch = math.ceil(training_rows / recipe.batch_rows)
     steps = recipe.max_steps or recipe.epochs * per_epoch
-    if steps > STEPS_MAXIMUM:
-        raise RecipeRefusedError(f"{steps} steps exceed {STEPS_MAXIMUM}; train fewer epochs.")
+    if steps > STEPS_MAX:
+        raise RecipeRefusedError(f"{steps} steps exceed {STEPS_MAX}; train fewer epochs.")
     return steps
 
 
@@ -249,7 +252,7 @@ def _train_step(
         scaled.backward()  # type: ignore[no-untyped-call]
         loss += float(scaled.detach())
     parameters = list(run.parameters.values())
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM_MAXIMUM, foreach=False))
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM_MAX, foreach=False))
     _refuse_divergence(run, step, loss, norm)
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(step, run.steps, run.recipe)

@@ -7,6 +7,7 @@ the work of a small model is there. Models that do more with their logits take t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -15,10 +16,10 @@ from ml.rows.row import Row
 from ml.train.data import IGNORED, Batch, Example, RowsTooFewError, collate, encode_row
 
 # Model types whose logits are exactly output_embeddings(backbone(...)).
-PLAIN_OUTPUT_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-EVALUATION_ROWS = 16
-MICRONATS = 1_000_000
-TOKENS_DEFAULT = 192
+PLAIN_OUTPUT_TYPES: Final = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+EVALUATION_ROWS: Final = 16
+MICRONATS: Final = 1_000_000
+TOKENS_DEFAULT: Final = 192
 
 
 def summed_loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:

@@ -15,18 +15,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import MappingProxyType
+from typing import Final
 
 import msgpack
 
-PROFILE_CONTEXT = b"openledger/profile"
-THREADS_MAXIMUM = 64
-LIBRARIES = ("numpy", "peft", "safetensors", "tokenizers", "torch", "transformers")
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+PROFILE_CONTEXT: Final = b"openledger/profile"
+THREADS_MAX: Final = 64
+LIBRARIES: Final = ("numpy", "peft", "safetensors", "tokenizers", "torch", "transformers")
+THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 # The common floor of current x86 processors: AVX2 everywhere, so that a newer machine agrees with
 # an older one. On other processors the variables have no effect and the device class tells them
 # apart.
-NATIVE_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
+NATIVE_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
     {
         "ATEN_CPU_CAPABILITY": "avx2",
         "MKL_CBWR": "AVX2",
@@ -80,7 +81,7 @@ class Profile:
 
 def native_profile(threads: int = 2, device: str = "cpu") -> Profile:
     """Return the profile of this machine's libraries: float32, math attention, fixed threads."""
-    assert 1 <= threads <= THREADS_MAXIMUM
+    assert 1 <= threads <= THREADS_MAX
     return Profile(
         family="native",
         device_class=f"{device}-{os.uname().machine}",

@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Mapping
+from typing import Final
 
 import torch
 
-LEAF_CONTEXT = b"openledger/step"
+LEAF_CONTEXT: Final = b"openledger/step"
 
 
 def state_hash(state: Mapping[str, torch.Tensor]) -> bytes:

@@ -7,11 +7,11 @@ them into their own gradient in place, and is done: 1.2 to 1.4 times faster end 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 
-SLICE_TOKENS = 256
+SLICE_TOKENS: Final = 256
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):

@@ -21,11 +21,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Final
 
 # Package -> SPDX licence of its own code (torch's metadata adds those of bundled C++ parts).
 # Packages under MPL, LGPL or PSF terms (hypothesis, certifi, zeroconf, typing_extensions) and
 # backports of the standard library are left out.
-PACKAGES: dict[str, str] = {
+PACKAGES: Final[dict[str, str]] = {
     "numpy": "BSD-3-Clause",
     "torch": "BSD-3-Clause",
     "networkx": "BSD-3-Clause",
@@ -78,7 +79,7 @@ PACKAGES: dict[str, str] = {
 }
 
 # Vendored copies under these folder names may carry other licences or standard-library text.
-SKIPPED_FOLDERS = frozenset(
+SKIPPED_FOLDERS: Final = frozenset(
     {
         "_vendor",
         "vendor",
@@ -91,16 +92,16 @@ SKIPPED_FOLDERS = frozenset(
         "typeshed",
     }
 )
-DOCUMENTATION_SUFFIXES = frozenset({".md", ".rst"})
-SHINGLE_WORDS = 10
-DOCUMENT_CHARACTERS_MAXIMUM = 3_000
-DOCUMENT_CHARACTERS_MINIMUM = 60
-SIGNATURE_CHARACTERS_MAXIMUM = 160
-SOURCE_BYTES_MAXIMUM = 2 << 20
-HELD_OUT_PERMILLE = 15
+DOCUMENTATION_SUFFIXES: Final = frozenset({".md", ".rst"})
+SHINGLE_WORDS: Final = 10
+DOCUMENT_CHARACTERS_MAX: Final = 3_000
+DOCUMENT_CHARACTERS_MIN: Final = 60
+SIGNATURE_CHARACTERS_MAX: Final = 160
+SOURCE_BYTES_MAX: Final = 2 << 20
+HELD_OUT_PERMILLE: Final = 15
 
 # Modules whose import opens a window, a browser, or prints.
-UNSAFE_MODULES = frozenset(
+UNSAFE_MODULES: Final = frozenset(
     {
         "antigravity",
         "this",
@@ -114,7 +115,7 @@ UNSAFE_MODULES = frozenset(
     }
 )
 
-WORD = re.compile(r"[A-Za-z0-9_]+")
+WORD: Final = re.compile(r"[A-Za-z0-9_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ def corpus_documents(packages_folder: Path) -> Iterator[Document]:
             relative = path.relative_to(packages_folder)
             if SKIPPED_FOLDERS & set(relative.parts) or not path.is_file():
                 continue
-            if path.stat().st_size > SOURCE_BYTES_MAXIMUM:
+            if path.stat().st_size > SOURCE_BYTES_MAX:
                 continue
             held_out = is_held_out(relative.as_posix())
             for prompt, text in file_documents(path, relative):
@@ -245,10 +246,10 @@ def _signature(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> s
         return "()"
     text = ast.unparse(node.args)
     text = re.sub(r"^(self|cls)(, |$)", "", text)
-    if len(text) > SIGNATURE_CHARACTERS_MAXIMUM:
+    if len(text) > SIGNATURE_CHARACTERS_MAX:
         text = ", ".join(argument.arg for argument in node.args.args if argument.arg != "self")
-    if len(text) > SIGNATURE_CHARACTERS_MAXIMUM:
-        text = text[:SIGNATURE_CHARACTERS_MAXIMUM].rpartition(",")[0] + ", ..."
+    if len(text) > SIGNATURE_CHARACTERS_MAX:
+        text = text[:SIGNATURE_CHARACTERS_MAX].rpartition(",")[0] + ", ..."
     return f"({text})"
 
 
@@ -280,9 +281,9 @@ def clean_text(text: str) -> str:
     """
     text = "\n".join(line.rstrip() for line in text.replace("\r\n", "\n").split("\n")).strip()
     text = re.sub(r"\n{3,}", "\n\n", text)
-    if len(text) > DOCUMENT_CHARACTERS_MAXIMUM:
-        text = text[:DOCUMENT_CHARACTERS_MAXIMUM].rpartition("\n")[0]
-    if len(text) < DOCUMENT_CHARACTERS_MINIMUM:
+    if len(text) > DOCUMENT_CHARACTERS_MAX:
+        text = text[:DOCUMENT_CHARACTERS_MAX].rpartition("\n")[0]
+    if len(text) < DOCUMENT_CHARACTERS_MIN:
         return ""
     lowered = text.lower()
     if (

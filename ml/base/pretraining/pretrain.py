@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy
 import torch
@@ -30,19 +31,22 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from ml.base.pretraining.chunked_loss import ChunkedCrossEntropy
 from ml.base.pretraining.corpus import Document, corpus_documents, installed_packages_folder
 
-PADDING, END, USER, ASSISTANT = "<|padding|>", "<|end|>", "<|user|>", "<|assistant|>"
-SPECIAL_TOKENS = [PADDING, END, USER, ASSISTANT]
-VOCABULARY_SIZE = 4096
-CONTEXT_TOKENS = 512
-CHAT_TEMPLATE = (
+PADDING: Final = "<|padding|>"
+END: Final = "<|end|>"
+USER: Final = "<|user|>"
+ASSISTANT: Final = "<|assistant|>"
+SPECIAL_TOKENS: Final = [PADDING, END, USER, ASSISTANT]
+VOCABULARY_SIZE: Final = 4096
+CONTEXT_TOKENS: Final = 512
+CHAT_TEMPLATE: Final = (
     "{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}<|assistant|>{{ message['content'] }}<|end|>"
     "{% else %}<|user|>{{ message['content'] }}{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-SAVE_SECONDS = 150.0
-EVALUATION_WINDOWS = 48
+SAVE_SECONDS: Final = 150.0
+EVALUATION_WINDOWS: Final = 48
 
 
 @dataclass(frozen=True, slots=True)

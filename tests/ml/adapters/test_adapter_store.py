@@ -41,7 +41,7 @@ def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
 def test_a_file_over_the_limit_is_not_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "ADAPTER_BYTES_MAXIMUM", 3)
+    monkeypatch.setattr(store_module, "ADAPTER_BYTES_MAX", 3)
     with pytest.raises(AdapterTooLargeError):
         AdapterStore(tmp_path).put(b"four")
 

@@ -67,7 +67,7 @@ def test_a_giant_header_is_refused(model: PreTrainedModel) -> None:
 def test_a_file_over_the_limit_is_refused(
     model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(validation, "ADAPTER_BYTES_MAXIMUM", 10)
+    monkeypatch.setattr(validation, "ADAPTER_BYTES_MAX", 10)
     with pytest.raises(AdapterTooLargeError):
         check_adapter(bytes(11), RECIPE, model)
 

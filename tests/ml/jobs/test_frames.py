@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.jobs.frames import (
-    FRAME_BYTES_MAXIMUM,
+    FRAME_BYTES_MAX,
     Cancel,
     Failed,
     Frame,
@@ -54,12 +54,12 @@ def test_random_bytes_are_a_frame_or_refused(body: bytes) -> None:
 
 def test_a_giant_length_is_refused_before_it_is_waited_for() -> None:
     with pytest.raises(FrameRefusedError, match="exceeds"):
-        FrameDecoder().feed((FRAME_BYTES_MAXIMUM + 1).to_bytes(4, "big"))
+        FrameDecoder().feed((FRAME_BYTES_MAX + 1).to_bytes(4, "big"))
 
 
 def test_a_frame_that_would_be_too_long_is_not_written() -> None:
     with pytest.raises(FrameRefusedError, match="over"):
-        encode_frame(Result(1, bytes(FRAME_BYTES_MAXIMUM), b""))
+        encode_frame(Result(1, bytes(FRAME_BYTES_MAX), b""))
 
 
 @pytest.mark.parametrize(

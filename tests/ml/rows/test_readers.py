@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ml.rows.formats import Shape
 from ml.rows.readers import (
-    LINE_BYTES_MAXIMUM,
+    LINE_BYTES_MAX,
     Duplicate,
     FileRefusedError,
     LineRefusedError,
@@ -52,7 +52,7 @@ def test_a_repeated_row_is_reported_and_dropped(tmp_path: Path) -> None:
         (b'{"prompt": "a"}', "pair"),
         (b'{"prompt": "a", "completion": "\xff"}', "not valid UTF-8 at byte 31"),
         (b'{"prompt": "a", "completion": "\\ud800"}', "surrogate"),
-        (b'"' + b"x" * LINE_BYTES_MAXIMUM + b'"', "exceed"),
+        (b'"' + b"x" * LINE_BYTES_MAX + b'"', "exceed"),
         (b"[" * 100_000, "not valid JSON"),
     ],
 )

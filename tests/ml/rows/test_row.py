@@ -112,7 +112,7 @@ def test_a_batch_that_the_encoder_never_writes_is_refused(blob: bytes) -> None:
 
 
 def test_too_many_rows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_module, "BATCH_ROWS_MAXIMUM", 1)
+    monkeypatch.setattr(row_module, "BATCH_ROWS_MAX", 1)
     with pytest.raises(RowTooLargeError):
         encode_batch([Row("", "a"), Row("", "b")])
     with pytest.raises(EncodingRefusedError):
@@ -120,7 +120,7 @@ def test_too_many_rows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_too_many_bytes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_module, "BATCH_BYTES_MAXIMUM", 8)
+    monkeypatch.setattr(row_module, "BATCH_BYTES_MAX", 8)
     with pytest.raises(RowTooLargeError):
         encode_batch([Row("", "a" * 9)])
     with pytest.raises(EncodingRefusedError):
