@@ -8,7 +8,6 @@ machine and build. Tensors are written in sorted key order, so that equal adapte
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping
@@ -141,22 +140,3 @@ def tensors_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
 def adapter_bytes(wrapped: PeftModel) -> bytes:
     """Return the adapter as a safetensors file."""
     return tensors_bytes(lora_parameters(wrapped))
-
-
-def adapter_configuration(recipe: Recipe, base_name: str) -> str:
-    """Return the adapter_config.json that lets PEFT and other servers load the file."""
-    return json.dumps(
-        {
-            "peft_type": "LORA",
-            "task_type": "CAUSAL_LM",
-            "base_model_name_or_path": base_name,
-            "r": recipe.rank,
-            "lora_alpha": recipe.alpha,
-            "lora_dropout": recipe.dropout_permille / 1000,
-            "target_modules": sorted(recipe.targets),
-            "bias": "none",
-            "inference_mode": True,
-        },
-        indent=2,
-        sort_keys=True,
-    )

@@ -265,16 +265,3 @@ class QuerySketcher:
         example = encode_row(Row(prompt, answer), self._tokenizer, self._max_tokens)
         sketches = self._sketcher.sketch([example])
         return bytes(sketches.tobytes())
-
-
-def query_sketch(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerFast,
-    prompt: str,
-    answer: str,
-    moments: Mapping[str, Tensor],
-    seed: bytes,
-    sketch_size: int = SKETCH_SIZE_DEFAULT,
-) -> bytes:
-    """Return phi of one answer; `QuerySketcher` is faster for many."""
-    return QuerySketcher(model, tokenizer, moments, seed, sketch_size).sketch(prompt, answer)

@@ -1,8 +1,7 @@
 """Settlement: an epoch of receipts as one signed net score per contributor.
 
-Q = sum fee f phi(answer) over the receipts, f = -1 after negative feedback in time, plus governed
-weights of verified targets (sketches of held-out rows). S_c = Psi_c . Q, and V_c is the sum of
-the squares of the scores that S_c is netted from. Nothing is clipped here:
+Q = sum fee f phi(answer) over the receipts, f = -1 after negative feedback in time. S_c = Psi_c . Q,
+and V_c is the sum of the squares of the scores that S_c is netted from. Nothing is clipped here:
 `runtime.shared.shares.payout` clips once, per contributor and epoch. Paying every positive score
 of every row instead would pay a poisoner most (a test keeps that comparison).
 
@@ -14,7 +13,6 @@ bits, so that a block's sum of products of three stays below 2^53 in float64. Wh
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Final
 
@@ -44,14 +42,6 @@ assert BLOCK_ROWS * LIMB_MASK**3 < 1 << 53
 assert INT8_MAX < LIMB_MASK
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A verified target: the sketch of a revealed held-out row with its weight in planck."""
-
-    weight_planck: int
-    phi: bytes
-
-
 class SketchLengthError(ValueError):
     """A receipt whose sketch has not the size of the index."""
 
@@ -60,7 +50,6 @@ def settle(
     receipts: Sequence[Receipt],
     negative: Collection[Hash],
     aggregates: Sequence[ContributorAggregate],
-    targets: Sequence[Target] = (),
 ) -> Settled:
     """Return the settlement of one epoch; `negative` holds receipt ids with negative feedback.
 
@@ -68,12 +57,11 @@ def settle(
     Raises SketchLengthError.
     """
     hashes = [receipt_hash(receipt) for receipt in receipts]
-    signed = [
+    weights = [
         -receipt.contributor_fee_planck if identity in negative else receipt.contributor_fee_planck
         for identity, receipt in zip(hashes, receipts, strict=True)
     ]
-    weights = [*signed, *(target.weight_planck for target in targets)]
-    sketches = [*(receipt.phi for receipt in receipts), *(target.phi for target in targets)]
+    sketches = [receipt.phi for receipt in receipts]
     root, fees = receipts_root(receipts, hashes)
     entries = net_scores(aggregates, sketches, weights)
     return Settled(len(receipts), root, fees, entries)

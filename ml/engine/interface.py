@@ -6,7 +6,7 @@ last event with finish reason STOP and is not part of the answer.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -47,16 +47,6 @@ class TokenEvent:
     token: int
     log_probability: float
     finish_reason: FinishReason | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationRecord:
-    """A finished answer, as attribution consumes it; `tokens` are without the stop token."""
-
-    request: GenerationRequest
-    tokens: tuple[int, ...]
-    log_probabilities: tuple[float, ...]
-    finish_reason: FinishReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,19 +146,6 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Abort all answers and free everything."""
-
-
-def record_of(request: GenerationRequest, events: Iterable[TokenEvent]) -> GenerationRecord:
-    """Return the record of an answer from all of its events, in order."""
-    listed = list(events)
-    reason = listed[-1].finish_reason if listed else FinishReason.ABORTED
-    kept = listed if reason is FinishReason.LENGTH else listed[:-1]
-    return GenerationRecord(
-        request,
-        tuple(event.token for event in kept),
-        tuple(event.log_probability for event in kept),
-        reason or FinishReason.ABORTED,
-    )
 
 
 def check_request(request: GenerationRequest, capabilities: Capabilities, vocabulary: int) -> None:

@@ -161,8 +161,3 @@ class FrameDecoder:
             del self._buffer[: LENGTH_BYTES + length]
             frames.append(decode_body(body))
         return frames
-
-    @property
-    def is_at_boundary(self) -> bool:
-        """Whether the stream may end here without cutting a frame."""
-        return not self._buffer

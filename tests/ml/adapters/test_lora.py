@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import json
-
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ml.adapters.lora import (
-    adapter_configuration,
     attach_lora,
     attached_lora,
     initial_values,
@@ -61,11 +58,3 @@ def test_the_global_random_state_does_not_matter(tiny_base: Base) -> None:
 def test_bytes_do_not_depend_on_the_order_of_tensors() -> None:
     one, two = torch.ones(2), torch.zeros(3)
     assert tensors_bytes({"a": one, "b": two}) == tensors_bytes({"b": two, "a": one})
-
-
-def test_the_configuration_is_what_peft_reads() -> None:
-    from peft import LoraConfig
-
-    settings = json.loads(adapter_configuration(Recipe(rank=4, alpha=8), "base"))
-    configuration = LoraConfig(**{k: v for k, v in settings.items() if k != "peft_type"})
-    assert (configuration.r, configuration.lora_alpha) == (4, 8)

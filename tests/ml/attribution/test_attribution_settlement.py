@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from ml.attribution import settlement
 from ml.attribution.settlement import (
     SketchLengthError,
-    Target,
     net_scores,
     receipts_root,
     settle,
@@ -120,11 +119,6 @@ def test_a_settlement_commits_to_receipts_and_fees():
     assert (settled.receipts, settled.fees_planck) == (5, 10)
     assert settled.receipts_root == receipts_root(receipts)[0]
     assert settled.receipts_root != receipts_root(receipts[::-1])[0]
-
-
-def test_verified_targets_weigh_in_without_paying_fees():
-    (entry,) = settle([], (), [aggregate(1, [2] * SIZE)], [Target(7, bytes([1] * SIZE))]).entries
-    assert entry.score == 7 * 2 * SIZE
 
 
 def test_a_sketch_of_another_index_is_refused():

@@ -12,7 +12,6 @@ from ml.attribution.index import (
     QuerySketcher,
     build_index,
     load_index,
-    query_sketch,
 )
 from ml.attribution.verify import Material, verify_receipt
 from ml.train.data import encode_text
@@ -135,10 +134,10 @@ def test_aggregates_sum_the_rows_of_each_contributor(index, contributors):
         assert np.dot(one.psi_sum, answer.astype(np.int64)) == scores[mine].sum()
 
 
-def test_a_query_sketch_is_the_same_with_and_without_a_prepared_sketcher(
+def test_two_sketchers_of_one_adapter_and_seed_give_the_same_query_sketch(
     model, tokenizer, moments, seed, sketcher
 ):
-    alone = query_sketch(model, tokenizer, "a", "bc", moments, seed, SIZE)
+    alone = QuerySketcher(model, tokenizer, moments, seed, SIZE).sketch("a", "bc")
     assert alone == sketcher.sketch("a", "bc")
 
 

@@ -19,13 +19,13 @@ from ml.engine.interface import (
     QueueFullError,
     RequestDuplicateError,
     RequestInvalidError,
-    record_of,
 )
 from tests.ml.engine.support.tiny import (
     RANKS,
     adapter_file,
     expected_tokens,
     recipe_of,
+    record_of,
     running_engine,
     tiny_base,
 )
