@@ -1,8 +1,8 @@
-"""The attribution index of a trained adapter: built by a job, loaded by whoever serves answers.
+"""The attribution index of a trained adapter: built by a job, loaded by a server of answers.
 
 `build_index` computes everything that `runtime.shared.documents.Indexed` commits to and the files
-behind the hashes; `load_index` reads those files back, checks each against its hash, and answers
-which rows an answer's sketch points to and which spans it repeats.
+behind the hashes; `load_index` reads those files back and checks each against its hash. The loaded
+index returns the rows of largest influence on an answer and the spans that the answer repeats.
 
 Rules that hold here: row i of every file is row i of the training job; aggregates are in the order
 of their contributors' accounts; a file whose content does not fit its hash is refused.
@@ -55,11 +55,11 @@ class ContributorCountError(ValueError):
 
 
 class BlobMismatchError(ValueError):
-    """A file has not the content that its hash promises."""
+    """The content of a file does not have the hash that names it."""
 
 
 class IndexMalformedError(ValueError):
-    """A file fits its hash and yet is not what an index is made of."""
+    """A file fits its hash and yet is no part of an index."""
 
 
 def build_index(
@@ -87,7 +87,7 @@ def build_index(
             f"{len(rows)} rows have {len(contributors)} contributors. Name one for each row."
         )
     examples = [encode_row(row, tokenizer, max_tokens, number) for number, row in enumerate(rows)]
-    phi = np.zeros((len(rows), sketch_size), np.int8)
+    phi = np.zeros((len(rows), sketch_size), np.int8)  # [rows, k]
     trained = [number for number in range(len(rows)) if number not in held_out]
     sketcher = Sketcher(model, moments, seed, sketch_size)
     phi[trained] = sketcher.sketch([examples[number] for number in trained], progress)
@@ -96,7 +96,7 @@ def build_index(
 
 
 def span_tokens(examples: Sequence[Example]) -> list[tuple[int, ...]]:
-    """Return what spans are searched in: the tokens of each row as it was trained on."""
+    """Return the tokens that spans are searched in: each row as it was trained on."""
     return [example.ids for example in examples]
 
 
@@ -105,7 +105,7 @@ def commit_index(
 ) -> tuple[Indexed, dict[Hash, bytes]]:
     """Return the commitments that follow from sketches, owners and spans, with the files."""
     damping = damping_of(phi)
-    psi = inverse_sketches(phi, damping)
+    psi = inverse_sketches(phi, damping)  # [rows, k]
     aggregates = aggregated(psi, contributors)
     files = [phi.tobytes(), psi.tobytes(), AGGREGATES.encode(aggregates)]
     files += [shard.to_bytes() for shard in shards]
@@ -155,11 +155,11 @@ def aggregates_root(aggregates: Sequence[ContributorAggregate]) -> Hash:
     return merkle_root(encoding.encode(aggregate) for aggregate in aggregates)
 
 
-# -------------------------------------------------------------------------------------------- serve
+# ------------------------------------------------------------------------------------------ serving
 
 
 class AttributionIndex:
-    """Answers what an answer was made from: rows by influence and rows by verbatim spans."""
+    """Finds the sources of an answer: rows by influence and rows by verbatim spans."""
 
     def __init__(
         self,
@@ -170,7 +170,8 @@ class AttributionIndex:
     ) -> None:
         self.indexed = indexed
         self.aggregates = aggregates
-        self._psi: npt.NDArray[np.float32] = psi.astype(np.float32)
+        # Converted once: a conversion per answer would cost more than its scores.
+        self._psi: npt.NDArray[np.float32] = psi.astype(np.float32)  # [rows, k]
         self._spans = spans
 
     def score(self, query: bytes) -> Integers:
@@ -182,7 +183,7 @@ class AttributionIndex:
         return top_of(self.score(query), count)
 
     def remainder_permille(self, query: bytes, top: Sequence[RowScore]) -> int:
-        """Return how much of the absolute influence lies outside `top`."""
+        """Return the permille of the absolute influence outside `top`, rounded up."""
         return remainder_of(self.score(query), top)
 
     def spans(self, answer: Sequence[int]) -> tuple[Span, ...]:
@@ -230,7 +231,7 @@ def read_checked(blob: Hash, read: ReadBlob) -> bytes:
 
 def top_of(values: Integers, count: int = TOP_ROWS_MAX) -> tuple[RowScore, ...]:
     """Return the rows of largest score, largest first; ties go to the earlier row."""
-    best = np.argsort(-values, kind="stable")[:count]
+    best = np.argsort(-values, kind="stable")[:count]  # [count]; stable: ties stay in row order
     return tuple(RowScore(int(row), int(values[row])) for row in best)
 
 
@@ -242,7 +243,7 @@ def remainder_of(values: Integers, top: Sequence[RowScore]) -> int:
 
 
 class QuerySketcher:
-    """Sketches answers; draw it once per adapter and use it for every answer."""
+    """Sketches answers; construct it once per adapter and use it for every answer."""
 
     def __init__(
         self,
@@ -259,9 +260,9 @@ class QuerySketcher:
         self._sketcher = Sketcher(model, moments, seed, sketch_size)
 
     def sketch(self, prompt: str, answer: str) -> bytes:
-        """Return phi of an answer, k int8 values; an empty answer was made from nothing: zeros."""
+        """Return phi of an answer, k int8 values; zeros for an empty answer."""
         if not answer:
             return bytes(self._sketcher.size)
         example = encode_row(Row(prompt, answer), self._tokenizer, self._max_tokens)
-        sketches = self._sketcher.sketch([example])
+        sketches = self._sketcher.sketch([example])  # [1, k]
         return bytes(sketches.tobytes())

@@ -2,10 +2,10 @@
 
 Each coordinate of the gradient is divided by the square root of AdamW's second moment (the metric
 in which the optimizer moved), then added with a random sign to one of k buckets (a sparse
-Johnson-Lindenstrauss transform). A Walsh-Hadamard transform spreads what a few large coordinates
-left in a few buckets over all of them, so that int8 loses little; it keeps dot products. The result
-is brought to unit norm, scaled by a power of two that depends on k alone, and rounded. Dot products
-of sketches estimate cosines of whitened gradients.
+Johnson-Lindenstrauss transform). A Walsh-Hadamard transform spreads the mass of a few large
+coordinates from a few buckets over all of them, so that int8 loses little; it preserves dot
+products up to its scale. The result is scaled to unit norm, then by a power of two that depends
+only on k, and rounded. Dot products of sketches estimate cosines of whitened gradients.
 
 Rules that hold here: bucket and sign of a coordinate are a hash of seed, tensor name and position,
 in 64-bit integers, so every machine draws the same; -128 never appears.
@@ -50,16 +50,16 @@ class MomentsMismatchError(ValueError):
 
 
 class SketchSizeError(ValueError):
-    """A sketch size that is not a power of two."""
+    """The sketch size is not a power of two."""
 
 
 class SeedLengthError(ValueError):
-    """A seed that is not 32 bytes long."""
+    """The seed is not 32 bytes long."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TensorDraw:
-    """Where the coordinates of one LoRA tensor go: buckets, and signs over root moments."""
+    """The transform of one LoRA tensor: buckets, and signs divided by root moments."""
 
     buckets: Tensor  # [coordinates], int64
     factors: Tensor  # [coordinates], float32
@@ -68,7 +68,7 @@ class TensorDraw:
 class Sketcher:
     """Sketches rows of one model with one adapter, one set of moments and one seed.
 
-    The model belongs to one sketcher: its hooks must not see the passes of another.
+    The model belongs to one sketcher: its hooks must not run in the passes of another.
     """
 
     def __init__(
@@ -86,11 +86,12 @@ class Sketcher:
             )
         self.model = model
         self.size = size
-        self._passes = threading.Lock()  # Answers are sketched on several worker threads.
+        # Answers are sketched on several worker threads; hooks of two passes would mix their rows.
+        self._passes = threading.Lock()
         self.sites = lora_sites(model)
         self._draws: dict[str, TensorDraw] = {}
         for site in self.sites:
-            for part, weight in (("lora_A", site.down), ("lora_B", site.up)):
+            for part, weight in (("lora_A", site.lora_a), ("lora_B", site.lora_b)):
                 name = f"{site.name}.{part}"
                 moment = _moment(moments, name, weight)
                 self._draws[name] = draw_tensor(seed, name, moment, size)
@@ -102,20 +103,24 @@ class Sketcher:
         result = np.zeros((len(examples), self.size), np.int8)
         done = 0
         for batch in batches(examples):
-            projected = self._projected([examples[at] for at in batch])
-            result[batch] = quantized(spread(projected))
+            projected = self._projected([examples[at] for at in batch])  # [batch, k]
+            # Spread before quantising: a row with one coordinate in one bucket would otherwise be
+            # a single 127 and zeros, clipped and without resolution.
+            result[batch] = quantized(spread(projected))  # [batch, k]
             done += len(batch)
             if progress is not None:
                 progress(done, len(examples))
         return result
 
     def _projected(self, examples: Sequence[Example]) -> npt.NDArray[np.float64]:
-        device = self.sites[0].down.device
-        total = torch.zeros(len(examples), self.size, device=device)
+        """Return the whitened gradients of one batch, summed into their buckets [batch, k]."""
+        device = self.sites[0].lora_a.device
+        total = torch.zeros(len(examples), self.size, device=device)  # [batch, k]
 
-        def receive(site: LoraSite, down: Tensor, up: Tensor) -> None:
-            for part, gradient in (("lora_A", down), ("lora_B", up)):
+        def receive(site: LoraSite, gradient_a: Tensor, gradient_b: Tensor) -> None:
+            for part, gradient in (("lora_A", gradient_a), ("lora_B", gradient_b)):
                 draw = self._draws[f"{site.name}.{part}"]
+                # [batch, coordinates]
                 whitened = gradient.flatten(1).float() * draw.factors.to(device)
                 total.index_add_(1, draw.buckets.to(device), whitened)
 
@@ -132,19 +137,23 @@ def load_moments(data: bytes) -> dict[str, Tensor]:
 
 def draw_tensor(seed: bytes, name: str, moment: Tensor, size: int) -> TensorDraw:
     """Return buckets and factors of the coordinates of one tensor."""
-    hashes = coordinate_hashes(seed, name, moment.numel())
-    # The upper half picks the bucket by multiplication, which is fair for any k below 2^32.
-    buckets = ((hashes >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)
-    signs = 1.0 - 2.0 * (hashes & np.uint64(1)).astype(np.float32)
-    roots = moment.detach().cpu().float().flatten().sqrt() + WHITENING_FLOOR
+    hashes = coordinate_hashes(seed, name, moment.numel())  # [coordinates]
+    # The upper half selects the bucket by multiplication, which is uniform for any k below 2^32.
+    buckets = ((hashes >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)  # [coordinates]
+    signs = 1.0 - 2.0 * (hashes & np.uint64(1)).astype(np.float32)  # [coordinates]
+    roots = moment.detach().cpu().float().flatten().sqrt() + WHITENING_FLOOR  # [coordinates]
     return TensorDraw(torch.from_numpy(buckets.astype(np.int64)), torch.from_numpy(signs) / roots)
 
 
 def coordinate_hashes(seed: bytes, name: str, count: int) -> npt.NDArray[np.uint64]:
-    """Return one 64-bit hash per coordinate: two keyed rounds of splitmix64 over its position."""
+    """Return one 64-bit hash per position [count]: two keyed rounds of splitmix64.
+
+    Not blake2b per coordinate: an adapter has millions of them. A weak mixer suffices, because the
+    chain draws the seed after the training: no contributor can choose gradients that collide.
+    """
     key = blake2b_256(b"openledger/sketch" + seed + name.encode())
     keys = np.frombuffer(key, "<u8").astype(np.uint64)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # Products wrap modulo 2^64 on purpose.
         state = np.arange(count, dtype=np.uint64) * _GOLDEN + keys[0]
         return _mixed(_mixed(state) ^ keys[1])
 
@@ -154,23 +163,24 @@ def spread(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     count, size = rows.shape
     half = 1
     while half < size:
-        pairs = rows.reshape(count, -1, 2, half)
+        pairs = rows.reshape(count, -1, 2, half)  # [rows, k / (2 half), 2, half]
         rows = np.stack((pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]), axis=2)
         half *= 2
-    return rows.reshape(count, size)
+    return rows.reshape(count, size)  # [rows, k]
 
 
 def quantized(projected: npt.NDArray[np.float64]) -> Sketches:
     """Return rows [rows, k] at unit norm, scaled and rounded to int8; a zero row stays zero."""
-    norms = np.sqrt(np.sum(projected * projected, axis=1, keepdims=True))
-    unit = np.divide(projected, norms, out=np.zeros_like(projected), where=norms > 0)
-    scaled = np.rint(unit * sketch_scale(projected.shape[1]))
+    norms = np.sqrt(np.sum(projected * projected, axis=1, keepdims=True))  # [rows, 1]
+    unit = np.divide(projected, norms, out=np.zeros_like(projected), where=norms > 0)  # [rows, k]
+    # One scale for all rows and not each row's maximum: scores of different rows must compare.
+    scaled = np.rint(unit * sketch_scale(projected.shape[1]))  # [rows, k]
     rounded: Sketches = np.clip(scaled, -INT8_MAX, INT8_MAX).astype(np.int8)
     return rounded
 
 
 def sketch_scale(size: int) -> int:
-    """Return the power of two that brings a unit vector of k coordinates to about 16 each.
+    """Return the power of two that scales a unit vector of k coordinates to about 16 each.
 
     127 is then eight standard deviations: saturation is rare, and rounding costs about 2 %.
     """

@@ -1,6 +1,6 @@
-"""What an engine is: adapters in, tokens out. It knows nothing of texts, money or the chain.
+"""The interface of an engine: adapters in, tokens out. It does not know texts, money or the chain.
 
-Tokens are ids; whoever asks owns the tokenizer. The stop token that ended an answer comes as the
+Tokens are ids; the caller owns the tokenizer. The stop token that ended an answer arrives as the
 last event with finish reason STOP and is not part of the answer.
 """
 
@@ -19,7 +19,7 @@ TEMPERATURE_MAX: Final = 2.0
 
 
 class FinishReason(StrEnum):
-    """Why an answer ended."""
+    """The cause of the end of an answer."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -28,7 +28,7 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One answer to make. Temperature 0 is greedy; `adapter` None asks the base itself."""
+    """One answer to generate. Temperature 0 is greedy; `adapter` None is the base model itself."""
 
     request_id: str
     prompt_tokens: tuple[int, ...]
@@ -42,7 +42,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """One token with its log probability under the model; the last one says why it is the last."""
+    """One token with its log probability under the model; the last one has the finish reason."""
 
     token: int
     log_probability: float
@@ -51,7 +51,7 @@ class TokenEvent:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an engine can do beyond greedy answers of its base."""
+    """The features and limits of an engine beyond greedy answers of its base."""
 
     mixed_adapter_batches: bool
     seeded_sampling: bool
@@ -62,7 +62,7 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class EngineStatistics:
-    """What an engine is doing; counts since its start unless they say otherwise."""
+    """Counters of an engine since its start; the first four are of the moment."""
 
     running: int
     waiting: int
@@ -77,7 +77,7 @@ class EngineStatistics:
 
 
 class EngineError(Exception):
-    """An engine refused a request; the subclass says why."""
+    """An engine refused a request; the subclass names the cause."""
 
 
 class AdapterUnknownError(EngineError):
@@ -89,7 +89,7 @@ class AdapterExistsError(EngineError):
 
 
 class AdapterInUseError(EngineError):
-    """An adapter cannot go while answers are made with it."""
+    """An adapter cannot be removed while answers use it."""
 
 
 class AdaptersFullError(EngineError):
@@ -97,7 +97,7 @@ class AdaptersFullError(EngineError):
 
 
 class QueueFullError(EngineError):
-    """More answers are waiting than the engine holds."""
+    """The queue of waiting answers is full."""
 
 
 class RequestInvalidError(EngineError):
@@ -105,7 +105,7 @@ class RequestInvalidError(EngineError):
 
 
 class RequestDuplicateError(EngineError):
-    """A request id that is already being answered."""
+    """The request id is that of an unfinished answer."""
 
 
 class EngineClosedError(EngineError):
@@ -117,7 +117,7 @@ class Engine(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this engine can do."""
+        """The features and limits of this engine."""
 
     async def register(self, adapter_id: str, adapter: bytes, recipe: Recipe) -> None:
         """Check an adapter file and make it available.
@@ -126,26 +126,26 @@ class Engine(Protocol):
         """
 
     async def unregister(self, adapter_id: str) -> None:
-        """Forget an adapter. Raises AdapterUnknownError, AdapterInUseError."""
+        """Remove an adapter. Raises AdapterUnknownError, AdapterInUseError."""
 
     def adapters(self) -> tuple[str, ...]:
         """Return the names of the registered adapters, sorted."""
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[TokenEvent, None]:
-        """Yield the tokens of an answer; closing the generator frees all that the request holds.
+        """Yield the tokens of an answer; closing the generator frees its resources.
 
         Raises RequestInvalidError, RequestDuplicateError, AdapterUnknownError, QueueFullError,
         EngineClosedError.
         """
 
     def abort(self, request_id: str) -> None:
-        """End an answer early; its last event says ABORTED. An unknown id is already over."""
+        """End an answer early with a last event ABORTED. An unknown id has already ended."""
 
     def statistics(self) -> EngineStatistics:
-        """Return what the engine is doing."""
+        """Return the counters of the engine."""
 
     async def close(self) -> None:
-        """Abort all answers and free everything."""
+        """Abort all answers and free every resource."""
 
 
 def check_request(request: GenerationRequest, capabilities: Capabilities, vocabulary: int) -> None:
