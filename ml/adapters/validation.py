@@ -1,7 +1,7 @@
-"""Check an adapter file that somebody else made, before any of it is used.
+"""Check an adapter file from another machine before any of it is used.
 
-Order of the checks: size, header, names, shapes, dtype, finiteness. Only safetensors is ever
-parsed: a pickle is recognised by its first bytes and refused, because opening one can run code.
+Order of the checks: size, header, names, shapes, dtype, finiteness. Only safetensors is parsed: a
+pickle is recognised by its first bytes and refused, because opening one can run code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PICKLE_STARTS: Final = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"
 
 
 class AdapterRefusedError(Exception):
-    """An adapter file cannot be used; the subclass says why."""
+    """An adapter file cannot be used; the subclass names the cause."""
 
 
 class AdapterTooLargeError(AdapterRefusedError):
@@ -38,7 +38,7 @@ class AdapterIsPickleError(AdapterRefusedError):
 
 
 class AdapterTruncatedError(AdapterRefusedError):
-    """The file ends before its tensors do, or goes on after them."""
+    """The file ends before its tensors or continues after them."""
 
 
 class AdapterMalformedError(AdapterRefusedError):
@@ -46,7 +46,7 @@ class AdapterMalformedError(AdapterRefusedError):
 
 
 class AdapterNamesError(AdapterRefusedError):
-    """Tensors are missing, or there are tensors that the recipe does not have."""
+    """The names of the tensors are not those of the recipe."""
 
 
 class AdapterShapeError(AdapterRefusedError):
@@ -62,7 +62,7 @@ class AdapterNotFiniteError(AdapterRefusedError):
 
 
 def load_adapter(data: bytes, recipe: Recipe, model: PreTrainedModel) -> PeftModel:
-    """Return the model with the adapter in it, after every check. Raises AdapterRefusedError."""
+    """Return the model with the checked adapter attached. Raises AdapterRefusedError."""
     tensors = check_adapter(data, recipe, model)
     wrapped = attach_lora(model, recipe)
     with torch.no_grad():
@@ -77,9 +77,10 @@ def check_adapter(data: bytes, recipe: Recipe, model: PreTrainedModel) -> dict[s
     entries = read_header(data)
     expected = expected_shapes(model, recipe)
     if entries.keys() != expected.keys():
-        odd = sorted(entries.keys() ^ expected.keys())
+        differing = sorted(entries.keys() ^ expected.keys())
         raise AdapterNamesError(
-            f"The adapter's tensors are not the recipe's ({len(odd)} differ, first {odd[0]}); "
+            f"The adapter's tensors are not the recipe's "
+            f"({len(differing)} differ, first {differing[0]}); "
             "use the recipe that it was trained with."
         )
     for name, (dtype, shape) in entries.items():

@@ -48,11 +48,11 @@ FORBIDDEN_SUFFIXES: Final = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", "
 
 
 class BaseNotFoundError(Exception):
-    """The path holds no config.json."""
+    """The path has no config.json."""
 
 
 class BaseWithoutSafetensorsError(Exception):
-    """The folder has weights, but only in a format that can run code when it is opened."""
+    """The folder has weights, but only in a format that can run code when opened."""
 
 
 class BaseTokenizerUnusableError(Exception):
@@ -87,7 +87,7 @@ def load_base(path_or_name: str | None = None) -> tuple[PreTrainedModel, PreTrai
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that is no model or whose weights are not safetensors."""
+    """Refuse a folder that is not a model or whose weights are not safetensors."""
     if not (folder / "config.json").is_file():
         raise BaseNotFoundError(
             f"{folder} has no config.json; give the folder of a transformers causal LM."

@@ -1,9 +1,9 @@
-"""The words between node and executor process: length-prefixed msgpack frames, both directions.
+"""The protocol between node and executor process: length-prefixed msgpack frames, both directions.
 
 A frame is 4 bytes of big-endian length and a msgpack array [kind, field, ...] with fields in the
-order of the dataclass. The decoder is sans-IO: feed it bytes as they come. It refuses a length over
-8 MiB before anything is allocated, unknown kinds, wrong types and encodings that the encoder would
-not produce. This module imports nothing heavy, so that a node can speak it without loading torch.
+order of the dataclass. The decoder is sans-IO: feed it bytes as they arrive. It refuses a length
+over 8 MiB before it allocates, unknown kinds, wrong types and encodings that the encoder does not
+produce. This module imports nothing heavy, so that a node can use it without loading torch.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ TEXT_BYTES_MAX: Final = 64 << 10
 
 
 class FrameRefusedError(Exception):
-    """Bytes that are no frame of this protocol; the stream cannot go on after it."""
+    """The bytes are not a frame of this protocol; the stream cannot continue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """First frame of each side; the executor names its profile id and the golden hash it got."""
+    """First frame of each side; the executor's has its profile id and computed golden hash."""
 
     version: int
     profile: bytes
@@ -54,7 +54,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is; losses in micro-nats per token, -1 where there is none."""
+    """The progress of a job; losses in micro-nats per token, -1 for none."""
 
     id: int
     step: int
@@ -74,7 +74,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A job that ended without a result: the name of its exception and the sentence."""
+    """A job that ended without a result: the class name and the message of its exception."""
 
     id: int
     reason: str
@@ -141,14 +141,14 @@ def _frame(kind: type[Frame], arguments: list[object]) -> Frame:
 
 
 class FrameDecoder:
-    """Turns a stream of bytes into frames."""
+    """Decodes a stream of bytes into frames."""
 
     def __init__(self) -> None:
-        """Start at a frame's beginning."""
+        """Start at the beginning of a frame."""
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Return the frames that `data` completes. Raises FrameRefusedError."""
+        """Return the frames completed by `data`. Raises FrameRefusedError."""
         self._buffer += data
         frames: list[Frame] = []
         while len(self._buffer) >= LENGTH_BYTES:

@@ -1,4 +1,4 @@
-"""Read what a job works on from its inputs folder, each file checked against its id."""
+"""Read the inputs of a job from its inputs folder, each file checked against its id."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ BLOB_BYTES_MAX: Final = 512 << 20
 
 
 class InputMissingError(Exception):
-    """A file that the job needs is not in the inputs folder."""
+    """A file of the job is not in the inputs folder."""
 
 
 class InputCorruptError(Exception):
-    """A file's content does not have the id that names it, or is not what it should be."""
+    """A file's content does not have the id that names it, or does not decode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def read_job_rows(inputs: Path) -> JobRows:
 
 
 def representatives(rows: Sequence[Row]) -> tuple[int, ...]:
-    """Return the positions of the rows that count: the earliest of each near-duplicate cluster."""
+    """Return the positions of the earliest rows of all near-duplicate clusters."""
     return cluster_rows(rows).representatives
 
 

@@ -63,8 +63,8 @@ def detect_shape(record: Mapping[str, object]) -> Shape:
     )
 
 
-def convert(record: Mapping[str, object], shape: Shape) -> Row:
-    """Return the row of one record. Raises FieldError."""
+def convert_record(record: Mapping[str, object], shape: Shape) -> Row:
+    """Convert one record of a shape to a row. Raises FieldError."""
     return CONVERTERS[shape](record)
 
 
@@ -120,7 +120,8 @@ def _conversation(record: Mapping[str, object], key: str, role_key: str, text_ke
     last = max((i for i, (role, _) in enumerate(pairs) if role in ASSISTANT_NAMES), default=-1)
     if last < 0:
         raise FieldError(f"{key!r} has no assistant turn, so there is nothing to learn.")
-    # Only one turn is learnt per row, so earlier answers are context like any other text.
+    # A row has one completion, so earlier answers are context like any other text. One row per
+    # assistant turn was refused: their prompts repeat each other, and near-duplicates earn nothing.
     prompt = "\n\n".join(text.strip() for _, text in pairs[:last])
     return Row(prompt, pairs[last][1])
 

@@ -1,7 +1,7 @@
-"""Harvest the demo datanet from the standard library of the Python that runs.
+"""Harvest the demo datanet from the standard library of the running Python.
 
 One row per public function, class and method: the prompt is its qualified name and signature, the
-completion its documentation. Nothing is downloaded, the text is real, real duplicates included.
+completion its documentation. Nothing is downloaded, and the text is real, its duplicates included.
 Modules that open a window or a browser, print, or start threads when imported are never imported;
 order is by name.
 """
@@ -85,7 +85,7 @@ def _modules(name: str) -> Iterator[ModuleType]:
 
 
 def _imported(name: str) -> ModuleType | None:
-    """Import a module, or answer None where this platform lacks it."""
+    """Import a module; return None where this platform does not have it."""
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -106,7 +106,7 @@ def module_rows(module: ModuleType) -> Iterator[Row]:
 
 
 def _belongs(member: object, module: ModuleType) -> bool:
-    """Say whether a member is the module's own and not something that it imported."""
+    """Return whether a member is the module's own and not imported by it."""
     home = getattr(member, "__module__", None)
     if home == module.__name__:
         return True
@@ -132,7 +132,7 @@ def _row(qualified: str, member: object) -> Iterator[Row]:
     try:
         yield canonical_row(Row(qualified + _signature(member), text))
     except (RowEmptyError, RowHasNulError, RowNotUnicodeError):
-        return  # A docstring without a visible character teaches nothing.
+        return  # A docstring without a visible character is no training data.
 
 
 def _signature(member: object) -> str:

@@ -1,9 +1,9 @@
 """Find near-duplicate rows: MinHash proposes, exact Jaccard over token 4-grams decides.
 
 A row joins the cluster of the earliest row that it resembles (Jaccard >= .45); only the earliest
-row of a cluster is trained on and paid, so copying with small edits earns nothing. Everything is
-integers, so all machines find the same clusters. Comparison is with every earlier row and not with
-representatives only: otherwise a chain of small edits would walk away from its origin.
+row of a cluster is trained on and paid, so copying with small edits earns nothing. All values are
+integers, so all machines find the same clusters. A row is compared with every earlier row and not
+only with representatives: otherwise a chain of small edits would escape its origin's cluster.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Clusters:
 
 
 def cluster_rows(rows: Sequence[Row]) -> Clusters:
-    """Return the clusters of rows in their order: the earliest row of each wins."""
+    """Return the clusters of rows in their order; the earliest row represents each."""
     shingles = [row_shingles(row) for row in rows]
     multipliers, offsets = _permutations()
     buckets: dict[tuple[int, int, int], list[int]] = {}
@@ -73,7 +73,7 @@ def row_shingles(row: Row) -> HashArray:
 
 
 def are_similar(left: HashArray, right: HashArray) -> bool:
-    """Say whether two shingle sets have Jaccard >= .45, in integers."""
+    """Return whether two shingle sets have Jaccard >= .45, in integers."""
     shared = len(numpy.intersect1d(left, right, assume_unique=True))
     union = len(left) + len(right) - shared
     return shared * 1000 >= union * JACCARD_PERMILLE
@@ -89,7 +89,9 @@ def _permutations() -> tuple[HashArray, HashArray]:
 def _band_keys(
     shingles: HashArray, multipliers: HashArray, offsets: HashArray
 ) -> list[tuple[int, int, int]]:
-    # [shingles, permutations]: multiply-add modulo 2^64; the high bits are the well-mixed ones.
-    mixed = shingles[:, None] * multipliers[None, :] + offsets[None, :]
-    minima = mixed.min(axis=0).reshape(BANDS, BAND_VALUES)
+    """Return (band, values) of a row's MinHash signature: rows that share one are candidates."""
+    # Multiply-add modulo 2^64 permutes the hashes at the price of one product each; hashing every
+    # shingle once per permutation would cost 96 hashes.
+    mixed = shingles[:, None] * multipliers[None, :] + offsets[None, :]  # [shingles, permutations]
+    minima = mixed.min(axis=0).reshape(BANDS, BAND_VALUES)  # [bands, values of a band]
     return [(band, int(pair[0]), int(pair[1])) for band, pair in enumerate(minima)]

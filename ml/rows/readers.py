@@ -1,7 +1,7 @@
-"""Read rows from JSONL, CSV and Parquet files, and say by line what is wrong with them.
+"""Read rows from JSONL, CSV and Parquet files; errors have the number of the line.
 
-A reader never guesses: a broken line stops the read with its number. Repeated rows are no error,
-because honest data has them; they are dropped and counted in the report, the earliest line stays.
+A reader never guesses: a malformed line stops the read with its number. Repeated rows are no error,
+because real data has them; they are dropped and listed in the report, the earliest line stays.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ml.rows.formats import FieldError, Shape, ShapeUnknownError, convert, detect_shape
+from ml.rows.formats import FieldError, Shape, ShapeUnknownError, convert_record, detect_shape
 from ml.rows.row import (
     Row,
     RowEmptyError,
@@ -45,7 +45,7 @@ class LineRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """A line whose canonical row already stood at an earlier line."""
+    """A line whose canonical row is that of an earlier line."""
 
     line: int
     first_line: int
@@ -53,7 +53,7 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class ReadReport:
-    """The distinct rows of a file in order, the lines they stood at, and what was dropped."""
+    """The distinct rows of a file in order, their lines, and the dropped duplicates."""
 
     shape: Shape
     rows: tuple[Row, ...]
@@ -69,11 +69,11 @@ def read_rows(path: Path) -> ReadReport:
         raise FileRefusedError(f"{path.name} exceeds {FILE_BYTES_MAX} bytes; split it into parts.")
     match path.suffix.lower():
         case ".jsonl" | ".ndjson":
-            return collect(jsonl_records(path.read_bytes()))
+            return collect_rows(jsonl_records(path.read_bytes()))
         case ".csv":
-            return collect(csv_records(path.read_bytes()))
+            return collect_rows(csv_records(path.read_bytes()))
         case ".parquet":
-            return collect(parquet_records(path))
+            return collect_rows(parquet_records(path))
         case suffix:
             raise FileRefusedError(
                 f"The suffix {suffix or '(none)'} is unknown; give a .jsonl, .csv or .parquet file "
@@ -81,7 +81,7 @@ def read_rows(path: Path) -> ReadReport:
             )
 
 
-def collect(records: Iterator[tuple[int, Mapping[str, object]]]) -> ReadReport:
+def collect_rows(records: Iterator[tuple[int, Mapping[str, object]]]) -> ReadReport:
     """Convert numbered records of one shape to distinct canonical rows. Raises LineRefusedError."""
     shape: Shape | None = None
     rows: list[Row] = []
@@ -91,7 +91,7 @@ def collect(records: Iterator[tuple[int, Mapping[str, object]]]) -> ReadReport:
     for line, record in records:
         try:
             shape = shape or detect_shape(record)
-            row = canonical_row(convert(record, shape))
+            row = canonical_row(convert_record(record, shape))
         except (
             ShapeUnknownError,
             FieldError,

@@ -2,8 +2,8 @@
 
 Every input format becomes a prompt and a completion. The canonical form is the only one that is
 hashed, stored and trained on: Unicode NFC, "\\n" newlines, no space at a line's end, no blank line
-at either end. Encoding: msgpack array of two strings [prompt, completion], shortest forms, nothing
-after it; the decoder refuses whatever the encoder would not produce.
+at either end. Encoding: msgpack array of two strings [prompt, completion], shortest forms, no
+trailing bytes; the decoder refuses all bytes that the encoder does not produce.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TRAILING_SPACE: Final = re.compile(r"[^\S\n]+(?=\n|\Z)")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A prompt (may be empty: plain text) and the completion that is learnt."""
+    """A prompt (empty for plain text) and the completion that the model is trained to predict."""
 
     prompt: str
     completion: str
@@ -45,11 +45,11 @@ class RowHasNulError(Exception):
 
 
 class RowNotUnicodeError(Exception):
-    """The text holds half of a surrogate pair and has no UTF-8 form."""
+    """The text has half of a surrogate pair and so no UTF-8 encoding."""
 
 
 class EncodingRefusedError(Exception):
-    """Bytes that the encoder would never have produced."""
+    """The encoder does not produce these bytes."""
 
 
 def canonical_row(row: Row) -> Row:
@@ -109,7 +109,7 @@ def encode_batch(rows: list[Row]) -> bytes:
 
 
 def decode_batch(blob: bytes) -> list[Row]:
-    """Return the rows of a blob. Raises EncodingRefusedError on what encode_batch never writes."""
+    """Return the rows of a blob. Raises EncodingRefusedError on bytes of another encoder."""
     value = _unpack(blob, BATCH_BYTES_MAX)
     if not isinstance(value, list) or len(value) > BATCH_ROWS_MAX:
         raise EncodingRefusedError(

@@ -1,9 +1,9 @@
-"""Save a training in the middle and go on from there with the same bits.
+"""Save an unfinished training and resume it with the same bits.
 
 A checkpoint is one safetensors file: LoRA parameters, both AdamW moments, the losses and trace
 leaves so far, and in its metadata the step and the identity of the run. There is no RNG state to
-save: each step derives its randomness from the recipe's seed and its own number. A file of another
-run is refused, never mixed in.
+save: each step derives its randomness from the recipe's seed and its own number. The file of
+another run is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FORMAT: Final = "openledger-checkpoint-1"
 
 
 class CheckpointUnreadableError(Exception):
-    """The file is no checkpoint, or was damaged on disk."""
+    """The file is not a checkpoint, or was damaged on disk."""
 
 
 class CheckpointForeignError(Exception):
@@ -48,8 +48,11 @@ class Checkpoint:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write the checkpoint atomically in place of the earlier one."""
     tensors: dict[str, torch.Tensor] = {
+        # [steps]; float64, because the trace contains the bits of each loss
         "losses": torch.tensor(checkpoint.losses, dtype=torch.float64),
+        # [evaluations, 2]; the shape is given because there may be none yet
         "evaluations": torch.tensor(checkpoint.evaluations, dtype=torch.int64).reshape(-1, 2),
+        # [32 * steps]
         "leaves": torch.tensor(list(b"".join(checkpoint.leaves)), dtype=torch.uint8),
     }
     groups = {
@@ -81,25 +84,25 @@ def load_checkpoint(folder: Path, identity: bytes) -> Checkpoint | None:
             metadata = handle.metadata() or {}
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
         step = int(metadata["step"])
-        found = bytes.fromhex(metadata["identity"])
+        saved_identity = bytes.fromhex(metadata["identity"])
         if metadata["format"] != FORMAT:
             raise ValueError(f"the format is {metadata['format']}")
         leaves = bytes(tensors["leaves"].tolist())
         checkpoint = Checkpoint(
-            found,
-            step,
-            _group(tensors, "adapter/"),
-            _group(tensors, "first/"),
-            _group(tensors, "second/"),
-            tuple(tensors["losses"].tolist()),
-            tuple((int(a), int(b)) for a, b in tensors["evaluations"].tolist()),
-            tuple(leaves[i : i + 32] for i in range(0, len(leaves), 32)),
+            identity=saved_identity,
+            step=step,
+            adapter=_group(tensors, "adapter/"),
+            first_moments=_group(tensors, "first/"),
+            second_moments=_group(tensors, "second/"),
+            losses=tuple(tensors["losses"].tolist()),
+            evaluations=tuple((int(at), int(loss)) for at, loss in tensors["evaluations"].tolist()),
+            leaves=tuple(leaves[i : i + 32] for i in range(0, len(leaves), 32)),
         )
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise CheckpointUnreadableError(
             f"{path.name} cannot be read ({error}); remove it to start the training again."
         ) from error
-    if found != identity:
+    if saved_identity != identity:
         raise CheckpointForeignError(
             f"{path.name} belongs to another training; give each job a work folder of its own."
         )

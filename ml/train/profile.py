@@ -1,9 +1,9 @@
 """The execution profile: everything outside the recipe that can change a bit of the result.
 
-Two executors of one profile must compute the same bits; what differs between machines (instruction
-set, BLAS mode, attention kernel, thread count, library versions) is therefore named, encoded and
-hashed. The variables are read when torch loads its kernels, so `apply` comes before the first
-import of torch.
+Two executors of one profile must compute the same bits; the differences between machines
+(instruction set, BLAS mode, attention kernel, thread count, library versions) are therefore named,
+encoded and hashed. torch reads the variables when it loads its kernels, so `apply_profile` comes
+before the first import of torch.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ THREADS_MAX: Final = 64
 LIBRARIES: Final = ("numpy", "peft", "safetensors", "tokenizers", "torch", "transformers")
 THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
-# The common floor of current x86 processors: AVX2 everywhere, so that a newer machine agrees with
-# an older one. On other processors the variables have no effect and the device class tells them
-# apart.
+# The common subset of current x86 processors: AVX2 everywhere, so that a newer machine agrees with
+# an older one; AVX-512 sums in wider vectors, hence in another order. On other processors the
+# variables have no effect and the device class distinguishes them.
 NATIVE_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
     {
         "ATEN_CPU_CAPABILITY": "avx2",
@@ -39,7 +39,7 @@ NATIVE_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
 
 
 class ProfileTooLateError(Exception):
-    """torch is already loaded under another environment."""
+    """torch was loaded with other values of the environment variables."""
 
 
 class ProfileMismatchError(Exception):
@@ -48,7 +48,7 @@ class ProfileMismatchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A named way of computing. `environment` and `versions` are sorted pairs."""
+    """The settings that decide every bit; `environment` and `versions` are sorted pairs."""
 
     family: str
     device_class: str
@@ -60,7 +60,7 @@ class Profile:
 
     @property
     def device(self) -> str:
-        """Return the torch device that the class stands for."""
+        """Return the torch device of the device class."""
         return self.device_class.partition("-")[0]
 
     @property
@@ -93,8 +93,8 @@ def native_profile(threads: int = 2, device: str = "cpu") -> Profile:
     )
 
 
-def apply(profile: Profile) -> None:
-    """Make this process compute by the profile.
+def apply_profile(profile: Profile) -> None:
+    """Set this process up for the profile.
 
     Raises ProfileMismatchError, ProfileTooLateError.
     """
@@ -114,17 +114,22 @@ def apply(profile: Profile) -> None:
             "apply the profile in a new process."
         )
     os.environ.update(wanted)
-    settle(profile)
+    configure_torch(profile)
 
 
-def settle(profile: Profile) -> None:
-    """Load torch and fix what is set by calls and not by variables."""
+def configure_torch(profile: Profile) -> None:
+    """Load torch and apply the settings that are calls and not variables."""
     import torch
 
+    # The thread count decides how a sum is split, so it belongs to the profile: a machine with more
+    # cores must not use them.
     torch.set_num_threads(profile.threads)
+    # An operation without a deterministic kernel raises, instead of differing in silence.
     torch.use_deterministic_algorithms(True)
+    # TF32 drops 13 bits of each factor, differently from one GPU generation to the next.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    # The benchmark mode chooses kernels by their time on this machine.
     torch.backends.cudnn.benchmark = False
     if profile.device == "cuda" and not torch.cuda.is_available():
         raise ProfileMismatchError("The profile needs a CUDA device and this machine has none.")

@@ -1,10 +1,10 @@
 """Build the pre-training corpus of the shipped base from the packages installed beside it.
 
-Documents come from docstrings, comment blocks and documentation files of permissively licensed
-packages, and from nothing else. The demo fine-tunes on the documentation of Python's standard
-library, so that text must never be seen here: whatever shares a run of ten words with a
-standard-library docstring is dropped. This module refuses to know about tokens and tensors; it
-yields text in a deterministic order.
+Documents are docstrings, comment blocks and documentation files of permissively licensed packages,
+and nothing else. The demo fine-tunes on the documentation of Python's standard library, so the base
+must not contain that text: every document that shares a run of ten words with a standard-library
+docstring is dropped. This module does not know tokens and tensors; it yields text in a
+deterministic order.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Document:
 
 
 def corpus_documents(packages_folder: Path) -> Iterator[Document]:
-    """Yield every kept document of `PACKAGES` under a site-packages folder, in a fixed order."""
+    """Yield the documents of `PACKAGES` under a site-packages folder, in a fixed order."""
     forbidden = standard_library_shingles()
     seen: set[bytes] = set()
     for package in sorted(PACKAGES):
@@ -153,15 +153,16 @@ def corpus_documents(packages_folder: Path) -> Iterator[Document]:
 
 
 def is_held_out(relative_path: str) -> bool:
-    """Say whether a whole file belongs to the held-out part; neighbours in one file never straddle
-    it.
+    """Return whether a file belongs to the held-out part.
+
+    Whole files and not documents are held out, because neighbours in one file repeat each other.
     """
     digest = hashlib.blake2b(relative_path.encode(), digest_size=4).digest()
     return int.from_bytes(digest, "little") % 1000 < HELD_OUT_PERMILLE
 
 
 def standard_library_shingles() -> frozenset[int]:
-    """Collect the ten-word runs of every docstring of this Python's standard library."""
+    """Return the hashed ten-word runs of every docstring of this Python's standard library."""
     shingles: set[int] = set()
     root = Path(sysconfig.get_paths()["stdlib"])
     for path in sorted(root.rglob("*.py")):
@@ -176,7 +177,7 @@ def standard_library_shingles() -> frozenset[int]:
 
 
 def compiled_shingles(module_name: str) -> set[int]:
-    """Collect the runs of docstrings that exist at run time only (modules written in C)."""
+    """Return the runs of docstrings that exist only at run time (modules written in C)."""
     shingles: set[int] = set()
     try:
         module = import_module(module_name)
@@ -199,7 +200,7 @@ def word_shingles(text: object) -> Iterator[int]:
 
 
 def repeats_standard_library(text: str, forbidden: frozenset[int]) -> bool:
-    """Say whether a text shares a run of ten words with the standard library's documentation."""
+    """Return whether a text shares a run of ten words with the standard library's docstrings."""
     return any(shingle in forbidden for shingle in word_shingles(text))
 
 
@@ -276,9 +277,7 @@ def comment_blocks(path: Path) -> Iterator[str]:
 
 
 def clean_text(text: str) -> str:
-    """Return the text as trained on, or nothing when it is too short, too long a table, or a
-    licence.
-    """
+    """Return the text as trained on, or "" if it is too short, a licence or mostly not letters."""
     text = "\n".join(line.rstrip() for line in text.replace("\r\n", "\n").split("\n")).strip()
     text = re.sub(r"\n{3,}", "\n\n", text)
     if len(text) > DOCUMENT_CHARACTERS_MAX:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from ml.rows.chunker import TextRefusedError, chunk_text
-from ml.rows.readers import FileRefusedError, ReadReport, collect, read_rows
+from ml.rows.readers import FileRefusedError, ReadReport, collect_rows, read_rows
 from ml.rows.row import Row, encode_batch, row_hash
 from node.client import Client, UsageError
 from node.commands.base.documents import Planck
@@ -165,4 +165,6 @@ def _read(file: Path) -> ReadReport:
     except TextRefusedError as error:
         raise UsageError(f"{file.name}: {error}") from error
     lines = (data.count(b"\n", 0, chunk.start) + 1 for chunk in chunks)
-    return collect((line, {"text": chunk.text}) for line, chunk in zip(lines, chunks, strict=True))
+    return collect_rows(
+        (line, {"text": chunk.text}) for line, chunk in zip(lines, chunks, strict=True)
+    )

@@ -14,7 +14,7 @@ from ml.rows.readers import (
     Duplicate,
     FileRefusedError,
     LineRefusedError,
-    collect,
+    collect_rows,
     jsonl_records,
     read_rows,
 )
@@ -111,7 +111,7 @@ def test_parquet_without_its_extra_says_what_to_install(
 @given(st.binary(max_size=200))
 def test_random_bytes_are_rows_or_refused_with_a_line(data: bytes) -> None:
     try:
-        collect(jsonl_records(data))
+        collect_rows(jsonl_records(data))
     except (LineRefusedError, FileRefusedError):
         return
     assert any(isinstance(json.loads(line), dict) for line in data.split(b"\n") if line.strip())

@@ -104,7 +104,7 @@ def test_only_completions_are_learnt() -> None:
     assert batch.ids.tolist() == [[5, 6, 7], [8, 9, 0]]
     assert batch.mask.tolist() == [[1, 1, 1], [1, 1, 0]]
     assert batch.labels.tolist() == [[IGNORED, IGNORED, 7], [8, 9, IGNORED]]
-    assert batch.learnt_tokens == 2, "a first token has nothing to be predicted from"
+    assert batch.target_tokens == 2, "a first token has nothing to be predicted from"
 
 
 def test_prepare_numbers_rows_by_their_position(tiny_base: Base, tiny_rows: list[Row]) -> None:
