@@ -1,8 +1,8 @@
-"""Reads the bodies of /v1/completions and /v1/chat/completions, strictly.
+"""Decode the bodies of /v1/completions and /v1/chat/completions, strictly.
 
 A field that this server does not know is refused by name, and so is a known field with a value
-that would have to change the answer (n, penalties, tools): nothing is ignored in silence. Fields
-that only describe the asker are accepted.
+that would have to change the answer (n, penalties, tools): no field is ignored in silence. Fields
+that only describe the client are accepted.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ROLES: Final[dict[str, Role]] = {
     "assistant": "assistant",
 }
 _SHARED: Final = {"model", "stream", "stream_options", "temperature", "top_p", "seed", "stop"}
-_ABOUT_THE_ASKER: Final = {"user", "metadata", "safety_identifier", "prompt_cache_key"}
+_ABOUT_THE_CLIENT: Final = {"user", "metadata", "safety_identifier", "prompt_cache_key"}
 _CHAT: Final = {"messages", "max_tokens", "max_completion_tokens"}
 _PLAIN: Final = {"prompt", "max_tokens"}
 _NEUTRAL: Final[dict[str, tuple[object, ...]]] = {
@@ -60,7 +60,7 @@ _NEUTRAL: Final[dict[str, tuple[object, ...]]] = {
 
 
 class RequestRefusedError(ValueError):
-    """A request that is not valid; `parameter` names the field."""
+    """The request is not valid; `parameter` names the field."""
 
     def __init__(self, message: str, parameter: str | None = None) -> None:
         super().__init__(message)
@@ -69,7 +69,7 @@ class RequestRefusedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request as it came over HTTP: what is asked and how the answer should travel."""
+    """A request as received over HTTP: the question and the form of the response."""
 
     request: AnswerRequest
     is_chat: bool
@@ -78,7 +78,7 @@ class Question:
 
 
 def read_question(data: bytes, is_chat: bool, voucher: str | None) -> Question:
-    """Return the question of a body. Raises RequestRefusedError."""
+    """Decode the question of a body. Raises RequestRefusedError."""
     body = _object(data)
     _refuse_unknown(body, _CHAT if is_chat else _PLAIN)
     is_streamed = _field(body, "stream", _boolean, False)
@@ -126,11 +126,13 @@ def _object(data: bytes) -> Body:
 def _refuse_unknown(body: Body, own: set[str]) -> None:
     for name, value in body.items():
         if name in _NEUTRAL:
-            if not any(type(value) is type(one) and value == one for one in _NEUTRAL[name]):
+            if not any(
+                type(value) is type(neutral) and value == neutral for neutral in _NEUTRAL[name]
+            ):
                 raise RequestRefusedError(
                     f"{name} is not supported by this server. Leave it out.", name
                 )
-        elif name not in own | _SHARED | _ABOUT_THE_ASKER:
+        elif name not in own | _SHARED | _ABOUT_THE_CLIENT:
             raise RequestRefusedError(f"Unrecognized request argument: {name[:80]}.", name[:80])
 
 

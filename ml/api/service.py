@@ -1,8 +1,7 @@
-"""What the HTTP surface needs of whoever makes answers: the node implements it.
+"""The interface between the HTTP surface and a service of answers; the node implements it.
 
-An answer is a stream: first `Begun` with the id under which its attribution can be fetched, then
-text, then `Finished` with the attribution. Refusals are raised before `Begun`; each knows the HTTP
-status and the error code that a client sees.
+An answer is a stream: first `Begun` with the id of its attribution, then text, then `Finished` with
+the attribution. Refusals are raised before `Begun`; each has its HTTP status and error code.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ Role: TypeAlias = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """A model that may be asked: its id, when it was published (Unix seconds), and its owner."""
+    """A model that is served: its id, its publication time (Unix seconds), and its owner."""
 
     id: str
     created: int
@@ -38,7 +37,7 @@ class Message:
 class AnswerRequest:
     """A checked question: either `messages` of a chat or a plain `prompt`.
 
-    `seed` is None when the asker leaves it open; `voucher` is the SCALE of the payment, unverified.
+    `seed` is None if the client sent none; `voucher` is the SCALE of the payment, unverified.
     """
 
     model: str
@@ -61,14 +60,14 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """More text of the answer."""
+    """The next text of the answer."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end of an answer, with what it was made from."""
+    """The end of an answer, with its attribution."""
 
     reason: FinishReason
     tokens_in: int
@@ -80,7 +79,7 @@ AnswerEvent: TypeAlias = Begun | Delta | Finished
 
 
 class AnswerRefusedError(Exception):
-    """A question that is not answered; the message is what the asker reads."""
+    """A question is not answered; the message is for the client."""
 
     status: ClassVar[int] = 400
     kind: ClassVar[str] = "invalid_request_error"
@@ -88,14 +87,14 @@ class AnswerRefusedError(Exception):
 
 
 class ModelUnknownError(AnswerRefusedError):
-    """No such model, or not one that the asker may use; the two look alike from outside."""
+    """The model does not exist or the client may not use it; a response does not say which."""
 
     status = 404
     code = "model_not_found"
 
 
 class VoucherMissingError(AnswerRefusedError):
-    """The model costs something and no voucher came."""
+    """The model has a price and the request no voucher."""
 
     status = 402
     kind = "payment_required"
@@ -125,15 +124,15 @@ class ServiceBusyError(AnswerRefusedError):
 
 
 class AnswerService(Protocol):
-    """Answers questions."""
+    """The answers of a node."""
 
     async def models(self) -> Sequence[ModelCard]:
-        """Return the models that may be asked."""
+        """Return the models that are served."""
 
-    def answer(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent, None]:
+    def stream_answer(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent, None]:
         """Yield Begun, any number of Delta, then Finished. Raises AnswerRefusedError before Begun.
 
-        The generator is closed when the asker goes away; it must free what it holds.
+        The generator is closed when the client disconnects; it must then free its resources.
         """
 
     async def attribution(self, attribution_id: str) -> Mapping[str, Json] | None:

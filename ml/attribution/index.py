@@ -65,6 +65,7 @@ class IndexMalformedError(ValueError):
 def build_index(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerFast,
+    *,
     rows: Sequence[Row],
     contributors: Sequence[AccountId],
     moments: Mapping[str, Tensor],

@@ -113,7 +113,13 @@ class Shard:
             raise ShardMalformedError(
                 "The shard points outside its own text. Fetch the blob again."
             )
-        return cls(first_row, width, ends, data[text_at:suffixes_at], suffixes)
+        return cls(
+            first_row=first_row,
+            width=width,
+            row_ends=ends,
+            text=data[text_at:suffixes_at],
+            suffixes=suffixes,
+        )
 
     def _suffix(self, length: int) -> Callable[[int], bytes]:
         text, width = self.text, self.width
@@ -161,7 +167,13 @@ def _built(first_row: int, rows: Sequence[Sequence[int]]) -> Shard:
     by_bytes = divsufsort(np.frombuffer(text, np.uint8).copy())  # [symbols * width]
     suffixes = by_bytes[by_bytes % width == 0] // width  # [symbols]
     ends = np.cumsum([len(row) + 1 for row in rows])  # [rows]
-    return Shard(first_row, width, ends.astype(np.uint32), text, suffixes.astype(np.uint32))
+    return Shard(
+        first_row=first_row,
+        width=width,
+        row_ends=ends.astype(np.uint32),
+        text=text,
+        suffixes=suffixes.astype(np.uint32),
+    )
 
 
 class SpanIndex:
@@ -214,7 +226,14 @@ class SpanIndex:
             first = place if first is None else min(first, place)
         assert first is not None
         rarity = sum(self._surprise.get(token, 0) for token in tokens)
-        return Span(start, length, first[0], first[1], len(rows), rarity)
+        return Span(
+            start=start,
+            length=length,
+            row=first[0],
+            offset=first[1],
+            clusters=len(rows),
+            rarity_millinats=rarity,
+        )
 
 
 def _before_separator(pattern: bytes, shard: Shard) -> bytes:

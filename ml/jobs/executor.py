@@ -104,7 +104,15 @@ def _run_to_frame(job: Job, cancelled: CancelledJobs, send: Send, profile: Profi
     def report(step: int, steps: int, loss: int, held_out: int) -> None:
         if job.id in cancelled:
             raise TrainingCancelledError("The job was cancelled; it goes on from its checkpoint.")
-        send(Progress(job.id, step, steps, loss, held_out))
+        send(
+            Progress(
+                id=job.id,
+                step=step,
+                steps=steps,
+                loss_micronats=loss,
+                held_out_micronats=held_out,
+            )
+        )
 
     try:
         if job.id in cancelled:

@@ -78,19 +78,19 @@ def run_job(job: frames.Job, report: ReportProgress, profile: Profile) -> Outcom
     inputs, work = Path(job.inputs), Path(job.work)
     (work / OUTPUTS).mkdir(parents=True, exist_ok=True)
     if isinstance(spec, Train):
-        return _train(job, spec, inputs, work, report=report, profile=profile)
+        return _train_adapter(job, spec, inputs, work, report=report, profile=profile)
     if isinstance(spec, Evaluate):
-        return _evaluate(job, inputs)
+        return _evaluate_adapter(job, inputs)
     if isinstance(spec, Index):
-        return _index(job, spec, inputs, work, report=report)
+        return _index_rows(job, spec, inputs, work, report=report)
     if isinstance(spec, Settle):
-        return _settle(spec, inputs)
+        return _settle_epoch(spec, inputs)
     raise SpecRefusedError(
         f"The job kind {type(spec).__name__} is unknown to this executor; update it."
     )
 
 
-def _train(
+def _train_adapter(
     job: frames.Job,
     spec: Train,
     inputs: Path,
@@ -140,7 +140,7 @@ def _train(
     return Outcome(output, _write_outputs(work, trained.adapter, trained.moments, leaves))
 
 
-def _evaluate(job: frames.Job, inputs: Path) -> Outcome:
+def _evaluate_adapter(job: frames.Job, inputs: Path) -> Outcome:
     spec, trained = _training(job)
     model, tokenizer = _load_base(job, spec)
     rows = _checked_rows(inputs, trained)
@@ -155,7 +155,7 @@ def _evaluate(job: frames.Job, inputs: Path) -> Outcome:
     return Outcome(Evaluated(base_loss, evaluate(model, tokenizer, measured, length)), ())
 
 
-def _index(
+def _index_rows(
     job: frames.Job, spec: Index, inputs: Path, work: Path, *, report: ReportProgress
 ) -> Outcome:
     train_spec, trained = _training(job)
@@ -180,7 +180,7 @@ def _index(
     return Outcome(indexed, _write_outputs(work, *files.values()))
 
 
-def _settle(spec: Settle, inputs: Path) -> Outcome:
+def _settle_epoch(spec: Settle, inputs: Path) -> Outcome:
     """Settle from receipts.scale, negative.scale (receipt ids) and aggregates.scale."""
 
     def read(name: str) -> bytes:

@@ -146,7 +146,7 @@ def train(
             identity=run_identity(rows, recipe, context),
         )
         resumed = _resume(run, work_folder)
-        _train_steps(run, model, work_folder, progress, resumed)
+        _train_steps(run, model, work_folder, progress=progress, resumed=resumed)
         final = evaluate_examples(model, split.held_out, padding) if split.held_out else None
         return _report(run, base_loss, final)
 
@@ -213,6 +213,7 @@ def _train_steps(
     run: _Run,
     model: PreTrainedModel,
     work_folder: Path | None,
+    *,
     progress: Callable[[Progress], None] | None,
     resumed: bool,
 ) -> None:
@@ -271,7 +272,15 @@ def _train_step(
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
     run.losses.append(loss)
-    run.leaves.append(trace_leaf(step, state_hash(_state(run)), loss, norm, batch_id(examples)))
+    run.leaves.append(
+        trace_leaf(
+            step=step,
+            state=state_hash(_state(run)),
+            loss=loss,
+            gradient_norm=norm,
+            batch=batch_id(examples),
+        )
+    )
 
 
 def _refuse_divergence(run: _Run, step: int, loss: float, norm: float) -> None:

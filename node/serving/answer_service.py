@@ -108,7 +108,7 @@ class Answers:
 
     # ------------------------------------------------------------------------------ answers
 
-    async def answer(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent, None]:
+    async def stream_answer(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent, None]:
         """Answer one question. Raises AnswerRefusedError before the first event."""
         if self._nursery is None:
             raise ServiceBusyError("This node does not serve answers now.")

@@ -226,12 +226,12 @@ def train(model: LlamaForCausalLM, stream: Stream, settings: Settings, state_fol
             rate = done / (time.monotonic() - started)
             report(f"{step=} {progress=:.3f} loss={smoothed:.4f} tokens_per_second={rate:.0f}")
         if time.monotonic() - saved > SAVE_SECONDS:
-            save_state(state_path, model, optimizers, step + 1, elapsed)
-            save_model(model, stream, settings, step + 1, EVALUATION_WINDOWS)
+            save_state(state_path, model, optimizers, step=step + 1, seconds=elapsed)
+            save_model(model, stream, settings, step=step + 1, windows=EVALUATION_WINDOWS)
             saved = time.monotonic()
         done_steps = step + 1
-    save_state(state_path, model, optimizers, done_steps, elapsed)
-    save_model(model, stream, settings, done_steps, None)
+    save_state(state_path, model, optimizers, step=done_steps, seconds=elapsed)
+    save_model(model, stream, settings, step=done_steps, windows=None)
 
 
 def train_step(
@@ -332,6 +332,7 @@ def save_state(
     path: Path,
     model: LlamaForCausalLM,
     optimizers: list[torch.optim.Optimizer],
+    *,
     step: int,
     seconds: float,
 ) -> None:
@@ -346,7 +347,7 @@ def save_state(
 
 
 def save_model(
-    model: LlamaForCausalLM, stream: Stream, settings: Settings, step: int, windows: int | None
+    model: LlamaForCausalLM, stream: Stream, settings: Settings, *, step: int, windows: int | None
 ) -> None:
     """Write the usable model in bfloat16 and its current figures."""
     weights = {

@@ -114,12 +114,12 @@ def test_usage_comes_in_a_chunk_of_its_own_when_asked_for():
 
 
 def test_an_attribution_is_fetched_by_its_id():
-    asked, found, missing = exchange(
+    asked, attribution, missing = exchange(
         (("POST", "/v1/chat/completions"), {"json": chat("one")}),
         (("GET", "/v1/attributions/a1"), {}),
         (("GET", "/v1/attributions/a2"), {}),
     )
-    assert found.json() == asked.json()["attribution"]
+    assert attribution.json() == asked.json()["attribution"]
     assert error_of(missing, 404)["code"] == "attribution_not_found"
 
 

@@ -14,14 +14,14 @@ from ml.train.data import Example, encode_row
 
 
 def gradients_of(model, examples):
-    found = {}
+    gradients = {}
 
-    def receive(site, down, up):
-        found[f"{site.name}.lora_A"] = down.clone()
-        found[f"{site.name}.lora_B"] = up.clone()
+    def receive(site, gradient_a, gradient_b):
+        gradients[f"{site.name}.lora_A"] = gradient_a.clone()
+        gradients[f"{site.name}.lora_B"] = gradient_b.clone()
 
     losses = row_gradients(model, lora_sites(model), examples, receive)
-    return losses, found
+    return losses, gradients
 
 
 def autograd_of(model, example):
@@ -41,13 +41,13 @@ def autograd_of(model, example):
 
 def test_row_gradients_equal_those_of_autograd_one_row_at_a_time(model, tokenizer, rows):
     examples = [encode_row(row, tokenizer, 192) for row in rows[:6]]
-    losses, found = gradients_of(model, examples)
+    losses, gradients = gradients_of(model, examples)
     for at, example in enumerate(examples):
         loss, expected = autograd_of(model, example)
         torch.testing.assert_close(losses[at], loss, rtol=1e-5, atol=1e-6)
-        assert expected.keys() == found.keys()
+        assert expected.keys() == gradients.keys()
         for name, gradient in expected.items():
-            torch.testing.assert_close(found[name][at], gradient, rtol=1e-4, atol=1e-7)
+            torch.testing.assert_close(gradients[name][at], gradient, rtol=1e-4, atol=1e-7)
 
 
 def test_gradients_leave_nothing_on_the_model(model, tokenizer, rows):

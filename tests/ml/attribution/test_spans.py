@@ -24,7 +24,7 @@ def contains(row, part):
 
 def plain_search(rows, answer):
     """All maximal matches as (start, length, number of rows), by trying everything."""
-    found, reach = [], 0
+    matches, reach = [], 0
     for start in range(len(answer)):
         length = 0
         while start + length < len(answer) and any(
@@ -33,9 +33,9 @@ def plain_search(rows, answer):
             length += 1
         if length >= SPAN_TOKENS_MIN and start + length > reach:
             part = answer[start : start + length]
-            found.append((start, length, sum(contains(row, part) for row in rows)))
+            matches.append((start, length, sum(contains(row, part) for row in rows)))
         reach = max(reach, start + length)
-    return found
+    return matches
 
 
 @settings(deadline=None)

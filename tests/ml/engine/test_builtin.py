@@ -38,20 +38,20 @@ def ask(number, **changes):
     return dataclasses.replace(request, **changes)
 
 
-async def answer(engine, request):
+async def record_answer(engine, request):
     async with aclosing(engine.generate(request)) as events:
         return record_of(request, [event async for event in events])
 
 
-async def answer_all(engine, requests):
+async def record_answers(engine, requests):
     records = {}
 
-    async def one(request):
-        records[request.request_id] = await answer(engine, request)
+    async def record_one(request):
+        records[request.request_id] = await record_answer(engine, request)
 
     async with trio.open_nursery() as nursery:
         for request in requests:
-            nursery.start_soon(one, request)
+            nursery.start_soon(record_one, request)
     return [records[request.request_id] for request in requests]
 
 
@@ -67,7 +67,7 @@ def test_a_mixed_batch_has_the_tokens_of_peft_for_each_adapter():
             ask(at, adapter=names[at % len(names)], max_tokens=6 + at % 7) for at in range(15)
         ]
         async with running_engine() as engine:
-            records = await answer_all(engine, requests)
+            records = await record_answers(engine, requests)
             assert engine.statistics().steps < 40
         for request, record in zip(requests, records, strict=True):
             expected = expected_tokens(request.adapter, request.prompt_tokens, request.max_tokens)
@@ -84,7 +84,7 @@ def test_answers_join_a_batch_that_is_under_way():
             long = ask(0, adapter="first", max_tokens=60)
             async with aclosing(engine.generate(long)) as events:
                 tokens = [(await anext(events)).token for _ in range(3)]
-                record = await answer(engine, ask(1, adapter="second"))
+                record = await record_answer(engine, ask(1, adapter="second"))
                 tokens += [event.token async for event in events]
         assert tuple(tokens) == expected_tokens("first", long.prompt_tokens, 60)
         assert record.tokens == expected_tokens("second", PROMPTS[1], 12)
@@ -98,7 +98,7 @@ def test_a_stop_token_ends_an_answer_and_is_not_part_of_it():
 
     async def test():
         async with running_engine() as engine:
-            record = await answer(engine, ask(0, adapter="first", stop_tokens=(stop,)))
+            record = await record_answer(engine, ask(0, adapter="first", stop_tokens=(stop,)))
         assert record.finish_reason is FinishReason.STOP
         assert record.tokens == plain[: plain.index(stop)]
 
@@ -109,10 +109,10 @@ def test_sampling_depends_on_the_seed_and_not_on_the_neighbours():
     async def test():
         drawn = ask(0, adapter="first", temperature=1.0, top_p=0.9, seed=11)
         async with running_engine() as engine:
-            alone = await answer(engine, drawn)
+            alone = await record_answer(engine, drawn)
             neighbours = [ask(at, adapter="second", max_tokens=9) for at in range(1, 5)]
-            together = (await answer_all(engine, [*neighbours, drawn]))[-1]
-            other = await answer(engine, dataclasses.replace(drawn, seed=12))
+            together = (await record_answers(engine, [*neighbours, drawn]))[-1]
+            other = await record_answer(engine, dataclasses.replace(drawn, seed=12))
         assert alone.tokens == together.tokens
         assert alone.tokens != other.tokens
 
@@ -124,7 +124,7 @@ def test_adapters_share_slots_and_the_least_recently_used_one_goes():
         async with running_engine(slots=1, lanes=4) as engine:
             # "first" and "second" have the same bucket, so they take turns in its one slot.
             requests = [ask(at, adapter=("first", "second")[at % 2]) for at in range(6)]
-            records = await answer_all(engine, requests)
+            records = await record_answers(engine, requests)
             statistics = engine.statistics()
         assert statistics.adapters_resident == 1
         assert statistics.adapter_evictions >= 1
@@ -140,7 +140,7 @@ def test_a_reader_that_goes_away_frees_lane_and_adapter():
         async with running_engine(lanes=1) as engine:
             async with aclosing(engine.generate(ask(0, adapter="first", max_tokens=100))) as events:
                 await anext(events)
-            record = await answer(engine, ask(1, adapter="second"))
+            record = await record_answer(engine, ask(1, adapter="second"))
             assert record.tokens == expected_tokens("second", PROMPTS[1], 12)
             await engine.unregister("first")
             assert engine.statistics().requests_aborted == 1
@@ -156,7 +156,7 @@ def test_a_cancelled_reader_frees_its_place_in_the_queue():
         ):
             await anext(events)
             with trio.move_on_after(0):
-                await answer(engine, ask(1))
+                await record_answer(engine, ask(1))
             assert engine.statistics().waiting == 0
 
     run(test)
@@ -186,10 +186,10 @@ def test_a_full_queue_refuses():
             trio.open_nursery() as nursery,
         ):
             await anext(first)
-            nursery.start_soon(answer, engine, ask(1))
+            nursery.start_soon(record_answer, engine, ask(1))
             await trio.testing.wait_all_tasks_blocked()
             with pytest.raises(QueueFullError):
-                await answer(engine, ask(2))
+                await record_answer(engine, ask(2))
             await first.aclose()
 
     run(test)
@@ -204,7 +204,7 @@ def test_closing_ends_every_answer_and_refuses_new_ones():
             assert [event async for event in events][-1].finish_reason is FinishReason.ABORTED
             assert engine.statistics().running == 0
             with pytest.raises(EngineClosedError):
-                await answer(engine, ask(1))
+                await record_answer(engine, ask(1))
 
     run(test)
 
@@ -212,7 +212,7 @@ def test_closing_ends_every_answer_and_refuses_new_ones():
 def test_an_engine_that_was_not_started_refuses():
     async def test():
         with pytest.raises(EngineClosedError):
-            await answer(BuiltinEngine(tiny_base()), ask(0))
+            await record_answer(BuiltinEngine(tiny_base()), ask(0))
 
     run(test)
 
@@ -226,7 +226,7 @@ def test_adapters_are_registered_once_and_leave_when_unused():
             with pytest.raises(AdapterRefusedError):
                 await engine.register("bad", adapter_file("first")[:-1], recipe_of("first"))
             with pytest.raises(AdapterUnknownError):
-                await answer(engine, ask(0, adapter="second"))
+                await record_answer(engine, ask(0, adapter="second"))
             async with aclosing(engine.generate(ask(0, adapter="first"))) as events:
                 await anext(events)
                 with pytest.raises(AdapterInUseError):
@@ -255,7 +255,7 @@ def test_a_request_outside_the_limits_is_refused(changes):
     async def test():
         async with running_engine(()) as engine:
             with pytest.raises(RequestInvalidError):
-                await answer(engine, ask(0, **changes))
+                await record_answer(engine, ask(0, **changes))
 
     run(test)
 
@@ -265,6 +265,6 @@ def test_a_request_id_is_used_once_at_a_time():
         async with running_engine(()) as engine, aclosing(engine.generate(ask(0))) as events:
             await anext(events)
             with pytest.raises(RequestDuplicateError):
-                await answer(engine, ask(0))
+                await record_answer(engine, ask(0))
 
     run(test)

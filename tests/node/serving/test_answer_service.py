@@ -81,7 +81,7 @@ def test_a_refusal_of_the_engine_comes_before_the_first_event(
         async with trio.open_nursery() as nursery:
             answers._nursery = nursery
             with pytest.raises(raised):
-                await anext(answers.answer(REQUEST))
+                await anext(answers.stream_answer(REQUEST))
 
     run(scenario)
     assert fake.released == 1
@@ -94,6 +94,6 @@ def test_a_node_that_does_not_serve_says_so() -> None:
 
     async def scenario() -> None:
         with pytest.raises(ServiceBusyError):
-            await anext(answers.answer(REQUEST))
+            await anext(answers.stream_answer(REQUEST))
 
     run(scenario)

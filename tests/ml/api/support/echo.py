@@ -32,7 +32,7 @@ class EchoService:
     async def models(self):
         return [ModelCard("echo", 1, "alice"), ModelCard("paid/model", 2, "bob")]
 
-    async def answer(self, request):
+    async def stream_answer(self, request):
         self.asked.append(request)
         if request.model not in ("echo", "paid/model"):
             raise ModelUnknownError(f"The model '{request.model}' does not exist.")
