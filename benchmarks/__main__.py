@@ -11,7 +11,7 @@ from typing import Final
 
 from rich.console import Console
 
-from benchmarks.figures import CannotRun, Effort, Measured, Outcome, Run
+from benchmarks.figures import CannotRunError, Effort, Measured, Outcome, Run
 from benchmarks.machine import describe_machine
 from benchmarks.table import print_table, to_json
 
@@ -59,7 +59,7 @@ def measure(name: str, effort: Effort) -> Outcome:
     run: Run = row.run
     try:
         measured: Measured = run(effort)
-    except CannotRun as reason:
+    except CannotRunError as reason:
         return Outcome(name, row.WORK, command, reason=str(reason))
     return Outcome(name, row.WORK, command, measured.figures, measured.notes)
 

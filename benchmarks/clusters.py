@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from benchmarks.figures import CannotRun
+from benchmarks.figures import CannotRunError
 from node.client.client import Client
 from node.client.transport_websocket import WaitEndedError
 from node.devnet.cluster import Cluster
@@ -56,7 +56,7 @@ class Heads:
 
 @contextmanager
 def opened_cluster(nodes: int) -> Iterator[Cluster]:
-    """Start validators that make blocks at once where there is work. Raises CannotRun."""
+    """Start validators that make blocks at once where there is work. Raises CannotRunError."""
     settings = Settings(
         block_time_ms=BLOCK_TIME_MS,
         instant=True,
@@ -70,7 +70,9 @@ def opened_cluster(nodes: int) -> Iterator[Cluster]:
             cluster = Cluster.up(folder, "benchmark", nodes, settings)
         except DevnetError as error:
             cause = str(error).partition("\n")[0]
-            raise CannotRun(f"A devnet of {nodes} nodes does not come up here: {cause}") from error
+            raise CannotRunError(
+                f"A devnet of {nodes} nodes does not come up here: {cause}"
+            ) from error
         try:
             yield cluster
         finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import time
 from dataclasses import dataclass, field
+from typing import Final
 
 from consensus.engine import Engine, Settings
 from consensus.messages import (
@@ -38,10 +39,10 @@ from runtime.shared.finality import (
 )
 from runtime.types.primitives import AccountId, Digest, Hash, Header, PreRuntime
 
-GENESIS = Hash(b"g" * 32)
-ROOT = Hash(b"r" * 32)
-DELAY_MS = 100
-HEIGHT_MAX = 1_000_000
+GENESIS: Final = Hash(b"g" * 32)
+ROOT: Final = Hash(b"r" * 32)
+DELAY_MS: Final = 100
+HEIGHT_MAX: Final = 1_000_000
 _claim = codec(Claim)
 
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.figures import comparison
 
-GAS_OF_A_TRANSFER = 21_000
-GAS_PRICE = 1
-BALANCE_WEI = 10**24
-AMOUNT_WEI = 10**15
-SENDERS_MAX = 20_000
-DISTRIBUTIONS = ("coincurve", "pycryptodome")
+GAS_OF_A_TRANSFER: Final = 21_000
+GAS_PRICE: Final = 1
+BALANCE_WEI: Final = 10**24
+AMOUNT_WEI: Final = 10**15
+SENDERS_MAX: Final = 20_000
+DISTRIBUTIONS: Final = ("coincurve", "pycryptodome")
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class EvmLedger:
 
 
 def opened_evm(accounts: int, seed: int) -> EvmLedger:
-    """Make an in-memory chain with this many funded accounts. Raises CannotRun."""
+    """Make an in-memory chain with this many funded accounts. Raises CannotRunError."""
     chains = comparison("eth.chains.base", "py-evm", DISTRIBUTIONS)
     forks = comparison("eth.vm.forks", "py-evm", DISTRIBUTIONS)
     consensus = comparison("eth.consensus.noproof", "py-evm", DISTRIBUTIONS)

@@ -13,7 +13,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class CannotRun(Exception):
+class CannotRunError(Exception):
     """A row cannot be measured here; the message says why and what would help."""
 
 
@@ -95,12 +95,12 @@ def faster(
 
 
 def comparison(module: str, distribution: str, others: tuple[str, ...] = ()) -> ModuleType:
-    """Import a package that is only compared with. Raises CannotRun where it is missing."""
+    """Import a package that is only compared with. Raises CannotRunError where it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         names = " ".join((distribution, *others))
-        raise CannotRun(
+        raise CannotRunError(
             f"The comparison package {distribution} cannot be imported ({error}). "
             f"Install it: pip install {names} (BENCHMARKS.md says which versions fit)."
         ) from error

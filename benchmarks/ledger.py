@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from genesis.spec import ChainSpec
 from node.authoring.author import Author
@@ -30,10 +31,10 @@ from runtime.trie.backend import MemoryBackend
 from runtime.types.era import IMMORTAL
 from runtime.types.primitives import OPEN, AccountData, AccountId, AccountInfo, Id
 
-BALANCE_PLANCK = 1_000 * OPEN
-AMOUNT_PLANCK = OPEN // 1_000
-SENDERS_MAX = 20_000
-SEED = 20_261_120
+BALANCE_PLANCK: Final = 1_000 * OPEN
+AMOUNT_PLANCK: Final = OPEN // 1_000
+SENDERS_MAX: Final = 20_000
+SEED: Final = 20_261_120
 
 
 @dataclass(slots=True)

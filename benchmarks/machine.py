@@ -10,8 +10,9 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-COMPARED_LIBRARIES = (
+COMPARED_LIBRARIES: Final = (
     "pynacl",
     "plyvel",
     "numpy",
@@ -24,7 +25,7 @@ COMPARED_LIBRARIES = (
     "scalecodec",
     "cyscale",
 )
-ROOT = Path(__file__).parent.parent
+ROOT: Final = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True, slots=True)

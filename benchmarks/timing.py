@@ -7,9 +7,10 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Final
 
-IDLE_SECONDS = 0.5
-IDLE_SHARE = 0.05
+IDLE_SECONDS: Final = 0.5
+IDLE_SHARE: Final = 0.05
 
 cpu_clock = time.process_time
 

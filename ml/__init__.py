@@ -1,3 +1,4 @@
-"""Learning: rows, training, attribution, serving. It imports runtime only; torch never leaves this
-folder.
+"""Machine learning: rows, training, attribution, serving.
+
+It imports only runtime; torch is imported here and nowhere else.
 """

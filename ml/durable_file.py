@@ -1,4 +1,4 @@
-"""Files that a crash leaves whole: written aside, synced, renamed, and the folder synced too."""
+"""Files that a crash leaves whole: a draft is written, synced and renamed, the folder synced."""
 
 from __future__ import annotations
 

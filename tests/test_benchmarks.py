@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks import __main__ as benchmarks
-from benchmarks.figures import CannotRun, Effort, Figure, Outcome, comparison, faster
+from benchmarks.figures import CannotRunError, Effort, Figure, Outcome, comparison, faster
 from benchmarks.machine import describe_machine
 from benchmarks.table import number, print_table, to_json
 from benchmarks.timing import interleaved, median_ratio
@@ -54,7 +54,7 @@ def test_a_row_whose_module_is_missing_says_so(monkeypatch):
 
 
 def test_a_missing_comparison_package_is_named_with_the_remedy():
-    with pytest.raises(CannotRun, match=r"pip install no-such-package another"):
+    with pytest.raises(CannotRunError, match=r"pip install no-such-package another"):
         comparison("no_such_package", "no-such-package", ("another",))
 
 

@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from benchmarks.clusters import Heads, opened_cluster, percentile, watched
 from benchmarks.figures import Effort, Figure, Measured
@@ -19,16 +20,16 @@ from runtime.frame.extrinsic import Additional, Extra
 from runtime.types.era import IMMORTAL
 from runtime.types.primitives import OPEN, AccountId, Id
 
-WORK = (
+WORK: Final = (
     "signed ed25519 transfers by JSON-RPC to one node of four validators, each a process; final "
     "when that node says so for the burst, when the last of all nodes does for the time of each"
 )
-NODES = 4
-BATCH = 100
-AMOUNT_PLANCK = OPEN // 1_000
-LIMIT_SECONDS = 240.0
-LATE_SECONDS = 1.0
-MILLISECONDS = 1e3
+NODES: Final = 4
+BATCH: Final = 100
+AMOUNT_PLANCK: Final = OPEN // 1_000
+LIMIT_SECONDS: Final = 240.0
+LATE_SECONDS: Final = 1.0
+MILLISECONDS: Final = 1e3
 Signed = Sequence[tuple[str, str]]
 """(raw extrinsic, hash) of transfers, both in hex."""
 

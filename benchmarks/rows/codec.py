@@ -6,9 +6,17 @@ compares with whichever is there and names it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from benchmarks.figures import CannotRun, Effort, Figure, Measured, comparison, faster, version_of
+from benchmarks.figures import (
+    CannotRunError,
+    Effort,
+    Figure,
+    Measured,
+    comparison,
+    faster,
+    version_of,
+)
 from benchmarks.ledger import AMOUNT_PLANCK
 from benchmarks.timing import interleaved, median_ratio, medians, repeated
 from pallets import compose
@@ -19,9 +27,11 @@ from runtime.metadata.metadata import metadata
 from runtime.types.era import IMMORTAL
 from runtime.types.primitives import ZERO_HASH, AccountData, AccountId, AccountInfo, Id
 
-WORK = "SCALE: AccountInfo and a signed transfer, ours beside scalecodec (or cyscale) of the chain"
-GOAL = 20.0
-RECORD = AccountInfo(7, 1, 1, 0, AccountData(123 * 10**18, 45 * 10**18, 10**18))
+WORK: Final = (
+    "SCALE: AccountInfo and a signed transfer, ours beside scalecodec (or cyscale) of the chain"
+)
+GOAL: Final = 20.0
+RECORD: Final = AccountInfo(7, 1, 1, 0, AccountData(123 * 10**18, 45 * 10**18, 10**18))
 
 
 def run(effort: Effort) -> Measured:
@@ -50,7 +60,7 @@ def run(effort: Effort) -> Measured:
     }
     try:
         other = _Other(metadata(machine, 14))
-    except CannotRun as reason:
+    except CannotRunError as reason:
         costs = medians(
             interleaved({name: repeated(f, ours_calls) for name, f in ours.items()}, repeats)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from typing import Final
 
 from nacl.bindings import crypto_sign_open
 
@@ -17,25 +18,25 @@ from benchmarks.clusters import (
     watched,
 )
 from benchmarks.engines import GENESIS, ROOT, Village, signatures_to_verify
-from benchmarks.figures import CannotRun, Effort, Figure, Measured, faster
+from benchmarks.figures import CannotRunError, Effort, Figure, Measured, faster
 from benchmarks.timing import Samples, cpu_clock, median_ratio, medians
 from node.devnet.cluster import Cluster
 from runtime.crypto.keys import Keypair
 from runtime.shared.finality import Ballot, Kind, payload
 
-WORK = (
+WORK: Final = (
     "the engine alone in virtual time beside the signatures that it must verify; local node "
     "processes over libp2p from a block's time stamp to a subscriber's notice that it is final"
 )
-GOAL_MS = 100.0
-MILLISECONDS = 1e3
-VERIFIED_AT_ONCE = 200
-DELAYS = 3
+GOAL_MS: Final = 100.0
+MILLISECONDS: Final = 1e3
+VERIFIED_AT_ONCE: Final = 200
+DELAYS: Final = 3
 """Finality takes three message delays: proposal, NOTARIZE, FINALIZE."""
-PACED_BLOCKS = 3
-LAST_NOTICE_SECONDS = 0.2
-PING_ROUNDS = 3
-PING_SECONDS = 2.1
+PACED_BLOCKS: Final = 3
+LAST_NOTICE_SECONDS: Final = 0.2
+PING_ROUNDS: Final = 3
+PING_SECONDS: Final = 2.1
 """Nodes ping each other every 2 s."""
 
 
@@ -49,7 +50,7 @@ def run(effort: Effort) -> Measured:
         try:
             with opened_cluster(nodes) as cluster:
                 measured = _cluster(cluster, effort)
-        except CannotRun as reason:
+        except CannotRunError as reason:
             notes.append(f"n = {nodes}: {reason}")
         else:
             figures += measured.figures

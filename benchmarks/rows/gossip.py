@@ -8,21 +8,21 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from benchmarks.clusters import percentile
-from benchmarks.figures import CannotRun, Effort, Figure, Measured, faster, version_of
+from benchmarks.figures import CannotRunError, Effort, Figure, Measured, faster, version_of
 from benchmarks.gossip_host import SIZE
 
-WORK = (
+WORK: Final = (
     f"{SIZE} B messages between four hosts in processes of their own, each the origin of a "
     "quarter; from publishing until each other host has it (wall clock), CPU time of all four"
 )
-HOSTS = 4
-RATE = 100.0
-GOAL_MS = 50.0
-ROOT = Path(__file__).parents[2]
-MILLISECONDS = 1e3
+HOSTS: Final = 4
+RATE: Final = 100.0
+GOAL_MS: Final = 50.0
+ROOT: Final = Path(__file__).parents[2]
+MILLISECONDS: Final = 1e3
 
 
 def run(effort: Effort) -> Measured:
@@ -74,7 +74,7 @@ class _Heard:
     def percentile(self, part: float) -> float:
         """Return a percentile of all that arrived."""
         if not self._ms:
-            raise CannotRun("No message arrived at all; are the hosts connected?")
+            raise CannotRunError("No message arrived at all; are the hosts connected?")
         return percentile(self._ms, part)
 
     @property
@@ -108,10 +108,12 @@ class _Host:
         source.flush()
 
     def hear(self) -> str:
-        """Read one line. Raises CannotRun at the end."""
+        """Read one line. Raises CannotRunError at the end."""
         line = _pipe(self.process.stdout).readline().strip()
         if not line:
-            raise CannotRun("A host of gossip ended; run it by hand: see benchmarks/gossip_host.py")
+            raise CannotRunError(
+                "A host of gossip ended; run it by hand: see benchmarks/gossip_host.py"
+            )
         return line
 
     def end(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from benchmarks.figures import Effort, Figure, Measured
@@ -19,12 +21,14 @@ from runtime.shared.documents import (
 )
 from runtime.types.primitives import ZERO_HASH, AccountId, Hash
 
-WORK = "settle one epoch: ids and Merkle sum of all receipts, S_c and V_c of every contributor"
-SETTLE_GOAL_SECONDS = 5.0
-CONTRIBUTORS = 50
-DISTINCT_SKETCHES = 512
-FEE_PLANCK = 3 * 10**15
-SEED = 7
+WORK: Final = (
+    "settle one epoch: ids and Merkle sum of all receipts, S_c and V_c of every contributor"
+)
+SETTLE_GOAL_SECONDS: Final = 5.0
+CONTRIBUTORS: Final = 50
+DISTINCT_SKETCHES: Final = 512
+FEE_PLANCK: Final = 3 * 10**15
+SEED: Final = 7
 
 
 def run(effort: Effort) -> Measured:

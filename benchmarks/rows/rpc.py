@@ -10,22 +10,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Final, Self
 
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, Ping, Request, TextMessage
 
-from benchmarks.figures import CannotRun, Effort, Figure, Measured, faster, version_of
+from benchmarks.figures import CannotRunError, Effort, Figure, Measured, faster, version_of
 from benchmarks.timing import Samples, median_ratio, medians
 
-WORK = (
+WORK: Final = (
     "one client asks `system_chain` again and again on one connection; CPU time of the server "
     "process for a request"
 )
-GOAL = 0.7
-TIMEOUT_SECONDS = 60.0
-QUESTION = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "system_chain", "params": []})
-ROOT = Path(__file__).parents[2]
+GOAL: Final = 0.7
+TIMEOUT_SECONDS: Final = 60.0
+QUESTION: Final = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "system_chain", "params": []})
+ROOT: Final = Path(__file__).parents[2]
 
 
 def run(effort: Effort) -> Measured:
@@ -76,7 +76,7 @@ class _Server:
         if not line:
             error = _pipe(self._process.stderr).read().strip().rpartition("\n")[2]
             self._end()
-            raise CannotRun(f"The {kind} server did not start: {error}")
+            raise CannotRunError(f"The {kind} server did not start: {error}")
         self.port = int(line)
 
     def cpu_seconds(self) -> float:
@@ -165,5 +165,5 @@ def _websocket(port: int) -> Iterator[Callable[[], str]]:
 def _received(connection: socket.socket) -> bytes:
     data = connection.recv(65_536)
     if not data:
-        raise CannotRun("A server closed the connection in the middle of the measurement.")
+        raise CannotRunError("A server closed the connection in the middle of the measurement.")
     return data

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from functools import partial
+from typing import Final
 
 import trio
 
@@ -16,8 +17,10 @@ from benchmarks.ledger import Ledger, opened_ledger
 from benchmarks.rows.transfers import MICROSECONDS, block_seconds, signed_messages, verify_all
 from benchmarks.timing import Samples, cpu_seconds, frozen_setup, medians
 
-WORK = "the transfers row's path at growing numbers of accounts, gauged by ed25519 verification"
-GROWTH_GOAL = 1.5
+WORK: Final = (
+    "the transfers row's path at growing numbers of accounts, gauged by ed25519 verification"
+)
+GROWTH_GOAL: Final = 1.5
 
 
 def run(effort: Effort) -> Measured:

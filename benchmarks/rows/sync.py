@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import trio
 
-from benchmarks.figures import CannotRun, Effort, Figure, Measured
+from benchmarks.figures import CannotRunError, Effort, Figure, Measured
 from benchmarks.ledger import opened_ledger
 from benchmarks.sync_server import AUTHORITIES, serving
 from node.chain.chain import Chain
@@ -26,16 +27,16 @@ from p2p.transport.wire import RequestKind
 from runtime.crypto.hashing import blake2b_256
 from runtime.types.primitives import Header
 
-WORK = (
+WORK: Final = (
     "a node joins over libp2p and takes all blocks, or a recent state, from one that serves in a "
     "process of its own; wall clock, the same blocks executed without a network in the same run"
 )
-GOAL = 0.8
-EPOCH_BLOCKS = 1 << 20
+GOAL: Final = 0.8
+EPOCH_BLOCKS: Final = 1 << 20
 """So many that no epoch ends: the chain has one set of authorities."""
-MEGABYTE = 1e6
-LIMIT_SECONDS = 300.0
-ROOT = Path(__file__).parents[2]
+MEGABYTE: Final = 1e6
+LIMIT_SECONDS: Final = 300.0
+ROOT: Final = Path(__file__).parents[2]
 
 Body = tuple[bytes, ...]
 
@@ -173,7 +174,7 @@ async def _reach(chain: Chain, height: int) -> None:
 
 @contextmanager
 def _server(accounts: int, blocks: int, transfers: int) -> Iterator[str]:
-    """Start a node to synchronize from, and yield its address. Raises CannotRun."""
+    """Start a node to synchronize from, and yield its address. Raises CannotRunError."""
     numbers = map(str, (accounts, blocks, transfers))
     process = subprocess.Popen(
         (sys.executable, "-m", "benchmarks.sync_server", *numbers),
@@ -187,7 +188,7 @@ def _server(accounts: int, blocks: int, transfers: int) -> Iterator[str]:
     try:
         address = process.stdout.readline().strip()
         if not address:
-            raise CannotRun("The node to synchronize from did not start; its error is above.")
+            raise CannotRunError("The node to synchronize from did not start; its error is above.")
         yield address
     finally:
         process.kill()

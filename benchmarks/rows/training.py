@@ -16,7 +16,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -29,7 +29,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from benchmarks.figures import CannotRun, Effort, Figure, Measured, version_of
+from benchmarks.figures import CannotRunError, Effort, Figure, Measured, version_of
 from benchmarks.timing import interleaved, median_ratio, medians
 from ml.rows.row import Row
 from ml.train.data import IGNORED, Example, collate, encode_row
@@ -37,10 +37,23 @@ from ml.train.loop import train
 from ml.train.loss import padding_id
 from runtime.shared.documents import Recipe
 
-WORK = "train a LoRA adapter: tokens a CPU second, and the same bytes from two runs"
-GOAL = 1.0
-SEED = 3
-WORDS = ("state", "trie", "node", "proof", "block", "signs", "a", "the", "of", "and", "key", "root")
+WORK: Final = "train a LoRA adapter: tokens a CPU second, and the same bytes from two runs"
+GOAL: Final = 1.0
+SEED: Final = 3
+WORDS: Final = (
+    "state",
+    "trie",
+    "node",
+    "proof",
+    "block",
+    "signs",
+    "a",
+    "the",
+    "of",
+    "and",
+    "key",
+    "root",
+)
 
 
 def run(effort: Effort) -> Measured:
@@ -73,7 +86,7 @@ def _measure(rows_count: int, repeats: int, small: bool) -> Measured:
     wall, cpu = time.perf_counter() - started, time.process_time() - cpu_started
     samples = interleaved({"ours": ours, "theirs": trainer.run}, repeats, warm=not small)
     if len(set(adapters)) != 1:
-        raise CannotRun("Two runs of ours gave different adapters: the comparison is void.")
+        raise CannotRunError("Two runs of ours gave different adapters: the comparison is void.")
     per_second = {name: tokens / seconds for name, seconds in medians(samples).items()}
     other = f"{version_of('transformers')} Trainer + {version_of('peft')}"
     return Measured(

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 import trio
 from nacl.bindings import crypto_sign_open
 
 from benchmarks.ethereum import EvmLedger, opened_evm
-from benchmarks.figures import CannotRun, Effort, Figure, Measured, faster, version_of
+from benchmarks.figures import CannotRunError, Effort, Figure, Measured, faster, version_of
 from benchmarks.ledger import SEED, Ledger, opened_ledger
 from benchmarks.timing import Samples, cpu_clock, cpu_seconds, frozen_setup, median_ratio, medians
 from runtime.frame.extrinsic import Additional
 
-WORK = (
+WORK: Final = (
     "signed ed25519 transfers through the whole path: decode, verify, validate (pool), execute, "
     "state root (author), durable commit (LevelDB, synced)"
 )
 EVM_GOAL, VERIFY_GOAL = 5.0, 0.25
-MICROSECONDS = 1e6
+MICROSECONDS: Final = 1e6
 
 
 def run(effort: Effort) -> Measured:
@@ -29,7 +30,7 @@ def run(effort: Effort) -> Measured:
     missing = ""
     try:
         evm: EvmLedger | None = opened_evm(accounts, SEED)
-    except CannotRun as reason:
+    except CannotRunError as reason:
         evm, missing = None, str(reason)
     with opened_ledger(accounts) as ledger, frozen_setup():
         samples = trio.run(_measure, ledger, evm, block, repeats)

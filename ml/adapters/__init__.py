@@ -1,1 +1,1 @@
-"""LoRA adapters as files: their names and shapes, their checks, their content-addressed store."""
+"""LoRA adapters as files: their names, shapes and bytes, and the checks of foreign ones."""

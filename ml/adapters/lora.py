@@ -1,18 +1,18 @@
-"""Put LoRA layers into a base model, start them deterministically, and write them as bytes.
+"""Attach LoRA layers to a base model, initialise them deterministically, and write them as bytes.
 
-The layers are PEFT's, so the file is what PEFT and other servers load. Two things are our own. A
-starts from a counter RNG over blake2b instead of torch.randn, so that it is the same on every
-machine and build. Tensors are written in sorted key order, so that equal adapters are equal bytes.
+The layers are PEFT's, so PEFT and other servers load the file. Two things differ. A is initialised
+from a counter RNG over blake2b instead of torch.randn, whose stream depends on device and build.
+Tensors are written in sorted key order, so that equal adapters are equal bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Final
 
 import numpy
 import torch
@@ -22,18 +22,18 @@ from transformers import PreTrainedModel
 
 from runtime.shared.documents import Recipe
 
-RANK_MAXIMUM = 256
-COUNTER_CONTEXT = b"openledger/lora-a"
-KEY_PREFIX = "base_model.model."
+RANK_MAX: Final = 256
+COUNTER_CONTEXT: Final = b"openledger/lora-a"
+KEY_PREFIX: Final = "base_model.model."
 
 
-class RecipeRefused(Exception):
+class RecipeRefusedError(Exception):
     """The recipe cannot be applied to this base."""
 
 
 def attach_lora(model: PreTrainedModel, recipe: Recipe) -> PeftModel:
     """Return the model with fresh LoRA layers: A from the recipe's seed, B zero. Raises
-    RecipeRefused.
+    RecipeRefusedError.
     """
     check_targets(model, recipe)
     configuration = LoraConfig(
@@ -60,13 +60,13 @@ def attach_lora(model: PreTrainedModel, recipe: Recipe) -> PeftModel:
 
 @contextmanager
 def attached_lora(model: PreTrainedModel, recipe: Recipe) -> Iterator[PeftModel]:
-    """Lend the model with LoRA layers, and take them out again whatever happens."""
+    """Attach LoRA layers for the duration of a `with` block; they are removed on errors too."""
     wrapped = attach_lora(model, recipe)
     try:
         yield wrapped
     finally:
         wrapped.unload()
-        # PEFT leaves its mark on the base; a second attach would warn about stacked adapters.
+        # PEFT leaves an attribute on the base; a second attach would warn of stacked adapters.
         if hasattr(model, "peft_config"):
             del model.peft_config
         model.requires_grad_(False)
@@ -74,14 +74,14 @@ def attached_lora(model: PreTrainedModel, recipe: Recipe) -> Iterator[PeftModel]
 
 def check_targets(model: PreTrainedModel, recipe: Recipe) -> None:
     """Refuse a rank out of range and targets that are not linear layers of the base."""
-    if not 1 <= recipe.rank <= RANK_MAXIMUM:
-        raise RecipeRefused(f"The rank must be 1 to {RANK_MAXIMUM}; it is {recipe.rank}.")
+    if not 1 <= recipe.rank <= RANK_MAX:
+        raise RecipeRefusedError(f"The rank must be 1 to {RANK_MAX}; it is {recipe.rank}.")
     if not recipe.targets or len(set(recipe.targets)) != len(recipe.targets):
-        raise RecipeRefused("The targets must be one or more distinct names of linear layers.")
-    found = {name.rpartition(".")[2] for name, _ in target_layers(model, recipe)}
-    missing = sorted(set(recipe.targets) - found)
+        raise RecipeRefusedError("The targets must be one or more distinct names of linear layers.")
+    present = {name.rpartition(".")[2] for name, _ in target_layers(model, recipe)}
+    missing = sorted(set(recipe.targets) - present)
     if missing:
-        raise RecipeRefused(
+        raise RecipeRefusedError(
             f"The base has no linear layer named {', '.join(missing)}; choose targets that it has."
         )
 
@@ -94,7 +94,7 @@ def target_layers(model: PreTrainedModel, recipe: Recipe) -> Iterator[tuple[str,
 
 
 def expected_shapes(model: PreTrainedModel, recipe: Recipe) -> dict[str, tuple[int, int]]:
-    """Return the key and shape of every tensor that an adapter of this recipe must hold."""
+    """Return the key and shape of every tensor of an adapter of this recipe."""
     shapes: dict[str, tuple[int, int]] = {}
     for name, layer in target_layers(model, recipe):
         shapes[f"{KEY_PREFIX}{name}.lora_A.weight"] = (recipe.rank, layer.in_features)
@@ -123,10 +123,11 @@ def initial_values(seed: int, name: str, shape: torch.Size) -> torch.Tensor:
         hashlib.blake2b(COUNTER_CONTEXT + key + counter.to_bytes(8, "little")).digest()
         for counter in range((count * 4 + 63) // 64)
     )
-    words = numpy.frombuffer(stream[: count * 4], dtype="<u4") >> 8  # 24 bits
-    signed = words.astype(numpy.int32) - (1 << 23)
+    # 24 bits, the precision of float32: every integer converts without rounding.
+    words = numpy.frombuffer(stream[: count * 4], dtype="<u4") >> 8  # [count]
+    signed = words.astype(numpy.int32) - (1 << 23)  # [count]
     bound = numpy.float32(1 / math.sqrt(shape[1]))
-    values = signed.astype(numpy.float32) * numpy.float32(2.0**-23) * bound
+    values = signed.astype(numpy.float32) * numpy.float32(2.0**-23) * bound  # [count]
     return torch.from_numpy(values.reshape(tuple(shape)))
 
 
@@ -140,22 +141,3 @@ def tensors_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
 def adapter_bytes(wrapped: PeftModel) -> bytes:
     """Return the adapter as a safetensors file."""
     return tensors_bytes(lora_parameters(wrapped))
-
-
-def adapter_configuration(recipe: Recipe, base_name: str) -> str:
-    """Return the adapter_config.json that lets PEFT and other servers load the file."""
-    return json.dumps(
-        {
-            "peft_type": "LORA",
-            "task_type": "CAUSAL_LM",
-            "base_model_name_or_path": base_name,
-            "r": recipe.rank,
-            "lora_alpha": recipe.alpha,
-            "lora_dropout": recipe.dropout_permille / 1000,
-            "target_modules": sorted(recipe.targets),
-            "bias": "none",
-            "inference_mode": True,
-        },
-        indent=2,
-        sort_keys=True,
-    )

@@ -1,8 +1,8 @@
-"""Reads the bodies of /v1/completions and /v1/chat/completions, strictly.
+"""Decode the bodies of /v1/completions and /v1/chat/completions, strictly.
 
 A field that this server does not know is refused by name, and so is a known field with a value
-that would have to change the answer (n, penalties, tools): nothing is ignored in silence. Fields
-that only describe the asker are accepted.
+that would have to change the answer (n, penalties, tools): no field is ignored in silence. Fields
+that only describe the client are accepted.
 """
 
 from __future__ import annotations
@@ -10,40 +10,40 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from ml.api.service import AnswerRequest, Message, Role
 
-BODY_BYTES_MAX = 1 << 20
-MESSAGES_MAX = 256
-STOPS_MAX = 4
-STOP_CHARACTERS_MAX = 256
-MODEL_CHARACTERS_MAX = 256
-TOKENS_DEFAULT = 256
-TOKENS_MAX = 4096
-TEMPERATURE_MAX = 2.0
-TEMPERATURE_DEFAULT = 0.0
+BODY_BYTES_MAX: Final = 1 << 20
+MESSAGES_MAX: Final = 256
+STOPS_MAX: Final = 4
+STOP_CHARACTERS_MAX: Final = 256
+MODEL_CHARACTERS_MAX: Final = 256
+TOKENS_DEFAULT: Final = 256
+TOKENS_MAX: Final = 4096
+TEMPERATURE_MAX: Final = 2.0
+TEMPERATURE_DEFAULT: Final = 0.0
 """Greedy, where OpenAI says 1: the gradient of an answer drawn from the model's own distribution is
 zero in expectation, so sampled answers carry next to no influence and would pay for noise."""
 
-TOP_P_MIN = 1e-6
-VOUCHER_BYTES_MAX = 4096
+TOP_P_MIN: Final = 1e-6
+VOUCHER_BYTES_MAX: Final = 4096
 
 Body = Mapping[str, object]
 T = TypeVar("T")
 D = TypeVar("D")
 
-_ROLES: dict[str, Role] = {
+_ROLES: Final[dict[str, Role]] = {
     "system": "system",
     "developer": "system",
     "user": "user",
     "assistant": "assistant",
 }
-_SHARED = {"model", "stream", "stream_options", "temperature", "top_p", "seed", "stop"}
-_ABOUT_THE_ASKER = {"user", "metadata", "safety_identifier", "prompt_cache_key"}
-_CHAT = {"messages", "max_tokens", "max_completion_tokens"}
-_PLAIN = {"prompt", "max_tokens"}
-_NEUTRAL: dict[str, tuple[object, ...]] = {
+_SHARED: Final = {"model", "stream", "stream_options", "temperature", "top_p", "seed", "stop"}
+_ABOUT_THE_CLIENT: Final = {"user", "metadata", "safety_identifier", "prompt_cache_key"}
+_CHAT: Final = {"messages", "max_tokens", "max_completion_tokens"}
+_PLAIN: Final = {"prompt", "max_tokens"}
+_NEUTRAL: Final[dict[str, tuple[object, ...]]] = {
     "n": (None, 1),
     "best_of": (None, 1),
     "echo": (None, False),
@@ -59,8 +59,8 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
 }
 
 
-class RequestRefused(ValueError):
-    """A request that is not valid; `parameter` names the field."""
+class RequestRefusedError(ValueError):
+    """The request is not valid; `parameter` names the field."""
 
     def __init__(self, message: str, parameter: str | None = None) -> None:
         super().__init__(message)
@@ -69,7 +69,7 @@ class RequestRefused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request as it came over HTTP: what is asked and how the answer should travel."""
+    """A request as received over HTTP: the question and the form of the response."""
 
     request: AnswerRequest
     is_chat: bool
@@ -78,7 +78,7 @@ class Question:
 
 
 def read_question(data: bytes, is_chat: bool, voucher: str | None) -> Question:
-    """Return the question of a body. Raises RequestRefused."""
+    """Decode the question of a body. Raises RequestRefusedError."""
     body = _object(data)
     _refuse_unknown(body, _CHAT if is_chat else _PLAIN)
     is_streamed = _field(body, "stream", _boolean, False)
@@ -97,14 +97,14 @@ def read_question(data: bytes, is_chat: bool, voucher: str | None) -> Question:
 
 
 def read_voucher(text: str) -> bytes:
-    """Return the bytes of the voucher header, hexadecimal digits. Raises RequestRefused."""
+    """Return the bytes of the voucher header, hexadecimal digits. Raises RequestRefusedError."""
     digits = text.removeprefix("0x")
     if len(digits) > 2 * VOUCHER_BYTES_MAX:
-        raise RequestRefused(f"The voucher exceeds {VOUCHER_BYTES_MAX} bytes.", "voucher")
+        raise RequestRefusedError(f"The voucher exceeds {VOUCHER_BYTES_MAX} bytes.", "voucher")
     try:
         return bytes.fromhex(digits)
     except ValueError as error:
-        raise RequestRefused(
+        raise RequestRefusedError(
             "The voucher is not hexadecimal. Send the SCALE bytes as hexadecimal digits.",
             "voucher",
         ) from error
@@ -117,19 +117,23 @@ def _object(data: bytes) -> Body:
     try:
         body = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise RequestRefused(f"The body is not JSON: {error}.") from error
+        raise RequestRefusedError(f"The body is not JSON: {error}.") from error
     if not isinstance(body, dict):
-        raise RequestRefused("The body is not a JSON object.")
+        raise RequestRefusedError("The body is not a JSON object.")
     return body
 
 
 def _refuse_unknown(body: Body, own: set[str]) -> None:
     for name, value in body.items():
         if name in _NEUTRAL:
-            if not any(type(value) is type(one) and value == one for one in _NEUTRAL[name]):
-                raise RequestRefused(f"{name} is not supported by this server. Leave it out.", name)
-        elif name not in own | _SHARED | _ABOUT_THE_ASKER:
-            raise RequestRefused(f"Unrecognized request argument: {name[:80]}.", name[:80])
+            if not any(
+                type(value) is type(neutral) and value == neutral for neutral in _NEUTRAL[name]
+            ):
+                raise RequestRefusedError(
+                    f"{name} is not supported by this server. Leave it out.", name
+                )
+        elif name not in own | _SHARED | _ABOUT_THE_CLIENT:
+            raise RequestRefusedError(f"Unrecognized request argument: {name[:80]}.", name[:80])
 
 
 def _field(body: Body, name: str, read: Callable[[str, object], T], default: D) -> T | D:
@@ -140,7 +144,7 @@ def _field(body: Body, name: str, read: Callable[[str, object], T], default: D) 
 def _model(body: Body) -> str:
     model = body.get("model")
     if not isinstance(model, str) or not 0 < len(model) <= MODEL_CHARACTERS_MAX:
-        raise RequestRefused("You must provide a model as a string.", "model")
+        raise RequestRefusedError("You must provide a model as a string.", "model")
     return model
 
 
@@ -149,28 +153,30 @@ def _prompt(body: Body) -> str:
     if isinstance(prompt, list) and len(prompt) == 1:
         (prompt,) = prompt
     if not isinstance(prompt, str) or not prompt:
-        raise RequestRefused("prompt must be one string that is not empty.", "prompt")
+        raise RequestRefusedError("prompt must be one string that is not empty.", "prompt")
     return prompt
 
 
 def _messages(body: Body) -> tuple[Message, ...]:
     messages = body.get("messages")
     if not isinstance(messages, list) or not 0 < len(messages) <= MESSAGES_MAX:
-        raise RequestRefused(f"messages must be a list of 1 to {MESSAGES_MAX}.", "messages")
+        raise RequestRefusedError(f"messages must be a list of 1 to {MESSAGES_MAX}.", "messages")
     return tuple(_message(f"messages[{at}]", message) for at, message in enumerate(messages))
 
 
 def _message(where: str, message: object) -> Message:
     if not isinstance(message, dict) or not message.keys() <= {"role", "content", "name"}:
-        raise RequestRefused(f"{where} must be an object of role and content.", where)
+        raise RequestRefusedError(f"{where} must be an object of role and content.", where)
     role = message.get("role")
     if not isinstance(role, str) or role not in _ROLES:
-        raise RequestRefused(f"{where}.role must be system, user or assistant.", f"{where}.role")
+        raise RequestRefusedError(
+            f"{where}.role must be system, user or assistant.", f"{where}.role"
+        )
     content = message.get("content")
     if isinstance(content, list):
         content = "".join(_text_part(f"{where}.content", part) for part in content)
     if not isinstance(content, str):
-        raise RequestRefused(f"{where}.content must be text.", f"{where}.content")
+        raise RequestRefusedError(f"{where}.content must be text.", f"{where}.content")
     return Message(_ROLES[role], content)
 
 
@@ -179,7 +185,7 @@ def _text_part(where: str, part: object) -> str:
         case {"type": "text", "text": str(text)}:
             return text
         case _:
-            raise RequestRefused(f"{where} may hold parts of type text only.", where)
+            raise RequestRefusedError(f"{where} may hold parts of type text only.", where)
 
 
 def _tokens(body: Body, is_chat: bool) -> int:
@@ -187,7 +193,7 @@ def _tokens(body: Body, is_chat: bool) -> int:
     newer = _field(body, "max_completion_tokens", read, None) if is_chat else None
     older = _field(body, "max_tokens", read, None)
     if newer is not None and older is not None and newer != older:
-        raise RequestRefused("max_tokens and max_completion_tokens differ.", "max_tokens")
+        raise RequestRefusedError("max_tokens and max_completion_tokens differ.", "max_tokens")
     return newer or older or TOKENS_DEFAULT
 
 
@@ -196,7 +202,7 @@ def _wants_usage(body: Body, is_streamed: bool) -> bool:
     if options is None:
         return False
     if not is_streamed or not isinstance(options, dict) or options.keys() - {"include_usage"}:
-        raise RequestRefused(
+        raise RequestRefusedError(
             "stream_options goes with stream and may hold include_usage only.", "stream_options"
         )
     return _field(options, "include_usage", _boolean, False)
@@ -205,10 +211,10 @@ def _wants_usage(body: Body, is_streamed: bool) -> bool:
 def _stops(name: str, value: object) -> tuple[str, ...]:
     stops = [value] if isinstance(value, str) else value
     if not isinstance(stops, list) or len(stops) > STOPS_MAX:
-        raise RequestRefused(f"{name} must be up to {STOPS_MAX} strings.", name)
+        raise RequestRefusedError(f"{name} must be up to {STOPS_MAX} strings.", name)
     for stop in stops:
         if not isinstance(stop, str) or not 0 < len(stop) <= STOP_CHARACTERS_MAX:
-            raise RequestRefused(
+            raise RequestRefusedError(
                 f"{name} must hold strings of 1 to {STOP_CHARACTERS_MAX} characters.", name
             )
     return tuple(stops)
@@ -216,16 +222,16 @@ def _stops(name: str, value: object) -> tuple[str, ...]:
 
 def _boolean(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise RequestRefused(f"{name} must be true or false.", name)
+        raise RequestRefusedError(f"{name} must be true or false.", name)
     return value
 
 
 def _number(least: float, most: float) -> Callable[[str, object], float]:
     def read(name: str, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise RequestRefused(f"{name} must be a number.", name)
+            raise RequestRefusedError(f"{name} must be a number.", name)
         if not least <= value <= most:
-            raise RequestRefused(f"{name} must lie between {least:g} and {most:g}.", name)
+            raise RequestRefusedError(f"{name} must lie between {least:g} and {most:g}.", name)
         return float(value)
 
     return read
@@ -234,9 +240,9 @@ def _number(least: float, most: float) -> Callable[[str, object], float]:
 def _integer(least: int, most: int) -> Callable[[str, object], int]:
     def read(name: str, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise RequestRefused(f"{name} must be an integer.", name)
+            raise RequestRefusedError(f"{name} must be an integer.", name)
         if not least <= value <= most:
-            raise RequestRefused(f"{name} must lie between {least} and {most}.", name)
+            raise RequestRefusedError(f"{name} must lie between {least} and {most}.", name)
         return value
 
     return read

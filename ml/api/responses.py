@@ -1,18 +1,29 @@
-"""The JSON shapes of OpenAI's API, with our top-level `attribution` object."""
+"""Every JSON document of the HTTP surface: OpenAI's shapes with a top-level `attribution` object.
+
+No other module of `ml` builds or encodes a response document. The attribution itself is built by
+the service that answers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from ml.api.service import AnswerRefused, Finished, Json, ModelCard
+from ml.api.service import AnswerRefusedError, Finished, Json, ModelCard
+
+INVALID_REQUEST: Final = "invalid_request_error"
+SERVER_ERROR: Final = "server_error"
+STREAM_END: Final = b"data: [DONE]\n\n"
+"""The last event of OpenAI's streams."""
 
 JsonObject = Mapping[str, Json]
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerShape:
-    """What all bodies and chunks of one answer share."""
+    """The fields that all documents of one answer share."""
 
     attribution_id: str
     model: str
@@ -20,7 +31,7 @@ class AnswerShape:
     is_chat: bool
 
     def body(self, text: str, finished: Finished) -> JsonObject:
-        """Return the whole answer at once."""
+        """Return the document of a whole answer."""
         choice: dict[str, Json] = {
             "index": 0,
             "finish_reason": finished.reason,
@@ -38,13 +49,13 @@ class AnswerShape:
         }
 
     def opening(self) -> JsonObject | None:
-        """Return the chunk that names the role; plain completions have none."""
+        """Return the first chunk of a chat, which has the role; plain completions have none."""
         if not self.is_chat:
             return None
         return self._chunk({"role": "assistant", "content": ""}, None)
 
     def delta(self, text: str) -> JsonObject:
-        """Return a chunk with more text."""
+        """Return a chunk with the next text."""
         return self._chunk({"content": text} if self.is_chat else text, None)
 
     def closing(self, finished: Finished, wants_usage: bool) -> list[JsonObject]:
@@ -79,8 +90,13 @@ def usage(finished: Finished) -> JsonObject:
     }
 
 
+def model_list(cards: Iterable[ModelCard]) -> JsonObject:
+    """Return the document of /v1/models."""
+    return {"object": "list", "data": [model_object(card) for card in cards]}
+
+
 def model_object(card: ModelCard) -> JsonObject:
-    """Return one model as /v1/models lists it."""
+    """Return the document of one model."""
     return {
         "id": card.id,
         "object": "model",
@@ -92,11 +108,28 @@ def model_object(card: ModelCard) -> JsonObject:
 def error_object(
     message: str, kind: str, code: str | None = None, parameter: str | None = None
 ) -> JsonObject:
-    """Return an error as OpenAI's clients read it."""
+    """Return the error document that OpenAI's clients parse."""
     return {"error": {"message": message, "type": kind, "param": parameter, "code": code}}
 
 
-def refusal_object(refusal: AnswerRefused) -> JsonObject:
-    """Return the error of a refused question."""
+def refusal_object(refusal: AnswerRefusedError) -> JsonObject:
+    """Return the error document of a refused question."""
     parameter = "model" if refusal.status == 404 else None
     return error_object(str(refusal), refusal.kind, refusal.code, parameter)
+
+
+def invalid_request(
+    message: str, code: str | None = None, parameter: str | None = None
+) -> JsonObject:
+    """Return the error document of a request that is not valid."""
+    return error_object(message, INVALID_REQUEST, code, parameter)
+
+
+def server_failure() -> JsonObject:
+    """Return the error document of a failure that is not the client's."""
+    return error_object("The server failed to answer. Ask again, or another node.", SERVER_ERROR)
+
+
+def stream_event(document: JsonObject) -> bytes:
+    """Return a document as one server-sent event."""
+    return b"data: " + json.dumps(document, ensure_ascii=False).encode() + b"\n\n"

@@ -1,8 +1,7 @@
-"""What the HTTP surface needs of whoever makes answers: the node implements it.
+"""The interface between the HTTP surface and a service of answers; the node implements it.
 
-An answer is a stream: first `Begun` with the id under which its attribution can be fetched, then
-text, then `Finished` with the attribution. Refusals are raised before `Begun`; each knows the HTTP
-status and the error code that a client sees.
+An answer is a stream: first `Begun` with the id of its attribution, then text, then `Finished` with
+the attribution. Refusals are raised before `Begun`; each has its HTTP status and error code.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ Role: TypeAlias = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """A model that may be asked: its id, when it was published (Unix seconds), and its owner."""
+    """A model that is served: its id, its publication time (Unix seconds), and its owner."""
 
     id: str
     created: int
@@ -38,7 +37,7 @@ class Message:
 class AnswerRequest:
     """A checked question: either `messages` of a chat or a plain `prompt`.
 
-    `seed` is None when the asker leaves it open; `voucher` is the SCALE of the payment, unverified.
+    `seed` is None if the client sent none; `voucher` is the SCALE of the payment, unverified.
     """
 
     model: str
@@ -61,14 +60,14 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """More text of the answer."""
+    """The next text of the answer."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end of an answer, with what it was made from."""
+    """The end of an answer, with its attribution."""
 
     reason: FinishReason
     tokens_in: int
@@ -79,30 +78,30 @@ class Finished:
 AnswerEvent: TypeAlias = Begun | Delta | Finished
 
 
-class AnswerRefused(Exception):
-    """A question that is not answered; the message is what the asker reads."""
+class AnswerRefusedError(Exception):
+    """A question is not answered; the message is for the client."""
 
     status: ClassVar[int] = 400
     kind: ClassVar[str] = "invalid_request_error"
     code: ClassVar[str | None] = None
 
 
-class ModelUnknown(AnswerRefused):
-    """No such model, or not one that the asker may use; the two look alike from outside."""
+class ModelUnknownError(AnswerRefusedError):
+    """The model does not exist or the client may not use it; a response does not say which."""
 
     status = 404
     code = "model_not_found"
 
 
-class VoucherMissing(AnswerRefused):
-    """The model costs something and no voucher came."""
+class VoucherMissingError(AnswerRefusedError):
+    """The model has a price and the request no voucher."""
 
     status = 402
     kind = "payment_required"
     code = "voucher_missing"
 
 
-class VoucherRefused(AnswerRefused):
+class VoucherRefusedError(AnswerRefusedError):
     """The voucher is malformed, not signed by the channel's owner, or too small."""
 
     status = 402
@@ -110,13 +109,13 @@ class VoucherRefused(AnswerRefused):
     code = "voucher_refused"
 
 
-class ContextExceeded(AnswerRefused):
+class ContextExceededError(AnswerRefusedError):
     """Question and answer do not fit the model's context."""
 
     code = "context_length_exceeded"
 
 
-class ServiceBusy(AnswerRefused):
+class ServiceBusyError(AnswerRefusedError):
     """Too many answers are waiting."""
 
     status = 429
@@ -125,15 +124,15 @@ class ServiceBusy(AnswerRefused):
 
 
 class AnswerService(Protocol):
-    """Answers questions."""
+    """The answers of a node."""
 
     async def models(self) -> Sequence[ModelCard]:
-        """Return the models that may be asked."""
+        """Return the models that are served."""
 
-    def answer(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent, None]:
-        """Yield Begun, any number of Delta, then Finished. Raises AnswerRefused before Begun.
+    def stream_answer(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent, None]:
+        """Yield Begun, any number of Delta, then Finished. Raises AnswerRefusedError before Begun.
 
-        The generator is closed when the asker goes away; it must free what it holds.
+        The generator is closed when the client disconnects; it must then free its resources.
         """
 
     async def attribution(self, attribution_id: str) -> Mapping[str, Json] | None:

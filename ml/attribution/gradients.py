@@ -1,12 +1,14 @@
 """Gradients of single rows with respect to the LoRA tensors, many rows in one backward pass.
 
 For y = W x + s B A x a row's gradient is a sum over its tokens: dB = s sum g (A x)^T and
-dA = s sum (B^T g) x^T, with x the input and g the gradient at the output of the layer. Hooks see
-x going forward and g coming back, and hand each layer's gradients on at once, so that no more than
-one layer of one batch is ever held, and no gradient of a base weight is computed.
+dA = s sum (B^T g) x^T, with x the input and g the gradient at the output of the layer. Hooks record
+x in the forward pass and g in the backward pass, and pass each layer's gradients on at once, so
+that memory never has more than one layer of one batch, and no gradient of a base weight is
+computed. One backward pass per row would give the same and take as many passes as rows;
+torch.func.vmap over rows would keep the gradients of all layers at the same time.
 
 Rules that hold here: the loss of a row is the mean over its completion tokens; rows are padded on
-the right, where a causal model cannot look; nothing is left behind on the model.
+the right, where a causal model cannot look; every hook is removed from the model.
 """
 
 from __future__ import annotations
@@ -14,44 +16,44 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from ml.train.data import IGNORED, Batch, Example, collate
 
-BATCH_ROWS = 16
+BATCH_ROWS: Final = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoraSite:
-    """A layer with a LoRA pair: `down` is A [rank, inputs], `up` is B [outputs, rank]."""
+    """A layer with a LoRA pair."""
 
     name: str
     module: nn.Module
-    down: Tensor
-    up: Tensor
+    lora_a: Tensor  # [rank, inputs]
+    lora_b: Tensor  # [outputs, rank]
     scaling: float
 
 
-Receive: TypeAlias = Callable[[LoraSite, Tensor, Tensor], None]
-"""Takes (site, dA [batch, rank, inputs], dB [batch, outputs, rank]) of one layer and batch."""
+ReceiveGradients: TypeAlias = Callable[[LoraSite, Tensor, Tensor], None]
+"""Called with (site, dA [batch, rank, inputs], dB [batch, outputs, rank]) for each layer."""
 
 
-class NoLoraSite(ValueError):
+class NoLoraSiteError(ValueError):
     """The model has no LoRA layer with this adapter."""
 
 
 def lora_sites(model: nn.Module, adapter: str = "default") -> list[LoraSite]:
-    """Return the LoRA layers of a peft model in order of their names. Raises NoLoraSite."""
+    """Return the LoRA layers of a peft model in order of their names. Raises NoLoraSiteError."""
     sites = [
         _site(canonical_name(name), module, adapter)
         for name, module in model.named_modules()
         if adapter in getattr(module, "lora_A", ())
     ]
     if not sites:
-        raise NoLoraSite(
+        raise NoLoraSiteError(
             f"The model has no LoRA layer with the adapter {adapter!r}. Load it first."
         )
     return sorted(sites, key=lambda site: site.name)
@@ -64,21 +66,25 @@ def canonical_name(name: str) -> str:
 
 
 def row_gradients(
-    model: nn.Module, sites: Sequence[LoraSite], examples: Sequence[Example], receive: Receive
+    model: nn.Module,
+    sites: Sequence[LoraSite],
+    examples: Sequence[Example],
+    receive: ReceiveGradients,
 ) -> Tensor:
-    """Differentiate one batch, handing each layer's per-row gradients to `receive`.
+    """Differentiate one batch and call `receive` with each layer's per-row gradients.
 
     Returns the losses of the rows, in nats per completion token [batch].
     """
-    # Padding is masked and to the right of every token, so any id will do.
-    batch = collate(examples, 0, sites[0].down.device)
+    # Padding is masked and to the right of every token, so any token id fits.
+    batch = collate(examples, 0, sites[0].lora_a.device)
     with ExitStack() as stack:
         stack.enter_context(_evaluating(model))
         start = stack.enter_context(_differentiable_embeddings(model))
         for site in sites:
-            stack.enter_context(_watched(site, receive))
+            stack.enter_context(_hooked(site, receive))
         with torch.enable_grad():
             losses = _row_losses(model, batch)  # [batch]
+            # The gradient of the sum at a row's activations is that row's: rows share none of them.
             torch.autograd.grad(losses.sum(), start)
     return losses.detach()
 
@@ -90,18 +96,27 @@ def batches(examples: Sequence[Example], rows: int = BATCH_ROWS) -> list[list[in
 
 
 def _row_losses(model: nn.Module, batch: Batch) -> Tensor:
+    # [batch, tokens, vocabulary]
     logits = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
     targets = batch.labels[:, 1:]  # [batch, tokens - 1]
     losses = nn.functional.cross_entropy(
-        logits[:, :-1].float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
-    )
-    return losses.sum(dim=1) / (targets != IGNORED).sum(dim=1)
+        logits[:, :-1].float().transpose(1, 2),  # [batch, vocabulary, tokens - 1]
+        targets,
+        ignore_index=IGNORED,
+        reduction="none",
+    )  # [batch, tokens - 1]
+    return losses.sum(dim=1) / (targets != IGNORED).sum(dim=1)  # [batch]
 
 
 def _site(name: str, module: nn.Module, adapter: str) -> LoraSite:
-    down, up = _tensor(module, "lora_A", adapter), _tensor(module, "lora_B", adapter)
     scaling = getattr(module, "scaling", {})
-    return LoraSite(name, module, down, up, float(scaling[adapter]))
+    return LoraSite(
+        name=name,
+        module=module,
+        lora_a=_tensor(module, "lora_A", adapter),
+        lora_b=_tensor(module, "lora_B", adapter),
+        scaling=float(scaling[adapter]),
+    )
 
 
 def _tensor(module: nn.Module, part: str, adapter: str) -> Tensor:
@@ -124,29 +139,34 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _differentiable_embeddings(model: nn.Module) -> Iterator[list[Tensor]]:
-    started: list[Tensor] = []
+    """Make the embeddings [batch, tokens, hidden] the leaf that the backward pass ends at.
+
+    All weights are frozen, so without a leaf that requires a gradient there would be no graph; LoRA
+    weights as leaves would make autograd sum their gradients over the rows, which nothing needs.
+    """
+    leaves: list[Tensor] = []
 
     def begin(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-        leaf = output.detach().requires_grad_()
-        started.append(leaf)
+        leaf = output.detach().requires_grad_()  # [batch, tokens, hidden]
+        leaves.append(leaf)
         return leaf
 
     embeddings = model.get_input_embeddings()  # type: ignore[operator]
     handle = embeddings.register_forward_hook(begin)
     try:
-        yield started
+        yield leaves
     finally:
         handle.remove()
 
 
 @contextmanager
-def _watched(site: LoraSite, receive: Receive) -> Iterator[None]:
+def _hooked(site: LoraSite, receive: ReceiveGradients) -> Iterator[None]:
     def forward(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        entering = inputs[0].detach()  # [batch, tokens, inputs]
+        x = inputs[0].detach()  # [batch, tokens, inputs]
 
-        def backward(leaving: Tensor) -> None:  # [batch, tokens, outputs]
+        def backward(output_gradient: Tensor) -> None:  # [batch, tokens, outputs]
             with torch.no_grad():
-                receive(site, *_pair_gradients(site, entering, leaving))
+                receive(site, *_pair_gradients(site, x, output_gradient))
 
         output.register_hook(backward)  # type: ignore[no-untyped-call]
 
@@ -157,9 +177,10 @@ def _watched(site: LoraSite, receive: Receive) -> Iterator[None]:
         handle.remove()
 
 
-def _pair_gradients(site: LoraSite, entering: Tensor, leaving: Tensor) -> tuple[Tensor, Tensor]:
-    inner = entering @ site.down.T  # [batch, tokens, rank]
-    through = leaving @ site.up  # [batch, tokens, rank]
-    down = site.scaling * through.transpose(1, 2) @ entering  # [batch, rank, inputs]
-    up = site.scaling * leaving.transpose(1, 2) @ inner  # [batch, outputs, rank]
-    return down, up
+def _pair_gradients(site: LoraSite, x: Tensor, output_gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (dA, dB) of every row, from the layer's input and the gradient at its output."""
+    inner = x @ site.lora_a.T  # [batch, tokens, rank]
+    inner_gradient = output_gradient @ site.lora_b  # [batch, tokens, rank]
+    gradient_a = site.scaling * inner_gradient.transpose(1, 2) @ x  # [batch, rank, inputs]
+    gradient_b = site.scaling * output_gradient.transpose(1, 2) @ inner  # [batch, outputs, rank]
+    return gradient_a, gradient_b

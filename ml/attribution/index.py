@@ -1,8 +1,8 @@
-"""The attribution index of a trained adapter: built by a job, loaded by whoever serves answers.
+"""The attribution index of a trained adapter: built by a job, loaded by a server of answers.
 
 `build_index` computes everything that `runtime.shared.documents.Indexed` commits to and the files
-behind the hashes; `load_index` reads those files back, checks each against its hash, and answers
-which rows an answer's sketch points to and which spans it repeats.
+behind the hashes; `load_index` reads those files back and checks each against its hash. The loaded
+index returns the rows of largest influence on an answer and the spans that the answer repeats.
 
 Rules that hold here: row i of every file is row i of the training job; aggregates are in the order
 of their contributors' accounts; a file whose content does not fit its hash is refused.
@@ -11,6 +11,7 @@ of their contributors' accounts; a file whose content does not fit its hash is r
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -41,35 +42,36 @@ from runtime.shared.documents import (
 from runtime.trie.merkle import blob_id, merkle_root
 from runtime.types.primitives import AccountId, Hash
 
-AGGREGATES = codec(tuple[ContributorAggregate, ...])
-PERMILLE = 1000
-MAX_TOKENS_DEFAULT = Recipe().max_tokens
+AGGREGATES: Final = codec(tuple[ContributorAggregate, ...])
+PERMILLE: Final = 1000
+ROW_TOKENS_DEFAULT: Final = Recipe().max_tokens
 
 ReadBlob = Callable[[Hash], bytes]
 Progress = Callable[[int, int], None]
 
 
-class ContributorCount(ValueError):
+class ContributorCountError(ValueError):
     """The number of contributors is not the number of rows."""
 
 
-class BlobMismatch(ValueError):
-    """A file has not the content that its hash promises."""
+class BlobMismatchError(ValueError):
+    """The content of a file does not have the hash that names it."""
 
 
-class IndexMalformed(ValueError):
-    """A file fits its hash and yet is not what an index is made of."""
+class IndexMalformedError(ValueError):
+    """A file fits its hash and yet is no part of an index."""
 
 
 def build_index(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerFast,
+    *,
     rows: Sequence[Row],
     contributors: Sequence[AccountId],
     moments: Mapping[str, Tensor],
     seed: bytes,
     sketch_size: int = SKETCH_SIZE_DEFAULT,
-    max_tokens: int = MAX_TOKENS_DEFAULT,
+    max_tokens: int = ROW_TOKENS_DEFAULT,
     held_out: Collection[int] = (),
     progress: Progress | None = None,
 ) -> tuple[Indexed, dict[Hash, bytes]]:
@@ -79,14 +81,14 @@ def build_index(
     `max_tokens` is the recipe's. Rows in `held_out` were not trained on: they keep their number
     and their spans, and have a zero sketch, so they neither score nor earn.
     `progress(done, rows)` follows the gradients, which are nearly all of the work.
-    Raises ContributorCount, NoLoraSite, MomentsMismatch, SeedLength.
+    Raises ContributorCountError, NoLoraSiteError, MomentsMismatchError, SeedLengthError.
     """
     if len(contributors) != len(rows):
-        raise ContributorCount(
+        raise ContributorCountError(
             f"{len(rows)} rows have {len(contributors)} contributors. Name one for each row."
         )
     examples = [encode_row(row, tokenizer, max_tokens, number) for number, row in enumerate(rows)]
-    phi = np.zeros((len(rows), sketch_size), np.int8)
+    phi = np.zeros((len(rows), sketch_size), np.int8)  # [rows, k]
     trained = [number for number in range(len(rows)) if number not in held_out]
     sketcher = Sketcher(model, moments, seed, sketch_size)
     phi[trained] = sketcher.sketch([examples[number] for number in trained], progress)
@@ -95,7 +97,7 @@ def build_index(
 
 
 def span_tokens(examples: Sequence[Example]) -> list[tuple[int, ...]]:
-    """Return what spans are searched in: the tokens of each row as it was trained on."""
+    """Return the tokens that spans are searched in: each row as it was trained on."""
     return [example.ids for example in examples]
 
 
@@ -104,7 +106,7 @@ def commit_index(
 ) -> tuple[Indexed, dict[Hash, bytes]]:
     """Return the commitments that follow from sketches, owners and spans, with the files."""
     damping = damping_of(phi)
-    psi = inverse_sketches(phi, damping)
+    psi = inverse_sketches(phi, damping)  # [rows, k]
     aggregates = aggregated(psi, contributors)
     files = [phi.tobytes(), psi.tobytes(), AGGREGATES.encode(aggregates)]
     files += [shard.to_bytes() for shard in shards]
@@ -154,11 +156,11 @@ def aggregates_root(aggregates: Sequence[ContributorAggregate]) -> Hash:
     return merkle_root(encoding.encode(aggregate) for aggregate in aggregates)
 
 
-# -------------------------------------------------------------------------------------------- serve
+# ------------------------------------------------------------------------------------------ serving
 
 
 class AttributionIndex:
-    """Answers what an answer was made from: rows by influence and rows by verbatim spans."""
+    """Finds the sources of an answer: rows by influence and rows by verbatim spans."""
 
     def __init__(
         self,
@@ -169,7 +171,8 @@ class AttributionIndex:
     ) -> None:
         self.indexed = indexed
         self.aggregates = aggregates
-        self._psi: npt.NDArray[np.float32] = psi.astype(np.float32)
+        # Converted once: a conversion per answer would cost more than its scores.
+        self._psi: npt.NDArray[np.float32] = psi.astype(np.float32)  # [rows, k]
         self._spans = spans
 
     def score(self, query: bytes) -> Integers:
@@ -181,7 +184,7 @@ class AttributionIndex:
         return top_of(self.score(query), count)
 
     def remainder_permille(self, query: bytes, top: Sequence[RowScore]) -> int:
-        """Return how much of the absolute influence lies outside `top`."""
+        """Return the permille of the absolute influence outside `top`, rounded up."""
         return remainder_of(self.score(query), top)
 
     def spans(self, answer: Sequence[int]) -> tuple[Span, ...]:
@@ -192,14 +195,14 @@ class AttributionIndex:
 def load_index(indexed: Indexed, read: ReadBlob) -> AttributionIndex:
     """Read the files of an index, each checked against its hash.
 
-    Raises BlobMismatch, IndexMalformed, ShardMalformed, and what `read` raises.
+    Raises BlobMismatchError, IndexMalformedError, ShardMalformedError, and what `read` raises.
     """
     psi = load_sketches(indexed, indexed.psi, read)
     aggregates = AGGREGATES.decode(read_checked(indexed.aggregates, read))
     shards = [Shard.from_bytes(read_checked(blob, read)) for blob in indexed.span_shards]
     spans = SpanIndex(shards)
     if spans.rows != indexed.rows:
-        raise IndexMalformed(
+        raise IndexMalformedError(
             f"The span shards hold {spans.rows} rows, the index {indexed.rows}. "
             "The job's output contradicts itself; report it."
         )
@@ -207,10 +210,10 @@ def load_index(indexed: Indexed, read: ReadBlob) -> AttributionIndex:
 
 
 def load_sketches(indexed: Indexed, blob: Hash, read: ReadBlob) -> Sketches:
-    """Return phi or psi of an index [rows, k]. Raises BlobMismatch, IndexMalformed."""
+    """Return phi or psi of an index [rows, k]. Raises BlobMismatchError, IndexMalformedError."""
     data = read_checked(blob, read)
     if len(data) != indexed.rows * indexed.sketch_size:
-        raise IndexMalformed(
+        raise IndexMalformedError(
             f"{len(data)} bytes are not {indexed.rows} sketches of {indexed.sketch_size} numbers. "
             "The job's output contradicts itself; report it."
         )
@@ -218,10 +221,10 @@ def load_sketches(indexed: Indexed, blob: Hash, read: ReadBlob) -> Sketches:
 
 
 def read_checked(blob: Hash, read: ReadBlob) -> bytes:
-    """Return the content of a blob. Raises BlobMismatch."""
+    """Return the content of a blob. Raises BlobMismatchError."""
     data = read(blob)
     if blob_id(data) != blob:
-        raise BlobMismatch(
+        raise BlobMismatchError(
             f"The content of blob {blob.hex()} has another hash. Fetch it from another peer."
         )
     return data
@@ -229,7 +232,7 @@ def read_checked(blob: Hash, read: ReadBlob) -> bytes:
 
 def top_of(values: Integers, count: int = TOP_ROWS_MAX) -> tuple[RowScore, ...]:
     """Return the rows of largest score, largest first; ties go to the earlier row."""
-    best = np.argsort(-values, kind="stable")[:count]
+    best = np.argsort(-values, kind="stable")[:count]  # [count]; stable: ties stay in row order
     return tuple(RowScore(int(row), int(values[row])) for row in best)
 
 
@@ -241,7 +244,7 @@ def remainder_of(values: Integers, top: Sequence[RowScore]) -> int:
 
 
 class QuerySketcher:
-    """Sketches answers; draw it once per adapter and use it for every answer."""
+    """Sketches answers; construct it once per adapter and use it for every answer."""
 
     def __init__(
         self,
@@ -250,30 +253,17 @@ class QuerySketcher:
         moments: Mapping[str, Tensor],
         seed: bytes,
         sketch_size: int = SKETCH_SIZE_DEFAULT,
-        max_tokens: int = MAX_TOKENS_DEFAULT,
+        max_tokens: int = ROW_TOKENS_DEFAULT,
     ) -> None:
-        """Draw the transform. Raises NoLoraSite, MomentsMismatch, SeedLength."""
+        """Draw the transform. Raises NoLoraSiteError, MomentsMismatchError, SeedLengthError."""
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
         self._sketcher = Sketcher(model, moments, seed, sketch_size)
 
     def sketch(self, prompt: str, answer: str) -> bytes:
-        """Return phi of an answer, k int8 values; an empty answer was made from nothing: zeros."""
+        """Return phi of an answer, k int8 values; zeros for an empty answer."""
         if not answer:
             return bytes(self._sketcher.size)
         example = encode_row(Row(prompt, answer), self._tokenizer, self._max_tokens)
-        sketches = self._sketcher.sketch([example])
+        sketches = self._sketcher.sketch([example])  # [1, k]
         return bytes(sketches.tobytes())
-
-
-def query_sketch(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerFast,
-    prompt: str,
-    answer: str,
-    moments: Mapping[str, Tensor],
-    seed: bytes,
-    sketch_size: int = SKETCH_SIZE_DEFAULT,
-) -> bytes:
-    """Return phi of one answer; `QuerySketcher` is faster for many."""
-    return QuerySketcher(model, tokenizer, moments, seed, sketch_size).sketch(prompt, answer)

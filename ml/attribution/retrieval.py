@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import bm25s
 import numpy as np
@@ -19,10 +20,10 @@ import numpy.typing as npt
 
 from ml.rows.row import Row
 
-RETRIEVED_MAX = 16
-ABLATIONS_DEFAULT = 32
-RIDGE = 1e-3
-WORD = re.compile(r"\w+")
+RETRIEVED_MAX: Final = 16
+ABLATIONS_DEFAULT: Final = 32
+RIDGE: Final = 1e-3
+WORD: Final = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,21 @@
 """Settlement: an epoch of receipts as one signed net score per contributor.
 
-Q = sum fee f phi(answer) over the receipts, f = -1 after negative feedback in time, plus governed
-weights of verified targets (sketches of held-out rows). S_c = Psi_c . Q, and V_c is the sum of
-the squares of the scores that S_c is netted from. Nothing is clipped here:
+Q = sum fee f phi(answer) over the receipts, f = -1 after negative feedback in time. S_c = Psi_c . Q
+and V_c is the sum of the squares of the scores that S_c is netted from. Nothing is clipped here:
 `runtime.shared.shares.payout` clips once, per contributor and epoch. Paying every positive score
 of every row instead would pay a poisoner most (a test keeps that comparison).
 
-Rules that hold here: all results are exact integers. Weights and scores are cut in limbs of 15
-bits, so that a block's sum of products of three stays below 2^53 in float64. Where V would not fit
+Rules that hold here: all results are exact integers. Weights and scores are split into limbs of 15
+bits, so that a block's sum of products of three stays below 2^53 in float64: BLAS then multiplies
+them exactly, where Python's integers took most of the time of a settlement. Where V would not fit
 128 bits, all S are divided by one power of two and all V by its square, which changes no share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations_with_replacement
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -31,11 +31,11 @@ from runtime.shared.documents import (
 from runtime.trie.merkle import sum_root
 from runtime.types.primitives import Hash
 
-BLOCK_ROWS = 256
-LIMB_BITS = 15
-LIMB_MASK = (1 << LIMB_BITS) - 1
-SCORE_BITS = 127
-SQUARE_SUM_BITS = 128
+BLOCK_ROWS: Final = 256
+LIMB_BITS: Final = 15
+LIMB_MASK: Final = (1 << LIMB_BITS) - 1
+SCORE_BITS: Final = 127
+SQUARE_SUM_BITS: Final = 128
 
 Floats = npt.NDArray[np.float64]
 
@@ -43,36 +43,26 @@ assert BLOCK_ROWS * LIMB_MASK**3 < 1 << 53
 assert INT8_MAX < LIMB_MASK
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A verified target: the sketch of a revealed held-out row with its weight in planck."""
-
-    weight_planck: int
-    phi: bytes
-
-
-class SketchLength(ValueError):
-    """A receipt whose sketch has not the size of the index."""
+class SketchLengthError(ValueError):
+    """The sketch of a receipt does not have the size of the index."""
 
 
 def settle(
     receipts: Sequence[Receipt],
     negative: Collection[Hash],
     aggregates: Sequence[ContributorAggregate],
-    targets: Sequence[Target] = (),
 ) -> Settled:
     """Return the settlement of one epoch; `negative` holds receipt ids with negative feedback.
 
     The receipts come in the order of their root, the entries in the order of the aggregates.
-    Raises SketchLength.
+    Raises SketchLengthError.
     """
     hashes = [receipt_hash(receipt) for receipt in receipts]
-    signed = [
+    weights = [
         -receipt.contributor_fee_planck if identity in negative else receipt.contributor_fee_planck
         for identity, receipt in zip(hashes, receipts, strict=True)
     ]
-    weights = [*signed, *(target.weight_planck for target in targets)]
-    sketches = [*(receipt.phi for receipt in receipts), *(target.phi for target in targets)]
+    sketches = [receipt.phi for receipt in receipts]
     root, fees = receipts_root(receipts, hashes)
     entries = net_scores(aggregates, sketches, weights)
     return Settled(len(receipts), root, fees, entries)
@@ -90,7 +80,7 @@ def receipts_root(
 def net_scores(
     aggregates: Sequence[ContributorAggregate], sketches: Sequence[bytes], weights: Sequence[int]
 ) -> tuple[SettlementEntry, ...]:
-    """Return S_c and V_c of each contributor for weighted sketches. Raises SketchLength."""
+    """Return S_c and V_c of each contributor for weighted sketches. Raises SketchLengthError."""
     if not aggregates:
         return ()
     psi = np.array([aggregate.psi_sum for aggregate in aggregates], np.int64)
@@ -109,34 +99,38 @@ def net_scores(
 
 
 def weighted_sum(sketches: Sequence[bytes], weights: Sequence[int], size: int) -> list[int]:
-    """Return Q = sum weight * sketch, k exact integers of any size. Raises SketchLength."""
-    digits = _limbs(weights)
+    """Return Q = sum weight * sketch, k exact integers of any size. Raises SketchLengthError."""
+    digits = _limbs(weights)  # [limbs, rows]
     # Below 2^63 for 2^41 sketches: 15 bits of a digit, 7 of a sketch.
-    sums = np.zeros((len(digits), size), np.int64)
+    sums = np.zeros((len(digits), size), np.int64)  # [limbs, k]
     for start, block in _blocks(sketches, size):
-        sums += (digits[:, start : start + len(block)] @ block).astype(np.int64)
+        sums += (digits[:, start : start + len(block)] @ block).astype(np.int64)  # [limbs, k]
     return [_joined(column) for column in sums.T.tolist()]
 
 
 def _square_sums(
     psi: npt.NDArray[np.int64], sketches: Sequence[bytes], weights: Sequence[int]
 ) -> list[int]:
-    """Return V_c = sum (weight * Psi_c . phi)^2 over the sketches.
+    """Return V_c = sum (weight * Psi_c . phi)^2 over the sketches, from psi [contributors, k].
 
-    With the limbs d of Psi_c . phi and w of weight^2 that is a sum of d * d' * w.
+    With the limbs d of Psi_c . phi and w of weight^2 that is a sum of d * d' * w. The square hides
+    the sign of Psi_c . phi, so the limbs are those of its absolute value.
     """
     size = psi.shape[1]
     largest = int(np.max(np.abs(psi))) * INT8_MAX * size
     assert largest < 1 << 53, "too many rows for one contributor"
     limbs = _limb_count(largest)
-    wide = psi.astype(np.float64)
+    wide = psi.astype(np.float64)  # [contributors, k]
     squares = _limbs([weight * weight for weight in weights])  # [limbs of squares, rows]
+    # [limbs of d d', contributors, limbs of squares]
     sums = np.zeros((2 * limbs - 1, len(psi), len(squares)), object)
     for start, block in _blocks(sketches, size):
         dots = np.abs(wide @ block.T).astype(np.int64)  # [contributors, rows]
+        # [contributors, rows] each
         parts = [(dots >> LIMB_BITS * at & LIMB_MASK).astype(np.float64) for at in range(limbs)]
-        factors = squares[:, start : start + len(block)].T
+        factors = squares[:, start : start + len(block)].T  # [rows, limbs of squares]
         for left, right in combinations_with_replacement(range(limbs), 2):
+            # [contributors, limbs of squares]
             product = _exact((parts[left] * parts[right]) @ factors)
             sums[left + right] += product if left == right else 2 * product
     by_contributor = sums.transpose(1, 2, 0).tolist()
@@ -144,15 +138,16 @@ def _square_sums(
 
 
 def _blocks(sketches: Sequence[bytes], size: int) -> Iterator[tuple[int, Floats]]:
+    """Yield (first row, sketches [rows of the block, k]) of all sketches."""
     for start in range(0, len(sketches), BLOCK_ROWS):
         yield start, sketch_matrix(sketches[start : start + BLOCK_ROWS], size).astype(np.float64)
 
 
 def sketch_matrix(sketches: Sequence[bytes], size: int) -> Sketches:
-    """Return sketches as one int8 matrix [rows, k]. Raises SketchLength."""
+    """Return sketches as one int8 matrix [rows, k]. Raises SketchLengthError."""
     for sketch in sketches:
         if len(sketch) != size:
-            raise SketchLength(
+            raise SketchLengthError(
                 f"A sketch has {len(sketch)} numbers where the index has {size}. "
                 "The receipt belongs to another index; leave it out."
             )
@@ -160,7 +155,7 @@ def sketch_matrix(sketches: Sequence[bytes], size: int) -> Sketches:
 
 
 def _limbs(values: Sequence[int]) -> Floats:
-    """Return the digits of integers to base 2^15, with the integer's sign [limbs, values]."""
+    """Return the digits of integers to base 2^15 [limbs, values], each with its integer's sign."""
     limbs = _limb_count(max(map(abs, values), default=0))
     return np.array(
         [

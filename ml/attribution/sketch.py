@@ -2,10 +2,10 @@
 
 Each coordinate of the gradient is divided by the square root of AdamW's second moment (the metric
 in which the optimizer moved), then added with a random sign to one of k buckets (a sparse
-Johnson-Lindenstrauss transform). A Walsh-Hadamard transform spreads what a few large coordinates
-left in a few buckets over all of them, so that int8 loses little; it keeps dot products. The result
-is brought to unit norm, scaled by a power of two that depends on k alone, and rounded. Dot products
-of sketches estimate cosines of whitened gradients.
+Johnson-Lindenstrauss transform). A Walsh-Hadamard transform spreads the mass of a few large
+coordinates from a few buckets over all of them, so that int8 loses little; it preserves dot
+products up to its scale. The result is scaled to unit norm, then by a power of two that depends
+only on k, and rounded. Dot products of sketches estimate cosines of whitened gradients.
 
 Rules that hold here: bucket and sign of a coordinate are a hash of seed, tensor name and position,
 in 64-bit integers, so every machine draws the same; -128 never appears.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -33,32 +34,32 @@ from ml.attribution.gradients import (
 from ml.train.data import Example
 from runtime.crypto.hashing import blake2b_256
 
-WHITENING_FLOOR = 1e-8
+WHITENING_FLOOR: Final = 1e-8
 """Added to the root of the second moment, as AdamW itself does."""
 
-INT8_MAX = 127
-SEED_BYTES = 32
-_ROOT_MEAN_SQUARE_BITS = 4
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+INT8_MAX: Final = 127
+SEED_BYTES: Final = 32
+_ROOT_MEAN_SQUARE_BITS: Final = 4
+_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 
 Sketches = npt.NDArray[np.int8]
 
 
-class MomentsMismatch(ValueError):
+class MomentsMismatchError(ValueError):
     """The second moments do not belong to the LoRA tensors of the model."""
 
 
-class SketchSize(ValueError):
-    """A sketch size that is not a power of two."""
+class SketchSizeError(ValueError):
+    """The sketch size is not a power of two."""
 
 
-class SeedLength(ValueError):
-    """A seed that is not 32 bytes long."""
+class SeedLengthError(ValueError):
+    """The seed is not 32 bytes long."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TensorDraw:
-    """Where the coordinates of one LoRA tensor go: buckets, and signs over root moments."""
+    """The transform of one LoRA tensor: buckets, and signs divided by root moments."""
 
     buckets: Tensor  # [coordinates], int64
     factors: Tensor  # [coordinates], float32
@@ -67,24 +68,30 @@ class TensorDraw:
 class Sketcher:
     """Sketches rows of one model with one adapter, one set of moments and one seed.
 
-    The model belongs to one sketcher: its hooks must not see the passes of another.
+    The model belongs to one sketcher: its hooks must not run in the passes of another.
     """
 
     def __init__(
         self, model: nn.Module, moments: Mapping[str, Tensor], seed: bytes, size: int
     ) -> None:
-        """Draw the transform. Raises NoLoraSite, MomentsMismatch, SeedLength, SketchSize."""
+        """Draw the transform.
+
+        Raises NoLoraSiteError, MomentsMismatchError, SeedLengthError, SketchSizeError.
+        """
         if len(seed) != SEED_BYTES:
-            raise SeedLength(f"A sketch seed has {SEED_BYTES} bytes, not {len(seed)}.")
+            raise SeedLengthError(f"A sketch seed has {SEED_BYTES} bytes, not {len(seed)}.")
         if size < 1 or size & (size - 1):
-            raise SketchSize(f"A sketch has a power of two of numbers, not {size}; 4096 is usual.")
+            raise SketchSizeError(
+                f"A sketch has a power of two of numbers, not {size}; 4096 is usual."
+            )
         self.model = model
         self.size = size
-        self._passes = threading.Lock()  # Answers are sketched on several worker threads.
+        # Answers are sketched on several worker threads; hooks of two passes would mix their rows.
+        self._passes = threading.Lock()
         self.sites = lora_sites(model)
         self._draws: dict[str, TensorDraw] = {}
         for site in self.sites:
-            for part, weight in (("lora_A", site.down), ("lora_B", site.up)):
+            for part, weight in (("lora_A", site.lora_a), ("lora_B", site.lora_b)):
                 name = f"{site.name}.{part}"
                 moment = _moment(moments, name, weight)
                 self._draws[name] = draw_tensor(seed, name, moment, size)
@@ -96,20 +103,24 @@ class Sketcher:
         result = np.zeros((len(examples), self.size), np.int8)
         done = 0
         for batch in batches(examples):
-            projected = self._projected([examples[at] for at in batch])
-            result[batch] = quantized(spread(projected))
+            projected = self._projected([examples[at] for at in batch])  # [batch, k]
+            # Spread before quantising: a row with one coordinate in one bucket would otherwise be
+            # a single 127 and zeros, clipped and without resolution.
+            result[batch] = quantized(spread(projected))  # [batch, k]
             done += len(batch)
             if progress is not None:
                 progress(done, len(examples))
         return result
 
     def _projected(self, examples: Sequence[Example]) -> npt.NDArray[np.float64]:
-        device = self.sites[0].down.device
-        total = torch.zeros(len(examples), self.size, device=device)
+        """Return the whitened gradients of one batch, summed into their buckets [batch, k]."""
+        device = self.sites[0].lora_a.device
+        total = torch.zeros(len(examples), self.size, device=device)  # [batch, k]
 
-        def receive(site: LoraSite, down: Tensor, up: Tensor) -> None:
-            for part, gradient in (("lora_A", down), ("lora_B", up)):
+        def receive(site: LoraSite, gradient_a: Tensor, gradient_b: Tensor) -> None:
+            for part, gradient in (("lora_A", gradient_a), ("lora_B", gradient_b)):
                 draw = self._draws[f"{site.name}.{part}"]
+                # [batch, coordinates]
                 whitened = gradient.flatten(1).float() * draw.factors.to(device)
                 total.index_add_(1, draw.buckets.to(device), whitened)
 
@@ -126,19 +137,23 @@ def load_moments(data: bytes) -> dict[str, Tensor]:
 
 def draw_tensor(seed: bytes, name: str, moment: Tensor, size: int) -> TensorDraw:
     """Return buckets and factors of the coordinates of one tensor."""
-    hashes = coordinate_hashes(seed, name, moment.numel())
-    # The upper half picks the bucket by multiplication, which is fair for any k below 2^32.
-    buckets = ((hashes >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)
-    signs = 1.0 - 2.0 * (hashes & np.uint64(1)).astype(np.float32)
-    roots = moment.detach().cpu().float().flatten().sqrt() + WHITENING_FLOOR
+    hashes = coordinate_hashes(seed, name, moment.numel())  # [coordinates]
+    # The upper half selects the bucket by multiplication, which is uniform for any k below 2^32.
+    buckets = ((hashes >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)  # [coordinates]
+    signs = 1.0 - 2.0 * (hashes & np.uint64(1)).astype(np.float32)  # [coordinates]
+    roots = moment.detach().cpu().float().flatten().sqrt() + WHITENING_FLOOR  # [coordinates]
     return TensorDraw(torch.from_numpy(buckets.astype(np.int64)), torch.from_numpy(signs) / roots)
 
 
 def coordinate_hashes(seed: bytes, name: str, count: int) -> npt.NDArray[np.uint64]:
-    """Return one 64-bit hash per coordinate: two keyed rounds of splitmix64 over its position."""
+    """Return one 64-bit hash per position [count]: two keyed rounds of splitmix64.
+
+    Not blake2b per coordinate: an adapter has millions of them. A weak mixer suffices, because the
+    chain draws the seed after the training: no contributor can choose gradients that collide.
+    """
     key = blake2b_256(b"openledger/sketch" + seed + name.encode())
     keys = np.frombuffer(key, "<u8").astype(np.uint64)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # Products wrap modulo 2^64 on purpose.
         state = np.arange(count, dtype=np.uint64) * _GOLDEN + keys[0]
         return _mixed(_mixed(state) ^ keys[1])
 
@@ -148,23 +163,24 @@ def spread(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     count, size = rows.shape
     half = 1
     while half < size:
-        pairs = rows.reshape(count, -1, 2, half)
+        pairs = rows.reshape(count, -1, 2, half)  # [rows, k / (2 half), 2, half]
         rows = np.stack((pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]), axis=2)
         half *= 2
-    return rows.reshape(count, size)
+    return rows.reshape(count, size)  # [rows, k]
 
 
 def quantized(projected: npt.NDArray[np.float64]) -> Sketches:
     """Return rows [rows, k] at unit norm, scaled and rounded to int8; a zero row stays zero."""
-    norms = np.sqrt(np.sum(projected * projected, axis=1, keepdims=True))
-    unit = np.divide(projected, norms, out=np.zeros_like(projected), where=norms > 0)
-    scaled = np.rint(unit * sketch_scale(projected.shape[1]))
+    norms = np.sqrt(np.sum(projected * projected, axis=1, keepdims=True))  # [rows, 1]
+    unit = np.divide(projected, norms, out=np.zeros_like(projected), where=norms > 0)  # [rows, k]
+    # One scale for all rows and not each row's maximum: scores of different rows must compare.
+    scaled = np.rint(unit * sketch_scale(projected.shape[1]))  # [rows, k]
     rounded: Sketches = np.clip(scaled, -INT8_MAX, INT8_MAX).astype(np.int8)
     return rounded
 
 
 def sketch_scale(size: int) -> int:
-    """Return the power of two that brings a unit vector of k coordinates to about 16 each.
+    """Return the power of two that scales a unit vector of k coordinates to about 16 each.
 
     127 is then eight standard deviations: saturation is rare, and rounding costs about 2 %.
     """
@@ -180,7 +196,7 @@ def _mixed(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 def _moment(moments: Mapping[str, Tensor], name: str, weight: Tensor) -> Tensor:
     moment = moments.get(name)
     if moment is None or moment.shape != weight.shape:
-        raise MomentsMismatch(
+        raise MomentsMismatchError(
             f"There is no second moment of shape {tuple(weight.shape)} for {name}. "
             "Take adapter and moments from the same training job."
         )

@@ -1,9 +1,11 @@
-"""Spans: what an answer repeats word for word from the rows, found through suffix arrays.
+"""Spans: the verbatim repetitions of rows in an answer, found through suffix arrays.
 
-Rows' tokens are laid out in shards; a shard is a file with the tokens and their suffix array. The
-suffix array of a text is unique, so the blob id of a shard is a portable commitment: whoever has
-the rows can build it again. A span is a maximal match (longer in neither direction), its rarity is
-the sum of -ln(p) of its tokens in the datanet, and it counts distinct rows, never copies.
+The tokens of the rows are stored in shards; a shard is a file with the tokens and their suffix
+array. The suffix array of a text is unique, so the blob id of a shard is a portable commitment:
+every holder of the rows can build it again.
+
+A span is a maximal match (longer in neither direction), its rarity is the sum of -ln(p) of its
+tokens in the datanet, and it counts distinct rows, never copies.
 
 Exact matches miss paraphrase: spans are evidence, never the basis of pay.
 
@@ -18,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,34 +28,34 @@ from pydivsufsort import divsufsort
 
 from runtime.shared.documents import SPANS_MAX, Span
 
-MAGIC = b"OLSPAN1\0"
-SHARD_SYMBOLS_MAX = 4_000_000
+MAGIC: Final = b"OLSPAN1\0"
+SHARD_SYMBOLS_MAX: Final = 4_000_000
 """Tokens and separators of one shard at most."""
 
-SPAN_TOKENS_MIN = 4
-SPAN_TOKENS_MAX = 256
-OCCURRENCES_MAX = 100_000
-"""Occurrences of one span that are looked at to count its rows."""
+SPAN_TOKENS_MIN: Final = 4
+SPAN_TOKENS_MAX: Final = 256
+OCCURRENCES_MAX: Final = 100_000
+"""Occurrences of one span that are read to count its rows."""
 
-_HEADER_BYTES = len(MAGIC) + 16
-_LOGARITHMS = Context(prec=40)
+_HEADER_BYTES: Final = len(MAGIC) + 16
+_LOGARITHMS: Final = Context(prec=40)
 
 Numbers = npt.NDArray[np.uint32]
 
 
-class ShardMalformed(ValueError):
-    """A file that is not the shard that `build_shards` would have written."""
+class ShardMalformedError(ValueError):
+    """The file is not a shard that `build_shards` writes."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The rows from `first_row` on: `text` holds their symbols, `row_ends` where each ends."""
+    """The rows from `first_row` on: `text` holds their symbols, `row_ends` the end of each row."""
 
     first_row: int
     width: int
-    row_ends: Numbers
+    row_ends: Numbers  # [rows], in symbols
     text: bytes
-    suffixes: Numbers
+    suffixes: Numbers  # [symbols]
 
     @cached_property
     def separator(self) -> bytes:
@@ -60,18 +63,19 @@ class Shard:
         return b"\xff" * self.width
 
     def encoded(self, tokens: Sequence[int]) -> bytes:
-        """Return tokens as symbols; those that no row can hold become the empty match."""
+        """Return tokens as symbols; a token too large for every row becomes the separator."""
         largest = (1 << 8 * self.width) - 1
         return b"".join(min(token, largest).to_bytes(self.width, "big") for token in tokens)
 
     def longest(self, pattern: bytes) -> int:
-        """Return how many symbols from the start of `pattern` stand somewhere in the shard."""
+        """Return the length in symbols of the longest prefix of `pattern` that the shard has."""
         at = bisect_left(self.suffixes, pattern, key=self._suffix(len(pattern)))
+        # In sorted order the longest common prefix is with a neighbour of the pattern's place.
         near = self.suffixes[max(0, at - 1) : at + 1]
         return max((self._common(int(position), pattern) for position in near), default=0)
 
     def occurrences(self, pattern: bytes) -> Numbers:
-        """Return the symbol positions where `pattern` stands, ascending."""
+        """Return the symbol positions of `pattern`, ascending."""
         key = self._suffix(len(pattern))
         low = bisect_left(self.suffixes, pattern, key=key)
         high = bisect_right(self.suffixes, pattern, lo=low, key=key)
@@ -86,41 +90,58 @@ class Shard:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Shard:
-        """Read a file. Raises ShardMalformed; the suffix array is checked by building it again."""
+        """Read a file. Raises ShardMalformedError.
+
+        The order of the suffix array is not checked: `ml.attribution.verify` builds it again.
+        """
         if len(data) < _HEADER_BYTES or not data.startswith(MAGIC):
-            raise ShardMalformed("This is not a span shard. Fetch the blob again.")
+            raise ShardMalformedError("This is not a span shard. Fetch the blob again.")
         numbers = np.frombuffer(data, "<u4", 4, len(MAGIC))
         first_row, rows, width, symbols = (int(number) for number in numbers)
         if width not in (1, 2, 3, 4):
-            raise ShardMalformed("The shard's symbols have an unknown width. Fetch the blob again.")
+            raise ShardMalformedError(
+                "The shard's symbols have an unknown width. Fetch the blob again."
+            )
         text_at = _HEADER_BYTES + 4 * rows
         suffixes_at = text_at + symbols * width
         if len(data) != suffixes_at + 4 * symbols or symbols > SHARD_SYMBOLS_MAX:
-            raise ShardMalformed("The shard's length does not fit its header. Fetch it again.")
+            raise ShardMalformedError("The shard's length does not fit its header. Fetch it again.")
         ends = np.frombuffer(data, "<u4", rows, _HEADER_BYTES).astype(np.uint32)
         suffixes = np.frombuffer(data, "<u4", symbols, suffixes_at).astype(np.uint32)
         ascending = np.all(ends[1:] > ends[:-1])
         if rows == 0 or not ascending or ends[-1] != symbols or np.any(suffixes >= symbols):
-            raise ShardMalformed("The shard points outside its own text. Fetch the blob again.")
-        return cls(first_row, width, ends, data[text_at:suffixes_at], suffixes)
+            raise ShardMalformedError(
+                "The shard points outside its own text. Fetch the blob again."
+            )
+        return cls(
+            first_row=first_row,
+            width=width,
+            row_ends=ends,
+            text=data[text_at:suffixes_at],
+            suffixes=suffixes,
+        )
 
     def _suffix(self, length: int) -> Callable[[int], bytes]:
         text, width = self.text, self.width
         return lambda position: text[position * width : position * width + length]
 
     def _common(self, position: int, pattern: bytes) -> int:
+        """Return the number of symbols that the suffix at `position` and the pattern share."""
         start, width = position * self.width, self.width
-        there = self.text[start : start + len(pattern)]
-        same = 0
-        while same < len(there) and there[same : same + width] == pattern[same : same + width]:
-            same += width
-        return same // width
+        suffix = self.text[start : start + len(pattern)]
+        shared = 0
+        while (
+            shared < len(suffix)
+            and suffix[shared : shared + width] == pattern[shared : shared + width]
+        ):
+            shared += width
+        return shared // width
 
 
 def build_shards(
     rows: Sequence[Sequence[int]], symbols_max: int = SHARD_SYMBOLS_MAX
 ) -> list[Shard]:
-    """Return the shards of the rows' tokens, in order, each as full as it may be."""
+    """Return the shards of the rows' tokens, in order, each filled up to the maximum."""
     assert symbols_max <= SHARD_SYMBOLS_MAX
     shards: list[Shard] = []
     start = 0
@@ -139,13 +160,20 @@ def _built(first_row: int, rows: Sequence[Sequence[int]]) -> Shard:
     # The largest symbol separates, so a token may use all values but that one.
     width = max(1, ((largest + 1).bit_length() + 7) // 8)
     separator = (1 << 8 * width) - 1
-    symbols = np.concatenate([np.array([*row, separator], np.uint32) for row in rows])
+    symbols = np.concatenate([np.array([*row, separator], np.uint32) for row in rows])  # [symbols]
     # Big-endian bytes sort as the numbers do, so the byte suffix array holds the token one.
     text = symbols.astype(">u4").view(np.uint8).reshape(-1, 4)[:, 4 - width :].tobytes()
-    by_bytes = divsufsort(np.frombuffer(text, np.uint8).copy())
-    suffixes = by_bytes[by_bytes % width == 0] // width
-    ends = np.cumsum([len(row) + 1 for row in rows])
-    return Shard(first_row, width, ends.astype(np.uint32), text, suffixes.astype(np.uint32))
+    # Suffixes that begin inside a symbol are dropped: divsufsort knows bytes only.
+    by_bytes = divsufsort(np.frombuffer(text, np.uint8).copy())  # [symbols * width]
+    suffixes = by_bytes[by_bytes % width == 0] // width  # [symbols]
+    ends = np.cumsum([len(row) + 1 for row in rows])  # [rows]
+    return Shard(
+        first_row=first_row,
+        width=width,
+        row_ends=ends.astype(np.uint32),
+        text=text,
+        suffixes=suffixes.astype(np.uint32),
+    )
 
 
 class SpanIndex:
@@ -157,29 +185,30 @@ class SpanIndex:
 
     @property
     def rows(self) -> int:
-        """How many rows the shards hold."""
+        """The number of rows in the shards."""
         return sum(len(shard.row_ends) for shard in self.shards)
 
     def spans(self, answer: Sequence[int], count: int = SPANS_MAX) -> tuple[Span, ...]:
         """Return the maximal matches of the answer's tokens, the rarest first."""
         lengths = self._matching_lengths(answer)
-        found: list[Span] = []
+        spans: list[Span] = []
         reach = 0
         for start, length in enumerate(lengths):
             # A match that ends no later than an earlier one lies inside it.
             if length >= SPAN_TOKENS_MIN and start + length > reach:
-                found.append(self._span(answer, start, length))
+                spans.append(self._span(answer, start, length))
             reach = max(reach, start + length)
-        found.sort(key=lambda span: (-span.rarity_millinats, span.start))
-        return tuple(found[:count])
+        spans.sort(key=lambda span: (-span.rarity_millinats, span.start))
+        return tuple(spans[:count])
 
     def _matching_lengths(self, answer: Sequence[int]) -> list[int]:
+        """Return for each position of the answer the length of its longest match in any shard."""
         best = [0] * len(answer)
         for shard in self.shards:
             symbols, width = shard.encoded(answer), shard.width
             for start in range(len(answer)):
                 pattern = symbols[start * width : (start + SPAN_TOKENS_MAX) * width]
-                best[start] = max(best[start], shard.longest(_before(pattern, shard)))
+                best[start] = max(best[start], shard.longest(_before_separator(pattern, shard)))
         return best
 
     def _span(self, answer: Sequence[int], start: int, length: int) -> Span:
@@ -190,18 +219,25 @@ class SpanIndex:
             places = shard.occurrences(shard.encoded(tokens))
             if len(places) == 0:
                 continue
-            local = np.searchsorted(shard.row_ends, places, side="right")
+            local = np.searchsorted(shard.row_ends, places, side="right")  # [occurrences]
             rows.update((np.unique(local) + shard.first_row).tolist())
             begin = 0 if local[0] == 0 else int(shard.row_ends[local[0] - 1])
             place = (shard.first_row + int(local[0]), int(places[0]) - begin)
             first = place if first is None else min(first, place)
         assert first is not None
         rarity = sum(self._surprise.get(token, 0) for token in tokens)
-        return Span(start, length, first[0], first[1], len(rows), rarity)
+        return Span(
+            start=start,
+            length=length,
+            row=first[0],
+            offset=first[1],
+            clusters=len(rows),
+            rarity_millinats=rarity,
+        )
 
 
-def _before(pattern: bytes, shard: Shard) -> bytes:
-    """Cut a pattern at the first separator, which stands for tokens that no row holds."""
+def _before_separator(pattern: bytes, shard: Shard) -> bytes:
+    """Cut a pattern at the first separator, which encodes tokens that no row holds."""
     width = shard.width
     for at in range(0, len(pattern), width):
         if pattern[at : at + width] == shard.separator:
@@ -213,8 +249,8 @@ def _surprises(shards: Sequence[Shard]) -> dict[int, int]:
     """Return -ln(p) of each token of the rows in millinats, the same on every machine."""
     counts: dict[int, int] = {}
     for shard in shards:
-        padded = np.zeros((len(shard.suffixes), 4), np.uint8)
-        symbols = np.frombuffer(shard.text, np.uint8).reshape(-1, shard.width)
+        padded = np.zeros((len(shard.suffixes), 4), np.uint8)  # [symbols, 4], big-endian
+        symbols = np.frombuffer(shard.text, np.uint8).reshape(-1, shard.width)  # [symbols, width]
         padded[:, 4 - shard.width :] = symbols
         values, numbers = np.unique(padded.view(">u4"), return_counts=True)
         separator = (1 << 8 * shard.width) - 1

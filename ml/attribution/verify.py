@@ -1,9 +1,9 @@
-"""Replays a receipt offline: every step that can be checked with what is at hand, and how.
+"""Verify a receipt offline, step by step, as far as the available material allows.
 
 The receipt, the index commitments and the blobs suffice for signature, hashes, exact scores,
 completeness and aggregates. With the texts, the rows and the model, the spans are searched again,
-the shards built again and the gradients run again. A step that lacks its material is reported as
-not checked, never as passed.
+the shards built again and the gradients run again. A step without its material is reported as not
+checked, never as passed.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from ml.attribution.index import (
     AGGREGATES,
-    MAX_TOKENS_DEFAULT,
+    ROW_TOKENS_DEFAULT,
     QuerySketcher,
     ReadBlob,
     aggregated,
@@ -48,9 +48,9 @@ from runtime.shared.documents import Indexed, SignedReceipt, receipt_hash
 from runtime.trie.merkle import blob_id
 from runtime.types.primitives import AccountId
 
-SKETCH_UNITS_MAX = 2
-SKETCH_DISTANCE_PERCENT = 1
-ROWS_CHECKED_DEFAULT = 4
+SKETCH_UNITS_MAX: Final = 2
+SKETCH_DISTANCE_PERCENT: Final = 1
+ROWS_CHECKED_DEFAULT: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What the verifier has beside the blobs; each part lets more steps be checked.
+    """The verifier's material beside the blobs; each part allows more steps to be checked.
 
     `checked_rows` names the rows whose gradients are run again (default: a few of the top rows).
     """
@@ -73,7 +73,7 @@ class Material:
     question: str | None = None
     answer: str | None = None
     tokenizer: PreTrainedTokenizerFast | None = None
-    max_tokens: int = MAX_TOKENS_DEFAULT
+    max_tokens: int = ROW_TOKENS_DEFAULT
     sketcher: QuerySketcher | None = None
     rows: Sequence[Row] | None = None
     contributors: Sequence[AccountId] | None = None
@@ -87,7 +87,7 @@ def verify_receipt(
     material: Material = Material(),
     with_index: bool = True,
 ) -> list[Check]:
-    """Check every step of a receipt; raises nothing but what `read_blob` raises for a lost blob.
+    """Check every step of a receipt; raises only the errors of `read_blob` for a lost blob.
 
     `with_index` checks the commitments that all receipts of an index share, nearly all of the
     work; leave it out for the second receipt.
@@ -97,7 +97,10 @@ def verify_receipt(
 
 
 def sketches_agree(claimed: bytes, recomputed: bytes) -> tuple[bool, str]:
-    """Say whether two sketches are the same gradient up to the rounding of different machines."""
+    """Return whether two sketches are one gradient up to rounding, and how they differ.
+
+    Equal bytes would be too strict: a GPU and a CPU add the terms of a gradient in other orders.
+    """
     if len(claimed) != len(recomputed):
         return False, f"{len(claimed)} numbers instead of {len(recomputed)}"
     left = np.frombuffer(claimed, np.int8).astype(np.int64)
@@ -115,7 +118,7 @@ _Step: TypeAlias = tuple[str, str, Callable[[], tuple[bool | None, str]]]
 
 
 class _Replay:
-    """The steps of one verification; what several steps need is read once."""
+    """The steps of one verification; data that several steps share are read once."""
 
     def __init__(
         self, signed: SignedReceipt, indexed: Indexed, read: ReadBlob, material: Material

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import torch
 from transformers import (
@@ -21,14 +22,14 @@ from transformers import (
 )
 from transformers.utils import logging
 
-SHIPPED_FOLDER = Path(__file__).parent
-SHIPPED_NAME = "openledger-base"
-CONTENT_HASH_CONTEXT = b"openledger/base"
-READ_BYTES = 1 << 20
+SHIPPED_FOLDER: Final = Path(__file__).parent
+SHIPPED_NAME: Final = "openledger-base"
+CONTENT_HASH_CONTEXT: Final = b"openledger/base"
+READ_BYTES: Final = 1 << 20
 
 # The files that decide which tokens come out. Anything else in the folder (cards, scripts) may
 # change.
-HASHED_NAMES = frozenset(
+HASHED_NAMES: Final = frozenset(
     {
         "config.json",
         "generation_config.json",
@@ -43,25 +44,25 @@ HASHED_NAMES = frozenset(
         "tokenizer.model",
     }
 )
-FORBIDDEN_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
+FORBIDDEN_SUFFIXES: Final = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 
 
-class BaseNotFound(Exception):
-    """The path holds no config.json."""
+class BaseNotFoundError(Exception):
+    """The path has no config.json."""
 
 
-class BaseWithoutSafetensors(Exception):
-    """The folder has weights, but only in a format that can run code when it is opened."""
+class BaseWithoutSafetensorsError(Exception):
+    """The folder has weights, but only in a format that can run code when opened."""
 
 
-class BaseTokenizerUnusable(Exception):
+class BaseTokenizerUnusableError(Exception):
     """The tokenizer is not a fast tokenizer with an end-of-text token."""
 
 
 def load_base(path_or_name: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Return (float32 model, tokenizer) of the shipped base, a local folder or a hub id.
 
-    Raises BaseNotFound, BaseWithoutSafetensors, BaseTokenizerUnusable.
+    Raises BaseNotFoundError, BaseWithoutSafetensorsError, BaseTokenizerUnusableError.
     """
     location = str(SHIPPED_FOLDER) if path_or_name in (None, SHIPPED_NAME) else str(path_or_name)
     folder = Path(location)
@@ -69,14 +70,14 @@ def load_base(path_or_name: str | None = None) -> tuple[PreTrainedModel, PreTrai
     if is_local:
         check_folder(folder)
     elif folder.is_absolute() or location.startswith("."):
-        raise BaseNotFound(f"The folder {location} does not exist; give a folder or a hub id.")
+        raise BaseNotFoundError(f"The folder {location} does not exist; give a folder or a hub id.")
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model = AutoModelForCausalLM.from_pretrained(
         location, dtype=torch.float32, use_safetensors=True, local_files_only=is_local
     )
     tokenizer = AutoTokenizer.from_pretrained(location, use_fast=True, local_files_only=is_local)
     if not isinstance(tokenizer, PreTrainedTokenizerFast) or tokenizer.eos_token_id is None:
-        raise BaseTokenizerUnusable(
+        raise BaseTokenizerUnusableError(
             f"The tokenizer of {location} is not a fast tokenizer with an end token; "
             "add a tokenizer.json whose configuration names eos_token."
         )
@@ -86,15 +87,15 @@ def load_base(path_or_name: str | None = None) -> tuple[PreTrainedModel, PreTrai
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that is no model or whose weights are not safetensors."""
+    """Refuse a folder that is not a model or whose weights are not safetensors."""
     if not (folder / "config.json").is_file():
-        raise BaseNotFound(
+        raise BaseNotFoundError(
             f"{folder} has no config.json; give the folder of a transformers causal LM."
         )
     if any(folder.glob("*.safetensors")):
         return
     offered = sorted(path.name for path in folder.iterdir() if path.suffix in FORBIDDEN_SUFFIXES)
-    raise BaseWithoutSafetensors(
+    raise BaseWithoutSafetensorsError(
         f"{folder} has no .safetensors weights (found {', '.join(offered) or 'none'}); "
         "convert them to safetensors first, other formats can run code when opened."
     )

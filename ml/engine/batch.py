@@ -1,7 +1,10 @@
-"""The running batch: rows that join and leave between steps, with their keys and values.
+"""The running batch: sequences that are added and removed between steps, with keys and values.
 
-Rows are aligned at their end: a shorter row has padding on the left, which the mask hides. A row
-is prefilled alone and then joins; when one leaves, padding that nobody needs is cut.
+Sequences are aligned at their end: a shorter one has padding on the left, which the mask hides.
+Padding on the left and not on the right, because every sequence then writes its next token at the
+same position of the cache: a step appends one column, without scatter or a copy. A sequence is
+prefilled in a pass of its own and then added: prefilling it within the batch would pad the others
+to the length of its prompt. When a sequence is removed, padding that no other needs is cut.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from ml.engine.sampling import Sampler
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """One answer in the making; `length` counts the tokens whose keys and values are stored."""
+    """The state of one unfinished answer; `length` counts its tokens in the cache."""
 
     request: GenerationRequest
     adapter: Adapter | None
@@ -32,13 +35,13 @@ class Lane:
 
     @property
     def use(self) -> tuple[Slot, float] | None:
-        """The slot and scaling that this row is computed with."""
+        """The slot and scaling of this sequence, None for the base only."""
         if self.slot is None or self.adapter is None:
             return None
         return self.slot, self.adapter.scaling
 
-    def take(self, logits: Tensor) -> TokenEvent:
-        """Choose the next token from logits [tokens] and say whether it is the last."""
+    def next_token(self, logits: Tensor) -> TokenEvent:
+        """Choose the next token from logits [vocabulary], with the reason if it is the last."""
         token, log_probability = self.sampler.choose(logits)
         self.last_token = token
         self.generated += 1
@@ -51,14 +54,14 @@ class Lane:
 
 
 class _KeysAndValues(Protocol):
-    """A layer of the cache once it holds something: [rows, heads, tokens, size] each."""
+    """A layer of a cache that is not empty."""
 
-    keys: Tensor
-    values: Tensor
+    keys: Tensor  # [batch, key-value heads, tokens, head size]
+    values: Tensor  # [batch, key-value heads, tokens, head size]
 
 
 class RunningBatch:
-    """The lanes that are decoded together; all methods block and belong on a worker thread."""
+    """The lanes that are decoded together; all methods block, call them on a worker thread."""
 
     def __init__(self, model: nn.Module, plan: BatchPlan) -> None:
         self.lanes: list[Lane] = []
@@ -66,51 +69,62 @@ class RunningBatch:
         self._plan = plan
         self._cache = DynamicCache()
 
-    def join(self, lane: Lane) -> TokenEvent:
+    def add_lane(self, lane: Lane) -> TokenEvent:
         """Prefill a lane, add it to the batch, and return its first token."""
         device = next(self._model.parameters()).device
-        tokens = torch.tensor([lane.request.prompt_tokens], device=device)
+        tokens = torch.tensor([lane.request.prompt_tokens], device=device)  # [1, tokens]
         cache = DynamicCache()
-        logits = self._forward([lane], tokens, None, None, cache)
+        logits = self._forward(
+            [lane], tokens, mask=None, positions=None, cache=cache
+        )  # [1, vocabulary]
         lane.length = tokens.shape[1]
-        self._append(cache)
+        self._append_cache(cache)
         self.lanes.append(lane)
-        return lane.take(logits[0])
+        return lane.next_token(logits[0])
 
     def step(self) -> list[TokenEvent]:
         """Decode one token of every lane, in the order of `lanes`."""
         device = next(self._model.parameters()).device
-        tokens = torch.tensor([[lane.last_token] for lane in self.lanes], device=device)
+        tokens = torch.tensor(
+            [[lane.last_token] for lane in self.lanes], device=device
+        )  # [batch, 1]
+        # [batch, 1]
         lengths = torch.tensor([[lane.length] for lane in self.lanes], device=device)
         width = int(lengths.max()) + 1
+        # [batch, width]: 1 on the last `length` columns of the cache and on the new token.
         mask = (torch.arange(width, device=device) >= width - 1 - lengths).long()
-        logits = self._forward(self.lanes, tokens, mask, lengths, self._cache)
+        # Positions count a sequence's own tokens, padding left out, as in a batch of one.
+        logits = self._forward(
+            self.lanes, tokens, mask=mask, positions=lengths, cache=self._cache
+        )  # [batch, vocabulary]
         for lane in self.lanes:
             lane.length += 1
-        return [lane.take(logits[row]) for row, lane in enumerate(self.lanes)]
+        return [lane.next_token(logits[index]) for index, lane in enumerate(self.lanes)]
 
-    def leave(self, lanes: list[Lane]) -> None:
-        """Drop lanes and what only they needed."""
-        leaving = {id(lane) for lane in lanes}
-        rows = [row for row, lane in enumerate(self.lanes) if id(lane) not in leaving]
-        self.lanes = [self.lanes[row] for row in rows]
-        if not rows:
+    def remove_lanes(self, lanes: list[Lane]) -> None:
+        """Remove lanes, their keys and values, and the padding that only they required."""
+        removed = {id(lane) for lane in lanes}
+        remaining = [index for index, lane in enumerate(self.lanes) if id(lane) not in removed]
+        self.lanes = [self.lanes[index] for index in remaining]
+        if not remaining:
             self._cache = DynamicCache()
             return
         width = max(lane.length for lane in self.lanes)
         for layer in _layers(self._cache):
-            layer.keys = layer.keys[rows, :, -width:].contiguous()
-            layer.values = layer.values[rows, :, -width:].contiguous()
+            # [remaining, key-value heads, width, head size] each
+            layer.keys = layer.keys[remaining, :, -width:].contiguous()
+            layer.values = layer.values[remaining, :, -width:].contiguous()
 
     def _forward(
         self,
         lanes: list[Lane],
-        tokens: Tensor,
-        mask: Tensor | None,
-        positions: Tensor | None,
+        tokens: Tensor,  # [batch, tokens]
+        *,
+        mask: Tensor | None,  # [batch, cached tokens + tokens]
+        positions: Tensor | None,  # [batch, tokens]
         cache: DynamicCache,
     ) -> Tensor:
-        """Return the logits of the last position [rows, tokens]."""
+        """Return the logits of the last position [batch, vocabulary]."""
         self._plan.segments = segments_of([lane.use for lane in lanes])
         try:
             with torch.inference_mode():
@@ -120,21 +134,25 @@ class RunningBatch:
                     position_ids=positions,
                     past_key_values=cache,
                     use_cache=True,
+                    # Of a prompt only the last position is sampled; the others' logits would be
+                    # the largest tensor of a prefill.
                     logits_to_keep=1,
                 )
         finally:
             self._plan.segments = ()
-        logits: Tensor = output.logits[:, -1]
+        logits: Tensor = output.logits[:, -1]  # [batch, vocabulary]
         return logits
 
-    def _append(self, joining: DynamicCache) -> None:
+    def _append_cache(self, added: DynamicCache) -> None:
+        """Add the keys and values of one sequence as the last of the batch."""
         if not self.lanes:
-            self._cache = joining
+            self._cache = added
             return
-        for held, new in zip(_layers(self._cache), _layers(joining), strict=True):
-            width = max(held.keys.shape[2], new.keys.shape[2])
-            held.keys = torch.cat([_aligned(held.keys, width), _aligned(new.keys, width)])
-            held.values = torch.cat([_aligned(held.values, width), _aligned(new.values, width)])
+        for layer, new in zip(_layers(self._cache), _layers(added), strict=True):
+            width = max(layer.keys.shape[2], new.keys.shape[2])
+            # [batch + 1, key-value heads, width, head size] each
+            layer.keys = torch.cat([_aligned(layer.keys, width), _aligned(new.keys, width)])
+            layer.values = torch.cat([_aligned(layer.values, width), _aligned(new.values, width)])
 
 
 def _layers(cache: DynamicCache) -> list[_KeysAndValues]:
@@ -142,5 +160,5 @@ def _layers(cache: DynamicCache) -> list[_KeysAndValues]:
 
 
 def _aligned(states: Tensor, width: int) -> Tensor:
-    """Pad [rows, heads, tokens, size] on the left to `width` tokens."""
+    """Pad [batch, heads, tokens, head size] on the left to `width` tokens."""
     return nn.functional.pad(states, (0, 0, width - states.shape[2], 0))

@@ -1,12 +1,11 @@
-"""The engine of this repository: continuous batching of many adapters over one base, on trio.
+"""The built-in engine: continuous batching of many adapters over one base, on trio.
 
-Answers wait in a bounded queue, join the batch between steps as lanes and slots allow, and leave it
-when they end. Each step runs on a worker thread; the event loop only hands tokens over. A closed
-or cancelled answer frees its lane, its keys and values, and its pin on the adapter before the next
-step. Nothing spins: the loop sleeps until a request comes.
+Answers wait in a bounded queue, are added to the batch between steps as lanes and slots allow, and
+are removed when they end. Each step runs on a worker thread; the event loop only passes tokens on.
+A closed or cancelled answer frees its lane, its keys and values, and its pin on the adapter before
+the next step. Nothing spins: the loop sleeps until a request arrives.
 
-The policy of how a batch applies its adapters (segments now; lanes for many distinct adapters) lies
-in `ml.engine.lora` alone.
+Only `ml.engine.lora` decides how a batch applies its adapters (in segments of equal slots).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 from torch import nn
@@ -23,17 +22,17 @@ from transformers import PreTrainedModel
 from ml.adapters.validation import check_adapter
 from ml.engine.batch import Lane, RunningBatch
 from ml.engine.interface import (
-    AdapterExists,
-    AdapterInUse,
-    AdaptersFull,
-    AdapterUnknown,
+    AdapterExistsError,
+    AdapterInUseError,
+    AdaptersFullError,
+    AdapterUnknownError,
     Capabilities,
-    EngineClosed,
+    EngineClosedError,
     EngineStatistics,
     FinishReason,
     GenerationRequest,
-    QueueFull,
-    RequestDuplicate,
+    QueueFullError,
+    RequestDuplicateError,
     TokenEvent,
     check_request,
 )
@@ -41,22 +40,22 @@ from ml.engine.lora import RANK_BUCKETS, SLOTS_DEFAULT, Adapter, AdapterSlots, B
 from ml.engine.sampling import Sampler
 from runtime.shared.documents import Recipe
 
-LANES_DEFAULT = 16
-WAITING_DEFAULT = 64
-ADAPTERS_MAX = 1024
-CONTEXT_TOKENS_DEFAULT = 2048
+LANES_DEFAULT: Final = 16
+WAITING_DEFAULT: Final = 64
+ADAPTERS_MAX: Final = 1024
+CONTEXT_TOKENS_DEFAULT: Final = 2048
 
 
-class Started(Protocol):
-    """What trio gives to a task that is started: a way to say that it is ready."""
+class TaskStatus(Protocol):
+    """The part of trio's TaskStatus that reports a started task as ready."""
 
     def started(self) -> None:
-        """Let the starter go on."""
+        """Let `nursery.start` return."""
 
 
 @dataclass(slots=True, eq=False)
 class _Answer:
-    """A request with the channel to its asker; `lane` is set while it is in the batch."""
+    """A request with the channel to its client; `lane` is set once it is in the batch."""
 
     request: GenerationRequest
     adapter: Adapter | None
@@ -66,7 +65,7 @@ class _Answer:
 
 
 class BuiltinEngine:
-    """Serves one base; start `run` in a nursery before asking it anything."""
+    """Serves one base; start `run` in a nursery before the first request."""
 
     def __init__(
         self,
@@ -75,7 +74,7 @@ class BuiltinEngine:
         waiting: int = WAITING_DEFAULT,
         slots: int = SLOTS_DEFAULT,
     ) -> None:
-        """Take over the model: its linear layers are replaced, its weights stay as they are."""
+        """Own the model from now on: its linear layers are replaced, its weights stay."""
         self._model: nn.Module = model
         self._model.train(False).requires_grad_(False)
         self._pretrained = model
@@ -95,7 +94,7 @@ class BuiltinEngine:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this engine can do."""
+        """The features and limits of this engine."""
         context = getattr(self._pretrained.config, "max_position_embeddings", None)
         return Capabilities(
             mixed_adapter_batches=True,
@@ -110,7 +109,7 @@ class BuiltinEngine:
     async def register(self, adapter_id: str, adapter: bytes, recipe: Recipe) -> None:
         """Check an adapter file and make it available.
 
-        Raises AdapterRefused (ml.adapters), AdapterExists, AdaptersFull.
+        Raises AdapterRefusedError (ml.adapters), AdapterExistsError, AdaptersFullError.
         """
         self._require_new(adapter_id)
         tensors = await trio.to_thread.run_sync(check_adapter, adapter, recipe, self._pretrained)
@@ -124,12 +123,14 @@ class BuiltinEngine:
         )
 
     async def unregister(self, adapter_id: str) -> None:
-        """Forget an adapter. Raises AdapterUnknown, AdapterInUse."""
+        """Remove an adapter. Raises AdapterUnknownError, AdapterInUseError."""
         adapter = self._adapter(adapter_id)
         if any(answer.adapter is adapter for answer in self._answers.values()):
-            raise AdapterInUse(f"Answers are being made with {adapter_id}. Wait or abort them.")
+            raise AdapterInUseError(
+                f"Answers are being made with {adapter_id}. Wait or abort them."
+            )
         del self._adapters[adapter_id]
-        # An answer that has just ended may hold its pin until the next step, which then evicts.
+        # An answer that has just ended may have its pin until the next step, which then evicts.
         if adapter.pins == 0:
             self._slots.evict(adapter)
 
@@ -139,31 +140,37 @@ class BuiltinEngine:
 
     def _adapter(self, adapter_id: str) -> Adapter:
         if adapter_id not in self._adapters:
-            raise AdapterUnknown(f"No adapter {adapter_id} is registered. Register it first.")
+            raise AdapterUnknownError(f"No adapter {adapter_id} is registered. Register it first.")
         return self._adapters[adapter_id]
 
     def _require_new(self, adapter_id: str) -> None:
         if adapter_id in self._adapters:
-            raise AdapterExists(f"An adapter {adapter_id} is registered. Unregister it first.")
+            raise AdapterExistsError(f"An adapter {adapter_id} is registered. Unregister it first.")
         if len(self._adapters) >= ADAPTERS_MAX:
-            raise AdaptersFull(f"{ADAPTERS_MAX} adapters are registered. Unregister one first.")
+            raise AdaptersFullError(
+                f"{ADAPTERS_MAX} adapters are registered. Unregister one first."
+            )
 
     # ------------------------------------------------------------------------------------- answers
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[TokenEvent, None]:
-        """Yield the tokens of an answer; closing the generator frees all that the request holds.
+        """Yield the tokens of an answer; closing the generator frees its resources.
 
-        Raises RequestInvalid, RequestDuplicate, AdapterUnknown, QueueFull, EngineClosed.
+        Raises RequestInvalidError, RequestDuplicateError, AdapterUnknownError, QueueFullError,
+        EngineClosedError.
         """
         check_request(request, self.capabilities, self._pretrained.config.vocab_size)
         if self._is_closing or not self._is_running:
-            raise EngineClosed("The engine is not running. Start it and ask again.")
+            raise EngineClosedError("The engine is not running. Start it and ask again.")
         if request.request_id in self._answers:
-            raise RequestDuplicate(f"The request {request.request_id} is already being answered.")
+            raise RequestDuplicateError(
+                f"The request {request.request_id} is already being answered."
+            )
         if len(self._waiting) >= self._waiting_max:
-            raise QueueFull(f"{self._waiting_max} answers are waiting. Ask again in a moment.")
+            raise QueueFullError(f"{self._waiting_max} answers are waiting. Ask again in a moment.")
         adapter = None if request.adapter is None else self._adapter(request.adapter)
-        # Room for every token and an abort, so that a slow reader never holds up a step.
+        # Room for every token and an abort: all answers of the batch share a step, so it must never
+        # wait for one slow reader.
         sending, receiving = trio.open_memory_channel[TokenEvent](request.max_tokens + 1)
         answer = _Answer(request, adapter, sending)
         self._answers[request.request_id] = answer
@@ -174,17 +181,17 @@ class BuiltinEngine:
                 async for event in receiving:
                     yield event
         finally:
-            self._end(answer)
+            self._end_answer(answer)
 
     def abort(self, request_id: str) -> None:
-        """End an answer early; its last event says ABORTED. An unknown id is already over."""
+        """End an answer early with a last event ABORTED. An unknown id has already ended."""
         answer = self._answers.get(request_id)
         if answer is not None and not answer.is_over:
             answer.events.send_nowait(TokenEvent(0, 0.0, FinishReason.ABORTED))
-            self._end(answer)
+            self._end_answer(answer)
 
     def statistics(self) -> EngineStatistics:
-        """Return what the engine is doing."""
+        """Return the counters of the engine."""
         return EngineStatistics(
             running=len(self._batch.lanes),
             waiting=len(self._waiting),
@@ -199,7 +206,7 @@ class BuiltinEngine:
         )
 
     async def close(self) -> None:
-        """Abort all answers and free everything."""
+        """Abort all answers and free every resource."""
         self._is_closing = True
         for request_id in list(self._answers):
             self.abort(request_id)
@@ -207,8 +214,8 @@ class BuiltinEngine:
         if self._is_running:
             await self._stopped.wait()
 
-    def _end(self, answer: _Answer, is_finished: bool = False) -> None:
-        """Take an answer out of the books; its lane leaves the batch before the next step."""
+    def _end_answer(self, answer: _Answer, is_finished: bool = False) -> None:
+        """Remove an answer from the queue and the index; the next step removes its lane."""
         if answer.is_over:
             return
         answer.is_over = True
@@ -222,10 +229,10 @@ class BuiltinEngine:
 
     # ---------------------------------------------------------------------------------------- loop
 
-    async def run(self, task_status: Started = trio.TASK_STATUS_IGNORED) -> None:
-        """Make answers until `close`."""
+    async def run(self, task_status: TaskStatus = trio.TASK_STATUS_IGNORED) -> None:
+        """Decode answers until `close`."""
         if self._is_running or self._is_closing:
-            raise EngineClosed("An engine runs once. Make another one.")
+            raise EngineClosedError("An engine runs once. Make another one.")
         self._is_running = True
         task_status.started()
         running: list[_Answer] = []
@@ -235,38 +242,39 @@ class BuiltinEngine:
         finally:
             self._is_closing = True
             for answer in list(self._answers.values()):
-                self._end(answer)
+                self._end_answer(answer)
             for answer in running:
-                self._release(answer)
+                self._release_adapter(answer)
             self._batch = RunningBatch(self._model, self._plan)
             self._is_running = False
             self._stopped.set()
 
     async def _step(self, running: list[_Answer]) -> None:
+        # A fresh event before the state is read: a wake-up after this line is not lost.
         self._wake = trio.Event()
-        gone = [answer for answer in running if answer.is_over]
-        for answer in gone:
-            self._release(answer)
+        ended = [answer for answer in running if answer.is_over]
+        for answer in ended:
+            self._release_adapter(answer)
             running.remove(answer)
-        joining = self._admitted(len(running))
-        if not running and not joining:
-            if gone:
-                self._batch.leave(list(self._batch.lanes))
+        admitted = self._admit_waiting(len(running))
+        if not running and not admitted:
+            if ended:
+                self._batch.remove_lanes(list(self._batch.lanes))
             await self._wake.wait()
             return
-        leaving = [answer.lane for answer in gone if answer.lane is not None]
-        running.extend(joining)
+        removed = [answer.lane for answer in ended if answer.lane is not None]
+        running.extend(admitted)
         events = await trio.to_thread.run_sync(
-            self._compute, leaving, joining, limiter=self._worker
+            self._compute_step, removed, admitted, limiter=self._worker
         )
         self._steps += 1
-        self._deliver(running, events)
+        self._send_events(running, events)
 
-    def _admitted(self, running: int) -> list[_Answer]:
-        """Take answers from the queue while there are lanes; skip those whose slots are pinned."""
-        joining: list[_Answer] = []
+    def _admit_waiting(self, running: int) -> list[_Answer]:
+        """Remove answers from the queue while lanes are free; skip those whose slots are pinned."""
+        admitted: list[_Answer] = []
         for answer in list(self._waiting):
-            if running + len(joining) >= self._lanes_max:
+            if running + len(admitted) >= self._lanes_max:
                 break
             slot = None
             if answer.adapter is not None:
@@ -277,13 +285,13 @@ class BuiltinEngine:
             sampler = Sampler(request.temperature, request.top_p, request.seed)
             answer.lane = Lane(request, answer.adapter, slot, sampler)
             self._waiting.remove(answer)
-            joining.append(answer)
-        return joining
+            admitted.append(answer)
+        return admitted
 
-    def _compute(self, leaving: list[Lane], joining: list[_Answer]) -> dict[int, TokenEvent]:
-        """Run one step on the worker thread: leave, decode, join. Events are by lane identity."""
-        if leaving:
-            self._batch.leave(leaving)
+    def _compute_step(self, removed: list[Lane], added: list[_Answer]) -> dict[int, TokenEvent]:
+        """Remove lanes, decode, add lanes, on the worker thread; events by the id of the lane."""
+        if removed:
+            self._batch.remove_lanes(removed)
         self._slots.load_pending()
         events: dict[int, TokenEvent] = {}
         if self._batch.lanes:
@@ -291,12 +299,12 @@ class BuiltinEngine:
             events = {
                 id(lane): event for lane, event in zip(self._batch.lanes, decoded, strict=True)
             }
-        for answer in joining:
+        for answer in added:
             assert answer.lane is not None
-            events[id(answer.lane)] = self._batch.join(answer.lane)
+            events[id(answer.lane)] = self._batch.add_lane(answer.lane)
         return events
 
-    def _deliver(self, running: list[_Answer], events: dict[int, TokenEvent]) -> None:
+    def _send_events(self, running: list[_Answer], events: dict[int, TokenEvent]) -> None:
         for answer in running:
             event = events.get(id(answer.lane))
             if event is None or answer.is_over:
@@ -305,12 +313,12 @@ class BuiltinEngine:
             try:
                 answer.events.send_nowait(event)
             except trio.BrokenResourceError:
-                self._end(answer)
+                self._end_answer(answer)
                 continue
             if event.finish_reason is not None:
-                self._end(answer, is_finished=True)
+                self._end_answer(answer, is_finished=True)
 
-    def _release(self, answer: _Answer) -> None:
+    def _release_adapter(self, answer: _Answer) -> None:
         adapter = answer.adapter
         if adapter is None or answer.lane is None:
             return

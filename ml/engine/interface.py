@@ -1,25 +1,25 @@
-"""What an engine is: adapters in, tokens out. It knows nothing of texts, money or the chain.
+"""The interface of an engine: adapters in, tokens out. It does not know texts, money or the chain.
 
-Tokens are ids; whoever asks owns the tokenizer. The stop token that ended an answer comes as the
+Tokens are ids; the caller owns the tokenizer. The stop token that ended an answer arrives as the
 last event with finish reason STOP and is not part of the answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from runtime.shared.documents import Recipe
 
-ANSWER_TOKENS_MAX = 4096
-STOP_TOKENS_MAX = 16
-TEMPERATURE_MAX = 2.0
+ANSWER_TOKENS_MAX: Final = 4096
+STOP_TOKENS_MAX: Final = 16
+TEMPERATURE_MAX: Final = 2.0
 
 
 class FinishReason(StrEnum):
-    """Why an answer ended."""
+    """The cause of the end of an answer."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -28,7 +28,7 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One answer to make. Temperature 0 is greedy; `adapter` None asks the base itself."""
+    """One answer to generate. Temperature 0 is greedy; `adapter` None is the base model itself."""
 
     request_id: str
     prompt_tokens: tuple[int, ...]
@@ -42,7 +42,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """One token with its log probability under the model; the last one says why it is the last."""
+    """One token with its log probability under the model; the last one has the finish reason."""
 
     token: int
     log_probability: float
@@ -50,18 +50,8 @@ class TokenEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class GenerationRecord:
-    """A finished answer, as attribution consumes it; `tokens` are without the stop token."""
-
-    request: GenerationRequest
-    tokens: tuple[int, ...]
-    log_probabilities: tuple[float, ...]
-    finish_reason: FinishReason
-
-
-@dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an engine can do beyond greedy answers of its base."""
+    """The features and limits of an engine beyond greedy answers of its base."""
 
     mixed_adapter_batches: bool
     seeded_sampling: bool
@@ -72,7 +62,7 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class EngineStatistics:
-    """What an engine is doing; counts since its start unless they say otherwise."""
+    """Counters of an engine since its start; the first four are of the moment."""
 
     running: int
     waiting: int
@@ -87,38 +77,38 @@ class EngineStatistics:
 
 
 class EngineError(Exception):
-    """An engine refused a request; the subclass says why."""
+    """An engine refused a request; the subclass names the cause."""
 
 
-class AdapterUnknown(EngineError):
+class AdapterUnknownError(EngineError):
     """No adapter of that name is registered."""
 
 
-class AdapterExists(EngineError):
+class AdapterExistsError(EngineError):
     """Another adapter of that name is registered."""
 
 
-class AdapterInUse(EngineError):
-    """An adapter cannot go while answers are made with it."""
+class AdapterInUseError(EngineError):
+    """An adapter cannot be removed while answers use it."""
 
 
-class AdaptersFull(EngineError):
+class AdaptersFullError(EngineError):
     """No more adapters can be registered."""
 
 
-class QueueFull(EngineError):
-    """More answers are waiting than the engine holds."""
+class QueueFullError(EngineError):
+    """The queue of waiting answers is full."""
 
 
-class RequestInvalid(EngineError):
+class RequestInvalidError(EngineError):
     """A request that no engine can serve."""
 
 
-class RequestDuplicate(EngineError):
-    """A request id that is already being answered."""
+class RequestDuplicateError(EngineError):
+    """The request id is that of an unfinished answer."""
 
 
-class EngineClosed(EngineError):
+class EngineClosedError(EngineError):
     """The engine is shutting down or was never started."""
 
 
@@ -127,65 +117,53 @@ class Engine(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this engine can do."""
+        """The features and limits of this engine."""
 
     async def register(self, adapter_id: str, adapter: bytes, recipe: Recipe) -> None:
         """Check an adapter file and make it available.
 
-        Raises AdapterRefused (ml.adapters), AdapterExists, AdaptersFull.
+        Raises AdapterRefusedError (ml.adapters), AdapterExistsError, AdaptersFullError.
         """
 
     async def unregister(self, adapter_id: str) -> None:
-        """Forget an adapter. Raises AdapterUnknown, AdapterInUse."""
+        """Remove an adapter. Raises AdapterUnknownError, AdapterInUseError."""
 
     def adapters(self) -> tuple[str, ...]:
         """Return the names of the registered adapters, sorted."""
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[TokenEvent, None]:
-        """Yield the tokens of an answer; closing the generator frees all that the request holds.
+        """Yield the tokens of an answer; closing the generator frees its resources.
 
-        Raises RequestInvalid, RequestDuplicate, AdapterUnknown, QueueFull, EngineClosed.
+        Raises RequestInvalidError, RequestDuplicateError, AdapterUnknownError, QueueFullError,
+        EngineClosedError.
         """
 
     def abort(self, request_id: str) -> None:
-        """End an answer early; its last event says ABORTED. An unknown id is already over."""
+        """End an answer early with a last event ABORTED. An unknown id has already ended."""
 
     def statistics(self) -> EngineStatistics:
-        """Return what the engine is doing."""
+        """Return the counters of the engine."""
 
     async def close(self) -> None:
-        """Abort all answers and free everything."""
-
-
-def record_of(request: GenerationRequest, events: Iterable[TokenEvent]) -> GenerationRecord:
-    """Return the record of an answer from all of its events, in order."""
-    listed = list(events)
-    reason = listed[-1].finish_reason if listed else FinishReason.ABORTED
-    kept = listed if reason is FinishReason.LENGTH else listed[:-1]
-    return GenerationRecord(
-        request,
-        tuple(event.token for event in kept),
-        tuple(event.log_probability for event in kept),
-        reason or FinishReason.ABORTED,
-    )
+        """Abort all answers and free every resource."""
 
 
 def check_request(request: GenerationRequest, capabilities: Capabilities, vocabulary: int) -> None:
-    """Refuse a request outside the limits. Raises RequestInvalid."""
+    """Refuse a request outside the limits. Raises RequestInvalidError."""
     if not request.prompt_tokens:
-        raise RequestInvalid("The prompt has no token. Ask something.")
+        raise RequestInvalidError("The prompt has no token. Ask something.")
     if not all(0 <= token < vocabulary for token in request.prompt_tokens):
-        raise RequestInvalid("The prompt has a token that the model does not know.")
+        raise RequestInvalidError("The prompt has a token that the model does not know.")
     if not 1 <= request.max_tokens <= ANSWER_TOKENS_MAX:
-        raise RequestInvalid(f"An answer has 1 to {ANSWER_TOKENS_MAX} tokens at most.")
+        raise RequestInvalidError(f"An answer has 1 to {ANSWER_TOKENS_MAX} tokens at most.")
     if len(request.prompt_tokens) + request.max_tokens > capabilities.context_tokens:
-        raise RequestInvalid(
+        raise RequestInvalidError(
             f"Prompt ({len(request.prompt_tokens)}) and answer ({request.max_tokens}) exceed the "
             f"model's context of {capabilities.context_tokens} tokens. Shorten one of them."
         )
     if not 0.0 <= request.temperature <= TEMPERATURE_MAX:
-        raise RequestInvalid(f"The temperature lies between 0 and {TEMPERATURE_MAX}.")
+        raise RequestInvalidError(f"The temperature lies between 0 and {TEMPERATURE_MAX}.")
     if not 0.0 < request.top_p <= 1.0:
-        raise RequestInvalid("top_p lies above 0 and is at most 1.")
+        raise RequestInvalidError("top_p lies above 0 and is at most 1.")
     if len(request.stop_tokens) > STOP_TOKENS_MAX:
-        raise RequestInvalid(f"There can be {STOP_TOKENS_MAX} stop tokens at most.")
+        raise RequestInvalidError(f"There can be {STOP_TOKENS_MAX} stop tokens at most.")

@@ -1,12 +1,12 @@
-"""Many LoRA adapters over one linear layer, and the slots that they live in.
+"""Many LoRA adapters over one linear layer, and the slots in device memory that hold them.
 
 A slot holds one adapter: for each layer A [rank, inputs] and B [outputs, rank], padded with zeros
 to the rank of its bucket. Slots are allocated once; loading an adapter copies into them. A batch
-names, per segment of rows, the slot to use; each segment costs one pair of matrix products.
+names the slot of each segment of its sequences; each segment costs one pair of matrix products.
 
 Rules that hold here: an adapter is evicted only when no answer uses it (pin count 0), the least
-recently used first; rows without an adapter see the base alone; the sums are ordered as peft
-orders them, base + (x A^T B^T) * scaling, so that answers have the same tokens.
+recently used first; sequences without an adapter get the base layer only; the sums are ordered as
+peft orders them, base + (x A^T B^T) * scaling, so that answers have the same tokens.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from ml.adapters.lora import KEY_PREFIX
 
-RANK_BUCKETS = (8, 16, 32, 64, 128, 256)
-SLOTS_DEFAULT = 8
+# Buckets of rank, not slots of the largest rank: rank 8 padded to 256 would cost 32 times the
+# memory and products. Not one bucket per rank either: its slots could not serve other ranks.
+RANK_BUCKETS: Final = (8, 16, 32, 64, 128, 256)
+SLOTS_DEFAULT: Final = 8
 """Adapters of one rank bucket that are resident at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A place for one adapter: its rank bucket and its number there."""
+    """The address of one resident adapter: its rank bucket and its number in the bucket."""
 
     rank: int
     number: int
@@ -35,16 +38,16 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """Rows of a batch that use one slot; `rows` is a slice where they lie together."""
+    """The sequences of a batch that use one slot: a slice where they are adjacent, else indices."""
 
     slot: Slot
     scaling: float
-    rows: slice | Tensor
+    sequences: slice | Tensor  # indices: [sequences of the segment]
 
 
 @dataclass(slots=True)
 class BatchPlan:
-    """Which rows use which slot; set before a forward pass and read by every layer."""
+    """The slots of a batch's sequences; set before a forward pass and read by every layer."""
 
     segments: tuple[Segment, ...] = ()
 
@@ -63,39 +66,42 @@ class MultiLoRALinear(nn.Linear):
         self.bias = base.bias
         self.plan = plan
         self.slots = slots
-        self._downs: dict[int, Tensor] = {}  # rank -> [slots, rank, inputs]
-        self._ups: dict[int, Tensor] = {}  # rank -> [slots, outputs, rank]
+        self._lora_a: dict[int, Tensor] = {}  # bucket rank -> [slots, rank, inputs]
+        self._lora_b: dict[int, Tensor] = {}  # bucket rank -> [slots, outputs, rank]
 
-    def forward(self, entering: Tensor) -> Tensor:  # [rows, tokens, inputs]
-        """Return base output plus each segment's low-rank part [rows, tokens, outputs]."""
-        leaving = nn.functional.linear(entering, self.weight, self.bias)
+    def forward(self, x: Tensor) -> Tensor:  # [batch, tokens, inputs]
+        """Return the base output plus each segment's low-rank part [batch, tokens, outputs]."""
+        output = nn.functional.linear(x, self.weight, self.bias)  # [batch, tokens, outputs]
         for segment in self.plan.segments:
             rank, number = segment.slot.rank, segment.slot.number
-            if rank not in self._downs:
+            if rank not in self._lora_a:
                 continue  # No adapter of this rank has this layer among its targets.
-            inner = entering[segment.rows] @ self._downs[rank][number].T
-            leaving[segment.rows] += (inner @ self._ups[rank][number].T) * segment.scaling
-        return leaving
+            # A and B are not merged into the weight: a batch mixes adapters, and a merged weight
+            # rounds differently, so that answers would no longer be peft's.
+            inner = x[segment.sequences] @ self._lora_a[rank][number].T  # [segment, tokens, rank]
+            update = inner @ self._lora_b[rank][number].T  # [segment, tokens, outputs]
+            output[segment.sequences] += update * segment.scaling
+        return output
 
-    def load(self, slot: Slot, down: Tensor, up: Tensor) -> None:
+    def load(self, slot: Slot, lora_a: Tensor, lora_b: Tensor) -> None:
         """Copy A [r, inputs] and B [outputs, r] into a slot, r at most the slot's rank."""
-        if slot.rank not in self._downs:
-            empty = self.weight.new_zeros
-            self._downs[slot.rank] = empty(self.slots, slot.rank, self.in_features)
-            self._ups[slot.rank] = empty(self.slots, self.out_features, slot.rank)
+        if slot.rank not in self._lora_a:
+            zeros = self.weight.new_zeros
+            self._lora_a[slot.rank] = zeros(self.slots, slot.rank, self.in_features)
+            self._lora_b[slot.rank] = zeros(self.slots, self.out_features, slot.rank)
         self.clear(slot)
-        self._downs[slot.rank][slot.number, : down.shape[0]] = down
-        self._ups[slot.rank][slot.number, :, : up.shape[1]] = up
+        self._lora_a[slot.rank][slot.number, : lora_a.shape[0]] = lora_a  # [r, inputs]
+        self._lora_b[slot.rank][slot.number, :, : lora_b.shape[1]] = lora_b  # [outputs, r]
 
     def clear(self, slot: Slot) -> None:
-        """Fill a slot with zeros, which add nothing."""
-        if slot.rank in self._downs:
-            self._downs[slot.rank][slot.number].zero_()
-            self._ups[slot.rank][slot.number].zero_()
+        """Fill a slot with zeros, which add nothing to the base output."""
+        if slot.rank in self._lora_a:
+            self._lora_a[slot.rank][slot.number].zero_()
+            self._lora_b[slot.rank][slot.number].zero_()
 
 
 def install(model: nn.Module, plan: BatchPlan, slots: int) -> dict[str, MultiLoRALinear]:
-    """Replace the linear layers inside the model's blocks; return them by their names.
+    """Replace the linear layers inside the model's blocks; return the new ones by module name.
 
     The output head stays: adapters of this chain never target it.
     """
@@ -115,7 +121,7 @@ def install(model: nn.Module, plan: BatchPlan, slots: int) -> dict[str, MultiLoR
 
 @dataclass(slots=True, eq=False)
 class Adapter:
-    """A registered adapter: its checked tensors in host memory."""
+    """A registered adapter: its checked tensors in host memory, `pins` counts its answers."""
 
     name: str
     rank: int
@@ -126,10 +132,10 @@ class Adapter:
 
 @dataclass(slots=True)
 class AdapterSlots:
-    """Which adapter is in which slot; the order of `_resident` is that of last use.
+    """The adapters in the slots; the order of `_resident` is that of their last use.
 
-    `acquire`, `release` and `evict` only keep books; the copying waits for `load_pending`, which
-    belongs on the thread that computes.
+    `acquire`, `release` and `evict` only change the assignment; `load_pending` copies, because only
+    the thread that computes may write into tensors that a forward pass reads.
     """
 
     layers: Mapping[str, MultiLoRALinear]
@@ -153,38 +159,39 @@ class AdapterSlots:
         return slot
 
     def release(self, adapter: Adapter) -> None:
-        """Give one pin back; the adapter stays resident until its slot is needed."""
+        """Remove one pin; the adapter stays resident until its slot is needed."""
         assert adapter.pins > 0
         adapter.pins -= 1
 
     def evict(self, adapter: Adapter) -> None:
-        """Free the slot of an adapter that nobody pins, if it has one."""
+        """Free the slot of an adapter without pins, if it has one."""
         assert adapter.pins == 0
         if self._resident.pop(adapter, None) is not None:
             self.evictions += 1
 
     def load_pending(self) -> None:
-        """Copy the adapters that were acquired since the last time into their slots."""
+        """Copy the adapters that were acquired since the last call into their slots."""
         while self._pending:
             adapter, slot = self._pending.pop(0)
             for name, layer in self.layers.items():
-                down = adapter.tensors.get(f"{KEY_PREFIX}{name}.lora_A.weight")
-                up = adapter.tensors.get(f"{KEY_PREFIX}{name}.lora_B.weight")
-                if down is None or up is None:
+                lora_a = adapter.tensors.get(f"{KEY_PREFIX}{name}.lora_A.weight")
+                lora_b = adapter.tensors.get(f"{KEY_PREFIX}{name}.lora_B.weight")
+                if lora_a is None or lora_b is None:
+                    # The slot's last adapter may have had this layer among its targets.
                     layer.clear(slot)
                 else:
-                    layer.load(slot, down, up)
+                    layer.load(slot, lora_a, lora_b)
             self.loads += 1
 
     @property
     def resident(self) -> int:
-        """How many adapters are in slots."""
+        """The number of adapters in slots."""
         return len(self._resident)
 
     def _free_slot(self, rank: int) -> Slot | None:
-        held = set(self._resident.values())
+        occupied = set(self._resident.values())
         for number in range(self.slots):
-            if Slot(rank, number) not in held:
+            if Slot(rank, number) not in occupied:
                 return Slot(rank, number)
         for adapter, slot in self._resident.items():
             if slot.rank == rank and adapter.pins == 0:
@@ -199,17 +206,19 @@ def bucket_of(rank: int) -> int:
 
 
 def segments_of(uses: list[tuple[Slot, float] | None]) -> tuple[Segment, ...]:
-    """Group the rows of a batch by slot; None is a row of the base alone."""
-    rows_of: dict[tuple[Slot, float], list[int]] = {}
-    for row, use in enumerate(uses):
+    """Group the sequences of a batch by slot and scaling; None is a sequence of the base only."""
+    sequences_of: dict[tuple[Slot, float], list[int]] = {}
+    for sequence, use in enumerate(uses):
         if use is not None:
-            rows_of.setdefault(use, []).append(row)
+            sequences_of.setdefault(use, []).append(sequence)
     return tuple(
-        Segment(slot, scaling, _as_slice(rows)) for (slot, scaling), rows in rows_of.items()
+        Segment(slot, scaling, _as_index(sequences))
+        for (slot, scaling), sequences in sequences_of.items()
     )
 
 
-def _as_slice(rows: list[int]) -> slice | Tensor:
-    if rows[-1] - rows[0] == len(rows) - 1:
-        return slice(rows[0], rows[-1] + 1)
-    return torch.tensor(rows)
+def _as_index(sequences: list[int]) -> slice | Tensor:
+    # A slice is a view; indexing by a tensor copies the segment's activations in every layer.
+    if sequences[-1] - sequences[0] == len(sequences) - 1:
+        return slice(sequences[0], sequences[-1] + 1)
+    return torch.tensor(sequences)

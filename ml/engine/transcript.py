@@ -1,29 +1,30 @@
-"""One answer as text: tokens come in, readable pieces go out.
+"""One answer as text: tokens in, readable pieces out.
 
-Text is handed on only up to the last whole character, and never beyond the beginning of a stop
-text, so what was streamed is exactly the answer. The stop token and a stop text are not part of it.
+Text is returned only up to the last whole character, and never beyond the beginning of a stop
+text, so the streamed pieces are exactly the answer. The stop token and a stop text are not part of
+it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ml.engine.interface import FinishReason, TokenEvent
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-UNFINISHED = "\ufffd"
-"""What a tokenizer shows for the first bytes of a character that is not complete."""
+UNFINISHED: Final = "\ufffd"
+"""The decoding of the first bytes of a character that is not complete."""
 
 
 class Transcript:
-    """Collects an answer."""
+    """The text of one answer so far."""
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerFast, question: str, stops: tuple[str, ...] = ()
     ) -> None:
-        """Frame the question in the chat template."""
+        """Encode the question with the chat template."""
         from ml.train.data import encode_prompt
 
         self._tokenizer = tokenizer
@@ -44,33 +45,35 @@ class Transcript:
         return tuple(self._tokens)
 
     def add(self, event: TokenEvent) -> str:
-        """Take a token; return the text that is certain now."""
+        """Append a token; return the text that has become certain."""
         if event.finish_reason is not None:
             self.reason = event.finish_reason
         if event.finish_reason in (FinishReason.STOP, FinishReason.ABORTED):
             return ""
         self._tokens.append(event.token)
+        # All tokens again and not the new one alone: a character may span several tokens.
         self.text = str(self._tokenizer.decode(self._tokens, skip_special_tokens=True))
-        found = [at for stop in self._stops if (at := self.text.find(stop)) >= 0]
-        if found:
-            self.text = self.text[: min(found)]
+        positions = [at for stop in self._stops if (at := self.text.find(stop)) >= 0]
+        if positions:
+            self.text = self.text[: min(positions)]
             self.is_stopped = True
             self.reason = FinishReason.STOP
-        return self._until(self._certain())
+        return self._unsent_until(self._certain_length())
 
     def finish(self) -> str:
-        """Return what was held back at the end."""
-        return self._until(len(self.text))
+        """Return the rest of the text, which no token can change any more."""
+        return self._unsent_until(len(self.text))
 
-    def _certain(self) -> int:
-        """How much of the text no later token can change or take back."""
+    def _certain_length(self) -> int:
+        """Return the length of the text that no later token can change or remove."""
         if self.is_stopped:
             return len(self.text)
         end = len(self.text.rstrip(UNFINISHED))
-        held = max((len(stop) - 1 for stop in self._stops), default=0)
-        return max(end - held, 0)
+        # The longest beginning of a stop text that the text may end with.
+        withheld = max((len(stop) - 1 for stop in self._stops), default=0)
+        return max(end - withheld, 0)
 
-    def _until(self, end: int) -> str:
+    def _unsent_until(self, end: int) -> str:
         piece = self.text[self._sent : end]
         self._sent = max(self._sent, end)
         return piece

@@ -1,1 +1,1 @@
-"""The executor process: jobs of the chain in, committed files and their hashes out."""
+"""The executor process: jobs of the chain in, output files and their hashes out."""

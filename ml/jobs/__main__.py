@@ -16,9 +16,9 @@ def main() -> int:
         ADDRESS_SPACE_MIB_DEFAULT,
         clean_environment,
         limit_resources,
-        yield_to_the_node,
+        lower_priority,
     )
-    from ml.train.profile import apply, native_profile
+    from ml.train.profile import apply_profile, native_profile
 
     parser = argparse.ArgumentParser(prog="python -m ml.jobs", description=__doc__)
     parser.add_argument("--threads", type=int, default=2, help="threads of the profile")
@@ -27,11 +27,11 @@ def main() -> int:
     options = parser.parse_args()
     sys.dont_write_bytecode = True
     clean_environment()
-    yield_to_the_node()
-    # CUDA reserves far more addresses than memory, so no address limit fits it.
+    lower_priority()
+    # CUDA reserves far more address space than memory, so no address limit fits it.
     limit_resources(0 if options.device == "cuda" else options.memory_mib)
     profile = native_profile(options.threads, options.device)
-    apply(profile)
+    apply_profile(profile)
 
     from ml.jobs.executor import serve
 

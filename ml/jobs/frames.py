@@ -1,31 +1,31 @@
-"""The words between node and executor process: length-prefixed msgpack frames, both directions.
+"""The protocol between node and executor process: length-prefixed msgpack frames, both directions.
 
 A frame is 4 bytes of big-endian length and a msgpack array [kind, field, ...] with fields in the
-order of the dataclass. The decoder is sans-IO: feed it bytes as they come. It refuses a length over
-8 MiB before anything is allocated, unknown kinds, wrong types and encodings that the encoder would
-not produce. This module imports nothing heavy, so that a node can speak it without loading torch.
+order of the dataclass. The decoder is sans-IO: feed it bytes as they arrive. It refuses a length
+over 8 MiB before it allocates, unknown kinds, wrong types and encodings that the encoder does not
+produce. This module imports nothing heavy, so that a node can use it without loading torch.
 """
 
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass, fields
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgpack
 
-VERSION = 1
-FRAME_BYTES_MAXIMUM = 8 << 20
-LENGTH_BYTES = 4
-TEXT_BYTES_MAXIMUM = 64 << 10
+VERSION: Final = 1
+FRAME_BYTES_MAX: Final = 8 << 20
+LENGTH_BYTES: Final = 4
+TEXT_BYTES_MAX: Final = 64 << 10
 
 
-class FrameRefused(Exception):
-    """Bytes that are no frame of this protocol; the stream cannot go on after it."""
+class FrameRefusedError(Exception):
+    """The bytes are not a frame of this protocol; the stream cannot continue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """First frame of each side; the executor names its profile id and the golden hash it got."""
+    """First frame of each side; the executor's has its profile id and computed golden hash."""
 
     version: int
     profile: bytes
@@ -54,7 +54,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is; losses in micro-nats per token, -1 where there is none."""
+    """The progress of a job; losses in micro-nats per token, -1 for none."""
 
     id: int
     step: int
@@ -74,7 +74,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A job that ended without a result: the name of its exception and the sentence."""
+    """A job that ended without a result: the class name and the message of its exception."""
 
     id: int
     reason: str
@@ -95,72 +95,69 @@ class Shutdown:
 
 Frame: TypeAlias = Hello | Job | Progress | Result | Failed | Cancel | Shutdown
 
-KINDS: tuple[type[Frame], ...] = (Hello, Job, Progress, Result, Failed, Cancel, Shutdown)
-FIELD_TYPES: dict[str, type] = {"int": int, "str": str, "bytes": bytes}
+KINDS: Final[tuple[type[Frame], ...]] = (Hello, Job, Progress, Result, Failed, Cancel, Shutdown)
+FIELD_TYPES: Final[dict[str, type]] = {"int": int, "str": str, "bytes": bytes}
 
 
 def encode_frame(frame: Frame) -> bytes:
-    """Return the bytes of a frame with its length before it. Raises FrameRefused."""
+    """Return the bytes of a frame with its length before it. Raises FrameRefusedError."""
     body: bytes = msgpack.packb([KINDS.index(type(frame)), *astuple(frame)], use_bin_type=True)
-    if len(body) > FRAME_BYTES_MAXIMUM:
-        raise FrameRefused(f"The frame has {len(body)} bytes, over {FRAME_BYTES_MAXIMUM}.")
+    if len(body) > FRAME_BYTES_MAX:
+        raise FrameRefusedError(f"The frame has {len(body)} bytes, over {FRAME_BYTES_MAX}.")
     return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
 def decode_body(body: bytes) -> Frame:
-    """Return the frame of a body without its length. Raises FrameRefused."""
+    """Return the frame of a body without its length. Raises FrameRefusedError."""
     try:
         value: object = msgpack.unpackb(
             body, raw=False, max_array_len=16, max_map_len=0, max_ext_len=0
         )
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
-        raise FrameRefused(f"The frame is not msgpack: {error}.") from error
+        raise FrameRefusedError(f"The frame is not msgpack: {error}.") from error
     match value:
         case [int(kind), *arguments] if type(kind) is int and 0 <= kind < len(KINDS):
             frame = _frame(KINDS[kind], arguments)
         case _:
-            raise FrameRefused("The frame is not an array that starts with a known kind.")
+            raise FrameRefusedError("The frame is not an array that starts with a known kind.")
     if encode_frame(frame)[LENGTH_BYTES:] != body:
-        raise FrameRefused("The frame is not in its shortest form.")
+        raise FrameRefusedError("The frame is not in its shortest form.")
     return frame
 
 
 def _frame(kind: type[Frame], arguments: list[object]) -> Frame:
     declared = fields(kind)
     if len(arguments) != len(declared):
-        raise FrameRefused(f"{kind.__name__} has {len(declared)} fields, not {len(arguments)}.")
+        raise FrameRefusedError(
+            f"{kind.__name__} has {len(declared)} fields, not {len(arguments)}."
+        )
     for field, argument in zip(declared, arguments, strict=True):
         wanted = FIELD_TYPES[str(field.type)]
         if type(argument) is not wanted:
-            raise FrameRefused(f"{kind.__name__}.{field.name} must be {wanted.__name__}.")
-        if isinstance(argument, str) and len(argument.encode()) > TEXT_BYTES_MAXIMUM:
-            raise FrameRefused(f"{kind.__name__}.{field.name} exceeds {TEXT_BYTES_MAXIMUM} bytes.")
+            raise FrameRefusedError(f"{kind.__name__}.{field.name} must be {wanted.__name__}.")
+        if isinstance(argument, str) and len(argument.encode()) > TEXT_BYTES_MAX:
+            raise FrameRefusedError(f"{kind.__name__}.{field.name} exceeds {TEXT_BYTES_MAX} bytes.")
     return kind(*arguments)  # type: ignore[arg-type]
 
 
 class FrameDecoder:
-    """Turns a stream of bytes into frames."""
+    """Decodes a stream of bytes into frames."""
 
     def __init__(self) -> None:
-        """Start at a frame's beginning."""
+        """Start at the beginning of a frame."""
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Return the frames that `data` completes. Raises FrameRefused."""
+        """Return the frames completed by `data`. Raises FrameRefusedError."""
         self._buffer += data
         frames: list[Frame] = []
         while len(self._buffer) >= LENGTH_BYTES:
             length = int.from_bytes(self._buffer[:LENGTH_BYTES], "big")
-            if length > FRAME_BYTES_MAXIMUM:
-                raise FrameRefused(f"A frame of {length} bytes exceeds {FRAME_BYTES_MAXIMUM}.")
+            if length > FRAME_BYTES_MAX:
+                raise FrameRefusedError(f"A frame of {length} bytes exceeds {FRAME_BYTES_MAX}.")
             if len(self._buffer) < LENGTH_BYTES + length:
                 break
             body = bytes(self._buffer[LENGTH_BYTES : LENGTH_BYTES + length])
             del self._buffer[: LENGTH_BYTES + length]
             frames.append(decode_body(body))
         return frames
-
-    @property
-    def is_at_boundary(self) -> bool:
-        """Whether the stream may end here without cutting a frame."""
-        return not self._buffer

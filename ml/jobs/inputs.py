@@ -1,29 +1,30 @@
-"""Read what a job works on from its inputs folder, each file checked against its id."""
+"""Read the inputs of a job from its inputs folder, each file checked against its id."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ml.rows.near_duplicates import cluster_rows
-from ml.rows.row import EncodingRefused, Row, decode_batch, row_hash
+from ml.rows.row import EncodingRefusedError, Row, decode_batch, row_hash
 from runtime.codec.scale import DecodeError, codec
 from runtime.shared.documents import BatchInput, RowsInput
 from runtime.trie.merkle import blob_id, merkle_root
 from runtime.types.primitives import AccountId, Hash
 
-ROWS_NAME = "rows.scale"
-ROWS_FILE_BYTES_MAXIMUM = 16 << 20
-BLOB_BYTES_MAXIMUM = 512 << 20
+ROWS_NAME: Final = "rows.scale"
+ROWS_FILE_BYTES_MAX: Final = 16 << 20
+BLOB_BYTES_MAX: Final = 512 << 20
 
 
-class InputMissing(Exception):
-    """A file that the job needs is not in the inputs folder."""
+class InputMissingError(Exception):
+    """A file of the job is not in the inputs folder."""
 
 
-class InputCorrupt(Exception):
-    """A file's content does not have the id that names it, or is not what it should be."""
+class InputCorruptError(Exception):
+    """A file's content does not have the id that names it, or does not decode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +48,13 @@ class JobRows:
 def read_job_rows(inputs: Path) -> JobRows:
     """Return the representatives of all rows, in order of datanet, batch and position.
 
-    Raises InputMissing, InputCorrupt.
+    Raises InputMissingError, InputCorruptError.
     """
-    listing = read_file(inputs / ROWS_NAME, ROWS_FILE_BYTES_MAXIMUM)
+    listing = read_file(inputs / ROWS_NAME, ROWS_FILE_BYTES_MAX)
     try:
         batches = codec(RowsInput).decode(listing).batches
     except DecodeError as error:
-        raise InputCorrupt(f"{ROWS_NAME} is not a list of batches: {error}.") from error
+        raise InputCorruptError(f"{ROWS_NAME} is not a list of batches: {error}.") from error
     rows: list[Row] = []
     contributors: list[AccountId] = []
     for batch in batches:
@@ -65,34 +66,36 @@ def read_job_rows(inputs: Path) -> JobRows:
 
 
 def representatives(rows: Sequence[Row]) -> tuple[int, ...]:
-    """Return the positions of the rows that count: the earliest of each near-duplicate cluster."""
+    """Return the positions of the earliest rows of all near-duplicate clusters."""
     return cluster_rows(rows).representatives
 
 
 def _batch_rows(inputs: Path, batch: BatchInput) -> list[Row]:
     try:
         decoded = decode_batch(read_blob(inputs, batch.blob))
-    except EncodingRefused as error:
-        raise InputCorrupt(f"Batch {batch.batch} is not a batch of rows: {error}") from error
+    except EncodingRefusedError as error:
+        raise InputCorruptError(f"Batch {batch.batch} is not a batch of rows: {error}") from error
     if len(decoded) != batch.rows:
-        raise InputCorrupt(
+        raise InputCorruptError(
             f"Batch {batch.batch} holds {len(decoded)} rows where the chain says {batch.rows}."
         )
     return decoded
 
 
 def read_blob(inputs: Path, name: Hash) -> bytes:
-    """Return the content of a blob. Raises InputMissing, InputCorrupt."""
-    data = read_file(inputs / bytes(name).hex(), BLOB_BYTES_MAXIMUM)
+    """Return the content of a blob. Raises InputMissingError, InputCorruptError."""
+    data = read_file(inputs / bytes(name).hex(), BLOB_BYTES_MAX)
     if blob_id(data) != name:
-        raise InputCorrupt(f"The file {bytes(name).hex()} has another content; fetch it again.")
+        raise InputCorruptError(
+            f"The file {bytes(name).hex()} has another content; fetch it again."
+        )
     return data
 
 
 def read_file(path: Path, maximum_bytes: int) -> bytes:
-    """Return a file of the inputs folder. Raises InputMissing, InputCorrupt."""
+    """Return a file of the inputs folder. Raises InputMissingError, InputCorruptError."""
     if not path.is_file():
-        raise InputMissing(f"The input {path.name} is missing; fetch its blob and try again.")
+        raise InputMissingError(f"The input {path.name} is missing; fetch its blob and try again.")
     if path.stat().st_size > maximum_bytes:
-        raise InputCorrupt(f"The input {path.name} exceeds {maximum_bytes} bytes.")
+        raise InputCorruptError(f"The input {path.name} exceeds {maximum_bytes} bytes.")
     return path.read_bytes()

@@ -1,8 +1,8 @@
-"""What each kind of job does: inputs and a spec in, a JobOutput and its files out.
+"""The kinds of jobs: a spec and inputs in, a JobOutput and its files out.
 
-TRAIN makes an adapter, EVALUATE measures it again, INDEX sketches its rows, SETTLE does an epoch's
-sums. Every kind is a pure function of its inputs, seed and profile; only TRAIN saves checkpoints on
-the way.
+TRAIN trains an adapter, EVALUATE measures it again, INDEX sketches its rows, SETTLE computes the
+sums of an epoch. Every kind is a pure function of its inputs, seed and profile; only TRAIN saves
+checkpoints.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -21,9 +21,9 @@ from ml.attribution.sketch import load_moments
 from ml.base.base import content_hash, load_base
 from ml.durable_file import write_durably
 from ml.jobs import frames
-from ml.jobs.inputs import InputCorrupt, JobRows, read_blob, read_file, read_job_rows
+from ml.jobs.inputs import InputCorruptError, JobRows, read_blob, read_file, read_job_rows
 from ml.rows.row import Row
-from ml.train.checkpoint import CHECKPOINT_NAME, CheckpointUnreadable
+from ml.train.checkpoint import CHECKPOINT_NAME, CheckpointUnreadableError
 from ml.train.curve import curve_lines
 from ml.train.data import held_out_rows
 from ml.train.loop import Progress, TrainReport, train
@@ -45,22 +45,22 @@ from runtime.shared.documents import (
 from runtime.trie.merkle import blob_id
 from runtime.types.primitives import Hash
 
-OUTPUTS = "outputs"
-CURVE_NAME = "curve.jsonl"
-SEED_BYTES = 32
-SETTLEMENT_BYTES_MAXIMUM = 512 << 20
+OUTPUTS: Final = "outputs"
+CURVE_NAME: Final = "curve.jsonl"
+SEED_BYTES: Final = 32
+SETTLEMENT_BYTES_MAX: Final = 512 << 20
 
 T = TypeVar("T")
 
-Report = Callable[[int, int, int, int], None]
+ReportProgress = Callable[[int, int, int, int], None]
 """(step, steps, loss, held-out loss); may raise to stop the job."""
 
 
-class SpecRefused(Exception):
+class SpecRefusedError(Exception):
     """The job's spec, seed or companion documents cannot be used."""
 
 
-class BaseMismatch(Exception):
+class BaseMismatchError(Exception):
     """The base folder does not have the content hash that the job names."""
 
 
@@ -72,50 +72,58 @@ class Outcome:
     files: tuple[Hash, ...]
 
 
-def run_job(job: frames.Job, report: Report, profile: Profile) -> Outcome:
+def run_job(job: frames.Job, report: ReportProgress, profile: Profile) -> Outcome:
     """Run one job to its end. Raises the named errors of the stage that fails."""
     spec = _decoded(job.spec, JobSpec, "spec")
     inputs, work = Path(job.inputs), Path(job.work)
     (work / OUTPUTS).mkdir(parents=True, exist_ok=True)
     if isinstance(spec, Train):
-        return _train(job, spec, inputs, work, report, profile)
+        return _train_adapter(job, spec, inputs, work, report=report, profile=profile)
     if isinstance(spec, Evaluate):
-        return _evaluate(job, inputs)
+        return _evaluate_adapter(job, inputs)
     if isinstance(spec, Index):
-        return _index(job, spec, inputs, work, report)
+        return _index_rows(job, spec, inputs, work, report=report)
     if isinstance(spec, Settle):
-        return _settle(spec, inputs)
-    raise SpecRefused(f"The job kind {type(spec).__name__} is unknown to this executor; update it.")
+        return _settle_epoch(spec, inputs)
+    raise SpecRefusedError(
+        f"The job kind {type(spec).__name__} is unknown to this executor; update it."
+    )
 
 
-def _train(
-    job: frames.Job, spec: Train, inputs: Path, work: Path, report: Report, profile: Profile
+def _train_adapter(
+    job: frames.Job,
+    spec: Train,
+    inputs: Path,
+    work: Path,
+    *,
+    report: ReportProgress,
+    profile: Profile,
 ) -> Outcome:
-    model, tokenizer = _base(job, spec)
+    model, tokenizer = _load_base(job, spec)
     rows = read_job_rows(inputs)
 
-    def heard(progress: Progress) -> None:
+    def report_step(progress: Progress) -> None:
         held_out = -1 if progress.held_out_micronats is None else progress.held_out_micronats
         report(progress.step, progress.steps, progress.loss_micronats, held_out)
 
-    def attempt() -> TrainReport:
+    def run_training() -> TrainReport:
         return train(
             model,
             tokenizer,
             rows.rows,
             spec.recipe,
             work_folder=work,
-            progress=heard,
+            progress=report_step,
             context=profile.id + job.spec + job.seed,
             device=profile.device,
         )
 
     try:
-        trained = attempt()
-    except CheckpointUnreadable:
-        # A checkpoint that rotted costs the steps it saved and nothing else: start over.
+        trained = run_training()
+    except CheckpointUnreadableError:
+        # A damaged checkpoint costs the steps that it saved, not the job: start again.
         (work / CHECKPOINT_NAME).unlink()
-        trained = attempt()
+        trained = run_training()
     write_durably(work / CURVE_NAME, curve_lines(trained).encode())
     output = Trained(
         adapter=trained.adapter_hash,
@@ -128,14 +136,13 @@ def _train(
         base_loss_micronats=trained.base_loss_micronats or 0,
         adapter_loss_micronats=trained.adapter_loss_micronats or 0,
     )
-    return Outcome(
-        output, _written(work, trained.adapter, trained.moments, b"".join(trained.trace_leaves))
-    )
+    leaves = b"".join(trained.trace_leaves)
+    return Outcome(output, _write_outputs(work, trained.adapter, trained.moments, leaves))
 
 
-def _evaluate(job: frames.Job, inputs: Path) -> Outcome:
+def _evaluate_adapter(job: frames.Job, inputs: Path) -> Outcome:
     spec, trained = _training(job)
-    model, tokenizer = _base(job, spec)
+    model, tokenizer = _load_base(job, spec)
     rows = _checked_rows(inputs, trained)
     numbers = sorted(_held_out(rows, spec.recipe))
     measured: list[Row] = [rows.rows[number] for number in numbers]
@@ -148,54 +155,56 @@ def _evaluate(job: frames.Job, inputs: Path) -> Outcome:
     return Outcome(Evaluated(base_loss, evaluate(model, tokenizer, measured, length)), ())
 
 
-def _index(job: frames.Job, spec: Index, inputs: Path, work: Path, report: Report) -> Outcome:
+def _index_rows(
+    job: frames.Job, spec: Index, inputs: Path, work: Path, *, report: ReportProgress
+) -> Outcome:
     train_spec, trained = _training(job)
     if len(job.seed) != SEED_BYTES:
-        raise SpecRefused(f"The sketch seed must be {SEED_BYTES} bytes, not {len(job.seed)}.")
-    model, tokenizer = _base(job, train_spec)
+        raise SpecRefusedError(f"The sketch seed must be {SEED_BYTES} bytes, not {len(job.seed)}.")
+    model, tokenizer = _load_base(job, train_spec)
     rows = _checked_rows(inputs, trained)
     model.set_attn_implementation("eager")
     wrapped = load_adapter(read_blob(inputs, trained.adapter), train_spec.recipe, model)
     indexed, files = build_index(
         wrapped,
         tokenizer,
-        rows.rows,
-        rows.contributors,
-        load_moments(read_blob(inputs, trained.moments)),
-        job.seed,
-        spec.sketch_size,
-        train_spec.recipe.max_tokens,
-        _held_out(rows, train_spec.recipe),
-        lambda done, total: report(done, total, -1, -1),
+        rows=rows.rows,
+        contributors=rows.contributors,
+        moments=load_moments(read_blob(inputs, trained.moments)),
+        seed=job.seed,
+        sketch_size=spec.sketch_size,
+        max_tokens=train_spec.recipe.max_tokens,
+        held_out=_held_out(rows, train_spec.recipe),
+        progress=lambda done, total: report(done, total, -1, -1),
     )
-    return Outcome(indexed, _written(work, *files.values()))
+    return Outcome(indexed, _write_outputs(work, *files.values()))
 
 
-def _settle(spec: Settle, inputs: Path) -> Outcome:
+def _settle_epoch(spec: Settle, inputs: Path) -> Outcome:
     """Settle from receipts.scale, negative.scale (receipt ids) and aggregates.scale."""
 
     def read(name: str) -> bytes:
-        return read_file(inputs / name, SETTLEMENT_BYTES_MAXIMUM)
+        return read_file(inputs / name, SETTLEMENT_BYTES_MAX)
 
     receipts = _decoded(read("receipts.scale"), tuple[Receipt, ...], "receipts.scale")
     negative = _decoded(read("negative.scale"), tuple[Hash, ...], "negative.scale")
     aggregates = AGGREGATES.decode(read("aggregates.scale"))
     settled = settle(receipts, frozenset(negative), aggregates)
     if settled.receipts_root != spec.receipts_root:
-        raise InputCorrupt(
+        raise InputCorruptError(
             "The receipts do not have the root that the job names; fetch them again."
         )
     return Outcome(settled, ())
 
 
-def _base(job: frames.Job, spec: Train) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """Load the base that the spec names, fresh: adapters of earlier jobs leave no trace."""
+def _load_base(job: frames.Job, spec: Train) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """Load the base that the spec names, for each job again: adapters of others are gone."""
     folder = job.base or None
-    found = content_hash(folder)
-    if found != spec.base:
-        raise BaseMismatch(
-            f"The base folder has the hash {found.hex()}, the job names {bytes(spec.base).hex()}; "
-            "configure the folder of that base."
+    base_hash = content_hash(folder)
+    if base_hash != spec.base:
+        raise BaseMismatchError(
+            f"The base folder has the hash {base_hash.hex()}, "
+            f"the job names {bytes(spec.base).hex()}; configure the folder of that base."
         )
     return load_base(folder)
 
@@ -204,14 +213,14 @@ def _training(job: frames.Job) -> tuple[Train, Trained]:
     spec = _decoded(job.train_spec, JobSpec, "train_spec")
     output = _decoded(job.trained, JobOutput, "trained")
     if not isinstance(spec, Train) or not isinstance(output, Trained):
-        raise SpecRefused("train_spec and trained must be those of a training job.")
+        raise SpecRefusedError("train_spec and trained must be those of a training job.")
     return spec, output
 
 
 def _checked_rows(inputs: Path, trained: Trained) -> JobRows:
     rows = read_job_rows(inputs)
     if rows.root != trained.row_root:
-        raise InputCorrupt("The rows are not those of the training job; fetch its rows again.")
+        raise InputCorruptError("The rows are not those of the training job; fetch its rows again.")
     return rows
 
 
@@ -219,7 +228,8 @@ def _held_out(rows: JobRows, recipe: Recipe) -> frozenset[int]:
     return held_out_rows(rows.hashes, recipe.evaluation_permille)
 
 
-def _written(work: Path, *files: bytes) -> tuple[Hash, ...]:
+def _write_outputs(work: Path, *files: bytes) -> tuple[Hash, ...]:
+    """Write files into outputs/ under their blob ids; return the ids."""
     names = tuple(blob_id(data) for data in files)
     for name, data in zip(names, files, strict=True):
         write_durably(work / OUTPUTS / bytes(name).hex(), data)
@@ -230,4 +240,4 @@ def _decoded(data: bytes, hint: type[T], name: str) -> T:
     try:
         return codec(hint).decode(data)
     except DecodeError as error:
-        raise SpecRefused(f"{name} does not decode: {error}.") from error
+        raise SpecRefusedError(f"{name} does not decode: {error}.") from error

@@ -1,10 +1,10 @@
-"""What the executor process may not do, set before it reads its first job.
+"""The limits of the executor process, set before it reads its first job.
 
-Resource limits stop memory, file size and core dumps in the kernel. The audit hook refuses network,
-child processes and writing outside the work folder; it is a second wall against mistakes and
-hostile files inside Python, not a kernel sandbox: run the process under a container or a user of
-its own for that. Environment variables that are not needed go, so that nothing secret can be found
-there.
+Resource limits bound memory, file size and core dumps in the kernel. The audit hook refuses
+network, child processes and writing outside the work folder; it is a second defence against
+mistakes and hostile files inside Python, not a kernel sandbox: run the process in a container or as
+a user of its own for that. Environment variables that are not needed are removed, so that no secret
+of the node is in the process.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ import os
 import resource
 import sys
 from pathlib import Path
+from typing import Final
 
-ADDRESS_SPACE_MIB_DEFAULT = 24_576
-FILE_BYTES_MAXIMUM = 4 << 30
-OPEN_FILES_MAXIMUM = 512
-NICENESS = 10
+ADDRESS_SPACE_MIB_DEFAULT: Final = 24_576
+FILE_BYTES_MAX: Final = 4 << 30
+OPEN_FILES_MAX: Final = 512
+NICENESS: Final = 10
 
-KEPT_VARIABLES = frozenset(
+KEPT_VARIABLES: Final = frozenset(
     {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV"}
 )
-KEPT_PREFIXES = ("PYTHON", "OMP_", "MKL_", "ATEN_", "ONEDNN_", "CUBLAS_", "CUDA_", "NVIDIA_")
-OFFLINE_VARIABLES = {
+KEPT_PREFIXES: Final = ("PYTHON", "OMP_", "MKL_", "ATEN_", "ONEDNN_", "CUBLAS_", "CUDA_", "NVIDIA_")
+OFFLINE_VARIABLES: Final = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
-REFUSED_EVENTS = frozenset(
+REFUSED_EVENTS: Final = frozenset(
     {
         "os.exec",
         "os.fork",
@@ -46,37 +47,37 @@ REFUSED_EVENTS = frozenset(
         "urllib.Request",
     }
 )
-WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+WRITE_FLAGS: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-class ForbiddenInExecutor(Exception):
-    """Something in the executor tried what no job needs."""
+class ForbiddenInExecutorError(Exception):
+    """Code in the executor attempted an operation that no job needs."""
 
 
 class WorkFolder:
-    """The one folder that may be written to; it changes with each job."""
+    """The only writable folder; it changes with each job."""
 
     def __init__(self) -> None:
-        """Start with no folder: nothing may be written."""
+        """Start without a folder: no file is writable."""
         self.path: Path | None = None
 
     def allows(self, target: str) -> bool:
-        """Say whether a file may be opened for writing."""
+        """Return whether a file may be opened for writing."""
         if target == os.devnull:
             return True
         return self.path is not None and Path(os.path.realpath(target)).is_relative_to(self.path)
 
 
 def clean_environment() -> None:
-    """Drop every variable that is not needed and forbid downloads."""
+    """Remove every variable that is not needed and forbid downloads."""
     for name in list(os.environ):
         if name not in KEPT_VARIABLES and not name.startswith(KEPT_PREFIXES):
             del os.environ[name]
     os.environ.update(OFFLINE_VARIABLES)
 
 
-def yield_to_the_node() -> None:
-    """Take only the processor time that the node leaves: consensus keeps its pace during a job.
+def lower_priority() -> None:
+    """Raise the niceness, so that consensus of the node gets its processor time during a job.
 
     Threads that wait for each other sleep instead of spinning, since other processes need the core.
     """
@@ -85,11 +86,11 @@ def yield_to_the_node() -> None:
 
 
 def limit_resources(address_space_mib: int = ADDRESS_SPACE_MIB_DEFAULT) -> None:
-    """Set the kernel's limits; an address space of 0 leaves it open, as CUDA needs."""
+    """Set the kernel's limits; an address space of 0 sets none, as CUDA needs."""
     limits = {
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: FILE_BYTES_MAXIMUM,
-        resource.RLIMIT_NOFILE: OPEN_FILES_MAXIMUM,
+        resource.RLIMIT_FSIZE: FILE_BYTES_MAX,
+        resource.RLIMIT_NOFILE: OPEN_FILES_MAX,
     }
     if address_space_mib:
         limits[resource.RLIMIT_AS] = address_space_mib << 20
@@ -100,13 +101,15 @@ def limit_resources(address_space_mib: int = ADDRESS_SPACE_MIB_DEFAULT) -> None:
 
 
 def seal_process(work: WorkFolder) -> None:
-    """Refuse network, processes and foreign files from now on; there is no way back."""
+    """Refuse network, processes and foreign files from now on, for the life of the process."""
 
     def refuse(event: str, arguments: tuple[object, ...]) -> None:
         if event in REFUSED_EVENTS:
-            raise ForbiddenInExecutor(f"The executor may not do {event}; jobs need files only.")
+            raise ForbiddenInExecutorError(
+                f"The executor may not do {event}; jobs need files only."
+            )
         if event == "open" and _opens_for_writing(arguments) and not work.allows(str(arguments[0])):
-            raise ForbiddenInExecutor(
+            raise ForbiddenInExecutorError(
                 f"The executor may not write {arguments[0]}; jobs write into their work folder."
             )
 

@@ -1,3 +1,1 @@
-"""Rows of a datanet: formats in, one canonical form, hashes, near-duplicates, and the demo's
-harvest.
-"""
+"""Rows of a datanet: input formats, the canonical form, hashes, near-duplicates, demo harvest."""

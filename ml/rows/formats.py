@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
+from typing import Final
 
 from ml.rows.row import Row
 
-MESSAGES_MAXIMUM = 256
-ASSISTANT_NAMES = frozenset({"assistant", "gpt", "model", "bot", "chatgpt"})
-OTHER_NAMES = frozenset({"user", "human", "system", "tool", "function", "developer"})
-PAIR_KEYS = (
+MESSAGES_MAX: Final = 256
+ASSISTANT_NAMES: Final = frozenset({"assistant", "gpt", "model", "bot", "chatgpt"})
+OTHER_NAMES: Final = frozenset({"user", "human", "system", "tool", "function", "developer"})
+PAIR_KEYS: Final = (
     ("prompt", "completion"),
     ("prompt", "response"),
     ("question", "answer"),
@@ -35,16 +36,16 @@ class Shape(Enum):
     TEXT = "text"
 
 
-class ShapeUnknown(Exception):
+class ShapeUnknownError(Exception):
     """The keys of a row match no shape."""
 
 
-class FieldWrong(Exception):
+class FieldError(Exception):
     """A field is missing or has the wrong type."""
 
 
 def detect_shape(record: Mapping[str, object]) -> Shape:
-    """Return the shape of a record by its keys. Raises ShapeUnknown."""
+    """Return the shape of a record by its keys. Raises ShapeUnknownError."""
     if "instruction" in record and "output" in record:
         return Shape.ALPACA
     if "conversations" in record:
@@ -56,14 +57,14 @@ def detect_shape(record: Mapping[str, object]) -> Shape:
     if "text" in record:
         return Shape.TEXT
     keys = ", ".join(sorted(map(str, record))[:8]) or "none"
-    raise ShapeUnknown(
+    raise ShapeUnknownError(
         f"The keys of the row ({keys}) match no known shape; use prompt and completion, "
         "instruction and output, messages, conversations, or text."
     )
 
 
-def convert(record: Mapping[str, object], shape: Shape) -> Row:
-    """Return the row of one record. Raises FieldWrong."""
+def convert_record(record: Mapping[str, object], shape: Shape) -> Row:
+    """Convert one record of a shape to a row. Raises FieldError."""
     return CONVERTERS[shape](record)
 
 
@@ -72,7 +73,7 @@ def _text(record: Mapping[str, object], key: str, default: str | None = None) ->
     if value is None and default is not None:
         return default
     if not isinstance(value, str):
-        raise FieldWrong(f"The field {key!r} must be a text; it is {type(value).__name__}.")
+        raise FieldError(f"The field {key!r} must be a text; it is {type(value).__name__}.")
     return value
 
 
@@ -87,7 +88,7 @@ def _pair(record: Mapping[str, object]) -> Row:
     for left, right in PAIR_KEYS:
         if left in record and right in record:
             return Row(_text(record, left), _text(record, right))
-    raise FieldWrong("The row has no pair of prompt and completion fields.")
+    raise FieldError("The row has no pair of prompt and completion fields.")
 
 
 def _plain(record: Mapping[str, object]) -> Row:
@@ -104,27 +105,28 @@ def _messages(record: Mapping[str, object]) -> Row:
 
 def _conversation(record: Mapping[str, object], key: str, role_key: str, text_key: str) -> Row:
     turns = record.get(key)
-    if not isinstance(turns, list) or not 1 <= len(turns) <= MESSAGES_MAXIMUM:
-        raise FieldWrong(f"{key!r} must be a list of 1 to {MESSAGES_MAXIMUM} turns.")
+    if not isinstance(turns, list) or not 1 <= len(turns) <= MESSAGES_MAX:
+        raise FieldError(f"{key!r} must be a list of 1 to {MESSAGES_MAX} turns.")
     pairs: list[tuple[str, str]] = []
     for turn in turns:
         if not isinstance(turn, Mapping):
-            raise FieldWrong(
+            raise FieldError(
                 f"Each turn of {key!r} must be an object with {role_key} and {text_key}."
             )
         role = _text(turn, role_key).lower()
         if role not in ASSISTANT_NAMES | OTHER_NAMES:
-            raise FieldWrong(f"The role {role[:32]!r} is unknown; use user, assistant or system.")
+            raise FieldError(f"The role {role[:32]!r} is unknown; use user, assistant or system.")
         pairs.append((role, _text(turn, text_key)))
     last = max((i for i, (role, _) in enumerate(pairs) if role in ASSISTANT_NAMES), default=-1)
     if last < 0:
-        raise FieldWrong(f"{key!r} has no assistant turn, so there is nothing to learn.")
-    # Only one turn is learnt per row, so earlier answers are context like any other text.
+        raise FieldError(f"{key!r} has no assistant turn, so there is nothing to learn.")
+    # A row has one completion, so earlier answers are context like any other text. One row per
+    # assistant turn was refused: their prompts repeat each other, and near-duplicates earn nothing.
     prompt = "\n\n".join(text.strip() for _, text in pairs[:last])
     return Row(prompt, pairs[last][1])
 
 
-CONVERTERS: dict[Shape, Callable[[Mapping[str, object]], Row]] = {
+CONVERTERS: Final[dict[Shape, Callable[[Mapping[str, object]], Row]]] = {
     Shape.ALPACA: _alpaca,
     Shape.SHAREGPT: _sharegpt,
     Shape.MESSAGES: _messages,

@@ -1,7 +1,7 @@
-"""Harvest the demo datanet from the standard library of the Python that runs.
+"""Harvest the demo datanet from the standard library of the running Python.
 
 One row per public function, class and method: the prompt is its qualified name and signature, the
-completion its documentation. Nothing is downloaded, the text is real, real duplicates included.
+completion its documentation. Nothing is downloaded, and the text is real, its duplicates included.
 Modules that open a window or a browser, print, or start threads when imported are never imported;
 order is by name.
 """
@@ -17,11 +17,12 @@ import sys
 import warnings
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Final
 
-from ml.rows.row import Row, RowEmpty, RowHasNul, RowNotUnicode, canonical_row
+from ml.rows.row import Row, RowEmptyError, RowHasNulError, RowNotUnicodeError, canonical_row
 
 # Import has side effects, needs a display, or is a test suite.
-REFUSED_MODULES = frozenset(
+REFUSED_MODULES: Final = frozenset(
     {
         "__main__",
         "antigravity",
@@ -46,9 +47,9 @@ REFUSED_MODULES = frozenset(
         "winsound",
     }
 )
-REFUSED_PARTS = frozenset({"__main__", "test", "tests", "idle_test"})
-COMPLETION_CHARACTERS_MAXIMUM = 4_000
-PLAIN_DEFAULTS = frozenset({bool, bytes, float, int, str, type(None)})
+REFUSED_PARTS: Final = frozenset({"__main__", "test", "tests", "idle_test"})
+COMPLETION_CHARACTERS_MAX: Final = 4_000
+PLAIN_DEFAULTS: Final = frozenset({bool, bytes, float, int, str, type(None)})
 
 
 def harvest_standard_library(modules: tuple[str, ...] | None = None) -> dict[str, tuple[Row, ...]]:
@@ -84,7 +85,7 @@ def _modules(name: str) -> Iterator[ModuleType]:
 
 
 def _imported(name: str) -> ModuleType | None:
-    """Import a module, or answer None where this platform lacks it."""
+    """Import a module; return None where this platform does not have it."""
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -105,7 +106,7 @@ def module_rows(module: ModuleType) -> Iterator[Row]:
 
 
 def _belongs(member: object, module: ModuleType) -> bool:
-    """Say whether a member is the module's own and not something that it imported."""
+    """Return whether a member is the module's own and not imported by it."""
     home = getattr(member, "__module__", None)
     if home == module.__name__:
         return True
@@ -127,11 +128,11 @@ def _row(qualified: str, member: object) -> Iterator[Row]:
     documentation = getattr(member, "__doc__", None)
     if not isinstance(documentation, str):
         return
-    text = inspect.cleandoc(documentation)[:COMPLETION_CHARACTERS_MAXIMUM]
+    text = inspect.cleandoc(documentation)[:COMPLETION_CHARACTERS_MAX]
     try:
         yield canonical_row(Row(qualified + _signature(member), text))
-    except (RowEmpty, RowHasNul, RowNotUnicode):
-        return  # A docstring without a visible character teaches nothing.
+    except (RowEmptyError, RowHasNulError, RowNotUnicodeError):
+        return  # A docstring without a visible character is no training data.
 
 
 def _signature(member: object) -> str:

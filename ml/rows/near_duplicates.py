@@ -1,9 +1,9 @@
 """Find near-duplicate rows: MinHash proposes, exact Jaccard over token 4-grams decides.
 
 A row joins the cluster of the earliest row that it resembles (Jaccard >= .45); only the earliest
-row of a cluster is trained on and paid, so copying with small edits earns nothing. Everything is
-integers, so all machines find the same clusters. Comparison is with every earlier row and not with
-representatives only: otherwise a chain of small edits would walk away from its origin.
+row of a cluster is trained on and paid, so copying with small edits earns nothing. All values are
+integers, so all machines find the same clusters. A row is compared with every earlier row and not
+only with representatives: otherwise a chain of small edits would escape its origin's cluster.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy
 
 from ml.rows.row import Row
 
-SHINGLE_TOKENS = 4
-JACCARD_PERMILLE = 450
-BANDS = 48
-BAND_VALUES = 2  # A pair at the threshold shares a band with probability .99998.
-SHINGLES_MAXIMUM = 1 << 16
-BUCKET_ROWS_MAXIMUM = 256
+SHINGLE_TOKENS: Final = 4
+JACCARD_PERMILLE: Final = 450
+BANDS: Final = 48
+BAND_VALUES: Final = 2  # A pair at the threshold shares a band with probability .99998.
+SHINGLES_MAX: Final = 1 << 16
+BUCKET_ROWS_MAX: Final = 256
 
-TOKEN = re.compile(r"\w+|[^\w\s]")
+TOKEN: Final = re.compile(r"\w+|[^\w\s]")
 
 HashArray = numpy.ndarray[tuple[int], numpy.dtype[numpy.uint64]]
 
@@ -42,7 +43,7 @@ class Clusters:
 
 
 def cluster_rows(rows: Sequence[Row]) -> Clusters:
-    """Return the clusters of rows in their order: the earliest row of each wins."""
+    """Return the clusters of rows in their order; the earliest row represents each."""
     shingles = [row_shingles(row) for row in rows]
     multipliers, offsets = _permutations()
     buckets: dict[tuple[int, int, int], list[int]] = {}
@@ -54,7 +55,7 @@ def cluster_rows(rows: Sequence[Row]) -> Clusters:
         earliest.append(position if match is None else earliest[match])
         for key in keys:
             bucket = buckets.setdefault(key, [])
-            if len(bucket) < BUCKET_ROWS_MAXIMUM:
+            if len(bucket) < BUCKET_ROWS_MAX:
                 bucket.append(position)
     return Clusters(tuple(earliest))
 
@@ -63,9 +64,7 @@ def row_shingles(row: Row) -> HashArray:
     """Return the sorted distinct 64-bit hashes of the row's token 4-grams."""
     tokens = TOKEN.findall(f"{row.prompt}\n{row.completion}".lower())
     runs = max(1, len(tokens) - SHINGLE_TOKENS + 1)
-    distinct = {
-        " ".join(tokens[i : i + SHINGLE_TOKENS]) for i in range(min(runs, SHINGLES_MAXIMUM))
-    }
+    distinct = {" ".join(tokens[i : i + SHINGLE_TOKENS]) for i in range(min(runs, SHINGLES_MAX))}
     values = [
         int.from_bytes(hashlib.blake2b(run.encode(), digest_size=8).digest(), "little")
         for run in distinct
@@ -74,7 +73,7 @@ def row_shingles(row: Row) -> HashArray:
 
 
 def are_similar(left: HashArray, right: HashArray) -> bool:
-    """Say whether two shingle sets have Jaccard >= .45, in integers."""
+    """Return whether two shingle sets have Jaccard >= .45, in integers."""
     shared = len(numpy.intersect1d(left, right, assume_unique=True))
     union = len(left) + len(right) - shared
     return shared * 1000 >= union * JACCARD_PERMILLE
@@ -90,7 +89,9 @@ def _permutations() -> tuple[HashArray, HashArray]:
 def _band_keys(
     shingles: HashArray, multipliers: HashArray, offsets: HashArray
 ) -> list[tuple[int, int, int]]:
-    # [shingles, permutations]: multiply-add modulo 2^64; the high bits are the well-mixed ones.
-    mixed = shingles[:, None] * multipliers[None, :] + offsets[None, :]
-    minima = mixed.min(axis=0).reshape(BANDS, BAND_VALUES)
+    """Return (band, values) of a row's MinHash signature: rows that share one are candidates."""
+    # Multiply-add modulo 2^64 permutes the hashes at the price of one product each; hashing every
+    # shingle once per permutation would cost 96 hashes.
+    mixed = shingles[:, None] * multipliers[None, :] + offsets[None, :]  # [shingles, permutations]
+    minima = mixed.min(axis=0).reshape(BANDS, BAND_VALUES)  # [bands, values of a band]
     return [(band, int(pair[0]), int(pair[1])) for band, pair in enumerate(minima)]

@@ -1,8 +1,8 @@
-"""Turn rows into token sequences, split them, and decide which rows make up which step.
+"""Turn rows into token sequences, split them, and assign them to steps.
 
-Nothing here draws random numbers: the split and every order come from hashes, so they are the same
-on each machine and after each resume. Rows of similar length share a batch, which halves the
-padding.
+This module draws no random numbers: the split and every order come from hashes, so they are the
+same on each machine and after each resume, and no generator state has to be saved. Rows of similar
+length share a batch, which halves the padding.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -17,19 +18,21 @@ from transformers import PreTrainedTokenizerFast
 from ml.rows.row import Row, row_hash
 from runtime.shared.documents import Recipe
 
-SPLIT_CONTEXT = b"openledger/split"
-ORDER_CONTEXT = b"openledger/order"
-POOL_BATCHES = 16  # Lengths are sorted inside pools of this many batches, so order stays random.
-IGNORED = -100
+SPLIT_CONTEXT: Final = b"openledger/split"
+ORDER_CONTEXT: Final = b"openledger/order"
+POOL_BATCHES: Final = (
+    16  # Lengths are sorted inside pools of this many batches, so order stays random.
+)
+IGNORED: Final = -100  # The default `ignore_index` of torch's cross_entropy.
 
 
-class RowsTooFew(Exception):
+class RowsTooFewError(Exception):
     """There is nothing to train on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A row as tokens: `ids[prompt_tokens:]` is what is learnt; `row` is its number."""
+    """A row as tokens: `ids[prompt_tokens:]` are the targets; `row` is its number."""
 
     row: int
     ids: tuple[int, ...]
@@ -46,20 +49,20 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Right-padded tensors of some examples."""
+    """Right-padded tensors of some examples, one sequence each."""
 
-    ids: torch.Tensor  # [rows, tokens]
-    mask: torch.Tensor  # [rows, tokens], 1 where a token is
-    labels: torch.Tensor  # [rows, tokens], IGNORED on prompt and padding
+    ids: torch.Tensor  # [batch, tokens]
+    mask: torch.Tensor  # [batch, tokens], 1 on tokens, 0 on padding
+    labels: torch.Tensor  # [batch, tokens], IGNORED on prompt and padding
 
     @property
-    def learnt_tokens(self) -> int:
-        """The number of completion tokens."""
+    def target_tokens(self) -> int:
+        """The number of tokens that the model is trained to predict: those of the completions."""
         return int((self.labels[:, 1:] != IGNORED).sum())
 
 
 def prepare(rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> Split:
-    """Encode rows and split them by row hash. Raises RowsTooFew."""
+    """Encode rows and split them by row hash. Raises RowsTooFewError."""
     held_out = held_out_rows([row_hash(row) for row in rows], recipe.evaluation_permille)
     training: list[Example] = []
     measured: list[Example] = []
@@ -67,7 +70,9 @@ def prepare(rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, recipe: Rec
         example = encode_row(row, tokenizer, recipe.max_tokens, number)
         (measured if number in held_out else training).append(example)
     if not training:
-        raise RowsTooFew(f"{len(rows)} rows leave nothing to train on; add rows to the datanet.")
+        raise RowsTooFewError(
+            f"{len(rows)} rows leave nothing to train on; add rows to the datanet."
+        )
     return Split(tuple(training), tuple(measured))
 
 
@@ -92,7 +97,7 @@ def encode_row(
     """
     prompt = encode_prompt(row.prompt, tokenizer)
     if len(prompt) > max_tokens // 2:
-        # The last token opens the answer in chat templates; the middle of the prompt is what gives.
+        # The last token opens the answer in chat templates, so the prompt is cut before it.
         prompt = [*prompt[: max_tokens // 2 - 1], prompt[-1]]
     completion = [*encode_text(row.completion, tokenizer), _end_id(tokenizer)]
     ids = (*prompt, *completion)[:max_tokens]
@@ -105,7 +110,8 @@ def encode_prompt(prompt: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
         return []
     if tokenizer.chat_template is None:
         return encode_text(prompt + "\n", tokenizer)
-    # The marker stands for the text, so that the text itself cannot smuggle in chat tokens.
+    # The template is rendered around a marker and not around the text: a prompt that contains
+    # "<|assistant|>" would otherwise become the special token.
     marker = "\ue000"
     rendered = tokenizer.apply_chat_template(
         [{"role": "user", "content": marker}], add_generation_prompt=True, tokenize=False
@@ -119,7 +125,7 @@ def encode_prompt(prompt: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
 
 
 def encode_text(text: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """Encode running text; what looks like a special token is ordinary characters."""
+    """Encode running text; the spelling of a special token is ordinary characters."""
     return _encode(text, tokenizer, special=False)
 
 
@@ -141,7 +147,7 @@ def _end_id(tokenizer: PreTrainedTokenizerFast) -> int:
 def epoch_batches(
     examples: Sequence[Example], recipe: Recipe, epoch: int
 ) -> list[tuple[Example, ...]]:
-    """Return the batches of one epoch in their order; every example stands in exactly one."""
+    """Return the batches of one epoch in their order; every example is in exactly one."""
     key = ORDER_CONTEXT + recipe.seed.to_bytes(8, "little") + epoch.to_bytes(4, "little")
 
     def rank(kind: bytes, number: int) -> bytes:
@@ -160,19 +166,20 @@ def epoch_batches(
 def collate(examples: Sequence[Example], padding_id: int, device: torch.device) -> Batch:
     """Return the padded tensors of some examples."""
     width = max(len(e.ids) for e in examples)
+    # [batch, tokens] each; padding on the right, where a causal model cannot look
     ids = torch.full((len(examples), width), padding_id, dtype=torch.long)
     mask = torch.zeros((len(examples), width), dtype=torch.long)
     labels = torch.full((len(examples), width), IGNORED, dtype=torch.long)
-    for line, example in enumerate(examples):
+    for index, example in enumerate(examples):
         count = len(example.ids)
-        ids[line, :count] = torch.tensor(example.ids)
-        mask[line, :count] = 1
-        labels[line, example.prompt_tokens : count] = ids[line, example.prompt_tokens : count]
+        ids[index, :count] = torch.tensor(example.ids)
+        mask[index, :count] = 1
+        labels[index, example.prompt_tokens : count] = ids[index, example.prompt_tokens : count]
     return Batch(ids.to(device), mask.to(device), labels.to(device))
 
 
 def batch_id(examples: Sequence[Example]) -> bytes:
-    """Return the hash that a trace leaf carries for the rows of a step."""
+    """Return the hash of a step's rows, as its trace leaf contains it."""
     digest = hashlib.blake2b(digest_size=32)
     for example in examples:
         digest.update(example.row.to_bytes(4, "little"))

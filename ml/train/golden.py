@@ -1,4 +1,4 @@
-"""A three-step training whose result shows that a machine really computes by its profile.
+"""A three-step training whose result proves that a machine computes by its profile.
 
 Everything comes from counters and constants: a tiny Llama, a byte tokenizer, twelve rows. An
 executor computes the hash at start-up and advertises a profile only when it is the profile's
@@ -6,6 +6,8 @@ registered one.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -17,9 +19,9 @@ from ml.train.loop import train
 from runtime.shared.documents import Recipe
 from runtime.types.primitives import Hash
 
-END = "<|end|>"
-SEED = 1
-RECIPE = Recipe(
+END: Final = "<|end|>"
+SEED: Final = 1
+RECIPE: Final = Recipe(
     learning_rate_nano=10_000_000,
     max_steps=3,
     batch_rows=4,
@@ -34,7 +36,7 @@ RECIPE = Recipe(
 
 
 def golden_hash(device: str | None = None) -> Hash:
-    """Return the trace root of the mini-training under the profile that applies."""
+    """Return the trace root of the three-step training under the process's profile."""
     rows = [Row(f"golden {i}", f"{i} times {i} is {i * i}, and that is that.") for i in range(12)]
     return train(golden_model(), golden_tokenizer(), rows, RECIPE, device=device).trace_root
 

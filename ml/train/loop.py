@@ -1,9 +1,12 @@
 """Train a LoRA adapter: equal rows, recipe and profile give equal bytes, crash or no crash.
 
-The loop knows nothing of jobs or chains. Per step: draw the batch that the hashes decide, sum the
-loss over its micro-batches, clip, AdamW, hash the state into the trace. Learning rate: linear
-warm-up, then linear decay to zero. It stops with a named error when the loss is no number or runs
-away.
+The loop does not know jobs or chains. Per step: take the batch that the hashes decide, sum the loss
+over its micro-batches, clip, AdamW, hash the state into the trace. Learning rate: linear warm-up,
+then linear decay to zero. It stops with a named error when the loss is not finite or diverges.
+
+Equal bytes need one order of every sum, so three faster ways are refused: fused attention kernels,
+AdamW over lists of tensors (foreach, fused), and a norm over lists of tensors. `ml.train.profile`
+fixes what the process decides: threads, instruction set, deterministic kernels.
 """
 
 from __future__ import annotations
@@ -13,13 +16,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ml.adapters.lora import (
-    RecipeRefused,
+    RecipeRefusedError,
     adapter_bytes,
     attached_lora,
     lora_parameters,
@@ -35,29 +39,29 @@ from runtime.shared.documents import Recipe
 from runtime.trie.merkle import blob_id, merkle_root
 from runtime.types.primitives import Hash
 
-NANO = 1_000_000_000
-ADAM_BETAS = (0.9, 0.999)
-ADAM_EPSILON = 1e-8
-GRADIENT_NORM_MAXIMUM = 1.0
-STEPS_MAXIMUM = 1_000_000
-CURVE_EVALUATIONS = 4  # Held-out measurements on the way; each costs a pass over the held-out rows.
-DIVERGENCE_FACTOR = 3.0
-DIVERGENCE_WINDOW = 10
+NANO: Final = 1_000_000_000
+ADAM_BETAS: Final = (0.9, 0.999)
+ADAM_EPSILON: Final = 1e-8
+GRADIENT_NORM_MAX: Final = 1.0
+STEPS_MAX: Final = 1_000_000
+CURVE_EVALUATIONS: Final = (
+    4  # Held-out measurements on the way; each costs a pass over the held-out rows.
+)
+DIVERGENCE_FACTOR: Final = 3.0
+DIVERGENCE_WINDOW: Final = 10
 
 
-class TrainingDiverged(Exception):
-    """The loss or the gradient is no finite number, or the loss ran away from where it began."""
+class TrainingDivergedError(Exception):
+    """The loss or the gradient is not finite, or the loss rose far above its first values."""
 
 
-class TrainingCancelled(Exception):
-    """A progress callback asked to stop; the last checkpoint stays and the training can go on
-    later.
-    """
+class TrainingCancelledError(Exception):
+    """A progress callback stopped the training; it can be resumed from the last checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a callback hears after a step; losses in micro-nats per token."""
+    """The argument of a callback after a step; losses in micro-nats per token."""
 
     step: int
     steps: int
@@ -87,7 +91,7 @@ class TrainReport:
 
 @dataclass(slots=True)
 class _Run:
-    """The moving parts of one training."""
+    """The state of one training."""
 
     recipe: Recipe
     split: Split
@@ -119,56 +123,59 @@ def train(
     """Train an adapter on rows and leave the model as it was.
 
     With a work folder the training saves there each `checkpoint_steps` and resumes from there;
-    `context` (job, base, profile) keeps checkpoints of other runs out. Raises RowsTooFew,
-    RecipeRefused, TrainingDiverged, CheckpointForeign, CheckpointUnreadable, and whatever the
-    progress callback raises.
+    `context` (job, base, profile) keeps checkpoints of other runs out.
+
+    Raises RowsTooFewError, RecipeRefusedError, TrainingDivergedError, CheckpointForeignError,
+    CheckpointUnreadableError, and every error of the progress callback.
     """
     check_recipe(recipe)
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     model.to(chosen)  # type: ignore[arg-type]
-    model.set_attn_implementation("eager")  # Fused kernels differ between machines.
+    model.set_attn_implementation("eager")  # Fused kernels add in other orders on other machines.
     split = prepare(rows, tokenizer, recipe)
     padding = padding_id(tokenizer)
     base_loss = evaluate_examples(model, split.held_out, padding) if split.held_out else None
     with attached_lora(model, recipe) as wrapped:
         run = _Run(
-            recipe,
-            split,
-            planned_steps(len(split.training), recipe),
-            padding,
-            wrapped,
-            build_optimizer(wrapped, recipe),
-            run_identity(rows, recipe, context),
+            recipe=recipe,
+            split=split,
+            steps=planned_steps(len(split.training), recipe),
+            padding=padding,
+            wrapped=wrapped,
+            optimizer=build_optimizer(wrapped, recipe),
+            identity=run_identity(rows, recipe, context),
         )
         resumed = _resume(run, work_folder)
-        _train_steps(run, model, work_folder, progress, resumed)
+        _train_steps(run, model, work_folder, progress=progress, resumed=resumed)
         final = evaluate_examples(model, split.held_out, padding) if split.held_out else None
         return _report(run, base_loss, final)
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Refuse settings under which no training makes sense. Raises RecipeRefused."""
+    """Refuse settings that no training can use. Raises RecipeRefusedError."""
     if recipe.batch_rows < 1 or recipe.micro_batch_rows < 1 or recipe.checkpoint_steps < 1:
-        raise RecipeRefused("batch_rows, micro_batch_rows and checkpoint_steps must be at least 1.")
+        raise RecipeRefusedError(
+            "batch_rows, micro_batch_rows and checkpoint_steps must be at least 1."
+        )
     if recipe.max_tokens < 4:
-        raise RecipeRefused("max_tokens must be at least 4; 192 suits short documentation.")
+        raise RecipeRefusedError("max_tokens must be at least 4; 192 suits short documentation.")
     if recipe.dropout_permille >= 1000 or recipe.evaluation_permille >= 1000:
-        raise RecipeRefused("dropout_permille and evaluation_permille must be below 1000.")
+        raise RecipeRefusedError("dropout_permille and evaluation_permille must be below 1000.")
     if recipe.epochs < 1 and recipe.max_steps < 1:
-        raise RecipeRefused("Set epochs or max_steps; both are 0.")
+        raise RecipeRefusedError("Set epochs or max_steps; both are 0.")
 
 
 def planned_steps(training_rows: int, recipe: Recipe) -> int:
-    """Return the number of steps of the whole training. Raises RecipeRefused."""
+    """Return the number of steps of the whole training. Raises RecipeRefusedError."""
     per_epoch = math.ceil(training_rows / recipe.batch_rows)
     steps = recipe.max_steps or recipe.epochs * per_epoch
-    if steps > STEPS_MAXIMUM:
-        raise RecipeRefused(f"{steps} steps exceed {STEPS_MAXIMUM}; train fewer epochs.")
+    if steps > STEPS_MAX:
+        raise RecipeRefusedError(f"{steps} steps exceed {STEPS_MAX}; train fewer epochs.")
     return steps
 
 
 def run_identity(rows: Sequence[Row], recipe: Recipe, context: bytes) -> bytes:
-    """Return the hash that ties a checkpoint to its rows, recipe and context."""
+    """Return the hash that binds a checkpoint to its rows, recipe and context."""
     digest = hashlib.blake2b(codec(Recipe).encode(recipe), digest_size=32)
     digest.update(len(context).to_bytes(4, "little") + context)
     for row in rows:
@@ -177,7 +184,11 @@ def run_identity(rows: Sequence[Row], recipe: Recipe, context: bytes) -> bytes:
 
 
 def build_optimizer(wrapped: PeftModel, recipe: Recipe) -> torch.optim.AdamW:
-    """Return AdamW over the LoRA parameters in key order, one tensor at a time."""
+    """Return AdamW over the LoRA parameters in key order, one tensor at a time.
+
+    foreach and fused kernels group tensors differently from version to version and device to
+    device; the LoRA tensors are small, so the plain loop costs little.
+    """
     return torch.optim.AdamW(
         list(lora_parameters(wrapped).values()),
         lr=recipe.learning_rate_nano / NANO,
@@ -202,6 +213,7 @@ def _train_steps(
     run: _Run,
     model: PreTrainedModel,
     work_folder: Path | None,
+    *,
     progress: Callable[[Progress], None] | None,
     resumed: bool,
 ) -> None:
@@ -221,14 +233,21 @@ def _train_steps(
         if work_folder is not None and (step + 1) % run.recipe.checkpoint_steps == 0:
             save_checkpoint(work_folder, _checkpoint(run))
         if progress is not None:
-            loss = round(run.losses[-1] * MICRONATS)
-            progress(Progress(step + 1, run.steps, loss, held_out, resumed))
+            progress(
+                Progress(
+                    step=step + 1,
+                    steps=run.steps,
+                    loss_micronats=round(run.losses[-1] * MICRONATS),
+                    held_out_micronats=held_out,
+                    resumed=resumed,
+                )
+            )
 
 
 def _train_step(
     run: _Run, model: PreTrainedModel, step: int, examples: tuple[Example, ...]
 ) -> None:
-    # Dropout draws from a generator that depends on seed and step only, so a resume needs no state.
+    # Dropout draws from a generator that is seeded for each step: a resume needs none of its state.
     mixed = hashlib.blake2b(
         run.recipe.seed.to_bytes(8, "little") + step.to_bytes(4, "little"), digest_size=8
     ).digest()
@@ -239,35 +258,46 @@ def _train_step(
         collate(examples[i : i + size], run.padding, model.device)
         for i in range(0, len(examples), size)
     ]
-    tokens = sum(part.learnt_tokens for part in parts)
+    tokens = sum(part.target_tokens for part in parts)
     loss = 0.0
     for part in parts:
-        scaled = summed_loss(model, part) / tokens
+        scaled = summed_loss(model, part) / tokens  # scalar: this part's share of the mean
         scaled.backward()  # type: ignore[no-untyped-call]
         loss += float(scaled.detach())
     parameters = list(run.parameters.values())
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM_MAXIMUM, foreach=False))
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM_MAX, foreach=False))
     _refuse_divergence(run, step, loss, norm)
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(step, run.steps, run.recipe)
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
     run.losses.append(loss)
-    run.leaves.append(trace_leaf(step, state_hash(_state(run)), loss, norm, batch_id(examples)))
+    run.leaves.append(
+        trace_leaf(
+            step=step,
+            state=state_hash(_state(run)),
+            loss=loss,
+            gradient_norm=norm,
+            batch=batch_id(examples),
+        )
+    )
 
 
 def _refuse_divergence(run: _Run, step: int, loss: float, norm: float) -> None:
     advice = "lower the learning rate or add warm-up steps"
     if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise TrainingDiverged(f"Step {step + 1} has loss {loss} and gradient {norm}; {advice}.")
+        raise TrainingDivergedError(
+            f"Step {step + 1} has loss {loss} and gradient {norm}; {advice}."
+        )
     recent = run.losses[-DIVERGENCE_WINDOW:]
     if len(run.losses) >= 2 * DIVERGENCE_WINDOW:
         began = sum(run.losses[:DIVERGENCE_WINDOW]) / DIVERGENCE_WINDOW
         if sum(recent) / len(recent) > DIVERGENCE_FACTOR * began + 1:
-            raise TrainingDiverged(f"The loss ran away by step {step + 1}; {advice}.")
+            raise TrainingDivergedError(f"The loss ran away by step {step + 1}; {advice}.")
 
 
 def _moments(run: _Run, kind: str) -> dict[str, torch.Tensor]:
+    """Return AdamW's moments of one kind by the keys and in the shapes of the LoRA parameters."""
     state = run.optimizer.state
     return {name: state[p][kind] for name, p in run.parameters.items() if p in state}
 
@@ -278,24 +308,28 @@ def _state(run: _Run) -> dict[str, torch.Tensor]:
         "first": _moments(run, "exp_avg"),
         "second": _moments(run, "exp_avg_sq"),
     }
-    return {f"{g}/{name}": tensor for g, part in groups.items() for name, tensor in part.items()}
+    return {
+        f"{group}/{name}": tensor
+        for group, members in groups.items()
+        for name, tensor in members.items()
+    }
 
 
 def _checkpoint(run: _Run) -> Checkpoint:
     return Checkpoint(
-        run.identity,
-        len(run.losses),
-        run.parameters,
-        _moments(run, "exp_avg"),
-        _moments(run, "exp_avg_sq"),
-        tuple(run.losses),
-        tuple(run.evaluations),
-        tuple(run.leaves),
+        identity=run.identity,
+        step=len(run.losses),
+        adapter=run.parameters,
+        first_moments=_moments(run, "exp_avg"),
+        second_moments=_moments(run, "exp_avg_sq"),
+        losses=tuple(run.losses),
+        evaluations=tuple(run.evaluations),
+        leaves=tuple(run.leaves),
     )
 
 
 def _resume(run: _Run, work_folder: Path | None) -> bool:
-    """Load the work folder's checkpoint into the run; say whether there was one."""
+    """Load the work folder's checkpoint into the run; return whether there was one."""
     if work_folder is None:
         return False
     work_folder.mkdir(parents=True, exist_ok=True)
@@ -323,17 +357,17 @@ def _report(run: _Run, base_loss: int | None, adapter_loss: int | None) -> Train
     if base_loss is not None and adapter_loss is not None:
         curve = [(0, base_loss), *curve, (run.steps, adapter_loss)]
     return TrainReport(
-        adapter,
-        blob_id(adapter),
-        moments,
-        blob_id(moments),
-        tuple(run.leaves),
-        merkle_root(run.leaves),
-        run.steps,
-        tuple(round(loss * MICRONATS) for loss in run.losses),
-        tuple(curve),
-        len(run.split.training),
-        len(run.split.held_out),
-        base_loss,
-        adapter_loss,
+        adapter=adapter,
+        adapter_hash=blob_id(adapter),
+        moments=moments,
+        moments_hash=blob_id(moments),
+        trace_leaves=tuple(run.leaves),
+        trace_root=merkle_root(run.leaves),
+        steps=run.steps,
+        step_losses_micronats=tuple(round(loss * MICRONATS) for loss in run.losses),
+        held_out_curve=tuple(curve),
+        rows_trained=len(run.split.training),
+        rows_held_out=len(run.split.held_out),
+        base_loss_micronats=base_loss,
+        adapter_loss_micronats=adapter_loss,
     )

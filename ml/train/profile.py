@@ -1,9 +1,9 @@
 """The execution profile: everything outside the recipe that can change a bit of the result.
 
-Two executors of one profile must compute the same bits; what differs between machines (instruction
-set, BLAS mode, attention kernel, thread count, library versions) is therefore named, encoded and
-hashed. The variables are read when torch loads its kernels, so `apply` comes before the first
-import of torch.
+Two executors of one profile must compute the same bits; the differences between machines
+(instruction set, BLAS mode, attention kernel, thread count, library versions) are therefore named,
+encoded and hashed. torch reads the variables when it loads its kernels, so `apply_profile` comes
+before the first import of torch.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import MappingProxyType
+from typing import Final
 
 import msgpack
 
-PROFILE_CONTEXT = b"openledger/profile"
-THREADS_MAXIMUM = 64
-LIBRARIES = ("numpy", "peft", "safetensors", "tokenizers", "torch", "transformers")
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+PROFILE_CONTEXT: Final = b"openledger/profile"
+THREADS_MAX: Final = 64
+LIBRARIES: Final = ("numpy", "peft", "safetensors", "tokenizers", "torch", "transformers")
+THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
-# The common floor of current x86 processors: AVX2 everywhere, so that a newer machine agrees with
-# an older one. On other processors the variables have no effect and the device class tells them
-# apart.
-NATIVE_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
+# The common subset of current x86 processors: AVX2 everywhere, so that a newer machine agrees with
+# an older one; AVX-512 sums in wider vectors, hence in another order. On other processors the
+# variables have no effect and the device class distinguishes them.
+NATIVE_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
     {
         "ATEN_CPU_CAPABILITY": "avx2",
         "MKL_CBWR": "AVX2",
@@ -37,17 +38,17 @@ NATIVE_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
 )
 
 
-class ProfileTooLate(Exception):
-    """torch is already loaded under another environment."""
+class ProfileTooLateError(Exception):
+    """torch was loaded with other values of the environment variables."""
 
 
-class ProfileMismatch(Exception):
+class ProfileMismatchError(Exception):
     """This machine cannot run the profile: other libraries or another device class."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A named way of computing. `environment` and `versions` are sorted pairs."""
+    """The settings that decide every bit; `environment` and `versions` are sorted pairs."""
 
     family: str
     device_class: str
@@ -59,7 +60,7 @@ class Profile:
 
     @property
     def device(self) -> str:
-        """Return the torch device that the class stands for."""
+        """Return the torch device of the device class."""
         return self.device_class.partition("-")[0]
 
     @property
@@ -80,7 +81,7 @@ class Profile:
 
 def native_profile(threads: int = 2, device: str = "cpu") -> Profile:
     """Return the profile of this machine's libraries: float32, math attention, fixed threads."""
-    assert 1 <= threads <= THREADS_MAXIMUM
+    assert 1 <= threads <= THREADS_MAX
     return Profile(
         family="native",
         device_class=f"{device}-{os.uname().machine}",
@@ -92,12 +93,15 @@ def native_profile(threads: int = 2, device: str = "cpu") -> Profile:
     )
 
 
-def apply(profile: Profile) -> None:
-    """Make this process compute by the profile. Raises ProfileMismatch, ProfileTooLate."""
+def apply_profile(profile: Profile) -> None:
+    """Set this process up for the profile.
+
+    Raises ProfileMismatchError, ProfileTooLateError.
+    """
     installed = tuple((name, version(name)) for name in LIBRARIES)
     if installed != profile.versions:
         odd = sorted({name for name, _ in set(installed) ^ set(profile.versions)})
-        raise ProfileMismatch(
+        raise ProfileMismatchError(
             f"The profile needs other versions of {', '.join(odd)}; install those or register "
             "another profile."
         )
@@ -105,22 +109,27 @@ def apply(profile: Profile) -> None:
     wanted.update(dict.fromkeys(THREAD_VARIABLES, str(profile.threads)))
     odd = sorted(name for name, value in wanted.items() if os.environ.get(name) != value)
     if odd and "torch" in sys.modules:
-        raise ProfileTooLate(
+        raise ProfileTooLateError(
             f"torch was loaded before {', '.join(odd)} were set; "
             "apply the profile in a new process."
         )
     os.environ.update(wanted)
-    settle(profile)
+    configure_torch(profile)
 
 
-def settle(profile: Profile) -> None:
-    """Load torch and fix what is set by calls and not by variables."""
+def configure_torch(profile: Profile) -> None:
+    """Load torch and apply the settings that are calls and not variables."""
     import torch
 
+    # The thread count decides how a sum is split, so it belongs to the profile: a machine with more
+    # cores must not use them.
     torch.set_num_threads(profile.threads)
+    # An operation without a deterministic kernel raises, instead of differing in silence.
     torch.use_deterministic_algorithms(True)
+    # TF32 drops 13 bits of each factor, differently from one GPU generation to the next.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    # The benchmark mode chooses kernels by their time on this machine.
     torch.backends.cudnn.benchmark = False
     if profile.device == "cuda" and not torch.cuda.is_available():
-        raise ProfileMismatch("The profile needs a CUDA device and this machine has none.")
+        raise ProfileMismatchError("The profile needs a CUDA device and this machine has none.")

@@ -1,4 +1,4 @@
-"""The trace of a training: one leaf per step, so that a dispute finds the step that differs.
+"""The trace of a training: one leaf per step, so that a dispute can locate the differing step.
 
 leaf i = blake2b-256(context, i, state hash, loss, gradient norm, batch id). The state is every LoRA
 parameter with both AdamW moments after the step. Numbers enter as their IEEE bits: executors of one
@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Mapping
+from typing import Final
 
 import torch
 
-LEAF_CONTEXT = b"openledger/step"
+LEAF_CONTEXT: Final = b"openledger/step"
 
 
 def state_hash(state: Mapping[str, torch.Tensor]) -> bytes:
@@ -28,7 +29,8 @@ def state_hash(state: Mapping[str, torch.Tensor]) -> bytes:
 
 def tensor_bytes(tensor: torch.Tensor) -> bytes:
     """Return the raw little-endian bytes of a tensor."""
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    flat = tensor.detach().cpu().contiguous().reshape(-1)  # [elements]
+    # Bytes are compared, not values: -0.0 equals 0.0 and NaN differs from itself.
     data: bytes = flat.view(torch.uint8).numpy().tobytes()
     return data
 

@@ -53,12 +53,11 @@ REPORT_BLOCKS: Final = 20
 JOBS_WITH_PROGRESS_MAX: Final = 64
 
 _REASONS: Final[dict[str, FailureReason]] = {
-    "TrainingDiverged": FailureReason.TrainingDiverged,
-    "InputMissing": FailureReason.MissingBlob,
-    "InputCorrupt": FailureReason.BadRows,
-    "RowsRefused": FailureReason.BadRows,
-    "BaseMismatch": FailureReason.UnknownBase,
-    "BaseNotFound": FailureReason.UnknownBase,
+    "TrainingDivergedError": FailureReason.TrainingDiverged,
+    "InputMissingError": FailureReason.MissingBlob,
+    "InputCorruptError": FailureReason.BadRows,
+    "BaseMismatchError": FailureReason.UnknownBase,
+    "BaseNotFoundError": FailureReason.UnknownBase,
 }
 
 logger = logging.getLogger(__name__)

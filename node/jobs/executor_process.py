@@ -20,7 +20,7 @@ from ml.jobs.frames import (
     Failed,
     Frame,
     FrameDecoder,
-    FrameRefused,
+    FrameRefusedError,
     Hello,
     Job,
     Progress,
@@ -106,7 +106,7 @@ class ExecutorProcess:
                         report(frame)
                     elif isinstance(frame, Result | Failed) and frame.id in (job.id, -1):
                         return frame
-        except (trio.BrokenResourceError, trio.ClosedResourceError, FrameRefused) as error:
+        except (trio.BrokenResourceError, trio.ClosedResourceError, FrameRefusedError) as error:
             await self.stop()
             raise ExecutorDiedError(str(error) or type(error).__name__) from error
         except ExecutorDiedError:

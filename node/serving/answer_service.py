@@ -21,20 +21,20 @@ from ml.api.service import (
     AnswerEvent,
     AnswerRequest,
     Begun,
-    ContextExceeded,
+    ContextExceededError,
     Delta,
     Finished,
     Json,
     ModelCard,
-    ModelUnknown,
-    ServiceBusy,
+    ModelUnknownError,
+    ServiceBusyError,
 )
 from ml.engine.interface import (
-    EngineClosed,
+    EngineClosedError,
     FinishReason,
     GenerationRequest,
-    QueueFull,
-    RequestInvalid,
+    QueueFullError,
+    RequestInvalidError,
 )
 from ml.engine.transcript import Transcript
 from node.chain.chain import Chain
@@ -103,15 +103,15 @@ class PaidAnswerService:
             if info is None and name.isdecimal() and len(name) <= 10:
                 info = state.models.model(int(name) & 0xFFFFFFFF)
         if info is None or info.model.is_retired:
-            raise ModelUnknown(f"The model '{name[:64]}' does not exist.")
+            raise ModelUnknownError(f"The model '{name[:64]}' does not exist.")
         return info.id
 
     # ------------------------------------------------------------------------------ answers
 
-    async def answer(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent, None]:
-        """Answer one question. Raises AnswerRefused before the first event."""
+    async def stream_answer(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent, None]:
+        """Answer one question. Raises AnswerRefusedError before the first event."""
         if self._nursery is None:
-            raise ServiceBusy("This node does not serve answers now.")
+            raise ServiceBusyError("This node does not serve answers now.")
         model = self._number_of(request.model)
         engine = await self._served.start(self._nursery)
         served = await self._served.get(model)
@@ -145,10 +145,10 @@ class PaidAnswerService:
             if tail:
                 yield Delta(tail)
             yield await self._finish(identity, served, transcript, payment)
-        except RequestInvalid as error:
-            raise ContextExceeded(str(error)) from error
-        except (QueueFull, EngineClosed) as error:
-            raise ServiceBusy(str(error)) from error
+        except RequestInvalidError as error:
+            raise ContextExceededError(str(error)) from error
+        except (QueueFullError, EngineClosedError) as error:
+            raise ServiceBusyError(str(error)) from error
         finally:
             self._vouchers.release(payment)
 
@@ -266,7 +266,7 @@ class PaidAnswerService:
         try:
             await self._served.start(self._nursery)
             return await self._served.get(model)
-        except ModelUnknown:
+        except ModelUnknownError:
             return None
 
 

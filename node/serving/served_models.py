@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ml.api.service import ModelUnknown
+from ml.api.service import ModelUnknownError
 from node.chain.state_reader import PalletViews, StateReader
 from node.jobs.inputs import Inputs
 from node.storage.blob_store import BlobStore
@@ -81,14 +81,14 @@ class ServedModel:
 
 
 def release_of(reader: StateReader, model: int) -> Release:
-    """Return what of a model is to be served now. Raises ModelUnknown."""
+    """Return what of a model is to be served now. Raises ModelUnknownError."""
     with reader.at() as state:
         record = state.models.get(model)
         if record is None or record.is_retired:
-            raise ModelUnknown(f"The model '{model}' does not exist.")
+            raise ModelUnknownError(f"The model '{model}' does not exist.")
         training = record.deployed.training if record.deployed else record.latest
         if training is None or training.index_job is None:
-            raise ModelUnknown(f"The model '{record.name}' is not trained and indexed yet.")
+            raise ModelUnknownError(f"The model '{record.name}' is not trained and indexed yet.")
         return _release(state, model, training)
 
 
@@ -98,7 +98,7 @@ def _release(state: PalletViews, model: int, training: Training) -> Release:
     train, index = jobs.get(training.train_job), jobs.get(training.index_job)
     indexed = state.attribution.indexed.get(training.index_job)
     if train is None or index is None or index.seed is None or indexed is None:
-        raise ModelUnknown(f"The jobs of the model '{model}' are not on this chain any more.")
+        raise ModelUnknownError(f"The jobs of the model '{model}' are not on this chain any more.")
     assert isinstance(train.spec, Train), "a train job has a train spec"
     assert isinstance(index.spec, Index), "an index job has an index spec"
     return Release(
@@ -140,7 +140,7 @@ class ServedModels:
             return self.engine
 
     async def get(self, model: int) -> ServedModel:
-        """Return a model, loading it first where needed. Raises ModelUnknown."""
+        """Return a model, loading it first where needed. Raises ModelUnknownError."""
         release = release_of(self._reader, model)
         async with self._lock:
             found = self._loaded.get(model)

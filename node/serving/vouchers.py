@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ml.api.service import VoucherMissing, VoucherRefused
+from ml.api.service import VoucherMissingError, VoucherRefusedError
 from node.storage.receipt_store import ChannelRecord, ReceiptStore
 from pallets.inference import Channel, Inference
 from runtime.codec.scale import DecodeError, codec
@@ -43,9 +43,9 @@ class VoucherBook:
     def reserve(
         self, raw: bytes | None, model: int, price_planck: int, state: Inference
     ) -> Payment:
-        """Reserve the price of an answer. Raises VoucherMissing, VoucherRefused."""
+        """Reserve the price of an answer. Raises VoucherMissingError, VoucherRefusedError."""
         if raw is None:
-            raise VoucherMissing(
+            raise VoucherMissingError(
                 f"An answer costs up to {price_planck} planck. Open a channel to this server and "
                 "send a voucher in the header x-openledger-voucher."
             )
@@ -53,13 +53,15 @@ class VoucherBook:
         voucher = signed.voucher
         channel = state.channels.get(voucher.channel)
         if channel is None or channel.server != self._server or channel.model != model:
-            raise VoucherRefused("The voucher's channel is not one to this server for this model.")
+            raise VoucherRefusedError(
+                "The voucher's channel is not one to this server for this model."
+            )
         if voucher.genesis != self._genesis:
-            raise VoucherRefused("The voucher is for another chain.")
+            raise VoucherRefusedError("The voucher is for another chain.")
         if channel.closes_at is not None:
-            raise VoucherRefused("The voucher's channel is closing. Open another one.")
+            raise VoucherRefusedError("The voucher's channel is closing. Open another one.")
         if not is_signed_by(channel.asker, voucher_payload(voucher), signed.signature):
-            raise VoucherRefused("The voucher is not signed by the channel's asker.")
+            raise VoucherRefusedError("The voucher is not signed by the channel's asker.")
         self._check_amount(voucher, channel, price_planck)
         reserved = self._reserved.get(voucher.channel, 0)
         self._reserved[voucher.channel] = reserved + price_planck
@@ -70,12 +72,12 @@ class VoucherBook:
 
     def _check_amount(self, voucher: Voucher, channel: Channel, price_planck: int) -> None:
         if voucher.cumulative_planck > channel.deposit_planck:
-            raise VoucherRefused("The voucher is above the channel's deposit. Top it up.")
+            raise VoucherRefusedError("The voucher is above the channel's deposit. Top it up.")
         record = self._receipts.channel(voucher.channel)
         spent = max(channel.redeemed_planck, record.spent_planck if record else 0)
         needed = spent + self._reserved.get(voucher.channel, 0) + price_planck
         if voucher.cumulative_planck < needed:
-            raise VoucherRefused(
+            raise VoucherRefusedError(
                 f"The voucher allows {voucher.cumulative_planck} planck in all; with what is "
                 f"spent, this answer needs {needed}. Sign a voucher for that."
             )
@@ -101,4 +103,4 @@ def _decoded(raw: bytes) -> SignedVoucher:
     try:
         return _signed_voucher.decode(raw)
     except DecodeError as error:
-        raise VoucherRefused(f"The voucher does not decode: {error}.") from error
+        raise VoucherRefusedError(f"The voucher does not decode: {error}.") from error

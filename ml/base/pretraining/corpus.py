@@ -1,10 +1,10 @@
 """Build the pre-training corpus of the shipped base from the packages installed beside it.
 
-Documents come from docstrings, comment blocks and documentation files of permissively licensed
-packages, and from nothing else. The demo fine-tunes on the documentation of Python's standard
-library, so that text must never be seen here: whatever shares a run of ten words with a
-standard-library docstring is dropped. This module refuses to know about tokens and tensors; it
-yields text in a deterministic order.
+Documents are docstrings, comment blocks and documentation files of permissively licensed packages,
+and nothing else. The demo fine-tunes on the documentation of Python's standard library, so the base
+must not contain that text: every document that shares a run of ten words with a standard-library
+docstring is dropped. This module does not know tokens and tensors; it yields text in a
+deterministic order.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Final
 
 # Package -> SPDX licence of its own code (torch's metadata adds those of bundled C++ parts).
 # Packages under MPL, LGPL or PSF terms (hypothesis, certifi, zeroconf, typing_extensions) and
 # backports of the standard library are left out.
-PACKAGES: dict[str, str] = {
+PACKAGES: Final[dict[str, str]] = {
     "numpy": "BSD-3-Clause",
     "torch": "BSD-3-Clause",
     "networkx": "BSD-3-Clause",
@@ -78,7 +79,7 @@ PACKAGES: dict[str, str] = {
 }
 
 # Vendored copies under these folder names may carry other licences or standard-library text.
-SKIPPED_FOLDERS = frozenset(
+SKIPPED_FOLDERS: Final = frozenset(
     {
         "_vendor",
         "vendor",
@@ -91,16 +92,16 @@ SKIPPED_FOLDERS = frozenset(
         "typeshed",
     }
 )
-DOCUMENTATION_SUFFIXES = frozenset({".md", ".rst"})
-SHINGLE_WORDS = 10
-DOCUMENT_CHARACTERS_MAXIMUM = 3_000
-DOCUMENT_CHARACTERS_MINIMUM = 60
-SIGNATURE_CHARACTERS_MAXIMUM = 160
-SOURCE_BYTES_MAXIMUM = 2 << 20
-HELD_OUT_PERMILLE = 15
+DOCUMENTATION_SUFFIXES: Final = frozenset({".md", ".rst"})
+SHINGLE_WORDS: Final = 10
+DOCUMENT_CHARACTERS_MAX: Final = 3_000
+DOCUMENT_CHARACTERS_MIN: Final = 60
+SIGNATURE_CHARACTERS_MAX: Final = 160
+SOURCE_BYTES_MAX: Final = 2 << 20
+HELD_OUT_PERMILLE: Final = 15
 
 # Modules whose import opens a window, a browser, or prints.
-UNSAFE_MODULES = frozenset(
+UNSAFE_MODULES: Final = frozenset(
     {
         "antigravity",
         "this",
@@ -114,7 +115,7 @@ UNSAFE_MODULES = frozenset(
     }
 )
 
-WORD = re.compile(r"[A-Za-z0-9_]+")
+WORD: Final = re.compile(r"[A-Za-z0-9_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ class Document:
 
 
 def corpus_documents(packages_folder: Path) -> Iterator[Document]:
-    """Yield every kept document of `PACKAGES` under a site-packages folder, in a fixed order."""
+    """Yield the documents of `PACKAGES` under a site-packages folder, in a fixed order."""
     forbidden = standard_library_shingles()
     seen: set[bytes] = set()
     for package in sorted(PACKAGES):
@@ -137,7 +138,7 @@ def corpus_documents(packages_folder: Path) -> Iterator[Document]:
             relative = path.relative_to(packages_folder)
             if SKIPPED_FOLDERS & set(relative.parts) or not path.is_file():
                 continue
-            if path.stat().st_size > SOURCE_BYTES_MAXIMUM:
+            if path.stat().st_size > SOURCE_BYTES_MAX:
                 continue
             held_out = is_held_out(relative.as_posix())
             for prompt, text in file_documents(path, relative):
@@ -152,15 +153,16 @@ def corpus_documents(packages_folder: Path) -> Iterator[Document]:
 
 
 def is_held_out(relative_path: str) -> bool:
-    """Say whether a whole file belongs to the held-out part; neighbours in one file never straddle
-    it.
+    """Return whether a file belongs to the held-out part.
+
+    Whole files and not documents are held out, because neighbours in one file repeat each other.
     """
     digest = hashlib.blake2b(relative_path.encode(), digest_size=4).digest()
     return int.from_bytes(digest, "little") % 1000 < HELD_OUT_PERMILLE
 
 
 def standard_library_shingles() -> frozenset[int]:
-    """Collect the ten-word runs of every docstring of this Python's standard library."""
+    """Return the hashed ten-word runs of every docstring of this Python's standard library."""
     shingles: set[int] = set()
     root = Path(sysconfig.get_paths()["stdlib"])
     for path in sorted(root.rglob("*.py")):
@@ -175,7 +177,7 @@ def standard_library_shingles() -> frozenset[int]:
 
 
 def compiled_shingles(module_name: str) -> set[int]:
-    """Collect the runs of docstrings that exist at run time only (modules written in C)."""
+    """Return the runs of docstrings that exist only at run time (modules written in C)."""
     shingles: set[int] = set()
     try:
         module = import_module(module_name)
@@ -198,7 +200,7 @@ def word_shingles(text: object) -> Iterator[int]:
 
 
 def repeats_standard_library(text: str, forbidden: frozenset[int]) -> bool:
-    """Say whether a text shares a run of ten words with the standard library's documentation."""
+    """Return whether a text shares a run of ten words with the standard library's docstrings."""
     return any(shingle in forbidden for shingle in word_shingles(text))
 
 
@@ -245,10 +247,10 @@ def _signature(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> s
         return "()"
     text = ast.unparse(node.args)
     text = re.sub(r"^(self|cls)(, |$)", "", text)
-    if len(text) > SIGNATURE_CHARACTERS_MAXIMUM:
+    if len(text) > SIGNATURE_CHARACTERS_MAX:
         text = ", ".join(argument.arg for argument in node.args.args if argument.arg != "self")
-    if len(text) > SIGNATURE_CHARACTERS_MAXIMUM:
-        text = text[:SIGNATURE_CHARACTERS_MAXIMUM].rpartition(",")[0] + ", ..."
+    if len(text) > SIGNATURE_CHARACTERS_MAX:
+        text = text[:SIGNATURE_CHARACTERS_MAX].rpartition(",")[0] + ", ..."
     return f"({text})"
 
 
@@ -275,14 +277,12 @@ def comment_blocks(path: Path) -> Iterator[str]:
 
 
 def clean_text(text: str) -> str:
-    """Return the text as trained on, or nothing when it is too short, too long a table, or a
-    licence.
-    """
+    """Return the text as trained on, or "" if it is too short, a licence or mostly not letters."""
     text = "\n".join(line.rstrip() for line in text.replace("\r\n", "\n").split("\n")).strip()
     text = re.sub(r"\n{3,}", "\n\n", text)
-    if len(text) > DOCUMENT_CHARACTERS_MAXIMUM:
-        text = text[:DOCUMENT_CHARACTERS_MAXIMUM].rpartition("\n")[0]
-    if len(text) < DOCUMENT_CHARACTERS_MINIMUM:
+    if len(text) > DOCUMENT_CHARACTERS_MAX:
+        text = text[:DOCUMENT_CHARACTERS_MAX].rpartition("\n")[0]
+    if len(text) < DOCUMENT_CHARACTERS_MIN:
         return ""
     lowered = text.lower()
     if (

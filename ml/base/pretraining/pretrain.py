@@ -3,9 +3,9 @@
     python -m ml.base.pretraining.pretrain --output FOLDER [--tokens 16000000] [--threads 1]
 
 Stages: corpus (ml.base.pretraining.corpus) -> byte-level BPE of 4,096 tokens -> one shuffled
-token stream -> a Llama of about 3.4M parameters. A run may be cut at any moment: every few
-minutes it saves both a resumable state and a usable model, and the same command goes on from
-there. Hidden matrices are trained by Muon, embeddings and norms by AdamW: at this tiny token
+token stream -> a Llama of about 3.4M parameters. A run may be killed at any moment: every few
+minutes it saves a resumable state and a usable model, and the same command resumes from the state.
+Hidden matrices are trained by Muon, embeddings and norms by AdamW: at this tiny token
 budget that reaches a lower loss than AdamW alone.
 """
 
@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy
 import torch
@@ -30,24 +31,27 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from ml.base.pretraining.chunked_loss import ChunkedCrossEntropy
 from ml.base.pretraining.corpus import Document, corpus_documents, installed_packages_folder
 
-PADDING, END, USER, ASSISTANT = "<|padding|>", "<|end|>", "<|user|>", "<|assistant|>"
-SPECIAL_TOKENS = [PADDING, END, USER, ASSISTANT]
-VOCABULARY_SIZE = 4096
-CONTEXT_TOKENS = 512
-CHAT_TEMPLATE = (
+PADDING: Final = "<|padding|>"
+END: Final = "<|end|>"
+USER: Final = "<|user|>"
+ASSISTANT: Final = "<|assistant|>"
+SPECIAL_TOKENS: Final = [PADDING, END, USER, ASSISTANT]
+VOCABULARY_SIZE: Final = 4096
+CONTEXT_TOKENS: Final = 512
+CHAT_TEMPLATE: Final = (
     "{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}<|assistant|>{{ message['content'] }}<|end|>"
     "{% else %}<|user|>{{ message['content'] }}{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-SAVE_SECONDS = 150.0
-EVALUATION_WINDOWS = 48
+SAVE_SECONDS: Final = 150.0
+EVALUATION_WINDOWS: Final = 48
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a pre-training run is made of; the same settings and corpus give the same batches."""
+    """The settings of a pre-training run; the same settings and corpus give the same batches."""
 
     output: Path
     tokens: int
@@ -64,13 +68,13 @@ class Settings:
 class Stream:
     """The tokenized corpus: one flat training stream, one held-out stream and its size in bytes."""
 
-    training: numpy.ndarray[tuple[int], numpy.dtype[numpy.uint16]]
-    held_out: numpy.ndarray[tuple[int], numpy.dtype[numpy.uint16]]
+    training: numpy.ndarray[tuple[int], numpy.dtype[numpy.uint16]]  # [tokens]
+    held_out: numpy.ndarray[tuple[int], numpy.dtype[numpy.uint16]]  # [tokens]
     held_out_bytes: int
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the whole of pre-training, or the rest of an interrupted run."""
+    """Run the pre-training, or the rest of an interrupted run."""
     settings = parse_settings(arguments)
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
@@ -131,7 +135,7 @@ def model_configuration() -> LlamaConfig:
 
 
 def load_or_build_stream(folder: Path, settings: Settings) -> Stream:
-    """Return the token streams, from the state folder when an earlier call built them."""
+    """Return the token streams, from the state folder if an earlier call built them."""
     path = folder / "stream.npz"
     if not path.exists():
         documents = list(corpus_documents(installed_packages_folder()))
@@ -185,7 +189,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 def encode_documents(
     tokenizer: Tokenizer, documents: list[Document]
 ) -> numpy.ndarray[tuple[int], numpy.dtype[numpy.uint16]]:
-    """Encode documents to one flat stream; one with a prompt takes the shape of a chat turn."""
+    """Encode documents to one flat stream [tokens]; one with a prompt becomes a chat turn."""
     texts = [
         f"{USER}{d.prompt}{ASSISTANT}{d.text}{END}" if d.prompt else f"{d.text}{END}"
         for d in documents
@@ -198,7 +202,7 @@ def encode_documents(
 
 
 def train(model: LlamaForCausalLM, stream: Stream, settings: Settings, state_folder: Path) -> None:
-    """Train up to the token budget with a cosine schedule, saving as it goes."""
+    """Train up to the token budget with a cosine schedule, saving every few minutes."""
     optimizers = build_optimizers(model, settings)
     steps = settings.tokens // (settings.batch_rows * CONTEXT_TOKENS)
     state_path = state_folder / "state.safetensors"
@@ -222,23 +226,22 @@ def train(model: LlamaForCausalLM, stream: Stream, settings: Settings, state_fol
             rate = done / (time.monotonic() - started)
             report(f"{step=} {progress=:.3f} loss={smoothed:.4f} tokens_per_second={rate:.0f}")
         if time.monotonic() - saved > SAVE_SECONDS:
-            save_state(state_path, model, optimizers, step + 1, elapsed)
-            save_model(model, stream, settings, step + 1, EVALUATION_WINDOWS)
+            save_state(state_path, model, optimizers, step=step + 1, seconds=elapsed)
+            save_model(model, stream, settings, step=step + 1, windows=EVALUATION_WINDOWS)
             saved = time.monotonic()
         done_steps = step + 1
-    save_state(state_path, model, optimizers, done_steps, elapsed)
-    save_model(model, stream, settings, done_steps, None)
+    save_state(state_path, model, optimizers, step=done_steps, seconds=elapsed)
+    save_model(model, stream, settings, step=done_steps, windows=None)
 
 
 def train_step(
     model: LlamaForCausalLM, batch: torch.Tensor, optimizers: list[torch.optim.Optimizer]
 ) -> float:
-    """Run one step on a [rows, tokens + 1] batch and return its loss in nats per token."""
+    """Run one step on a batch [batch, tokens + 1] and return its loss in nats per token."""
     with torch.autocast("cpu", torch.bfloat16):  # Weights stay float32; products run in bfloat16.
         outputs = model.model(input_ids=batch[:, :-1], use_cache=False)
-        hidden = outputs.last_hidden_state.flatten(0, 1).to(
-            torch.bfloat16
-        )  # [rows * tokens, hidden]
+        hidden = outputs.last_hidden_state.flatten(0, 1)  # [batch * tokens, hidden]
+        hidden = hidden.to(torch.bfloat16)
         loss = ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
             hidden, model.lm_head.weight, batch[:, 1:].flatten()
         )
@@ -272,7 +275,11 @@ def learning_rate_scale(step: int, progress: float, warmup_steps: int) -> float:
 
 
 def training_batches(stream: Stream, settings: Settings, first_step: int) -> Iterator[torch.Tensor]:
-    """Yield [rows, tokens + 1] batches: each pass shifts the windows and shuffles them."""
+    """Yield batches [batch, tokens + 1]: each pass shifts the windows and shuffles them.
+
+    A resumed run draws and skips the batches before `first_step`: the order then depends only on
+    the seed, and no generator state has to be saved.
+    """
     step = 0
     passes = 0
     while True:
@@ -282,13 +289,14 @@ def training_batches(stream: Stream, settings: Settings, first_step: int) -> Ite
         order = generator.permutation(windows)
         for start in range(0, windows - settings.batch_rows + 1, settings.batch_rows):
             if step >= first_step:
-                rows = [
+                windows_tokens = [
                     stream.training[
                         (p := offset + int(w) * CONTEXT_TOKENS) : p + CONTEXT_TOKENS + 1
                     ]
                     for w in order[start : start + settings.batch_rows]
                 ]
-                yield torch.from_numpy(numpy.stack(rows).astype(numpy.int64))
+                # [batch, tokens + 1]
+                yield torch.from_numpy(numpy.stack(windows_tokens).astype(numpy.int64))
             step += 1
         passes += 1
 
@@ -299,9 +307,7 @@ def training_batches(stream: Stream, settings: Settings, first_step: int) -> Ite
 def load_state(
     path: Path, model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer]
 ) -> tuple[int, float]:
-    """Load a resumable state when there is one; return steps already done and seconds already
-    spent.
-    """
+    """Load the resumable state if there is one; return the steps done and the seconds spent."""
     if not path.exists():
         return 0, 0.0
     tensors = load_file(path)
@@ -326,6 +332,7 @@ def save_state(
     path: Path,
     model: LlamaForCausalLM,
     optimizers: list[torch.optim.Optimizer],
+    *,
     step: int,
     seconds: float,
 ) -> None:
@@ -340,9 +347,9 @@ def save_state(
 
 
 def save_model(
-    model: LlamaForCausalLM, stream: Stream, settings: Settings, step: int, windows: int | None
+    model: LlamaForCausalLM, stream: Stream, settings: Settings, *, step: int, windows: int | None
 ) -> None:
-    """Write the usable model in bfloat16 and the figures of the moment."""
+    """Write the usable model in bfloat16 and its current figures."""
     weights = {
         name: parameter.detach().to(torch.bfloat16).contiguous()
         for name, parameter in model.named_parameters()
@@ -376,9 +383,9 @@ def held_out_nats(model: LlamaForCausalLM, stream: Stream, windows: int | None) 
     model.eval()  # type: ignore[no-untyped-call]
     for window in range(count):
         start = window * CONTEXT_TOKENS
-        ids = torch.from_numpy(
-            stream.held_out[start : start + CONTEXT_TOKENS + 1].astype(numpy.int64)
-        )
+        window_tokens = stream.held_out[start : start + CONTEXT_TOKENS + 1]
+        ids = torch.from_numpy(window_tokens.astype(numpy.int64))  # [tokens + 1]
+        # [tokens, vocabulary]
         logits = model(input_ids=ids[None, :-1], use_cache=False).logits[0]
         total += torch.nn.functional.cross_entropy(logits, ids[1:]).item()
     model.train()
@@ -386,7 +393,7 @@ def held_out_nats(model: LlamaForCausalLM, stream: Stream, windows: int | None) 
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Write a safetensors file so that a cut leaves the old file or the new one, never half."""
+    """Write a safetensors file; a crash leaves the old file or the new one, never a part."""
     temporary = path.with_suffix(".part")
     save_file(tensors, temporary, metadata={"format": "pt"})
     with temporary.open("rb+") as handle:
@@ -395,7 +402,7 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
 
 
 def report(line: str) -> None:
-    """Print one progress line at once."""
+    """Print one progress line without buffering."""
     sys.stdout.write(f"{time.strftime('%H:%M:%S')} {line}\n")
     sys.stdout.flush()
 

@@ -48,14 +48,14 @@ _EXIT_CODES: Final = (
     ("node.storage.database", "DatabaseError", USAGE),
     ("node.chain.chain", "ChainError", USAGE),
     ("node.rpc.connections", "ListenError", USAGE),
-    ("ml.base.base", "BaseNotFound", USAGE),
-    ("ml.base.base", "BaseWithoutSafetensors", USAGE),
-    ("ml.adapters.validation", "AdapterRefused", REJECTED),
-    ("ml.jobs.inputs", "InputMissing", REJECTED),
-    ("ml.jobs.inputs", "InputCorrupt", REJECTED),
+    ("ml.base.base", "BaseNotFoundError", USAGE),
+    ("ml.base.base", "BaseWithoutSafetensorsError", USAGE),
+    ("ml.adapters.validation", "AdapterRefusedError", REJECTED),
+    ("ml.jobs.inputs", "InputMissingError", REJECTED),
+    ("ml.jobs.inputs", "InputCorruptError", REJECTED),
     ("runtime.trie.proof", "ProofError", REJECTED),
-    ("ml.rows.readers", "FileRefused", USAGE),
-    ("ml.rows.readers", "LineRefused", USAGE),
+    ("ml.rows.readers", "FileRefusedError", USAGE),
+    ("ml.rows.readers", "LineRefusedError", USAGE),
 )
 """Errors with a sentence, most special first; one with an exit code of its own keeps it."""
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from genesis.amounts import format_amount
-from ml.rows.chunker import TextRefused, chunk_text
-from ml.rows.readers import FileRefused, ReadReport, collect, read_rows
+from ml.rows.chunker import TextRefusedError, chunk_text
+from ml.rows.readers import FileRefusedError, ReadReport, collect_rows, read_rows
 from ml.rows.row import Row, encode_batch, row_hash
 from node.client import Client, InsufficientFundsError, UsageError, Wait
 from node.commands.base.documents import Planck
@@ -325,7 +325,7 @@ def _shifted(advance: Advance, start: int, size_bytes: int) -> Advance:
 
 
 def prepare(client: Client, datanet: int, file: Path) -> Prepared:
-    """Read, check and split a file of rows. Raises FileRefused, LineRefused."""
+    """Read, check and split a file of rows. Raises FileRefusedError, LineRefusedError."""
     report = _read(file)
     hashes = [Hash(row_hash(row)) for row in report.rows]
     batches = client.query_many("Datanets", "rows", [(datanet, row) for row in hashes])
@@ -370,11 +370,13 @@ def _read(file: Path) -> ReadReport:
     if file.suffix.lower() not in TEXT_SUFFIXES:
         return read_rows(file)
     if not file.is_file():
-        raise FileRefused(f"{file.name} is not a file; name a file of rows or of text.")
+        raise FileRefusedError(f"{file.name} is not a file; name a file of rows or of text.")
     data = file.read_bytes()
     try:
         chunks = chunk_text(data)
-    except TextRefused as error:
+    except TextRefusedError as error:
         raise UsageError(f"{file.name}: {error}") from error
     lines = (data.count(b"\n", 0, chunk.start) + 1 for chunk in chunks)
-    return collect((line, {"text": chunk.text}) for line, chunk in zip(lines, chunks, strict=True))
+    return collect_rows(
+        (line, {"text": chunk.text}) for line, chunk in zip(lines, chunks, strict=True)
+    )

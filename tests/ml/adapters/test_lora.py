@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import json
-
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ml.adapters.lora import (
-    adapter_configuration,
     attach_lora,
     attached_lora,
     initial_values,
@@ -50,22 +47,14 @@ def test_a_fresh_adapter_changes_no_logit(tiny_base: Base) -> None:
 
 def test_the_global_random_state_does_not_matter(tiny_base: Base) -> None:
     model, _ = tiny_base
-    found = []
+    files = []
     for seed in (1, 2):
         torch.manual_seed(seed)
         with attached_lora(model, Recipe(rank=2, seed=9)) as wrapped:
-            found.append(tensors_bytes(lora_parameters(wrapped)))
-    assert found[0] == found[1]
+            files.append(tensors_bytes(lora_parameters(wrapped)))
+    assert files[0] == files[1]
 
 
 def test_bytes_do_not_depend_on_the_order_of_tensors() -> None:
-    one, two = torch.ones(2), torch.zeros(3)
-    assert tensors_bytes({"a": one, "b": two}) == tensors_bytes({"b": two, "a": one})
-
-
-def test_the_configuration_is_what_peft_reads() -> None:
-    from peft import LoraConfig
-
-    settings = json.loads(adapter_configuration(Recipe(rank=4, alpha=8), "base"))
-    configuration = LoraConfig(**{k: v for k, v in settings.items() if k != "peft_type"})
-    assert (configuration.r, configuration.lora_alpha) == (4, 8)
+    ones, zeros = torch.ones(2), torch.zeros(3)
+    assert tensors_bytes({"a": ones, "b": zeros}) == tensors_bytes({"b": zeros, "a": ones})

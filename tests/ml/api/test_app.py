@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.api.app import create_app
-from ml.api.requests import BODY_BYTES_MAX, RequestRefused, read_question
+from ml.api.requests import BODY_BYTES_MAX, RequestRefusedError, read_question
 from tests.ml.api.support.echo import VOUCHER, EchoService, chat, events_of
 
 SCOPE = {
@@ -114,12 +114,12 @@ def test_usage_comes_in_a_chunk_of_its_own_when_asked_for():
 
 
 def test_an_attribution_is_fetched_by_its_id():
-    asked, found, missing = exchange(
+    asked, attribution, missing = exchange(
         (("POST", "/v1/chat/completions"), {"json": chat("one")}),
         (("GET", "/v1/attributions/a1"), {}),
         (("GET", "/v1/attributions/a2"), {}),
     )
-    assert found.json() == asked.json()["attribution"]
+    assert attribution.json() == asked.json()["attribution"]
     assert error_of(missing, 404)["code"] == "attribution_not_found"
 
 
@@ -228,7 +228,7 @@ def test_any_field_value_is_read_or_refused(value, is_chat):
         message = "accepted"
         try:
             read_question(body, is_chat, None)
-        except RequestRefused as refusal:
+        except RequestRefusedError as refusal:
             message = str(refusal)
         assert message
 

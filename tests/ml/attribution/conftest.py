@@ -49,7 +49,7 @@ def model():
         warnings.simplefilter("ignore", FutureWarning)
         adapted = attach_lora(LlamaForCausalLM(configuration).float(), Recipe(rank=4))
     for site in lora_sites(adapted):
-        torch.nn.init.normal_(site.up, std=0.1)
+        torch.nn.init.normal_(site.lora_b, std=0.1)
     return adapted.eval()
 
 
@@ -59,7 +59,7 @@ def moments(model):
     return {
         f"{site.name}.{part}": torch.rand(weight.shape, generator=draws) * 1e-6 + 1e-8
         for site in lora_sites(model)
-        for part, weight in (("lora_A", site.down), ("lora_B", site.up))
+        for part, weight in (("lora_A", site.lora_a), ("lora_B", site.lora_b))
     }
 
 

@@ -3,19 +3,25 @@
 import pytest
 import torch
 
-from ml.attribution.gradients import NoLoraSite, batches, canonical_name, lora_sites, row_gradients
+from ml.attribution.gradients import (
+    NoLoraSiteError,
+    batches,
+    canonical_name,
+    lora_sites,
+    row_gradients,
+)
 from ml.train.data import Example, encode_row
 
 
 def gradients_of(model, examples):
-    found = {}
+    gradients = {}
 
-    def receive(site, down, up):
-        found[f"{site.name}.lora_A"] = down.clone()
-        found[f"{site.name}.lora_B"] = up.clone()
+    def receive(site, gradient_a, gradient_b):
+        gradients[f"{site.name}.lora_A"] = gradient_a.clone()
+        gradients[f"{site.name}.lora_B"] = gradient_b.clone()
 
     losses = row_gradients(model, lora_sites(model), examples, receive)
-    return losses, found
+    return losses, gradients
 
 
 def autograd_of(model, example):
@@ -35,13 +41,13 @@ def autograd_of(model, example):
 
 def test_row_gradients_equal_those_of_autograd_one_row_at_a_time(model, tokenizer, rows):
     examples = [encode_row(row, tokenizer, 192) for row in rows[:6]]
-    losses, found = gradients_of(model, examples)
+    losses, gradients = gradients_of(model, examples)
     for at, example in enumerate(examples):
         loss, expected = autograd_of(model, example)
         torch.testing.assert_close(losses[at], loss, rtol=1e-5, atol=1e-6)
-        assert expected.keys() == found.keys()
+        assert expected.keys() == gradients.keys()
         for name, gradient in expected.items():
-            torch.testing.assert_close(found[name][at], gradient, rtol=1e-4, atol=1e-7)
+            torch.testing.assert_close(gradients[name][at], gradient, rtol=1e-4, atol=1e-7)
 
 
 def test_gradients_leave_nothing_on_the_model(model, tokenizer, rows):
@@ -66,5 +72,5 @@ def test_batches_cover_every_row_once_and_group_similar_lengths():
 
 
 def test_a_model_without_the_adapter_is_refused(model):
-    with pytest.raises(NoLoraSite):
+    with pytest.raises(NoLoraSiteError):
         lora_sites(model, "other")

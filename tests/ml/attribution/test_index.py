@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from ml.attribution.index import (
-    BlobMismatch,
-    ContributorCount,
-    IndexMalformed,
+    BlobMismatchError,
+    ContributorCountError,
+    IndexMalformedError,
     QuerySketcher,
     build_index,
     load_index,
-    query_sketch,
 )
 from ml.attribution.verify import Material, verify_receipt
 from ml.train.data import encode_text
@@ -26,8 +25,21 @@ SIZE = 1024
 
 
 @pytest.fixture(scope="module")
-def built(model, tokenizer, rows, contributors, moments, seed):
-    return build_index(model, tokenizer, rows, contributors, moments, seed, SIZE)
+def build(model, tokenizer, rows, contributors, moments, seed):
+    """Build the index of the session's rows, with some arguments changed."""
+    arguments = {
+        "rows": rows,
+        "contributors": contributors,
+        "moments": moments,
+        "seed": seed,
+        "sketch_size": SIZE,
+    }
+    return lambda **changes: build_index(model, tokenizer, **(arguments | changes))
+
+
+@pytest.fixture(scope="module")
+def built(build):
+    return build()
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +115,8 @@ def test_every_file_of_an_index_is_named_by_its_content(built, rows):
     assert (indexed.rows, indexed.sketch_size) == (len(rows), SIZE)
 
 
-def test_an_index_is_the_same_each_time(built, model, tokenizer, rows, contributors, moments, seed):
-    assert build_index(model, tokenizer, rows, contributors, moments, seed, SIZE) == built
+def test_an_index_is_the_same_each_time(build, built):
+    assert build() == built
 
 
 def test_the_row_that_was_repeated_scores_highest(index, sketcher, rows):
@@ -126,28 +138,25 @@ def test_top_rows_are_sorted_and_agree_with_the_scores(index, sketcher):
 
 
 def test_aggregates_sum_the_rows_of_each_contributor(index, contributors):
-    assert [one.contributor for one in index.aggregates] == sorted(set(contributors))
-    assert sum(one.rows for one in index.aggregates) == len(contributors)
+    aggregates = index.aggregates
+    assert [aggregate.contributor for aggregate in aggregates] == sorted(set(contributors))
+    assert sum(aggregate.rows for aggregate in aggregates) == len(contributors)
     answer = np.random.default_rng(0).integers(-127, 128, SIZE).astype(np.int8)
     scores = index.score(answer.tobytes())
-    for one in index.aggregates:
-        mine = [at for at, owner in enumerate(contributors) if owner == one.contributor]
-        assert np.dot(one.psi_sum, answer.astype(np.int64)) == scores[mine].sum()
+    for aggregate in aggregates:
+        mine = [at for at, owner in enumerate(contributors) if owner == aggregate.contributor]
+        assert np.dot(aggregate.psi_sum, answer.astype(np.int64)) == scores[mine].sum()
 
 
-def test_a_query_sketch_is_the_same_with_and_without_a_prepared_sketcher(
+def test_two_sketchers_of_one_adapter_and_seed_give_the_same_query_sketch(
     model, tokenizer, moments, seed, sketcher
 ):
-    alone = query_sketch(model, tokenizer, "a", "bc", moments, seed, SIZE)
+    alone = QuerySketcher(model, tokenizer, moments, seed, SIZE).sketch("a", "bc")
     assert alone == sketcher.sketch("a", "bc")
 
 
-def test_held_out_rows_neither_score_nor_earn(
-    model, tokenizer, rows, contributors, moments, seed, sketcher
-):
-    indexed, files = build_index(
-        model, tokenizer, rows, contributors, moments, seed, SIZE, held_out={4}
-    )
+def test_held_out_rows_neither_score_nor_earn(build, tokenizer, rows, sketcher):
+    indexed, files = build(held_out={4})
     index = load_index(indexed, files.__getitem__)
     assert index.score(sketcher.sketch(rows[4].prompt, rows[4].completion))[4] == 0
     assert index.spans(encode_text(rows[4].completion, tokenizer))
@@ -155,21 +164,21 @@ def test_held_out_rows_neither_score_nor_earn(
 
 def test_a_file_with_other_content_is_refused(built):
     indexed, files = built
-    with pytest.raises(BlobMismatch):
+    with pytest.raises(BlobMismatchError):
         load_index(indexed, lambda name: files[name] + b"x")
 
 
 def test_files_that_contradict_the_commitment_are_refused(built):
     indexed, files = built
-    with pytest.raises(IndexMalformed):
+    with pytest.raises(IndexMalformedError):
         load_index(dataclasses.replace(indexed, rows=indexed.rows - 1), files.__getitem__)
-    with pytest.raises(IndexMalformed):
+    with pytest.raises(IndexMalformedError):
         load_index(dataclasses.replace(indexed, span_shards=()), files.__getitem__)
 
 
-def test_each_row_needs_a_contributor(model, tokenizer, rows, contributors, moments, seed):
-    with pytest.raises(ContributorCount):
-        build_index(model, tokenizer, rows, contributors[1:], moments, seed, SIZE)
+def test_each_row_needs_a_contributor(build, contributors):
+    with pytest.raises(ContributorCountError):
+        build(contributors=contributors[1:])
 
 
 # ------------------------------------------------------------------------------------------- verify

@@ -14,9 +14,9 @@ ROWS = [
 
 
 def test_the_rows_with_the_asked_words_come_first_and_ties_in_order():
-    found = Retriever(ROWS).search("How do I serialise to JSON?", 3)
-    assert [hit.row for hit in found] == [1, 3, 2]
-    assert found[0].score == found[1].score > found[2].score > 0
+    hits = Retriever(ROWS).search("How do I serialise to JSON?", 3)
+    assert [hit.row for hit in hits] == [1, 3, 2]
+    assert hits[0].score == hits[1].score > hits[2].score > 0
 
 
 def test_a_question_without_a_common_word_finds_nothing():

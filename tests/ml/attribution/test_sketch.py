@@ -9,10 +9,10 @@ from safetensors.torch import save
 
 from ml.attribution.gradients import lora_sites, row_gradients
 from ml.attribution.sketch import (
-    MomentsMismatch,
-    SeedLength,
+    MomentsMismatchError,
+    SeedLengthError,
     Sketcher,
-    SketchSize,
+    SketchSizeError,
     coordinate_hashes,
     load_moments,
     quantized,
@@ -120,11 +120,11 @@ def test_moments_are_read_under_canonical_names(model, moments, seed):
 
 
 def test_foreign_moments_and_short_seeds_are_refused(model, moments, seed):
-    with pytest.raises(MomentsMismatch):
+    with pytest.raises(MomentsMismatchError):
         Sketcher(model, {}, seed, 64)
-    with pytest.raises(MomentsMismatch):
+    with pytest.raises(MomentsMismatchError):
         Sketcher(model, {name: value[:1] for name, value in moments.items()}, seed, 64)
-    with pytest.raises(SeedLength):
+    with pytest.raises(SeedLengthError):
         Sketcher(model, moments, b"short", 64)
-    with pytest.raises(SketchSize):
+    with pytest.raises(SketchSizeError):
         Sketcher(model, moments, seed, 48)

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.attribution.spans import SPAN_TOKENS_MIN, Shard, ShardMalformed, SpanIndex, build_shards
+from ml.attribution.spans import (
+    SPAN_TOKENS_MIN,
+    Shard,
+    ShardMalformedError,
+    SpanIndex,
+    build_shards,
+)
 
 TOKENS = st.lists(st.integers(0, 3), min_size=1, max_size=25)
 
@@ -18,7 +24,7 @@ def contains(row, part):
 
 def plain_search(rows, answer):
     """All maximal matches as (start, length, number of rows), by trying everything."""
-    found, reach = [], 0
+    matches, reach = [], 0
     for start in range(len(answer)):
         length = 0
         while start + length < len(answer) and any(
@@ -27,9 +33,9 @@ def plain_search(rows, answer):
             length += 1
         if length >= SPAN_TOKENS_MIN and start + length > reach:
             part = answer[start : start + length]
-            found.append((start, length, sum(contains(row, part) for row in rows)))
+            matches.append((start, length, sum(contains(row, part) for row in rows)))
         reach = max(reach, start + length)
-    return found
+    return matches
 
 
 @settings(deadline=None)
@@ -58,7 +64,7 @@ def test_broken_shards_are_refused_or_read_back_alike(garbage, at):
     broken = file[:at] + garbage + file[at + len(garbage) :]
     try:
         assert Shard.from_bytes(broken).to_bytes() == broken
-    except ShardMalformed:
+    except ShardMalformedError:
         assert broken != file
 
 

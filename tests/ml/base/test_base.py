@@ -10,9 +10,9 @@ import torch
 from ml.base.base import (
     SHIPPED_FOLDER,
     SHIPPED_NAME,
-    BaseNotFound,
-    BaseTokenizerUnusable,
-    BaseWithoutSafetensors,
+    BaseNotFoundError,
+    BaseTokenizerUnusableError,
+    BaseWithoutSafetensorsError,
     content_hash,
     load_base,
 )
@@ -85,14 +85,14 @@ def test_a_new_weights_file_changes_the_content_hash(folder: Path) -> None:
 
 def test_weights_that_can_run_code_are_refused(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(BaseWithoutSafetensors, match=r"pytorch_model\.bin"):
+    with pytest.raises(BaseWithoutSafetensorsError, match=r"pytorch_model\.bin"):
         load_base(str(folder))
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BaseNotFound, match=r"config\.json"):
+    with pytest.raises(BaseNotFoundError, match=r"config\.json"):
         load_base(str(tmp_path))
-    with pytest.raises(BaseNotFound, match="does not exist"):
+    with pytest.raises(BaseNotFoundError, match="does not exist"):
         load_base(str(tmp_path / "none"))
 
 
@@ -110,5 +110,5 @@ def test_a_tokenizer_without_an_end_is_refused(folder: Path) -> None:
     settings = json.loads(path.read_text())
     del settings["eos_token"]
     path.write_text(json.dumps(settings))
-    with pytest.raises(BaseTokenizerUnusable):
+    with pytest.raises(BaseTokenizerUnusableError):
         load_base(str(folder))

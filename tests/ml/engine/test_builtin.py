@@ -7,25 +7,25 @@ import pytest
 import trio
 import trio.testing
 
-from ml.adapters.validation import AdapterRefused
+from ml.adapters.validation import AdapterRefusedError
 from ml.engine.builtin import BuiltinEngine
 from ml.engine.interface import (
-    AdapterExists,
-    AdapterInUse,
-    AdapterUnknown,
-    EngineClosed,
+    AdapterExistsError,
+    AdapterInUseError,
+    AdapterUnknownError,
+    EngineClosedError,
     FinishReason,
     GenerationRequest,
-    QueueFull,
-    RequestDuplicate,
-    RequestInvalid,
-    record_of,
+    QueueFullError,
+    RequestDuplicateError,
+    RequestInvalidError,
 )
 from tests.ml.engine.support.tiny import (
     RANKS,
     adapter_file,
     expected_tokens,
     recipe_of,
+    record_of,
     running_engine,
     tiny_base,
 )
@@ -38,20 +38,20 @@ def ask(number, **changes):
     return dataclasses.replace(request, **changes)
 
 
-async def answer(engine, request):
+async def record_answer(engine, request):
     async with aclosing(engine.generate(request)) as events:
         return record_of(request, [event async for event in events])
 
 
-async def answer_all(engine, requests):
+async def record_answers(engine, requests):
     records = {}
 
-    async def one(request):
-        records[request.request_id] = await answer(engine, request)
+    async def record_one(request):
+        records[request.request_id] = await record_answer(engine, request)
 
     async with trio.open_nursery() as nursery:
         for request in requests:
-            nursery.start_soon(one, request)
+            nursery.start_soon(record_one, request)
     return [records[request.request_id] for request in requests]
 
 
@@ -67,7 +67,7 @@ def test_a_mixed_batch_has_the_tokens_of_peft_for_each_adapter():
             ask(at, adapter=names[at % len(names)], max_tokens=6 + at % 7) for at in range(15)
         ]
         async with running_engine() as engine:
-            records = await answer_all(engine, requests)
+            records = await record_answers(engine, requests)
             assert engine.statistics().steps < 40
         for request, record in zip(requests, records, strict=True):
             expected = expected_tokens(request.adapter, request.prompt_tokens, request.max_tokens)
@@ -84,7 +84,7 @@ def test_answers_join_a_batch_that_is_under_way():
             long = ask(0, adapter="first", max_tokens=60)
             async with aclosing(engine.generate(long)) as events:
                 tokens = [(await anext(events)).token for _ in range(3)]
-                record = await answer(engine, ask(1, adapter="second"))
+                record = await record_answer(engine, ask(1, adapter="second"))
                 tokens += [event.token async for event in events]
         assert tuple(tokens) == expected_tokens("first", long.prompt_tokens, 60)
         assert record.tokens == expected_tokens("second", PROMPTS[1], 12)
@@ -98,7 +98,7 @@ def test_a_stop_token_ends_an_answer_and_is_not_part_of_it():
 
     async def test():
         async with running_engine() as engine:
-            record = await answer(engine, ask(0, adapter="first", stop_tokens=(stop,)))
+            record = await record_answer(engine, ask(0, adapter="first", stop_tokens=(stop,)))
         assert record.finish_reason is FinishReason.STOP
         assert record.tokens == plain[: plain.index(stop)]
 
@@ -109,10 +109,10 @@ def test_sampling_depends_on_the_seed_and_not_on_the_neighbours():
     async def test():
         drawn = ask(0, adapter="first", temperature=1.0, top_p=0.9, seed=11)
         async with running_engine() as engine:
-            alone = await answer(engine, drawn)
+            alone = await record_answer(engine, drawn)
             neighbours = [ask(at, adapter="second", max_tokens=9) for at in range(1, 5)]
-            together = (await answer_all(engine, [*neighbours, drawn]))[-1]
-            other = await answer(engine, dataclasses.replace(drawn, seed=12))
+            together = (await record_answers(engine, [*neighbours, drawn]))[-1]
+            other = await record_answer(engine, dataclasses.replace(drawn, seed=12))
         assert alone.tokens == together.tokens
         assert alone.tokens != other.tokens
 
@@ -124,7 +124,7 @@ def test_adapters_share_slots_and_the_least_recently_used_one_goes():
         async with running_engine(slots=1, lanes=4) as engine:
             # "first" and "second" have the same bucket, so they take turns in its one slot.
             requests = [ask(at, adapter=("first", "second")[at % 2]) for at in range(6)]
-            records = await answer_all(engine, requests)
+            records = await record_answers(engine, requests)
             statistics = engine.statistics()
         assert statistics.adapters_resident == 1
         assert statistics.adapter_evictions >= 1
@@ -140,7 +140,7 @@ def test_a_reader_that_goes_away_frees_lane_and_adapter():
         async with running_engine(lanes=1) as engine:
             async with aclosing(engine.generate(ask(0, adapter="first", max_tokens=100))) as events:
                 await anext(events)
-            record = await answer(engine, ask(1, adapter="second"))
+            record = await record_answer(engine, ask(1, adapter="second"))
             assert record.tokens == expected_tokens("second", PROMPTS[1], 12)
             await engine.unregister("first")
             assert engine.statistics().requests_aborted == 1
@@ -156,7 +156,7 @@ def test_a_cancelled_reader_frees_its_place_in_the_queue():
         ):
             await anext(events)
             with trio.move_on_after(0):
-                await answer(engine, ask(1))
+                await record_answer(engine, ask(1))
             assert engine.statistics().waiting == 0
 
     run(test)
@@ -186,10 +186,10 @@ def test_a_full_queue_refuses():
             trio.open_nursery() as nursery,
         ):
             await anext(first)
-            nursery.start_soon(answer, engine, ask(1))
+            nursery.start_soon(record_answer, engine, ask(1))
             await trio.testing.wait_all_tasks_blocked()
-            with pytest.raises(QueueFull):
-                await answer(engine, ask(2))
+            with pytest.raises(QueueFullError):
+                await record_answer(engine, ask(2))
             await first.aclose()
 
     run(test)
@@ -203,16 +203,16 @@ def test_closing_ends_every_answer_and_refuses_new_ones():
             await engine.close()
             assert [event async for event in events][-1].finish_reason is FinishReason.ABORTED
             assert engine.statistics().running == 0
-            with pytest.raises(EngineClosed):
-                await answer(engine, ask(1))
+            with pytest.raises(EngineClosedError):
+                await record_answer(engine, ask(1))
 
     run(test)
 
 
 def test_an_engine_that_was_not_started_refuses():
     async def test():
-        with pytest.raises(EngineClosed):
-            await answer(BuiltinEngine(tiny_base()), ask(0))
+        with pytest.raises(EngineClosedError):
+            await record_answer(BuiltinEngine(tiny_base()), ask(0))
 
     run(test)
 
@@ -221,18 +221,18 @@ def test_adapters_are_registered_once_and_leave_when_unused():
     async def test():
         async with running_engine(("first",)) as engine:
             assert engine.adapters() == ("first",)
-            with pytest.raises(AdapterExists):
+            with pytest.raises(AdapterExistsError):
                 await engine.register("first", adapter_file("first"), recipe_of("first"))
-            with pytest.raises(AdapterRefused):
+            with pytest.raises(AdapterRefusedError):
                 await engine.register("bad", adapter_file("first")[:-1], recipe_of("first"))
-            with pytest.raises(AdapterUnknown):
-                await answer(engine, ask(0, adapter="second"))
+            with pytest.raises(AdapterUnknownError):
+                await record_answer(engine, ask(0, adapter="second"))
             async with aclosing(engine.generate(ask(0, adapter="first"))) as events:
                 await anext(events)
-                with pytest.raises(AdapterInUse):
+                with pytest.raises(AdapterInUseError):
                     await engine.unregister("first")
             await engine.unregister("first")
-            with pytest.raises(AdapterUnknown):
+            with pytest.raises(AdapterUnknownError):
                 await engine.unregister("first")
 
     run(test)
@@ -254,8 +254,8 @@ def test_adapters_are_registered_once_and_leave_when_unused():
 def test_a_request_outside_the_limits_is_refused(changes):
     async def test():
         async with running_engine(()) as engine:
-            with pytest.raises(RequestInvalid):
-                await answer(engine, ask(0, **changes))
+            with pytest.raises(RequestInvalidError):
+                await record_answer(engine, ask(0, **changes))
 
     run(test)
 
@@ -264,7 +264,7 @@ def test_a_request_id_is_used_once_at_a_time():
     async def test():
         async with running_engine(()) as engine, aclosing(engine.generate(ask(0))) as events:
             await anext(events)
-            with pytest.raises(RequestDuplicate):
-                await answer(engine, ask(0))
+            with pytest.raises(RequestDuplicateError):
+                await record_answer(engine, ask(0))
 
     run(test)

@@ -57,7 +57,7 @@ RECIPE = Recipe(
 
 
 class Executor:
-    """One executor process and the frames it says."""
+    """One executor process and the frames that it sends."""
 
     def __init__(self) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("OMP_")}
@@ -76,13 +76,13 @@ class Executor:
         while data := os.read(self.process.stdout.fileno(), 1 << 16):
             yield from decoder.feed(data)
 
-    def say(self, frame: Frame) -> None:
+    def send(self, frame: Frame) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(encode_frame(frame))
         self.process.stdin.flush()
 
     def end_of(self, job: Job) -> Result | Failed:
-        self.say(job)
+        self.send(job)
         return next(f for f in self.frames if isinstance(f, Result | Failed))
 
     def kill(self) -> None:
@@ -91,7 +91,7 @@ class Executor:
 
     def close(self) -> int:
         if self.process.poll() is None:
-            self.say(Shutdown())
+            self.send(Shutdown())
         status = self.process.wait(timeout=60)
         for stream in (self.process.stdin, self.process.stdout):
             assert stream is not None
@@ -133,7 +133,7 @@ def executor() -> Iterator[Executor]:
     hello = next(running.frames)
     assert isinstance(hello, Hello)
     assert (len(hello.profile), len(hello.golden)) == (32, 32)
-    running.say(Hello(VERSION, b"", b""))
+    running.send(Hello(VERSION, b"", b""))
     yield running
     assert running.close() == 0
 
@@ -166,11 +166,11 @@ def test_kill_9_in_the_middle_resumes_to_the_same_output(
 ) -> None:
     second = replace(training, id=2, work=str(Path(training.work).with_name("second")))
     victim = Executor()
-    victim.say(second)
+    victim.send(second)
     next(f for f in victim.frames if isinstance(f, Progress) and f.step == 6)
     victim.kill()
     victim.close()
-    executor.say(second)
+    executor.send(second)
     steps = []
     for frame in executor.frames:
         if isinstance(frame, Progress):
@@ -233,9 +233,9 @@ def later(training: Job, result: Result, spec: JobSpec) -> Job:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"spec": b"\xff"}, "SpecRefused"),
-        ({"inputs": "/nowhere"}, "InputMissing"),
-        ({"base": ""}, "BaseMismatch"),
+        ({"spec": b"\xff"}, "SpecRefusedError"),
+        ({"inputs": "/nowhere"}, "InputMissingError"),
+        ({"base": ""}, "BaseMismatchError"),
     ],
 )
 def test_a_bad_job_fails_with_a_named_reason_and_the_process_lives(
@@ -249,8 +249,8 @@ def test_a_bad_job_fails_with_a_named_reason_and_the_process_lives(
 
 def test_a_cancelled_job_stops_with_its_reason(executor: Executor, training: Job) -> None:
     job = replace(training, id=10, work=str(Path(training.work).with_name("cancelled")))
-    executor.say(job)
-    executor.say(Cancel(10))
+    executor.send(job)
+    executor.send(Cancel(10))
     answer = next(f for f in executor.frames if isinstance(f, Result | Failed))
     assert isinstance(answer, Failed)
-    assert answer.reason == "TrainingCancelled"
+    assert answer.reason == "TrainingCancelledError"

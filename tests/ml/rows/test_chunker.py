@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.rows.chunker import TextRefused, chunk_text
+from ml.rows.chunker import TextRefusedError, chunk_text
 
 lines = st.sampled_from(
     ["# Head\n", "word " * 9 + "\n", "\n", "  \n", "é" * 90, "x. y. z\n", "\r\n"]
@@ -40,5 +40,5 @@ def test_a_heading_begins_a_chunk() -> None:
 
 @pytest.mark.parametrize("data", [b"a\0b", b"\xff\xfe"])
 def test_a_binary_file_is_refused(data: bytes) -> None:
-    with pytest.raises(TextRefused):
+    with pytest.raises(TextRefusedError):
         chunk_text(data)

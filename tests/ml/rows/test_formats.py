@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ml.rows.formats import FieldWrong, Shape, ShapeUnknown, convert, detect_shape
+from ml.rows.formats import FieldError, Shape, ShapeUnknownError, convert_record, detect_shape
 from ml.rows.row import Row
 
 
@@ -42,11 +42,11 @@ from ml.rows.row import Row
 )
 def test_each_shape_becomes_a_row(record: dict[str, object], shape: Shape, row: Row) -> None:
     assert detect_shape(record) is shape
-    assert convert(record, shape) == row
+    assert convert_record(record, shape) == row
 
 
 def test_unknown_keys_are_named() -> None:
-    with pytest.raises(ShapeUnknown, match="body, title"):
+    with pytest.raises(ShapeUnknownError, match="body, title"):
         detect_shape({"title": "a", "body": "b"})
 
 
@@ -65,5 +65,5 @@ def test_unknown_keys_are_named() -> None:
     ],
 )
 def test_a_wrong_field_is_refused(record: dict[str, object], shape: Shape) -> None:
-    with pytest.raises(FieldWrong):
-        convert(record, shape)
+    with pytest.raises(FieldError):
+        convert_record(record, shape)

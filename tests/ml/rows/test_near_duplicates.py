@@ -22,25 +22,25 @@ def jaccard_by_definition(left: Row, right: Row) -> bool:
     return len(a & b) * 1000 >= len(a | b) * 450
 
 
-def clusters_by_definition(found: list[Row]) -> tuple[int, ...]:
+def clusters_by_definition(rows_drawn: list[Row]) -> tuple[int, ...]:
     earliest: list[int] = []
-    for i, row in enumerate(found):
-        match = next((j for j in range(i) if jaccard_by_definition(row, found[j])), None)
+    for i, row in enumerate(rows_drawn):
+        match = next((j for j in range(i) if jaccard_by_definition(row, rows_drawn[j])), None)
         earliest.append(i if match is None else earliest[match])
     return tuple(earliest)
 
 
 @given(rows, rows)
 def test_similarity_is_jaccard_over_four_tokens(left: Row, right: Row) -> None:
-    found = are_similar(row_shingles(left), row_shingles(right))
-    assert found == jaccard_by_definition(left, right)
+    similar = are_similar(row_shingles(left), row_shingles(right))
+    assert similar == jaccard_by_definition(left, right)
 
 
 @given(st.lists(rows, max_size=12))
-def test_clusters_are_those_of_comparing_all_pairs(found: list[Row]) -> None:
+def test_clusters_are_those_of_comparing_all_pairs(rows_drawn: list[Row]) -> None:
     # MinHash may miss a pair right at the threshold with probability 2e-5; these rows are tiny,
     # so equal sets dominate and the oracle holds.
-    assert cluster_rows(found).earliest == clusters_by_definition(found)
+    assert cluster_rows(rows_drawn).earliest == clusters_by_definition(rows_drawn)
 
 
 def test_an_edited_copy_joins_the_original_and_the_original_stays() -> None:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from ml.rows.formats import Shape
 from ml.rows.readers import (
-    LINE_BYTES_MAXIMUM,
+    LINE_BYTES_MAX,
     Duplicate,
-    FileRefused,
-    LineRefused,
-    collect,
+    FileRefusedError,
+    LineRefusedError,
+    collect_rows,
     jsonl_records,
     read_rows,
 )
@@ -52,14 +52,14 @@ def test_a_repeated_row_is_reported_and_dropped(tmp_path: Path) -> None:
         (b'{"prompt": "a"}', "pair"),
         (b'{"prompt": "a", "completion": "\xff"}', "not valid UTF-8 at byte 31"),
         (b'{"prompt": "a", "completion": "\\ud800"}', "surrogate"),
-        (b'"' + b"x" * LINE_BYTES_MAXIMUM + b'"', "exceed"),
+        (b'"' + b"x" * LINE_BYTES_MAX + b'"', "exceed"),
         (b"[" * 100_000, "not valid JSON"),
     ],
 )
 def test_a_bad_line_is_refused_with_its_number(tmp_path: Path, line: bytes, reason: str) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(GOOD + b"\n" + line + b"\n" + GOOD)
-    with pytest.raises(LineRefused, match=reason) as refused:
+    with pytest.raises(LineRefusedError, match=reason) as refused:
         read_rows(path)
     assert refused.value.line == 3
     assert str(refused.value).startswith("Line 3: ")
@@ -80,7 +80,7 @@ def test_csv_becomes_rows_with_their_first_lines(tmp_path: Path) -> None:
 def test_bad_csv_is_refused_with_its_line(tmp_path: Path, text: str, line: int) -> None:
     path = tmp_path / "rows.csv"
     path.write_text(text)
-    with pytest.raises(LineRefused) as refused:
+    with pytest.raises(LineRefusedError) as refused:
         read_rows(path)
     assert refused.value.line == line
 
@@ -88,12 +88,12 @@ def test_bad_csv_is_refused_with_its_line(tmp_path: Path, text: str, line: int) 
 @pytest.mark.parametrize(("name", "content"), [("rows.xml", b"<a/>"), ("rows.jsonl", b"\n\n")])
 def test_a_file_that_holds_no_rows_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(FileRefused):
+    with pytest.raises(FileRefusedError):
         read_rows(tmp_path / name)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileRefused, match="not a file"):
+    with pytest.raises(FileRefusedError, match="not a file"):
         read_rows(tmp_path / "none.jsonl")
 
 
@@ -103,7 +103,7 @@ def test_parquet_without_its_extra_says_what_to_install(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     path = tmp_path / "rows.parquet"
     path.write_bytes(b"PAR1")
-    with pytest.raises(FileRefused, match=r"openledger-node\[parquet\]"):
+    with pytest.raises(FileRefusedError, match=r"openledger-node\[parquet\]"):
         read_rows(path)
 
 
@@ -111,7 +111,7 @@ def test_parquet_without_its_extra_says_what_to_install(
 @given(st.binary(max_size=200))
 def test_random_bytes_are_rows_or_refused_with_a_line(data: bytes) -> None:
     try:
-        collect(jsonl_records(data))
-    except (LineRefused, FileRefused):
+        collect_rows(jsonl_records(data))
+    except (LineRefusedError, FileRefusedError):
         return
     assert any(isinstance(json.loads(line), dict) for line in data.split(b"\n") if line.strip())

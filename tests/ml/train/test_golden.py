@@ -6,7 +6,7 @@ import sys
 from tests.conftest import REPOSITORY
 
 CODE = (
-    "from ml.train.profile import *; apply(native_profile({threads}));"
+    "from ml.train.profile import *; apply_profile(native_profile({threads}));"
     "from ml.train.golden import golden_hash; print(golden_hash('cpu').hex())"
 )
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from ml.adapters.lora import RecipeRefused, lora_parameters
+from ml.adapters.lora import RecipeRefusedError, lora_parameters
 from ml.adapters.validation import load_adapter
 from ml.rows.row import Row, row_hash
-from ml.train.checkpoint import CHECKPOINT_NAME, CheckpointForeign, CheckpointUnreadable
+from ml.train.checkpoint import CHECKPOINT_NAME, CheckpointForeignError, CheckpointUnreadableError
 from ml.train.curve import curve_lines
-from ml.train.data import RowsTooFew, held_out_rows
-from ml.train.loop import Progress, TrainingDiverged, TrainReport, learning_rate, train
+from ml.train.data import RowsTooFewError, held_out_rows
+from ml.train.loop import Progress, TrainingDivergedError, TrainReport, learning_rate, train
 from ml.train.loss import evaluate
 from runtime.shared.documents import Recipe
 from runtime.trie.merkle import blob_id, merkle_root
@@ -36,7 +36,7 @@ RECIPE = Recipe(
 )
 
 
-class Interrupted(Exception):
+class InterruptedError(Exception):
     """What the test throws into the middle of a training."""
 
 
@@ -60,9 +60,9 @@ def test_a_training_cut_in_the_middle_resumes_to_the_same_bits(
 ) -> None:
     def cut(progress: Progress) -> None:
         if progress.step == 5:
-            raise Interrupted
+            raise InterruptedError
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedError):
         train(*tiny_base, tiny_rows, RECIPE, work_folder=tmp_path, progress=cut)
     seen: list[Progress] = []
     resumed = train(*tiny_base, tiny_rows, RECIPE, work_folder=tmp_path, progress=seen.append)
@@ -126,7 +126,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(
     tiny_base: Base, tiny_rows: list[Row], tmp_path: Path
 ) -> None:
     train(*tiny_base, tiny_rows, replace(RECIPE, max_steps=3), work_folder=tmp_path)
-    with pytest.raises(CheckpointForeign, match="another training"):
+    with pytest.raises(CheckpointForeignError, match="another training"):
         train(*tiny_base, tiny_rows, RECIPE, work_folder=tmp_path)
 
 
@@ -136,7 +136,7 @@ def test_a_damaged_checkpoint_is_refused(
     train(*tiny_base, tiny_rows, replace(RECIPE, max_steps=3), work_folder=tmp_path)
     path = tmp_path / CHECKPOINT_NAME
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(CheckpointUnreadable, match="start the training again"):
+    with pytest.raises(CheckpointUnreadableError, match="start the training again"):
         train(*tiny_base, tiny_rows, replace(RECIPE, max_steps=3), work_folder=tmp_path)
 
 
@@ -144,22 +144,22 @@ def test_a_loss_that_is_no_number_stops_the_training(tiny_base: Base, tiny_rows:
     model, tokenizer = tiny_base
     with torch.no_grad():
         next(iter(model.parameters()))[5] = float("inf")
-    with pytest.raises(TrainingDiverged, match="learning rate"):
+    with pytest.raises(TrainingDivergedError, match="learning rate"):
         train(model, tokenizer, tiny_rows, replace(RECIPE, evaluation_permille=0))
 
 
 def test_a_target_that_the_base_lacks_is_refused(tiny_base: Base, tiny_rows: list[Row]) -> None:
-    with pytest.raises(RecipeRefused, match="c_attn"):
+    with pytest.raises(RecipeRefusedError, match="c_attn"):
         train(*tiny_base, tiny_rows, replace(RECIPE, targets=("c_attn",)))
 
 
 def test_settings_without_a_step_are_refused(tiny_base: Base, tiny_rows: list[Row]) -> None:
-    with pytest.raises(RecipeRefused, match="epochs"):
+    with pytest.raises(RecipeRefusedError, match="epochs"):
         train(*tiny_base, tiny_rows, replace(RECIPE, epochs=0, max_steps=0))
 
 
 def test_no_rows_are_too_few(tiny_base: Base) -> None:
-    with pytest.raises(RowsTooFew):
+    with pytest.raises(RowsTooFewError):
         train(*tiny_base, [], RECIPE)
 
 

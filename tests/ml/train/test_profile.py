@@ -6,7 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from ml.train.profile import ProfileMismatch, ProfileTooLate, apply, native_profile
+from ml.train.profile import (
+    ProfileMismatchError,
+    ProfileTooLateError,
+    apply_profile,
+    native_profile,
+)
 from tests.conftest import REPOSITORY
 
 
@@ -26,20 +31,20 @@ def test_equal_profiles_have_equal_ids_and_others_do_not() -> None:
 def test_other_libraries_are_a_mismatch() -> None:
     profile = native_profile(1)
     other = replace(profile, versions=(*profile.versions[:-1], ("transformers", "0.1")))
-    with pytest.raises(ProfileMismatch, match="transformers"):
-        apply(other)
+    with pytest.raises(ProfileMismatchError, match="transformers"):
+        apply_profile(other)
 
 
 def test_a_profile_comes_before_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
-    with pytest.raises(ProfileTooLate, match="ATEN_CPU_CAPABILITY"):
-        apply(native_profile(1))
+    with pytest.raises(ProfileTooLateError, match="ATEN_CPU_CAPABILITY"):
+        apply_profile(native_profile(1))
 
 
 def test_an_applied_profile_sets_threads_and_kernels() -> None:
     code = (
         "import sys; from ml.train.profile import *;"
-        "assert 'torch' not in sys.modules; apply(native_profile(1)); import torch;"
+        "assert 'torch' not in sys.modules; apply_profile(native_profile(1)); import torch;"
         "print(torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(),"
         "torch.are_deterministic_algorithms_enabled())"
     )

@@ -20,12 +20,12 @@ def test_a_leaf_depends_on_each_of_its_parts() -> None:
 
 
 def test_the_state_hash_sees_one_bit_and_no_order() -> None:
-    one, two = torch.ones(2, 2), torch.zeros(3)
-    whole = state_hash({"a": one, "b": two})
-    assert whole == state_hash({"b": two, "a": one})
-    nearly = one.clone()
+    ones, zeros = torch.ones(2, 2), torch.zeros(3)
+    whole = state_hash({"a": ones, "b": zeros})
+    assert whole == state_hash({"b": zeros, "a": ones})
+    nearly = ones.clone()
     nearly[0, 0] = torch.nextafter(torch.tensor(1.0), torch.tensor(2.0))
-    assert whole != state_hash({"a": nearly, "b": two})
+    assert whole != state_hash({"a": nearly, "b": zeros})
 
 
 def test_tensor_bytes_are_little_endian_floats() -> None:

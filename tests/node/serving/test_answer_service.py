@@ -10,8 +10,13 @@ from typing import Any, cast
 import pytest
 import trio
 
-from ml.api.service import AnswerRequest, ContextExceeded, ServiceBusy
-from ml.engine.interface import EngineClosed, GenerationRequest, QueueFull, RequestInvalid
+from ml.api.service import AnswerRequest, ContextExceededError, ServiceBusyError
+from ml.engine.interface import (
+    EngineClosedError,
+    GenerationRequest,
+    QueueFullError,
+    RequestInvalidError,
+)
 from node.serving import answer_service as answer_service_module
 from node.serving.answer_service import PaidAnswerService
 from runtime.types.primitives import AccountId, Hash
@@ -56,9 +61,9 @@ class Refusing:
 @pytest.mark.parametrize(
     ("refusal", "raised"),
     [
-        (RequestInvalid("too long"), ContextExceeded),
-        (QueueFull("busy"), ServiceBusy),
-        (EngineClosed("closing"), ServiceBusy),
+        (RequestInvalidError("too long"), ContextExceededError),
+        (QueueFullError("busy"), ServiceBusyError),
+        (EngineClosedError("closing"), ServiceBusyError),
     ],
 )
 def test_a_refusal_of_the_engine_comes_before_the_first_event(
@@ -76,7 +81,7 @@ def test_a_refusal_of_the_engine_comes_before_the_first_event(
         async with trio.open_nursery() as nursery:
             answers._nursery = nursery
             with pytest.raises(raised):
-                await anext(answers.answer(REQUEST))
+                await anext(answers.stream_answer(REQUEST))
 
     run(scenario)
     assert fake.released == 1
@@ -88,7 +93,7 @@ def test_a_node_that_does_not_serve_says_so() -> None:
     answers = PaidAnswerService(chain, cast(Any, None), submitter, cast(Any, None), cast(Any, None))
 
     async def scenario() -> None:
-        with pytest.raises(ServiceBusy):
-            await anext(answers.answer(REQUEST))
+        with pytest.raises(ServiceBusyError):
+            await anext(answers.stream_answer(REQUEST))
 
     run(scenario)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.api.service import VoucherMissing, VoucherRefused
+from ml.api.service import VoucherMissingError, VoucherRefusedError
 from node.serving.vouchers import VoucherBook
 from node.storage.receipt_store import ReceiptStore
 from pallets.inference import Channel, Inference
@@ -74,7 +74,7 @@ def test_a_voucher_for_the_price_is_taken(vouchers: VoucherBook) -> None:
 
 
 def test_without_a_voucher_the_price_is_named(vouchers: VoucherBook) -> None:
-    with pytest.raises(VoucherMissing, match="100 planck"):
+    with pytest.raises(VoucherMissingError, match="100 planck"):
         vouchers.reserve(None, MODEL, PRICE, chain_with())
 
 
@@ -96,7 +96,7 @@ REFUSED: dict[str, tuple[bytes, Channel | None, str]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_voucher_that_does_not_pay_is_refused(vouchers: VoucherBook, case: str) -> None:
     raw, channel, reason = REFUSED[case]
-    with pytest.raises(VoucherRefused, match=reason):
+    with pytest.raises(VoucherRefusedError, match=reason):
         vouchers.reserve(raw, MODEL, PRICE, chain_with(channel))
     assert vouchers._reserved == {}
 
@@ -104,7 +104,7 @@ def test_a_voucher_that_does_not_pay_is_refused(vouchers: VoucherBook, case: str
 def test_an_ecdsa_voucher_is_refused(vouchers: VoucherBook) -> None:
     promise = Voucher(GENESIS, CHANNEL, PRICE)
     signed = SignedVoucher(promise, AccountId(ASKER.account), Ecdsa(bytes(65)))
-    with pytest.raises(VoucherRefused, match="not signed"):
+    with pytest.raises(VoucherRefusedError, match="not signed"):
         vouchers.reserve(codec(SignedVoucher).encode(signed), MODEL, PRICE, chain_with())
 
 
@@ -124,7 +124,7 @@ def test_a_changed_voucher_pays_nothing(at: int, flip: int) -> None:
         # The account beside the signature is for people: the channel says who must have signed.
         vouchers.reserve(bytes(raw), MODEL, PRICE, chain_with())
         return
-    with pytest.raises(VoucherRefused):
+    with pytest.raises(VoucherRefusedError):
         vouchers.reserve(bytes(raw), MODEL, PRICE, chain_with())
 
 
@@ -133,10 +133,10 @@ Voucher_BYTES = len(codec(Voucher).encode(Voucher(GENESIS, 0, 0)))
 
 def test_a_voucher_is_not_spent_twice(vouchers: VoucherBook, receipts: ReceiptStore) -> None:
     serve(vouchers, receipts, voucher(), PRICE, 0)
-    with pytest.raises(VoucherRefused, match="needs 200"):
+    with pytest.raises(VoucherRefusedError, match="needs 200"):
         vouchers.reserve(voucher(), MODEL, PRICE, chain_with())
     again = VoucherBook(GENESIS, SERVER, receipts)
-    with pytest.raises(VoucherRefused, match="needs 200"):
+    with pytest.raises(VoucherRefusedError, match="needs 200"):
         again.reserve(voucher(), MODEL, PRICE, chain_with())
     serve(vouchers, receipts, voucher(2 * PRICE), PRICE, 1)
 
@@ -153,11 +153,11 @@ def test_what_an_answer_did_not_cost_pays_for_the_next(
 
 def test_two_answers_at_a_time_do_not_share_a_voucher(vouchers: VoucherBook) -> None:
     first = vouchers.reserve(voucher(), MODEL, PRICE, chain_with())
-    with pytest.raises(VoucherRefused, match="needs 200"):
+    with pytest.raises(VoucherRefusedError, match="needs 200"):
         vouchers.reserve(voucher(), MODEL, PRICE, chain_with())
     second = vouchers.reserve(voucher(2 * PRICE), MODEL, PRICE, chain_with())
     vouchers.release(first)
-    with pytest.raises(VoucherRefused):
+    with pytest.raises(VoucherRefusedError):
         vouchers.reserve(voucher(), MODEL, PRICE, chain_with())
     vouchers.release(second)
     assert vouchers._reserved == {}
@@ -166,7 +166,7 @@ def test_two_answers_at_a_time_do_not_share_a_voucher(vouchers: VoucherBook) -> 
 
 def test_what_was_redeemed_on_chain_counts_as_spent(vouchers: VoucherBook) -> None:
     channel = replace(OPEN_CHANNEL, redeemed_planck=500)
-    with pytest.raises(VoucherRefused, match="needs 600"):
+    with pytest.raises(VoucherRefusedError, match="needs 600"):
         vouchers.reserve(voucher(599), MODEL, PRICE, chain_with(channel))
     assert vouchers.reserve(voucher(600), MODEL, PRICE, chain_with(channel))
 

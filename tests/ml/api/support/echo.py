@@ -7,14 +7,14 @@ import trio
 from ml.api.service import (
     AnswerRequest,
     Begun,
-    ContextExceeded,
+    ContextExceededError,
     Delta,
     Finished,
     ModelCard,
-    ModelUnknown,
-    ServiceBusy,
-    VoucherMissing,
-    VoucherRefused,
+    ModelUnknownError,
+    ServiceBusyError,
+    VoucherMissingError,
+    VoucherRefusedError,
 )
 
 VOUCHER = bytes.fromhex("0badcafe")
@@ -32,19 +32,19 @@ class EchoService:
     async def models(self):
         return [ModelCard("echo", 1, "alice"), ModelCard("paid/model", 2, "bob")]
 
-    async def answer(self, request):
+    async def stream_answer(self, request):
         self.asked.append(request)
         if request.model not in ("echo", "paid/model"):
-            raise ModelUnknown(f"The model '{request.model}' does not exist.")
+            raise ModelUnknownError(f"The model '{request.model}' does not exist.")
         if request.model == "paid/model" and request.voucher != VOUCHER:
             if request.voucher is None:
-                raise VoucherMissing("This model costs 5 planck. Send a voucher.")
-            raise VoucherRefused("The voucher covers 4 of 5 planck. Send a larger one.")
+                raise VoucherMissingError("This model costs 5 planck. Send a voucher.")
+            raise VoucherRefusedError("The voucher covers 4 of 5 planck. Send a larger one.")
         text = request.prompt or request.messages[-1].content
         if text == "busy":
-            raise ServiceBusy("64 answers are waiting. Ask again in a moment.")
+            raise ServiceBusyError("64 answers are waiting. Ask again in a moment.")
         if text == "long":
-            raise ContextExceeded("The question is too long.")
+            raise ContextExceededError("The question is too long.")
         self.open += 1
         try:
             identity = f"a{len(self.asked)}"

@@ -82,5 +82,7 @@ def test_held_out_files_drop_what_repeats_and_keep_their_side(
         (tmp_path / "click").mkdir(exist_ok=True)
         (tmp_path / "click" / f"{name}.py").write_text(f'def f():\n    """{text}"""\n')
     monkeypatch.setattr(corpus, "standard_library_shingles", frozenset)
-    found = list(corpus.corpus_documents(tmp_path))
-    assert [(d.source, d.prompt, d.text) for d in found] == [("click/a.py", "click.a.f()", text)]
+    documents = list(corpus.corpus_documents(tmp_path))
+    assert [(d.source, d.prompt, d.text) for d in documents] == [
+        ("click/a.py", "click.a.f()", text)
+    ]

@@ -2,6 +2,7 @@
 
 import warnings
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -12,6 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from ml.adapters.lora import adapter_bytes, attach_lora, lora_parameters
 from ml.adapters.validation import load_adapter
 from ml.engine.builtin import BuiltinEngine
+from ml.engine.interface import FinishReason, GenerationRequest
 from runtime.shared.documents import Recipe
 
 VOCABULARY = 96
@@ -67,6 +69,28 @@ def expected_tokens(name, prompt, count):
         for _ in range(count):
             tokens.append(int(model(input_ids=torch.tensor([tokens])).logits[0, -1].argmax()))
     return tuple(tokens[len(prompt) :])
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished answer; `tokens` are without the stop token."""
+
+    request: GenerationRequest
+    tokens: tuple[int, ...]
+    log_probabilities: tuple[float, ...]
+    finish_reason: FinishReason
+
+
+def record_of(request, events):
+    """Return the record of an answer from all of its events, in order."""
+    reason = events[-1].finish_reason if events else FinishReason.ABORTED
+    kept = events if reason is FinishReason.LENGTH else events[:-1]
+    return Record(
+        request,
+        tuple(event.token for event in kept),
+        tuple(event.log_probability for event in kept),
+        reason or FinishReason.ABORTED,
+    )
 
 
 @asynccontextmanager

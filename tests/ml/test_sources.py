@@ -1,4 +1,4 @@
-"""What must never stand in the sources of ml/: ways of opening a file that can run code."""
+"""Ways of opening a file that can run code: none may occur in the sources of ml."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ FORBIDDEN_MODULES = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marsh
 
 
 def names_of(tree: ast.AST) -> set[str]:
-    found: set[str] = set()
+    modules: set[str] = set()
     for node in ast.walk(tree):
         match node:
             case ast.Import(names=names):
-                found |= {name.name.split(".")[0] for name in names}
+                modules |= {name.name.split(".")[0] for name in names}
             case ast.ImportFrom(module=str(module)):
-                found.add(module.split(".")[0])
+                modules.add(module.split(".")[0])
             case ast.Call(func=ast.Attribute(value=ast.Name(id="torch"), attr="load" | "save")):
-                found.add("torch.load")
+                modules.add("torch.load")
             case ast.keyword(arg="trust_remote_code"):
-                found.add("trust_remote_code")
-    return found
+                modules.add("trust_remote_code")
+    return modules
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ml.jobs import frames
-from ml.jobs.inputs import InputCorrupt, InputMissing, read_job_rows
+from ml.jobs.inputs import InputCorruptError, InputMissingError, read_job_rows
 from ml.jobs.kinds import run_job
 from ml.rows.row import Row, encode_batch
 from ml.train.profile import native_profile
@@ -48,7 +48,7 @@ def test_the_earliest_of_near_duplicates_is_the_one_that_counts(tmp_path: Path) 
 def test_a_batch_with_other_content_is_refused(tmp_path: Path) -> None:
     written(tmp_path, [(ALICE, [ROW])])
     (tmp_path / blob_id(encode_batch([ROW])).hex()).write_bytes(encode_batch([OTHER]))
-    with pytest.raises(InputCorrupt, match="another content"):
+    with pytest.raises(InputCorruptError, match="another content"):
         read_job_rows(tmp_path)
 
 
@@ -56,7 +56,7 @@ def test_a_missing_batch_is_named(tmp_path: Path) -> None:
     written(tmp_path, [(ALICE, [ROW])])
     name = blob_id(encode_batch([ROW])).hex()
     (tmp_path / name).unlink()
-    with pytest.raises(InputMissing, match=name):
+    with pytest.raises(InputMissingError, match=name):
         read_job_rows(tmp_path)
 
 
@@ -65,7 +65,7 @@ def test_a_wrong_row_count_is_refused(tmp_path: Path) -> None:
     listing = codec(RowsInput).decode((tmp_path / "rows.scale").read_bytes())
     wrong = RowsInput((replace(listing.batches[0], rows=2),))
     (tmp_path / "rows.scale").write_bytes(codec(RowsInput).encode(wrong))
-    with pytest.raises(InputCorrupt, match="1 rows where the chain says 2"):
+    with pytest.raises(InputCorruptError, match="1 rows where the chain says 2"):
         read_job_rows(tmp_path)
 
 
@@ -91,5 +91,5 @@ def test_an_epoch_without_receipts_settles_to_zero(tmp_path: Path) -> None:
 
 def test_receipts_with_another_root_are_refused(tmp_path: Path) -> None:
     job = settle_job(tmp_path, Hash(b"x" * 32))
-    with pytest.raises(InputCorrupt, match="root"):
+    with pytest.raises(InputCorruptError, match="root"):
         run_job(job, lambda *_: None, native_profile(1))

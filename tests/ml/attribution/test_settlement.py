@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from ml.attribution import settlement
 from ml.attribution.settlement import (
-    SketchLength,
-    Target,
+    SketchLengthError,
     net_scores,
     receipts_root,
     settle,
@@ -90,8 +89,8 @@ def test_net_scores_are_those_of_plain_integers_up_to_one_common_power_of_two(ag
     sketches, weights = [phi for phi, _ in weighted], [weight for _, weight in weighted]
     entries = net_scores(aggregates, sketches, weights)
     exact = []
-    for one in aggregates:
-        parts = [weight * dot(one.psi_sum, numbers(phi)) for phi, weight in weighted]
+    for contributor in aggregates:
+        parts = [weight * dot(contributor.psi_sum, numbers(phi)) for phi, weight in weighted]
         exact.append((sum(parts), sum(part * part for part in parts)))
     largest = max((square for _, square in exact), default=0)
     shift = max(0, -((127 - largest.bit_length()) // 2))
@@ -106,9 +105,9 @@ def test_net_scores_are_those_of_plain_integers_up_to_one_common_power_of_two(ag
 
 def test_negative_feedback_turns_the_sign_of_one_receipt():
     good, bad = receipt(0, bytes([3] * SIZE), 100), receipt(1, bytes([5] * SIZE), 100)
-    one = [aggregate(1, [1] * SIZE)]
-    (liked,) = settle([good, bad], (), one).entries
-    (disliked,) = settle([good, bad], {receipt_hash(bad)}, one).entries
+    aggregates = [aggregate(1, [1] * SIZE)]
+    (liked,) = settle([good, bad], (), aggregates).entries
+    (disliked,) = settle([good, bad], {receipt_hash(bad)}, aggregates).entries
     assert liked.score == 100 * SIZE * (3 + 5)
     assert disliked.score == 100 * SIZE * (3 - 5)
     assert liked.square_sum == disliked.square_sum == (100 * SIZE) ** 2 * (9 + 25)
@@ -122,13 +121,8 @@ def test_a_settlement_commits_to_receipts_and_fees():
     assert settled.receipts_root != receipts_root(receipts[::-1])[0]
 
 
-def test_verified_targets_weigh_in_without_paying_fees():
-    (entry,) = settle([], (), [aggregate(1, [2] * SIZE)], [Target(7, bytes([1] * SIZE))]).entries
-    assert entry.score == 7 * 2 * SIZE
-
-
 def test_a_sketch_of_another_index_is_refused():
-    with pytest.raises(SketchLength):
+    with pytest.raises(SketchLengthError):
         settle([receipt(0, bytes(SIZE + 1), 1)], (), [aggregate(1, [1] * SIZE)])
 
 
@@ -140,7 +134,7 @@ def test_an_epoch_without_contributors_or_receipts_settles_to_nothing():
 
 def test_the_order_of_receipts_does_not_change_a_score():
     receipts = [receipt(at, bytes([at] * SIZE), 10**25 + at) for at in range(5)]
-    one = [aggregate(1, [-3, 1] * (SIZE // 2))]
-    forward, backward = settle(receipts, (), one), settle(receipts[::-1], (), one)
+    aggregates = [aggregate(1, [-3, 1] * (SIZE // 2))]
+    forward, backward = settle(receipts, (), aggregates), settle(receipts[::-1], (), aggregates)
     assert forward.entries == backward.entries
     assert dataclasses.replace(forward, receipts_root=backward.receipts_root) == backward

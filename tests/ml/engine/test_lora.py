@@ -37,30 +37,30 @@ def slots(plan):
     return AdapterSlots(layers, 2)
 
 
-def added_by(one, layer):
-    down = one.tensors[f"{KEY_PREFIX}{layer}.lora_A.weight"]
-    up = one.tensors[f"{KEY_PREFIX}{layer}.lora_B.weight"]
-    return lambda entering: entering @ down.T @ up.T * one.scaling
+def added_by(adapter, layer):
+    lora_a = adapter.tensors[f"{KEY_PREFIX}{layer}.lora_A.weight"]
+    lora_b = adapter.tensors[f"{KEY_PREFIX}{layer}.lora_B.weight"]
+    return lambda x: x @ lora_a.T @ lora_b.T * adapter.scaling
 
 
 def test_each_row_gets_its_own_adapter_and_the_others_the_base(slots, plan):
     one, other = adapter("one", 4), adapter("other", 12)
     uses = [(slots.acquire(one), 2.0), None, (slots.acquire(other), 2.0), (slots.acquire(one), 2.0)]
     slots.load_pending()
-    layer, entering = slots.layers["first"], torch.randn(4, 3, 6)
-    base = layer(entering)
+    layer, x = slots.layers["first"], torch.randn(4, 3, 6)
+    base = layer(x)
     plan.segments = segments_of(uses)
-    added = (layer(entering) - base).detach()
-    torch.testing.assert_close(added[[0, 3]], added_by(one, "first")(entering[[0, 3]]))
-    torch.testing.assert_close(added[2], added_by(other, "first")(entering[2]))
+    added = (layer(x) - base).detach()
+    torch.testing.assert_close(added[[0, 3]], added_by(one, "first")(x[[0, 3]]))
+    torch.testing.assert_close(added[2], added_by(other, "first")(x[2]))
     assert not added[1].any()
 
 
 def test_the_least_recently_used_adapter_without_a_pin_goes(slots):
     first, second, third = adapter("a"), adapter("b"), adapter("c")
-    for one in (first, second, first):
-        slots.acquire(one)
-        slots.release(one)
+    for used in (first, second, first):
+        slots.acquire(used)
+        slots.release(used)
     slots.acquire(third)
     assert slots.resident == 2
     assert slots.acquire(first) is not None
@@ -83,12 +83,12 @@ def test_a_slot_keeps_nothing_of_the_adapter_before(slots, plan):
     slots.evict(wide)
     slot = slots.acquire(narrow)
     slots.load_pending()
-    entering = torch.randn(1, 3, 6)
-    base = {name: layer(entering) for name, layer in slots.layers.items()}
+    x = torch.randn(1, 3, 6)
+    base = {name: layer(x) for name, layer in slots.layers.items()}
     plan.segments = segments_of([(slot, 2.0)])
-    assert torch.equal(slots.layers["first"](entering), base["first"])
-    added = (slots.layers["second"](entering) - base["second"]).detach()
-    torch.testing.assert_close(added, added_by(narrow, "second")(entering))
+    assert torch.equal(slots.layers["first"](x), base["first"])
+    added = (slots.layers["second"](x) - base["second"]).detach()
+    torch.testing.assert_close(added, added_by(narrow, "second")(x))
 
 
 def test_buckets_hold_every_rank():
@@ -99,9 +99,9 @@ def test_installing_keeps_names_shapes_and_outputs_and_leaves_the_head():
     torch.manual_seed(0)
     model = nn.ModuleDict({"body": nn.Linear(4, 4), "lm_head": nn.Linear(4, 9)})
     model.lm_head = model["lm_head"]
-    names, entering = list(model.state_dict()), torch.randn(2, 4)
-    before = model["body"](entering)
+    names, x = list(model.state_dict()), torch.randn(2, 4)
+    before = model["body"](x)
     installed = install(model, BatchPlan(), 2)
     assert list(installed) == ["body"]
     assert list(model.state_dict()) == names
-    assert torch.equal(model["body"](entering), before)
+    assert torch.equal(model["body"](x), before)

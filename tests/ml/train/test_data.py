@@ -104,7 +104,7 @@ def test_only_completions_are_learnt() -> None:
     assert batch.ids.tolist() == [[5, 6, 7], [8, 9, 0]]
     assert batch.mask.tolist() == [[1, 1, 1], [1, 1, 0]]
     assert batch.labels.tolist() == [[IGNORED, IGNORED, 7], [8, 9, IGNORED]]
-    assert batch.learnt_tokens == 2, "a first token has nothing to be predicted from"
+    assert batch.target_tokens == 2, "a first token has nothing to be predicted from"
 
 
 def test_prepare_numbers_rows_by_their_position(tiny_base: Base, tiny_rows: list[Row]) -> None:
@@ -117,11 +117,11 @@ def test_prepare_numbers_rows_by_their_position(tiny_base: Base, tiny_rows: list
 
 def test_padding_does_not_change_the_loss(tiny_base: Base) -> None:
     model, tokenizer = tiny_base
-    found = [encode_row(Row("a", "b" * n), tokenizer, 64) for n in (3, 20)]
+    examples = [encode_row(Row("a", "b" * n), tokenizer, 64) for n in (3, 20)]
     device = torch.device("cpu")
     with torch.no_grad():
-        together = float(summed_loss(model, collate(found, 0, device)))
-        alone = sum(float(summed_loss(model, collate([e], 0, device))) for e in found)
+        together = float(summed_loss(model, collate(examples, 0, device)))
+        alone = sum(float(summed_loss(model, collate([e], 0, device))) for e in examples)
     assert together == pytest.approx(alone, rel=1e-5)
 
 
@@ -132,5 +132,5 @@ def test_the_loss_of_plain_models_is_that_of_their_logits(tiny_base: Base) -> No
     with torch.no_grad():
         logits = model(input_ids=ids).logits[0, example.prompt_tokens - 1 : -1]
         expected = torch.nn.functional.cross_entropy(logits, ids[0, example.prompt_tokens :])
-    found = evaluate(model, tokenizer, [Row("ab", "cdef")])
-    assert found == pytest.approx(float(expected) * 1_000_000, abs=3)
+    loss = evaluate(model, tokenizer, [Row("ab", "cdef")])
+    assert loss == pytest.approx(float(expected) * 1_000_000, abs=3)

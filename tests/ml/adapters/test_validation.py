@@ -12,15 +12,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from ml.adapters import validation
 from ml.adapters.lora import adapter_bytes, attach_lora, expected_shapes, tensors_bytes
 from ml.adapters.validation import (
-    AdapterDtypeWrong,
-    AdapterIsPickle,
-    AdapterMalformed,
-    AdapterNamesWrong,
-    AdapterNotFinite,
-    AdapterRefused,
-    AdapterShapeWrong,
-    AdapterTooLarge,
-    AdapterTruncated,
+    AdapterDtypeError,
+    AdapterIsPickleError,
+    AdapterMalformedError,
+    AdapterNamesError,
+    AdapterNotFiniteError,
+    AdapterRefusedError,
+    AdapterShapeError,
+    AdapterTooLargeError,
+    AdapterTruncatedError,
     check_adapter,
     load_adapter,
     read_header,
@@ -55,20 +55,20 @@ def test_the_expected_names_are_those_that_peft_writes(model: PreTrainedModel) -
 
 def test_a_pickle_is_refused(model: PreTrainedModel) -> None:
     for start in (b"PK\x03\x04", b"\x80\x04\x95"):
-        with pytest.raises(AdapterIsPickle):
+        with pytest.raises(AdapterIsPickleError):
             check_adapter(start + bytes(100), RECIPE, model)
 
 
 def test_a_giant_header_is_refused(model: PreTrainedModel) -> None:
-    with pytest.raises(AdapterTooLarge):
+    with pytest.raises(AdapterTooLargeError):
         check_adapter((1 << 40).to_bytes(8, "little") + b"{}", RECIPE, model)
 
 
 def test_a_file_over_the_limit_is_refused(
     model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(validation, "ADAPTER_BYTES_MAXIMUM", 10)
-    with pytest.raises(AdapterTooLarge):
+    monkeypatch.setattr(validation, "ADAPTER_BYTES_MAX", 10)
+    with pytest.raises(AdapterTooLargeError):
         check_adapter(bytes(11), RECIPE, model)
 
 
@@ -77,7 +77,7 @@ def test_a_truncated_file_is_refused(
     model: PreTrainedModel, tensors: dict[str, torch.Tensor], cut: int
 ) -> None:
     data = tensors_bytes(tensors)
-    with pytest.raises(AdapterTruncated):
+    with pytest.raises(AdapterTruncatedError):
         check_adapter(data[:-cut] if cut > 0 else data + b"x", RECIPE, model)
 
 
@@ -87,21 +87,21 @@ def test_missing_and_foreign_tensors_are_refused(
     first = next(iter(tensors))
     without = {name: tensor for name, tensor in tensors.items() if name != first}
     for wrong in (without, {**tensors, "extra": torch.ones(1)}):
-        with pytest.raises(AdapterNamesWrong):
+        with pytest.raises(AdapterNamesError):
             check_adapter(tensors_bytes(wrong), RECIPE, model)
 
 
 def test_fewer_targets_are_other_names(
     model: PreTrainedModel, tensors: dict[str, torch.Tensor]
 ) -> None:
-    with pytest.raises(AdapterNamesWrong):
+    with pytest.raises(AdapterNamesError):
         check_adapter(tensors_bytes(tensors), replace(RECIPE, targets=("q_proj",)), model)
 
 
 def test_another_rank_is_a_wrong_shape(
     model: PreTrainedModel, tensors: dict[str, torch.Tensor]
 ) -> None:
-    with pytest.raises(AdapterShapeWrong):
+    with pytest.raises(AdapterShapeError):
         check_adapter(tensors_bytes(tensors), replace(RECIPE, rank=4), model)
 
 
@@ -109,7 +109,7 @@ def test_integers_are_a_wrong_dtype(
     model: PreTrainedModel, tensors: dict[str, torch.Tensor]
 ) -> None:
     wrong = {name: tensor.to(torch.int32) for name, tensor in tensors.items()}
-    with pytest.raises(AdapterDtypeWrong):
+    with pytest.raises(AdapterDtypeError):
         check_adapter(tensors_bytes(wrong), RECIPE, model)
 
 
@@ -118,7 +118,7 @@ def test_a_value_that_is_no_number_is_refused(
     model: PreTrainedModel, tensors: dict[str, torch.Tensor], value: float
 ) -> None:
     next(iter(tensors.values()))[0, 0] = value
-    with pytest.raises(AdapterNotFinite):
+    with pytest.raises(AdapterNotFiniteError):
         check_adapter(tensors_bytes(tensors), RECIPE, model)
 
 
@@ -134,7 +134,7 @@ def test_a_value_that_is_no_number_is_refused(
 )
 def test_a_broken_header_is_refused(model: PreTrainedModel, header: bytes) -> None:
     data = len(header).to_bytes(8, "little") + header + bytes(4)
-    with pytest.raises(AdapterMalformed):
+    with pytest.raises(AdapterMalformedError):
         check_adapter(data, RECIPE, model)
 
 
@@ -150,7 +150,7 @@ def test_overlapping_tensors_are_refused(
         }
     ).encode()
     data = len(header).to_bytes(8, "little") + header + bytes(max(sizes.values()))
-    with pytest.raises(AdapterRefused):
+    with pytest.raises(AdapterRefusedError):
         check_adapter(data, RECIPE, model)
 
 
@@ -163,7 +163,7 @@ def test_a_file_with_a_flipped_byte_loads_or_is_refused_by_name(
     position = data.draw(st.integers(0, len(damaged) - 1))
     damaged[position] ^= data.draw(st.integers(1, 255))
     try:
-        found = check_adapter(bytes(damaged), RECIPE, model)
-    except AdapterRefused:
+        tensors_read = check_adapter(bytes(damaged), RECIPE, model)
+    except AdapterRefusedError:
         return
-    assert found.keys() == tensors.keys()
+    assert tensors_read.keys() == tensors.keys()

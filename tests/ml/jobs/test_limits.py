@@ -51,7 +51,7 @@ def attempt(folder: Path, code: str) -> str:
     ],
 )
 def test_what_no_job_needs_is_forbidden(tmp_path: Path, code: str) -> None:
-    assert attempt(tmp_path, code) == "ForbiddenInExecutor"
+    assert attempt(tmp_path, code) == "ForbiddenInExecutorError"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_without_a_job_nothing_may_be_written() -> None:
 
 def test_a_job_leaves_the_processor_to_the_node() -> None:
     code = (
-        "import os; from ml.jobs.limits import *; yield_to_the_node(); yield_to_the_node(); "
+        "import os; from ml.jobs.limits import *; lower_priority(); lower_priority(); "
         "print(os.nice(0), os.environ['OMP_WAIT_POLICY'])"
     )
     ran = subprocess.run(
