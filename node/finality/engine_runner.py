@@ -23,7 +23,7 @@ import trio
 from consensus import messages as m
 from consensus.engine import Engine
 from consensus.proposals import BadProposalError, check_form
-from consensus.wal import Body, bodies, decode_record, encode_record
+from consensus.write_ahead_log import Body, bodies, decode_record, encode_record
 from node.authoring.author import wall_clock_ms
 from node.authoring.proposer import Proposer
 from node.chain.chain import (
@@ -222,7 +222,7 @@ class EngineRunner:
                 nursery.start_soon(self._execute, header, source)
             case m.Notarized(certificate):
                 self._prefer(certificate)
-            case m.Convict(evidence):
+            case m.ReportEquivocation(evidence):
                 logger.warning(
                     "offence-found voter=%d epoch=%d view=%d",
                     evidence.first.voter,
@@ -311,7 +311,7 @@ class EngineRunner:
         if is_valid and relay is not None:
             self._relay(*relay)
         if is_valid is not None:
-            await self._inbox.send(m.Executed(block, is_valid))
+            await self._inbox.send(m.BlockExecuted(block, is_valid))
 
     async def _execute_again(self, header: Header, attempt: int) -> None:
         """Try once more what failed for want of a peer, of an ancestor, or of time."""
@@ -433,7 +433,7 @@ class EngineRunner:
         if justification is None or header.hash == self._committed:
             return
         if header.number > self._epoch.root_number:
-            await self._inbox.send(m.Imported(header))
+            await self._inbox.send(m.BlockFinalized(header))
             await self._inbox.send(m.Received(None, _certificate.decode(justification)))
 
 

@@ -19,7 +19,8 @@ from typing import Final
 import trio
 
 from consensus import messages as m
-from consensus.engine import Engine, Settings
+from consensus.engine import Engine
+from consensus.settings import Settings
 from node.chain.epochs import Epochs
 from node.finality.codec import read_message
 from node.finality.engine_runner import Desk, EngineRunner
@@ -217,7 +218,7 @@ def _epoch_of(message: m.Message) -> int:
     match message:
         case m.Proposal(vote=vote):
             return vote.ballot.epoch
-        case m.Ask(epoch=epoch):
+        case m.CertificateRequest(epoch=epoch):
             return epoch
         case _:
             return message.ballot.epoch

@@ -1,7 +1,7 @@
 """The journal: the consensus write-ahead log as a file, synced before anything it says is acted on.
 
-The format, and what a torn or damaged log means, is `consensus/wal.py`; here are only the file, its
-syncs, and its rewriting once most of it is no longer needed.
+The format, and what a torn or damaged log means, is `consensus/write_ahead_log.py`; here are only
+the file, its syncs, and its rewriting once most of it is no longer needed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Final
 
-from consensus.wal import frame, read_log, still_needed, write_log
+from consensus.write_ahead_log import frame, read_log, still_needed, write_log
 from ml.durable_file import write_durably
 from node.storage.log_file import append_durably
 

@@ -16,7 +16,7 @@ from typing import Final
 
 import trio
 
-from consensus.engine import Settings as EngineSettings
+from consensus.settings import Settings as EngineSettings
 from genesis.spec import ChainSpec
 from node.authoring.evidence_pool import EvidenceBox
 from node.authoring.proposer import Proposer

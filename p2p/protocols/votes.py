@@ -87,5 +87,5 @@ class Votes:
 
 
 def _key(message: Inbound) -> bytes:
-    source = message.peer.encode() if message.kind is MessageKind.ASK else b""
+    source = message.peer.encode() if message.kind is MessageKind.CERTIFICATE_REQUEST else b""
     return bytes((message.kind,)) + source + message.body

@@ -51,7 +51,7 @@ class MessageKind(IntEnum):
     PROPOSAL = 16
     VOTE = 17
     CERTIFICATE = 18
-    ASK = 19
+    CERTIFICATE_REQUEST = 19
     TRANSACTIONS = 32
     """A batch of signed extrinsics, by gossip alone."""
 
@@ -82,7 +82,7 @@ SIZE_MAX: Final[dict[MessageKind, int]] = {
     MessageKind.VOTE: 256,
     # 1024 authorities of 66 bytes each.
     MessageKind.CERTIFICATE: 72 * KIB,
-    MessageKind.ASK: 64,
+    MessageKind.CERTIFICATE_REQUEST: 64,
     MessageKind.TRANSACTIONS: MAX_GOSSIP_BYTES - ENVELOPE_SIZE_MAX,
 }
 """The largest body of each kind of message, in bytes."""
@@ -108,7 +108,7 @@ CHANNELS: Final[dict[MessageKind, Channel]] = {
     MessageKind.PROPOSAL: Channel.CONSENSUS,
     MessageKind.VOTE: Channel.CONSENSUS,
     MessageKind.CERTIFICATE: Channel.CONSENSUS,
-    MessageKind.ASK: Channel.CONSENSUS,
+    MessageKind.CERTIFICATE_REQUEST: Channel.CONSENSUS,
 }
 """The channel that each kind of frame takes, and no other."""
 

@@ -8,18 +8,17 @@ from typing import TypeVar
 
 import pytest
 
-from consensus.engine import Engine, Settings
+from consensus.engine import Engine
 from consensus.messages import (
     Action,
-    Ask,
+    BlockExecuted,
+    BlockFinalized,
     Broadcast,
     Built,
+    CertificateRequest,
     Commit,
-    Convict,
     Execute,
-    Executed,
     Halt,
-    Imported,
     Message,
     Notarized,
     Persist,
@@ -27,6 +26,7 @@ from consensus.messages import (
     Propose,
     Received,
     Report,
+    ReportEquivocation,
     Send,
     SetTimer,
     Sign,
@@ -36,7 +36,8 @@ from consensus.messages import (
     Timer,
     TimerKind,
 )
-from consensus.wal import decode_record
+from consensus.settings import Settings
+from consensus.write_ahead_log import decode_record
 from runtime.shared.finality import NO_DIGEST, Ballot, Certificate, Claim, Kind, Vote, skips_hash
 from runtime.shared.leaders import schedule_of
 from runtime.types.primitives import Hash
@@ -97,7 +98,7 @@ def out(engine: Engine, kind: TimerKind, view: int | None = None) -> list[Action
 
 def run_valid(engine: Engine, proposal: Proposal) -> list[Action]:
     """Receive a proposal and execute its block."""
-    return [*get(engine, proposal), *engine.step(Executed(proposal.header.hash, True))]
+    return [*get(engine, proposal), *engine.step(BlockExecuted(proposal.header.hash, True))]
 
 
 # -------------------------------------------------------------------------------- entering
@@ -142,7 +143,7 @@ def test_a_leader_asks_for_the_skips_that_it_lacks() -> None:
     actions = get(engine, certificate([0, 1, 2], Kind.NULLIFY, 3), source=5)
     assert engine.view == 4
     assert not of(Propose, actions)
-    assert Send(5, Ask(0, 1, 3)) in actions
+    assert Send(5, CertificateRequest(0, 1, 3)) in actions
     get(engine, certificate([0, 1, 2], Kind.NULLIFY, 1))
     assert of(Propose, get(engine, certificate([0, 1, 2], Kind.NULLIFY, 2)))
 
@@ -151,7 +152,7 @@ def test_a_leader_waits_until_the_parent_is_executed() -> None:
     engine = started(LEADER(2))
     get(engine, FIRST)
     assert not of(Propose, get(engine, certificate([0, 1, 2], Kind.NOTARIZE, 1, BLOCK)))
-    assert of(Propose, engine.step(Executed(BLOCK, True)))
+    assert of(Propose, engine.step(BlockExecuted(BLOCK, True)))
 
 
 # -------------------------------------------------------------------------------- proposing
@@ -213,22 +214,22 @@ def test_a_proposal_is_voted_for_once_it_is_executed() -> None:
     engine = started(other_than(1))
     actions = get(engine, FIRST, source=7)
     assert actions == [Execute(FIRST.header, 7)]
-    assert ballots(engine.step(Executed(BLOCK, True))) == [(Kind.NOTARIZE, 1, BLOCK)]
-    assert engine.step(Executed(BLOCK, True)) == []
+    assert ballots(engine.step(BlockExecuted(BLOCK, True))) == [(Kind.NOTARIZE, 1, BLOCK)]
+    assert engine.step(BlockExecuted(BLOCK, True)) == []
     assert get(engine, FIRST) == []
 
 
 def test_an_invalid_block_is_nullified_at_once() -> None:
     engine = started(other_than(1))
     get(engine, FIRST)
-    assert ballots(engine.step(Executed(BLOCK, False))) == [(Kind.NULLIFY, 1, NO_DIGEST)]
+    assert ballots(engine.step(BlockExecuted(BLOCK, False))) == [(Kind.NULLIFY, 1, NO_DIGEST)]
 
 
 def test_nothing_is_notarized_after_the_skip() -> None:
     engine = started(other_than(1))
     get(engine, FIRST)
     assert ballots(out(engine, TimerKind.ADVANCE)) == [(Kind.NULLIFY, 1, NO_DIGEST)]
-    assert engine.step(Executed(BLOCK, True))[1:] == []  # its header alone is kept
+    assert engine.step(BlockExecuted(BLOCK, True))[1:] == []  # its header alone is kept
 
 
 def test_nothing_is_finalized_after_the_skip() -> None:
@@ -386,23 +387,26 @@ def test_a_proposal_brings_its_certificates_along() -> None:
     actions = get(engine, SKIPPING)
     assert engine.view == 2
     assert of(Execute, actions) == [Execute(SKIPPING.header, 9)]
-    assert ballots(engine.step(Executed(SKIPPING.header.hash, True)))[-1][:2] == (Kind.NOTARIZE, 2)
+    assert ballots(engine.step(BlockExecuted(SKIPPING.header.hash, True)))[-1][:2] == (
+        Kind.NOTARIZE,
+        2,
+    )
 
 
 def test_a_block_is_executed_after_its_parent_which_is_asked_for() -> None:
     engine = started(other_than(1, 2))
     actions = get(engine, SECOND, source=4)
-    assert Send(4, Ask(0, 1, 1)) in actions
+    assert Send(4, CertificateRequest(0, 1, 1)) in actions
     assert not of(Execute, actions)
     assert of(Execute, get(engine, FIRST)) == [Execute(FIRST.header, 9)]
-    assert of(Execute, engine.step(Executed(BLOCK, True))) == [Execute(SECOND.header, 4)]
+    assert of(Execute, engine.step(BlockExecuted(BLOCK, True))) == [Execute(SECOND.header, 4)]
 
 
 def test_a_block_on_an_invalid_one_is_invalid() -> None:
     engine = started(other_than(1, 2))
     get(engine, FIRST)
     get(engine, SECOND)
-    assert (Kind.NULLIFY, 2, NO_DIGEST) in ballots(engine.step(Executed(BLOCK, False)))
+    assert (Kind.NULLIFY, 2, NO_DIGEST) in ballots(engine.step(BlockExecuted(BLOCK, False)))
 
 
 def test_a_proposal_beside_what_is_final_is_not_voted_for() -> None:
@@ -448,7 +452,7 @@ def test_what_is_of_another_epoch_is_not_looked_at() -> None:
     engine = started(0)
     assert get(engine, certificate([0, 1, 2], Kind.NULLIFY, 1, epoch=3)) == []
     assert get(engine, vote(1, Kind.NULLIFY, 1, epoch=3)) == []
-    assert get(engine, Ask(3, 1, 2)) == []
+    assert get(engine, CertificateRequest(3, 1, 2)) == []
     assert get(engine, proposal_of(set_of([1, 1, 1, 1], 3), 1)) == []
     assert engine.signatures.checks == 0
 
@@ -460,7 +464,7 @@ def test_another_finalization_of_the_same_view_halts() -> None:
     get(engine, first)
     actions = get(engine, second)
     assert of(Halt, actions) == [Halt(first, second)]
-    assert {one.evidence.first.voter for one in of(Convict, actions)} == {1, 2}
+    assert {one.evidence.first.voter for one in of(ReportEquivocation, actions)} == {1, 2}
     assert engine.is_halted
     assert out(engine, TimerKind.LEADER) == []
 
@@ -496,14 +500,14 @@ def test_the_epoch_ends_once_its_boundary_is_final() -> None:
     assert engine.is_finished
     assert not of(SetTimer, actions)
     assert Send(5, final) in get(engine, vote(0, Kind.NULLIFY, 1), source=5)
-    assert Send(6, final) in get(engine, Ask(0, 1, 1), source=6)
+    assert Send(6, final) in get(engine, CertificateRequest(0, 1, 1), source=6)
 
 
 def test_a_final_block_that_came_by_sync_ends_the_epoch() -> None:
     engine = started(other_than(1, 2), last_number=1)
     get(engine, certificate([0, 1, 2], Kind.FINALIZE, 1, BLOCK))
     assert not engine.is_finished
-    engine.step(Imported(FIRST.header))
+    engine.step(BlockFinalized(FIRST.header))
     assert engine.is_finished
 
 
@@ -516,7 +520,7 @@ def test_two_notarizations_of_one_voter_convict_it_once() -> None:
         vote(1, Kind.NOTARIZE, 1, Hash(mark * 32)) for mark in (b"1", b"2", b"3")
     )
     assert get(engine, first) == []
-    assert [one.evidence.second for one in of(Convict, get(engine, second))] == [second]
+    assert [one.evidence.second for one in of(ReportEquivocation, get(engine, second))] == [second]
     assert get(engine, third) == []
     assert get(engine, second) == []
 
@@ -524,13 +528,13 @@ def test_two_notarizations_of_one_voter_convict_it_once() -> None:
 def test_a_skip_and_a_finalization_of_one_voter_convict_it() -> None:
     engine = started(0)
     get(engine, vote(1, Kind.NULLIFY, 1))
-    assert of(Convict, get(engine, vote(1, Kind.FINALIZE, 1, BLOCK)))
+    assert of(ReportEquivocation, get(engine, vote(1, Kind.FINALIZE, 1, BLOCK)))
 
 
 def test_a_skip_and_a_notarization_convict_nobody() -> None:
     engine = started(0)
     get(engine, vote(1, Kind.NULLIFY, 1))
-    assert not of(Convict, get(engine, vote(1, Kind.NOTARIZE, 1, BLOCK)))
+    assert not of(ReportEquivocation, get(engine, vote(1, Kind.NOTARIZE, 1, BLOCK)))
 
 
 def test_a_forged_vote_convicts_nobody_and_gives_way_to_the_real_one() -> None:
@@ -541,7 +545,7 @@ def test_a_forged_vote_convicts_nobody_and_gives_way_to_the_real_one() -> None:
     assert get(engine, forged, source=8) == []
     actions = get(engine, vote(voters[0], Kind.NOTARIZE, 1, BLOCK))
     assert [one.source for one in of(Report, actions)] == [8]
-    assert not of(Convict, actions)
+    assert not of(ReportEquivocation, actions)
     get(engine, vote(voters[1], Kind.NOTARIZE, 1, BLOCK))
     assert engine.view == 2
 
@@ -550,7 +554,7 @@ def test_certificates_that_exclude_each_other_convict_those_in_both() -> None:
     engine = started(0)
     get(engine, certificate([0, 1, 2], Kind.NOTARIZE, 1, BLOCK))
     actions = get(engine, certificate([1, 2, 3], Kind.NOTARIZE, 1, Hash(b"x" * 32)))
-    assert {one.evidence.first.voter for one in of(Convict, actions)} == {1, 2}
+    assert {one.evidence.first.voter for one in of(ReportEquivocation, actions)} == {1, 2}
 
 
 # ------------------------------------------------------------------------- laziness, limits
@@ -591,7 +595,7 @@ def test_votes_far_ahead_and_far_behind_are_not_held() -> None:
     assert engine.view == 501
     for voter in range(1, 4):
         get(engine, vote(voter, Kind.NULLIFY, 3))
-    assert len(engine._rounds._rounds) < 10
+    assert len(engine.state.rounds._rounds) < 10
 
 
 def test_a_voter_of_no_set_is_reported() -> None:
@@ -603,10 +607,10 @@ def test_answers_to_one_peer_are_limited() -> None:
     engine = started(0)
     for view in range(1, 6):
         get(engine, certificate([0, 1, 2], Kind.NULLIFY, view))
-    answers = [len(get(engine, Ask(0, 1, 5), source=2)) for _ in range(10)]
+    answers = [len(get(engine, CertificateRequest(0, 1, 5), source=2)) for _ in range(10)]
     assert answers == [5] * 4 + [0] * 6
     out(engine, TimerKind.RETRY)
-    assert len(get(engine, Ask(0, 2, 1 << 60), source=2)) == 4
+    assert len(get(engine, CertificateRequest(0, 2, 1 << 60), source=2)) == 4
 
 
 def test_a_peer_that_votes_in_an_old_view_gets_the_newest_certificates() -> None:
@@ -622,7 +626,7 @@ def test_an_answer_lets_a_newcomer_execute_the_block() -> None:
     run_valid(knows, FIRST)
     get(knows, NOTARIZATION)
     newcomer = started(3)
-    for answer in of(Send, get(knows, Ask(0, 1, 1), source=3)):
+    for answer in of(Send, get(knows, CertificateRequest(0, 1, 1), source=3)):
         actions = get(newcomer, answer.message)
     assert of(Execute, actions) == [Execute(FIRST.header, 9)]
 
@@ -641,7 +645,7 @@ def test_what_was_voted_is_signed_again_and_never_contradicted() -> None:
     mine = vote(me, Kind.NOTARIZE, 1, BLOCK)
     assert again.step(Signed(mine)) == [Broadcast(mine)]
     rival = proposal_of(SET, 1, mark=b"rival")
-    assert not ballots([*get(again, rival), *again.step(Executed(rival.header.hash, True))])
+    assert not ballots([*get(again, rival), *again.step(BlockExecuted(rival.header.hash, True))])
 
 
 def test_a_leader_repeats_its_proposal_after_a_restart() -> None:

@@ -12,7 +12,7 @@ from random import Random
 from typing import Final
 
 from consensus.tally import equivocations
-from consensus.wal import decode_record
+from consensus.write_ahead_log import decode_record
 from runtime.shared.finality import Certificate, Kind
 from tests.simulation.byzantine import Copy
 from tests.simulation.ledger import Ledger, Members
@@ -135,6 +135,6 @@ def _assert_halt(world: World, nodes: Sequence[Node]) -> None:
 def _knows_of_fork(node: Node) -> bool:
     """Say whether a node got a certificate of finality that its headers show to be a rival's."""
     return any(
-        one.ballot.kind == Kind.FINALIZE and node.engine._blocks.conflicts(one.ballot.digest)
+        one.ballot.kind == Kind.FINALIZE and node.engine.state.blocks.conflicts(one.ballot.digest)
         for one in certificates_of([node], node.epoch)
     )

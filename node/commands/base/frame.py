@@ -43,7 +43,7 @@ _EXIT_CODES: Final = (
     ("node.chain.epochs", "NoAuthoritiesError", USAGE),
     ("node.finality.participant", "DoppelgangerError", REJECTED),
     ("node.keys.vote_signer", "SignerError", USAGE),
-    ("consensus.wal", "DamagedLogError", USAGE),
+    ("consensus.write_ahead_log", "DamagedLogError", USAGE),
     ("p2p.transport.transport", "TransportError", USAGE),
     ("node.storage.database", "DatabaseError", USAGE),
     ("node.chain.chain", "ChainError", USAGE),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from consensus.wal import DamagedLogError, read_log, repair
+from consensus.write_ahead_log import DamagedLogError, read_log, repair
 from genesis.spec import load_spec
 from ml.durable_file import write_durably
 from node.commands.base.frame import refuse, reports

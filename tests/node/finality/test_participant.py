@@ -110,7 +110,7 @@ def test_messages_of_a_far_epoch_and_garbage_end_nothing(tmp_path: Path) -> None
             made.hear(HOSTILE, made.vote(1, Ballot(2**63, 1, Kind.NULLIFY, NO_DIGEST)))
             made.hear(HOSTILE, Vote(Ballot(0, 2**63, 77, ANY), 9_999, bytes(64)))
             made.hear(HOSTILE, Vote(Ballot(0, 1, Kind.NOTARIZE, ANY), 900, bytes(64)))
-            for kind in (MessageKind.VOTE, MessageKind.PROPOSAL, MessageKind.ASK):
+            for kind in (MessageKind.VOTE, MessageKind.PROPOSAL, MessageKind.CERTIFICATE_REQUEST):
                 made.service.inbound.send_nowait(Inbound(HOSTILE, kind, b"\xff" * 40))
             await made.until(lambda: len(made.service.blamed) >= 5)
             assert {each[:2] for each in made.service.blamed} == {(HOSTILE, Fault.BAD_MESSAGE)}

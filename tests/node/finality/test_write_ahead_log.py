@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from consensus.wal import DamagedLogError
+from consensus.write_ahead_log import DamagedLogError
 from node.finality.write_ahead_log import Journal
 from node.storage.log_file import ShortWriteError
 

@@ -34,9 +34,9 @@ def test_a_vote_is_known_from_whichever_peer_it_comes() -> None:
 
 def test_an_ask_is_known_by_its_peer() -> None:
     votes = Votes()
-    assert not votes.is_known(Inbound(ONE, MessageKind.ASK, b"1"), 0.0)
-    assert not votes.is_known(Inbound(TWO, MessageKind.ASK, b"1"), 0.0)
-    assert votes.is_known(Inbound(TWO, MessageKind.ASK, b"1"), 0.0)
+    assert not votes.is_known(Inbound(ONE, MessageKind.CERTIFICATE_REQUEST, b"1"), 0.0)
+    assert not votes.is_known(Inbound(TWO, MessageKind.CERTIFICATE_REQUEST, b"1"), 0.0)
+    assert votes.is_known(Inbound(TWO, MessageKind.CERTIFICATE_REQUEST, b"1"), 0.0)
 
 
 def test_the_same_body_of_another_kind_is_another_message() -> None:

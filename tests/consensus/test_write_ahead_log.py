@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.wal import (
+from consensus.write_ahead_log import (
     RECORD_BYTES_MAX,
     BadRecordError,
     Body,
