@@ -345,7 +345,7 @@ class Engine:
         self._add_proposal(source, proposal, is_certified)
 
     def _is_led(self, source: Hashable, proposal: Proposal) -> bool:
-        """Say whether the leader of its view signed a proposal, and record that vote."""
+        """Return whether the leader of its view signed a proposal, and record that vote."""
         state, vote = self.state, proposal.vote
         view = int(vote.ballot.view)
         if view > min(state.next_view, VIEWS_MAX) or vote.voter != state.leader_of(view):

@@ -102,7 +102,7 @@ class EpochState:
     # ------------------------------------------------------------------------- certificates
 
     def is_proven(self, certificate: Certificate) -> bool:
-        """Say whether a certificate is real; one that is already adopted is not verified again."""
+        """Return whether a certificate is real; one that is already adopted is not verified again."""
         round = self.rounds.find(certificate.ballot.view)
         known = None if round is None else round.certificates.get(certificate.ballot.kind)
         return known == certificate or self.signatures.is_certified(certificate)
@@ -150,7 +150,7 @@ class EpochState:
             self.cast_vote(Kind.FINALIZE, round, digest)
 
     def _is_relay_of(self, view: int) -> bool:
-        """Say whether it is this node's turn to relay a view's certificates."""
+        """Return whether it is this node's turn to relay a view's certificates."""
         return self.me is not None and (self.me - view) % self.authority_count < RELAYS_MAX
 
     # ----------------------------------------------------------------------------- finality
@@ -162,7 +162,7 @@ class EpochState:
         self._note_final_header()
 
     def leaves_final_branch(self, proposal: Proposal) -> bool:
-        """Say whether a proposal is not on the branch of what is final."""
+        """Return whether a proposal is not on the branch of what is final."""
         parent = proposal.parent
         if self.final is None:
             return False
@@ -280,7 +280,7 @@ class EpochState:
             self.last_active_view[voter] = max(self.last_active_view[voter], view)
 
     def is_silent(self, voter: int) -> bool:
-        """Say whether no vote of a voter is verified in the last SILENT_VIEWS_MAX views."""
+        """Return whether no vote of a voter is verified in the last SILENT_VIEWS_MAX views."""
         if voter == self.me or self.view - self.last_active_view[voter] <= SILENT_VIEWS_MAX:
             return False
         # Votes that came after their quorum were not verified, because that costs a signature

@@ -65,7 +65,7 @@ class Round:
         return self.certificate or self.nullification
 
     def certifies(self, digest: Hash) -> bool:
-        """Say whether a block has a NOTARIZATION or FINALIZATION in this view."""
+        """Return whether a block has a NOTARIZATION or FINALIZATION in this view."""
         return any(
             kind != Kind.NULLIFY and certificate.ballot.digest == digest
             for kind, certificate in self.certificates.items()

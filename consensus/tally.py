@@ -47,7 +47,7 @@ class Tally:
         self._certified: dict[Ballot, None] = {}
 
     def voted(self, kind: Kind, voter: int) -> bool:
-        """Say whether a voter has a verified vote of this kind."""
+        """Return whether a voter has a verified vote of this kind."""
         recorded = self._places.get((kind, voter))
         return recorded is not None and self._verify(recorded)
 

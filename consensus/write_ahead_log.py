@@ -46,7 +46,7 @@ class RecordKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The extrinsics of a block, which the caller writes before it emits BlockExecuted."""
+    """The extrinsics of a block, which the caller writes before it sends BlockExecuted."""
 
     block: Hash
     extrinsics: tuple[bytes, ...]
@@ -205,7 +205,7 @@ def _record_at(data: bytes, offset: int) -> bytes | None:
 
 
 def _is_torn(data: bytes, offset: int) -> bool:
-    """Say whether an intact head announces more bytes than there are: then nothing can follow."""
+    """Return whether an intact head announces more bytes than there are: then nothing can follow."""
     length = _length_at(data, offset)
     return length is not None and offset + _HEAD.size + length > len(data)
 

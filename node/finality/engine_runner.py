@@ -150,7 +150,7 @@ class EngineRunner:
                 self._relays.popitem(last=False)
 
     def _is_sound(self, proposal: m.Proposal) -> bool:
-        """Say whether a proposal is its leader's and proves all that it has to."""
+        """Return whether a proposal is its leader's and proves all that it has to."""
         epoch, vote, parent = self._epoch, proposal.vote, proposal.parent
         signatures = self._engine.signatures
         try:

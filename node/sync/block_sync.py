@@ -118,7 +118,7 @@ class Synchronizer:
 
     @property
     def is_syncing(self) -> bool:
-        """Say whether blocks are being brought that consensus did not."""
+        """Return whether blocks are being brought that consensus did not."""
         return self._is_syncing
 
     @property

@@ -108,17 +108,17 @@ class BlobPlanner:
 
     @property
     def has_begun(self) -> bool:
-        """Say whether the length is proven."""
+        """Return whether the length is proven."""
         return self._missing is not None
 
     @property
     def is_complete(self) -> bool:
-        """Say whether every chunk is here."""
+        """Return whether every chunk is here."""
         return self._missing is not None and not self._missing
 
     @property
     def is_hopeless(self) -> bool:
-        """Say whether no peer that is here is worth asking again."""
+        """Return whether no peer that is here is worth asking again."""
         return not self._asked and all(
             peer.failures >= self._limits.failures_max for peer in self._peers.values()
         )

@@ -65,7 +65,7 @@ class AddressBook:
         return len(self._entries)
 
     def has(self, record: AddressRecord) -> bool:
-        """Say whether this very record is known."""
+        """Return whether this very record is known."""
         entry = self._entries.get(record.peer)
         return entry is not None and entry.record == record
 

@@ -49,7 +49,7 @@ class Votes:
         return sum(len(queue) for queue in self._waiting.values())
 
     def is_known(self, message: Inbound, now: float) -> bool:
-        """Say whether a message came before; remember it when it did not."""
+        """Return whether a message came before; remember it when it did not."""
         return not self._seen.add(_key(message), now)
 
     def put(self, message: Inbound) -> bool:

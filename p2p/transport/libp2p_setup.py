@@ -161,7 +161,7 @@ def connections_of(swarm: Swarm) -> list[SwarmConn]:
 
 
 def is_alive(connection: SwarmConn) -> bool:
-    """Say whether a connection can still carry something."""
+    """Return whether a connection can still carry something."""
     assert isinstance(connection.muxed_conn, Yamux)
     return not connection.is_closed and not connection.muxed_conn.event_shutting_down.is_set()
 

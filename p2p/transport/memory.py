@@ -124,7 +124,7 @@ class MemoryNetwork:
         self._sides = None
 
     def can_hear(self, source: PeerId, target: PeerId) -> bool:
-        """Say whether anything passes from one node to another now."""
+        """Return whether anything passes from one node to another now."""
         if self._sides is None:
             return True
         side = self._sides.get(source)
