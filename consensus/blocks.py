@@ -100,7 +100,7 @@ class Blocks:
         return self.link()
 
     def link(self) -> bool:
-        """Follow parents from the last final block to the one before it, as far as headers are known.
+        """Follow parents from the last final block to the one before it, as far as they are known.
 
         Returns False if they lead past it: then it is on another branch.
         """

@@ -102,7 +102,7 @@ class EpochState:
     # ------------------------------------------------------------------------- certificates
 
     def is_proven(self, certificate: Certificate) -> bool:
-        """Return whether a certificate is real; one that is already adopted is not verified again."""
+        """Return whether a certificate is real; an adopted one is not verified again."""
         round = self.rounds.find(certificate.ballot.view)
         known = None if round is None else round.certificates.get(certificate.ballot.kind)
         return known == certificate or self.signatures.is_certified(certificate)

@@ -55,7 +55,7 @@ def check_form(proposal: Proposal, epoch: int, root: Hash, last_number: int) -> 
 
 
 def _check_certificates(proposal: Proposal, epoch: int) -> int:
-    """Check that the certificates cover every view since the parent, and return the parent's view."""
+    """Check that the certificates cover every view since the parent; return the parent's view."""
     parent, view = proposal.parent, proposal.vote.ballot.view
     parent_view = 0
     if parent is not None:

@@ -67,7 +67,7 @@ class Signatures:
         )
 
     def is_certified(self, certificate: Certificate) -> bool:
-        """Return whether a certificate is well formed, has a quorum, and every signature is real."""
+        """Return whether a certificate is well formed, and a quorum of real signatures."""
         ballot, votes = certificate.ballot, certificate.votes
         if not votes or not self.is_well_formed(ballot) or votes[-1][0] >= len(self._keys):
             return False

@@ -205,7 +205,7 @@ def _record_at(data: bytes, offset: int) -> bytes | None:
 
 
 def _is_torn(data: bytes, offset: int) -> bool:
-    """Return whether an intact head announces more bytes than there are: then nothing can follow."""
+    """Return whether an intact head announces more bytes than there are: nothing can follow."""
     length = _length_at(data, offset)
     return length is not None and offset + _HEAD.size + length > len(data)
 
