@@ -45,7 +45,7 @@ from runtime.trie.proof import ProofError
 from runtime.trie.range_proof import Chunk, verify_range
 from runtime.types.primitives import Hash, Header
 
-REST_S: Final = 2.0
+REST_SECONDS: Final = 2.0
 """How long a peer that failed is not asked."""
 
 logger = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ class FastSync:
         return [each.peer for each in sorted(able, key=lambda each: -each.finalized)]
 
     def _rest(self, peer: PeerId) -> None:
-        self._resting[peer] = trio.current_time() + REST_S
+        self._resting[peer] = trio.current_time() + REST_SECONDS
 
     def _blame(self, peer: PeerId, reason: str) -> None:
         self._network.penalize(peer, Fault.BAD_ANSWER, reason)

@@ -21,7 +21,7 @@ from p2p.transport.transport import PeerId
 from p2p.transport.wire import MessageKind
 
 SEEN_MAX: Final = 32_768
-SEEN_S: Final = 2.0
+SEEN_SECONDS: Final = 2.0
 WAITING_MAX: Final = 1024
 """Messages of one peer that wait for the node."""
 WAITING_BYTES_MAX: Final = 8 << 20
@@ -40,7 +40,7 @@ class Votes:
     """What waits for the node, by peer, and what was seen lately."""
 
     def __init__(self) -> None:
-        self._seen = Seen(SEEN_MAX, SEEN_S)
+        self._seen = Seen(SEEN_MAX, SEEN_SECONDS)
         self._waiting: dict[PeerId, deque[Inbound]] = {}
         self._bytes: dict[PeerId, int] = {}
         self._turns: deque[PeerId] = deque()

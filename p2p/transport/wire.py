@@ -19,9 +19,9 @@ from typing import Final
 import msgpack
 
 from p2p.transport.transport import (
-    MAX_ANSWER_BYTES,
-    MAX_GOSSIP_BYTES,
-    MAX_REQUEST_BYTES,
+    ANSWER_BYTES_MAX,
+    GOSSIP_BYTES_MAX,
+    REQUEST_BYTES_MAX,
     Channel,
 )
 
@@ -83,11 +83,11 @@ SIZE_MAX: Final[dict[MessageKind, int]] = {
     # 1024 authorities of 66 bytes each.
     MessageKind.CERTIFICATE: 72 * KIB,
     MessageKind.CERTIFICATE_REQUEST: 64,
-    MessageKind.TRANSACTIONS: MAX_GOSSIP_BYTES - ENVELOPE_SIZE_MAX,
+    MessageKind.TRANSACTIONS: GOSSIP_BYTES_MAX - ENVELOPE_SIZE_MAX,
 }
 """The largest body of each kind of message, in bytes."""
 
-REQUEST_SIZE_MAX: Final = MAX_REQUEST_BYTES - ENVELOPE_SIZE_MAX
+REQUEST_SIZE_MAX: Final = REQUEST_BYTES_MAX - ENVELOPE_SIZE_MAX
 """The largest body of a request, in bytes."""
 
 ANSWER_SIZE_MAX: Final[dict[RequestKind, int]] = {
@@ -95,7 +95,7 @@ ANSWER_SIZE_MAX: Final[dict[RequestKind, int]] = {
     RequestKind.BODY: 6 * MIB,
     RequestKind.EPOCHS: 4 * MIB,
     RequestKind.STATE: 4 * MIB,
-    RequestKind.BLOB: MAX_ANSWER_BYTES,
+    RequestKind.BLOB: ANSWER_BYTES_MAX,
 }
 """The largest answer to each kind of request, in bytes. An answer has no envelope."""
 

@@ -44,7 +44,7 @@ Scenario = Callable[[SmallNode], object]
 
 @pytest.fixture(autouse=True)
 def _epochs_that_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("node.sync.state_sync.REST_S", 0.01)
+    monkeypatch.setattr("node.sync.state_sync.REST_SECONDS", 0.01)
     with boundaries():
         yield
 
