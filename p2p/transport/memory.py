@@ -53,7 +53,7 @@ MessageId = tuple[PeerId, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class LinkConditions:
     """What happens between two nodes: a delay in seconds, the odds of losses and duplicates."""
 
     latency_s: tuple[float, float] = (0.001, 0.005)
@@ -103,8 +103,8 @@ class _Reply:
 class MemoryNetwork:
     """The air between nodes: knows who runs, who hears whom, and how long it takes."""
 
-    def __init__(self, seed: int = 0, weather: Weather | None = None) -> None:
-        self.weather = weather or Weather()
+    def __init__(self, seed: int = 0, conditions: LinkConditions | None = None) -> None:
+        self.conditions = conditions or LinkConditions()
         self.running: dict[PeerId, MemoryTransport] = {}
         self._seed = seed
         self._sides: dict[PeerId, int] | None = None
@@ -153,9 +153,9 @@ class MemoryNetwork:
         if link is None:
             link = _Link(Random(f"{self._seed}/{source}/{target}"))  # noqa: S311 - repeatable
             self._links[source, target] = link
-        delay_s = link.draw.uniform(*self.weather.latency_s)
-        is_lost = link.draw.random() < self.weather.loss and is_lossy
-        is_doubled = link.draw.random() < self.weather.duplication and is_lossy
+        delay_s = link.draw.uniform(*self.conditions.latency_s)
+        is_lost = link.draw.random() < self.conditions.loss and is_lossy
+        is_doubled = link.draw.random() < self.conditions.duplication and is_lossy
         node = self.running.get(target)
         if node is None or is_lost or not self.can_hear(source, target):
             return
