@@ -41,7 +41,7 @@ _EXIT_CODES: Final = (
     ("node.devnet.errors", "DevnetError", USAGE),
     ("node.service.control_socket", "ControlRefusedError", USAGE),
     ("node.chain.epochs", "NoAuthoritiesError", USAGE),
-    ("node.finality.participant", "DoppelgangerError", REJECTED),
+    ("node.finality.doppelganger", "DoppelgangerError", REJECTED),
     ("node.keys.vote_signer", "SignerError", USAGE),
     ("consensus.write_ahead_log", "DamagedLogError", USAGE),
     ("p2p.transport.transport", "TransportError", USAGE),
