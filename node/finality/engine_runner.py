@@ -36,11 +36,12 @@ from node.chain.chain import (
 )
 from node.chain.epochs import Epoch
 from node.chain.import_checks import TimestampAheadError, check_timestamp
-from node.finality.block_bodies import BodyPeers, ProposedBodies
+from node.finality.block_bodies import ProposedBodies
 from node.finality.codec import write_message
 from node.finality.write_ahead_log import Journal
 from node.keys.vote_signer import SignerError, VoteSigner
 from p2p.protocols.reputation import Fault
+from p2p.service.peer_network import PeerRequests
 from p2p.transport.transport import PeerId, TransportError
 from p2p.transport.wire import MessageKind
 from runtime.codec.scale import codec
@@ -59,7 +60,7 @@ logger = logging.getLogger(__name__)
 _certificate = codec(Certificate)
 
 
-class Network(BodyPeers, Protocol):
+class Network(PeerRequests, Protocol):
     """What a runner needs of the network service."""
 
     def broadcast(
@@ -419,15 +420,15 @@ class EngineRunner:
         chain = self._desk.chain
         while chain.finalized.number < self._epoch.last_number:
             async with chain.events() as events:
-                await self._tell_certificate(chain.finalized)
+                await self._publish_certificate(chain.finalized)
                 async for event in events:  # ends early where this task lags
                     if isinstance(event, Finalized):
-                        await self._tell_certificate(event.header)
+                        await self._publish_certificate(event.header)
                     if chain.finalized.number >= self._epoch.last_number:
                         break
         self._nursery.cancel_scope.cancel()
 
-    async def _tell_certificate(self, header: Header) -> None:
+    async def _publish_certificate(self, header: Header) -> None:
         """Let the engine see the justification of a block that it did not commit itself."""
         justification = self._desk.chain.justification(header.hash)
         if justification is None or header.hash == self._committed:

@@ -112,6 +112,7 @@ def repair_log(path: Path) -> LogRepair:
     """
     data = path.read_bytes()
     records, intact = intact_prefix(data)
+    saved_as: Path | None = None
     try:
         read_log(data)
     except DamagedLogError:
@@ -119,6 +120,4 @@ def repair_log(path: Path) -> LogRepair:
         saved_as = path.with_name(f"{path.name}.damaged-{stamp}")
         write_durably(saved_as, data, FILE_MODE)
         write_durably(path, data[:intact], FILE_MODE)
-    else:
-        saved_as = None
     return LogRepair(len(records), intact, len(data) - intact, saved_as)

@@ -14,7 +14,7 @@ import trio
 
 from node.chain.chain import Chain, ChainError, Finalized
 from node.storage.database import Database
-from p2p.protocols.sync import EpochEnd
+from p2p.protocols.sync_messages import EpochEnd
 from runtime.codec.scale import Codec, codec
 from runtime.shared.finality import AuthoritySet, Certificate
 from runtime.types.primitives import Hash, Header

@@ -7,7 +7,7 @@ from typing import Final
 
 import trio
 
-from p2p.protocols.peers import AddressBook, Dial
+from p2p.protocols.address_book import AddressBook, Dial
 from p2p.service.sessions import Sessions
 from p2p.transport.transport import Transport, TransportError
 

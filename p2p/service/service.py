@@ -21,11 +21,11 @@ from typing import Final
 
 import trio
 
+from p2p.protocols.address_book import AddressBook
 from p2p.protocols.addresses import sign_record
-from p2p.protocols.peers import AddressBook
+from p2p.protocols.consensus_queue import Inbound
 from p2p.protocols.reputation import Fault
 from p2p.protocols.transactions import encode_batch, topic_of
-from p2p.protocols.votes import Inbound
 from p2p.service.dialer import Dialer
 from p2p.service.peer_session import Change, PeerChange, PeerState
 from p2p.service.sessions import CHANGES_MAX, Provider, Sessions

@@ -19,14 +19,15 @@ from typing import Final, Protocol
 
 import trio
 
+from p2p.protocols.address_book import AddressBook
 from p2p.protocols.addresses import (
     RECORDS_MAX,
     AddressRecord,
     decode_records,
     encode_records,
 )
+from p2p.protocols.consensus_queue import ConsensusQueue, Inbound
 from p2p.protocols.keepalive import Ping, Silent
-from p2p.protocols.peers import AddressBook
 from p2p.protocols.reputation import Fault, Reputation
 from p2p.protocols.status import (
     Leave,
@@ -40,7 +41,6 @@ from p2p.protocols.status import (
     encode_status,
 )
 from p2p.protocols.transactions import Transactions, decode_batch
-from p2p.protocols.votes import Inbound, Votes
 from p2p.service.peer_session import REQUESTS_MAX, Change, PeerChange, PeerState, Session
 from p2p.service.settings import COST_SIZE, Counters, Settings
 from p2p.transport.transport import Channel, PeerGoneError, PeerId, RequestError, Transport
@@ -87,7 +87,7 @@ class Sessions:
     def __init__(self, provider: Provider, book: AddressBook, settings: Settings) -> None:
         self.counters = Counters()
         self.reputation = Reputation(ban_s=settings.ban_s)
-        self.votes = Votes()
+        self.votes = ConsensusQueue()
         self.votes_waiting = trio.Event()
         self.transactions = Transactions()
         self.batches_out, self.batches_in = trio.open_memory_channel[

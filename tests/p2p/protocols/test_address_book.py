@@ -9,6 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2p.protocols.address_book import (
+    BOOTNODE_RETRY_SECONDS_MAX,
+    ENTRIES_MAX,
+    ENTRIES_OF_ONE_MAX,
+    RETRY_SECONDS_MAX,
+    AddressBook,
+    peer_of,
+)
 from p2p.protocols.addresses import (
     ADDRESSES_MAX,
     RECORDS_MAX,
@@ -17,14 +25,6 @@ from p2p.protocols.addresses import (
     encode_records,
     is_genuine,
     sign_record,
-)
-from p2p.protocols.peers import (
-    BOOTNODE_RETRY_SECONDS_MAX,
-    ENTRIES_MAX,
-    ENTRIES_OF_ONE_MAX,
-    RETRY_SECONDS_MAX,
-    AddressBook,
-    peer_of,
 )
 from p2p.transport.transport import PeerId, peer_id_of
 from p2p.transport.wire import DecodeError
