@@ -11,14 +11,14 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from consensus.engine import Engine, Settings
+from consensus.engine import Engine
 from consensus.messages import (
+    BlockExecuted,
     Broadcast,
     Built,
     Commit,
     Event,
     Execute,
-    Executed,
     Propose,
     Received,
     Send,
@@ -26,6 +26,7 @@ from consensus.messages import (
     Signed,
     Start,
 )
+from consensus.settings import Settings
 from runtime.codec.scale import codec
 from runtime.crypto.keys import Keypair
 from runtime.shared.finality import (
@@ -104,7 +105,7 @@ class Village:
                 self._numbers[header.hash] = number
                 self._put(index, Built(view, header), 0)
             case Execute(header, _):
-                self._put(index, Executed(header.hash, True), 0)
+                self._put(index, BlockExecuted(header.hash, True), 0)
             case Commit(certificate) if index == 0:
                 self.committed = self._numbers[certificate.ballot.digest]
             case _:  # records, timers and notes cost the engine nothing more

@@ -1,7 +1,7 @@
-"""The blocks of one epoch that consensus talks about: which are valid, and which are final.
+"""The block tree of one epoch: which blocks are valid, and which are final.
 
-It knows headers and hashes, no votes. A block is executed after its parent was; a block on an
-invalid one is invalid. The boundary that begins the epoch is its root: its header is not needed.
+It knows headers and hashes, no votes. A block is executed after its parent; a block on an invalid
+one is invalid. The boundary that begins the epoch is its root: its header is not needed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WALK_MAX: Final = 4096
 
 
 class Status(IntEnum):
-    """What is known of a block's execution."""
+    """The execution status of a block."""
 
     WAITING = 0
     EXECUTING = 1
@@ -28,7 +28,7 @@ class Status(IntEnum):
 
 @dataclass(slots=True)
 class Block:
-    """A header and how far its execution is. `source` is the peer to fetch the body from."""
+    """A header and its execution status. `source` is the peer to fetch the body from."""
 
     header: Header
     view: int
@@ -50,7 +50,7 @@ class Blocks:
         self._finals: dict[int, Hash] = {}
 
     def get(self, digest: Hash) -> Block | None:
-        """Return a block; None for the root and for what is unknown."""
+        """Return a block; None for the root and for unknown blocks."""
         return self._blocks.get(digest)
 
     def add(self, header: Header, view: int, source: Hashable) -> Block:
@@ -58,13 +58,13 @@ class Blocks:
         return self._blocks.setdefault(header.hash, Block(header, view, source))
 
     def is_valid(self, digest: Hash) -> bool:
-        """Say whether a block was executed: the root was."""
+        """Return whether a block is executed and valid, as the root is."""
         block = self._blocks.get(digest)
         return digest == self.root or (block is not None and block.status == Status.VALID)
 
     def ready(self) -> list[Block]:
-        """Mark and return the wanted blocks whose turn to be executed has come."""
-        found = []
+        """Mark and return the wanted blocks that can be executed now."""
+        ready = []
         for digest, block in self._blocks.items():
             if block.status != Status.WAITING:
                 continue
@@ -74,11 +74,11 @@ class Blocks:
                 block.status = Status.INVALID
             elif block.is_wanted and (self.is_valid(parent) or self._final in (parent, digest)):
                 block.status = Status.EXECUTING
-                found.append(block)
-        return found
+                ready.append(block)
+        return ready
 
     def conflicts(self, digest: Hash) -> bool:
-        """Say whether a block is known to be on another branch than what is final."""
+        """Return whether a block is known to be on another branch than the final blocks."""
         for _ in range(WALK_MAX):
             block = self._blocks.get(digest)
             if digest in (self._linked, self._final) or block is None:
@@ -92,7 +92,7 @@ class Blocks:
     def finalize(self, digest: Hash) -> bool:
         """Make a block final; False if the headers show that it is on another branch.
 
-        Headers on the way may be unknown as yet: `link` goes it when they come in.
+        Headers on the way may still be unknown: `link` follows it when they come in.
         """
         if self.conflicts(digest):
             return False
@@ -100,9 +100,9 @@ class Blocks:
         return self.link()
 
     def link(self) -> bool:
-        """Go from the last final block to the one before it, as far as headers are known.
+        """Follow parents from the last final block to the one before it, as far as they are known.
 
-        False if the way leads past it.
+        Returns False if they lead past it: then it is on another branch.
         """
         path: dict[int, Hash] = {}
         digest = self._final
@@ -127,11 +127,11 @@ class Blocks:
 
     @property
     def linked(self) -> Hash:
-        """The last final block to which the way from the root is known."""
+        """The last final block that is linked to the root by known headers."""
         return self._linked
 
     def trust(self, header: Header) -> None:
-        """Take the word of the chain that a block is final and on the branch that was final."""
+        """Record that the chain finalized a block, so that it is on the final branch."""
         block = self.add(header, 0, None)
         block.status = Status.VALID
         if header.hash == self._final:
@@ -150,7 +150,7 @@ class Blocks:
         return None
 
     def prune(self, number: int) -> None:
-        """Forget the blocks below a height; what is final of them stays known by hash."""
+        """Forget the blocks below a height; the hashes of final ones stay known."""
         for digest, block in list(self._blocks.items()):
             if block.header.number < number and digest != self._final:
                 del self._blocks[digest]

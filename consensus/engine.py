@@ -1,31 +1,65 @@
 """The engine of stake-weighted Simplex: one epoch of one node, without I/O.
 
-    event                             condition                        what is done
-    --------------------------------  -------------------------------  --------------------------
-    Start                             once                             restore, enter the view
-    enter view v                      I lead, way to parent is known   Propose, or boundary again
-                                      leader silent > 10 views         NULLIFY(v)
-    Received Proposal                 form, certificates, leader hold  adopt them, Execute
-    Executed, valid                   of this view, no NULLIFY(v)      NOTARIZE(v, block)
-    Executed, invalid                 of this view                     NULLIFY(v)
-    Built                             of this view, no NULLIFY(v)      NOTARIZE(v, block)
-    Signed                            this was to be signed            Broadcast; leader: Proposal
-    timer LEADER (2D)                 no proposal                      NULLIFY(v)
-    timer ADVANCE (3D)                still in v                       NULLIFY(v)
-    timer RETRY (2D, again)           still in v                       own votes and certificates
-    leader's own NULLIFY(v)           verified                         NULLIFY(v)
-    NOTARIZATION(v), v >= view        no NULLIFY(v)                    FINALIZE(v), enter v + 1
-    NULLIFICATION(v), v >= view                                        enter v + 1
-    FINALIZATION(v), v > final        on the branch of what is final   Commit
-    FINALIZATION                      on another branch                Halt
-    two votes that exclude            both verified                    Convict, once a voter
-    vote of an old view, Ask                                           Send certificates
+    event or state               handler                   what is done
+    ---------------------------  ------------------------  -----------------------------------------
+    Start                        _on_start                 once: restore, enter the view, then the
+                                                           messages that came before it
+    Received Proposal            _on_proposal              form, certificates and leader are right:
+                                                           adopt, record the leader's vote, add the
+                                                           block; they are not: Report
+    Received Vote                _on_vote                  record it; malformed or forged: Report;
+                                                           of an old view: send certificates
+    Received Certificate         _on_certificate           proven: adopt it; else Report
+    Received CertificateRequest  Catchup.answer            Send certificates and proposals
+    TimedOut LEADER (2D)         _on_timer                 no proposal: cast NULLIFY(v)
+    TimedOut ADVANCE (3D)        _on_timer                 still in v: cast NULLIFY(v)
+    TimedOut RETRY (2D, again)   _on_timer                 still in v: SetTimer again, repeat
+    Built                        _on_built                 of this view, no NULLIFY(v): cast
+                                                           NOTARIZE(v, block); wrong block: Report
+    BlockExecuted                _on_block_executed        valid: log its header
+    Signed                       _on_signed                the ballot was cast: Broadcast the vote,
+                                                           or as leader the Proposal with it
+    BlockFinalized               _on_block_finalized       the block is executed and final
+
+    end of each step             _finish_step              enter the next view, if it is higher;
+                                                           Execute blocks on executed parents;
+                                                           highest certified block valid: Notarized
+    new view v                   _enter_view               SetTimer for each kind; leader without
+                                                           votes for 10 views: cast NULLIFY(v)
+    leader of v                  _propose                  parent executed, skips proven: Propose,
+                                                           or cast NOTARIZE(v, boundary) again
+    proposal in v                _vote_on_proposal         valid: cast NOTARIZE(v, block); invalid,
+                                                           or leader's NULLIFY: cast NULLIFY(v)
+    views are missing            Catchup.request           Send to a guide, or Broadcast, a request
+    old view of a peer           Catchup.send_newest_certificates
+                                                           Send the newest certificates
+    view v lasts                 Catchup.repeat            Sign unsigned ballots; Broadcast own
+                                                           votes, proposal, newest certificates
+
+    certificate of v             EpochState.adopt          Persist; if its turn: Broadcast; v + 1 is
+                                                           next; NOTARIZATION(v), v >= view: cast
+                                                           FINALIZE(v); FINALIZATION(v): finalize
+    FINALIZATION of v > final    EpochState._finalize      on the branch of what is final: Commit
+    FINALIZATION of a fork       EpochState._halt          Persist and Broadcast both, then Halt
+    vote of this node            EpochState.cast_vote      the rules allow it: Persist, then Sign
+    votes are recorded           EpochState._act_on        forged vote: Report; quorum: adopt
+    conflicting votes            EpochState._report_equivocation
+                                                           once a voter: ReportEquivocation
+    own vote missing in log      EpochState.recall_own_vote
+                                                           Persist its ballot
+    executed block               EpochState.log_header     once: Persist its header
+    records of the log           EpochState.restore        Commit what is final, Sign the ballots of
+                                                           recent views again
+
+A step takes one event; its handler uses the moves below it, each of which has a row of its own.
 
 Rules: nothing is signed before its ballot is durable; NOTARIZE once a view and not after NULLIFY;
 NULLIFY not after FINALIZE; FINALIZE not after NULLIFY. A certificate is durable before it is acted
 on. All Persists of a step come before its other actions, so the caller may write them in one go.
 
-The engine refuses to know bodies, state, clocks and who its peers are. Sources: Chan and Pass,
+The engine reacts to events; the state that the rules protect, and every move on it, is
+`consensus/epoch_state.py`. The engine refuses to know bodies, state, clocks and who its peers are.
+tests/consensus/test_transition_table.py compares the table with the code. Sources: Chan and Pass,
 "Simplex Consensus" (2023), and the variant documented in commonware-consensus.
 """
 
@@ -35,37 +69,38 @@ from collections.abc import Hashable
 from typing import Final
 
 from consensus.blocks import Status
+from consensus.catchup import Catchup
+from consensus.epoch_state import EpochState
 from consensus.messages import (
     Action,
+    BlockExecuted,
+    BlockFinalized,
     Broadcast,
     Built,
-    Commit,
-    Convict,
+    CertificateRequest,
     Event,
-    Executed,
-    Halt,
-    Imported,
-    Message,
+    Execute,
+    Notarized,
     Proposal,
+    Propose,
     Received,
     Report,
-    Send,
     SetTimer,
-    Sign,
     Signed,
     Start,
     TimedOut,
     Timer,
     TimerKind,
 )
-from consensus.progress import Progress, Settings
 from consensus.proposals import BadProposalError, OtherSkipsError, check_form, is_again
 from consensus.round import VIEWS_AHEAD, VIEWS_BEHIND, Round
-from consensus.wal import Record, decode_record
+from consensus.settings import Settings
+from consensus.signatures import Signatures
+from consensus.step_actions import StepActions
+from consensus.write_ahead_log import decode_record
 from runtime.shared.finality import (
     NO_DIGEST,
     AuthoritySet,
-    Ballot,
     Certificate,
     Claim,
     Kind,
@@ -76,17 +111,16 @@ from runtime.shared.finality import (
 from runtime.shared.leaders import VIEWS_MAX
 from runtime.types.primitives import Hash, Header
 
-__all__ = ["Engine", "Settings"]
-
-EARLY_MAX: Final = 256
-"""Messages kept until Start."""
+EARLY_MESSAGES_MAX: Final = 256
+"""Messages that wait for Start."""
 
 
-class Engine(Progress):
+class Engine:
     """Consensus on the blocks of one epoch. `me` is an index into the set; None only follows.
 
     `root` is the boundary block before the epoch (genesis for the first), `last_number` the height
-    of the epoch's own boundary block, which is proposed again until it is final.
+    of the epoch's own boundary block, which is proposed again until it is final. `state` is for
+    reading; only the engine moves it.
     """
 
     def __init__(
@@ -98,304 +132,319 @@ class Engine(Progress):
         last_number: int,
         settings: Settings,
     ) -> None:
-        super().__init__(genesis, authorities, me, root, last_number, settings)
+        self.settings = settings
+        self._actions = StepActions()
+        self.state = EpochState(
+            genesis=genesis,
+            authorities=authorities,
+            me=me,
+            root=root,
+            last_number=last_number,
+            actions=self._actions,
+        )
+        self._catchup = Catchup(self.state, self._actions)
+        self._best_view = 0
         self._early: list[Received] = []
+
+    @property
+    def view(self) -> int:
+        """The view that the engine is in; 0 before Start."""
+        return self.state.view
+
+    @property
+    def signatures(self) -> Signatures:
+        """The checks of this epoch's signatures, with what was verified so far."""
+        return self.state.signatures
+
+    @property
+    def is_halted(self) -> bool:
+        """Whether two branches are final, so that the engine does nothing more."""
+        return self.state.is_halted
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the epoch's boundary block is final."""
+        return self.state.is_finished
 
     def step(self, event: Event) -> list[Action]:
         """Take one event and return what to do, in order, Persists first."""
-        if self.is_halted:
+        if self.state.is_halted:
             return []
-        self._records, self._effects = [], []
-        if self.view == 0:
-            self._begin(event)
-        else:
+        if self.state.view > 0 or isinstance(event, Start):
             self._apply(event)
-        self._proceed()
-        return [*self._records, *self._effects]
+        elif isinstance(event, Received) and len(self._early) < EARLY_MESSAGES_MAX:
+            self._early.append(event)
+        self._finish_step()
+        return self._actions.take()
 
     def _apply(self, event: Event) -> None:
         match event:
-            case Received(source, message):
-                self._on_message(source, message)
+            case Start():
+                self._on_start(event)
+            case Received(source, Proposal() as proposal):
+                self._on_proposal(source, proposal)
+            case Received(source, Vote() as vote):
+                self._on_vote(source, vote)
+            case Received(source, Certificate() as certificate):
+                self._on_certificate(source, certificate)
+            case Received(source, CertificateRequest() as request):
+                self._catchup.answer(source, request)
             case TimedOut(timer):
                 self._on_timer(timer)
             case Built():
                 self._on_built(event)
-            case Executed():
-                self._on_executed(event)
+            case BlockExecuted():
+                self._on_block_executed(event)
             case Signed(vote):
                 self._on_signed(vote)
-            case Imported(header):
-                self._on_imported(header)
-            case Start():
-                return  # it has begun
-
-    # ---------------------------------------------------------------------------- beginning
-
-    def _begin(self, event: Event) -> None:
-        if isinstance(event, Received) and len(self._early) < EARLY_MAX:
-            self._early.append(event)
-        if not isinstance(event, Start):
-            return
-        self._restore([decode_record(record) for record in event.records])
-        self._enter()
-        for early in self._early:
-            self._apply(early)
-        self._early.clear()
-
-    def _restore(self, records: list[Record]) -> None:
-        """Take up what the log says: ballots first, for a certificate may move to vote."""
-        self._is_restoring = True
-        for one in records:
-            if isinstance(one, Header):
-                claim = claim_of(one)
-                if claim is not None and claim.epoch == self.epoch:
-                    self._blocks.add(one, int(claim.view), None).is_logged = True
-            elif isinstance(one, Ballot) and self.signatures.is_well_formed(one):
-                self._rounds.at(one.view).own.setdefault(one.kind, one)
-                self._target = max(self._target, one.view)
-        for one in records:
-            if isinstance(one, Certificate) and self.signatures.is_certified(one):
-                self._adopt(one)
-        self._is_restoring = False
-        told = [action for action in self._effects if isinstance(action, Convict | Halt)]
-        self._effects = [] if self.final is None else [Commit(self.final)]
-        self._effects += told
-        for voted in self._rounds.own():
-            self._restore_votes(voted)
-        if self._top is not None and self._top.ballot.view == self._target - 1:
-            last = self._rounds.at(self._top.ballot.view)
-            if Kind.FINALIZE not in last.certificates:
-                self._vote(Kind.FINALIZE, last, self._top.ballot.digest)
-
-    def _restore_votes(self, one: Round) -> None:
-        notarized = one.own.get(Kind.NOTARIZE)
-        block = None if notarized is None else self._blocks.get(notarized.digest)
-        if block is not None:
-            block.is_wanted = True
-            if self._leader(one.view) == self._me:
-                is_first = block.view == one.view
-                parent = block.header.parent_hash if is_first else block.header.hash
-                one.plan = self._rounds.plan(one.view, parent)
-                one.draft = None if one.plan is None else block.header
-        if one.view > max(self.final_view, self._target - VIEWS_BEHIND):
-            self._effects += [Sign(ballot) for ballot in one.own.values()]
+            case BlockFinalized(header):
+                self._on_block_finalized(header)
 
     # ------------------------------------------------------------------------------- events
 
-    def _on_message(self, source: Hashable, message: Message) -> None:
-        if isinstance(message, Proposal):
-            self._on_proposal(source, message)
-        elif isinstance(message, Vote):
-            self._on_vote(source, message)
-        elif isinstance(message, Certificate):
-            self._on_certificate(source, message)
+    def _on_start(self, start: Start) -> None:
+        if self.state.view > 0:
+            return
+        self.state.restore([decode_record(record) for record in start.records])
+        self._enter_view()
+        for received in self._early:
+            self._apply(received)
+        self._early.clear()
+
+    def _on_vote(self, source: Hashable, vote: Vote) -> None:
+        state, ballot = self.state, vote.ballot
+        if ballot.epoch != state.epoch:
+            return
+        if not state.signatures.is_well_formed(ballot) or vote.voter >= state.authority_count:
+            self._actions.emit(Report(source, "a vote is malformed"))
+            return
+        view = int(ballot.view)
+        if view + 1 < state.view or state.is_finished:
+            self._catchup.send_newest_certificates(source, view)
+        if view > state.next_view + VIEWS_AHEAD or state.is_finished:
+            return
+        if view < max(state.final_view, state.next_view) - VIEWS_BEHIND:
+            return
+        # The tally verifies a vote when its ballot may have a quorum. A voter that counts as
+        # silent is verified at once, or its late votes would leave its view to be skipped.
+        if view > state.last_active_view[vote.voter] and state.is_silent(vote.voter):
+            if not state.signatures.is_signed(vote):
+                self._actions.emit(Report(source, "a vote is forged"))
+                return
+            state.mark_active([vote.voter], view)
+        if vote.voter == state.me and state.signatures.is_signed(vote):
+            state.recall_own_vote(vote)
+        state.record_vote(vote, source)
+
+    def _on_certificate(self, source: Hashable, certificate: Certificate) -> None:
+        state, ballot = self.state, certificate.ballot
+        if ballot.epoch != state.epoch:
+            return
+        if state.is_finished and ballot.kind != Kind.FINALIZE:
+            return
+        round = state.rounds.find(ballot.view)
+        known = None if round is None else round.certificates.get(ballot.kind)
+        if known is not None and known.ballot == ballot:
+            return
+        if round is None and ballot.view < state.final_view and ballot.kind != Kind.FINALIZE:
+            return
+        if not state.signatures.is_certified(certificate):
+            self._actions.emit(Report(source, "a certificate proves nothing"))
+            return
+        self._catchup.trust(source)
+        state.adopt(certificate)
+
+    def _on_timer(self, timer: Timer) -> None:
+        if timer.view != self.state.view or self.state.is_finished:
+            return
+        round = self.state.rounds.at(self.state.view)
+        if timer.kind == TimerKind.RETRY:
+            self._actions.emit(SetTimer(timer, self.settings.retry_ms))
+            self._catchup.repeat(round)
+        elif timer.kind == TimerKind.ADVANCE or not (round.proposal or Kind.NOTARIZE in round.own):
+            self.state.cast_vote(Kind.NULLIFY, round, NO_DIGEST)
+
+    def _on_built(self, built: Built) -> None:
+        state, header = self.state, built.header
+        round = state.rounds.find(built.view)
+        if header is None or round is None or round.plan is None or built.view != state.view:
+            return
+        claim = Claim(state.epoch, built.view, skips_hash(round.plan.skips))
+        is_right = claim_of(header) == claim and header.parent_hash == round.plan.parent_hash
+        if not is_right or header.number > state.last_number:
+            self._actions.emit(Report(None, "the block that was built is not the one asked for"))
+            return
+        if Kind.NULLIFY in round.own or Kind.NOTARIZE in round.own:
+            return
+        block = state.blocks.add(header, built.view, None)
+        block.status = Status.VALID
+        state.log_header(block)
+        round.draft = header
+        state.cast_vote(Kind.NOTARIZE, round, header.hash)
+
+    def _on_block_executed(self, executed: BlockExecuted) -> None:
+        block = self.state.blocks.get(executed.block)
+        if block is None or block.status != Status.EXECUTING:
+            return
+        block.status = Status.VALID if executed.is_valid else Status.INVALID
+        if executed.is_valid:
+            self.state.log_header(block)
+
+    def _on_signed(self, vote: Vote) -> None:
+        round = self.state.rounds.find(vote.ballot.view)
+        kind = vote.ballot.kind
+        if round is None or vote.voter != self.state.me or round.own.get(kind) != vote.ballot:
+            return
+        if kind in round.signed:
+            return
+        round.signed[kind] = vote
+        if kind == Kind.NOTARIZE and round.draft is not None and round.plan is not None:
+            plan = round.plan
+            round.proposal = Proposal(round.draft, vote, plan.parent, plan.skips)
+            self._actions.emit(Broadcast(round.proposal))
         else:
-            self._effects += self._catchup.answer(source, message, self.final)
+            self._actions.emit(Broadcast(vote))
+        self.state.record_vote(vote, None)
+
+    def _on_block_finalized(self, header: Header) -> None:
+        if header.number <= self.state.last_number:
+            self.state.blocks.trust(header)
+            self.state.update_finality()
+
+    # ---------------------------------------------------------------------------- proposals
 
     def _on_proposal(self, source: Hashable, proposal: Proposal) -> None:
-        ballot = proposal.vote.ballot
-        if ballot.epoch != self.epoch or self.is_finished:
+        state, ballot = self.state, proposal.vote.ballot
+        if ballot.epoch != state.epoch or state.is_finished:
             return
-        found = self._rounds.find(ballot.view)
-        held = None if found is None else found.proposal
-        if held is not None and held.vote.ballot == ballot:
+        round = state.rounds.find(ballot.view)
+        known = None if round is None else round.proposal
+        if known is not None and known.vote.ballot == ballot:
             return
-        is_certified = found is not None and found.certifies(ballot.digest)
-        if ballot.view <= self.final_view and not is_certified:
+        is_certified = round is not None and round.certifies(ballot.digest)
+        if ballot.view <= state.final_view and not is_certified:
             return
         try:
-            check_form(proposal, self.epoch, self._root, self._last_number)
+            check_form(proposal, state.epoch, state.root, state.last_number)
         except OtherSkipsError:
             if not is_certified:
                 return
         except BadProposalError as error:
-            self._effects.append(Report(source, f"a proposal is malformed: {error}"))
+            self._actions.emit(Report(source, f"a proposal is malformed: {error}"))
             return
         parent = () if proposal.parent is None else (proposal.parent,)
-        if not all(self._is_proven(one) for one in (*parent, *proposal.skips)):
-            self._effects.append(Report(source, "a certificate in a proposal proves nothing"))
+        certificates = (*parent, *proposal.skips)
+        if not all(state.is_proven(certificate) for certificate in certificates):
+            self._actions.emit(Report(source, "a certificate in a proposal proves nothing"))
             return
-        for one in (*parent, *proposal.skips):
-            self._adopt(one)
-        if self.is_halted or not (is_certified or self._is_led(source, proposal)):
+        for certificate in certificates:
+            state.adopt(certificate)
+        if state.is_halted or not (is_certified or self._is_led(source, proposal)):
             return
         self._catchup.trust(source)
-        self._take_proposal(source, proposal, is_certified)
-
-    def _is_proven(self, certificate: Certificate) -> bool:
-        """Say whether a certificate is real; one that this node holds needs no look."""
-        found = self._rounds.find(certificate.ballot.view)
-        held = None if found is None else found.certificates.get(certificate.ballot.kind)
-        return held == certificate or self.signatures.is_certified(certificate)
+        self._add_proposal(source, proposal, is_certified)
 
     def _is_led(self, source: Hashable, proposal: Proposal) -> bool:
-        """Say whether the leader of its view signed a proposal, and count that vote."""
-        vote = proposal.vote
+        """Return whether the leader of its view signed a proposal, and record that vote."""
+        state, vote = self.state, proposal.vote
         view = int(vote.ballot.view)
-        if view > min(self._target, VIEWS_MAX) or vote.voter != self._leader(view):
-            self._effects.append(Report(source, "a proposal is not of its view's leader"))
+        if view > min(state.next_view, VIEWS_MAX) or vote.voter != state.leader_of(view):
+            self._actions.emit(Report(source, "a proposal is not of its view's leader"))
             return False
-        if not self.signatures.is_signed(vote):
-            self._effects.append(Report(source, "a proposal is not signed by its leader"))
+        if not state.signatures.is_signed(vote):
+            self._actions.emit(Report(source, "a proposal is not signed by its leader"))
             return False
-        self._hear([vote.voter], view)
-        self._count(vote, source)
-        return not self.is_halted
+        state.mark_active([vote.voter], view)
+        state.record_vote(vote, source)
+        return not state.is_halted
 
-    def _take_proposal(self, source: Hashable, proposal: Proposal, is_certified: bool) -> None:
-        header = proposal.header
+    def _add_proposal(self, source: Hashable, proposal: Proposal, is_certified: bool) -> None:
+        state, header = self.state, proposal.header
         view = int(proposal.vote.ballot.view)
-        one = self._rounds.at(view)
-        if one.proposal is not None and not is_certified:
-            return  # the leader's second: counted as an offence, not voted on
-        one.proposal = proposal
+        round = state.rounds.at(view)
+        if round.proposal is not None and not is_certified:
+            return  # the leader's second: recorded as an equivocation, not voted on
+        round.proposal = proposal
         claim = claim_of(header)
         first_view = int(claim.view) if claim is not None and is_again(proposal) else view
-        block = self._blocks.add(header, first_view, source)
-        block.is_wanted = block.is_wanted or is_certified or view == self._target
-        self._after_header()
+        block = state.blocks.add(header, first_view, source)
+        block.is_wanted = block.is_wanted or is_certified or view == state.next_view
+        state.update_finality()
 
-    def _after_header(self) -> None:
-        """Look anew at what is final, now that a header is known."""
-        if self.final is not None and not self._blocks.link():
-            self._halt(self._linked or self.final, self.final)
-        self._mark_final()
+    # ------------------------------------------------------------------------- end of a step
 
-    def _on_vote(self, source: Hashable, vote: Vote) -> None:
-        ballot = vote.ballot
-        if ballot.epoch != self.epoch:
-            return
-        if not self.signatures.is_well_formed(ballot) or vote.voter >= len(self._heard):
-            self._effects.append(Report(source, "a vote is malformed"))
-            return
-        view = int(ballot.view)
-        if view + 1 < self.view or self.is_finished:
-            self._help(source, view)
-        if view > self._target + VIEWS_AHEAD or self.is_finished:
-            return
-        if view < max(self.final_view, self._target) - VIEWS_BEHIND:
-            return
-        if view > self._heard[vote.voter] and self._is_silent(vote.voter):
-            if not self.signatures.is_signed(vote):
-                self._effects.append(Report(source, "a vote is forged"))
-                return
-            self._hear([vote.voter], view)
-        if vote.voter == self._me and self.signatures.is_signed(vote):
-            self._recall(vote)
-        self._count(vote, source)
+    def _finish_step(self) -> None:
+        """Enter the next view, execute, propose, vote, and request what is missing.
 
-    def _recall(self, vote: Vote) -> None:
-        """Stand by a vote of ours that comes back though the log has lost it."""
-        own = self._rounds.at(vote.ballot.view).own
-        if vote.ballot.kind not in own:
-            own[vote.ballot.kind] = vote.ballot
-            self._persist(vote.ballot)
+        This is done once, after the event, because one event may adopt certificates of many views.
+        """
+        state = self.state
+        if state.is_halted or state.view == 0:
+            return
+        if state.next_view > state.view and not state.is_finished:
+            self._enter_view()
+        for block in state.blocks.ready():
+            self._actions.emit(Execute(block.header, block.source))
+        highest = state.highest_certificate
+        is_new = highest is not None and highest.ballot.view > self._best_view
+        if highest is not None and is_new and state.blocks.is_valid(highest.ballot.digest):
+            self._best_view = int(highest.ballot.view)
+            self._actions.emit(Notarized(highest))
+        if not state.is_finished:
+            round = state.rounds.at(state.view)
+            if state.leader_of(state.view) == state.me:
+                self._propose(round)
+            self._vote_on_proposal(round)
+        self._catchup.request_missing()
 
-    def _on_certificate(self, source: Hashable, certificate: Certificate) -> None:
-        ballot = certificate.ballot
-        if ballot.epoch != self.epoch:
-            return
-        if self.is_finished and ballot.kind != Kind.FINALIZE:
-            return
-        found = self._rounds.find(ballot.view)
-        held = None if found is None else found.certificates.get(ballot.kind)
-        if held is not None and held.ballot == ballot:
-            return
-        if found is None and ballot.view < self.final_view and ballot.kind != Kind.FINALIZE:
-            return
-        if not self.signatures.is_certified(certificate):
-            self._effects.append(Report(source, "a certificate proves nothing"))
-            return
-        self._catchup.trust(source)
-        self._adopt(certificate)
-
-    def _on_timer(self, timer: Timer) -> None:
-        if timer.view != self.view or self.is_finished:
-            return
-        one = self._rounds.at(self.view)
-        if timer.kind == TimerKind.RETRY:
-            self._retry(one)
-        elif timer.kind == TimerKind.ADVANCE or not (one.proposal or Kind.NOTARIZE in one.own):
-            self._vote(Kind.NULLIFY, one, NO_DIGEST)
-
-    def _on_built(self, event: Built) -> None:
-        header = event.header
-        one = self._rounds.find(event.view)
-        if header is None or one is None or one.plan is None or event.view != self.view:
-            return
-        claim = Claim(self.epoch, event.view, skips_hash(one.plan.skips))
-        is_right = claim_of(header) == claim and header.parent_hash == one.plan.parent_hash
-        if not is_right or header.number > self._last_number:
-            self._effects.append(Report(None, "the block that was built is not the one asked for"))
-            return
-        if Kind.NULLIFY in one.own or Kind.NOTARIZE in one.own:
-            return
-        block = self._blocks.add(header, event.view, None)
-        block.status = Status.VALID
-        self._log_header(block)
-        one.draft = header
-        self._vote(Kind.NOTARIZE, one, header.hash)
-
-    def _on_executed(self, event: Executed) -> None:
-        block = self._blocks.get(event.block)
-        if block is None or block.status != Status.EXECUTING:
-            return
-        block.status = Status.VALID if event.is_valid else Status.INVALID
-        if event.is_valid:
-            self._log_header(block)
-
-    def _on_signed(self, vote: Vote) -> None:
-        one = self._rounds.find(vote.ballot.view)
-        kind = vote.ballot.kind
-        if one is None or vote.voter != self._me or one.own.get(kind) != vote.ballot:
-            return
-        if kind in one.signed:
-            return
-        one.signed[kind] = vote
-        if kind == Kind.NOTARIZE and one.draft is not None and one.plan is not None:
-            one.proposal = Proposal(one.draft, vote, one.plan.parent, one.plan.skips)
-            self._effects.append(Broadcast(one.proposal))
-        else:
-            self._effects.append(Broadcast(vote))
-        self._count(vote, None)
-
-    def _on_imported(self, header: Header) -> None:
-        if header.number <= self._last_number:
-            self._blocks.trust(header)
-            self._after_header()
-
-    # -------------------------------------------------------------------- repeating, helping
-
-    def _retry(self, one: Round) -> None:
-        """Say again what may have been lost: own votes, and the newest certificates."""
+    def _enter_view(self) -> None:
+        state = self.state
+        state.enter_next_view()
         self._catchup.tick()
-        self._effects.append(SetTimer(Timer(self.view, TimerKind.RETRY), self._settings.retry_ms))
-        if self._me is None:
+        timers = [(TimerKind.RETRY, self.settings.retry_ms)]
+        if state.me is not None:
+            timers.insert(0, (TimerKind.LEADER, self.settings.leader_ms))
+            timers.insert(1, (TimerKind.ADVANCE, self.settings.advance_ms))
+        for kind, delay_ms in timers:
+            self._actions.emit(SetTimer(Timer(state.view, kind), delay_ms))
+        if state.is_silent(state.leader_of(state.view)):
+            state.cast_vote(Kind.NULLIFY, state.rounds.at(state.view), NO_DIGEST)
+
+    def _propose(self, round: Round) -> None:
+        """Propose, once the parent is executed and the skips since are proven."""
+        state = self.state
+        if round.plan is not None or Kind.NULLIFY in round.own or Kind.NOTARIZE in round.own:
             return
-        below = None if self._top is None else self._rounds.find(self._top.ballot.view)
-        voted = [one] if below is None or below.view <= self.final_view else [below, one]
-        for each in voted:
-            for kind, ballot in each.own.items():
-                if kind not in each.signed:
-                    self._effects.append(Sign(ballot))
-                elif kind == Kind.NOTARIZE and each.draft is not None and each.proposal is not None:
-                    self._effects.append(Broadcast(each.proposal))
-                else:
-                    self._effects.append(Broadcast(each.signed[kind]))
-        self._effects += [Broadcast(certificate) for certificate in self._newest()]
+        highest = state.highest_certificate
+        parent = state.root if highest is None else highest.ballot.digest
+        block = state.blocks.get(parent)
+        is_ready = state.blocks.is_valid(parent) or parent == state.blocks.final
+        if not is_ready or (block is None and parent != state.root):
+            return
+        plan = state.rounds.plan(round.view, parent)
+        if plan is None:
+            parent_view = 0 if highest is None else int(highest.ballot.view)
+            self._catchup.request(parent_view + 1, round.view - 1)
+            return
+        round.plan = plan
+        if block is not None and block.header.number == state.last_number:
+            round.draft = block.header
+            state.cast_vote(Kind.NOTARIZE, round, parent)
+            return
+        claim = Claim(state.epoch, round.view, skips_hash(plan.skips))
+        self._actions.emit(Propose(round.view, parent, claim))
 
-    def _newest(self) -> list[Certificate]:
-        """Return the certificates that bring any node to this view."""
-        last = self._rounds.find(self.view - 1)
-        found: list[Certificate] = []
-        for certificate in (self.final, self._top, None if last is None else last.entry):
-            if certificate is not None and certificate not in found:
-                found.append(certificate)
-        return found
-
-    def _help(self, source: Hashable, view: int) -> None:
-        """Bring a peer that votes in an old view to this one."""
-        newest = [one for one in self._newest() if one.ballot.view >= view]
-        if newest and self._catchup.may_answer(source):
-            self._effects += [Send(source, certificate) for certificate in newest]
+    def _vote_on_proposal(self, round: Round) -> None:
+        """Vote on the proposal of the current view as far as the block is known."""
+        state = self.state
+        leader = state.leader_of(round.view)
+        if leader != state.me and round.tally.voted(Kind.NULLIFY, leader):
+            state.cast_vote(Kind.NULLIFY, round, NO_DIGEST)
+        if round.proposal is None or Kind.NOTARIZE in round.own:
+            return
+        digest = round.proposal.vote.ballot.digest
+        block = state.blocks.get(digest)
+        if block is not None and block.status == Status.INVALID:
+            state.cast_vote(Kind.NULLIFY, round, NO_DIGEST)
+        elif state.blocks.is_valid(digest) and not state.leaves_final_branch(round.proposal):
+            state.cast_vote(Kind.NOTARIZE, round, digest)

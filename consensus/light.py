@@ -1,8 +1,8 @@
 """A light client: which blocks are final, from the genesis set and one proof for each epoch.
 
 It holds the set of one epoch. A boundary header with its FINALIZATION names the next set by hash,
-so following the chain costs one header, one certificate and one set for each epoch. It asks nobody:
-proofs come in as values, and what is wrong with one is an error of its own.
+so following the chain costs one header, one certificate and one set for each epoch. It does no I/O:
+proofs come in as values, and each defect of a proof has an error class.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from runtime.types.primitives import Hash, Header
 
 
 class LightClientError(ValueError):
-    """A proof that shows nothing; a subclass says what is wrong with it."""
+    """A proof is not valid; the subclass says why."""
 
 
 class WrongBlockError(LightClientError):
@@ -32,7 +32,7 @@ class NotFinalError(LightClientError):
 
 
 class WrongEpochError(LightClientError):
-    """The proof is of another epoch than the one that is followed."""
+    """The proof is of another epoch than the current one."""
 
 
 class ForgedCertificateError(LightClientError):
@@ -49,7 +49,7 @@ class WrongSetError(LightClientError):
 
 @scale
 class EpochProof:
-    """What leads from one epoch to the next."""
+    """The proof of an epoch's boundary and of the next set."""
 
     header: Header
     certificate: Certificate
@@ -66,11 +66,11 @@ class LightClient:
         self._epoch_blocks = epoch_blocks
         self.authorities = authorities
         self.boundary: Header | None = None
-        """The header that ended the epoch before; None in the first."""
+        """The header that ended the previous epoch; None in the first."""
 
     @property
     def epoch(self) -> int:
-        """The epoch that is followed now."""
+        """The current epoch."""
         return int(self.authorities.epoch)
 
     def verify(self, header: Header, certificate: Certificate) -> None:

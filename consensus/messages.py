@@ -1,9 +1,9 @@
-"""What goes into the engine and what comes out of it: messages, events, actions.
+"""The interface of the engine: messages between engines, events in, actions out.
 
 Messages travel between engines as SCALE in the network's envelopes. Events go into
 `Engine.step(event) -> list[Action]`; the caller carries the actions out **in their order**, and a
-Persist is durable before anything after it is sent. The engine knows headers, never bodies: who
-executes a block finds its body, and has it in the log before what is persisted for its vote.
+Persist is durable before anything after it is sent. The engine knows headers, never bodies: the
+caller finds the body of a block, and has it in the log before what is persisted for its vote.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Proposal:
 
 
 @scale
-class Ask:
+class CertificateRequest:
     """A request for the certificates of views `first` to `last` of an epoch, both included."""
 
     epoch: u64
@@ -45,7 +45,7 @@ class Ask:
     last: u64
 
 
-Message = Proposal | Vote | Certificate | Ask
+Message = Proposal | Vote | Certificate | CertificateRequest
 
 # ------------------------------------------------------------------------------------ events
 
@@ -68,14 +68,14 @@ class Timer:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Begin, after the records of this epoch from the write-ahead log, oldest first."""
+    """Begin with the records of this epoch from the write-ahead log, oldest first."""
 
     records: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message came in from a peer (whom only the caller can name)."""
+    """A message came in from a peer; only the caller knows what `source` names."""
 
     source: Hashable
     message: Message
@@ -100,7 +100,7 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True)
-class Executed:
+class BlockExecuted:
     """The answer to Execute: executing the block gave its state root, or did not.
 
     The body of a valid block goes into the log no later than what this event makes the engine
@@ -119,13 +119,13 @@ class Signed:
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
-    """A final block that the chain got beside the engine, by sync: executed, and on its branch."""
+class BlockFinalized:
+    """Sync brought a final block, executed and on the final branch, without the engine."""
 
     header: Header
 
 
-Event = Start | Received | TimedOut | Built | Executed | Signed | Imported
+Event = Start | Received | TimedOut | Built | BlockExecuted | Signed | BlockFinalized
 
 # ----------------------------------------------------------------------------------- actions
 
@@ -178,7 +178,7 @@ class Propose:
 
 @dataclass(frozen=True, slots=True)
 class Execute:
-    """Fetch the body where it is missing, execute the block, answer Executed."""
+    """Fetch the body where it is missing, execute the block, answer BlockExecuted."""
 
     header: Header
     source: Hashable
@@ -199,8 +199,8 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
-class Convict:
-    """A voter signed two votes that exclude each other."""
+class ReportEquivocation:
+    """A voter equivocated: it signed two conflicting votes."""
 
     evidence: Equivocation
 
@@ -217,7 +217,7 @@ class Report:
 class Halt:
     """Two certificates finalize different branches: more than a third of the weight is faulty.
 
-    The engine signs nothing from now on; keep both.
+    The engine signs nothing from now on; both certificates are evidence.
     """
 
     first: Certificate
@@ -234,7 +234,7 @@ Action = (
     | Execute
     | Notarized
     | Commit
-    | Convict
+    | ReportEquivocation
     | Report
     | Halt
 )

@@ -1,4 +1,4 @@
-"""What a proposal must look like, before any signature is checked.
+"""The form of a proposal, checked before any signature.
 
 A block is proposed on the parent's certificate, with the NULLIFICATIONS of all views since; its
 header claims the view and commits to them. The boundary block of an epoch is proposed again with
@@ -19,13 +19,13 @@ class BadProposalError(ValueError):
 class OtherSkipsError(BadProposalError):
     """The skips are proven by other certificates than the header commits to.
 
-    No honest leader proposes this, but an honest peer that restarted answers so: it has proofs of
-    the same skips, not the leader's. It is to be believed of a block that is certified.
+    No honest leader proposes this, but an honest peer that restarted answers so: it has other
+    certificates of the same skips than the leader had. It is valid for a block that is certified.
     """
 
 
 def is_again(proposal: Proposal) -> bool:
-    """Say whether this proposes a boundary block again."""
+    """Return whether this proposes a boundary block again."""
     parent = proposal.parent
     return parent is not None and parent.ballot.digest == proposal.vote.ballot.digest
 
@@ -55,7 +55,7 @@ def check_form(proposal: Proposal, epoch: int, root: Hash, last_number: int) -> 
 
 
 def _check_certificates(proposal: Proposal, epoch: int) -> int:
-    """Check that parent and skips are of every view in turn, and return the parent's view."""
+    """Check that the certificates cover every view since the parent; return the parent's view."""
     parent, view = proposal.parent, proposal.vote.ballot.view
     parent_view = 0
     if parent is not None:

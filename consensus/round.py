@@ -1,7 +1,7 @@
-"""One view: what was proposed, voted and certified in it, and what this node has said.
+"""One view: its proposal, its votes and certificates, and the ballots that this node cast in it.
 
-`Rounds` holds those of an epoch that still matter. Votes are held near the current view alone;
-certificates are kept down to the last final view, because a proposal has to prove every skip since
+`Rounds` holds the views of an epoch that still matter. Votes are held only near the current view;
+certificates are held down to the last final view, because a proposal has to prove every skip since
 its parent.
 """
 
@@ -17,14 +17,14 @@ from runtime.shared.finality import Ballot, Certificate, Kind, Vote
 from runtime.types.primitives import Hash, Header
 
 VIEWS_AHEAD: Final = 16
-"""Views ahead of ours whose votes are held; whoever is further ahead sends certificates."""
+"""Views ahead of ours whose votes are held; a peer further ahead sends certificates."""
 VIEWS_BEHIND: Final = 16
 """Views behind the current and the last final one that are remembered with their votes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a leader's proposal stands on: the parent's certificate and the skips since."""
+    """The proof of a leader's proposal: the parent's certificate and the NULLIFICATIONs since."""
 
     parent_hash: Hash
     parent: Certificate | None
@@ -40,32 +40,32 @@ class Round:
     certificates: dict[int, Certificate] = field(default_factory=dict)
     """By kind, each the first of its kind."""
     proposal: Proposal | None = None
-    """The first one of the leader, or the one that was certified."""
+    """The leader's first proposal, or the one that was certified."""
     plan: Plan | None = None
-    """As the leader: what a block was asked for."""
+    """As the leader: the proof of the block that was requested."""
     draft: Header | None = None
     """As the leader: the block that waits for its vote to be signed."""
     own: dict[int, Ballot] = field(default_factory=dict)
-    """What this node has decided to sign, by kind: durable before it is signed."""
+    """The ballots that this node cast, by kind: durable before they are signed."""
     signed: dict[int, Vote] = field(default_factory=dict)
 
     @property
-    def support(self) -> Certificate | None:
+    def certificate(self) -> Certificate | None:
         """The certificate on which a later block may be built."""
         return self.certificates.get(Kind.NOTARIZE) or self.certificates.get(Kind.FINALIZE)
 
     @property
-    def skip(self) -> Certificate | None:
+    def nullification(self) -> Certificate | None:
         """The NULLIFICATION."""
         return self.certificates.get(Kind.NULLIFY)
 
     @property
-    def entry(self) -> Certificate | None:
+    def exit_certificate(self) -> Certificate | None:
         """The certificate that ends the view."""
-        return self.support or self.skip
+        return self.certificate or self.nullification
 
     def certifies(self, digest: Hash) -> bool:
-        """Say whether a block has a NOTARIZATION or FINALIZATION in this view."""
+        """Return whether a block has a NOTARIZATION or FINALIZATION in this view."""
         return any(
             kind != Kind.NULLIFY and certificate.ballot.digest == digest
             for kind, certificate in self.certificates.items()
@@ -81,14 +81,14 @@ class Rounds:
         self._rounds: dict[int, Round] = {}
 
     def at(self, view: int) -> Round:
-        """Return the round of a view, made where there is none."""
-        found = self._rounds.get(view)
-        if found is None:
-            found = self._rounds[view] = Round(view, Tally(self._signatures))
-        return found
+        """Return the round of a view, made if there is none."""
+        round = self._rounds.get(view)
+        if round is None:
+            round = self._rounds[view] = Round(view, Tally(self._signatures))
+        return round
 
     def find(self, view: int) -> Round | None:
-        """Return the round of a view where there is one."""
+        """Return the round of a view if there is one."""
         return self._rounds.get(view)
 
     def own(self) -> list[Round]:
@@ -103,37 +103,30 @@ class Rounds:
             for certificate in self._rounds[view].certificates.values()
         ]
 
-    def supported(self, below: int) -> Certificate | None:
-        """Return the support of the highest view below one that has any."""
-        found = [
-            view for view, one in self._rounds.items() if view < below and one.support is not None
-        ]
-        return self._rounds[max(found)].support if found else None
-
     def view_of(self, digest: Hash) -> int | None:
         """Return the highest view in which a block is certified."""
         return max(
-            (view for view, one in self._rounds.items() if one.certifies(digest)), default=None
+            (view for view, round in self._rounds.items() if round.certifies(digest)), default=None
         )
 
     def plan(self, view: int, parent_hash: Hash) -> Plan | None:
-        """Return what a block of `view` on a parent stands on; None while skips are missing."""
+        """Return the proof of a block of `view` on a parent; None while one is missing."""
         skips: list[Certificate] = []
         for below in range(view - 1, 0, -1):
-            one = self._rounds.get(below)
-            if one is None:
+            round = self._rounds.get(below)
+            if round is None:
                 return None
-            if one.certifies(parent_hash):
-                return Plan(parent_hash, one.support, tuple(reversed(skips)))
-            if one.skip is None:
+            if round.certifies(parent_hash):
+                return Plan(parent_hash, round.certificate, tuple(reversed(skips)))
+            if round.nullification is None:
                 return None
-            skips.append(one.skip)
+            skips.append(round.nullification)
         return (
             Plan(parent_hash, None, tuple(reversed(skips))) if parent_hash == self._root else None
         )
 
     def forget(self, view: int, final_view: int) -> None:
-        """Drop what is behind the last final view, and votes far behind the current one."""
+        """Drop rounds behind the last final view, and votes far behind the current view."""
         for old in list(self._rounds):
             if old < final_view - VIEWS_BEHIND:
                 del self._rounds[old]

@@ -1,8 +1,8 @@
 """Signatures: which votes and certificates are real, each signature checked at most once.
 
-Two generations of answers make a bounded memory without a list of ages: when the young one is full
-it becomes the old one, and the old one is forgotten. Good and bad answers are kept apart, so that a
-flood of forged votes displaces no answer about a real one.
+Two generations of results make a bounded memory without a list of ages: when the young one is full
+it becomes the old one, and the old one is dropped. Good and bad results are held apart, so that a
+flood of forged votes displaces no result about a real one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from runtime.shared.leaders import VIEWS_MAX
 from runtime.types.primitives import Hash
 
 REMEMBERED_PER_VOTER: Final = 128
-"""Answers kept for each voter: about 40 views of three kinds."""
+"""Results held for each voter: about 40 views of three kinds."""
 REMEMBERED_MIN: Final = 1024
 FORGED_MAX: Final = 4096
 
@@ -36,21 +36,21 @@ class Signatures:
 
     def __init__(self, genesis: Hash, authorities: AuthoritySet) -> None:
         self._genesis = genesis
-        self._keys = tuple(bytes(one.key) for one in authorities.authorities)
+        self._keys = tuple(bytes(authority.key) for authority in authorities.authorities)
         self.epoch = authorities.epoch
-        self.weights = tuple(int(one.weight) for one in authorities.authorities)
+        self.weights = tuple(int(authority.weight) for authority in authorities.authorities)
         self._total = authorities.total
         self._good = _Memory(max(REMEMBERED_MIN, REMEMBERED_PER_VOTER * len(self._keys)))
         self._forged = _Memory(FORGED_MAX)
         self.checks = 0
-        """How many signatures were verified: what a benchmark and a test look at."""
+        """How many signatures were verified; for benchmarks and tests."""
 
     def is_quorum(self, weight: int) -> bool:
-        """Say whether a weight is more than two thirds of the total."""
+        """Return whether a weight is more than two thirds of the total."""
         return 3 * weight > 2 * self._total
 
     def is_well_formed(self, ballot: Ballot) -> bool:
-        """Say whether a ballot is of this epoch and one that an authority could sign."""
+        """Return whether a ballot is of this epoch and one that an authority could sign."""
         return (
             ballot.epoch == self.epoch
             and ballot.kind <= Kind.FINALIZE
@@ -59,7 +59,7 @@ class Signatures:
         )
 
     def is_signed(self, vote: Vote) -> bool:
-        """Say whether a vote is well formed and signed by its voter."""
+        """Return whether a vote is well formed and signed by its voter."""
         return (
             self.is_well_formed(vote.ballot)
             and vote.voter < len(self._keys)
@@ -67,7 +67,7 @@ class Signatures:
         )
 
     def is_certified(self, certificate: Certificate) -> bool:
-        """Say whether a certificate is well formed, has a quorum, and every signature is real."""
+        """Return whether a certificate is well formed, and a quorum of real signatures."""
         ballot, votes = certificate.ballot, certificate.votes
         if not votes or not self.is_well_formed(ballot) or votes[-1][0] >= len(self._keys):
             return False
@@ -93,7 +93,7 @@ class Signatures:
 
 
 class _Memory:
-    """A bounded set of keys that forgets the oldest, a generation at a time."""
+    """A bounded set of keys that drops the oldest, a generation at a time."""
 
     def __init__(self, size_max: int) -> None:
         self._half = max(1, size_max // 2)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
 from node.chain.chain import Chain
 from p2p.protocols.reputation import Fault
-from p2p.protocols.sync import WrongAnswerError, check_body
+from p2p.protocols.sync_messages import WrongAnswerError, check_body
+from p2p.service.peer_network import PeerRequests
 from p2p.transport.transport import PeerId, TransportError
 from p2p.transport.wire import RequestKind
 from runtime.codec.scale import DecodeError, codec
@@ -39,25 +40,10 @@ class BodyUnavailableError(TransportError):
     """No peer gave the body of a block."""
 
 
-class PeerView(Protocol):
-    """What is read of a connected peer."""
-
-    @property
-    def peer(self) -> PeerId: ...
-
-
-class BodyPeers(Protocol):
-    """What pulling a body needs of the network service."""
-
-    def peers(self) -> Sequence[PeerView]: ...
-    def penalize(self, peer: PeerId, fault: Fault, reason: str) -> None: ...
-    async def request(self, peer: PeerId, kind: RequestKind, body: bytes) -> bytes: ...
-
-
 class ProposedBodies:
     """Brings the body of a proposed block."""
 
-    def __init__(self, chain: Chain, network: BodyPeers) -> None:
+    def __init__(self, chain: Chain, network: PeerRequests) -> None:
         self._chain = chain
         self._network = network
         self._sent: OrderedDict[Hash, tuple[PeerId, Body]] = OrderedDict()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from consensus.messages import Ask, Message, Proposal
+from consensus.messages import CertificateRequest, Message, Proposal
 from p2p.transport.wire import MessageKind
 from runtime.codec.scale import Codec, codec, scale
 from runtime.shared.finality import Certificate, Vote
@@ -22,15 +22,15 @@ class ProposalMessage:
 
 
 _proposal = codec(ProposalMessage)
-_codecs: Final[dict[MessageKind, Codec[Vote] | Codec[Certificate] | Codec[Ask]]] = {
+_codecs: Final[dict[MessageKind, Codec[Vote] | Codec[Certificate] | Codec[CertificateRequest]]] = {
     MessageKind.VOTE: codec(Vote),
     MessageKind.CERTIFICATE: codec(Certificate),
-    MessageKind.ASK: codec(Ask),
+    MessageKind.CERTIFICATE_REQUEST: codec(CertificateRequest),
 }
 _kinds: Final[dict[type[Message], MessageKind]] = {
     Vote: MessageKind.VOTE,
     Certificate: MessageKind.CERTIFICATE,
-    Ask: MessageKind.ASK,
+    CertificateRequest: MessageKind.CERTIFICATE_REQUEST,
     Proposal: MessageKind.PROPOSAL,
 }
 

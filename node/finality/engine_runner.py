@@ -23,7 +23,7 @@ import trio
 from consensus import messages as m
 from consensus.engine import Engine
 from consensus.proposals import BadProposalError, check_form
-from consensus.wal import Body, bodies, decode_record, encode_record
+from consensus.write_ahead_log import Body, bodies, decode_record, encode_record
 from node.authoring.author import wall_clock_ms
 from node.authoring.proposer import Proposer
 from node.chain.chain import Chain
@@ -31,11 +31,12 @@ from node.chain.epochs import Epoch
 from node.chain.errors import ChainError, ForkTooOldError, KnownBlockError, UnknownBlockError
 from node.chain.events import Finalized
 from node.chain.import_checks import TimestampAheadError, check_timestamp
-from node.finality.block_bodies import BodyPeers, ProposedBodies
+from node.finality.block_bodies import ProposedBodies
 from node.finality.codec import write_message
 from node.finality.write_ahead_log import Journal
 from node.keys.vote_signer import SignerError, VoteSigner
 from p2p.protocols.reputation import Fault
+from p2p.service.peer_network import PeerRequests
 from p2p.transport.transport import PeerId, TransportError
 from p2p.transport.wire import MessageKind
 from runtime.codec.scale import codec
@@ -54,7 +55,7 @@ logger = logging.getLogger(__name__)
 _certificate = codec(Certificate)
 
 
-class Network(BodyPeers, Protocol):
+class Network(PeerRequests, Protocol):
     """What a runner needs of the network service."""
 
     def broadcast(
@@ -145,7 +146,7 @@ class EngineRunner:
                 self._relays.popitem(last=False)
 
     def _is_sound(self, proposal: m.Proposal) -> bool:
-        """Say whether a proposal is its leader's and proves all that it has to."""
+        """Return whether a proposal is its leader's and proves all that it has to."""
         epoch, vote, parent = self._epoch, proposal.vote, proposal.parent
         signatures = self._engine.signatures
         try:
@@ -217,7 +218,7 @@ class EngineRunner:
                 nursery.start_soon(self._execute, header, source)
             case m.Notarized(certificate):
                 self._prefer(certificate)
-            case m.Convict(evidence):
+            case m.ReportEquivocation(evidence):
                 logger.warning(
                     "offence-found voter=%d epoch=%d view=%d",
                     evidence.first.voter,
@@ -306,7 +307,7 @@ class EngineRunner:
         if is_valid and relay is not None:
             self._relay(*relay)
         if is_valid is not None:
-            await self._inbox.send(m.Executed(block, is_valid))
+            await self._inbox.send(m.BlockExecuted(block, is_valid))
 
     async def _execute_again(self, header: Header, attempt: int) -> None:
         """Try once more what failed for want of a peer, of an ancestor, or of time."""
@@ -414,21 +415,21 @@ class EngineRunner:
         chain = self._desk.chain
         while chain.finalized.number < self._epoch.last_number:
             async with chain.events() as events:
-                await self._tell_certificate(chain.finalized)
+                await self._publish_certificate(chain.finalized)
                 async for event in events:  # ends early where this task lags
                     if isinstance(event, Finalized):
-                        await self._tell_certificate(event.header)
+                        await self._publish_certificate(event.header)
                     if chain.finalized.number >= self._epoch.last_number:
                         break
         self._nursery.cancel_scope.cancel()
 
-    async def _tell_certificate(self, header: Header) -> None:
+    async def _publish_certificate(self, header: Header) -> None:
         """Let the engine see the justification of a block that it did not commit itself."""
         justification = self._desk.chain.justification(header.hash)
         if justification is None or header.hash == self._committed:
             return
         if header.number > self._epoch.root_number:
-            await self._inbox.send(m.Imported(header))
+            await self._inbox.send(m.BlockFinalized(header))
             await self._inbox.send(m.Received(None, _certificate.decode(justification)))
 
 

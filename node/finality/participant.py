@@ -1,12 +1,10 @@
 """The participant: takes part in consensus, epoch after epoch, as a validator or a follower.
 
-It hands the messages of peers to the engine of the current epoch
-(node/finality/engine_runner.py), keeps those that come an epoch early, helps peers that are an
-epoch late with its last certificate, and passes on what is new to it where not everybody is
-connected with everybody.
-
-Doppelganger: before a validator votes for the first time, it listens for a while; a vote of its
-own key that its signer never signed means that the key is in use elsewhere, and the node stops.
+It passes the messages of peers to the engine of the current epoch
+(node/finality/engine_runner.py), holds those that come an epoch early, sends the last certificate
+of an earlier epoch to peers that are still in it, and relays new messages if not all validators
+are connected with each other. Before its first vote comes the doppelganger check
+(node/finality/doppelganger.py).
 """
 
 from __future__ import annotations
@@ -19,9 +17,11 @@ from typing import Final
 import trio
 
 from consensus import messages as m
-from consensus.engine import Engine, Settings
+from consensus.engine import Engine
+from consensus.settings import Settings
 from node.chain.epochs import Epochs
 from node.finality.codec import read_message
+from node.finality.doppelganger import LISTEN_SECONDS, check_own_vote, listen_before_voting
 from node.finality.engine_runner import Desk, EngineRunner
 from node.finality.next_epoch_messages import Early
 from p2p.protocols.reputation import Fault
@@ -34,27 +34,22 @@ from runtime.shared.finality import Vote, is_signed
 
 SEEN_MAX: Final = 8_192
 """Messages that are remembered so that each is passed on once."""
-HEARD_AGAIN_SECONDS: Final = 1.0
-"""How often the signature of a validator's vote is checked to know that it is there."""
-LISTEN_SECONDS: Final = 10.0
+VERIFY_AGAIN_SECONDS: Final = 1.0
+"""How often a validator's vote is verified to know that the validator is active."""
 
 logger = logging.getLogger(__name__)
 
 
-class DoppelgangerError(Exception):
-    """Another node votes with this node's session key."""
-
-
 @dataclass(slots=True)
-class Heard:
-    """The last vote of a validator of the current epoch."""
+class LastVote:
+    """The last verified vote of a validator of the current epoch."""
 
     view: int
     at_seconds: float
 
 
 class Participant:
-    """Follows, and where it has a signer decides, which blocks are final."""
+    """Follows which blocks are final; with a signer it also votes."""
 
     def __init__(
         self,
@@ -73,7 +68,7 @@ class Participant:
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._runner: EngineRunner | None = None
         self.epoch = epochs.after(desk.chain.finalized.hash)
-        self.heard: dict[int, Heard] = {}
+        self.last_votes: dict[int, LastVote] = {}
         """By the index of each validator in the current epoch."""
 
     @property
@@ -96,9 +91,7 @@ class Participant:
         """Take part until cancelled. Raises DoppelgangerError, DamagedLogError."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receive)
-            if self._listen_seconds:
-                logger.info("doppelganger-listening seconds=%.0f", self._listen_seconds)
-                await trio.sleep(self._listen_seconds)
+            await listen_before_voting(self._listen_seconds)
             records = self._desk.journal.records
             while True:
                 await self._run_epoch(records)
@@ -112,7 +105,7 @@ class Participant:
     async def _run_epoch(self, records: tuple[bytes, ...]) -> None:
         chain = self._desk.chain
         epoch = self.epoch = self._epochs.after(chain.finalized.hash)
-        self.heard.clear()
+        self.last_votes.clear()
         engine = Engine(
             chain.genesis_hash,
             epoch.authorities,
@@ -149,15 +142,15 @@ class Participant:
         if epoch == self.epoch.number + 1:
             self._early.put(inbound)
         elif epoch < self.epoch.number:
-            self._help(inbound, epoch)
+            self._send_last_certificate(inbound, epoch)
         elif epoch == self.epoch.number:
             if isinstance(message, Vote):
-                self._hear(message)
+                self._record_vote(message)
             if self._runner is not None:
                 self._runner.receive(inbound.peer, message, body)
-            self._pass_on(inbound, message)
+            self._relay(inbound, message)
 
-    def _help(self, inbound: Inbound, epoch: int) -> None:
+    def _send_last_certificate(self, inbound: Inbound, epoch: int) -> None:
         """Give a peer that is in an earlier epoch the certificate that ends it."""
         chain = self._desk.chain
         length = self.epoch.last_number - self.epoch.root_number
@@ -167,28 +160,27 @@ class Participant:
         if justification is not None and self._is_new(key):
             self._service.send(inbound.peer, MessageKind.CERTIFICATE, justification)
 
-    def _hear(self, vote: Vote) -> None:
-        """Note who votes; find out whether this node's key votes elsewhere."""
-        heard, now = self.heard.get(vote.voter), trio.current_time()
+    def _record_vote(self, vote: Vote) -> None:
+        """Record the vote of a validator; check a vote of this node's own key.
+
+        Signatures cost, so another validator's is verified once in VERIFY_AGAIN_SECONDS.
+        """
+        last_vote, now = self.last_votes.get(vote.voter), trio.current_time()
         is_mine = vote.voter == self.me
-        if not is_mine and heard is not None:
-            is_fresh = now - heard.at_seconds < HEARD_AGAIN_SECONDS
-            if is_fresh or vote.ballot.view < heard.view:  # old ones may be said again by anybody
+        if not is_mine and last_vote is not None:
+            is_fresh = now - last_vote.at_seconds < VERIFY_AGAIN_SECONDS
+            # Any peer can repeat an old vote, so it does not prove that its voter is active.
+            if is_fresh or vote.ballot.view < last_vote.view:
                 return
         if not is_signed(self._desk.chain.genesis_hash, self.epoch.authorities, vote):
             return
-        self.heard[vote.voter] = Heard(vote.ballot.view, now)
+        self.last_votes[vote.voter] = LastVote(vote.ballot.view, now)
         signer = self._desk.signer
-        if is_mine and signer is not None and signer.is_foreign(vote.ballot):
-            raise DoppelgangerError(
-                f"Another node votes with the session key of this one: a vote of epoch "
-                f"{vote.ballot.epoch}, view {vote.ballot.view} was not signed here. Two nodes with "
-                "one key lose their stake, so this node stops. Stop the other one, or give this "
-                "one a key of its own."
-            )
+        if is_mine and signer is not None:
+            check_own_vote(signer, vote)
 
-    def _pass_on(self, inbound: Inbound, message: m.Message) -> None:
-        """Relay a signed message once, unless everybody has it from its origin anyway."""
+    def _relay(self, inbound: Inbound, message: m.Message) -> None:
+        """Relay a signed message once, unless every validator gets it from its origin anyway."""
         if not isinstance(message, Vote | m.Proposal) or self._is_mesh_full():
             return
         if not self._is_new(blake2b_256(inbound.body)):
@@ -217,7 +209,7 @@ def _epoch_of(message: m.Message) -> int:
     match message:
         case m.Proposal(vote=vote):
             return vote.ballot.epoch
-        case m.Ask(epoch=epoch):
+        case m.CertificateRequest(epoch=epoch):
             return epoch
         case _:
             return message.ballot.epoch

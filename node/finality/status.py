@@ -1,4 +1,7 @@
-"""Why finality is where it is: who votes, who is silent, and what stake a quorum lacks."""
+"""The status of finality: which validators vote, and how much stake a quorum still needs.
+
+`FinalityStatus.sentence` is the sentence about finality that operators read.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ from runtime.crypto.keys import Keypair
 NAMED_MAX: Final = 32
 """Validators of development networks that are called by their //Name."""
 SILENT_SECONDS: Final = 5.0
-"""A validator that was not heard for so long, and one view, counts as silent."""
+"""A validator without a verified vote for so long counts as silent."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValidatorState:
-    """One validator as this node hears it. `heard_seconds_ago` is None for never.
+    """One validator as this node sees it. `last_vote_seconds_ago` is None for never.
 
     `account` is its address, or its //Name on development networks.
     """
@@ -34,11 +37,11 @@ class ValidatorState:
     is_me: bool
     is_silent: bool
     last_view: int
-    heard_seconds_ago: float | None
+    last_vote_seconds_ago: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class FinalityStatus:
     """The state of consensus at this node. Weights are planck of stake."""
 
     epoch: int
@@ -46,7 +49,7 @@ class Explanation:
     finalized_number: int
     last_number_of_epoch: int
     total_weight: int
-    heard_weight: int
+    active_weight: int
     needed_weight: int
     is_voting: bool
     halted: bool
@@ -54,42 +57,46 @@ class Explanation:
     sentence: str
 
 
-def explain(chain: Chain, participant: Participant) -> Explanation:
-    """Return what finality has and what it lacks."""
+def finality_status(chain: Chain, participant: Participant) -> FinalityStatus:
+    """Return the votes that finality has and the stake that it still needs."""
     epoch, me, now = participant.epoch, participant.me, trio.current_time()
     is_development = chain.spec.chain_type in DEVELOPMENT_TYPES
     names = _development_names() if is_development else {}
     states = []
     for index, authority in enumerate(epoch.authorities.authorities):
-        heard = participant.heard.get(index)
-        ago = None if heard is None else round(now - heard.at_seconds, 1)
+        last_vote = participant.last_votes.get(index)
+        ago = None if last_vote is None else round(now - last_vote.at_seconds, 1)
         is_silent = index != me and (ago is None or ago > SILENT_SECONDS)
         states.append(
             ValidatorState(
-                index,
-                names.get(authority.account) or ss58.encode(authority.account),
-                authority.weight,
-                index == me,
-                is_silent,
-                participant.view if index == me else heard.view if heard is not None else 0,
-                0.0 if index == me else ago,
+                index=index,
+                account=names.get(authority.account) or ss58.encode(authority.account),
+                weight=authority.weight,
+                is_me=index == me,
+                is_silent=is_silent,
+                last_view=participant.view
+                if index == me
+                else 0
+                if last_vote is None
+                else last_vote.view,
+                last_vote_seconds_ago=0.0 if index == me else ago,
             )
         )
     total = epoch.authorities.total
-    heard_weight = sum(state.weight for state in states if not state.is_silent)
+    active_weight = sum(state.weight for state in states if not state.is_silent)
     needed = 2 * total // 3 + 1
-    return Explanation(
-        epoch.number,
-        participant.view,
-        chain.finalized.number,
-        epoch.last_number,
-        total,
-        heard_weight,
-        needed,
-        me is not None,
-        participant.halted,
-        tuple(states),
-        _sentence(states, heard_weight, needed, total, is_halted=participant.halted),
+    return FinalityStatus(
+        epoch=epoch.number,
+        view=participant.view,
+        finalized_number=chain.finalized.number,
+        last_number_of_epoch=epoch.last_number,
+        total_weight=total,
+        active_weight=active_weight,
+        needed_weight=needed,
+        is_voting=me is not None,
+        halted=participant.halted,
+        validators=tuple(states),
+        sentence=_sentence(states, active_weight, needed, total, is_halted=participant.halted),
     )
 
 
@@ -106,7 +113,11 @@ def _sentence(
         return "All validators vote."
     names = ", ".join(
         f"{state.account} ({_percent(state.weight, total)}, "
-        + ("never heard" if state.heard_seconds_ago is None else f"{state.heard_seconds_ago:.0f} s")
+        + (
+            "never heard"
+            if state.last_vote_seconds_ago is None
+            else f"{state.last_vote_seconds_ago:.0f} s"
+        )
         + ")"
         for state in silent
     )

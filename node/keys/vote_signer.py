@@ -5,8 +5,8 @@ mark of its own of what it has signed, on disk before the signature is given out
 ballot again, and refuses one that conflicts with a ballot it signed or that lies below its window.
 A key of a set of one chain has one signer; the lock on the mark's file keeps a second one out.
 
-The mark is a log of ballots in the framing of `consensus/wal.py`; a torn last record was never
-signed. Two carry out `VoteSigner`: the key in this process, or a socket
+The mark is a log of ballots in the framing of `consensus/write_ahead_log.py`; a torn last record
+was never signed. Two carry out `VoteSigner`: the key in this process, or a socket
 (node/keys/remote_signer.py).
 """
 
@@ -19,7 +19,7 @@ from typing import IO, Final, Protocol
 
 import trio
 
-from consensus.wal import DamagedLogError, frame, read_log, write_log
+from consensus.write_ahead_log import DamagedLogError, frame, read_log, write_log
 from ml.durable_file import write_durably
 from node.storage.log_file import append_durably
 from runtime.codec.scale import codec

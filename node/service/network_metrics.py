@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from node.finality.status import explain
+from node.finality.status import finality_status
 from node.operations.metrics import PREFIX
 from node.service.networking import Networking
 
@@ -21,20 +21,20 @@ class NetworkCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics as they are now."""
-        told = explain(self._networking.chain, self._networking.participant)
+        status = finality_status(self._networking.chain, self._networking.participant)
         gauges = {
-            "consensus_epoch": ("The epoch of the next block.", told.epoch),
-            "consensus_view": ("The view of this node in its epoch.", told.view),
+            "consensus_epoch": ("The epoch of the next block.", status.epoch),
+            "consensus_view": ("The view of this node in its epoch.", status.view),
             "consensus_heard_stake_ratio": (
                 "Part of the stake whose votes are heard; finality needs more than 2/3.",
-                told.heard_weight / told.total_weight,
+                status.active_weight / status.total_weight,
             ),
             "consensus_silent_validators": (
                 "Validators of this epoch that are not heard.",
-                sum(one.is_silent for one in told.validators),
+                sum(one.is_silent for one in status.validators),
             ),
-            "consensus_voting_status": ("1 where this node votes.", int(told.is_voting)),
-            "consensus_halted_status": ("1 after conflicting finality.", int(told.halted)),
+            "consensus_voting_status": ("1 where this node votes.", int(status.is_voting)),
+            "consensus_halted_status": ("1 after conflicting finality.", int(status.halted)),
         }
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(f"{PREFIX}_{name}", text, value=value)

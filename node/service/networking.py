@@ -16,15 +16,16 @@ from typing import Final
 
 import trio
 
-from consensus.engine import Settings as EngineSettings
+from consensus.settings import Settings as EngineSettings
 from genesis.spec import ChainSpec
 from node.authoring.evidence_pool import EvidenceBox
 from node.authoring.proposer import Proposer
 from node.chain.chain import Chain
 from node.chain.epochs import Epochs
 from node.chain.events import BestChanged, Finalized
+from node.finality.doppelganger import LISTEN_SECONDS
 from node.finality.engine_runner import Desk
-from node.finality.participant import LISTEN_SECONDS, Participant
+from node.finality.participant import Participant
 from node.finality.write_ahead_log import Journal
 from node.keys.node_keys import load_peer_seed, load_session_pair
 from node.keys.remote_signer import RemoteSigner

@@ -12,9 +12,8 @@ on its way waits for it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
@@ -25,18 +24,12 @@ from node.storage.blob_store import (
     Upload,
     UploadIncompleteError,
 )
-from p2p.protocols.blobs import (
-    AskChunks,
-    BlobAnswer,
-    BlobLimits,
-    BlobPlanner,
-    BlobRange,
-    BlobRequest,
-    check_range,
-)
+from p2p.protocols.blob_download import AskChunks, BlobLimits, BlobPlanner
+from p2p.protocols.blob_messages import BlobAnswer, BlobRange, BlobRequest, check_range
 from p2p.protocols.reputation import Fault
-from p2p.protocols.sync import WrongAnswerError
-from p2p.transport.transport import PeerId, TransportError
+from p2p.protocols.sync_messages import WrongAnswerError
+from p2p.service.peer_network import PeerRequests
+from p2p.transport.transport import TransportError
 from p2p.transport.wire import RequestKind
 from runtime.codec.scale import DecodeError, codec
 from runtime.types.primitives import Hash
@@ -53,21 +46,6 @@ class BlobUnavailableError(BlobError):
     """No peer that is connected gives the blob."""
 
 
-class PeerView(Protocol):
-    """What the fetcher reads of a connected peer."""
-
-    @property
-    def peer(self) -> PeerId: ...
-
-
-class Network(Protocol):
-    """What it needs of the network service, which limits and scores the time of requests."""
-
-    def peers(self) -> Sequence[PeerView]: ...
-    async def request(self, peer: PeerId, kind: RequestKind, body: bytes) -> bytes: ...
-    def penalize(self, peer: PeerId, fault: Fault, reason: str) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class BlobPatience:
     """How long a fetch goes on while no peer gives the blob, and how often it looks for peers."""
@@ -82,7 +60,7 @@ class BlobFetcher:
     def __init__(
         self,
         blobs: BlobStore,
-        network: Network,
+        network: PeerRequests,
         patience: BlobPatience | None = None,
         limits: BlobLimits | None = None,
         blob_bytes_max: int = BLOB_BYTES_MAX,
@@ -121,7 +99,7 @@ class _Download:
     """One blob on its way here."""
 
     def __init__(
-        self, blob: Hash, blobs: BlobStore, network: Network, patience: BlobPatience
+        self, blob: Hash, blobs: BlobStore, network: PeerRequests, patience: BlobPatience
     ) -> None:
         self._blob = blob
         self._blobs = blobs

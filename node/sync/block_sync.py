@@ -1,7 +1,7 @@
 """The synchronizer: brings the blocks that this node lacks, without anybody's help.
 
 Whenever peers have final blocks that do not come by consensus (a new node, one that was off or cut
-off), it asks several peers for ranges (p2p/protocols/sync.py says whom for what), checks each
+off), it asks several peers for ranges (planned by p2p/protocols/block_download.py), checks each
 range's certificates against the authority set in the state before it, executes the blocks off the
 event loop and finalizes them. Nothing is executed that is not proven final. `fetch` is for
 consensus: one block by its hash, with the ancestors that are missing.
@@ -13,32 +13,29 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
 from node.chain.chain import Chain
 from node.chain.errors import ChainError
+from p2p.protocols.block_download import Arrived, AskBlocks, BlockPlanner, SyncLimits
 from p2p.protocols.reputation import Fault
-from p2p.protocols.sync import (
+from p2p.protocols.sync_messages import (
     TRAIL_MAX,
-    Arrived,
-    AskBlocks,
     Block,
-    BlockPlanner,
     Blocks,
     BlocksRequest,
     Segment,
-    SyncLimits,
     WrongAnswerError,
     check_blocks,
     check_body,
     check_final,
     check_links,
 )
+from p2p.service.peer_network import PeerNetwork
 from p2p.transport.transport import PeerId, TransportError
 from p2p.transport.wire import RequestKind
 from runtime.codec.scale import DecodeError, codec
@@ -65,26 +62,6 @@ class DivergedError(Exception):
     """This program computes another result than the validators for a block that is final."""
 
 
-class PeerView(Protocol):
-    """What the synchronizer reads of a connected peer."""
-
-    @property
-    def peer(self) -> PeerId: ...
-    @property
-    def best(self) -> int: ...
-    @property
-    def finalized(self) -> int: ...
-
-
-class Network(Protocol):
-    """What it needs of the network service, which limits and scores the time of requests."""
-
-    def peers(self) -> Sequence[PeerView]: ...
-    async def request(self, peer: PeerId, kind: RequestKind, body: bytes) -> bytes: ...
-    def penalize(self, peer: PeerId, fault: Fault, reason: str) -> None: ...
-    def changes(self) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[object]]: ...
-
-
 SetAfter = Callable[[Hash], AuthoritySet]
 """Returns the authorities that decide the children of a block; called on the event loop."""
 
@@ -103,7 +80,7 @@ class Synchronizer:
     def __init__(
         self,
         chain: Chain,
-        network: Network,
+        network: PeerNetwork,
         set_after: SetAfter,
         patience: Patience | None = None,
         limits: SyncLimits | None = None,
@@ -119,7 +96,7 @@ class Synchronizer:
 
     @property
     def is_syncing(self) -> bool:
-        """Say whether blocks are being brought that consensus did not."""
+        """Return whether blocks are being brought that consensus did not."""
         return self._is_syncing
 
     @property

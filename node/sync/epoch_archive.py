@@ -16,7 +16,7 @@ from node.chain.chain import Chain
 from node.chain.errors import ChainError
 from node.chain.events import Finalized
 from node.storage.database import Database
-from p2p.protocols.sync import EpochEnd
+from p2p.protocols.sync_messages import EpochEnd
 from runtime.codec.scale import Codec, codec
 from runtime.shared.finality import AuthoritySet, Certificate
 from runtime.types.primitives import Hash, Header

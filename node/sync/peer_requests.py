@@ -1,9 +1,9 @@
-"""What this node answers to its peers: blocks, bodies, ends of epochs, state, blobs, its status.
+"""The answers to peers: blocks, bodies, ends of epochs, state, and this node's status.
 
-It answers from what is stored, off the event loop, within limits of size and number: a few threads
-for all peers together, so that serving never takes what execution needs. What this node lacks is
-an empty answer; what nobody may ask is refused with RequestError. It judges nobody: wrong requests
-are scored by the network service.
+Answers come from storage, off the event loop, within limits of size and number: a few threads for
+all peers together, so that serving never takes what execution needs. Missing data is an empty
+answer; a request that is never allowed is refused with RequestError. Wrong requests are scored by
+the network service. Ranges of blobs are blob_chunk_server.py.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Final
 import trio
 
 from node.chain.chain import Chain
-from node.storage.blob_store import BlobError, BlobNotFoundError, BlobStore
+from node.storage.blob_store import BlobError, BlobStore
 from node.storage.database import DatabaseError, HeightUnknownError
+from node.sync.blob_chunk_server import BlobChunkServer
 from node.sync.epoch_archive import EpochArchive
-from p2p.protocols.blobs import CHUNKS_MAX, BlobAnswer, BlobRange, BlobRequest
 from p2p.protocols.status import AGENT_LENGTH_MAX, PROTOCOL_VERSION, Roles, Status
-from p2p.protocols.sync import (
+from p2p.protocols.sync_messages import (
     BLOCKS_MAX,
     EPOCHS_MAX,
     STATE_BYTES_MAX,
@@ -57,8 +57,6 @@ _epochs_request = codec(EpochsRequest)
 _epochs = codec(Epochs)
 _state_request = codec(StateRequest)
 _state = codec(StateAnswer)
-_blob_request = codec(BlobRequest)
-_blob = codec(BlobAnswer)
 
 
 class Provider:
@@ -73,7 +71,6 @@ class Provider:
         agent: str = "openledger",
     ) -> None:
         self._chain = chain
-        self._blobs = blobs
         self._archive = archive
         self._roles = roles
         self._agent = agent[:AGENT_LENGTH_MAX]
@@ -83,7 +80,7 @@ class Provider:
             RequestKind.BODY: self._answer_body,
             RequestKind.EPOCHS: self._answer_epochs,
             RequestKind.STATE: self._answer_state,
-            RequestKind.BLOB: self._answer_blob,
+            RequestKind.BLOB: BlobChunkServer(blobs).answer,
         }
 
     def status(self) -> Status:
@@ -208,23 +205,3 @@ class Provider:
             return _state.encode(None)
         chunk = prove_range(state, request.start, min(request.size, STATE_BYTES_MAX))
         return _state.encode(StateRange(chunk.pairs, chunk.proof))
-
-    # --------------------------------------------------------------------------------- blobs
-
-    def _answer_blob(self, body: bytes) -> bytes:
-        request = _blob_request.decode(body)
-        if not 0 < request.count <= CHUNKS_MAX:
-            raise RequestError(f"Ask for 1 to {CHUNKS_MAX} chunks.")
-        try:
-            manifest = self._blobs.manifest(request.blob)
-            total = len(manifest.chunk_hashes)
-            count = min(request.count, total - request.first)
-            if not total:
-                return _blob.encode(BlobRange(0, ()))
-            if count <= 0:
-                raise RequestError(f"The blob has {total} chunks. Ask for one of them.")
-            proven = self._blobs.prove(request.blob, request.first, count)
-        except BlobNotFoundError:
-            return _blob.encode(None)
-        chunks = tuple((each.data, each.proof) for each in proven)
-        return _blob.encode(BlobRange(manifest.length, chunks))

@@ -13,10 +13,8 @@ No peer is trusted: what one says counts where it proves it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final
 
 import trio
 
@@ -24,7 +22,7 @@ from consensus.light import EpochProof, LightClient, LightClientError
 from node.storage.database import Database, StoredBlock
 from node.sync.epoch_archive import end_record, newest_set, set_record, stored_end
 from p2p.protocols.reputation import Fault
-from p2p.protocols.sync import (
+from p2p.protocols.sync_messages import (
     EPOCHS_MAX,
     STATE_BYTES_MAX,
     Block,
@@ -37,6 +35,7 @@ from p2p.protocols.sync import (
     WrongAnswerError,
     check_blocks,
 )
+from p2p.service.peer_network import PeerNetwork
 from p2p.transport.transport import PeerId, TransportError
 from p2p.transport.wire import RequestKind
 from runtime.codec.scale import Codec, DecodeError, codec
@@ -60,24 +59,6 @@ class FastSyncRefusedError(Exception):
     """Fast sync cannot give what this node is set to keep."""
 
 
-class PeerView(Protocol):
-    """What fast sync reads of a connected peer."""
-
-    @property
-    def peer(self) -> PeerId: ...
-    @property
-    def finalized(self) -> int: ...
-
-
-class Network(Protocol):
-    """What it needs of the network service, which limits and scores the time of requests."""
-
-    def peers(self) -> Sequence[PeerView]: ...
-    async def request(self, peer: PeerId, kind: RequestKind, body: bytes) -> bytes: ...
-    def penalize(self, peer: PeerId, fault: Fault, reason: str) -> None: ...
-    def changes(self) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Any]]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class FastLimits:
     """When fast sync is worth it, how long it waits for a first peer, and the size of a chunk."""
@@ -99,7 +80,7 @@ class FastSync:
         genesis: Hash,
         authorities: AuthoritySet,
         epoch_blocks: int,
-        network: Network,
+        network: PeerNetwork,
         limits: FastLimits | None = None,
     ) -> None:
         """`authorities` are those of epoch 0. Raises FastSyncRefusedError."""

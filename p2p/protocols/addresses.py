@@ -53,7 +53,7 @@ def sign_record(identity: Keypair, sequence: int, addresses: Sequence[str]) -> A
 
 
 def is_genuine(record: AddressRecord) -> bool:
-    """Say whether a record is well formed and signed by the peer whose addresses it has."""
+    """Return whether a record is well formed and signed by the peer whose addresses it has."""
     ending = f"/p2p/{record.peer}"
     return (
         0 < len(record.addresses) <= ADDRESSES_MAX

@@ -17,8 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-PING_S: Final = 2.0
-ANSWER_LIMIT_S: Final = 4.0
+PING_SECONDS: Final = 2.0
+ANSWER_LIMIT_SECONDS: Final = 4.0
 STRIKES_MAX: Final = 2
 NONCE_SIZE: Final = 8
 
@@ -39,7 +39,7 @@ class Keepalive:
     """The pings to one peer."""
 
     def __init__(self, now: float) -> None:
-        self.due = now + PING_S
+        self.due = now + PING_SECONDS
         """When `step` has something to do."""
         self._sent: float | None = None
         self._count = 0
@@ -55,7 +55,7 @@ class Keepalive:
                 return Silent()
         self._count += 1
         self._sent = now
-        self.due = now + ANSWER_LIMIT_S
+        self.due = now + ANSWER_LIMIT_SECONDS
         return Ping(self._nonce())
 
     def answered(self, nonce: bytes, now: float) -> float | None:
@@ -65,7 +65,7 @@ class Keepalive:
         latency_s = now - self._sent
         self._sent = None
         self._strikes = 0
-        self.due = now + PING_S
+        self.due = now + PING_SECONDS
         return latency_s
 
     def forgive(self, seconds: float) -> None:

@@ -69,7 +69,7 @@ class Reputation:
         return min(0.0, record.score + (now - record.time) * self._heal_each_second)
 
     def is_banned(self, peer: PeerId, now: float) -> bool:
-        """Say whether nothing is taken from a peer now."""
+        """Return whether nothing is taken from a peer now."""
         record = self._records.get(peer)
         return record is not None and now < record.banned_until
 

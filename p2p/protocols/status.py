@@ -30,7 +30,7 @@ from runtime.types.primitives import Hash
 
 PROTOCOL_VERSION: Final = 1
 AGENT_LENGTH_MAX: Final = 64
-HANDSHAKE_LIMIT_S: Final = 10.0
+HANDSHAKE_LIMIT_SECONDS: Final = 10.0
 UPDATE_RATE: Final = Rate(each_second=10, burst=40)
 
 
@@ -114,7 +114,7 @@ class Handshake:
         self.stage = Stage.CONNECTED
         self.status: Status | None = None
         self._genesis_hash = genesis_hash
-        self._deadline = now + HANDSHAKE_LIMIT_S
+        self._deadline = now + HANDSHAKE_LIMIT_SECONDS
         self._updates = Bucket(UPDATE_RATE, now)
 
     @property

@@ -16,7 +16,7 @@ from runtime.codec.scale import DecodeError as ScaleDecodeError
 from runtime.codec.scale import codec
 from runtime.types.primitives import Hash
 
-FLUSH_S: Final = 0.02
+FLUSH_SECONDS: Final = 0.02
 BATCH_SIZE: Final = 64 << 10
 """A batch of at least this many bytes is full."""
 TRANSACTION_SIZE_MAX: Final = SIZE_MAX[MessageKind.TRANSACTIONS] - 16
@@ -24,7 +24,7 @@ TRANSACTION_SIZE_MAX: Final = SIZE_MAX[MessageKind.TRANSACTIONS] - 16
 BATCH_COUNT_MAX: Final = 1024
 WAITING_BYTES_MAX: Final = 4 << 20
 SEEN_MAX: Final = 65_536
-SEEN_S: Final = 60.0
+SEEN_SECONDS: Final = 60.0
 
 
 def topic_of(genesis_hash: Hash) -> str:
@@ -52,7 +52,7 @@ class Transactions:
     """What was seen lately, and what waits for the next batch."""
 
     def __init__(self) -> None:
-        self._seen = Seen(SEEN_MAX, SEEN_S)
+        self._seen = Seen(SEEN_MAX, SEEN_SECONDS)
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
         self._first: float | None = None
@@ -89,7 +89,7 @@ class Transactions:
         if self._first is None:
             return None
         is_full = self._bytes >= BATCH_SIZE or len(self._waiting) >= BATCH_COUNT_MAX
-        return now if is_full else self._first + FLUSH_S
+        return now if is_full else self._first + FLUSH_SECONDS
 
     def take(self, now: float) -> tuple[bytes, ...]:
         """Return the next batch; empty when nothing waits."""

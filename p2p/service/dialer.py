@@ -7,16 +7,16 @@ from typing import Final
 
 import trio
 
-from p2p.protocols.peers import AddressBook, Dial
+from p2p.protocols.address_book import AddressBook, Dial
 from p2p.service.sessions import Sessions
 from p2p.transport.transport import Transport, TransportError
 
 logger = logging.getLogger(__name__)
 
-TICK_S: Final = 0.2
+TICK_SECONDS: Final = 0.2
 DIALS_MAX: Final = 4
 """Dials in flight."""
-DIAL_LIMIT_S: Final = 10.0
+DIAL_LIMIT_SECONDS: Final = 10.0
 
 
 class Dialer:
@@ -36,7 +36,7 @@ class Dialer:
                 for dial in self._next_dials():
                     self._in_flight += 1
                     nursery.start_soon(self._dial, transport, dial)
-                await trio.sleep(TICK_S)
+                await trio.sleep(TICK_SECONDS)
 
     def _next_dials(self) -> list[Dial]:
         sessions, now = self._sessions, trio.current_time()
@@ -51,7 +51,7 @@ class Dialer:
         counters = self._sessions.counters
         counters.dials += 1
         try:
-            with trio.fail_after(DIAL_LIMIT_S):
+            with trio.fail_after(DIAL_LIMIT_SECONDS):
                 await transport.dial(dial.address)
             if dial.peer not in self._sessions.connected_peers():
                 # Connected, and yet without a session: it was refused meanwhile.

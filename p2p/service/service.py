@@ -21,11 +21,11 @@ from typing import Final
 
 import trio
 
+from p2p.protocols.address_book import AddressBook
 from p2p.protocols.addresses import sign_record
-from p2p.protocols.peers import AddressBook
+from p2p.protocols.consensus_queue import Inbound
 from p2p.protocols.reputation import Fault
 from p2p.protocols.transactions import encode_batch, topic_of
-from p2p.protocols.votes import Inbound
 from p2p.service.dialer import Dialer
 from p2p.service.peer_session import Change, PeerChange, PeerState
 from p2p.service.sessions import CHANGES_MAX, Provider, Sessions
@@ -56,19 +56,19 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-ANNOUNCE_S: Final = 0.25
+ANNOUNCE_SECONDS: Final = 0.25
 """The shortest time between two announcements."""
-ADDRESSES_S: Final = 30.0
+ADDRESSES_SECONDS: Final = 30.0
 """How often peers are told addresses."""
-FRESH_ADDRESSES_S: Final = 1.0
+FRESH_ADDRESSES_SECONDS: Final = 1.0
 """The shortest time between two messages about peers that came."""
-RESTART_S: Final = 0.5
-RESTART_MAX_S: Final = 30.0
-STEADY_S: Final = 60.0
+RESTART_SECONDS: Final = 0.5
+RESTART_SECONDS_MAX: Final = 30.0
+STEADY_SECONDS: Final = 60.0
 """A transport that ran so long starts its back-off anew when it dies."""
 PUBLISHES_MAX: Final = 64
 LATENCY_MAX_MS: Final = 60_000
-REQUEST_LIMIT_S: Final[dict[RequestKind, float]] = {
+REQUEST_LIMIT_SECONDS: Final[dict[RequestKind, float]] = {
     RequestKind.BLOCKS: 15.0,
     RequestKind.BODY: 5.0,
     RequestKind.EPOCHS: 10.0,
@@ -178,7 +178,7 @@ class Service:
         request = encode(kind, body)
         self.counters.requests_sent += 1
         try:
-            with trio.fail_after(REQUEST_LIMIT_S[kind]):
+            with trio.fail_after(REQUEST_LIMIT_SECONDS[kind]):
                 async with session.slots:
                     await trio.sleep(self._sessions.latency_s)
                     answer = await self._transport.request(peer, request)
@@ -242,7 +242,7 @@ class Service:
 
         Returns what ended the first start; after that nothing ends it.
         """
-        pause_s = RESTART_S
+        pause_s = RESTART_SECONDS
         is_first = True
         while True:
             began = trio.current_time()
@@ -261,10 +261,10 @@ class Service:
                 self._sessions.stop()
             is_first = False
             lived = trio.current_time() - began
-            pause_s = RESTART_S if lived >= STEADY_S else pause_s
+            pause_s = RESTART_SECONDS if lived >= STEADY_SECONDS else pause_s
             logger.error("transport-died reason=%r retry_s=%.1f", reason, pause_s)
             await trio.sleep(pause_s)
-            pause_s = min(RESTART_MAX_S, pause_s * 2)
+            pause_s = min(RESTART_SECONDS_MAX, pause_s * 2)
 
     async def _run_transport(
         self, nursery: trio.Nursery, started: trio.Event, task_status: Started | None
@@ -299,7 +299,7 @@ class Service:
                 self._sessions.say_status()
             except Exception:  # a node that cannot say its status now may do so later
                 logger.exception("announcement-failed")
-            await trio.sleep(ANNOUNCE_S)
+            await trio.sleep(ANNOUNCE_SECONDS)
 
     async def _publish_batches(self, nursery: trio.Nursery) -> None:
         transactions = self._sessions.transactions
@@ -336,7 +336,7 @@ class Service:
 
     async def _exchange_addresses(self) -> None:
         while True:
-            await trio.sleep(ADDRESSES_S)
+            await trio.sleep(ADDRESSES_SECONDS)
             self._sign_addresses()
             for session in self._sessions.ready():
                 self._sessions.say_addresses(session)
@@ -351,7 +351,7 @@ class Service:
             for session in sessions.ready():
                 others = [record for record in fresh if record.peer != session.peer]
                 sessions.say_records(session, others)
-            await trio.sleep(FRESH_ADDRESSES_S)
+            await trio.sleep(FRESH_ADDRESSES_SECONDS)
 
     def _sign_addresses(self) -> None:
         """Sign the addresses where they changed; the wall clock numbers records across restarts."""

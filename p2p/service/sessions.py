@@ -19,14 +19,15 @@ from typing import Final, Protocol
 
 import trio
 
+from p2p.protocols.address_book import AddressBook
 from p2p.protocols.addresses import (
     RECORDS_MAX,
     AddressRecord,
     decode_records,
     encode_records,
 )
+from p2p.protocols.consensus_queue import ConsensusQueue, Inbound
 from p2p.protocols.keepalive import Ping, Silent
-from p2p.protocols.peers import AddressBook
 from p2p.protocols.reputation import Fault, Reputation
 from p2p.protocols.status import (
     Leave,
@@ -40,7 +41,6 @@ from p2p.protocols.status import (
     encode_status,
 )
 from p2p.protocols.transactions import Transactions, decode_batch
-from p2p.protocols.votes import Inbound, Votes
 from p2p.service.peer_session import REQUESTS_MAX, Change, PeerChange, PeerState, Session
 from p2p.service.settings import COST_SIZE, Counters, Settings
 from p2p.transport.transport import Channel, PeerGoneError, PeerId, RequestError, Transport
@@ -58,11 +58,11 @@ from p2p.transport.wire import (
 
 logger = logging.getLogger(__name__)
 
-SEND_LIMIT_S: Final = 10.0
+SEND_LIMIT_SECONDS: Final = 10.0
 """A peer that does not take a write for so long is disconnected."""
-HANG_UP_LIMIT_S: Final = 5.0
-ANSWER_LIMIT_S: Final = 15.0
-STALL_S: Final = 1.0
+HANG_UP_LIMIT_SECONDS: Final = 5.0
+ANSWER_LIMIT_SECONDS: Final = 15.0
+STALL_SECONDS: Final = 1.0
 """Waking up so much too late means that this node stood still, not its peers."""
 BATCHES_MAX: Final = 256
 """Transaction batches that wait for the node."""
@@ -87,7 +87,7 @@ class Sessions:
     def __init__(self, provider: Provider, book: AddressBook, settings: Settings) -> None:
         self.counters = Counters()
         self.reputation = Reputation(ban_s=settings.ban_s)
-        self.votes = Votes()
+        self.votes = ConsensusQueue()
         self.votes_waiting = trio.Event()
         self.transactions = Transactions()
         self.batches_out, self.batches_in = trio.open_memory_channel[
@@ -383,7 +383,7 @@ class Sessions:
             raise RequestError(f"The request cannot be read: {error}.") from error
         name = asked.kind.name
         try:
-            with trio.fail_after(ANSWER_LIMIT_S):
+            with trio.fail_after(ANSWER_LIMIT_SECONDS):
                 answer = await self._provider.answer(peer, asked.kind, asked.body)
         except RequestError:
             raise
@@ -457,10 +457,10 @@ class Sessions:
             frames = await outbox.take()
             assert self._transport is not None
             try:
-                with trio.fail_after(SEND_LIMIT_S):
+                with trio.fail_after(SEND_LIMIT_SECONDS):
                     await self._transport.send(session.peer, channel, frames)
             except trio.TooSlowError:
-                self.leave(session, f"it did not read for {SEND_LIMIT_S:.0f} s")
+                self.leave(session, f"it did not read for {SEND_LIMIT_SECONDS:.0f} s")
             except PeerGoneError as error:
                 self.leave(session, str(error))
             self.counters.writes += 1
@@ -478,7 +478,7 @@ class Sessions:
             due = keepalive.due
             await trio.sleep_until(due)
             now = trio.current_time()
-            if now - due > STALL_S:
+            if now - due > STALL_SECONDS:
                 keepalive.forgive(now - due)
             match keepalive.step(now):
                 case Ping(nonce):
@@ -491,7 +491,7 @@ class Sessions:
         transport = self._transport
         try:
             if transport is not None:
-                with trio.move_on_after(HANG_UP_LIMIT_S):
+                with trio.move_on_after(HANG_UP_LIMIT_SECONDS):
                     await transport.disconnect(peer)
         except Exception:  # a connection that cannot be closed ends nothing else
             logger.exception("hang-up-failed peer=%s", peer)

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import version
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakKeyDictionary
 
 import trio
@@ -45,19 +45,19 @@ if TYPE_CHECKING:
     from libp2p.pubsub.pb import rpc_pb2
     from multiaddr import Multiaddr
 
-VERSION = "0.8.1"
-MAX_GOSSIP_QUEUE = 1024
+VERSION: Final = "0.8.1"
+GOSSIP_QUEUE_MAX: Final = 1024
 """Gossip messages that wait for one slow peer; the library's 32 lose most of a burst."""
-MAX_STREAMS = 64
+STREAMS_MAX: Final = 64
 """Streams of one connection, of both sides; own use needs about two dozen."""
-MAX_WINDOW_BYTES = 1 << 20
+WINDOW_BYTES_MAX: Final = 1 << 20
 """What a peer may send on a stream before it is read; the library's 16 MiB fill the memory."""
-MAX_RECORDS = 256
+RECORDS_MAX: Final = 256
 """Signed records of peers that are remembered as checked."""
-MAX_VARINT_BYTES = 10
-GOSSIP_READ_BYTES = 64 << 10
-SOCKET_READ_BYTES = 64 << 10
-WRITE_LIMIT_S = 5.0
+VARINT_BYTES_MAX: Final = 10
+GOSSIP_READ_BYTES: Final = 64 << 10
+SOCKET_READ_BYTES: Final = 64 << 10
+WRITE_LIMIT_SECONDS: Final = 5.0
 """A connection that takes nothing for so long is closed."""
 
 _log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def _contain_streams() -> None:
     original = BasicHost._swarm_stream_handler
 
     async def handle(host: BasicHost, stream: NetStream) -> None:
-        if len(connection_of(stream).streams) > MAX_STREAMS:
+        if len(connection_of(stream).streams) > STREAMS_MAX:
             await stream.reset()
             return
         try:
@@ -165,7 +165,7 @@ def _lengthen_queues() -> None:
 
     def make(
         queue: RpcQueue,
-        max_size: int = MAX_GOSSIP_QUEUE,
+        max_size: int = GOSSIP_QUEUE_MAX,
         max_message_size: int = DefaultMaxMessageSize,
     ) -> None:
         original(queue, max_size, max_message_size)
@@ -208,8 +208,8 @@ def _buffer_gossip() -> None:
 
 
 def _varint_end(buffer: bytearray) -> int | None:
-    for place, byte in enumerate(buffer[:MAX_VARINT_BYTES]):
-        if byte < 0x80 or place == MAX_VARINT_BYTES - 1:
+    for place, byte in enumerate(buffer[:VARINT_BYTES_MAX]):
+        if byte < 0x80 or place == VARINT_BYTES_MAX - 1:
             return place + 1
     return None
 
@@ -226,7 +226,7 @@ def _remember_records() -> None:
         if not maybe_consume_signed_record(message, host, peer):
             return False
         records[peer] = message.senderRecord
-        if len(records) > MAX_RECORDS:
+        if len(records) > RECORDS_MAX:
             records.popitem(last=False)
         return True
 
@@ -282,7 +282,7 @@ def _enforce_windows() -> None:
 
     YamuxStream.recv_window = property(get, put)  # type: ignore[assignment]
     _replace(YamuxStream, "reset", reset)
-    _replace(yamux_module, "MAX_WINDOW_SIZE", MAX_WINDOW_BYTES)
+    _replace(yamux_module, "MAX_WINDOW_SIZE", WINDOW_BYTES_MAX)
 
 
 def _gather_windows() -> None:
@@ -330,7 +330,7 @@ def _write_whole_frames() -> None:
 
     async def write(connection: Yamux, frame: bytes) -> None:
         async with connection._write_lock:
-            deadline = trio.current_time() + WRITE_LIMIT_S
+            deadline = trio.current_time() + WRITE_LIMIT_SECONDS
             with trio.CancelScope(shield=True, deadline=deadline) as scope:
                 await connection.secured_conn.write(frame)
             if scope.cancelled_caught:
@@ -341,7 +341,7 @@ def _write_whole_frames() -> None:
     _replace(Yamux, "_write_frame", write)
 
 
-PATCHES: Mapping[str, Callable[[], None]] = {
+PATCHES: Final[Mapping[str, Callable[[], None]]] = {
     "contain-streams": _contain_streams,
     "contain-messages": _contain_messages,
     "return-inbound-slots": _return_inbound_slots,

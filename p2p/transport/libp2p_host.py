@@ -17,7 +17,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -45,11 +45,11 @@ from p2p.transport.libp2p_setup import (
 )
 from p2p.transport.streams import FrameReader, join_frames
 from p2p.transport.transport import (
-    MAX_ANSWER_BYTES,
-    MAX_FRAME_BYTES,
-    MAX_GOSSIP_BYTES,
-    MAX_REQUEST_BYTES,
-    MAX_REQUESTS_IN_FLIGHT,
+    ANSWER_BYTES_MAX,
+    FRAME_BYTES_MAX,
+    GOSSIP_BYTES_MAX,
+    REQUEST_BYTES_MAX,
+    REQUESTS_IN_FLIGHT_MAX,
     AddressError,
     Channel,
     DialError,
@@ -73,11 +73,11 @@ if TYPE_CHECKING:
     from libp2p.pubsub.pubsub import Pubsub
     from multiaddr import Multiaddr
 
-REQUEST = TProtocol("/openledger/request/1")
-MAX_ANSWERS_AT_ONCE = 32
+REQUEST: Final = TProtocol("/openledger/request/1")
+ANSWERS_AT_ONCE_MAX: Final = 32
 """Answers being made or sent to all peers together: their memory is bounded by it."""
-SEND_LIMIT_S = 10.0
-STOP_LIMIT_S = 3.0
+SEND_LIMIT_SECONDS: Final = 10.0
+STOP_LIMIT_SECONDS: Final = 3.0
 
 ANSWERED, REFUSED = b"\x00", b"\x01"
 
@@ -97,7 +97,7 @@ class _Stay:
     )
     receiving: dict[Channel, trio.CancelScope] = field(default_factory=dict)
     idle: list[tuple[INetStream, FrameReader]] = field(default_factory=list)
-    slots: trio.Semaphore = field(default_factory=lambda: trio.Semaphore(MAX_REQUESTS_IN_FLIGHT))
+    slots: trio.Semaphore = field(default_factory=lambda: trio.Semaphore(REQUESTS_IN_FLIGHT_MAX))
     answering: int = 0
 
     @property
@@ -120,7 +120,7 @@ class Libp2pTransport:
         self._addresses: tuple[str, ...] = ()
         self._stays: dict[PeerId, _Stay] = {}
         self._dialling: dict[PeerId, trio.Lock] = {}
-        self._answers = trio.CapacityLimiter(MAX_ANSWERS_AT_ONCE)
+        self._answers = trio.CapacityLimiter(ANSWERS_AT_ONCE_MAX)
         self._handler: ContainedHandler | None = None
         self._host: BasicHost | None = None
         self._swarm: Swarm | None = None
@@ -161,7 +161,7 @@ class Libp2pTransport:
             self._nursery = nursery
             task_status.started()
             await stop.wait()
-            life.deadline = trio.current_time() + STOP_LIMIT_S
+            life.deadline = trio.current_time() + STOP_LIMIT_SECONDS
             async with trio.open_nursery() as closing:
                 for connection in connections_of(swarm):
                     closing.start_soon(hang_up, connection)
@@ -217,11 +217,11 @@ class Libp2pTransport:
 
     async def send(self, peer: PeerId, channel: Channel, frames: Sequence[bytes]) -> None:
         for frame in frames:
-            check_size("frame", frame, MAX_FRAME_BYTES)
+            check_size("frame", frame, FRAME_BYTES_MAX)
         stay = self._stay(peer)
         content = join_frames(frames)
         try:
-            with trio.fail_after(SEND_LIMIT_S):
+            with trio.fail_after(SEND_LIMIT_SECONDS):
                 async with stay.locks[channel]:
                     await self._write(stay, channel, content)
         except Exception as error:
@@ -249,7 +249,7 @@ class Libp2pTransport:
                     await give_up(stream)
 
     async def request(self, peer: PeerId, request: bytes) -> bytes:
-        check_size("request", request, MAX_REQUEST_BYTES)
+        check_size("request", request, REQUEST_BYTES_MAX)
         stay = self._stay(peer)
         answer = b""
         try:
@@ -270,7 +270,7 @@ class Libp2pTransport:
         return answer[1:]
 
     async def publish(self, topic: str, message: bytes) -> None:
-        check_size("gossip message", message, MAX_GOSSIP_BYTES)
+        check_size("gossip message", message, GOSSIP_BYTES_MAX)
         if topic not in self._settings.topics:
             raise TransportError(f"{topic} is no topic of this node. Name it in its settings.")
         if self._pubsub is None:
@@ -355,7 +355,7 @@ class Libp2pTransport:
             if stay is None or self._handler is None:
                 await give_up(stream)
                 return
-            reader = FrameReader(stream, MAX_FRAME_BYTES)
+            reader = FrameReader(stream, FRAME_BYTES_MAX)
             with trio.CancelScope() as scope:
                 if channel in stay.receiving:
                     stay.receiving[channel].cancel()
@@ -385,7 +385,7 @@ class Libp2pTransport:
         is_wanted = (
             stay is not None
             and len(message.topicIDs) == 1
-            and len(message.data) <= MAX_GOSSIP_BYTES
+            and len(message.data) <= GOSSIP_BYTES_MAX
             and str(ID(message.from_id)) != own
         )
         if not is_wanted or self._handler is None:
@@ -402,7 +402,7 @@ class Libp2pTransport:
                 if not stay.is_connected:
                     raise
         stream = await self._open(stay.peer, REQUEST)
-        return await self._ask_on(stay, stream, FrameReader(stream, MAX_ANSWER_BYTES + 1), request)
+        return await self._ask_on(stay, stream, FrameReader(stream, ANSWER_BYTES_MAX + 1), request)
 
     async def _ask_on(
         self, stay: _Stay, stream: INetStream, reader: FrameReader, request: bytes
@@ -420,12 +420,12 @@ class Libp2pTransport:
 
     async def _serve(self, stream: INetStream) -> None:
         stay = self._welcome(compat.connection_of(stream))
-        if stay is None or stay.answering >= MAX_REQUESTS_IN_FLIGHT:
+        if stay is None or stay.answering >= REQUESTS_IN_FLIGHT_MAX:
             await give_up(stream)
             return
         stay.answering += 1
         try:
-            reader = FrameReader(stream, MAX_REQUEST_BYTES)
+            reader = FrameReader(stream, REQUEST_BYTES_MAX)
             while not stay.gone.is_set():
                 request = await reader.next()
                 with trio.fail_after(self._settings.request_limit_s):
@@ -442,7 +442,7 @@ class Libp2pTransport:
         assert self._handler is not None
         try:
             answer = await self._handler.answer(peer, request)
-            check_size("answer", answer, MAX_ANSWER_BYTES)
+            check_size("answer", answer, ANSWER_BYTES_MAX)
         except (RequestError, FrameTooLargeError) as error:
             return REFUSED + str(error).encode()
         return ANSWERED + answer

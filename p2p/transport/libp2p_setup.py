@@ -11,7 +11,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import trio
 from libp2p import new_host
@@ -37,14 +37,14 @@ from p2p.transport.transport import AddressError, TransportSettings
 if TYPE_CHECKING:
     from libp2p.abc import INetConn, INetStream, INetwork
 
-GOSSIP = TProtocol("/meshsub/1.1.0")
+GOSSIP: Final = TProtocol("/meshsub/1.1.0")
 """Not 1.2: it announces each message to each peer before it sends it."""
-MAX_CONNECTIONS = 128
-MAX_CONNECTIONS_OF_PEER = 2
+CONNECTIONS_MAX: Final = 128
+CONNECTIONS_OF_PEER_MAX: Final = 2
 """Two nodes that dial each other at once have one each way."""
-MAX_STATISTICS = 64
-HANDSHAKE_LIMIT_S = 5.0
-HANG_UP_LIMIT_S = 1.0
+STATISTICS_MAX: Final = 64
+HANDSHAKE_LIMIT_SECONDS: Final = 5.0
+HANG_UP_LIMIT_SECONDS: Final = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ _log = logging.getLogger(__name__)
 def make_host(seed: bytes, settings: TransportSettings) -> tuple[BasicHost, Swarm]:
     """Make a host that speaks Noise and Yamux over TCP alone; ed25519 key of `seed`."""
     keys = create_new_key_pair(seed)
-    max_connections = max(MAX_CONNECTIONS, MAX_CONNECTIONS_OF_PEER * settings.max_peers)
+    max_connections = max(CONNECTIONS_MAX, CONNECTIONS_OF_PEER_MAX * settings.max_peers)
     host = new_host(
         key_pair=keys,
         sec_opt={NOISE: NoiseTransport(keys, create_noise_key_pair().private_key)},
@@ -63,9 +63,9 @@ def make_host(seed: bytes, settings: TransportSettings) -> tuple[BasicHost, Swar
             low_watermark=0,
             # The library would close connections of its own choice above it.
             high_watermark=max_connections,
-            max_connections_per_peer=MAX_CONNECTIONS_OF_PEER,
-            inbound_upgrade_timeout=HANDSHAKE_LIMIT_S,
-            outbound_upgrade_timeout=HANDSHAKE_LIMIT_S,
+            max_connections_per_peer=CONNECTIONS_OF_PEER_MAX,
+            inbound_upgrade_timeout=HANDSHAKE_LIMIT_SECONDS,
+            outbound_upgrade_timeout=HANDSHAKE_LIMIT_SECONDS,
         ),
         disable_identify_address_discovery=True,
     )
@@ -94,10 +94,10 @@ def make_gossip(host: BasicHost, settings: TransportSettings) -> tuple[Pubsub, G
     )
     # Lists that only the adaptive mode empties.
     router.recent_message_deliveries = cast(
-        "dict[str, list[float]]", defaultdict(lambda: deque(maxlen=MAX_STATISTICS))
+        "dict[str, list[float]]", defaultdict(lambda: deque(maxlen=STATISTICS_MAX))
     )
-    router.recent_peer_connections = cast("list[float]", deque(maxlen=MAX_STATISTICS))
-    router.recent_peer_disconnections = cast("list[float]", deque(maxlen=MAX_STATISTICS))
+    router.recent_peer_connections = cast("list[float]", deque(maxlen=STATISTICS_MAX))
+    router.recent_peer_disconnections = cast("list[float]", deque(maxlen=STATISTICS_MAX))
     pubsub = Pubsub(
         host,
         router,
@@ -161,7 +161,7 @@ def connections_of(swarm: Swarm) -> list[SwarmConn]:
 
 
 def is_alive(connection: SwarmConn) -> bool:
-    """Say whether a connection can still carry something."""
+    """Return whether a connection can still carry something."""
     assert isinstance(connection.muxed_conn, Yamux)
     return not connection.is_closed and not connection.muxed_conn.event_shutting_down.is_set()
 
@@ -187,7 +187,7 @@ def address_of(connection: SwarmConn) -> str:
 
 async def hang_up(connection: SwarmConn) -> None:
     """Close a connection: politely if that works at once, else by its socket."""
-    with trio.move_on_after(HANG_UP_LIMIT_S) as scope:
+    with trio.move_on_after(HANG_UP_LIMIT_SECONDS) as scope:
         await connection.close()
     if scope.cancelled_caught:
         assert isinstance(connection.muxed_conn, Yamux)
@@ -198,7 +198,7 @@ async def give_up(stream: INetStream | None) -> None:
     """Reset a stream, whatever state it is in, even while being cancelled."""
     if stream is None:
         return
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + HANG_UP_LIMIT_S):
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + HANG_UP_LIMIT_SECONDS):
         try:
             await stream.reset()
         except Exception as error:  # noqa: BLE001 - a stream that cannot be reset is gone already

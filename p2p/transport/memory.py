@@ -20,17 +20,18 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
+from typing import Final
 
 import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from p2p.transport.containment import ContainedHandler
 from p2p.transport.transport import (
-    MAX_ANSWER_BYTES,
-    MAX_FRAME_BYTES,
-    MAX_GOSSIP_BYTES,
-    MAX_REQUEST_BYTES,
-    MAX_REQUESTS_IN_FLIGHT,
+    ANSWER_BYTES_MAX,
+    FRAME_BYTES_MAX,
+    GOSSIP_BYTES_MAX,
+    REQUEST_BYTES_MAX,
+    REQUESTS_IN_FLIGHT_MAX,
     AddressError,
     Channel,
     DialError,
@@ -45,14 +46,14 @@ from p2p.transport.transport import (
     peer_id_of,
 )
 
-MAX_SEEN_GOSSIP = 65_536
+SEEN_GOSSIP_MAX: Final = 65_536
 """Messages of which a node remembers that it had them."""
 
 MessageId = tuple[PeerId, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class LinkConditions:
     """What happens between two nodes: a delay in seconds, the odds of losses and duplicates."""
 
     latency_s: tuple[float, float] = (0.001, 0.005)
@@ -82,7 +83,7 @@ class _Stay:
     """One end's view of a connection; `number` is the same at both ends."""
 
     number: int
-    slots: trio.Semaphore = field(default_factory=lambda: trio.Semaphore(MAX_REQUESTS_IN_FLIGHT))
+    slots: trio.Semaphore = field(default_factory=lambda: trio.Semaphore(REQUESTS_IN_FLIGHT_MAX))
     gone: trio.Event = field(default_factory=trio.Event)
 
 
@@ -102,8 +103,8 @@ class _Reply:
 class MemoryNetwork:
     """The air between nodes: knows who runs, who hears whom, and how long it takes."""
 
-    def __init__(self, seed: int = 0, weather: Weather | None = None) -> None:
-        self.weather = weather or Weather()
+    def __init__(self, seed: int = 0, conditions: LinkConditions | None = None) -> None:
+        self.conditions = conditions or LinkConditions()
         self.running: dict[PeerId, MemoryTransport] = {}
         self._seed = seed
         self._sides: dict[PeerId, int] | None = None
@@ -124,7 +125,7 @@ class MemoryNetwork:
         self._sides = None
 
     def can_hear(self, source: PeerId, target: PeerId) -> bool:
-        """Say whether anything passes from one node to another now."""
+        """Return whether anything passes from one node to another now."""
         if self._sides is None:
             return True
         side = self._sides.get(source)
@@ -152,9 +153,9 @@ class MemoryNetwork:
         if link is None:
             link = _Link(Random(f"{self._seed}/{source}/{target}"))  # noqa: S311 - repeatable
             self._links[source, target] = link
-        delay_s = link.draw.uniform(*self.weather.latency_s)
-        is_lost = link.draw.random() < self.weather.loss and is_lossy
-        is_doubled = link.draw.random() < self.weather.duplication and is_lossy
+        delay_s = link.draw.uniform(*self.conditions.latency_s)
+        is_lost = link.draw.random() < self.conditions.loss and is_lossy
+        is_doubled = link.draw.random() < self.conditions.duplication and is_lossy
         node = self.running.get(target)
         if node is None or is_lost or not self.can_hear(source, target):
             return
@@ -232,14 +233,14 @@ class MemoryTransport:
 
     async def send(self, peer: PeerId, channel: Channel, frames: Sequence[bytes]) -> None:
         for frame in frames:
-            check_size("frame", frame, MAX_FRAME_BYTES)
+            check_size("frame", frame, FRAME_BYTES_MAX)
         number = self._stay(peer).number
         for frame in frames:
             self._tell(peer, partial(_hear, self._peer_id, number, channel, frame), is_lossy=True)
         await trio.lowlevel.checkpoint()
 
     async def request(self, peer: PeerId, request: bytes) -> bytes:
-        check_size("request", request, MAX_REQUEST_BYTES)
+        check_size("request", request, REQUEST_BYTES_MAX)
         stay, reply = self._stay(peer), _Reply()
         with trio.move_on_after(self._settings.request_limit_s):
             async with stay.slots, trio.open_nursery() as nursery:
@@ -254,7 +255,7 @@ class MemoryTransport:
         return reply.answer
 
     async def publish(self, topic: str, message: bytes) -> None:
-        check_size("gossip message", message, MAX_GOSSIP_BYTES)
+        check_size("gossip message", message, GOSSIP_BYTES_MAX)
         if topic not in self._settings.topics:
             raise TransportError(f"{topic} is no topic of this node. Name it in its settings.")
         self._published += 1
@@ -340,7 +341,7 @@ class MemoryTransport:
     def _pass_on(
         self, message_id: MessageId, topic: str, message: bytes, besides: PeerId | None = None
     ) -> None:
-        while len(self._seen) > MAX_SEEN_GOSSIP:
+        while len(self._seen) > SEEN_GOSSIP_MAX:
             del self._seen[next(iter(self._seen))]
         for peer in self._stays:
             if peer not in (besides, message_id[0]):
@@ -383,7 +384,7 @@ async def _answer(source: PeerId, request: bytes, reply: _Reply, node: MemoryTra
     try:
         with trio.fail_after(node._settings.request_limit_s):
             answer = await node._handler.answer(source, request)
-            check_size("answer", answer, MAX_ANSWER_BYTES)
+            check_size("answer", answer, ANSWER_BYTES_MAX)
     except trio.TooSlowError:
         return
     except TransportError as error:

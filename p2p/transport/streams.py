@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from p2p.transport.transport import FrameTooLargeError, TransportError
 
-READ_BYTES = 256 << 10
-_LENGTH = struct.Struct("<I")
+READ_BYTES: Final = 256 << 10
+_LENGTH: Final = struct.Struct("<I")
 
 
 class StreamEndedError(TransportError):

@@ -18,18 +18,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NewType, Protocol
+from typing import Final, NewType, Protocol
 
-MAX_FRAME_BYTES = 4 << 20
-MAX_REQUEST_BYTES = 64 << 10
-MAX_ANSWER_BYTES = (8 << 20) + (64 << 10)
+FRAME_BYTES_MAX: Final = 4 << 20
+REQUEST_BYTES_MAX: Final = 64 << 10
+ANSWER_BYTES_MAX: Final = (8 << 20) + (64 << 10)
 """A range of a blob of 8 MiB, and its envelope with proofs."""
-MAX_GOSSIP_BYTES = 256 << 10
-MAX_REQUESTS_IN_FLIGHT = 8
+GOSSIP_BYTES_MAX: Final = 256 << 10
+REQUESTS_IN_FLIGHT_MAX: Final = 8
 """Requests to one peer at a time; more wait within their time limit."""
 
-_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-_ED25519_KEY = bytes.fromhex("002408011220")
+_BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_ED25519_KEY: Final = bytes.fromhex("002408011220")
 """Identity multihash of a protobuf that says: ed25519, 32 bytes."""
 
 PeerId = NewType("PeerId", str)

@@ -19,9 +19,9 @@ from typing import Final
 import msgpack
 
 from p2p.transport.transport import (
-    MAX_ANSWER_BYTES,
-    MAX_GOSSIP_BYTES,
-    MAX_REQUEST_BYTES,
+    ANSWER_BYTES_MAX,
+    GOSSIP_BYTES_MAX,
+    REQUEST_BYTES_MAX,
     Channel,
 )
 
@@ -51,7 +51,7 @@ class MessageKind(IntEnum):
     PROPOSAL = 16
     VOTE = 17
     CERTIFICATE = 18
-    ASK = 19
+    CERTIFICATE_REQUEST = 19
     TRANSACTIONS = 32
     """A batch of signed extrinsics, by gossip alone."""
 
@@ -82,12 +82,12 @@ SIZE_MAX: Final[dict[MessageKind, int]] = {
     MessageKind.VOTE: 256,
     # 1024 authorities of 66 bytes each.
     MessageKind.CERTIFICATE: 72 * KIB,
-    MessageKind.ASK: 64,
-    MessageKind.TRANSACTIONS: MAX_GOSSIP_BYTES - ENVELOPE_SIZE_MAX,
+    MessageKind.CERTIFICATE_REQUEST: 64,
+    MessageKind.TRANSACTIONS: GOSSIP_BYTES_MAX - ENVELOPE_SIZE_MAX,
 }
 """The largest body of each kind of message, in bytes."""
 
-REQUEST_SIZE_MAX: Final = MAX_REQUEST_BYTES - ENVELOPE_SIZE_MAX
+REQUEST_SIZE_MAX: Final = REQUEST_BYTES_MAX - ENVELOPE_SIZE_MAX
 """The largest body of a request, in bytes."""
 
 ANSWER_SIZE_MAX: Final[dict[RequestKind, int]] = {
@@ -95,7 +95,7 @@ ANSWER_SIZE_MAX: Final[dict[RequestKind, int]] = {
     RequestKind.BODY: 6 * MIB,
     RequestKind.EPOCHS: 4 * MIB,
     RequestKind.STATE: 4 * MIB,
-    RequestKind.BLOB: MAX_ANSWER_BYTES,
+    RequestKind.BLOB: ANSWER_BYTES_MAX,
 }
 """The largest answer to each kind of request, in bytes. An answer has no envelope."""
 
@@ -108,7 +108,7 @@ CHANNELS: Final[dict[MessageKind, Channel]] = {
     MessageKind.PROPOSAL: Channel.CONSENSUS,
     MessageKind.VOTE: Channel.CONSENSUS,
     MessageKind.CERTIFICATE: Channel.CONSENSUS,
-    MessageKind.ASK: Channel.CONSENSUS,
+    MessageKind.CERTIFICATE_REQUEST: Channel.CONSENSUS,
 }
 """The channel that each kind of frame takes, and no other."""
 

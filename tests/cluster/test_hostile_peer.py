@@ -287,7 +287,7 @@ BANNED: dict[str, tuple[Attack, str]] = {
     "garbage votes": (garbage_of(MessageKind.VOTE), "bad-message"),
     "garbage certificates": (garbage_of(MessageKind.CERTIFICATE), "bad-message"),
     "garbage proposals": (garbage_of(MessageKind.PROPOSAL), "bad-message"),
-    "garbage asks": (garbage_of(MessageKind.ASK), "bad-message"),
+    "garbage asks": (garbage_of(MessageKind.CERTIFICATE_REQUEST), "bad-message"),
     "garbage statuses": (garbage_of(MessageKind.STATUS), "the status cannot be read"),
     "forged addresses": (forged_addresses, "bad-frame"),
     "votes of no member": (votes_of_non_members, "a vote is malformed"),

@@ -7,14 +7,14 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consensus.engine import Engine, Settings
+from consensus.engine import Engine
 from consensus.messages import (
-    Ask,
+    BlockExecuted,
+    BlockFinalized,
     Built,
+    CertificateRequest,
     Event,
     Execute,
-    Executed,
-    Imported,
     Message,
     Persist,
     Proposal,
@@ -28,6 +28,7 @@ from consensus.messages import (
     TimerKind,
 )
 from consensus.round import VIEWS_AHEAD, VIEWS_BEHIND
+from consensus.settings import Settings
 from runtime.shared.finality import NO_DIGEST, Ballot, Claim, Kind, Vote, conflict
 from runtime.types.primitives import Hash
 from tests.consensus.support.network import (
@@ -99,7 +100,7 @@ proposals = st.one_of(
         st.lists(certificates, max_size=3).map(tuple),
     ),
 )
-asks = st.builds(Ask, st.just(0), views, views)
+asks = st.builds(CertificateRequest, st.just(0), views, views)
 messages: st.SearchStrategy[Message] = st.one_of(proposals, votes, certificates, asks)
 events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Received, st.integers(0, 5), messages),
@@ -107,9 +108,9 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Received, st.integers(0, 5), messages),
     st.builds(TimedOut, st.builds(Timer, st.integers(0, 7), st.sampled_from(TimerKind))),
     st.builds(Built, views, st.none() | st.sampled_from(HEADERS)),
-    st.builds(Executed, st.sampled_from(DIGESTS), st.booleans()),
+    st.builds(BlockExecuted, st.sampled_from(DIGESTS), st.booleans()),
     st.builds(Signed, votes),
-    st.builds(Imported, st.sampled_from(HEADERS)),
+    st.builds(BlockFinalized, st.sampled_from(HEADERS)),
     st.builds(Start),
 )
 RESTART = "restart"
@@ -151,7 +152,7 @@ class Caller:
                     header = header_of(action.parent, 1, action.claim, b"mine")
                     answers.append(Built(action.view, header))
                 elif isinstance(action, Execute):
-                    answers.append(Executed(action.header.hash, True))
+                    answers.append(BlockExecuted(action.header.hash, True))
         raise AssertionError("one event led to more than 200 answers")
 
     def say(self, ballot: Ballot) -> None:
@@ -205,9 +206,9 @@ def test_forged_votes_fill_no_memory(flood: list[tuple[int, int, bytes]]) -> Non
     for voter, view, digest in flood:
         forged = Vote(Ballot(0, view, Kind.NOTARIZE, Hash(digest)), voter, bytes(64))
         engine.step(Received(1, forged))
-    rounds = engine._rounds._rounds
+    rounds = engine.state.rounds._rounds
     assert len(rounds) <= VIEWS_AHEAD + VIEWS_BEHIND + 2
     for one in rounds.values():
         assert len(one.tally._places) <= 3 * 4
-        assert len(one.tally._held) <= len(one.tally._places)
-        assert one.tally._weights.keys() == one.tally._held.keys()
+        assert len(one.tally._by_ballot) <= len(one.tally._places)
+        assert one.tally._weights.keys() == one.tally._by_ballot.keys()

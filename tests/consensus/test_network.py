@@ -306,7 +306,7 @@ def test_an_observer_follows_the_chain_and_says_nothing() -> None:
         None,
         network.root,
         network.last_number,
-        observer.engine._settings,
+        observer.engine.settings,
     )
     network.start(3)
     network.run(20 * SECOND)

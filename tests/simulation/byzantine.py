@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from consensus import messages as m
-from consensus.messages import Ask, Message, Proposal
+from consensus.messages import CertificateRequest, Message, Proposal
 from runtime.shared.finality import (
     NO_DIGEST,
     Ballot,
@@ -58,7 +58,7 @@ class Selective(Node):
         """Choose what to leave out."""
         rng = self.world.rng
         self.deaf = {one for one in self.world.copies if rng.random() < 0.4}
-        self.unsaid = rng.choice((Proposal, Vote, Certificate, Ask, type(None)))
+        self.unsaid = rng.choice((Proposal, Vote, Certificate, CertificateRequest, type(None)))
         super().boot()
 
     def transmit(self, target: int, message: Message) -> None:
@@ -206,10 +206,10 @@ class Forger(Node):
         moved = Ballot(self.epoch, ballot.view, ballot.kind, ballot.digest)
         return Vote(moved if self.world.rng.random() < 0.5 else ballot, vote.voter, vote.signature)
 
-    def _question(self) -> Ask:
+    def _question(self) -> CertificateRequest:
         rng = self.world.rng
         first = rng.choice((0, 1, self.engine.view, 2**40))
-        return Ask(self.epoch, first, rng.choice((first, first + 1, 2**63, 0)))
+        return CertificateRequest(self.epoch, first, rng.choice((first, first + 1, 2**63, 0)))
 
     def _tampered(self) -> Message | None:
         """A certificate with one signature changed."""
@@ -226,7 +226,7 @@ class Forger(Node):
     def _propose_on(self, parent: Hash, view: int, *, is_valid: bool) -> None:
         """Propose an invalid block, or one with evidence that holds nothing."""
         header = self.library.blocks.get(parent)
-        plan = self.engine._rounds.plan(view, parent)
+        plan = self.engine.state.rounds.plan(view, parent)
         if header is None or plan is None:
             return
         body: Body = (self._bogus_evidence(),) if is_valid else ()
@@ -238,7 +238,7 @@ class Forger(Node):
         length = self.world.ledger.epoch_blocks
         known = [
             one
-            for one in self.engine._rounds.certificates()
+            for one in self.engine.state.rounds.certificates()
             if one.ballot.kind == Kind.NOTARIZE
             and one.ballot.digest in self.library.blocks
             and one.ballot.view < view
@@ -254,8 +254,8 @@ class Forger(Node):
             return
         skips = []
         for skipped in range(below + 1, view):
-            found = self.engine._rounds.find(skipped)
-            real = None if found is None else found.skip
+            found = self.engine.state.rounds.find(skipped)
+            real = None if found is None else found.nullification
             forged = self._forged(Ballot(self.epoch, skipped, int(Kind.NULLIFY), NO_DIGEST))
             skips.append(real or forged)
         self._send_block(header, view, parent, tuple(skips), (), is_valid=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from consensus.wal import frame, read_log, write_log
+from consensus.write_ahead_log import frame, read_log, write_log
 
 
 class Disk:

@@ -12,14 +12,14 @@ from random import Random
 from typing import Final
 
 from consensus.tally import equivocations
-from consensus.wal import decode_record
+from consensus.write_ahead_log import decode_record
 from runtime.shared.finality import Certificate, Kind
 from tests.simulation.byzantine import Copy
 from tests.simulation.ledger import Ledger, Members
 from tests.simulation.node import Node
 from tests.simulation.oracle import Oracle, Violation
 from tests.simulation.simulate import FAIR, Outcome, honest
-from tests.simulation.world import BOTH, Habits, Weather, World
+from tests.simulation.world import BOTH, Habits, LinkConditions, World
 
 FORK_MS: Final = 40_000
 AFTER_MS: Final = 15_000
@@ -63,7 +63,7 @@ def _build(rng: Random) -> World:
     ledger = Ledger([members], rng.choice((3, 200)))
     oracle = Oracle(ledger, frozenset(twins), may_fork=True)
     world = World(ledger, oracle, rng)
-    world.weather = Weather(
+    world.conditions = LinkConditions(
         low_ms=rng.choice((20, 100)),
         span_ms=rng.choice((1, 200, 900)),
         loss=rng.choice((0.0, 0.1, 0.3)),
@@ -122,7 +122,7 @@ def _assert_convicted(world: World) -> int:
 def _assert_halt(world: World, nodes: Sequence[Node]) -> None:
     """Heal, and check that who hears of both finalities in one epoch signs no more."""
     world.cut = False
-    world.weather = FAIR
+    world.conditions = FAIR
     world.habits = replace(world.habits, pace_ms=300)
     world.run(world.now + AFTER_MS)
     halted = [node for node in nodes if node.halted is not None]
@@ -135,6 +135,6 @@ def _assert_halt(world: World, nodes: Sequence[Node]) -> None:
 def _knows_of_fork(node: Node) -> bool:
     """Say whether a node got a certificate of finality that its headers show to be a rival's."""
     return any(
-        one.ballot.kind == Kind.FINALIZE and node.engine._blocks.conflicts(one.ballot.digest)
+        one.ballot.kind == Kind.FINALIZE and node.engine.state.blocks.conflicts(one.ballot.digest)
         for one in certificates_of([node], node.epoch)
     )

@@ -15,13 +15,14 @@ from unittest.mock import patch
 from consensus import engine as engine_module
 from consensus import messages as m
 from consensus.blocks import Status
+from consensus.catchup import Catchup
 from consensus.engine import Engine
-from consensus.messages import Action, Event, Executed, Propose, Sign
-from consensus.progress import SILENT_VIEWS, Progress
+from consensus.epoch_state import SILENT_VIEWS_MAX, EpochState
+from consensus.messages import Action, BlockExecuted, Event, Propose, Sign
 from consensus.proposals import OtherSkipsError, check_form
 from consensus.round import Round
 from consensus.signatures import Signatures
-from consensus.wal import encode_record
+from consensus.write_ahead_log import encode_record
 from runtime.shared.finality import NO_DIGEST, Ballot, Certificate, Claim, Kind, Vote
 from runtime.types.primitives import Hash
 from tests.simulation.disk import Disk
@@ -55,74 +56,75 @@ def _changed(changes: tuple[Change, ...]) -> Iterator[None]:
 
 
 def _voting(may: Callable[[Round, Kind], bool]) -> Callable[..., None]:
-    """Return `Progress._vote` with another rule of what may still be said."""
+    """Return `EpochState.cast_vote` with another rule of which votes are still allowed."""
 
-    def vote(self: Progress, kind: Kind, one: Round, digest: Hash) -> None:
-        if self._me is None or self.is_halted or self.is_finished or not may(one, kind):
+    def cast_vote(self: EpochState, kind: Kind, round: Round, digest: Hash) -> None:
+        if self.me is None or self.is_halted or self.is_finished or not may(round, kind):
             return
-        ballot = Ballot(self.epoch, one.view, int(kind), digest)
-        if one.own.get(kind) == ballot:
+        ballot = Ballot(self.epoch, round.view, int(kind), digest)
+        if round.own.get(kind) == ballot:
             return
-        one.own[kind] = ballot
+        round.own[kind] = ballot
         self._persist(ballot)
-        self._effects.append(Sign(ballot))
+        self._actions.emit(Sign(ballot))
 
-    return vote
+    return cast_vote
 
 
-def _may_finalize_always(one: Round, kind: Kind) -> bool:
-    is_barred = (kind == Kind.NULLIFY and Kind.FINALIZE in one.own) or (
-        kind == Kind.NOTARIZE and Kind.NULLIFY in one.own
+def _may_finalize_always(round: Round, kind: Kind) -> bool:
+    is_barred = (kind == Kind.NULLIFY and Kind.FINALIZE in round.own) or (
+        kind == Kind.NOTARIZE and Kind.NULLIFY in round.own
     )
-    return kind not in one.own and not is_barred
+    return kind not in round.own and not is_barred
 
 
-def _may_nullify_always(one: Round, kind: Kind) -> bool:
-    return kind not in one.own and (kind == Kind.NULLIFY or Kind.NULLIFY not in one.own)
+def _may_nullify_always(round: Round, kind: Kind) -> bool:
+    return kind not in round.own and (kind == Kind.NULLIFY or Kind.NULLIFY not in round.own)
 
 
-def _may_notarize_again(one: Round, kind: Kind) -> bool:
+def _may_notarize_again(round: Round, kind: Kind) -> bool:
     if kind == Kind.NOTARIZE:
-        return Kind.NULLIFY not in one.own
-    return _may_finalize_always(one, kind) and not (
-        kind == Kind.FINALIZE and Kind.NULLIFY in one.own
+        return Kind.NULLIFY not in round.own
+    return _may_finalize_always(round, kind) and not (
+        kind == Kind.FINALIZE and Kind.NULLIFY in round.own
     )
 
 
-_take_proposal = Engine._take_proposal
-_decide = Progress._decide
+_add_proposal = Engine._add_proposal
+_vote_on_proposal = Engine._vote_on_proposal
 
 
-def _take_every_proposal(
+def _add_every_proposal(
     self: Engine, source: Hashable, proposal: m.Proposal, is_certified: bool
 ) -> None:
-    self._rounds.at(int(proposal.vote.ballot.view)).proposal = None
-    _take_proposal(self, source, proposal, is_certified)
+    self.state.rounds.at(int(proposal.vote.ballot.view)).proposal = None
+    _add_proposal(self, source, proposal, is_certified)
 
 
-def _decide_again(self: Progress, one: Round) -> None:
+def _vote_again(self: Engine, round: Round) -> None:
     """Vote on the proposal at hand, whatever was voted for before."""
-    _decide(self, one)
-    if one.proposal is not None and self._leader(one.view) != self._me:
-        digest = one.proposal.vote.ballot.digest
-        if self._blocks.is_valid(digest):
-            self._vote(Kind.NOTARIZE, one, digest)
+    _vote_on_proposal(self, round)
+    if round.proposal is not None and self.state.leader_of(round.view) != self.state.me:
+        digest = round.proposal.vote.ballot.digest
+        if self.state.blocks.is_valid(digest):
+            self.state.cast_vote(Kind.NOTARIZE, round, digest)
 
 
-_adopt = Progress._adopt
+_adopt = EpochState.adopt
 
 
-def _adopt_unlogged(self: Progress, certificate: Certificate) -> None:
-    count = len(self._records)
+def _adopt_unlogged(self: EpochState, certificate: Certificate) -> None:
+    records = self._actions.records
+    count = len(records)
     _adopt(self, certificate)
     unwanted = encode_record(certificate)
-    self._records[count:] = [one for one in self._records[count:] if one.record != unwanted]
+    records[count:] = [persist for persist in records[count:] if persist.record != unwanted]
 
 
-_is_proven = Engine._is_proven
+_is_proven = EpochState.is_proven
 
 
-def _skips_are_proven(self: Engine, certificate: Certificate) -> bool:
+def _skips_are_proven(self: EpochState, certificate: Certificate) -> bool:
     return certificate.ballot.kind == Kind.NULLIFY or _is_proven(self, certificate)
 
 
@@ -141,13 +143,13 @@ def _half_is_enough(self: Signatures, weight: int) -> bool:
     return 2 * weight > self._total
 
 
-_lead = Progress._lead
+_propose = Engine._propose
 
 
-def _lead_past_boundary(self: Progress, one: Round) -> None:
-    last, self._last_number = self._last_number, 1 << 40
-    _lead(self, one)
-    self._last_number = last
+def _propose_past_boundary(self: Engine, round: Round) -> None:
+    last, self.state.last_number = self.state.last_number, 1 << 40
+    _propose(self, round)
+    self.state.last_number = last
 
 
 _step = Engine.step
@@ -162,17 +164,18 @@ def _step_without_skips(self: Engine, event: Event) -> list[Action]:
     ]
 
 
-def _on_built_unchecked(self: Engine, event: m.Built) -> None:
-    one = self._rounds.find(event.view)
-    if event.header is None or one is None or one.plan is None or event.view != self.view:
+def _on_built_unchecked(self: Engine, built: m.Built) -> None:
+    state, header = self.state, built.header
+    round = state.rounds.find(built.view)
+    if header is None or round is None or round.plan is None or built.view != state.view:
         return
-    if Kind.NULLIFY in one.own or Kind.NOTARIZE in one.own:
+    if Kind.NULLIFY in round.own or Kind.NOTARIZE in round.own:
         return
-    block = self._blocks.add(event.header, event.view, None)
+    block = state.blocks.add(header, built.view, None)
     block.status = Status.VALID
-    self._log_header(block)
-    one.draft = event.header
-    self._vote(Kind.NOTARIZE, one, event.header.hash)
+    state.log_header(block)
+    round.draft = header
+    state.cast_vote(Kind.NOTARIZE, round, header.hash)
 
 
 def _check_form_without_skips(proposal: m.Proposal, *rest: Any) -> None:
@@ -182,40 +185,40 @@ def _check_form_without_skips(proposal: m.Proposal, *rest: Any) -> None:
         return
 
 
-def _silent_at_once(self: Progress, voter: int) -> bool:
-    return voter != self._me
+def _silent_at_once(self: EpochState, voter: int) -> bool:
+    return voter != self.me
 
 
-def _silent_when_late(self: Progress, voter: int) -> bool:
-    """Hear nobody whose votes come after the quorum: what the engine once did."""
-    return voter != self._me and self.view - self._heard[voter] > SILENT_VIEWS
+def _silent_when_late(self: EpochState, voter: int) -> bool:
+    """Leave out votes that come after their quorum: what the engine once did."""
+    return voter != self.me and self.view - self.last_active_view[voter] > SILENT_VIEWS_MAX
 
 
-def _halt_never(self: Progress, first: Certificate, second: Certificate) -> None:
+def _halt_never(self: EpochState, first: Certificate, second: Certificate) -> None:
     """Take no notice."""
 
 
-def _say_nothing_again(self: Engine, one: Round) -> None:
-    """Let what was lost be lost."""
+def _repeat_nothing(self: Catchup, round: Round) -> None:
+    """Leave lost messages lost."""
 
 
-_count = Progress._count
+_record_vote = EpochState.record_vote
 
 
-def _skip_with_others(self: Progress, vote: Vote, source: Hashable) -> None:
-    """Join whoever gives a view up, though FINALIZE was signed in it."""
-    _count(self, vote, source)
-    if vote.ballot.kind == Kind.NULLIFY and vote.voter != self._me:
-        one = self._rounds.at(vote.ballot.view)
-        if Kind.FINALIZE in one.own:
-            self._vote(Kind.NULLIFY, one, NO_DIGEST)
+def _nullify_with_others(self: EpochState, vote: Vote, source: Hashable) -> None:
+    """Join every voter that nullifies a view, though FINALIZE was signed in it."""
+    _record_vote(self, vote, source)
+    if vote.ballot.kind == Kind.NULLIFY and vote.voter != self.me:
+        round = self.rounds.at(vote.ballot.view)
+        if Kind.FINALIZE in round.own:
+            self.cast_vote(Kind.NULLIFY, round, NO_DIGEST)
 
 
-_on_executed = Engine._on_executed
+_on_block_executed = Engine._on_block_executed
 
 
-def _all_is_valid(self: Engine, event: Executed) -> None:
-    _on_executed(self, Executed(event.block, True))
+def _all_is_valid(self: Engine, event: BlockExecuted) -> None:
+    _on_block_executed(self, BlockExecuted(event.block, True))
 
 
 _read = Disk.read
@@ -227,8 +230,8 @@ def _read_half(self: Disk) -> tuple[bytes, ...]:
     return _read(self)
 
 
-def _restore_nothing_signed(self: Engine, one: Round) -> None:
-    one.own.clear()
+def _restore_nothing_signed(self: EpochState, round: Round) -> None:
+    round.own.clear()
 
 
 MUTANTS: Final[dict[str, Mutant]] = {
@@ -240,15 +243,15 @@ MUTANTS: Final[dict[str, Mutant]] = {
     ),
     "finalize-after-nullify": Mutant(
         "FINALIZE is signed in a view that was given up.",
-        ((Progress, "_vote", _voting(_may_finalize_always)),),
+        ((EpochState, "cast_vote", _voting(_may_finalize_always)),),
         ("durability",),
         (0,),
     ),
     "nullify-after-finalize": Mutant(
         "A view is given up in which FINALIZE was signed.",
         (
-            (Progress, "_vote", _voting(_may_nullify_always)),
-            (Progress, "_count", _skip_with_others),
+            (EpochState, "cast_vote", _voting(_may_nullify_always)),
+            (EpochState, "record_vote", _nullify_with_others),
         ),
         ("durability",),
         (0,),
@@ -256,28 +259,28 @@ MUTANTS: Final[dict[str, Mutant]] = {
     "notarize-twice": Mutant(
         "The second proposal of a leader is voted for too.",
         (
-            (Progress, "_vote", _voting(_may_notarize_again)),
-            (Progress, "_decide", _decide_again),
-            (Engine, "_take_proposal", _take_every_proposal),
+            (EpochState, "cast_vote", _voting(_may_notarize_again)),
+            (Engine, "_vote_on_proposal", _vote_again),
+            (Engine, "_add_proposal", _add_every_proposal),
         ),
         ("durability",),
         (112,),
     ),
     "votes-forgotten": Mutant(
         "Ballots in the log are not taken up after a start.",
-        ((Engine, "_restore_votes", _restore_nothing_signed),),
+        ((EpochState, "_restore_ballots", _restore_nothing_signed),),
         ("durability",),
         (6,),
     ),
     "certificates-unlogged": Mutant(
         "Certificates are acted on without being durable.",
-        ((Progress, "_adopt", _adopt_unlogged),),
+        ((EpochState, "adopt", _adopt_unlogged),),
         ("durability", "liveness"),
         (0,),
     ),
     "skips-unchecked": Mutant(
         "The NULLIFICATIONS in a proposal are believed.",
-        ((Engine, "_is_proven", _skips_are_proven),),
+        ((EpochState, "is_proven", _skips_are_proven),),
         ("accountability", "validity", "agreement"),
         (1, 2, 13),
     ),
@@ -301,7 +304,7 @@ MUTANTS: Final[dict[str, Mutant]] = {
     ),
     "boundary-not-again": Mutant(
         "Blocks are built beyond the boundary instead of proposing it again.",
-        ((Progress, "_lead", _lead_past_boundary),),
+        ((Engine, "_propose", _propose_past_boundary),),
         ("accountability", "liveness", "validity"),
         (14,),
     ),
@@ -317,32 +320,32 @@ MUTANTS: Final[dict[str, Mutant]] = {
     ),
     "silent-at-once": Mutant(
         "Every leader is taken for silent.",
-        ((Progress, "_is_silent", _silent_at_once),),
+        ((EpochState, "is_silent", _silent_at_once),),
         ("responsiveness", "liveness"),
         (1,),
     ),
     "silent-when-late": Mutant(
         "A leader whose votes are always late is taken for silent.",
-        ((Progress, "_is_silent", _silent_when_late),),
+        ((EpochState, "is_silent", _silent_when_late),),
         ("responsiveness",),
         (1013,),
     ),
     "fork-ignored": Mutant(
         "A conflicting FINALIZATION is no reason to stop.",
-        ((Progress, "_halt", _halt_never),),
+        ((EpochState, "_halt", _halt_never),),
         ("agreement",),
         (9,),
         "fork",
     ),
     "retry-missing": Mutant(
         "Nothing is said again.",
-        ((Engine, "_retry", _say_nothing_again),),
+        ((Catchup, "repeat", _repeat_nothing),),
         ("liveness",),
         (11,),
     ),
     "invalid-voted": Mutant(
         "An invalid block is voted for.",
-        ((Engine, "_on_executed", _all_is_valid),),
+        ((Engine, "_on_block_executed", _all_is_valid),),
         ("validity",),
         (2,),
     ),

@@ -15,9 +15,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from consensus import messages as m
-from consensus.engine import Engine, Settings
-from consensus.wal import Body as BodyRecord
-from consensus.wal import bodies, decode_record, encode_record
+from consensus.engine import Engine
+from consensus.settings import Settings
+from consensus.write_ahead_log import Body as BodyRecord
+from consensus.write_ahead_log import bodies, decode_record, encode_record
 from runtime.shared.finality import AuthoritySet, Ballot, Certificate, Equivocation, Vote
 from runtime.types.primitives import Hash, Header
 from tests.simulation.disk import Disk
@@ -259,7 +260,7 @@ class Node:
                 self.library.obtain_block(header, source, self._executed)
             case m.Notarized(certificate):
                 self.library.obtain(certificate.ballot.digest, None, lambda _: None)
-            case m.Convict(evidence):
+            case m.ReportEquivocation(evidence):
                 self.accuse(evidence)
             case m.Report(source, reason):
                 world.oracle.on_report(self, source, reason)
@@ -321,7 +322,7 @@ class Node:
             if not self.write([encode_record(BodyRecord(header.hash, body))]):
                 return
             self.library.add(header, body)
-        self.post(m.Executed(header.hash, is_valid))
+        self.post(m.BlockExecuted(header.hash, is_valid))
 
     # ------------------------------------------------------------------------- serving peers
 
@@ -380,7 +381,7 @@ class Node:
         found = self.library.justifications.get(header.number)
         is_of_epoch = header.number > self.epoch * self.world.ledger.epoch_blocks
         if found is not None and header.hash != self.committed and is_of_epoch:
-            self.post(m.Imported(header))
+            self.post(m.BlockFinalized(header))
             self.post(m.Received(None, found))
 
     # ------------------------------------------------------------------------- what is seen
@@ -401,7 +402,7 @@ def epoch_of(message: m.Message) -> int:
     match message:
         case m.Proposal(vote=vote):
             return int(vote.ballot.epoch)
-        case m.Ask(epoch=epoch):
+        case m.CertificateRequest(epoch=epoch):
             return int(epoch)
         case _:
             return int(message.ballot.epoch)

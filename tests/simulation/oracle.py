@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from consensus import messages as m
 from consensus.light import EpochProof, LightClient, LightClientError
-from consensus.wal import encode_record
+from consensus.write_ahead_log import encode_record
 from runtime.shared.finality import (
     AuthoritySet,
     BadCertificateError,

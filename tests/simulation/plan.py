@@ -9,7 +9,7 @@ from typing import Final
 
 from tests.simulation.ledger import Members
 from tests.simulation.node import Death
-from tests.simulation.world import Habits, Weather
+from tests.simulation.world import Habits, LinkConditions
 
 ROLES: Final = ("twin", "twin", "forger", "forger", "selective", "silent")
 SIZES: Final = (4,) * 10 + (5,) * 4 + (6, 6, 7, 7, 8, 10, 13, 16)
@@ -35,7 +35,7 @@ class Plan:
     epoch_blocks: int
     byzantine: Mapping[int, str]
     """The role of each Byzantine identity."""
-    weather: Weather
+    conditions: LinkConditions
     habits: Habits
     faults: Sequence[Fault]
     gst_ms: int
@@ -74,7 +74,7 @@ def draw(seed: int) -> Plan:
         epochs=epochs,
         epoch_blocks=rng.choice((2, 3, 4, 5, 8, 30)),
         byzantine=byzantine,
-        weather=_weather(rng),
+        conditions=_link_conditions(rng),
         habits=_habits(rng),
         faults=_faults(rng, [one for one in everyone if one not in byzantine], gst),
         gst_ms=gst,
@@ -122,8 +122,8 @@ def _is_safe(members: Members, faulty: Sequence[int]) -> bool:
     return 3 * sum(weight for one, weight in members if one in faulty) < total
 
 
-def _weather(rng: Random) -> Weather:
-    return Weather(
+def _link_conditions(rng: Random) -> LinkConditions:
+    return LinkConditions(
         low_ms=rng.choice((5, 50, 150)),
         span_ms=rng.choice((1, 100, 400, 900)),
         loss=rng.choice((0.0, 0.0, 0.05, 0.2, 0.4)),

@@ -15,7 +15,7 @@ from node.devnet.scenario import Receipt
 from tests.simulation.ledger import Ledger
 from tests.simulation.node import Death, Node
 from tests.simulation.oracle import Oracle
-from tests.simulation.world import Habits, Weather, World
+from tests.simulation.world import Habits, LinkConditions, World
 
 LATENCY_MS: Final = 5
 PACE_MS: Final = 100
@@ -77,7 +77,7 @@ class SimulatedNetwork:
 
     def latency(self, latency_ms: int) -> None:
         """Delay every message."""
-        self.world.weather = Weather(low_ms=LATENCY_MS + latency_ms, span_ms=3)
+        self.world.conditions = LinkConditions(low_ms=LATENCY_MS + latency_ms, span_ms=3)
 
     def submit(self, node: int) -> Receipt:
         """Give a node a transaction, which gossip brings to those that are connected."""

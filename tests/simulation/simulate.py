@@ -14,7 +14,7 @@ from tests.simulation.ledger import Ledger
 from tests.simulation.node import Death, Node
 from tests.simulation.oracle import Oracle, Violation
 from tests.simulation.plan import Fault, Plan, draw
-from tests.simulation.world import BOTH, Habits, Weather, World
+from tests.simulation.world import BOTH, Habits, LinkConditions, World
 
 BLOCKS_MORE: Final = 3
 """Blocks that every honest node finalizes after GST."""
@@ -22,7 +22,7 @@ LIVENESS_MS: Final = 120_000
 """Virtual time in which it must."""
 CALM_BLOCKS: Final = 3
 CALM_LATENCY_MS: Final = 100
-FAIR: Final = Weather(low_ms=20, span_ms=180)
+FAIR: Final = LinkConditions(low_ms=20, span_ms=180)
 STEPS_MAX: Final = 80_000
 
 
@@ -82,7 +82,7 @@ def build(plan: Plan) -> World:
     ledger = Ledger(plan.epochs, plan.epoch_blocks)
     oracle = Oracle(ledger, frozenset(plan.byzantine), may_fork=False)
     world = World(ledger, oracle, Random(plan.seed ^ 0x5EED))
-    world.weather, world.habits = plan.weather, plan.habits
+    world.conditions, world.habits = plan.conditions, plan.habits
     for identity in plan.identities:
         role = plan.byzantine.get(identity)
         if role == "twin":
@@ -138,7 +138,7 @@ def strike(world: World, fault: Fault, absent: frozenset[int] = frozenset()) -> 
 def repair(world: World, plan: Plan) -> None:
     """GST: the network is fair from now on, and who is not absent for ever runs."""
     world.groups = None
-    world.weather = FAIR
+    world.conditions = FAIR
     world.habits = replace(plan.habits, refusal=0.0)
     for node in world.nodes:
         if node.identity in plan.absent:
@@ -168,7 +168,7 @@ def _assert_liveness(world: World) -> int:
 
 def _assert_responsive(world: World) -> None:
     """With nothing wrong no view is skipped, and a block is final three delays after its start."""
-    world.weather = Weather(low_ms=CALM_LATENCY_MS, span_ms=1)
+    world.conditions = LinkConditions(low_ms=CALM_LATENCY_MS, span_ms=1)
     world.habits = Habits(pace_ms=0)
     nodes = honest(world)
 

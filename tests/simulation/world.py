@@ -25,7 +25,7 @@ BOTH = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class LinkConditions:
     """What happens to messages."""
 
     low_ms: int = 50
@@ -69,7 +69,7 @@ class World:
         self.oracle = oracle
         self.rng = rng
         self.now = 0
-        self.weather = Weather()
+        self.conditions = LinkConditions()
         self.habits = Habits()
         self.nodes: list[Node] = []
         self.copies: dict[int, list[Node]] = {}
@@ -140,21 +140,21 @@ class World:
         target = self.route(origin, identity)
         if target is None or not self.connected(origin, target):
             return
-        weather, rng = self.weather, self.rng
-        if weather.loss and rng.random() < weather.loss:
+        conditions, rng = self.conditions, self.rng
+        if conditions.loss and rng.random() < conditions.loss:
             self.counts["lost"] += 1
             return
         packet = Packet(origin.identity, message, body)
         self._put(target, packet, self.delay_ms())
-        if weather.duplication and rng.random() < weather.duplication:
+        if conditions.duplication and rng.random() < conditions.duplication:
             self.counts["duplicated"] += 1
             self._put(target, packet, self.delay_ms() + rng.randrange(500))
 
     def delay_ms(self) -> int:
         """Return how long the next message takes."""
-        weather, rng = self.weather, self.rng
-        delay = weather.low_ms + int(rng.random() * weather.span_ms)
-        if weather.straggling and rng.random() < weather.straggling:
+        conditions, rng = self.conditions, self.rng
+        delay = conditions.low_ms + int(rng.random() * conditions.span_ms)
+        if conditions.straggling and rng.random() < conditions.straggling:
             self.counts["reordered"] += 1
             delay += rng.randrange(2000)
         return delay

@@ -10,23 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from consensus.wal import DamagedLogError, read_log, repair
+from consensus.write_ahead_log import DamagedLogError, read_log
 from genesis.spec import load_spec
-from ml.durable_file import write_durably
 from node.commands.base.frame import command_output, refuse
 from node.commands.base.output import Output
+from node.finality.write_ahead_log import repair_log as repair_file
 from node.keys.vote_signer import Window
 from node.operations.config import default_base_path
 from runtime.codec.compact import DecodeError
 from runtime.codec.scale import codec
 from runtime.shared.finality import Ballot
-
-FILE_MODE = 0o600
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +83,16 @@ def repair_log(output: Output, chain_name: str, base_path: Path | None) -> Repai
 
 
 def _repaired(log: Path, marks: tuple[MarkLine, ...]) -> RepairDocument:
-    """Replace a damaged log by what precedes the damage; a crash leaves the one or the other."""
-    data = log.read_bytes()
-    try:
-        records, intact = read_log(data)
-    except DamagedLogError:
-        kept, lost_bytes = repair(data)
-    else:
-        # Whole, or torn at its end by a crash: the node cuts that itself, and lost no vote.
-        return RepairDocument(
-            str(log), False, len(records), intact, len(data) - intact, None, marks
-        )
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    saved = log.with_name(f"{log.name}.damaged-{stamp}")
-    write_durably(saved, data, FILE_MODE)
-    write_durably(log, kept, FILE_MODE)
-    count = len(read_log(kept)[0])
-    return RepairDocument(str(log), True, count, len(kept), lost_bytes, str(saved), marks)
+    repair = repair_file(log)
+    return RepairDocument(
+        log=str(log),
+        was_damaged=repair.saved_as is not None,
+        kept_records=repair.kept_records,
+        kept_bytes=repair.kept_bytes,
+        lost_bytes=repair.lost_bytes,
+        saved_as=None if repair.saved_as is None else str(repair.saved_as),
+        marks=marks,
+    )
 
 
 def _tell(output: Output, document: RepairDocument) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from node.chain.chain import Chain
 from node.finality.participant import Participant
-from node.finality.status import explain
+from node.finality.status import finality_status
 from node.rpc.methods import method
 from node.rpc.parameters import Json
 
@@ -22,18 +22,18 @@ class ConsensusNamespace:
 
         Weights are planck of stake as decimal texts.
         """
-        told = explain(self._chain, self._participant)
+        status = finality_status(self._chain, self._participant)
         return {
-            "epoch": told.epoch,
-            "view": told.view,
-            "finalizedNumber": told.finalized_number,
-            "lastNumberOfEpoch": told.last_number_of_epoch,
-            "totalWeight": str(told.total_weight),
-            "heardWeight": str(told.heard_weight),
-            "neededWeight": str(told.needed_weight),
-            "isVoting": told.is_voting,
-            "isHalted": told.halted,
-            "sentence": told.sentence,
+            "epoch": status.epoch,
+            "view": status.view,
+            "finalizedNumber": status.finalized_number,
+            "lastNumberOfEpoch": status.last_number_of_epoch,
+            "totalWeight": str(status.total_weight),
+            "heardWeight": str(status.active_weight),
+            "neededWeight": str(status.needed_weight),
+            "isVoting": status.is_voting,
+            "isHalted": status.halted,
+            "sentence": status.sentence,
             "validators": [
                 {
                     "index": one.index,
@@ -42,8 +42,8 @@ class ConsensusNamespace:
                     "isMe": one.is_me,
                     "isSilent": one.is_silent,
                     "lastView": one.last_view,
-                    "heardSecondsAgo": one.heard_seconds_ago,
+                    "heardSecondsAgo": one.last_vote_seconds_ago,
                 }
-                for one in told.validators
+                for one in status.validators
             ],
         }

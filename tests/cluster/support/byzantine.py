@@ -152,7 +152,7 @@ async def propose_wrongly(runner: EngineRunner, wanted: m.Propose) -> None:
         await runner._inbox.send(m.Built(wanted.view, None))
         return
     name = turns.pop(0)
-    found = runner._engine._rounds.find(wanted.view)
+    found = runner._engine.state.rounds.find(wanted.view)
     assert found is not None
     assert found.plan is not None
     proof, skips = found.plan.parent, found.plan.skips

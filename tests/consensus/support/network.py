@@ -11,16 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from consensus.engine import Engine, Settings
+from consensus.engine import Engine
 from consensus.messages import (
     Action,
+    BlockExecuted,
     Broadcast,
     Built,
     Commit,
-    Convict,
     Event,
     Execute,
-    Executed,
     Halt,
     Message,
     Notarized,
@@ -29,6 +28,7 @@ from consensus.messages import (
     Propose,
     Received,
     Report,
+    ReportEquivocation,
     Send,
     SetTimer,
     Sign,
@@ -37,6 +37,7 @@ from consensus.messages import (
     TimedOut,
     TimerKind,
 )
+from consensus.settings import Settings
 from runtime.codec.scale import codec
 from runtime.crypto.hashing import blake2b_256
 from runtime.crypto.keys import Keypair
@@ -128,7 +129,7 @@ class Node:
     timers: dict[TimerKind, int] = field(default_factory=dict)
     notarized: list[tuple[int, Certificate]] = field(default_factory=list)
     commits: list[tuple[int, Certificate]] = field(default_factory=list)
-    convicted: list[Convict] = field(default_factory=list)
+    convicted: list[ReportEquivocation] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
     halts: list[Halt] = field(default_factory=list)
     signed: list[Ballot] = field(default_factory=list)
@@ -221,12 +222,12 @@ class Network:
                 self.put(node.index, Built(view, header))
             case Execute(header, _):
                 self.know(header)
-                self.put(node.index, Executed(header.hash, header.hash not in self.invalid))
+                self.put(node.index, BlockExecuted(header.hash, header.hash not in self.invalid))
             case Notarized(found):
                 node.notarized.append((self.now, found))
             case Commit(found):
                 node.commits.append((self.now, found))
-            case Convict():
+            case ReportEquivocation():
                 node.convicted.append(action)
             case Report():
                 node.reports.append(action)
@@ -270,5 +271,5 @@ class Network:
             for view, kind in by_kind:
                 assert kind != Kind.NULLIFY or (view, Kind.FINALIZE) not in by_kind
 
-    def accusations(self) -> list[Convict]:
+    def accusations(self) -> list[ReportEquivocation]:
         return [one for node in self.nodes for one in node.convicted]

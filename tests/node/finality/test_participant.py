@@ -11,9 +11,9 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from node.finality.doppelganger import DoppelgangerError
 from node.finality.next_epoch_messages import BYTES_MAX, MESSAGES_MAX, Early
-from node.finality.participant import DoppelgangerError
-from node.finality.status import explain
+from node.finality.status import finality_status
 from node.keys.vote_signer import WINDOW_VIEWS, ConflictingBallotError, Window
 from p2p.protocols.reputation import Fault
 from p2p.protocols.status import Roles
@@ -82,7 +82,7 @@ def test_messages_of_the_next_epoch_wait_for_it(tmp_path: Path) -> None:
             made.hear(HONEST, made.proposal(boundary, 1), boundary.extrinsics)
             made.hear(HONEST, made.certificate(Ballot(0, 1, Kind.FINALIZE, boundary.hash)))
             await made.until(lambda: made.participant.epoch.number == 1)
-            await made.until(lambda: len(made.participant.heard) == 4)
+            await made.until(lambda: len(made.participant.last_votes) == 4)
 
     run(scenario)
 
@@ -110,7 +110,7 @@ def test_messages_of_a_far_epoch_and_garbage_end_nothing(tmp_path: Path) -> None
             made.hear(HOSTILE, made.vote(1, Ballot(2**63, 1, Kind.NULLIFY, NO_DIGEST)))
             made.hear(HOSTILE, Vote(Ballot(0, 2**63, 77, ANY), 9_999, bytes(64)))
             made.hear(HOSTILE, Vote(Ballot(0, 1, Kind.NOTARIZE, ANY), 900, bytes(64)))
-            for kind in (MessageKind.VOTE, MessageKind.PROPOSAL, MessageKind.ASK):
+            for kind in (MessageKind.VOTE, MessageKind.PROPOSAL, MessageKind.CERTIFICATE_REQUEST):
                 made.service.inbound.send_nowait(Inbound(HOSTILE, kind, b"\xff" * 40))
             await made.until(lambda: len(made.service.blamed) >= 5)
             assert {each[:2] for each in made.service.blamed} == {(HOSTILE, Fault.BAD_MESSAGE)}
@@ -346,15 +346,15 @@ def test_old_votes_do_not_make_a_validator_look_alive_in_an_old_view(tmp_path: P
     async def scenario() -> None:
         async with seated(tmp_path, 4, me=None) as made:
             made.hear(HONEST, made.vote(1, Ballot(0, 5, Kind.NULLIFY, NO_DIGEST)))
-            await made.until(lambda: 1 in made.participant.heard)
-            heard = made.participant.heard[1]
-            heard.at_seconds -= 100
+            await made.until(lambda: 1 in made.participant.last_votes)
+            last_vote = made.participant.last_votes[1]
+            last_vote.at_seconds -= 100
             made.hear(HOSTILE, made.vote(1, Ballot(0, 2, Kind.NULLIFY, NO_DIGEST)))
             await settle()
-            assert made.participant.heard[1] == heard
-            told = explain(made.chain, made.participant)
-            assert told.validators[1].is_silent
-            assert "Finality lacks" in told.sentence
+            assert made.participant.last_votes[1] == last_vote
+            status = finality_status(made.chain, made.participant)
+            assert status.validators[1].is_silent
+            assert "Finality lacks" in status.sentence
 
     run(scenario)
 
@@ -404,7 +404,7 @@ def test_a_halted_node_signs_nothing_in_later_epochs(
             await settle()
             assert made.participant.halted
             assert len(made.service.own_votes) == voted
-            assert "Halted" in explain(made.chain, made.participant).sentence
+            assert "Halted" in finality_status(made.chain, made.participant).sentence
 
     run(scenario)
     assert "consensus-halted" in caplog.text

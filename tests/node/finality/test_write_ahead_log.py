@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from consensus.wal import DamagedLogError
-from node.finality.write_ahead_log import Journal
+from consensus.write_ahead_log import DamagedLogError
+from node.finality.write_ahead_log import Journal, LogRepair, repair_log
 from node.storage.log_file import ShortWriteError
 
 RECORDS = [b"one", b"two" * 50, b"three"]
@@ -96,3 +96,30 @@ def test_a_disk_that_takes_a_part_leaves_no_torn_record_behind(
     journal.append(RECORDS[2:])
     journal.close()
     assert reopened(path) == (RECORDS[0], RECORDS[2])
+
+
+def test_a_repair_keeps_what_precedes_the_damage_and_saves_the_damaged_log(tmp_path: Path) -> None:
+    path = tmp_path / "wal"
+    journal = Journal(path)
+    journal.append(RECORDS[:1])
+    kept = path.stat().st_size
+    journal.append(RECORDS[1:])
+    journal.close()
+    damaged = bytearray(path.read_bytes())
+    damaged[kept + 5] ^= 1
+    path.write_bytes(damaged)
+    repair = repair_log(path)
+    assert (repair.kept_records, repair.kept_bytes) == (1, kept)
+    assert repair.lost_bytes == len(damaged) - kept
+    assert repair.saved_as is not None
+    assert repair.saved_as.read_bytes() == damaged
+    assert reopened(path) == (RECORDS[0],)
+
+
+def test_a_whole_log_is_not_repaired(tmp_path: Path) -> None:
+    path = tmp_path / "wal"
+    journal = Journal(path)
+    journal.append(RECORDS)
+    journal.close()
+    assert repair_log(path) == LogRepair(3, path.stat().st_size, 0, None)
+    assert list(tmp_path.iterdir()) == [path]

@@ -12,8 +12,8 @@ from unittest.mock import patch
 
 import trio
 
-from consensus.engine import Settings
 from consensus.messages import Message, Proposal
+from consensus.settings import Settings
 from genesis.devnet import devnet_spec, validator_uri
 from genesis.spec import ChainSpec
 from node.authoring.author import timestamp_inherent, wall_clock_ms

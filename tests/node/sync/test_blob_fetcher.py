@@ -12,7 +12,8 @@ import trio.testing
 
 from node.storage.blob_store import BlobStore, BlobTooLargeError, StoreFullError
 from node.sync.blob_fetcher import BlobFetcher, BlobPatience, BlobUnavailableError
-from p2p.protocols.blobs import BlobAnswer, BlobLimits, BlobRange, BlobRequest
+from p2p.protocols.blob_download import BlobLimits
+from p2p.protocols.blob_messages import BlobAnswer, BlobRange, BlobRequest
 from p2p.protocols.reputation import Fault
 from p2p.transport.transport import PeerId
 from p2p.transport.wire import RequestKind

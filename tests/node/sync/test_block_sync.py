@@ -13,8 +13,9 @@ import trio.testing
 
 from node.chain.chain import Chain
 from node.sync.block_sync import DivergedError, FetchError, Patience, Synchronizer
+from p2p.protocols.block_download import SyncLimits
 from p2p.protocols.reputation import Fault
-from p2p.protocols.sync import Blocks, BlocksRequest, SyncLimits
+from p2p.protocols.sync_messages import Blocks, BlocksRequest
 from p2p.transport.transport import PeerId
 from p2p.transport.wire import RequestKind
 from runtime.codec.scale import codec

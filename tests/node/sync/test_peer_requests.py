@@ -10,9 +10,9 @@ import pytest
 
 from node.storage.blob_store import BlobStore
 from node.sync.peer_requests import Provider
-from p2p.protocols.blobs import BlobAnswer, BlobRequest, check_range
+from p2p.protocols.blob_messages import BlobAnswer, BlobRequest, check_range
 from p2p.protocols.status import Roles, decode_status, encode_status
-from p2p.protocols.sync import (
+from p2p.protocols.sync_messages import (
     Blocks,
     BlocksRequest,
     Epochs,

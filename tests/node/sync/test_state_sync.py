@@ -16,7 +16,7 @@ from node.sync.epoch_archive import EpochArchive
 from node.sync.peer_requests import Provider
 from node.sync.state_sync import FastLimits, FastSync, FastSyncRefusedError
 from p2p.protocols.reputation import Fault
-from p2p.protocols.sync import Blocks, Epochs, StateAnswer, StateRange
+from p2p.protocols.sync_messages import Blocks, Epochs, StateAnswer, StateRange
 from p2p.transport.transport import PeerId
 from p2p.transport.wire import RequestKind
 from runtime.codec.scale import codec

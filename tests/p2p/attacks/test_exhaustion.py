@@ -18,12 +18,12 @@ from libp2p.network.stream.net_stream import NetStream
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 
-from p2p.transport.compat import MAX_STREAMS, MAX_WINDOW_BYTES, WRITE_LIMIT_S
+from p2p.transport.compat import STREAMS_MAX, WINDOW_BYTES_MAX, WRITE_LIMIT_SECONDS
 from p2p.transport.libp2p_host import REQUEST, Libp2pTransport
-from p2p.transport.libp2p_setup import HANG_UP_LIMIT_S
+from p2p.transport.libp2p_setup import HANG_UP_LIMIT_SECONDS
 from p2p.transport.streams import join_frames
 from p2p.transport.transport import (
-    MAX_FRAME_BYTES,
+    FRAME_BYTES_MAX,
     AddressError,
     Channel,
     PeerGoneError,
@@ -54,7 +54,7 @@ def test_a_peer_that_ignores_flow_control_is_cut_off(is_patched: bool) -> None:
                     for _ in range(FLOOD_BYTES // PART_BYTES):
                         await muxed._write_frame(part)
                 state = await target.state()
-                assert (state["buffered"] <= MAX_WINDOW_BYTES) == is_patched
+                assert (state["buffered"] <= WINDOW_BYTES_MAX) == is_patched
                 with trio.move_on_after(3 if is_patched else 1):
                     await attacker.connection.event_closed.wait()
                 assert attacker.connection.is_closed == is_patched
@@ -67,10 +67,10 @@ def test_a_peer_has_no_more_streams_than_it_may() -> None:
         with victim() as target:
             async with attacking(target.address) as attacker:
                 with contextlib.suppress(StreamFailure, StreamError):
-                    for _ in range(2 * MAX_STREAMS):
+                    for _ in range(2 * STREAMS_MAX):
                         stream = await attacker.stream("/ipfs/ping/1.0.0")
                         await stream.write(bytes(1))
-                assert (await target.state())["streams"] <= 2 * MAX_STREAMS
+                assert (await target.state())["streams"] <= 2 * STREAMS_MAX
                 assert await target.is_serving()
 
     trio.run(scenario)
@@ -166,10 +166,10 @@ def test_a_peer_that_stands_still_hinders_nobody_and_can_be_disconnected() -> No
                 await honest.transport.dial(target.address)
                 await honest.transport.send(target.peer, Channel.CONTROL, [b"x"])
                 target.process.send_signal(signal.SIGSTOP)
-                frames = [bytes(MAX_FRAME_BYTES)]
+                frames = [bytes(FRAME_BYTES_MAX)]
                 with pytest.raises(PeerGoneError):
                     await honest.transport.send(target.peer, Channel.CONTROL, frames)
-                with trio.fail_after(HANG_UP_LIMIT_S * 2 + WRITE_LIMIT_S):
+                with trio.fail_after(HANG_UP_LIMIT_SECONDS * 2 + WRITE_LIMIT_SECONDS):
                     await honest.transport.disconnect(target.peer)
                 await honest.heard.wait_until(lambda heard: heard.went == [target.peer])
                 target.process.send_signal(signal.SIGCONT)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from p2p.protocols.transactions import (
     BATCH_SIZE,
-    FLUSH_S,
+    FLUSH_SECONDS,
     TRANSACTION_SIZE_MAX,
     WAITING_BYTES_MAX,
     Transactions,
@@ -65,7 +65,7 @@ def test_a_batch_is_due_after_a_while_or_when_it_is_full() -> None:
     assert transactions.due(0.0) is None
     transactions.put(b"first", 1.0)
     transactions.put(b"second", 1.01)
-    assert transactions.due(1.01) == 1.0 + FLUSH_S
+    assert transactions.due(1.01) == 1.0 + FLUSH_SECONDS
     transactions.put(bytes(BATCH_SIZE), 1.02)
     assert transactions.due(1.02) == 1.02
 

@@ -93,8 +93,8 @@ def test_an_engine_may_repeat_a_vote_after_a_while() -> None:
 def test_the_same_ask_of_two_peers_is_taken_from_both() -> None:
     async def scenario(world: World) -> None:
         first, second, third = await world.mesh(3)
-        second.send(first.peer_id, MessageKind.ASK, b"views")
-        third.send(first.peer_id, MessageKind.ASK, b"views")
+        second.send(first.peer_id, MessageKind.CERTIFICATE_REQUEST, b"views")
+        third.send(first.peer_id, MessageKind.CERTIFICATE_REQUEST, b"views")
         asked = {(await first.consensus.receive()).peer for _ in range(2)}
         assert asked == {second.peer_id, third.peer_id}
 

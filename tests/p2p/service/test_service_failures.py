@@ -9,7 +9,7 @@ import trio
 
 from p2p.protocols.status import Status
 from p2p.service.service import Fault, Service
-from p2p.transport.memory import MemoryTransport, Weather
+from p2p.transport.memory import LinkConditions, MemoryTransport
 from p2p.transport.transport import (
     Channel,
     Handler,
@@ -172,7 +172,7 @@ def test_a_silent_peer_is_dropped_and_met_again() -> None:
 
 def test_a_mesh_forms_and_nobody_is_banned_where_frames_are_lost_and_doubled() -> None:
     async def scenario(world: World) -> None:
-        world.network.weather = Weather(loss=0.1, duplication=0.1)
+        world.network.conditions = LinkConditions(loss=0.1, duplication=0.1)
         services = [await world.start(0)]
         for number in range(1, 5):
             services.append(await world.start(number, services[0]))

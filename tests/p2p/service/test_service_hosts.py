@@ -15,7 +15,7 @@ from p2p.transport.wire import MessageKind, RequestKind
 from runtime.crypto.keys import Keypair
 from tests.p2p.support.cluster import GENESIS, Node, names, run_service, seed_of, until
 
-LIMIT_S = 60.0
+LIMIT_SECONDS = 60.0
 
 
 def service_of(number: int, *bootnodes: Service) -> Service:
@@ -45,9 +45,9 @@ def test_three_real_hosts_meet_vote_ask_gossip_part_and_meet_again(
 
     async def scenario(services: list[Service]) -> None:
         first, second, third = services
-        await until(lambda: all(len(service.peers()) == 2 for service in services), LIMIT_S)
+        await until(lambda: all(len(service.peers()) == 2 for service in services), LIMIT_SECONDS)
 
-        with trio.fail_after(LIMIT_S):
+        with trio.fail_after(LIMIT_SECONDS):
             for number in range(200):
                 first.broadcast(MessageKind.VOTE, b"%d" % number)
             for other in (second, third):
@@ -68,9 +68,9 @@ def test_three_real_hosts_meet_vote_ask_gossip_part_and_meet_again(
             assert found <= {b"transaction %d" % number for number in range(count)}
 
         first.block([second.peer_id])
-        await until(lambda: names(first) == names(second) == {third.peer_id}, LIMIT_S)
+        await until(lambda: names(first) == names(second) == {third.peer_id}, LIMIT_SECONDS)
         first.unblock()
-        await until(lambda: all(len(service.peers()) == 2 for service in services), LIMIT_S)
+        await until(lambda: all(len(service.peers()) == 2 for service in services), LIMIT_SECONDS)
 
     caplog.set_level(logging.INFO, "p2p")
     trio.run(main)

@@ -22,7 +22,7 @@ from runtime.types.primitives import Hash
 
 GENESIS = Hash(bytes([7]) * 32)
 OTHER_GENESIS = Hash(bytes([8]) * 32)
-LIMIT_S = 600.0
+LIMIT_SECONDS = 600.0
 
 
 class Node:
@@ -120,7 +120,7 @@ def names(service: Service) -> set[PeerId]:
     return {state.peer for state in service.peers()}
 
 
-async def until(is_so: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
+async def until(is_so: Callable[[], bool], limit_s: float = LIMIT_SECONDS) -> None:
     """Wait, in the clock's time, until something holds."""
     with trio.fail_after(limit_s):
         while not is_so():
@@ -139,7 +139,7 @@ def play(scenario: Callable[[World], Coroutine[Any, Any, None]], seed: int = 1) 
 
     async def main() -> None:
         async with world(seed) as made:
-            with trio.fail_after(LIMIT_S):
+            with trio.fail_after(LIMIT_SECONDS):
                 await scenario(made)
 
     trio.run(main, clock=MockClock(autojump_threshold=0))

@@ -12,7 +12,7 @@ import trio
 from p2p.transport.transport import Channel, PeerId, RequestError, Transport
 
 TOPIC = "/openledger/01234567/transactions/1"
-PATIENCE_S = 20.0
+PATIENCE_SECONDS = 20.0
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Recorder:
 
     async def wait_until(self, is_true: Callable[[Recorder], bool]) -> None:
         """Wait for news until something holds."""
-        with trio.fail_after(PATIENCE_S):
+        with trio.fail_after(PATIENCE_SECONDS):
             while not is_true(self):
                 await self._news.wait()
 

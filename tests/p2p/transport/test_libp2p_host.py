@@ -17,7 +17,7 @@ from libp2p.stream_muxer.yamux.yamux import Yamux
 from p2p.transport import compat
 from p2p.transport.libp2p_host import Libp2pTransport
 from p2p.transport.transport import (
-    MAX_FRAME_BYTES,
+    FRAME_BYTES_MAX,
     Channel,
     DialError,
     TransportError,
@@ -124,7 +124,7 @@ def test_a_cancelled_send_hinders_no_later_one() -> None:
         await one.meet(other)
         for _ in range(5):
             async with trio.open_nursery() as nursery:
-                frames = [bytes(MAX_FRAME_BYTES)]
+                frames = [bytes(FRAME_BYTES_MAX)]
                 nursery.start_soon(one.transport.send, other.peer, Channel.CONTROL, frames)
                 await trio.testing.wait_all_tasks_blocked(0.002)
                 nursery.cancel_scope.cancel()
@@ -146,7 +146,7 @@ def test_who_answers_under_another_name_is_not_connected() -> None:
     with_nodes(scenario)
 
 
-@pytest.mark.parametrize("length", [MAX_FRAME_BYTES + 1, 2**32 - 1])
+@pytest.mark.parametrize("length", [FRAME_BYTES_MAX + 1, 2**32 - 1])
 def test_a_frame_announced_too_large_ends_its_stream_alone(length: int) -> None:
     async def scenario(node: Enter) -> None:
         one = await node(1)
@@ -250,7 +250,7 @@ def test_a_long_frame_arrives_whole_with_window_updates_that_are_gathered() -> N
     async def scenario(node: Enter) -> None:
         one, other = await node(1), await node(2)
         await one.meet(other)
-        frame = bytes(range(256)) * (MAX_FRAME_BYTES // 256)
+        frame = bytes(range(256)) * (FRAME_BYTES_MAX // 256)
         for _ in range(3):
             await one.transport.send(other.peer, Channel.CONSENSUS, [frame])
         await other.heard.wait_until(lambda heard: len(heard.frames) == 3)

@@ -1,4 +1,4 @@
-"""The network in memory: what its weather and its partitions do, and that a seed repeats a run."""
+"""The network in memory: its link conditions and partitions, and that a seed repeats a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from p2p.transport.memory import MemoryNetwork, Weather
+from p2p.transport.memory import LinkConditions, MemoryNetwork
 from p2p.transport.transport import Channel, DialError, RequestError, TransportSettings
 from tests.p2p.support.recorder import TOPIC, NodeUnderTest, running
 
@@ -36,11 +36,11 @@ def test_a_message_takes_the_latency() -> None:
         await nodes[1].heard.wait_until(lambda heard: bool(heard.frames))
         assert trio.current_time() - start == pytest.approx(0.5)
 
-    simulate(MemoryNetwork(1, Weather(latency_s=(0.5, 0.5))), 2, scenario)
+    simulate(MemoryNetwork(1, LinkConditions(latency_s=(0.5, 0.5))), 2, scenario)
 
 
 def run_of(seed: int) -> list[bytes]:
-    """Send a hundred frames through bad weather, and say what arrived."""
+    """Send a hundred frames through bad conditions, and say what arrived."""
     arrived: list[bytes] = []
 
     async def scenario(nodes: list[NodeUnderTest]) -> None:
@@ -51,7 +51,9 @@ def run_of(seed: int) -> list[bytes]:
         await nodes[0].transport.request(nodes[1].peer, b"after all that was sent before")
         arrived.extend(frame for _, _, frame in nodes[1].heard.frames)
 
-    simulate(MemoryNetwork(seed, Weather((0.0, 0.2), loss=0.2, duplication=0.1)), 2, scenario)
+    simulate(
+        MemoryNetwork(seed, LinkConditions((0.0, 0.2), loss=0.2, duplication=0.1)), 2, scenario
+    )
     return arrived
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from p2p.transport.streams import FrameReader, StreamEndedError, join_frames
 from p2p.transport.transport import FrameTooLargeError
 
-MAX_BYTES = 1000
+BYTES_MAX = 1000
 
 
 class Trickle:
@@ -29,10 +29,10 @@ class Trickle:
     async def reset(self) -> None: ...
 
 
-@given(frames=st.lists(st.binary(max_size=MAX_BYTES), max_size=8), part_bytes=st.integers(1, 2000))
+@given(frames=st.lists(st.binary(max_size=BYTES_MAX), max_size=8), part_bytes=st.integers(1, 2000))
 def test_frames_are_read_as_written(frames: list[bytes], part_bytes: int) -> None:
     async def scenario() -> None:
-        reader = FrameReader(Trickle(join_frames(frames), part_bytes), MAX_BYTES)
+        reader = FrameReader(Trickle(join_frames(frames), part_bytes), BYTES_MAX)
         assert [await reader.next() for _ in frames] == frames
         with pytest.raises(StreamEndedError):
             await reader.next()
@@ -40,11 +40,11 @@ def test_frames_are_read_as_written(frames: list[bytes], part_bytes: int) -> Non
     trio.run(scenario)
 
 
-@given(size=st.integers(MAX_BYTES + 1, 2**32 - 1))
+@given(size=st.integers(BYTES_MAX + 1, 2**32 - 1))
 def test_a_length_beyond_the_maximum_is_refused_before_its_bytes_come(size: int) -> None:
     async def scenario() -> None:
         with pytest.raises(FrameTooLargeError):
-            await FrameReader(Trickle(size.to_bytes(4, "little"), 4), MAX_BYTES).next()
+            await FrameReader(Trickle(size.to_bytes(4, "little"), 4), BYTES_MAX).next()
 
     trio.run(scenario)
 
@@ -52,7 +52,7 @@ def test_a_length_beyond_the_maximum_is_refused_before_its_bytes_come(size: int)
 @given(content=st.binary(max_size=100))
 def test_any_bytes_are_frames_or_an_error(content: bytes) -> None:
     async def scenario() -> None:
-        reader = FrameReader(Trickle(content, 7), MAX_BYTES)
+        reader = FrameReader(Trickle(content, 7), BYTES_MAX)
         with pytest.raises((FrameTooLargeError, StreamEndedError)):
             await read_to_the_end(reader)
 

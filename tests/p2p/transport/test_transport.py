@@ -12,10 +12,10 @@ import trio.testing
 from p2p.transport.libp2p_host import Libp2pTransport
 from p2p.transport.memory import MemoryNetwork
 from p2p.transport.transport import (
-    MAX_FRAME_BYTES,
-    MAX_GOSSIP_BYTES,
-    MAX_REQUEST_BYTES,
-    MAX_REQUESTS_IN_FLIGHT,
+    FRAME_BYTES_MAX,
+    GOSSIP_BYTES_MAX,
+    REQUEST_BYTES_MAX,
+    REQUESTS_IN_FLIGHT_MAX,
     AddressError,
     Channel,
     DialError,
@@ -27,7 +27,7 @@ from p2p.transport.transport import (
     TransportSettings,
     peer_id_of,
 )
-from tests.p2p.support.recorder import PATIENCE_S, TOPIC, NodeUnderTest, running
+from tests.p2p.support.recorder import PATIENCE_SECONDS, TOPIC, NodeUnderTest, running
 
 SETTINGS = TransportSettings(
     topics=frozenset({TOPIC}), max_peers=3, request_limit_s=1.0, dial_limit_s=1.0
@@ -59,7 +59,7 @@ class World:
 
     def run(self, scenario: Callable[[], object]) -> None:
         async def main() -> None:
-            with trio.fail_after(PATIENCE_S * 2):
+            with trio.fail_after(PATIENCE_SECONDS * 2):
                 async with self._stack:
                     await scenario()  # type: ignore[misc]
 
@@ -129,7 +129,7 @@ def test_frames_arrive_whole_and_in_order_on_their_channel(world: World) -> None
         batches = [[b"%d" % number, bytes(number * 1000), b""] for number in range(30)]
         for frames in batches:
             await one.transport.send(other.peer, Channel.CONSENSUS, frames)
-        await one.transport.send(other.peer, Channel.CONTROL, [bytes(MAX_FRAME_BYTES)])
+        await one.transport.send(other.peer, Channel.CONTROL, [bytes(FRAME_BYTES_MAX)])
 
         await other.heard.wait_until(lambda heard: len(heard.frames) == 91)
         sent = [frame for frames in batches for frame in frames]
@@ -138,7 +138,7 @@ def test_frames_arrive_whole_and_in_order_on_their_channel(world: World) -> None
             assert peer == one.peer
             on[channel].append(frame)
         assert on[Channel.CONSENSUS] == sent
-        assert on[Channel.CONTROL] == [bytes(MAX_FRAME_BYTES)]
+        assert on[Channel.CONTROL] == [bytes(FRAME_BYTES_MAX)]
 
     world.run(scenario)
 
@@ -175,11 +175,11 @@ def test_what_is_too_large_is_refused_before_it_is_sent(world: World) -> None:
     async def scenario() -> None:
         one, other = await world.pair()
         with pytest.raises(FrameTooLargeError):
-            await one.transport.send(other.peer, Channel.CONTROL, [bytes(MAX_FRAME_BYTES + 1)])
+            await one.transport.send(other.peer, Channel.CONTROL, [bytes(FRAME_BYTES_MAX + 1)])
         with pytest.raises(FrameTooLargeError):
-            await one.transport.request(other.peer, bytes(MAX_REQUEST_BYTES + 1))
+            await one.transport.request(other.peer, bytes(REQUEST_BYTES_MAX + 1))
         with pytest.raises(FrameTooLargeError):
-            await one.transport.publish(TOPIC, bytes(MAX_GOSSIP_BYTES + 1))
+            await one.transport.publish(TOPIC, bytes(GOSSIP_BYTES_MAX + 1))
         assert await one.transport.request(other.peer, b"still here") == b"ereh llits"
 
     world.run(scenario)
@@ -222,7 +222,7 @@ def test_at_most_eight_requests_to_a_peer_are_in_flight(world: World) -> None:
             nonlocal now, most
             now += 1
             most = max(most, now)
-            if now == MAX_REQUESTS_IN_FLIGHT:
+            if now == REQUESTS_IN_FLIGHT_MAX:
                 go.set()
             await go.wait()
             now -= 1
@@ -230,9 +230,9 @@ def test_at_most_eight_requests_to_a_peer_are_in_flight(world: World) -> None:
 
         other.heard.answer_by = count
         async with trio.open_nursery() as nursery:
-            for _ in range(3 * MAX_REQUESTS_IN_FLIGHT):
+            for _ in range(3 * REQUESTS_IN_FLIGHT_MAX):
                 nursery.start_soon(one.transport.request, other.peer, b"x")
-        assert most == MAX_REQUESTS_IN_FLIGHT
+        assert most == REQUESTS_IN_FLIGHT_MAX
 
     world.run(scenario)
 
@@ -387,7 +387,7 @@ def test_a_peer_is_named_after_its_key_as_everywhere_in_libp2p() -> None:
 
 async def gossip_until_heard(source: NodeUnderTest, target: NodeUnderTest, message: bytes) -> None:
     """Publish until the mesh carries it: a mesh grows at the beats of its heart."""
-    with trio.fail_after(PATIENCE_S):
+    with trio.fail_after(PATIENCE_SECONDS):
         while message not in [content for _, _, content in target.heard.gossip]:
             await source.transport.publish(TOPIC, message)
             with trio.move_on_after(0.3):

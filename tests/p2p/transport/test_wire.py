@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p.transport.transport import (
-    MAX_ANSWER_BYTES,
-    MAX_FRAME_BYTES,
-    MAX_GOSSIP_BYTES,
-    MAX_REQUEST_BYTES,
+    ANSWER_BYTES_MAX,
+    FRAME_BYTES_MAX,
+    GOSSIP_BYTES_MAX,
+    REQUEST_BYTES_MAX,
 )
 from p2p.transport.wire import (
     ANSWER_SIZE_MAX,
@@ -151,10 +151,10 @@ def test_a_message_is_no_request_and_a_request_no_message() -> None:
 
 
 def test_everything_fits_what_carries_it() -> None:
-    assert all(SIZE_MAX[kind] + ENVELOPE_SIZE_MAX <= MAX_FRAME_BYTES for kind in CHANNELS)
-    assert SIZE_MAX[MessageKind.TRANSACTIONS] + ENVELOPE_SIZE_MAX <= MAX_GOSSIP_BYTES
-    assert REQUEST_SIZE_MAX + ENVELOPE_SIZE_MAX <= MAX_REQUEST_BYTES
-    assert max(ANSWER_SIZE_MAX.values()) <= MAX_ANSWER_BYTES
+    assert all(SIZE_MAX[kind] + ENVELOPE_SIZE_MAX <= FRAME_BYTES_MAX for kind in CHANNELS)
+    assert SIZE_MAX[MessageKind.TRANSACTIONS] + ENVELOPE_SIZE_MAX <= GOSSIP_BYTES_MAX
+    assert REQUEST_SIZE_MAX + ENVELOPE_SIZE_MAX <= REQUEST_BYTES_MAX
+    assert max(ANSWER_SIZE_MAX.values()) <= ANSWER_BYTES_MAX
     assert set(SIZE_MAX) == set(MessageKind)
     assert set(ANSWER_SIZE_MAX) == set(RequestKind)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from consensus.wal import read_log, write_log
+from consensus.write_ahead_log import read_log, write_log
 from genesis.spec import load_spec
 from node.client import Client
 from node.keys.vote_signer import Mark

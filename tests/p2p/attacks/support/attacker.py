@@ -27,8 +27,8 @@ from tests.conftest import REPOSITORY
 from tests.p2p.support.recorder import TOPIC, running
 
 MESHSUB = "/meshsub/1.1.0"
-SERVED_WITHIN_S = 6.0
-ENDS_WITHIN_S = 10.0
+SERVED_WITHIN_SECONDS = 6.0
+ENDS_WITHIN_SECONDS = 10.0
 
 
 @dataclass
@@ -42,7 +42,7 @@ class VictimProcess:
 
     async def is_serving(self) -> bool:
         """Say whether an honest node that comes now, and tries again, is answered."""
-        with trio.move_on_after(SERVED_WITHIN_S):
+        with trio.move_on_after(SERVED_WITHIN_SECONDS):
             while True:
                 answer = b""
                 try:
@@ -64,7 +64,7 @@ class VictimProcess:
 
     async def ended(self) -> bool:
         """Say whether the process ends soon."""
-        with trio.move_on_after(ENDS_WITHIN_S):
+        with trio.move_on_after(ENDS_WITHIN_SECONDS):
             await trio.to_thread.run_sync(self.process.wait, abandon_on_cancel=True)
         return self.process.poll() is not None
 

@@ -81,7 +81,7 @@ class Handler:
 
 
 async def main(port: str, skip: list[str]) -> None:
-    libp2p_setup.MAX_CONNECTIONS = SLOTS
+    libp2p_setup.CONNECTIONS_MAX = SLOTS
     compat.apply(skip)
     settings = TransportSettings(topics=frozenset({TOPIC}), max_peers=SLOTS // 2)
     transport = Victim(bytes(32), [f"/ip4/127.0.0.1/tcp/{port}"], settings)

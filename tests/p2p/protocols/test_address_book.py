@@ -9,6 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2p.protocols.address_book import (
+    BOOTNODE_RETRY_SECONDS_MAX,
+    ENTRIES_MAX,
+    ENTRIES_OF_ONE_MAX,
+    RETRY_SECONDS_MAX,
+    AddressBook,
+    peer_of,
+)
 from p2p.protocols.addresses import (
     ADDRESSES_MAX,
     RECORDS_MAX,
@@ -17,14 +25,6 @@ from p2p.protocols.addresses import (
     encode_records,
     is_genuine,
     sign_record,
-)
-from p2p.protocols.peers import (
-    BOOTNODE_RETRY_MAX_S,
-    ENTRIES_MAX,
-    ENTRIES_OF_ONE_MAX,
-    RETRY_MAX_S,
-    AddressBook,
-    peer_of,
 )
 from p2p.transport.transport import PeerId, peer_id_of
 from p2p.transport.wire import DecodeError
@@ -128,7 +128,7 @@ def test_no_more_are_dialled_than_there_are_slots_and_bootnodes_come_first() -> 
 def test_the_pause_between_dials_doubles_up_to_its_maximum(
     is_bootnode: bool, longest: float
 ) -> None:
-    assert (BOOTNODE_RETRY_MAX_S, RETRY_MAX_S) == (5.0, 30.0)
+    assert (BOOTNODE_RETRY_SECONDS_MAX, RETRY_SECONDS_MAX) == (5.0, 30.0)
     book = book_of(1) if is_bootnode else book_of()
     book.add(record(1), peer(1))
     now, times = 0.0, []

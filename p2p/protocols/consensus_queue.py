@@ -1,13 +1,13 @@
-"""Consensus messages: which of them go on to the node, each once, and in what order.
+"""The queue of consensus messages from peers to the node: each message once, peers in turn.
 
-Sans-IO. Nothing is decoded here: a message is known by the hash of its bytes. What a peer may send
-is limited by the peer's own bucket, and what waits for the node waits in a queue of its peer; the
-node is served one message of each peer in turn, so that a flood delays nobody but its sender.
+Sans-IO. Nothing is decoded here: a message is identified by the hash of its bytes. A peer's rate is
+limited by its own bucket, and its messages wait in a queue of its own; the node is served one
+message of each peer in turn, so that a flood delays only its sender.
 
 Rules:
-- A message that was taken is dropped when it comes again, from whichever peer, for two seconds.
-  Not for longer: an engine repeats what got lost, and a repetition must arrive.
-- An Ask is answered for each peer that asks, so it is known by its bytes and its peer.
+- A message that was taken is dropped when it comes again from any peer within two seconds. Not for
+  longer: an engine repeats lost messages, and a repetition must arrive.
+- A certificate request is answered for each peer, so it is identified by its bytes and its peer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from p2p.transport.transport import PeerId
 from p2p.transport.wire import MessageKind
 
 SEEN_MAX: Final = 32_768
-SEEN_S: Final = 2.0
+SEEN_SECONDS: Final = 2.0
 WAITING_MAX: Final = 1024
 """Messages of one peer that wait for the node."""
 WAITING_BYTES_MAX: Final = 8 << 20
@@ -36,11 +36,11 @@ class Inbound:
     body: bytes
 
 
-class Votes:
-    """What waits for the node, by peer, and what was seen lately."""
+class ConsensusQueue:
+    """The messages that wait for the node, by peer, and the hashes of recent ones."""
 
     def __init__(self) -> None:
-        self._seen = Seen(SEEN_MAX, SEEN_S)
+        self._seen = Seen(SEEN_MAX, SEEN_SECONDS)
         self._waiting: dict[PeerId, deque[Inbound]] = {}
         self._bytes: dict[PeerId, int] = {}
         self._turns: deque[PeerId] = deque()
@@ -49,11 +49,11 @@ class Votes:
         return sum(len(queue) for queue in self._waiting.values())
 
     def is_known(self, message: Inbound, now: float) -> bool:
-        """Say whether a message came before; remember it when it did not."""
+        """Return whether a message came before; remember it if it did not."""
         return not self._seen.add(_key(message), now)
 
     def put(self, message: Inbound) -> bool:
-        """Let a message wait for its turn; False when too much of its peer waits already."""
+        """Queue a message; False if too much of its peer waits already."""
         queue = self._waiting.setdefault(message.peer, deque())
         size = self._bytes.get(message.peer, 0) + len(message.body)
         if len(queue) >= WAITING_MAX or size > WAITING_BYTES_MAX:
@@ -80,12 +80,12 @@ class Votes:
         return message
 
     def drop(self, peer: PeerId) -> None:
-        """Forget what waits of a peer that was banned."""
+        """Drop the waiting messages of a peer that was banned."""
         if self._waiting.pop(peer, None) is not None:
             del self._bytes[peer]
             self._turns.remove(peer)
 
 
 def _key(message: Inbound) -> bytes:
-    source = message.peer.encode() if message.kind is MessageKind.ASK else b""
+    source = message.peer.encode() if message.kind is MessageKind.CERTIFICATE_REQUEST else b""
     return bytes((message.kind,)) + source + message.body

@@ -22,10 +22,10 @@ from p2p.transport.transport import PeerId
 
 ENTRIES_MAX: Final = 512
 ENTRIES_OF_ONE_MAX: Final = 64
-RETRY_S: Final = 0.5
+RETRY_SECONDS: Final = 0.5
 """The pause after the first failure; each further failure doubles it."""
-RETRY_MAX_S: Final = 30.0
-BOOTNODE_RETRY_MAX_S: Final = 5.0
+RETRY_SECONDS_MAX: Final = 30.0
+BOOTNODE_RETRY_SECONDS_MAX: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class AddressBook:
         return len(self._entries)
 
     def has(self, record: AddressRecord) -> bool:
-        """Say whether this very record is known."""
+        """Return whether this very record is known."""
         entry = self._entries.get(record.peer)
         return entry is not None and entry.record == record
 
@@ -150,8 +150,8 @@ class AddressBook:
 
     def _pause(self, entry: _Entry) -> float:
         """Return the back-off in seconds: between half and all of the doubled pause."""
-        longest = BOOTNODE_RETRY_MAX_S if entry.is_bootnode else RETRY_MAX_S
-        pause = min(longest, RETRY_S * (1 << min(16, max(0, entry.failures - 1))))
+        longest = BOOTNODE_RETRY_SECONDS_MAX if entry.is_bootnode else RETRY_SECONDS_MAX
+        pause = min(longest, RETRY_SECONDS * (1 << min(16, max(0, entry.failures - 1))))
         return pause * (0.5 + 0.5 * self._random())
 
     def _forget_one(self) -> bool:

@@ -1,13 +1,13 @@
-"""The write-ahead log's format: what a validator must still know after it was killed.
+"""The format of the write-ahead log: what a validator must still know after it was killed.
 
 A log is a row of frames: `u32 length ++ u32 check ++ u32 crc ++ record`, little-endian. `check`
 is the CRC-32C of the frame's offset in the log (u64) and its length, `crc` that of the record. A
-record is msgpack [VERSION, kind, SCALE bytes]. This file knows bytes alone: the caller has the
-file.
+record is msgpack [VERSION, kind, SCALE bytes]. This file knows only bytes; the file, its syncs and
+its repair are the caller's.
 
 - A process that dies while it writes leaves part of its last frame: a **torn tail**, which is cut.
 - A frame that is bad while an intact one follows is **damage**: the log may have lost votes, so
-  reading stops with the repair. The check with the offset is why a transaction's bytes inside a
+  reading fails. The check with the offset is why a transaction's bytes inside a
   torn record never pass for a frame that follows, and why a long tail is searched quickly.
 """
 
@@ -30,15 +30,13 @@ from runtime.types.primitives import Hash, Header
 VERSION: Final = 1
 RECORD_BYTES_MAX: Final = 16 << 20
 """More than a block's body with its frame."""
-REPAIR: Final = "openledger chain repair-log"
-"""The command that keeps what precedes the damage, which operators read in the error."""
 
 _HEAD: Final = Struct("<III")
 _PLACE: Final = Struct("<QI")
 
 
 class RecordKind(IntEnum):
-    """What a record holds."""
+    """The content of a record."""
 
     BALLOT = 0
     CERTIFICATE = 1
@@ -48,7 +46,7 @@ class RecordKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The extrinsics of a block, which the caller writes before it answers that it executed."""
+    """The extrinsics of a block, which the caller writes before it sends BlockExecuted."""
 
     block: Hash
     extrinsics: tuple[bytes, ...]
@@ -58,20 +56,23 @@ Record = Ballot | Certificate | Header | Body
 
 
 class BadRecordError(ValueError):
-    """A record that this version did not write; the message says what is wrong with it."""
+    """A record that this version did not write; the message says why."""
 
 
 class DamagedLogError(Exception):
-    """The log is damaged before its end; votes may be lost. `offset` is where it begins."""
+    """The log is damaged before its end; votes may be lost.
 
-    def __init__(self, offset: int, following: int) -> None:
+    `offset` is where the damage begins, `following` where the next intact record does.
+    """
+
+    def __init__(self, offset: int, following: int, remedy: str = "") -> None:
         super().__init__(
             f"The write-ahead log is damaged at byte {offset}: intact records follow at byte"
             f" {following}, so this is no crash while writing but a fault of the disk or a change"
-            " by hand, and votes may be lost. To keep what precedes the damage run"
-            f" `{REPAIR}`; the signer's own mark still refuses to contradict an earlier vote."
+            f" by hand, and votes may be lost.{remedy}"
         )
         self.offset = offset
+        self.following = following
 
 
 # ----------------------------------------------------------------------------------- records
@@ -163,7 +164,7 @@ def read_log(data: bytes) -> tuple[tuple[bytes, ...], int]:
 
     Raises DamagedLogError where an intact record follows a bad one.
     """
-    records, intact = _intact_prefix(data)
+    records, intact = intact_prefix(data)
     if intact < len(data) and not _is_torn(data, intact):
         for offset in range(intact + 1, len(data) - _HEAD.size):
             if _record_at(data, offset) is not None:
@@ -171,13 +172,8 @@ def read_log(data: bytes) -> tuple[tuple[bytes, ...], int]:
     return records, intact
 
 
-def repair(data: bytes) -> tuple[bytes, int]:
-    """Return what precedes the first damage, and how many bytes are lost with it."""
-    _, intact = _intact_prefix(data)
-    return data[:intact], len(data) - intact
-
-
-def _intact_prefix(data: bytes) -> tuple[tuple[bytes, ...], int]:
+def intact_prefix(data: bytes) -> tuple[tuple[bytes, ...], int]:
+    """Return the records before the first bad frame, and their length with their frames."""
     records: list[bytes] = []
     offset = 0
     while (record := _record_at(data, offset)) is not None:
@@ -187,7 +183,7 @@ def _intact_prefix(data: bytes) -> tuple[tuple[bytes, ...], int]:
 
 
 def _length_at(data: bytes, offset: int) -> int | None:
-    """Return the length that an intact head says, whatever follows it."""
+    """Return the length in the frame's head if the head is intact, whatever follows it."""
     if offset + _HEAD.size > len(data):
         return None
     length, check, _ = _HEAD.unpack_from(data, offset)
@@ -209,7 +205,7 @@ def _record_at(data: bytes, offset: int) -> bytes | None:
 
 
 def _is_torn(data: bytes, offset: int) -> bool:
-    """Say whether an intact head announces more than there is: then nothing can follow."""
+    """Return whether an intact head announces more bytes than there are: nothing can follow."""
     length = _length_at(data, offset)
     return length is not None and offset + _HEAD.size + length > len(data)
 
@@ -230,7 +226,7 @@ def still_needed(records: Sequence[bytes], epoch: int, final_view: int) -> tuple
         if isinstance(content, Header)
     }
     return tuple(
-        record for record, content in decoded if _keeps(content, epoch, final_view, headers)
+        record for record, content in decoded if _is_needed(content, epoch, final_view, headers)
     )
 
 
@@ -242,7 +238,7 @@ def bodies(records: Sequence[bytes]) -> Iterator[Body]:
             yield content
 
 
-def _keeps(content: Record, epoch: int, final_view: int, headers: dict[Hash, bool]) -> bool:
+def _is_needed(content: Record, epoch: int, final_view: int, headers: dict[Hash, bool]) -> bool:
     if isinstance(content, Ballot):
         return content.epoch > epoch or (content.epoch == epoch and content.view > final_view)
     if isinstance(content, Certificate):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.wal import (
+from consensus.write_ahead_log import (
     RECORD_BYTES_MAX,
     BadRecordError,
     Body,
@@ -17,8 +17,8 @@ from consensus.wal import (
     decode_record,
     encode_record,
     frame,
+    intact_prefix,
     read_log,
-    repair,
     still_needed,
     write_log,
 )
@@ -63,11 +63,11 @@ def test_a_flipped_bit_is_damage_in_the_middle_and_torn_at_the_end(
     log[bit // 8] ^= 1 << bit % 8
     last = len(write_log(records[:-1]))
     if bit // 8 < last:
-        with pytest.raises(DamagedLogError, match="repair") as caught:
+        with pytest.raises(DamagedLogError, match="intact records follow") as caught:
             read_log(bytes(log))
-        kept, lost = repair(bytes(log))
-        assert (len(kept), len(kept) + lost) == (caught.value.offset, len(log))
-        assert read_log(kept)[1] == len(kept)
+        kept, intact = intact_prefix(bytes(log))
+        assert intact == caught.value.offset
+        assert read_log(bytes(log[:intact])) == (kept, intact)
     else:
         assert read_log(bytes(log)) == (tuple(records[:-1]), last)
 

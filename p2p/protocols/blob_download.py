@@ -1,73 +1,19 @@
-"""Blobs between peers: ranges of chunks with proofs, and who is asked for which.
+"""The download of one blob: which peer is asked for which range of chunks.
 
-Pure: `BlobPlanner` is told of peers, answers and time, and says what to ask of whom.
-node/sync/blob_fetcher.py carries it out, node/sync/peer_requests.py answers.
+Pure: `BlobPlanner` takes peers, answers and the time, and returns what to ask of whom.
+node/sync/blob_fetcher.py carries it out.
 
-    a peer      ABLE, until it lacks the blob, fails or lies; then it rests, twice as long each time
+    a peer      ABLE, until it fails, lies or lacks the blob; then it rests, twice as long each time
     a chunk     missing -> asked of one peer -> here; or missing again, and asked of another
 
-A blob's id binds its length, so the first chunk that verifies also proves the length: until then
-one range is asked at a time, and nothing is stored.
+Until the length is proven by a first chunk, one range is asked at a time, and nothing is stored.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
-from p2p.protocols.sync import WrongAnswerError
 from p2p.transport.transport import PeerId
-from runtime.codec.scale import scale, u16, u32, u64
-from runtime.trie.merkle import (
-    CHUNK_SIZE,
-    MerkleProof,
-    blob_id_of_chunks,
-    chunk_count,
-    verify_chunk,
-)
-from runtime.types.primitives import Hash
-
-RANGE_BYTES_MAX: Final = 8 << 20
-CHUNKS_MAX: Final = RANGE_BYTES_MAX // CHUNK_SIZE
-"""Chunks of one answer."""
-
-
-@scale
-class BlobRequest:
-    """Asks for `count` chunks of a blob from `first` on."""
-
-    blob: Hash
-    first: u32
-    count: u16
-
-
-@scale
-class BlobRange:
-    """The blob's length, and chunks with their proofs (runtime/trie/merkle.py)."""
-
-    length: u64
-    chunks: tuple[tuple[bytes, MerkleProof], ...]
-
-
-BlobAnswer = BlobRange | None
-"""The answer to BlobRequest; None where the peer does not have the blob."""
-
-
-def check_range(request: BlobRequest, answer: BlobRange, length_max: int) -> None:
-    """Check that these are chunks that were asked for. Raises WrongAnswerError."""
-    length, blob = answer.length, request.blob
-    if length > length_max:
-        raise WrongAnswerError(f"a blob of {length} bytes is longer than {length_max}")
-    if length == 0:
-        if answer.chunks or blob_id_of_chunks((), 0) != blob:
-            raise WrongAnswerError("the blob is not empty")
-        return
-    expected = min(request.count, chunk_count(length) - request.first)
-    if not 0 < len(answer.chunks) <= expected:
-        raise WrongAnswerError(f"{len(answer.chunks)} chunks came instead of 1 to {expected}")
-    for index, (data, proof) in enumerate(answer.chunks, request.first):
-        if proof.index != index or not verify_chunk(blob, length, data, proof):
-            raise WrongAnswerError(f"this is not chunk {index} of blob {blob.hex()}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +54,17 @@ class BlobPlanner:
 
     @property
     def has_begun(self) -> bool:
-        """Say whether the length is proven."""
+        """Return whether the length is proven."""
         return self._missing is not None
 
     @property
     def is_complete(self) -> bool:
-        """Say whether every chunk is here."""
+        """Return whether every chunk is here."""
         return self._missing is not None and not self._missing
 
     @property
     def is_hopeless(self) -> bool:
-        """Say whether no peer that is here is worth asking again."""
+        """Return whether no peer that is here is worth asking again."""
         return not self._asked and all(
             peer.failures >= self._limits.failures_max for peer in self._peers.values()
         )

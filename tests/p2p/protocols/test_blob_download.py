@@ -8,16 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2p.protocols.blobs import (
-    AskChunks,
-    BlobAnswer,
-    BlobLimits,
-    BlobPlanner,
-    BlobRange,
-    BlobRequest,
-    check_range,
-)
-from p2p.protocols.sync import WrongAnswerError
+from p2p.protocols.blob_download import AskChunks, BlobLimits, BlobPlanner
+from p2p.protocols.blob_messages import BlobAnswer, BlobRange, BlobRequest, check_range
+from p2p.protocols.sync_messages import WrongAnswerError
 from p2p.transport.transport import PeerId
 from runtime.codec.scale import DecodeError, codec
 from runtime.trie.merkle import CHUNK_SIZE, blob_id, chunk_hash, chunk_proof, chunks

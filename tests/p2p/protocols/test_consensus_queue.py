@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p.protocols.votes import WAITING_MAX, Inbound, Votes
+from p2p.protocols.consensus_queue import WAITING_MAX, ConsensusQueue, Inbound
 from p2p.transport.transport import PeerId
 from p2p.transport.wire import MessageKind
 
@@ -18,7 +18,7 @@ def vote(peer: PeerId, number: int) -> Inbound:
     return Inbound(peer, MessageKind.VOTE, b"%d" % number)
 
 
-def taken(votes: Votes) -> list[Inbound]:
+def taken(votes: ConsensusQueue) -> list[Inbound]:
     found = []
     while (message := votes.take()) is not None:
         found.append(message)
@@ -26,27 +26,27 @@ def taken(votes: Votes) -> list[Inbound]:
 
 
 def test_a_vote_is_known_from_whichever_peer_it_comes() -> None:
-    votes = Votes()
+    votes = ConsensusQueue()
     assert not votes.is_known(vote(ONE, 1), 0.0)
     assert votes.is_known(vote(TWO, 1), 0.0)
     assert not votes.is_known(vote(ONE, 1), 10.0)
 
 
 def test_an_ask_is_known_by_its_peer() -> None:
-    votes = Votes()
-    assert not votes.is_known(Inbound(ONE, MessageKind.ASK, b"1"), 0.0)
-    assert not votes.is_known(Inbound(TWO, MessageKind.ASK, b"1"), 0.0)
-    assert votes.is_known(Inbound(TWO, MessageKind.ASK, b"1"), 0.0)
+    votes = ConsensusQueue()
+    assert not votes.is_known(Inbound(ONE, MessageKind.CERTIFICATE_REQUEST, b"1"), 0.0)
+    assert not votes.is_known(Inbound(TWO, MessageKind.CERTIFICATE_REQUEST, b"1"), 0.0)
+    assert votes.is_known(Inbound(TWO, MessageKind.CERTIFICATE_REQUEST, b"1"), 0.0)
 
 
 def test_the_same_body_of_another_kind_is_another_message() -> None:
-    votes = Votes()
+    votes = ConsensusQueue()
     assert not votes.is_known(vote(ONE, 1), 0.0)
     assert not votes.is_known(Inbound(ONE, MessageKind.CERTIFICATE, b"1"), 0.0)
 
 
 def test_a_vote_that_found_no_room_may_come_again() -> None:
-    votes = Votes()
+    votes = ConsensusQueue()
     for number in range(WAITING_MAX):
         assert not votes.is_known(vote(ONE, number), 0.0)
         assert votes.put(vote(ONE, number))
@@ -60,7 +60,7 @@ def test_a_vote_that_found_no_room_may_come_again() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 99)), max_size=200))
 def test_peers_take_turns_and_each_keeps_its_order(puts: list[tuple[int, int]]) -> None:
-    votes, waiting = Votes(), Counter[PeerId]()
+    votes, waiting = ConsensusQueue(), Counter[PeerId]()
     messages = [vote(PeerId(str(peer)), number) for peer, number in puts]
     for message in messages:
         assert votes.put(message)
@@ -76,7 +76,7 @@ def test_peers_take_turns_and_each_keeps_its_order(puts: list[tuple[int, int]]) 
 
 
 def test_what_waits_of_a_banned_peer_is_dropped() -> None:
-    votes = Votes()
+    votes = ConsensusQueue()
     votes.put(vote(ONE, 1))
     votes.put(vote(TWO, 2))
     votes.drop(ONE)

@@ -1,0 +1,27 @@
+"""The times of the engine, all derived from one bound on the delay of a message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Times: `delay_ms` is D, the delay of a message that a healthy network stays below."""
+
+    delay_ms: int = 1000
+
+    @property
+    def leader_ms(self) -> int:
+        """How long a view waits for its proposal."""
+        return 2 * self.delay_ms
+
+    @property
+    def advance_ms(self) -> int:
+        """How long a view waits for its NOTARIZATION."""
+        return 3 * self.delay_ms
+
+    @property
+    def retry_ms(self) -> int:
+        """How often a view that lasts repeats its votes and certificates."""
+        return 2 * self.delay_ms
