@@ -12,9 +12,10 @@ import enum
 from dataclasses import replace
 from typing import Protocol
 
+from pallets import weights
 from runtime.codec.scale import CompactU128, scale, u32, u128
-from runtime.frame.dispatch import Failure, Root, Signed, TokenError, token_error
-from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.dispatch import Error, Root, Signed, TokenError, token_error
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Value, default
 from runtime.types.primitives import AccountData, AccountId, AccountInfo, MultiAddress
 
@@ -163,45 +164,45 @@ class Balances(Pallet, index=5):
         dest: AccountId
         amount: u128
 
-    class InsufficientBalance(Failure, index=2):
+    class InsufficientBalance(Error, index=2):
         """The balance is too low to hold this amount."""
 
-    class DeadAccount(Failure, index=6):
+    class DeadAccount(Error, index=6):
         """The beneficiary account must exist already."""
 
-    class HoldTooLow(Failure, index=12):
+    class HoldTooLow(Error, index=12):
         """Less than this amount is on hold for this reason."""
 
     # ------------------------------------------------------------------------------- calls
 
-    @call(0, cost(50, reads=2, writes=2))
+    @call(0, weights.BALANCES_TRANSFER_ALLOW_DEATH)
     def transfer_allow_death(self, who: Signed, dest: MultiAddress, value: CompactU128) -> None:
         """Transfer free balance; the sender's account may be removed if little remains."""
-        self.transfer(AccountId(who), self.lookup(dest), value, keep_alive=False)
+        self.transfer(who, self.lookup(dest), value, keep_alive=False)
 
-    @call(2, cost(50, reads=2, writes=2))
+    @call(2, weights.BALANCES_FORCE_TRANSFER)
     def force_transfer(
         self, origin: Root, source: MultiAddress, dest: MultiAddress, value: CompactU128
     ) -> None:
         """Transfer from any account, by root."""
         self.transfer(self.lookup(source), self.lookup(dest), value, keep_alive=False)
 
-    @call(3, cost(50, reads=2, writes=2))
+    @call(3, weights.BALANCES_TRANSFER_KEEP_ALIVE)
     def transfer_keep_alive(self, who: Signed, dest: MultiAddress, value: CompactU128) -> None:
         """Transfer free balance; fails rather than removing the sender's account."""
-        self.transfer(AccountId(who), self.lookup(dest), value, keep_alive=True)
+        self.transfer(who, self.lookup(dest), value, keep_alive=True)
 
-    @call(4, cost(60, reads=2, writes=2))
+    @call(4, weights.BALANCES_TRANSFER_ALL)
     def transfer_all(self, who: Signed, dest: MultiAddress, keep_alive: bool) -> None:
         """Transfer all that may leave the account."""
-        source = AccountId(who)
-        amount = self.spendable(source, keep_alive=keep_alive)
+        source = who
+        amount = self.reducible_balance(source, keep_alive=keep_alive)
         self.transfer(source, self.lookup(dest), amount, keep_alive=keep_alive)
 
-    @call(10, cost(40, reads=1, writes=2))
+    @call(10, weights.BALANCES_BURN)
     def burn(self, who: Signed, value: CompactU128, keep_alive: bool) -> None:
         """Burn free balance: total issuance falls by as much, for good."""
-        self.destroy(AccountId(who), value, keep_alive=keep_alive)
+        self.burn_from(who, value, keep_alive=keep_alive)
 
     @api("BalancesApi")
     def account_balance(self, account: AccountId) -> AccountData:
@@ -214,7 +215,7 @@ class Balances(Pallet, index=5):
         """Return the free balance."""
         return self.system.get_account(who).data.free
 
-    def spendable(self, who: AccountId, *, keep_alive: bool) -> int:
+    def reducible_balance(self, who: AccountId, *, keep_alive: bool) -> int:
         """Return how much may leave an account."""
         info = self.system.get_account(who)
         stays = max(info.data.frozen - info.data.reserved, 0)
@@ -246,16 +247,16 @@ class Balances(Pallet, index=5):
         self._add(who, amount)
         self.emit(self.Deposit(who, amount))
 
-    def forget(self, who: AccountId, amount: int) -> None:
+    def burn_withdrawn(self, who: AccountId, amount: int) -> None:
         """Burn tokens that were withdrawn before."""
         self._reduce_issuance(amount)
         self.emit(self.Burned(who, amount))
 
-    def destroy(self, who: AccountId, amount: int, *, keep_alive: bool = False) -> None:
+    def burn_from(self, who: AccountId, amount: int, *, keep_alive: bool = False) -> None:
         """Burn free balance."""
         self._check_withdrawal(who, amount, keep_alive=keep_alive)
         self._subtract(who, amount)
-        self.forget(who, amount)
+        self.burn_withdrawn(who, amount)
 
     def held(self, reason: HoldReason, who: AccountId) -> int:
         """Return how much of an account is held for a reason."""
@@ -276,7 +277,9 @@ class Balances(Pallet, index=5):
         self._shift(who, amount, -amount)
         self.emit(self.Released(reason, who, amount))
 
-    def pay_held(self, reason: HoldReason, who: AccountId, dest: AccountId, amount: int) -> None:
+    def transfer_on_hold(
+        self, reason: HoldReason, who: AccountId, dest: AccountId, amount: int
+    ) -> None:
         """Pay held balance out to another account's free balance. Raises HoldTooLow."""
         if who == dest:
             self.release(reason, who, amount)

@@ -16,12 +16,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final, Protocol
 
+from pallets import weights
 from pallets.attribution import ATTRIBUTION_POT
 from pallets.balances import HoldReason
 from pallets.transaction_payment import FEE_POT
 from runtime.codec.scale import scale, u16, u32, u128
-from runtime.frame.dispatch import Failure, Root, Signed
-from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.dispatch import Error, Root, Signed
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import Map, Value, default
 from runtime.shared.documents import Voucher, voucher_payload
 from runtime.shared.shares import PERMILLE, split_permille
@@ -142,8 +143,8 @@ class Currency(Protocol):
     def held(self, reason: HoldReason, who: AccountId) -> int: ...
     def hold(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
     def release(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
-    def destroy(self, who: AccountId, amount: int) -> None: ...
-    def pay_held(
+    def burn_from(self, who: AccountId, amount: int) -> None: ...
+    def transfer_on_hold(
         self, reason: HoldReason, who: AccountId, dest: AccountId, amount: int
     ) -> None: ...
 
@@ -235,49 +236,49 @@ class Inference(Pallet, index=24):
         channel: u32
         refunded: u128
 
-    class UnknownChannel(Failure, index=0):
+    class UnknownChannel(Error, index=0):
         """There is no channel with this number, or it is closed; open another one."""
 
-    class NotAllowed(Failure, index=1):
+    class NotAllowed(Error, index=1):
         """This account may not ask this model; it is private, retired or does not exist."""
 
-    class DepositTooLow(Failure, index=2):
+    class DepositTooLow(Error, index=2):
         """A channel holds at least 0.01 OPEN; deposit more."""
 
-    class NotAsker(Failure, index=3):
+    class NotAsker(Error, index=3):
         """Only the account that opened the channel may do this; sign with its key."""
 
-    class NotServer(Failure, index=4):
+    class NotServer(Error, index=4):
         """Only the server of the channel may redeem its vouchers; sign with the server's key."""
 
-    class NotMember(Failure, index=5):
+    class NotMember(Error, index=5):
         """Only asker and server of a channel may close it."""
 
-    class BadVoucher(Failure, index=6):
+    class BadVoucher(Error, index=6):
         """The voucher is not signed by the channel's asker for this chain, channel and amount;
         ask for a new one."""
 
-    class VoucherTooLow(Failure, index=7):
+    class VoucherTooLow(Error, index=7):
         """More was drawn from the channel before; name the amount drawn in all."""
 
-    class AboveDeposit(Failure, index=8):
+    class AboveDeposit(Error, index=8):
         """The voucher is above the channel's deposit; let the asker top the channel up."""
 
-    class IsClosing(Failure, index=9):
+    class IsClosing(Error, index=9):
         """The channel is closing; open another one."""
 
-    class TooEarly(Failure, index=10):
+    class TooEarly(Error, index=10):
         """The channel is not closing, or its server may still redeem; wait for its last block."""
 
-    class AboveVoucher(Failure, index=12):
+    class AboveVoucher(Error, index=12):
         """More is drawn than the voucher allows; let the asker sign a higher one."""
 
-    class OutOfBounds(Failure, index=11):
+    class OutOfBounds(Error, index=11):
         """A parameter is out of its bounds, or the shares do not add up to 1,000; correct it."""
 
     # ------------------------------------------------------------------------------- calls
 
-    @call(0, cost(20, writes=1))
+    @call(0, weights.INFERENCE_SET_PARAMETERS)
     def set_parameters(self, origin: Root, parameters: Parameters) -> None:
         """Set fee, shares and challenge window within their bounds; by root."""
         if not parameters.is_within_bounds:
@@ -285,10 +286,10 @@ class Inference(Pallet, index=24):
         self.parameters.put(parameters)
         self.emit(self.ParametersSet(parameters))
 
-    @call(1, cost(60, reads=5, writes=6))
+    @call(1, weights.INFERENCE_OPEN_CHANNEL)
     def open_channel(self, who: Signed, model: u32, server: MultiAddress, deposit: u128) -> None:
         """Hold a deposit of yours that a server may draw from by your vouchers."""
-        asker, serving = AccountId(who), self.lookup(server)
+        asker, serving = who, self.lookup(server)
         if not self.models.may_use(asker, model):
             raise self.NotAllowed
         if deposit < DEPOSIT_MIN:
@@ -301,7 +302,7 @@ class Inference(Pallet, index=24):
         self.memberships.put((serving, number), True)
         self.emit(self.ChannelOpened(number, asker, serving, model, deposit))
 
-    @call(2, cost(40, reads=3, writes=3))
+    @call(2, weights.INFERENCE_TOP_UP)
     def top_up(self, who: Signed, channel: u32, amount: u128) -> None:
         """Raise the deposit of a channel of yours."""
         record = self._channel(channel)
@@ -314,7 +315,7 @@ class Inference(Pallet, index=24):
         self.channels.put(channel, raised)
         self.emit(self.ChannelToppedUp(channel, raised.deposit_planck))
 
-    @call(3, cost(200, reads=13, writes=13))
+    @call(3, weights.INFERENCE_REDEEM)
     def redeem(
         self,
         who: Signed,
@@ -346,7 +347,7 @@ class Inference(Pallet, index=24):
         payout = self._pay(record, amount)
         self.emit(self.Redeemed(channel, amount, drawn, payout))
 
-    @call(4, cost(60, reads=5, writes=6))
+    @call(4, weights.INFERENCE_CLOSE_CHANNEL)
     def close_channel(self, who: Signed, channel: u32) -> None:
         """Close a channel: at once by its server, after a challenge window by its asker."""
         record = self._channel(channel)
@@ -361,7 +362,7 @@ class Inference(Pallet, index=24):
         self.channels.put(channel, replace(record, closes_at=closes_at))
         self.emit(self.ChannelClosing(channel, closes_at))
 
-    @call(5, cost(60, reads=5, writes=6))
+    @call(5, weights.INFERENCE_FINISH_CLOSE)
     def finish_close(self, who: Signed, channel: u32) -> None:
         """Refund the asker of a channel whose challenge window is over; by anybody."""
         record = self._channel(channel)
@@ -451,9 +452,11 @@ class Inference(Pallet, index=24):
             (ATTRIBUTION_POT, contributors),
         ):
             if part:
-                self.balances.pay_held(HoldReason.InferenceChannel, channel.asker, dest, part)
+                self.balances.transfer_on_hold(
+                    HoldReason.InferenceChannel, channel.asker, dest, part
+                )
         if burned:
-            self.balances.destroy(PLATFORM_POT, burned)
+            self.balances.burn_from(PLATFORM_POT, burned)
         if contributors:
             self.attribution.fund(channel.model, contributors, channel.server)
         return Payout(burned, kept, owner_part, stakers, contributors)

@@ -13,11 +13,12 @@ import enum
 from dataclasses import replace
 from typing import Final, Protocol
 
+from pallets import weights
 from pallets.balances import HoldReason
 from pallets.names import is_name, name_key
 from runtime.codec.scale import scale, u32, u64, u128
-from runtime.frame.dispatch import Failure, Root, Signed
-from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.dispatch import Error, Root, Signed
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import Map, Value, default
 from runtime.shared.documents import DatanetVersion, Indexed, Trained
 from runtime.types.primitives import OPEN, AccountId, Hash, Weight
@@ -159,7 +160,7 @@ def create_weight(
     rate_out_planck: int,
 ) -> Weight:
     """Return the weight of creating a model: each datanet version is looked up."""
-    return cost(80, reads=5 + 3 * len(datanets), writes=5)
+    return weights.models_create(len(datanets))
 
 
 class Models(Pallet, index=21):
@@ -222,58 +223,58 @@ class Models(Pallet, index=21):
 
         model: u32
 
-    class UnknownModel(Failure, index=0):
+    class UnknownModel(Error, index=0):
         """There is no model with this number; look it up in the list of models."""
 
-    class NotOwner(Failure, index=1):
+    class NotOwner(Error, index=1):
         """Only the owner of the model may do this; sign with the owner's key."""
 
-    class UnknownBase(Failure, index=2):
+    class UnknownBase(Error, index=2):
         """No base model is registered under this content hash; choose a registered one."""
 
-    class BaseRegisteredAlready(Failure, index=3):
+    class BaseRegisteredAlready(Error, index=3):
         """A base model is registered under this content hash already; nothing is left to do."""
 
-    class InvalidName(Failure, index=4):
+    class InvalidName(Error, index=4):
         """A name has 3 to 64 letters, digits, blanks, dots, dashes or underscores and begins and
         ends with a letter or digit; correct it."""
 
-    class NameTaken(Failure, index=5):
+    class NameTaken(Error, index=5):
         """Another model has this name (letter case aside); choose another one."""
 
-    class DatanetCount(Failure, index=6):
+    class DatanetCount(Error, index=6):
         """A model is trained on 1 to 16 datanets, each named once; change the list."""
 
-    class UnknownVersion(Failure, index=7):
+    class UnknownVersion(Error, index=7):
         """A datanet has no such published version; publish it first or name another one."""
 
-    class NoAccess(Failure, index=8):
+    class NoAccess(Error, index=8):
         """This account may not read one of the datanets; request access or ask its owner."""
 
-    class RateTooHigh(Failure, index=9):
+    class RateTooHigh(Error, index=9):
         """A rate is above 1,000,000 OPEN per 1,000 tokens; lower it."""
 
-    class NotTrained(Failure, index=10):
+    class NotTrained(Error, index=10):
         """The model has no settled training job; train it first."""
 
-    class NotIndexed(Failure, index=11):
+    class NotIndexed(Error, index=11):
         """The rows behind the model's adapter are not sketched yet; wait for its index job."""
 
-    class WrongAdapter(Failure, index=12):
+    class WrongAdapter(Error, index=12):
         """This is not the adapter of the model's latest training; name the one you tested."""
 
-    class AlreadyPublished(Failure, index=13):
+    class AlreadyPublished(Error, index=13):
         """This adapter is the published one already; train again before publishing again."""
 
-    class IsRetired(Failure, index=14):
+    class IsRetired(Error, index=14):
         """The model is retired and stays so; create another one."""
 
-    class StaleIndex(Failure, index=15):
+    class StaleIndex(Error, index=15):
         """The model was trained again since this index job began; its newer index job counts."""
 
     # ------------------------------------------------------------------------------- calls
 
-    @call(0, cost(30, reads=1, writes=1))
+    @call(0, weights.MODELS_REGISTER_BASE)
     def register_base(
         self, origin: Root, base: Hash, name: str, parameters: u64, context_tokens: u32
     ) -> None:
@@ -296,7 +297,7 @@ class Models(Pallet, index=21):
         rate_out_planck: u128,
     ) -> None:
         """Create a private model on published datanet versions; a deposit is held from you."""
-        owner = AccountId(who)
+        owner = who
         if not is_name(name):
             raise self.InvalidName
         if name_key(name) in self.names:
@@ -326,7 +327,7 @@ class Models(Pallet, index=21):
         self.records.put(number, model)
         self.emit(self.Created(number, owner, base))
 
-    @call(2, cost(50, reads=2, writes=1))
+    @call(2, weights.MODELS_PUBLISH)
     def publish(self, who: Signed, model: u32, adapter: Hash) -> None:
         """Let everybody ask a model; `adapter` is the trained and indexed one that you tested."""
         record = self._owned(who, model)
@@ -345,7 +346,7 @@ class Models(Pallet, index=21):
         self.records.put(model, replace(record, deployed=deployment))
         self.emit(self.Published(model, adapter))
 
-    @call(3, cost(30, reads=1, writes=1))
+    @call(3, weights.MODELS_SET_RATES)
     def set_rates(
         self, who: Signed, model: u32, rate_in_planck: u128, rate_out_planck: u128
     ) -> None:
@@ -358,7 +359,7 @@ class Models(Pallet, index=21):
         )
         self.emit(self.RatesSet(model, rate_in_planck, rate_out_planck))
 
-    @call(4, cost(40, reads=3, writes=3))
+    @call(4, weights.MODELS_RETIRE)
     def retire(self, who: Signed, model: u32) -> None:
         """Take a model out of service for good; its deposit is refunded."""
         record = self._owned(who, model)

@@ -28,10 +28,11 @@ import enum
 from dataclasses import replace
 from typing import Final, Protocol
 
+from pallets import weights
 from pallets.staking.records import BILLION, EVIDENCE_EPOCHS, SLASH_DELAY_EPOCHS
 from runtime.codec.scale import scale, u32, u64, u128
-from runtime.frame.dispatch import Failure, Inherent, Root, Signed
-from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.dispatch import Error, Inherent, Root, Signed
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Value, default
 from runtime.shared.finality import (
     AuthoritySet,
@@ -50,7 +51,6 @@ SET_MIN: Final = 4
 MISSED_MIN: Final = 4
 ABSENCE_PERCENT: Final = 7
 PRUNE_AFTER_EPOCHS: Final = 2 * (EVIDENCE_EPOCHS + SLASH_DELAY_EPOCHS)
-CONVICTION_WEIGHT: Final = cost(400, reads=16, writes=12)
 
 
 def equivocation_fraction(offenders: int, size: int) -> int:
@@ -191,45 +191,45 @@ class Offences(Pallet, index=12):
         epoch: u64
         stash: AccountId
 
-    class NoOffence(Failure, index=0):
+    class NoOffence(Error, index=0):
         """An honest voter may sign both votes. Give two votes of one voter, view and epoch that
         exclude each other."""
 
-    class UnknownEpoch(Failure, index=1):
+    class UnknownEpoch(Error, index=1):
         """There is no set of validators of the epoch. Compare it with the epoch of the chain."""
 
-    class EvidenceTooOld(Failure, index=2):
+    class EvidenceTooOld(Error, index=2):
         """The offence happened too many epochs ago. Its stake may have left already."""
 
-    class NotInSet(Failure, index=3):
+    class NotInSet(Error, index=3):
         """The set of the epoch has no such voter. Compare the index with the set."""
 
-    class ForgedSignature(Failure, index=4):
+    class ForgedSignature(Error, index=4):
         """A vote is not signed by the voter's key of that epoch. Nothing is proven."""
 
-    class AlreadyConvicted(Failure, index=5):
+    class AlreadyConvicted(Error, index=5):
         """The validator was convicted for this epoch already. Nothing more is to be done."""
 
-    class TooManyConvictions(Failure, index=6):
+    class TooManyConvictions(Error, index=6):
         """This block has convicted as many as it may. Put the evidence into the next one."""
 
-    class NoSuchSlash(Failure, index=7):
+    class NoSuchSlash(Error, index=7):
         """No such slash waits. It was applied or cancelled, or there never was one."""
 
     # ------------------------------------------------------------------------------- calls
 
-    @call(0, CONVICTION_WEIGHT)
+    @call(0, weights.OFFENCES_CONVICT)
     def convict(self, origin: Inherent, evidence: Equivocation) -> None:
         """Convict a validator by two of its votes; put in by the author of a block."""
         self._convict(evidence)
 
-    @call(1, CONVICTION_WEIGHT)
+    @call(1, weights.OFFENCES_REPORT)
     def report(self, who: Signed, evidence: Equivocation) -> Weight:
         """Convict a validator by two of its votes; the weight fee is refunded when it convicts."""
         self._convict(evidence)
         return Weight(0, 0)
 
-    @call(2, cost(60, reads=4, writes=4), operational=True)
+    @call(2, weights.OFFENCES_CANCEL_SLASH, operational=True)
     def cancel_slash(self, origin: Root, offence: Offence, epoch: u64, stash: AccountId) -> None:
         """Cancel a slash before it is applied; for a conviction, lift the tombstone as well."""
         pending = self.unapplied_slashes.get()
@@ -252,7 +252,7 @@ class Offences(Pallet, index=12):
         because a block with evidence that fails is invalid."""
         try:
             self._check(evidence)
-        except Failure:
+        except Error:
             return False
         return True
 
@@ -281,8 +281,7 @@ class Offences(Pallet, index=12):
         self.convictions_in_block.clear()
         judged = self._enter_epoch()
         applied = self._apply_due()
-        weight = cost(20 + 20 * judged, reads=4 + 2 * judged, writes=2 + 2 * judged)
-        return weight + cost(1_000, reads=200, writes=200) * applied
+        return weights.offences_on_initialize(judged) + weights.OFFENCES_APPLY_SLASH * applied
 
     def on_finalize(self) -> None:
         """Count the turn that this block's author took."""

@@ -22,10 +22,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, Protocol
 
+from pallets import weights
 from runtime.codec.scale import scale, u32, u64
 from runtime.crypto.hashing import blake2b_256
-from runtime.frame.dispatch import Call, Failure, Inherent
-from runtime.frame.pallet import Const, Needs, Pallet, api, call, cost
+from runtime.frame.dispatch import Call, Error, Inherent
+from runtime.frame.pallet import Const, Needs, Pallet, api, call
 from runtime.frame.storage import Map, Value, default
 from runtime.types.primitives import ZERO_HASH, AccountId, Hash
 
@@ -89,19 +90,19 @@ class Randomness(Pallet, index=14):
     revealed_at: Value[u32] = default(0)
     commitments: Map[AccountId, Commitments]
 
-    class AuthorUnknown(Failure, index=0):
+    class AuthorUnknown(Error, index=0):
         """The block has no known author, so nobody can commit or reveal in it."""
 
-    class NothingCommitted(Failure, index=1):
+    class NothingCommitted(Error, index=1):
         """The author has no commitment that counts yet. Commit, and wait two epochs."""
 
-    class LinkMismatch(Failure, index=2):
+    class LinkMismatch(Error, index=2):
         """The link is not the one before the last link known. Reveal the chain from its end."""
 
-    class RevealedAlready(Failure, index=3):
+    class RevealedAlready(Error, index=3):
         """The author of this block has revealed a link in it already."""
 
-    @call(0, cost(30, reads=4, writes=1))
+    @call(0, weights.RANDOMNESS_COMMIT)
     def commit(self, origin: Inherent, tip: Hash) -> None:
         """Commit the block's author to a new hash chain, given by its tip; it counts from the
         second epoch after this one on, and replaces a waiting one."""
@@ -113,7 +114,7 @@ class Randomness(Pallet, index=14):
         active = _promoted(known, epoch).active
         self.commitments.put(author, Commitments(active, Commitment(number, epoch, tip)))
 
-    @call(1, cost(30, reads=5, writes=3))
+    @call(1, weights.RANDOMNESS_REVEAL)
     def reveal(self, origin: Inherent, link: Hash) -> None:
         """Reveal the next link of the author's hash chain, which is mixed into the randomness."""
         author = self._author()

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pallets import weights
 from runtime.codec.scale import scale, u16, u32
 from runtime.crypto.hashing import blake2b_256
-from runtime.frame.dispatch import DispatchClass, DispatchError, Failure, Signed
+from runtime.frame.dispatch import DispatchClass, DispatchError, Error, Signed
 from runtime.frame.events import DispatchInfo, EventRecord
 from runtime.frame.fees import BLOCK_LENGTH_MAX, BLOCK_WEIGHT_MAX
-from runtime.frame.pallet import Const, Event, Pallet, api, call, cost
+from runtime.frame.pallet import Const, Event, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Map, Value, default, stored
 from runtime.types.primitives import (
     AccountId,
@@ -81,17 +82,17 @@ class System(Pallet, index=0):
         sender: AccountId
         hash: Hash
 
-    class CallFiltered(Failure, index=5):
+    class CallFiltered(Error, index=5):
         """The origin filter prevents this call from being dispatched."""
 
-    @call(0, cost(10))
+    @call(0, weights.SYSTEM_REMARK)
     def remark(self, who: Signed, remark: bytes) -> None:
         """Make some remark on chain without effect."""
 
-    @call(7, cost(20))
+    @call(7, weights.SYSTEM_REMARK_WITH_EVENT)
     def remark_with_event(self, who: Signed, remark: bytes) -> None:
         """Make some remark on chain and emit an event with its hash."""
-        self.emit(self.Remarked(AccountId(who), Hash(blake2b_256(remark))))
+        self.emit(self.Remarked(who, Hash(blake2b_256(remark))))
 
     @api("AccountNonceApi")
     def account_nonce(self, account: AccountId) -> u32:

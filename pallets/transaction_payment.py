@@ -46,7 +46,7 @@ class RuntimeDispatchInfo:
 class Currency(Protocol):
     """What TransactionPayment needs of Balances."""
 
-    def spendable(self, who: AccountId, *, keep_alive: bool) -> int: ...
+    def reducible_balance(self, who: AccountId, *, keep_alive: bool) -> int: ...
     def withdraw(self, who: AccountId, amount: int) -> None: ...
     def deposit(self, who: AccountId, amount: int) -> None: ...
 
@@ -103,7 +103,7 @@ class TransactionPayment(Pallet, index=6):
 
     def can_pay(self, account: AccountId, fee: int) -> None:
         """Raise TransactionRefused(Payment) when an account cannot pay a fee."""
-        if self.balances.spendable(account, keep_alive=True) < fee:
+        if self.balances.reducible_balance(account, keep_alive=True) < fee:
             raise TransactionRefused(Payment())
 
     def charge(self, account: AccountId, fee: int) -> None:

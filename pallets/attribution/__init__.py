@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from pallets import weights
 from pallets.attribution import epochs as closing
 from pallets.attribution.records import (
     PARAMETERS_MAXIMUM,
@@ -32,8 +33,8 @@ from pallets.attribution.records import (
     decayed,
 )
 from runtime.codec.scale import u32, u128
-from runtime.frame.dispatch import Failure, Root, Signed
-from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.dispatch import Error, Root, Signed
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Map, Value, default
 from runtime.shared.documents import Indexed, JobSpec, Settled
 from runtime.trie.merkle import SumProof, verify_sum
@@ -167,55 +168,55 @@ class Attribution(Pallet, index=23):
 
         parameters: Parameters
 
-    class UnknownModel(Failure, index=0):
+    class UnknownModel(Error, index=0):
         """There is no such model. Look at the list of models."""
 
-    class NotServer(Failure, index=1):
+    class NotServer(Error, index=1):
         """Nothing in this model's pool came from your channels. Redeem vouchers for it first."""
 
-    class GateClosed(Failure, index=2):
+    class GateClosed(Error, index=2):
         """The model has too few published rows for attribution. The pool waits until it has the
         minimum; publish more rows and train on them."""
 
-    class NotIndexed(Failure, index=3):
+    class NotIndexed(Error, index=3):
         """The model has no settled index job. Wait for the one that follows its training."""
 
-    class EpochSettling(Failure, index=4):
+    class EpochSettling(Error, index=4):
         """An epoch of this model is being settled. Close the next one when that has ended."""
 
-    class NothingToSettle(Failure, index=5):
+    class NothingToSettle(Error, index=5):
         """An epoch without receipts or fees pays nobody. Close it when there are some."""
 
-    class TooManyReceipts(Failure, index=6):
+    class TooManyReceipts(Error, index=6):
         """The epoch has more receipts than one settlement may have. Close epochs more often."""
 
-    class FeesExceedPool(Failure, index=7):
+    class FeesExceedPool(Error, index=7):
         """The receipts claim more fees than your channels brought. Redeem their vouchers first."""
 
-    class NotFailed(Failure, index=8):
+    class NotFailed(Error, index=8):
         """Only an epoch whose settlement failed can be closed again. Close the current one."""
 
-    class NotSettling(Failure, index=9):
+    class NotSettling(Error, index=9):
         """The epoch is not being settled. Its settle job comes too late."""
 
-    class OutputDiffers(Failure, index=10):
+    class OutputDiffers(Error, index=10):
         """The settlement does not repeat the receipts and fees that the epoch was closed with."""
 
-    class EntriesUnsorted(Failure, index=11):
+    class EntriesUnsorted(Error, index=11):
         """The entries of a settlement are not sorted by account, or one is there twice."""
 
-    class NothingToClaim(Failure, index=12):
+    class NothingToClaim(Error, index=12):
         """Nothing has been earned since the last claim. Wait for the next settlement."""
 
-    class CommonsTooLow(Failure, index=13):
+    class CommonsTooLow(Error, index=13):
         """The commons of this model hold less than that. Spend at most what they hold."""
 
-    class ParametersOutOfBounds(Failure, index=14):
+    class ParametersOutOfBounds(Error, index=14):
         """A parameter is out of bounds. Compare with ParametersMinimum and ParametersMaximum."""
 
     # ------------------------------------------------------------------------------- calls
 
-    @call(0, cost(200, reads=10, writes=10))
+    @call(0, weights.ATTRIBUTION_CLOSE_EPOCH)
     def close_epoch(
         self,
         who: Signed,
@@ -228,14 +229,14 @@ class Attribution(Pallet, index=23):
         """Close the current epoch of a model that you serve: name the Merkle-sum root of its
         receipts, their number, the sum of their contributors' fees, and the file of the receipts,
         from which executors settle. You pay the settle job."""
-        server = AccountId(who)
+        server = who
         closing.check_model(self, model)
         epoch = self.ledgers.get(model).epoch
         closing.close(
             self, server, model, epoch, receipts_root, receipts, fees_planck, receipts_blob
         )
 
-    @call(1, cost(200, reads=10, writes=10))
+    @call(1, weights.ATTRIBUTION_CLOSE_AGAIN)
     def close_again(
         self,
         who: Signed,
@@ -247,7 +248,7 @@ class Attribution(Pallet, index=23):
         receipts_blob: Hash,
     ) -> None:
         """Close an epoch again whose settlement failed, with the same or corrected receipts."""
-        server = AccountId(who)
+        server = who
         closing.check_model(self, model)
         record = self.epochs.get((model, epoch))
         if record is None or record.state is not EpochState.Failed:
@@ -256,17 +257,17 @@ class Attribution(Pallet, index=23):
             self, server, model, epoch, receipts_root, receipts, fees_planck, receipts_blob
         )
 
-    @call(2, cost(60, reads=3, writes=4))
+    @call(2, weights.ATTRIBUTION_CLAIM)
     def claim(self, who: Signed) -> None:
         """Take what your rows have earned."""
-        self._pay(AccountId(who))
+        self._pay(who)
 
-    @call(3, cost(60, reads=3, writes=4))
+    @call(3, weights.ATTRIBUTION_CLAIM_FOR)
     def claim_for(self, who: Signed, account: AccountId) -> None:
         """Pay a contributor what its rows have earned; the tokens go to the contributor."""
         self._pay(account)
 
-    @call(4, cost(60, reads=3, writes=4))
+    @call(4, weights.ATTRIBUTION_SPEND_COMMONS)
     def spend_commons(self, origin: Root, model: u32, dest: AccountId, amount: u128) -> None:
         """Spend from the commons of a model."""
         ledger = self.ledgers.get(model)
@@ -277,7 +278,7 @@ class Attribution(Pallet, index=23):
         self.accounted.put(self.accounted.get() - amount)
         self.emit(self.CommonsSpent(model, dest, amount))
 
-    @call(5, cost(20, writes=1), operational=True)
+    @call(5, weights.ATTRIBUTION_SET_PARAMETERS, operational=True)
     def set_parameters(self, origin: Root, parameters: Parameters) -> None:
         """Change the parameters of attribution, within their bounds."""
         if not are_within_bounds(parameters):

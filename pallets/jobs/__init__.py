@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+from pallets import weights
 from pallets.balances import HoldReason
 from pallets.jobs import answers, executors, lifecycle, settlement, submission
 from pallets.jobs.executors import EXECUTORS_MAX
@@ -45,9 +46,9 @@ from pallets.jobs.required_pallets import (
 from pallets.jobs.settlement import JOB_POT
 from pallets.jobs.submission import DATANETS_MAX, SETTLEMENT_ENTRIES_MAX
 from runtime.codec.scale import Bytes32, u32, u128
-from runtime.frame.dispatch import Failure, Root, Signed
+from runtime.frame.dispatch import Error, Root, Signed
 from runtime.frame.fees import BLOCK_WEIGHT_MAX
-from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Map, Value, default, stored
 from runtime.shared.documents import (
     Index,
@@ -206,160 +207,160 @@ class Jobs(Pallet, index=22):
 
         parameters: Parameters
 
-    class UnknownJob(Failure, index=0):
+    class UnknownJob(Error, index=0):
         """There is no job of this number. Look at the jobs of your account."""
 
-    class NotRegistered(Failure, index=1):
+    class NotRegistered(Error, index=1):
         """This account is no executor. Register it with a bond first."""
 
-    class AlreadyRegistered(Failure, index=2):
+    class AlreadyRegistered(Error, index=2):
         """This account is an executor already. Add to its bond, or leave before registering."""
 
-    class RegistryFull(Failure, index=3):
+    class RegistryFull(Error, index=3):
         """All places of executors are taken. Wait until one leaves."""
 
-    class BondTooLow(Failure, index=4):
+    class BondTooLow(Error, index=4):
         """The bond is below the minimum. Register with at least the minimum bond."""
 
-    class ExecutorBusy(Failure, index=5):
+    class ExecutorBusy(Error, index=5):
         """The executor still has unfinished jobs. Finish them, then leave."""
 
-    class AlreadyLeaving(Failure, index=6):
+    class AlreadyLeaving(Error, index=6):
         """The executor is leaving already. Withdraw its bond when the unbonding time is over."""
 
-    class NotLeaving(Failure, index=7):
+    class NotLeaving(Error, index=7):
         """The executor has not asked to leave. Unregister it first."""
 
-    class BondLocked(Failure, index=8):
+    class BondLocked(Error, index=8):
         """The unbonding time is not over. Try again at the block that ExecutorLeaving named."""
 
-    class NotSubmittable(Failure, index=9):
+    class NotSubmittable(Error, index=9):
         """The chain opens index and settle jobs by itself. Submit a train or evaluate job."""
 
-    class UnknownModel(Failure, index=10):
+    class UnknownModel(Error, index=10):
         """There is no such model. Create it first."""
 
-    class NotModelOwner(Failure, index=11):
+    class NotModelOwner(Error, index=11):
         """The model is not yours to run jobs for. Sign with the account that owns it."""
 
-    class BaseDiffers(Failure, index=12):
+    class BaseDiffers(Error, index=12):
         """The base is not the model's. Submit the base that the model was created with."""
 
-    class DatanetsDiffer(Failure, index=13):
+    class DatanetsDiffer(Error, index=13):
         """The datanets are not the model's. Submit exactly the versions the model names."""
 
-    class UnknownVersion(Failure, index=14):
+    class UnknownVersion(Error, index=14):
         """A datanet has no such published version. Choose one that is published."""
 
-    class NoAccess(Failure, index=15):
+    class NoAccess(Error, index=15):
         """You may not read one of the datanets. Ask its owner for access."""
 
-    class RecipeOutOfBounds(Failure, index=16):
+    class RecipeOutOfBounds(Error, index=16):
         """A recipe setting is out of bounds. Compare with the constants RecipeMinimum and
         RecipeMaximum; targets are known and distinct, micro batches divide batches."""
 
-    class TrainingTooLong(Failure, index=17):
+    class TrainingTooLong(Error, index=17):
         """The training would take too many steps. Lower the epochs or set max_steps."""
 
-    class NotTrained(Failure, index=18):
+    class NotTrained(Error, index=18):
         """That is no settled training job of this model. Name one that has settled."""
 
-    class TooManyJobs(Failure, index=19):
+    class TooManyJobs(Error, index=19):
         """Your account has too many unfinished jobs. Wait until one ends."""
 
-    class ChainFull(Failure, index=20):
+    class ChainFull(Error, index=20):
         """The chain has too many unfinished jobs. Submit again later; nothing was held."""
 
-    class JobsFull(Failure, index=21):
+    class JobsFull(Error, index=21):
         """The share of this block that jobs may use is full. Send the extrinsic again."""
 
-    class NotOwner(Failure, index=22):
+    class NotOwner(Error, index=22):
         """The job belongs to another account. Sign with the account that submitted it."""
 
-    class NotCancellable(Failure, index=23):
+    class NotCancellable(Error, index=23):
         """Only submitted jobs that are still open can be cancelled. Wait until the job ends."""
 
-    class NotAssigned(Failure, index=24):
+    class NotAssigned(Error, index=24):
         """You are not an executor of this job. Ask for the jobs of your executor."""
 
-    class WrongAttempt(Failure, index=25):
+    class WrongAttempt(Error, index=25):
         """Your part of this job belongs to another attempt. Read the job again."""
 
-    class AlreadyCommitted(Failure, index=26):
+    class AlreadyCommitted(Error, index=26):
         """You have committed to this job already. The first commitment counts."""
 
-    class AlreadyRevealed(Failure, index=27):
+    class AlreadyRevealed(Error, index=27):
         """You have revealed this job already. Nothing more is to be done."""
 
-    class AlreadyReported(Failure, index=28):
+    class AlreadyReported(Error, index=28):
         """You have reported that you cannot do this job. It is out of your hands now."""
 
-    class CommitPhaseOver(Failure, index=29):
+    class CommitPhaseOver(Error, index=29):
         """The time for commitments and reports is over. Read the job again."""
 
-    class RevealPhaseClosed(Failure, index=30):
+    class RevealPhaseClosed(Error, index=30):
         """Reveals are not open now. Wait for RevealsOpened, or read how the job ended."""
 
-    class NotCommitted(Failure, index=31):
+    class NotCommitted(Error, index=31):
         """You have no commitment in this job that could be revealed."""
 
-    class CommitmentReplayed(Failure, index=32):
+    class CommitmentReplayed(Error, index=32):
         """Another executor made this very commitment. Commit to your own work."""
 
-    class RevealMismatch(Failure, index=33):
+    class RevealMismatch(Error, index=33):
         """Output and salt do not give your commitment. Reveal what you committed to."""
 
-    class OutputMismatch(Failure, index=34):
+    class OutputMismatch(Error, index=34):
         """The output does not fit the job's kind or settings. Reveal the output it asks for."""
 
-    class OutputTooLong(Failure, index=35):
+    class OutputTooLong(Error, index=35):
         """The output has too many entries for a block. Compare with the pallet's constants."""
 
-    class IndexExists(Failure, index=36):
+    class IndexExists(Error, index=36):
         """The training job's index is there or under way. Nothing is to be done again."""
 
-    class ParametersOutOfBounds(Failure, index=37):
+    class ParametersOutOfBounds(Error, index=37):
         """A parameter is out of bounds. Compare with ParametersMinimum and ParametersMaximum."""
 
     # ------------------------------------------------------------------------------- executors
 
-    @call(0, cost(80, reads=4, writes=5))
+    @call(0, weights.JOBS_REGISTER_EXECUTOR)
     def register_executor(self, who: Signed, profile: Hash, bond: u128) -> None:
         """Become an executor of a profile, with a bond that is lost for wrong or missing work."""
-        executors.register(self, AccountId(who), profile, bond)
+        executors.register(self, who, profile, bond)
 
-    @call(1, cost(60, reads=3, writes=3))
+    @call(1, weights.JOBS_ADD_BOND)
     def add_bond(self, who: Signed, amount: u128) -> None:
         """Add to the bond of your executor."""
-        executors.add_bond(self, AccountId(who), amount)
+        executors.add_bond(self, who, amount)
 
-    @call(2, cost(30, reads=2, writes=1))
+    @call(2, weights.JOBS_HEARTBEAT)
     def heartbeat(self, who: Signed) -> None:
         """Tell that your executor is ready; commits count as well."""
-        executors.note_seen(self, AccountId(who))
+        executors.note_seen(self, who)
 
-    @call(3, cost(50, reads=4, writes=1))
+    @call(3, weights.JOBS_UNREGISTER_EXECUTOR)
     def unregister_executor(self, who: Signed) -> None:
         """Leave: your executor must be free of jobs, and is not drawn any more."""
-        executors.leave(self, AccountId(who))
+        executors.leave(self, who)
 
-    @call(4, cost(60, reads=4, writes=4))
+    @call(4, weights.JOBS_WITHDRAW_BOND)
     def withdraw_bond(self, who: Signed) -> None:
         """Take the bond back when the unbonding time is over."""
-        executors.withdraw(self, AccountId(who))
+        executors.withdraw(self, who)
 
     # ------------------------------------------------------------------------------------ jobs
 
-    @call(5, submission.WEIGHT)
+    @call(5, weights.JOBS_SUBMIT)
     def submit(self, who: Signed, spec: JobSpec) -> None:
         """Submit a train or evaluate job; its price is held until the job ends. The index job
         that follows training is part of the price."""
-        submission.submit(self, AccountId(who), spec)
+        submission.submit(self, who, spec)
 
-    @call(6, cost(100, reads=4, writes=6))
+    @call(6, weights.JOBS_CANCEL)
     def cancel(self, who: Signed, job: u32) -> None:
         """Take back a job that no executor works on yet; its escrow is refunded."""
-        record = self.known(job)
+        record = self.require_job(job)
         if record.owner != who:
             raise self.NotOwner
         if record.state is not JobState.Open or isinstance(record.spec, Index | Settle):
@@ -367,28 +368,28 @@ class Jobs(Pallet, index=22):
         lifecycle.unschedule(self, job, record)
         settlement.cancel(self, job, record)
 
-    @call(7, answers.WEIGHT)
+    @call(7, weights.JOBS_COMMIT)
     def commit(self, who: Signed, job: u32, attempt: u32, commitment: Hash) -> None:
         """Commit to a result as its executor; the sealed result is revealed later."""
-        answers.commit(self, AccountId(who), job, attempt, commitment)
+        answers.commit(self, who, job, attempt, commitment)
 
     @call(8, answers.reveal_weight)
     def reveal(self, who: Signed, job: u32, output: JobOutput, salt: Bytes32) -> None:
         """Reveal the result that you committed to, with the salt of the commitment."""
-        answers.reveal(self, AccountId(who), job, output, salt)
+        answers.reveal(self, who, job, output, salt)
 
-    @call(9, answers.WEIGHT)
+    @call(9, weights.JOBS_REPORT_FAILURE)
     def report_failure(self, who: Signed, job: u32, attempt: u32, reason: FailureReason) -> None:
         """Tell that you cannot do a job, and why; the job fails when most executors say so."""
-        answers.report_failure(self, AccountId(who), job, attempt, reason)
+        answers.report_failure(self, who, job, attempt, reason)
 
-    @call(10, submission.WEIGHT)
+    @call(10, weights.JOBS_INDEX_AGAIN)
     def index_again(self, who: Signed, train_job: u32) -> None:
         """Pay for another index job after that of your training job failed or expired. It keeps
         the seed of the former one, so that failing on purpose draws no better one."""
-        submission.index_again(self, AccountId(who), train_job)
+        submission.index_again(self, who, train_job)
 
-    @call(11, cost(20, writes=1), operational=True)
+    @call(11, weights.JOBS_SET_PARAMETERS, operational=True)
     def set_parameters(self, origin: Root, parameters: Parameters) -> None:
         """Change the parameters of jobs, within their bounds; jobs keep the price they had."""
         if not are_within_bounds(parameters):
@@ -412,7 +413,7 @@ class Jobs(Pallet, index=22):
     @api("JobsApi")
     def jobs_for_executor(self, account: AccountId) -> tuple[JobEntry, ...]:
         """Return the unfinished jobs that an executor is assigned to."""
-        return tuple(JobEntry(job, self.known(job)) for job in self.assignments.get(account))
+        return tuple(JobEntry(job, self.require_job(job)) for job in self.assignments.get(account))
 
     @api("JobsApi")
     def price(self, spec: JobSpec) -> u128 | None:
@@ -463,7 +464,7 @@ class Jobs(Pallet, index=22):
     def on_initialize(self) -> Weight:
         """Free the jobs' share of the block, and do what the deadlines of this block ask for."""
         self.weight_used.clear()
-        return cost(10, reads=2, writes=1) + lifecycle.process_due(self)
+        return weights.JOBS_ON_INITIALIZE + lifecycle.process_due(self)
 
     def check_invariants(self) -> None:
         """Holds are the escrows and bonds; each unfinished job has one deadline ahead of it."""
@@ -475,14 +476,14 @@ class Jobs(Pallet, index=22):
         """Undo everything inside when it raises."""
         return self._machine.transaction()
 
-    def known(self, job: int) -> Job:
+    def require_job(self, job: int) -> Job:
         """Return a job. Raises UnknownJob."""
         record = self.jobs.get(job)
         if record is None:
             raise self.UnknownJob
         return record
 
-    def take(self, weight: Weight) -> None:
+    def use_block_share(self, weight: Weight) -> None:
         """Use up some of the share of a block that all jobs have together. Raises JobsFull."""
         used = self.weight_used.get() + weight.ref_time
         percent = self.parameters.get().weight_percent

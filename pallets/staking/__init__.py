@@ -11,6 +11,7 @@ pallet_staking where clients know them.
 
 from __future__ import annotations
 
+from pallets import weights
 from pallets.staking import bonding, election, invariants, rewards, slashing
 from pallets.staking.records import (
     ENTRIES_LISTED_MAX,
@@ -42,8 +43,8 @@ from pallets.staking.records import (
 )
 from pallets.staking.required_pallets import Blocks, Currency, Validating
 from runtime.codec.scale import CompactU128, u32, u128, u256
-from runtime.frame.dispatch import Failure, Root, Signed
-from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.dispatch import Error, Root, Signed
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Map, Value, default, stored
 from runtime.types.primitives import AccountId, MultiAddress, Weight
 
@@ -169,103 +170,103 @@ class Staking(Pallet, index=11):
 
         parameters: Parameters
 
-    class NotStash(Failure, index=1):
+    class NotStash(Error, index=1):
         """This account has bonded nothing. Bond first."""
 
-    class AlreadyBonded(Failure, index=2):
+    class AlreadyBonded(Error, index=2):
         """This account has a bond already. Add to it with bond_extra."""
 
-    class EmptyTargets(Failure, index=4):
+    class EmptyTargets(Error, index=4):
         """A nomination names nobody. Name validators, or chill."""
 
-    class InsufficientBond(Failure, index=7):
+    class InsufficientBond(Error, index=7):
         """The bond would be below the minimum of its role. Bond more, or chill before you
         unbond."""
 
-    class NoMoreChunks(Failure, index=8):
+    class NoMoreChunks(Error, index=8):
         """Too many amounts are on their way out. Withdraw what is free, or wait an era."""
 
-    class NoUnlockChunk(Failure, index=9):
+    class NoUnlockChunk(Error, index=9):
         """Nothing is on its way out that could be bonded again."""
 
-    class BadTarget(Failure, index=13):
+    class BadTarget(Error, index=13):
         """A nominated account is no validator. Name accounts that stand for election."""
 
-    class TooManyTargets(Failure, index=16):
+    class TooManyTargets(Error, index=16):
         """A nomination names at most 16 validators. Name fewer."""
 
-    class DuplicateTarget(Failure, index=17):
+    class DuplicateTarget(Error, index=17):
         """A nomination names a validator twice. Name each once."""
 
-    class CommissionTooHigh(Failure, index=18):
+    class CommissionTooHigh(Error, index=18):
         """The commission is above the maximum. Compare with the parameters of staking."""
 
-    class TooManyNominators(Failure, index=20):
+    class TooManyNominators(Error, index=20):
         """All places of nominators are taken. Wait until one leaves."""
 
-    class TooManyValidators(Failure, index=21):
+    class TooManyValidators(Error, index=21):
         """All places of validators are taken. Wait until one leaves."""
 
-    class Tombstoned(Failure, index=22):
+    class Tombstoned(Error, index=22):
         """This account was convicted of signing twice. It can never validate again."""
 
-    class ParametersOutOfBounds(Failure, index=23):
+    class ParametersOutOfBounds(Error, index=23):
         """A parameter is out of bounds. Compare with ParametersMinimum and ParametersMaximum."""
 
     # ------------------------------------------------------------------------------- stake
 
-    @call(0, cost(80, reads=5, writes=5))
+    @call(0, weights.STAKING_BOND)
     def bond(self, who: Signed, value: CompactU128, payee: Payee) -> None:
         """Bond some of your balance as stake, and say where its rewards go."""
-        bonding.bond(self, AccountId(who), value, payee)
+        bonding.bond(self, who, value, payee)
 
-    @call(1, cost(120, reads=12, writes=8))
+    @call(1, weights.STAKING_BOND_EXTRA)
     def bond_extra(self, who: Signed, max_additional: CompactU128) -> None:
         """Add to your bond; it counts from the next election on."""
-        bonding.bond_extra(self, AccountId(who), max_additional)
+        bonding.bond_extra(self, who, max_additional)
 
-    @call(2, cost(140, reads=16, writes=8))
+    @call(2, weights.STAKING_UNBOND)
     def unbond(self, who: Signed, value: CompactU128) -> None:
         """Send stake on its way out; it stays slashable until it is free."""
-        bonding.unbond(self, AccountId(who), value)
+        bonding.unbond(self, who, value)
 
-    @call(3, cost(140, reads=16, writes=8))
+    @call(3, weights.STAKING_WITHDRAW_UNBONDED)
     def withdraw_unbonded(self, who: Signed) -> None:
         """Free the stake whose unbonding is over; earnings are paid on the way."""
-        bonding.withdraw(self, AccountId(who))
+        bonding.withdraw(self, who)
 
-    @call(19, cost(120, reads=12, writes=8))
+    @call(19, weights.STAKING_REBOND)
     def rebond(self, who: Signed, value: CompactU128) -> None:
         """Put stake on its way out back to work, the latest first."""
-        bonding.rebond(self, AccountId(who), value)
+        bonding.rebond(self, who, value)
 
-    @call(7, cost(30, reads=1, writes=1))
+    @call(7, weights.STAKING_SET_PAYEE)
     def set_payee(self, who: Signed, payee: Payee) -> None:
         """Say where your rewards go: into the bond, or to your free balance."""
-        bonding.known(self, AccountId(who))
-        self.payee.put(AccountId(who), payee)
+        bonding.require_ledger(self, who)
+        self.payee.put(who, payee)
 
     # ------------------------------------------------------------------------------- roles
 
-    @call(4, cost(60, reads=6, writes=4))
+    @call(4, weights.STAKING_VALIDATE)
     def validate(self, who: Signed, prefs: ValidatorPrefs) -> None:
         """Stand for election from the next era on; register a session key as well."""
-        bonding.validate(self, AccountId(who), prefs)
+        bonding.validate(self, who, prefs)
 
-    @call(5, cost(90, reads=20, writes=4))
+    @call(5, weights.STAKING_NOMINATE)
     def nominate(self, who: Signed, targets: tuple[MultiAddress, ...]) -> None:
         """Back validators with your stake, from the next election on."""
         if len(targets) > TARGETS_MAX:
             raise self.TooManyTargets
-        bonding.nominate(self, AccountId(who), [self.lookup(target) for target in targets])
+        bonding.nominate(self, who, [self.lookup(target) for target in targets])
 
-    @call(6, cost(60, reads=4, writes=4))
+    @call(6, weights.STAKING_CHILL)
     def chill(self, who: Signed) -> None:
         """Neither validate nor nominate any more, from the next election on."""
-        bonding.known(self, AccountId(who))
-        bonding.chill(self, AccountId(who))
+        bonding.require_ledger(self, who)
+        bonding.chill(self, who)
 
-    @call(30, cost(20, writes=1), operational=True)
+    @call(30, weights.STAKING_SET_PARAMETERS, operational=True)
     def set_parameters(self, origin: Root, parameters: Parameters) -> None:
         """Change the parameters of staking, within their bounds."""
         if not are_within_bounds(parameters):

@@ -11,10 +11,10 @@ codecs, metadata, CLI commands and documentation.
         class Counted(Event, index=0):
             "The count went up."
             count: u32
-        class TooHigh(Failure, index=0):
+        class TooHigh(Error, index=0):
             "The count is at its maximum; reset it first."
 
-        @call(0, cost(50, reads=1, writes=1))
+        @call(0, weight(50, reads=1, writes=1))
         def increase(self, caller: Signed, by: u32) -> None:
             "Add `by` to the count."
 
@@ -39,7 +39,7 @@ from runtime.frame.dispatch import (
     CannotLookup,
     DispatchClass,
     DispatchFailed,
-    Failure,
+    Error,
     Inherent,
     Origin,
     Root,
@@ -53,8 +53,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 PICOSECONDS_PER_MICROSECOND = 1_000_000
-READ_COST = Weight(25 * PICOSECONDS_PER_MICROSECOND, 128)
-WRITE_COST = Weight(100 * PICOSECONDS_PER_MICROSECOND, 128)
+READ_WEIGHT = Weight(25 * PICOSECONDS_PER_MICROSECOND, 128)
+WRITE_WEIGHT = Weight(100 * PICOSECONDS_PER_MICROSECOND, 128)
 
 _CONSTANT, _NEEDED = "constant of a pallet", "another pallet"
 Const = Annotated[T, _CONSTANT]
@@ -63,10 +63,10 @@ Needs = Annotated[T, _NEEDED]
 WeightOf = Weight | Callable[..., Weight]
 
 
-def cost(microseconds: int, reads: int = 0, writes: int = 0) -> Weight:
+def weight(microseconds: int, reads: int = 0, writes: int = 0) -> Weight:
     """Return the weight of some computation plus storage accesses."""
     own = Weight(microseconds * PICOSECONDS_PER_MICROSECOND, 0)
-    return own + READ_COST * reads + WRITE_COST * writes
+    return own + READ_WEIGHT * reads + WRITE_WEIGHT * writes
 
 
 @dataclass_transform(frozen_default=True)
@@ -156,7 +156,7 @@ class Pallet:
     name: ClassVar[str]
     call_specs: ClassVar[dict[int, CallSpec]]
     event_types: ClassVar[dict[int, type[Event]]]
-    error_types: ClassVar[dict[int, type[Failure]]]
+    error_types: ClassVar[dict[int, type[Error]]]
     item_specs: ClassVar[dict[str, ItemSpec]]
     constant_values: ClassVar[dict[str, tuple[Any, Any]]]
     api_specs: ClassVar[tuple[ApiSpec, ...]]
@@ -231,7 +231,7 @@ def _declare(cls: type[Pallet]) -> None:
         if isinstance(member, type) and issubclass(member, Event):
             _unique(cls, cls.event_types, member.event_index, member)
             struct_shape(member)
-        elif isinstance(member, type) and issubclass(member, Failure):
+        elif isinstance(member, type) and issubclass(member, Error):
             _unique(cls, cls.error_types, member.index, member)
             member.pallet_index = cls.index
     cls.call_specs = {}
