@@ -13,11 +13,18 @@ from dataclasses import replace
 from typing import Protocol
 
 from pallets import weights
-from runtime.codec.scale import CompactU128, scale, u32, u128
+from runtime.codec.scale import scale, u32
 from runtime.frame.dispatch import Error, Root, Signed, TokenError, token_error
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Value, default
-from runtime.types.primitives import AccountData, AccountId, AccountInfo, MultiAddress
+from runtime.types.primitives import (
+    AccountData,
+    AccountId,
+    AccountInfo,
+    Balance,
+    CompactBalance,
+    MultiAddress,
+)
 
 EXISTENTIAL_DEPOSIT = 10**15
 
@@ -47,7 +54,7 @@ class HoldAmount:
     """A hold of one account."""
 
     id: HoldReason
-    amount: u128
+    amount: Balance
 
 
 @scale
@@ -55,14 +62,14 @@ class FreezeAmount:
     """A freeze of one account."""
 
     id: FreezeReason
-    amount: u128
+    amount: Balance
 
 
 @scale
 class Genesis:
     """Endowed accounts; their sum is the total issuance."""
 
-    accounts: tuple[tuple[AccountId, u128], ...] = ()
+    accounts: tuple[tuple[AccountId, Balance], ...] = ()
 
 
 class Accounts(Protocol):
@@ -75,15 +82,15 @@ class Accounts(Protocol):
 class Balances(Pallet, index=5):
     """OPEN in accounts: transfers, holds, freezes, total issuance."""
 
-    existential_deposit: Const[u128] = EXISTENTIAL_DEPOSIT
+    existential_deposit: Const[Balance] = EXISTENTIAL_DEPOSIT
     max_locks: Const[u32] = 0
     max_reserves: Const[u32] = 0
     max_freezes: Const[u32] = len(FreezeReason)
 
     system: Needs[Accounts]
 
-    total_issuance: Value[u128] = default(0)
-    burned: Value[u128] = default(0)
+    total_issuance: Value[Balance] = default(0)
+    burned: Value[Balance] = default(0)
     holds: DefaultMap[AccountId, tuple[HoldAmount, ...]] = default((), Hasher.BLAKE2_128_CONCAT)
     freezes: DefaultMap[AccountId, tuple[FreezeAmount, ...]] = default((), Hasher.BLAKE2_128_CONCAT)
 
@@ -91,70 +98,70 @@ class Balances(Pallet, index=5):
         """An account was created with some free balance."""
 
         account: AccountId
-        free_balance: u128
+        free_balance: Balance
 
     class DustLost(Event, index=1):
         """An account was removed whose balance was below the existential deposit."""
 
         account: AccountId
-        amount: u128
+        amount: Balance
 
     class Transfer(Event, index=2):
         """Transfer succeeded."""
 
         from_: AccountId
         to: AccountId
-        amount: u128
+        amount: Balance
 
     class Deposit(Event, index=7):
         """Some amount was deposited."""
 
         who: AccountId
-        amount: u128
+        amount: Balance
 
     class Withdraw(Event, index=8):
         """Some amount was withdrawn, for example for a fee."""
 
         who: AccountId
-        amount: u128
+        amount: Balance
 
     class Slashed(Event, index=9):
         """Some amount was removed because of misbehaviour."""
 
         who: AccountId
-        amount: u128
+        amount: Balance
 
     class Burned(Event, index=11):
         """Some amount was burned."""
 
         who: AccountId
-        amount: u128
+        amount: Balance
 
     class Frozen(Event, index=19):
         """Some balance was frozen."""
 
         who: AccountId
-        amount: u128
+        amount: Balance
 
     class Thawed(Event, index=20):
         """Some balance was thawed."""
 
         who: AccountId
-        amount: u128
+        amount: Balance
 
     class Held(Event, index=22):
         """Some balance was placed on hold."""
 
         reason: HoldReason
         who: AccountId
-        amount: u128
+        amount: Balance
 
     class Released(Event, index=23):
         """Some held balance was released to its owner."""
 
         reason: HoldReason
         who: AccountId
-        amount: u128
+        amount: Balance
 
     class TransferOnHold(Event, index=24):
         """Held balance of one account was paid out to another."""
@@ -162,7 +169,7 @@ class Balances(Pallet, index=5):
         reason: HoldReason
         source: AccountId
         dest: AccountId
-        amount: u128
+        amount: Balance
 
     class InsufficientBalance(Error, index=2):
         """The balance is too low to hold this amount."""
@@ -176,19 +183,19 @@ class Balances(Pallet, index=5):
     # ------------------------------------------------------------------------------- calls
 
     @call(0, weights.BALANCES_TRANSFER_ALLOW_DEATH)
-    def transfer_allow_death(self, who: Signed, dest: MultiAddress, value: CompactU128) -> None:
+    def transfer_allow_death(self, who: Signed, dest: MultiAddress, value: CompactBalance) -> None:
         """Transfer free balance; the sender's account may be removed if little remains."""
         self.transfer(who, self.lookup(dest), value, keep_alive=False)
 
     @call(2, weights.BALANCES_FORCE_TRANSFER)
     def force_transfer(
-        self, origin: Root, source: MultiAddress, dest: MultiAddress, value: CompactU128
+        self, origin: Root, source: MultiAddress, dest: MultiAddress, value: CompactBalance
     ) -> None:
         """Transfer from any account, by root."""
         self.transfer(self.lookup(source), self.lookup(dest), value, keep_alive=False)
 
     @call(3, weights.BALANCES_TRANSFER_KEEP_ALIVE)
-    def transfer_keep_alive(self, who: Signed, dest: MultiAddress, value: CompactU128) -> None:
+    def transfer_keep_alive(self, who: Signed, dest: MultiAddress, value: CompactBalance) -> None:
         """Transfer free balance; fails rather than removing the sender's account."""
         self.transfer(who, self.lookup(dest), value, keep_alive=True)
 
@@ -200,7 +207,7 @@ class Balances(Pallet, index=5):
         self.transfer(source, self.lookup(dest), amount, keep_alive=keep_alive)
 
     @call(10, weights.BALANCES_BURN)
-    def burn(self, who: Signed, value: CompactU128, keep_alive: bool) -> None:
+    def burn(self, who: Signed, value: CompactBalance, keep_alive: bool) -> None:
         """Burn free balance: total issuance falls by as much, for good."""
         self.burn_from(who, value, keep_alive=keep_alive)
 

@@ -20,7 +20,7 @@ from pallets import weights
 from pallets.attribution import ATTRIBUTION_POT
 from pallets.balances import HoldReason
 from pallets.transaction_payment import FEE_POT
-from runtime.codec.scale import scale, u16, u32, u128
+from runtime.codec.scale import scale, u16, u32
 from runtime.frame.dispatch import Error, Root, Signed
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import Map, Value, default
@@ -30,6 +30,7 @@ from runtime.types.primitives import (
     OPEN,
     ZERO_HASH,
     AccountId,
+    Balance,
     Hash,
     MultiAddress,
     MultiSignature,
@@ -58,7 +59,7 @@ class Parameters:
     The four shares add up to 1,000; `burn_permille` of the platform's share is burned.
     """
 
-    platform_fee_planck: u128 = OPEN // 10_000
+    platform_fee_planck: Balance = OPEN // 10_000
     platform_permille: u16 = 100
     owner_permille: u16 = 200
     stakers_permille: u16 = 200
@@ -105,8 +106,8 @@ class Channel:
     asker: AccountId
     server: AccountId
     model: u32
-    deposit_planck: u128
-    redeemed_planck: u128
+    deposit_planck: Balance
+    redeemed_planck: Balance
     closes_at: u32 | None
 
     @property
@@ -127,11 +128,11 @@ class ChannelInfo:
 class Payout:
     """How one payment was split, in planck."""
 
-    burned: u128
-    platform: u128
-    owner: u128
-    stakers: u128
-    contributors: u128
+    burned: Balance
+    platform: Balance
+    owner: Balance
+    stakers: Balance
+    contributors: Balance
 
 
 class Currency(Protocol):
@@ -184,7 +185,7 @@ class ContributorFund(Protocol):
 class Inference(Pallet, index=24):
     """Payment of answers: channels, vouchers, and the split among those who made the answer."""
 
-    minimum_deposit: Const[u128] = DEPOSIT_MIN
+    minimum_deposit: Const[Balance] = DEPOSIT_MIN
 
     balances: Needs[Currency]
     system: Needs[Blocks]
@@ -208,20 +209,20 @@ class Inference(Pallet, index=24):
         asker: AccountId
         server: AccountId
         model: u32
-        deposit: u128
+        deposit: Balance
 
     class ChannelToppedUp(Event, index=2):
         """An asker raised the deposit of a channel."""
 
         channel: u32
-        deposit: u128
+        deposit: Balance
 
     class Redeemed(Event, index=3):
         """A server drew from a channel; `amount` more was paid out and split."""
 
         channel: u32
-        amount: u128
-        drawn: u128
+        amount: Balance
+        drawn: Balance
         payout: Payout
 
     class ChannelClosing(Event, index=4):
@@ -234,7 +235,7 @@ class Inference(Pallet, index=24):
         """A channel is closed; what it did not spend went back to its asker."""
 
         channel: u32
-        refunded: u128
+        refunded: Balance
 
     class UnknownChannel(Error, index=0):
         """There is no channel with this number, or it is closed; open another one."""
@@ -287,7 +288,7 @@ class Inference(Pallet, index=24):
         self.emit(self.ParametersSet(parameters))
 
     @call(1, weights.INFERENCE_OPEN_CHANNEL)
-    def open_channel(self, who: Signed, model: u32, server: MultiAddress, deposit: u128) -> None:
+    def open_channel(self, who: Signed, model: u32, server: MultiAddress, deposit: Balance) -> None:
         """Hold a deposit of yours that a server may draw from by your vouchers."""
         asker, serving = who, self.lookup(server)
         if not self.models.may_use(asker, model):
@@ -303,7 +304,7 @@ class Inference(Pallet, index=24):
         self.emit(self.ChannelOpened(number, asker, serving, model, deposit))
 
     @call(2, weights.INFERENCE_TOP_UP)
-    def top_up(self, who: Signed, channel: u32, amount: u128) -> None:
+    def top_up(self, who: Signed, channel: u32, amount: Balance) -> None:
         """Raise the deposit of a channel of yours."""
         record = self._channel(channel)
         if record.asker != who:
@@ -320,8 +321,8 @@ class Inference(Pallet, index=24):
         self,
         who: Signed,
         channel: u32,
-        cumulative: u128,
-        drawn: u128,
+        cumulative: Balance,
+        drawn: Balance,
         signature: MultiSignature,
     ) -> None:
         """Draw from a channel as its server: `drawn` in all, at most the voucher's `cumulative`.
@@ -373,7 +374,7 @@ class Inference(Pallet, index=24):
     # --------------------------------------------------------------------------------- API
 
     @api("InferenceApi")
-    def quote(self, model: u32, tokens_in: u32, tokens_out: u32) -> u128 | None:
+    def quote(self, model: u32, tokens_in: u32, tokens_out: u32) -> Balance | None:
         """Return what an answer costs, in planck, rounded up; None for an unknown model."""
         record = self.models.get(model)
         if record is None:

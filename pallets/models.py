@@ -16,12 +16,12 @@ from typing import Final, Protocol
 from pallets import weights
 from pallets.balances import HoldReason
 from pallets.names import is_name, name_key
-from runtime.codec.scale import scale, u32, u64, u128
+from runtime.codec.scale import scale, u32, u64
 from runtime.frame.dispatch import Error, Root, Signed
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import Map, Value, default
 from runtime.shared.documents import DatanetVersion, Indexed, Trained
-from runtime.types.primitives import OPEN, AccountId, Hash, Weight
+from runtime.types.primitives import OPEN, AccountId, Balance, Hash, Weight
 
 CREATION_DEPOSIT: Final = 10 * OPEN
 DATANETS_MAX: Final = 16
@@ -81,13 +81,13 @@ class Model:
     base: Hash
     datanets: tuple[DatanetVersion, ...]
     rows: u32
-    rate_in_planck: u128
-    rate_out_planck: u128
+    rate_in_planck: Balance
+    rate_out_planck: Balance
     latest: Training | None
     deployed: Deployment | None
     is_retired: bool
     created_at: u32
-    deposit_planck: u128
+    deposit_planck: Balance
 
     @property
     def trainings(self) -> tuple[Training, ...]:
@@ -166,9 +166,9 @@ def create_weight(
 class Models(Pallet, index=21):
     """Base models, and models that are trained on datanets, published and retired."""
 
-    creation_deposit: Const[u128] = CREATION_DEPOSIT
+    creation_deposit: Const[Balance] = CREATION_DEPOSIT
     max_datanets: Const[u32] = DATANETS_MAX
-    max_rate: Const[u128] = RATE_MAX
+    max_rate: Const[Balance] = RATE_MAX
 
     balances: Needs[Currency]
     system: Needs[Blocks]
@@ -215,8 +215,8 @@ class Models(Pallet, index=21):
         """A model asks another price from now on, in planck per 1,000 tokens."""
 
         model: u32
-        rate_in_planck: u128
-        rate_out_planck: u128
+        rate_in_planck: Balance
+        rate_out_planck: Balance
 
     class Retired(Event, index=6):
         """A model answers no more; its deposit was refunded."""
@@ -293,8 +293,8 @@ class Models(Pallet, index=21):
         name: str,
         base: Hash,
         datanets: tuple[DatanetVersion, ...],
-        rate_in_planck: u128,
-        rate_out_planck: u128,
+        rate_in_planck: Balance,
+        rate_out_planck: Balance,
     ) -> None:
         """Create a private model on published datanet versions; a deposit is held from you."""
         owner = who
@@ -348,7 +348,7 @@ class Models(Pallet, index=21):
 
     @call(3, weights.MODELS_SET_RATES)
     def set_rates(
-        self, who: Signed, model: u32, rate_in_planck: u128, rate_out_planck: u128
+        self, who: Signed, model: u32, rate_in_planck: Balance, rate_out_planck: Balance
     ) -> None:
         """Set what a model asks per 1,000 tokens of question and of answer, in planck."""
         record = self._owned(who, model)

@@ -30,7 +30,7 @@ from typing import Final, Protocol
 
 from pallets import weights
 from pallets.staking.records import BILLION, EVIDENCE_EPOCHS, SLASH_DELAY_EPOCHS
-from runtime.codec.scale import scale, u32, u64, u128
+from runtime.codec.scale import scale, u32, u64
 from runtime.frame.dispatch import Error, Inherent, Root, Signed
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Value, default
@@ -42,7 +42,7 @@ from runtime.shared.finality import (
     check_evidence,
     conflict,
 )
-from runtime.types.primitives import ZERO_HASH, AccountId, Hash, Weight
+from runtime.types.primitives import ZERO_HASH, AccountId, Balance, Hash, Weight
 
 CONVICTIONS_PER_BLOCK: Final = 4
 SLASHES_PER_BLOCK: Final = 2
@@ -182,7 +182,7 @@ class Offences(Pallet, index=12):
         epoch: u64
         stash: AccountId
         fraction: u32
-        burned: u128
+        burned: Balance
 
     class SlashCancelled(Event, index=4):
         """Root has cancelled a slash."""

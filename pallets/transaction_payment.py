@@ -20,7 +20,7 @@ from runtime.frame.fees import (
 from runtime.frame.pallet import Event, Needs, Pallet, api
 from runtime.frame.storage import Value, default
 from runtime.frame.validity import Payment, TransactionRefused
-from runtime.types.primitives import AccountId, Weight
+from runtime.types.primitives import AccountId, Balance, Weight
 
 FEE_POT = AccountId(b"modlopen/fee".ljust(32, b"\0"))
 """Where transaction fees go."""
@@ -31,7 +31,7 @@ class FeeDetails:
     """A fee in parts (pallet_transaction_payment::FeeDetails)."""
 
     inclusion_fee: InclusionFee | None
-    tip: u128
+    tip: Balance
 
 
 @scale
@@ -40,7 +40,7 @@ class RuntimeDispatchInfo:
 
     weight: Weight
     class_: DispatchClass
-    partial_fee: u128
+    partial_fee: Balance
 
 
 class Currency(Protocol):
@@ -70,8 +70,8 @@ class TransactionPayment(Pallet, index=6):
         """An account has paid a fee, tip included."""
 
         who: AccountId
-        actual_fee: u128
-        tip: u128
+        actual_fee: Balance
+        tip: Balance
 
     @api("TransactionPaymentApi", version=4)
     def query_info(self, uxt: UncheckedExtrinsic, len_: u32) -> RuntimeDispatchInfo:
@@ -86,12 +86,12 @@ class TransactionPayment(Pallet, index=6):
         return FeeDetails(self._details(uxt, len_), tip)
 
     @api("TransactionPaymentApi", version=4)
-    def query_weight_to_fee(self, weight: Weight) -> u128:
+    def query_weight_to_fee(self, weight: Weight) -> Balance:
         """Return the part of a fee that a weight causes."""
         return inclusion_fee(weight, 0, self.next_fee_multiplier.get()).adjusted_weight_fee
 
     @api("TransactionPaymentApi", version=4)
-    def query_length_to_fee(self, length: u32) -> u128:
+    def query_length_to_fee(self, length: u32) -> Balance:
         """Return the part of a fee that a length in bytes causes."""
         return inclusion_fee(Weight(0, 0), length, MULTIPLIER_ONE).len_fee
 

@@ -38,7 +38,7 @@ from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Map, Value, default
 from runtime.shared.documents import Indexed, JobSpec, Settled
 from runtime.trie.merkle import SumProof, verify_sum
-from runtime.types.primitives import AccountId, Hash
+from runtime.types.primitives import AccountId, Balance, Hash
 
 __all__ = ["ATTRIBUTION_POT", "Attribution", "Genesis", "Parameters"]
 
@@ -94,12 +94,12 @@ class Attribution(Pallet, index=23):
     indexed: Map[u32, Indexed]
     index_jobs: DefaultMap[u32, tuple[u32, ...]] = default(())
     ledgers: DefaultMap[u32, Ledger] = default(Ledger())
-    brought: DefaultMap[tuple[u32, AccountId], u128] = default(0)
+    brought: DefaultMap[tuple[u32, AccountId], Balance] = default(0)
     """What of a model's pool came from the channels of a server; only it closes epochs of that."""
     epochs: Map[tuple[u32, u32], Epoch]
     earned: DefaultMap[AccountId, Earning] = default(Earning())
     penalties: DefaultMap[tuple[u32, AccountId], Penalty] = default(Penalty())
-    accounted: Value[u128] = default(0)
+    accounted: Value[Balance] = default(0)
 
     class IndexRecorded(Event, index=0):
         """The commitments of attribution of a trained model were recorded."""
@@ -111,7 +111,7 @@ class Attribution(Pallet, index=23):
         """The pool of a model received the contributors' part of a fee."""
 
         model: u32
-        amount: u128
+        amount: Balance
 
     class EpochClosed(Event, index=2):
         """An epoch was closed; a settle job nets its receipts."""
@@ -119,15 +119,15 @@ class Attribution(Pallet, index=23):
         model: u32
         epoch: u32
         job: u32
-        fees_planck: u128
+        fees_planck: Balance
 
     class EpochSettled(Event, index=3):
         """An epoch was paid out to its contributors and the commons."""
 
         model: u32
         epoch: u32
-        paid_planck: u128
-        commons_planck: u128
+        paid_planck: Balance
+        commons_planck: Balance
 
     class SettlementFailed(Event, index=4):
         """The settlement of an epoch failed; its fees are in the pool again."""
@@ -141,13 +141,13 @@ class Attribution(Pallet, index=23):
         model: u32
         epoch: u32
         contributor: AccountId
-        amount: u128
+        amount: Balance
 
     class Claimed(Event, index=6):
         """A contributor's earnings were paid out."""
 
         contributor: AccountId
-        amount: u128
+        amount: Balance
 
     class Penalised(Event, index=7):
         """A contributor's net score was negative; these are its points now."""
@@ -161,7 +161,7 @@ class Attribution(Pallet, index=23):
 
         model: u32
         dest: AccountId
-        amount: u128
+        amount: Balance
 
     class ParametersChanged(Event, index=9):
         """Root changed the parameters of attribution."""
@@ -223,7 +223,7 @@ class Attribution(Pallet, index=23):
         model: u32,
         receipts_root: Hash,
         receipts: u32,
-        fees_planck: u128,
+        fees_planck: Balance,
         receipts_blob: Hash,
     ) -> None:
         """Close the current epoch of a model that you serve: name the Merkle-sum root of its
@@ -244,7 +244,7 @@ class Attribution(Pallet, index=23):
         epoch: u32,
         receipts_root: Hash,
         receipts: u32,
-        fees_planck: u128,
+        fees_planck: Balance,
         receipts_blob: Hash,
     ) -> None:
         """Close an epoch again whose settlement failed, with the same or corrected receipts."""
@@ -268,7 +268,7 @@ class Attribution(Pallet, index=23):
         self._pay(account)
 
     @call(4, weights.ATTRIBUTION_SPEND_COMMONS)
-    def spend_commons(self, origin: Root, model: u32, dest: AccountId, amount: u128) -> None:
+    def spend_commons(self, origin: Root, model: u32, dest: AccountId, amount: Balance) -> None:
         """Spend from the commons of a model."""
         ledger = self.ledgers.get(model)
         if amount > ledger.commons:
@@ -327,7 +327,7 @@ class Attribution(Pallet, index=23):
 
     @api("AttributionApi")
     def verify_receipt(
-        self, model: u32, epoch: u32, receipt: Hash, fee_planck: u128, proof: SumProof
+        self, model: u32, epoch: u32, receipt: Hash, fee_planck: Balance, proof: SumProof
     ) -> bool:
         """Say whether a receipt with this contributors' fee was counted in a closed epoch."""
         record = self.epochs.get((model, epoch))

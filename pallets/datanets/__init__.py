@@ -45,7 +45,7 @@ from runtime.frame.dispatch import Error, Signed
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Map, Value, default
 from runtime.trie.merkle import merkle_root
-from runtime.types.primitives import AccountId, Hash, MultiAddress
+from runtime.types.primitives import AccountId, Balance, Hash, MultiAddress
 
 
 class Currency(Protocol):
@@ -66,9 +66,9 @@ class Blocks(Protocol):
 class Datanets(Pallet, index=20):
     """Community-owned data sets: contribute rows, curate them, publish versions to train on."""
 
-    creation_deposit: Const[u128] = CREATION_DEPOSIT
-    row_bond: Const[u128] = ROW_BOND
-    byte_deposit: Const[u128] = BYTE_DEPOSIT
+    creation_deposit: Const[Balance] = CREATION_DEPOSIT
+    row_bond: Const[Balance] = ROW_BOND
+    byte_deposit: Const[Balance] = BYTE_DEPOSIT
     max_batch_rows: Const[u32] = BATCH_ROWS_MAX
     max_batch_bytes: Const[u32] = BATCH_BYTES_MAX
     max_accepted_batches: Const[u32] = ACCEPTED_BATCHES_MAX

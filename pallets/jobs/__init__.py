@@ -57,7 +57,7 @@ from runtime.shared.documents import (
     Recipe,
     Settle,
 )
-from runtime.types.primitives import AccountId, Hash, Weight
+from runtime.types.primitives import AccountId, Balance, Hash, Weight
 
 __all__ = ["Genesis", "GenesisExecutor", "Jobs", "Parameters"]
 
@@ -104,7 +104,7 @@ class Jobs(Pallet, index=22):
 
         job: u32
         owner: AccountId
-        escrow: u128
+        escrow: Balance
 
     class JobAssigned(Event, index=1):
         """Executors were drawn for a job; it is theirs to commit to a result."""
@@ -147,26 +147,26 @@ class Jobs(Pallet, index=22):
 
         job: u32
         root: Hash
-        paid: u128
+        paid: Balance
 
     class JobFailed(Event, index=7):
         """A job ended without a result; its escrow was refunded."""
 
         job: u32
         failure: JobFailure
-        refunded: u128
+        refunded: Balance
 
     class JobExpired(Event, index=8):
         """A job found no executors in time; its escrow was refunded."""
 
         job: u32
-        refunded: u128
+        refunded: Balance
 
     class JobCancelled(Event, index=9):
         """The owner took a job back before it was assigned; its escrow was refunded."""
 
         job: u32
-        refunded: u128
+        refunded: Balance
 
     class ExecutorRegistered(Event, index=10):
         """An executor joined."""
@@ -174,13 +174,13 @@ class Jobs(Pallet, index=22):
         executor: AccountId
         registration: u32
         profile: Hash
-        bond: u128
+        bond: Balance
 
     class BondAdded(Event, index=11):
         """An executor raised its bond."""
 
         executor: AccountId
-        bond: u128
+        bond: Balance
 
     class ExecutorLeaving(Event, index=12):
         """An executor is not drawn any more; its bond is free from a block on."""
@@ -192,7 +192,7 @@ class Jobs(Pallet, index=22):
         """An executor left with its bond."""
 
         executor: AccountId
-        bond: u128
+        bond: Balance
 
     class ExecutorSlashed(Event, index=14):
         """An executor lost (a part of) its bond."""
@@ -200,7 +200,7 @@ class Jobs(Pallet, index=22):
         job: u32
         executor: AccountId
         offence: Offence
-        amount: u128
+        amount: Balance
 
     class ParametersChanged(Event, index=15):
         """Root changed the parameters of jobs."""
@@ -325,12 +325,12 @@ class Jobs(Pallet, index=22):
     # ------------------------------------------------------------------------------- executors
 
     @call(0, weights.JOBS_REGISTER_EXECUTOR)
-    def register_executor(self, who: Signed, profile: Hash, bond: u128) -> None:
+    def register_executor(self, who: Signed, profile: Hash, bond: Balance) -> None:
         """Become an executor of a profile, with a bond that is lost for wrong or missing work."""
         executors.register(self, who, profile, bond)
 
     @call(1, weights.JOBS_ADD_BOND)
-    def add_bond(self, who: Signed, amount: u128) -> None:
+    def add_bond(self, who: Signed, amount: Balance) -> None:
         """Add to the bond of your executor."""
         executors.add_bond(self, who, amount)
 
@@ -416,7 +416,7 @@ class Jobs(Pallet, index=22):
         return tuple(JobEntry(job, self.require_job(job)) for job in self.assignments.get(account))
 
     @api("JobsApi")
-    def price(self, spec: JobSpec) -> u128 | None:
+    def price(self, spec: JobSpec) -> Balance | None:
         """Return what a job costs now, in planck; None when its data do not exist."""
         try:
             return sum(submission.price_of(self, spec))

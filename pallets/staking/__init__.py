@@ -46,7 +46,7 @@ from runtime.codec.scale import CompactU128, u32, u128, u256
 from runtime.frame.dispatch import Error, Root, Signed
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Map, Value, default, stored
-from runtime.types.primitives import AccountId, MultiAddress, Weight
+from runtime.types.primitives import AccountId, Balance, CompactBalance, MultiAddress, Weight
 
 __all__ = [
     "EVIDENCE_EPOCHS",
@@ -96,27 +96,27 @@ class Staking(Pallet, index=11):
     )
     rates: DefaultMap[AccountId, u256] = default(0)
     earnings: DefaultMap[AccountId, Earnings] = default(Earnings())
-    owed: Value[u128] = default(0)
+    owed: Value[Balance] = default(0)
     sweep: Value[Sweep] = default(Sweep())
 
     class EraPaid(Event, index=0):
         """An era has ended; this much was allotted to its stakers, and the rest stays."""
 
         era_index: u32
-        validator_payout: u128
-        remainder: u128
+        validator_payout: Balance
+        remainder: Balance
 
     class Rewarded(Event, index=1):
         """An account was paid what it had earned."""
 
         stash: AccountId
-        amount: u128
+        amount: Balance
 
     class Slashed(Event, index=2):
         """A staker lost some of its bond."""
 
         staker: AccountId
-        amount: u128
+        amount: Balance
 
     class StakersElected(Event, index=5):
         """The validators of an era were elected."""
@@ -128,20 +128,20 @@ class Staking(Pallet, index=11):
         """An account has bonded this amount."""
 
         stash: AccountId
-        amount: u128
+        amount: Balance
 
     class Unbonded(Event, index=7):
         """An amount is on its way out of the bond; it is free in an era."""
 
         stash: AccountId
-        amount: u128
+        amount: Balance
         free_in_era: u32
 
     class Withdrawn(Event, index=8):
         """Unbonded stake is free again."""
 
         stash: AccountId
-        amount: u128
+        amount: Balance
 
     class Chilled(Event, index=11):
         """An account does not validate or nominate any more, from the next election on."""
@@ -216,17 +216,17 @@ class Staking(Pallet, index=11):
     # ------------------------------------------------------------------------------- stake
 
     @call(0, weights.STAKING_BOND)
-    def bond(self, who: Signed, value: CompactU128, payee: Payee) -> None:
+    def bond(self, who: Signed, value: CompactBalance, payee: Payee) -> None:
         """Bond some of your balance as stake, and say where its rewards go."""
         bonding.bond(self, who, value, payee)
 
     @call(1, weights.STAKING_BOND_EXTRA)
-    def bond_extra(self, who: Signed, max_additional: CompactU128) -> None:
+    def bond_extra(self, who: Signed, max_additional: CompactBalance) -> None:
         """Add to your bond; it counts from the next election on."""
         bonding.bond_extra(self, who, max_additional)
 
     @call(2, weights.STAKING_UNBOND)
-    def unbond(self, who: Signed, value: CompactU128) -> None:
+    def unbond(self, who: Signed, value: CompactBalance) -> None:
         """Send stake on its way out; it stays slashable until it is free."""
         bonding.unbond(self, who, value)
 
@@ -236,7 +236,7 @@ class Staking(Pallet, index=11):
         bonding.withdraw(self, who)
 
     @call(19, weights.STAKING_REBOND)
-    def rebond(self, who: Signed, value: CompactU128) -> None:
+    def rebond(self, who: Signed, value: CompactBalance) -> None:
         """Put stake on its way out back to work, the latest first."""
         bonding.rebond(self, who, value)
 
@@ -291,14 +291,14 @@ class Staking(Pallet, index=11):
         return nominations.targets if nominations else ()
 
     @api("StakingApi")
-    def nominators_of(self, validator: AccountId) -> tuple[tuple[AccountId, u128], ...]:
+    def nominators_of(self, validator: AccountId) -> tuple[tuple[AccountId, Balance], ...]:
         """Return who is exposed behind a validator in this era, at most 1,000."""
         exposure = self.exposures.get((self.active_era.get(), validator))
         others = exposure.others[:ENTRIES_LISTED_MAX] if exposure else ()
         return tuple((other.who, other.value) for other in others)
 
     @api("StakingApi")
-    def pending_rewards(self, account: AccountId) -> u128:
+    def pending_rewards(self, account: AccountId) -> Balance:
         """Return what an account has earned in past eras and is paid next."""
         return rewards.earned(self, self.earnings.get(account))
 
