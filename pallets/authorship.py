@@ -70,6 +70,7 @@ class Authorship(Pallet, index=13):
     """The author of each block, and how often validators made theirs."""
 
     maximum_missed: Const[u32] = MISSED_MAX
+    """The most skipped views that one block counts as missed; later ones are forgiven."""
 
     system: Needs[Blocks]
     session: Needs[Validators]
@@ -77,9 +78,13 @@ class Authorship(Pallet, index=13):
     offences: Needs[Downtime | None] = None
 
     block_author: OptionalValue[AccountId]
+    """The validator that made the block that is executed, or the latest one; none if unknown."""
     latest: Value[Turn] = default(Turn())
+    """Epoch and view of the latest block with a claim."""
     authored: DefaultMap[AccountId, u32] = default(0)
+    """The number of blocks that a validator has made, by account."""
     missed: DefaultMap[AccountId, u32] = default(0)
+    """The number of views that a validator has led without a block, by account."""
 
     # -------------------------------------------------------------------------- runtime API
 

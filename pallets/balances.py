@@ -83,16 +83,24 @@ class Balances(Pallet, index=5):
     """OPEN in accounts: transfers, holds, freezes, total issuance."""
 
     existential_deposit: Const[Balance] = EXISTENTIAL_DEPOSIT
+    """The least free balance of an account, in planck; one that falls below it is removed."""
     max_locks: Const[u32] = 0
+    """The most locks of one account: none, for this chain has holds and freezes instead."""
     max_reserves: Const[u32] = 0
+    """The most named reserves of one account: none, for this chain has holds instead."""
     max_freezes: Const[u32] = len(FreezeReason)
+    """The most freezes of one account: one for each reason."""
 
     system: Needs[Accounts]
 
     total_issuance: Value[Balance] = default(0)
+    """All OPEN that exist, free and held, in planck."""
     burned: Value[Balance] = default(0)
+    """All OPEN that were burned since genesis, in planck."""
     holds: DefaultMap[AccountId, tuple[HoldAmount, ...]] = default((), Hasher.BLAKE2_128_CONCAT)
+    """The amounts (planck) on hold and their reasons, by account."""
     freezes: DefaultMap[AccountId, tuple[FreezeAmount, ...]] = default((), Hasher.BLAKE2_128_CONCAT)
+    """The amounts (planck) that are frozen and their reasons, by account."""
 
     class Endowed(Event, index=0):
         """An account was created with some free balance."""

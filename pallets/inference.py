@@ -186,6 +186,7 @@ class Inference(Pallet, index=24):
     """Payment of answers: channels, vouchers, and the split among those who made the answer."""
 
     minimum_deposit: Const[Balance] = DEPOSIT_MIN
+    """The least deposit of a channel, in planck."""
 
     balances: Needs[Currency]
     system: Needs[Blocks]
@@ -193,9 +194,14 @@ class Inference(Pallet, index=24):
     attribution: Needs[ContributorFund]
 
     parameters: Value[Parameters] = default(Parameters())
+    """The parameters that root sets: fee per request (planck), shares of a payment, challenge
+    window."""
     next_id: Value[u32] = default(0)
+    """The number of the next channel."""
     channels: Map[u32, Channel]
+    """The open channels with their deposit and what was drawn from it (planck), by channel."""
     memberships: Map[tuple[AccountId, u32], bool]
+    """The channels in which an account is asker or server, by account and channel."""
 
     class ParametersSet(Event, index=0):
         """Governance changed fee, shares or challenge window."""

@@ -167,17 +167,24 @@ class Models(Pallet, index=21):
     """Base models, and models that are trained on datanets, published and retired."""
 
     creation_deposit: Const[Balance] = CREATION_DEPOSIT
+    """The amount held from the owner of a model until it is retired, in planck."""
     max_datanets: Const[u32] = DATANETS_MAX
+    """The most datanets that one model is trained on."""
     max_rate: Const[Balance] = RATE_MAX
+    """The greatest rate of a model, in planck per 1,000 tokens."""
 
     balances: Needs[Currency]
     system: Needs[Blocks]
     datanets: Needs[DatanetRegistry]
 
     bases: Map[Hash, Base]
+    """The base models that can be trained on, by the content hash of their files."""
     next_id: Value[u32] = default(0)
+    """The number of the next model."""
     records: Map[u32, Model]
+    """Owner, base, datanets, rates, training and deployment of a model, by model."""
     names: Map[str, u32]
+    """The model that has a name, by the name in lower case."""
 
     class BaseRegistered(Event, index=0):
         """A base model may be trained on from now on."""

@@ -137,8 +137,11 @@ class Offences(Pallet, index=12):
     """Proven faults of validators: convictions, absence, deferred slashes."""
 
     evidence_epochs: Const[u32] = EVIDENCE_EPOCHS
+    """The number of epochs after an offence in which evidence of it counts."""
     slash_delay_epochs: Const[u32] = SLASH_DELAY_EPOCHS
+    """The number of epochs between a conviction and its slash, in which root may cancel it."""
     convictions_per_block: Const[u32] = CONVICTIONS_PER_BLOCK
+    """The most validators that one block may convict."""
 
     system: Needs[Blocks]
     session: Needs[Validators]
@@ -146,10 +149,16 @@ class Offences(Pallet, index=12):
     authorship: Needs[Authors | None] = None
 
     offenders: DefaultMap[u64, tuple[Offender, ...]] = default((), Hasher.TWOX_64_CONCAT)
+    """The validators convicted of equivocation, with the fraction they have lost, by the epoch of
+    the offence."""
     unapplied_slashes: Value[tuple[PendingSlash, ...]] = default(())
+    """The slashes that wait for their epoch, the next first."""
     convictions_in_block: Value[u32] = default(0)
+    """The number of convictions in this block."""
     counted_epoch: Value[u64] = default(0)
+    """The epoch whose turns are counted in `Turns`."""
     turns: DefaultMap[AccountId, Turns] = default(Turns())
+    """The turns that a validator has led and missed in the counted epoch, by account."""
 
     class Convicted(Event, index=0):
         """A validator has signed two votes that exclude each other; here they are."""

@@ -80,15 +80,20 @@ class Randomness(Pallet, index=14):
     """A beacon of randomness that validators feed by commit and reveal."""
 
     chain_links: Const[u32] = CHAIN_LINKS
+    """The number of links of a hash chain that a validator commits to."""
     wait_epochs: Const[u32] = WAIT_EPOCHS
+    """The number of epochs after which a new commitment counts."""
 
     system: Needs[Blocks]
     session: Needs[Epochs]
     authorship: Needs[Authors]
 
     mix: Value[Hash] = default(ZERO_HASH)
+    """The random value into which each revealed link is hashed."""
     revealed_at: Value[u32] = default(0)
+    """The number of the latest block in which a link was revealed; 0 before the first."""
     commitments: Map[AccountId, Commitments]
+    """The hash chains that a validator has committed to, by account."""
 
     class AuthorUnknown(Error, index=0):
         """The block has no known author, so nobody can commit or reveal in it."""

@@ -87,21 +87,33 @@ class Session(Pallet, index=10):
     """The validators of each epoch and their session keys."""
 
     maximum_authorities: Const[u32] = AUTHORITIES_MAX
+    """The most validators of one set."""
     history_epochs: Const[u32] = HISTORY_EPOCHS
+    """The number of past epochs whose sets are stored."""
 
     system: Needs[Blocks]
     randomness: Needs[Beacon]
     staking: Needs[Election | None] = None
 
     epoch_blocks: Value[u32] = default(EPOCH_BLOCKS_DEFAULT)
+    """The number of blocks in an epoch."""
     current_index: Value[u32] = default(0)
+    """The epoch of the block that is executed."""
     validators: Value[tuple[AccountId, ...]] = default(())
+    """The accounts of the validators of this epoch, in the order of the set."""
     authorities: Value[AuthoritySet] = default(NO_SET)
+    """The set of this epoch: accounts, session keys and voting weights."""
     queued: Value[AuthoritySet] = default(NO_SET)
+    """The set that becomes current in the next epoch."""
     history: Map[u64, AuthoritySet] = stored(Hasher.TWOX_64_CONCAT)
+    """The sets of recent epochs, by epoch."""
     disabled: Value[tuple[AccountId, ...]] = default(())
+    """The validators that the next sets leave out."""
     next_keys: Map[AccountId, Bytes32] = stored(Hasher.TWOX_64_CONCAT)
+    """The session key (ed25519) that counts from the next election on, by account."""
     key_owner: Map[Bytes32, AccountId]
+    """The account that has registered a session key, by key; a key is never given to another
+    account."""
 
     class NewSession(Event, index=0):
         """An epoch is over; the next block belongs to this one."""

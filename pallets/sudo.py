@@ -57,6 +57,7 @@ class Sudo(Pallet, index=7):
     """One account that may dispatch calls as root; for development and local chains only."""
 
     key: OptionalValue[AccountId]
+    """The account that may dispatch calls as root; none on a chain without sudo."""
 
     class Sudid(Event, index=0):
         """A call was dispatched as root."""

@@ -41,19 +41,32 @@ class System(Pallet, index=0):
     """Accounts, block numbers and hashes, events."""
 
     block_hash_count: Const[u32] = 4096
+    """How many blocks back the hash of a block is stored."""
     maximum_block_weight: Const[Weight] = BLOCK_WEIGHT_MAX
+    """The weight that the hooks and extrinsics of one block may have together."""
     maximum_block_length: Const[u32] = BLOCK_LENGTH_MAX
+    """The bytes that the extrinsics of one block may have together."""
     ss58_prefix: Const[u16] = 42
+    """The network number in the SS58 addresses of this chain."""
 
     account: DefaultMap[AccountId, AccountInfo] = default(AccountInfo())
+    """Nonce, reference counts and balances (planck) of each account, by account id."""
     extrinsic_count: Value[u32] = default(0)
+    """The number of extrinsics in the latest block."""
     block_weight: Value[PerDispatchClass] = default(PerDispatchClass())
+    """The weight that the block has used so far, by dispatch class."""
     block_hash: Map[u32, Hash] = stored(Hasher.TWOX_64_CONCAT)
+    """The hashes of the latest blocks, by block number."""
     number: Value[u32] = default(0)
+    """The number of the block that is executed, or of the latest one."""
     parent_hash: Value[Hash] = default(Hash(bytes(32)))
+    """The hash of the block before this one."""
     digest: Value[Digest] = default(Digest(()))
+    """The digest of the block's header, as far as it is written."""
     events: Value[tuple[EventRecord, ...]] = default(())
+    """The events of the latest block, in the order in which they were deposited."""
     event_count: Value[u32] = default(0)
+    """The number of events in the latest block."""
 
     class ExtrinsicSuccess(Event, index=0):
         """An extrinsic completed successfully."""

@@ -13,9 +13,12 @@ class Timestamp(Pallet, index=2):
     """The time at which a block was authored, in milliseconds since 1970."""
 
     minimum_period: Const[u64] = 1
+    """The least time between two blocks, in milliseconds."""
 
     now: Value[u64] = default(0)
+    """The time of the latest block, in milliseconds since 1970-01-01 UTC."""
     did_update: Value[bool] = default(False)
+    """Whether this block has set its time; cleared at its end."""
 
     class AlreadySet(Error, index=0):
         """The timestamp of this block is set already."""

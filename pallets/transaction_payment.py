@@ -65,6 +65,7 @@ class TransactionPayment(Pallet, index=6):
     system: Needs[Blocks]
 
     next_fee_multiplier: Value[u128] = default(MULTIPLIER_ONE)
+    """The factor of weight fees in the next block, in parts of 10^18; congestion raises it."""
 
     class TransactionFeePaid(Event, index=0):
         """An account has paid a fee, tip included."""

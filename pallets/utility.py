@@ -34,6 +34,7 @@ class Utility(Pallet, index=1):
     """Several calls in one extrinsic: stop at a failure, undo all, or go on."""
 
     batched_calls_limit: Const[u32] = CALLS_MAX
+    """The most calls that one batch may hold."""
 
     class BatchInterrupted(Event, index=0):
         """A batch stopped at the call with this index; the calls before it took effect."""

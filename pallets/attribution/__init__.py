@@ -81,9 +81,13 @@ class Attribution(Pallet, index=23):
     """Pools, epochs and earnings of the contributors behind a model's answers."""
 
     pot: Const[AccountId] = ATTRIBUTION_POT
+    """The account that holds pools, unclaimed earnings and commons."""
     maximum_indexes: Const[u32] = INDEXES_MAX
+    """The most index jobs of one model whose commitments are stored."""
     parameters_minimum: Const[Parameters] = PARAMETERS_MINIMUM
+    """The least values that root may set as parameters of attribution."""
     parameters_maximum: Const[Parameters] = PARAMETERS_MAXIMUM
+    """The greatest values that root may set as parameters of attribution."""
 
     system: Needs[Blocks]
     balances: Needs[Currency]
@@ -91,15 +95,25 @@ class Attribution(Pallet, index=23):
     jobs: Needs[JobBoard]
 
     governed: Value[Parameters] = default(Parameters())
+    """The parameters of attribution that root sets."""
     indexed: Map[u32, Indexed]
+    """The commitments of a settled index job, by job."""
     index_jobs: DefaultMap[u32, tuple[u32, ...]] = default(())
+    """The latest settled index jobs of a model, the oldest first, by model."""
     ledgers: DefaultMap[u32, Ledger] = default(Ledger())
+    """Current epoch, pool and commons (planck) of a model, by model."""
     brought: DefaultMap[tuple[u32, AccountId], Balance] = default(0)
-    """What of a model's pool came from the channels of a server; only it closes epochs of that."""
+    """The part of a model's pool (planck) that came from the channels of a server, by model and
+    server; only that server closes epochs of it."""
     epochs: Map[tuple[u32, u32], Epoch]
+    """The closed epochs with their receipts, fees and payouts (planck), by model and epoch."""
     earned: DefaultMap[AccountId, Earning] = default(Earning())
+    """The earnings of a contributor in planck, claimable and in all, by account."""
     penalties: DefaultMap[tuple[u32, AccountId], Penalty] = default(Penalty())
+    """The penalty points of a contributor, in permille of the scores of epochs, by model and
+    account."""
     accounted: Value[Balance] = default(0)
+    """All pools, epochs in settlement, claimable earnings and commons together, in planck."""
 
     class IndexRecorded(Event, index=0):
         """The commitments of attribution of a trained model were recorded."""

@@ -67,28 +67,48 @@ class Datanets(Pallet, index=20):
     """Community-owned data sets: contribute rows, curate them, publish versions to train on."""
 
     creation_deposit: Const[Balance] = CREATION_DEPOSIT
+    """The amount held from the owner of a datanet, in planck."""
     row_bond: Const[Balance] = ROW_BOND
+    """The bond held from a contributor for each row under review, in planck; spam loses it."""
     byte_deposit: Const[Balance] = BYTE_DEPOSIT
+    """The deposit held from a contributor for each byte under review, in planck; spam loses it."""
     max_batch_rows: Const[u32] = BATCH_ROWS_MAX
+    """The most rows of one batch."""
     max_batch_bytes: Const[u32] = BATCH_BYTES_MAX
+    """The most bytes of the file of one batch."""
     max_accepted_batches: Const[u32] = ACCEPTED_BATCHES_MAX
+    """The most accepted batches of one datanet."""
     max_curators: Const[u32] = CURATORS_MAX
+    """The most curators of one datanet."""
 
     balances: Needs[Currency]
     system: Needs[Blocks]
 
     next_id: Value[u32] = default(0)
+    """The number of the next datanet."""
     records: Map[u32, Datanet]
+    """Owner, name, texts, access and curators of a datanet, by datanet."""
     names: Map[str, u32]
+    """The datanet that has a name, by the name in lower case."""
     progress: DefaultMap[u32, Progress] = default(Progress())
+    """The numbers of batches, rows and versions of a datanet, by datanet."""
     requests: Map[tuple[u32, AccountId], u32]
+    """The block in which an account asked for access, by datanet and account."""
     readers: Map[tuple[u32, AccountId], u32]
+    """The block in which an account was granted access, by datanet and account."""
     contributions: Map[tuple[u32, u32], Batch]
+    """The batches of rows with their contributor, bond and status, by datanet and batch."""
     pending_rows: DefaultMap[tuple[u32, u32], tuple[Hash, ...]] = default(())
+    """The hashes of the rows of a batch under review, by datanet and batch."""
     rows: Map[tuple[u32, Hash], u32]
+    """The batch that has brought a row, by datanet and hash of the row; only pending and accepted
+    rows."""
     accepted: Map[tuple[u32, u32], u32]
+    """The batch that was accepted at a position, by datanet and position."""
     contributed: DefaultMap[tuple[u32, AccountId], u32] = default(0)
+    """The number of accepted rows of a contributor, by datanet and account."""
     versions: Map[tuple[u32, u32], Version]
+    """The published versions, by datanet and version number from 1 on."""
 
     class Created(Event, index=0):
         """A datanet was created, as a draft."""

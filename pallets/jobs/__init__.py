@@ -68,15 +68,25 @@ class Jobs(Pallet, index=22):
     """Training, evaluation, indexing and settlement, done by bonded executors that must agree."""
 
     maximum_executors: Const[u32] = EXECUTORS_MAX
+    """The most executors that can be registered."""
     maximum_unfinished: Const[u32] = UNFINISHED_MAX
+    """The most unfinished jobs of the whole chain at which a new one can be submitted."""
     maximum_assignments: Const[u32] = ASSIGNMENTS_MAX
+    """The most unfinished jobs of one executor."""
     maximum_datanets: Const[u32] = DATANETS_MAX
+    """The most datanets of one training job."""
     maximum_steps: Const[u32] = STEPS_MAX
+    """The most optimizer steps of one training job."""
     maximum_settlement_entries: Const[u32] = SETTLEMENT_ENTRIES_MAX
+    """The most contributors that one settlement pays."""
     recipe_minimum: Const[Recipe] = RECIPE_MINIMUM
+    """The least values of the settings of a training recipe."""
     recipe_maximum: Const[Recipe] = RECIPE_MAXIMUM
+    """The greatest values of the settings of a training recipe."""
     parameters_minimum: Const[Parameters] = PARAMETERS_MINIMUM
+    """The least values that root may set as parameters of jobs."""
     parameters_maximum: Const[Parameters] = PARAMETERS_MAXIMUM
+    """The greatest values that root may set as parameters of jobs."""
 
     system: Needs[Blocks]
     balances: Needs[Currency]
@@ -86,18 +96,31 @@ class Jobs(Pallet, index=22):
     randomness: Needs[Beacon]
 
     parameters: Value[Parameters] = default(Parameters())
+    """The parameters of jobs that root sets: times in blocks, bonds and prices in planck."""
     next_job: Value[u32] = default(0)
+    """The number of the next job."""
     jobs: Map[u32, Job] = stored(Hasher.TWOX_64_CONCAT)
+    """The jobs with their state, escrow (planck) and executors, by job."""
     outputs: Map[tuple[u32, Hash], JobOutput]
+    """The outputs that executors have revealed, by job and root of the output."""
     owned: Map[tuple[AccountId, u32], bool]
+    """The jobs of an account, by account and job."""
     unfinished_of: DefaultMap[AccountId, u32] = default(0)
+    """The number of unfinished jobs of an account, by account."""
     unfinished: Value[u32] = default(0)
+    """The number of unfinished jobs of the whole chain."""
     deadlines: DefaultMap[u32, tuple[u32, ...]] = default((), Hasher.TWOX_64_CONCAT)
+    """The jobs whose state ends at a block, by block number."""
     next_registration: Value[u32] = default(0)
+    """The number of the next registration of an executor."""
     executor_accounts: Value[tuple[AccountId, ...]] = default(())
+    """The accounts of the registered executors, in the order in which they joined."""
     registry: Map[AccountId, Executor]
+    """Profile, bond (planck) and record of an executor, by account."""
     assignments: DefaultMap[AccountId, tuple[u32, ...]] = default(())
+    """The unfinished jobs that an executor is assigned to, by account."""
     weight_used: Value[u128] = default(0)
+    """The execution time that calls of jobs have used in this block, in picoseconds."""
 
     class JobOpened(Event, index=0):
         """A job was opened and its escrow held."""

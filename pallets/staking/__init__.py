@@ -65,39 +65,67 @@ class Staking(Pallet, index=11):
     """Stake behind validators: bonds, elections, rewards, slashes."""
 
     max_nominations: Const[u32] = TARGETS_MAX
+    """The most validators that one account may nominate."""
     max_unlocking_chunks: Const[u32] = UNLOCKING_MAX
+    """The most amounts of one stash that may be unbonding at a time."""
     maximum_validators: Const[u32] = VALIDATORS_MAX
+    """The most accounts that may stand for election, and the most seats."""
     maximum_nominators: Const[u32] = NOMINATORS_MAX
+    """The most accounts that may nominate."""
     payouts_per_block: Const[u32] = PAYOUTS_PER_BLOCK
+    """The most stakers that one block pays by itself."""
     parameters_minimum: Const[Parameters] = MINIMUM
+    """The least values that root may set as parameters of staking."""
     parameters_maximum: Const[Parameters] = MAXIMUM
+    """The greatest values that root may set as parameters of staking."""
 
     system: Needs[Blocks]
     balances: Needs[Currency]
     session: Needs[Validating]
 
     parameters: Value[Parameters] = default(Parameters())
+    """The parameters of staking that root sets: minimum bonds (planck), seats, commission and
+    payout rates."""
     sessions_per_era: Value[u32] = default(SESSIONS_PER_ERA)
+    """The number of sessions (epochs of Session) in an era."""
     ledger: Map[AccountId, StakingLedger]
+    """The bonded stake in planck, active and unbonding, by stash."""
     payee: DefaultMap[AccountId, Payee] = default(Payee.Stash, Hasher.TWOX_64_CONCAT)
+    """Where the rewards of a stash go, by stash."""
     validators: Map[AccountId, ValidatorPrefs] = stored(Hasher.TWOX_64_CONCAT)
+    """The preferences of the accounts that stand for election, by stash."""
     counter_for_validators: Value[u32] = default(0)
+    """The number of accounts that stand for election."""
     nominators: Map[AccountId, Nominations] = stored(Hasher.TWOX_64_CONCAT)
+    """The validators that an account nominates, and the era since which it does, by stash."""
     counter_for_nominators: Value[u32] = default(0)
+    """The number of accounts that nominate."""
     tombstones: DefaultMap[AccountId, u32] = default(0)
+    """The number of convictions that are not lifted, by stash; an account that has one is never
+    elected."""
     current_era: Value[u32] = default(0)
+    """The latest era that was planned; at most one ahead of the active one."""
     active_era: Value[u32] = default(0)
+    """The era of the block that is executed."""
     era_validators: DefaultMap[u32, tuple[AccountId, ...]] = default((), Hasher.TWOX_64_CONCAT)
+    """The elected validators of an era, sorted by account, by era."""
     exposures: Map[tuple[u32, AccountId], Exposure] = stored(
         Hasher.TWOX_64_CONCAT, Hasher.TWOX_64_CONCAT
     )
+    """The stake (planck) behind a validator in an era and its commission, by era and validator."""
     era_points: DefaultMap[tuple[u32, AccountId], u32] = default(
         0, Hasher.TWOX_64_CONCAT, Hasher.TWOX_64_CONCAT
     )
+    """The number of blocks that a validator has made in an era, by era and validator."""
     rates: DefaultMap[AccountId, u256] = default(0)
+    """The rewards of a validator per planck exposed since it was elected, in parts of 10^36, by
+    validator."""
     earnings: DefaultMap[AccountId, Earnings] = default(Earnings())
+    """The rewards (planck) not paid yet and the exposures that earn them, by staker."""
     owed: Value[Balance] = default(0)
+    """The rewards allotted to stakers and not paid yet, in planck."""
     sweep: Value[Sweep] = default(Sweep())
+    """The position of the automatic payout in the stakers of an era."""
 
     class EraPaid(Event, index=0):
         """An era has ended; this much was allotted to its stakers, and the rest stays."""

@@ -4,7 +4,9 @@ codecs, metadata, CLI commands and documentation.
     class Counter(Pallet, index=9):
         "Counts."
         step: Const[u32] = 1                              # in metadata as a constant
+        "The number that one increase adds at most."      # its sentence in metadata
         count: Value[u32] = default(0)                    # storage
+        "The sum of all increases."
         balances: Needs[Currency]                         # the pallet `Balances`, as this Protocol
         staking: Needs[Election | None] = None            # works without the pallet `Staking` too
 
@@ -19,7 +21,8 @@ codecs, metadata, CLI commands and documentation.
             "Add `by` to the count."
 
 Indices of pallets, calls, events and errors are part of the encoding: never reuse one. Mistakes in
-a declaration (duplicate index, missing docstring, unknown type) fail at import.
+a declaration (duplicate index, missing docstring, unknown type) fail at import. The sentences of
+constants and storage are read from the source when metadata is made; tests find a missing one.
 """
 
 from __future__ import annotations

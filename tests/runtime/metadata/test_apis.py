@@ -33,6 +33,7 @@ from runtime.metadata.apis import (
     call_api,
     runtime_version,
 )
+from runtime.metadata.frame_metadata import Metadata15
 from runtime.metadata.interfaces import (
     Accepted,
     Block,
@@ -41,7 +42,7 @@ from runtime.metadata.interfaces import (
     TransactionValidity,
     api_traits,
 )
-from runtime.metadata.metadata import Metadata15, metadata
+from runtime.metadata.metadata import metadata
 from runtime.trie.backend import MemoryBackend
 from runtime.trie.trie import V1, ordered_root, update
 from runtime.types.era import IMMORTAL, Era
