@@ -15,15 +15,19 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Mapping
-from functools import lru_cache
 from itertools import pairwise
 
-CLASSES_CACHED_MAX = 256
+_docs: dict[type, Mapping[str, str]] = {}
 
 
-@lru_cache(maxsize=CLASSES_CACHED_MAX)
 def attribute_docs(cls: type) -> Mapping[str, str]:
     """Return the docstrings of a class's own annotated attributes, by attribute."""
+    if cls not in _docs:
+        _docs[cls] = _read(cls)
+    return _docs[cls]
+
+
+def _read(cls: type) -> Mapping[str, str]:
     try:
         source = textwrap.dedent(inspect.getsource(cls))
     except (OSError, TypeError):
