@@ -50,6 +50,7 @@ SLASHES_PER_BLOCK: Final = 2
 SET_MIN: Final = 4
 MISSED_MIN: Final = 4
 ABSENCE_PERCENT: Final = 7
+NO_WEIGHT: Final = Weight(0, 0)
 PRUNE_AFTER_EPOCHS: Final = 2 * (EVIDENCE_EPOCHS + SLASH_DELAY_EPOCHS)
 
 
@@ -124,6 +125,7 @@ class Stakes(Protocol):
     def chill_offender(self, who: AccountId) -> bool: ...
     def tombstone(self, who: AccountId) -> None: ...
     def lift_tombstone(self, who: AccountId) -> None: ...
+    def backer_count(self, epoch: int, validator: AccountId) -> int: ...
     def slash(self, epoch: int, validator: AccountId, fraction: int) -> int: ...
 
 
@@ -289,8 +291,7 @@ class Offences(Pallet, index=12):
         """Judge the absent ones of an epoch that is over, and apply slashes that are due."""
         self.convictions_in_block.clear()
         judged = self._enter_epoch()
-        applied = self._apply_due()
-        return weights.offences_on_initialize(judged) + weights.OFFENCES_APPLY_SLASH * applied
+        return weights.offences_on_initialize(judged) + self._apply_due()
 
     def on_finalize(self) -> None:
         """Count the turn that this block's author took."""
@@ -350,8 +351,9 @@ class Offences(Pallet, index=12):
         self.unapplied_slashes.put((*self.unapplied_slashes.get(), pending))
         self.emit(self.SlashDeferred(offence, epoch, stash, due))
 
-    def _apply_due(self) -> int:
-        """Apply the next slashes that are due, a few in each block; returns how many."""
+    def _apply_due(self) -> Weight:
+        """Apply the next slashes that are due, a few in each block; returns the weight used."""
+        used = NO_WEIGHT
         now, pending = self.session.epoch(), self.unapplied_slashes.get()
         due = [one for one in pending if one.due_epoch <= now][:SLASHES_PER_BLOCK]
         if due:
@@ -360,9 +362,10 @@ class Offences(Pallet, index=12):
             fraction = one.fraction
             if one.offence is Offence.Equivocation:
                 fraction = self._raise_fraction(one)
+            used += weights.offences_apply_slash(self.staking.backer_count(one.epoch, one.stash))
             burned = self.staking.slash(one.epoch, one.stash, fraction)
             self.emit(self.SlashApplied(one.offence, one.epoch, one.stash, fraction, burned))
-        return len(due)
+        return used
 
     def _raise_fraction(self, pending: PendingSlash) -> int:
         """Return what an equivocator still has to lose; call those up who have lost too little."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from pallets import weights
 from runtime.codec.scale import scale, u16, u32
@@ -25,7 +26,8 @@ from runtime.types.primitives import (
     Weight,
 )
 
-NO_WEIGHT = Weight(0, 0)
+NO_WEIGHT: Final = Weight(0, 0)
+KIBIBYTE: Final = 1_024
 
 
 @scale
@@ -35,6 +37,11 @@ class PerDispatchClass:
     normal: Weight = NO_WEIGHT
     operational: Weight = NO_WEIGHT
     mandatory: Weight = NO_WEIGHT
+
+
+def remark_with_event_weight(pallet: System, remark: bytes) -> Weight:
+    """Return the weight of hashing a remark."""
+    return weights.system_remark_with_event(kibibytes=-(-len(remark) // KIBIBYTE))
 
 
 class System(Pallet, index=0):
@@ -102,7 +109,7 @@ class System(Pallet, index=0):
     def remark(self, who: Signed, remark: bytes) -> None:
         """Make some remark on chain without effect."""
 
-    @call(7, weights.SYSTEM_REMARK_WITH_EVENT)
+    @call(7, remark_with_event_weight)
     def remark_with_event(self, who: Signed, remark: bytes) -> None:
         """Make some remark on chain and emit an event with its hash."""
         self.emit(self.Remarked(who, Hash(blake2b_256(remark))))

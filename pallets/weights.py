@@ -14,7 +14,11 @@ from runtime.types.primitives import Weight
 
 # System
 SYSTEM_REMARK: Final = weight(10)
-SYSTEM_REMARK_WITH_EVENT: Final = weight(20)
+
+
+def system_remark_with_event(kibibytes: int) -> Weight:
+    """Return the weight of System.remark_with_event, which hashes the remark."""
+    return weight(20) + weight(0) * kibibytes
 
 
 # Utility
@@ -63,12 +67,16 @@ RANDOMNESS_REVEAL: Final = weight(30, reads=5, writes=3)
 OFFENCES_CANCEL_SLASH: Final = weight(60, reads=4, writes=4)
 OFFENCES_CONVICT: Final = weight(400, reads=16, writes=12)
 OFFENCES_REPORT: Final = weight(400, reads=16, writes=12)
-OFFENCES_APPLY_SLASH: Final = weight(1_000, reads=200, writes=200)
 
 
 def offences_on_initialize(validators: int) -> Weight:
     """Return the weight of Offences.on_initialize that judges the turns of an epoch."""
     return weight(20, reads=4, writes=2) + weight(20, reads=2, writes=2) * validators
+
+
+def offences_apply_slash(backers: int) -> Weight:
+    """Return the weight of one slash in Offences.on_initialize."""
+    return weight(1_000, reads=200, writes=200) + weight(0) * backers
 
 
 # Staking

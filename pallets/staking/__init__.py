@@ -372,6 +372,11 @@ class Staking(Pallet, index=11):
         era = epoch // self.sessions_per_era.get()
         return slashing.slash(self, era, validator, fraction)
 
+    def backer_count(self, epoch: int, validator: AccountId) -> int:
+        """Return how many accounts a slash for an epoch touches."""
+        exposure = self.exposures.get((epoch // self.sessions_per_era.get(), validator))
+        return 1 + len(exposure.others) if exposure is not None else 0
+
     def exposure_of(self, era: int, validator: AccountId) -> Exposure:
         """Return what stands behind an elected validator."""
         exposure = self.exposures.get((era, validator))
