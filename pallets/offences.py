@@ -29,6 +29,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from pallets import weights
+from pallets.required_system import BlockHashes
 from pallets.staking.records import BILLION, EVIDENCE_EPOCHS, SLASH_DELAY_EPOCHS
 from runtime.codec.scale import scale, u32, u64
 from runtime.frame.dispatch import Error, Inherent, Root, Signed
@@ -42,7 +43,7 @@ from runtime.shared.finality import (
     check_evidence,
     conflict,
 )
-from runtime.types.primitives import ZERO_HASH, AccountId, Balance, Hash, Weight
+from runtime.types.primitives import ZERO_HASH, AccountId, Balance, Weight
 
 CONVICTIONS_PER_BLOCK: Final = 4
 SLASHES_PER_BLOCK: Final = 2
@@ -105,12 +106,6 @@ class Turns:
         return self.missed >= MISSED_MIN and self.missed > self.led
 
 
-class Blocks(Protocol):
-    """What Offences needs of System."""
-
-    def hash_of(self, number: int) -> Hash | None: ...
-
-
 class Validators(Protocol):
     """What Offences needs of Session."""
 
@@ -145,7 +140,7 @@ class Offences(Pallet, index=12):
     convictions_per_block: Const[u32] = CONVICTIONS_PER_BLOCK
     """The most validators that one block may convict."""
 
-    system: Needs[Blocks]
+    system: Needs[BlockHashes]
     session: Needs[Validators]
     staking: Needs[Stakes]
     authorship: Needs[Authors | None] = None

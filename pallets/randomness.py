@@ -23,6 +23,7 @@ from functools import lru_cache
 from typing import Final, Protocol
 
 from pallets import weights
+from pallets.required_system import BlockHashes, BlockNumber
 from runtime.codec.scale import scale, u32, u64
 from runtime.crypto.hashing import blake2b_256
 from runtime.frame.dispatch import Call, Error, Inherent
@@ -57,11 +58,8 @@ class Commitments:
     waiting: Commitment | None = None
 
 
-class Blocks(Protocol):
-    """What Randomness needs of System."""
-
-    def current_number(self) -> int: ...
-    def hash_of(self, number: int) -> Hash | None: ...
+class Blocks(BlockHashes, BlockNumber, Protocol):
+    """The part of System that Randomness calls."""
 
 
 class Epochs(Protocol):

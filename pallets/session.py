@@ -18,6 +18,7 @@ from collections.abc import Collection
 from typing import Final, Protocol
 
 from pallets import weights
+from pallets.required_system import BlockHashes, BlockNumber
 from runtime.codec.scale import Bytes32, Bytes64, codec, scale, u32, u64, u128
 from runtime.crypto.keys import KeyKind, Keypair, verify
 from runtime.frame.dispatch import Error, Signed
@@ -63,11 +64,9 @@ class Genesis:
     epoch_blocks: u32 = EPOCH_BLOCKS_DEFAULT
 
 
-class Blocks(Protocol):
-    """What Session needs of System."""
+class Blocks(BlockHashes, BlockNumber, Protocol):
+    """The part of System that Session calls."""
 
-    def current_number(self) -> int: ...
-    def hash_of(self, number: int) -> Hash | None: ...
     def deposit_log(self, item: DigestItem) -> None: ...
 
 

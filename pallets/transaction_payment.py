@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from pallets.required_system import Pots
 from runtime.codec.scale import scale, u32, u128
 from runtime.frame.dispatch import DispatchClass, DispatchFailed
 from runtime.frame.extrinsic import Extrinsic, UncheckedExtrinsic
@@ -51,11 +52,10 @@ class Currency(Protocol):
     def deposit(self, who: AccountId, amount: int) -> None: ...
 
 
-class Blocks(Protocol):
-    """What TransactionPayment needs of System."""
+class Blocks(Pots, Protocol):
+    """The part of System that TransactionPayment calls."""
 
     def normal_weight(self) -> Weight: ...
-    def create_pot(self, account: AccountId) -> None: ...
 
 
 class TransactionPayment(Pallet, index=6):

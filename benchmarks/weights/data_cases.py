@@ -23,8 +23,8 @@ from pallets.datanets.records import (
     Verdict,
     Version,
 )
-from pallets.models import DATANETS_MAX as MODEL_DATANETS_MAX
 from pallets.models import Base, Model, Models, Training
+from pallets.models.records import DATANETS_MAX as MODEL_DATANETS_MAX
 from runtime.crypto.hashing import blake2b_256
 from runtime.shared.documents import DatanetVersion, Trained
 from runtime.types.primitives import OPEN, ZERO_HASH, AccountId, Hash, Id

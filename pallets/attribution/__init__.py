@@ -32,6 +32,7 @@ from pallets.attribution.records import (
     are_within_bounds,
     decayed,
 )
+from pallets.required_system import BlockNumber, Pots
 from runtime.codec.scale import u32, u128
 from runtime.frame.dispatch import Error, Root, Signed
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
@@ -56,11 +57,8 @@ class Currency(Protocol):
     def transfer(self, source: AccountId, dest: AccountId, amount: int) -> None: ...
 
 
-class Blocks(Protocol):
-    """What Attribution needs of System."""
-
-    def current_number(self) -> int: ...
-    def create_pot(self, account: AccountId) -> None: ...
+class Blocks(BlockNumber, Pots, Protocol):
+    """The part of System that Attribution calls."""
 
 
 class ModelRegistry(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from pallets.balances import HoldReason
+from pallets.required_system import BlockHashes, BlockNumber, Pots
 from runtime.shared.documents import DatanetVersion, Indexed, Settled, Trained
 from runtime.types.primitives import AccountId, Hash
 
@@ -21,12 +22,8 @@ class Currency(Protocol):
     def slash_held(self, reason: HoldReason, who: AccountId, amount: int) -> int: ...
 
 
-class Blocks(Protocol):
-    """What Jobs needs of System."""
-
-    def current_number(self) -> int: ...
-    def hash_of(self, number: int) -> Hash | None: ...
-    def create_pot(self, account: AccountId) -> None: ...
+class Blocks(BlockHashes, BlockNumber, Pots, Protocol):
+    """The part of System that Jobs calls."""
 
 
 class Beacon(Protocol):

@@ -20,6 +20,8 @@ codecs, metadata, CLI commands and documentation.
         def increase(self, caller: Signed, by: u32) -> None:
             "Add `by` to the count."
 
+A long list of events or errors may stand in a plain class of its own that the pallet inherits.
+
 Indices of pallets, calls, events and errors are part of the encoding: never reuse one. Mistakes in
 a declaration (duplicate index, missing docstring, unknown type) fail at import. The sentences of
 constants and storage are read from the source when metadata is made; tests find a missing one.
@@ -31,7 +33,7 @@ import dataclasses
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Annotated, Any, ClassVar, TypeVar, dataclass_transform
 
@@ -230,7 +232,7 @@ def _declare(cls: type[Pallet]) -> None:
         elif _NEEDED in extras:
             cls.needed[attribute] = attribute.title().replace("_", "")
     cls.event_types, cls.error_types = {}, {}
-    for member in vars(cls).values():
+    for member in _members(cls):
         if isinstance(member, type) and issubclass(member, Event):
             _unique(cls, cls.event_types, member.event_index, member)
             struct_shape(member)
@@ -247,6 +249,13 @@ def _declare(cls: type[Pallet]) -> None:
         if hasattr(member, "_api"):
             apis.append(_api_spec(cls, name, member, names))
     cls.api_specs = tuple(apis)
+
+
+def _members(cls: type[Pallet]) -> Iterator[Any]:
+    """Yield what a pallet declares, and what the plain classes that it inherits declare for it."""
+    for part in cls.__mro__:
+        if part is cls or not (part is object or issubclass(part, Pallet)):
+            yield from vars(part).values()
 
 
 def _unique(cls: type[Pallet], table: dict[int, Any], index: int, member: Any) -> None:

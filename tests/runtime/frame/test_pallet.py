@@ -163,3 +163,17 @@ def test_costs_add_up() -> None:
     assert weight(3) == Weight(3_000_000, 0)
     assert weight(0, reads=2, writes=1) == Weight(150_000_000, 384)
     assert AccountId(bytes(32)) == bytes(32)
+
+
+def test_a_pallet_inherits_the_errors_of_a_plain_class(modules: list[str]) -> None:
+    refusals = """
+class Refusals:
+    class TooLow(Error, index=7):
+        \"\"\"The count is at its minimum; increase it first.\"\"\"
+
+"""
+    source = refusals + GOOD.replace("class Counter(Pallet", "class Counter(Refusals, Pallet")
+    counter = declare(modules, source)
+    assert sorted(counter.error_types) == [3, 7]
+    failure: Any = counter.error_types[7]()
+    assert failure.error == ModuleError(9, b"\7\0\0\0")

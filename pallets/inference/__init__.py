@@ -19,6 +19,17 @@ from typing import Final, Protocol
 from pallets import weights
 from pallets.attribution import ATTRIBUTION_POT
 from pallets.balances import HoldReason
+from pallets.inference.records import (
+    DEPOSIT_MIN,
+    PLATFORM_POT,
+    TOKENS_PER_RATE,
+    Channel,
+    ChannelInfo,
+    Genesis,
+    Parameters,
+    Payout,
+)
+from pallets.inference.required_pallets import Blocks, ContributorFund, Currency, ModelRegistry
 from pallets.transaction_payment import FEE_POT
 from runtime.codec.scale import scale, u16, u32
 from runtime.frame.dispatch import Error, Root, Signed
@@ -37,149 +48,14 @@ from runtime.types.primitives import (
 )
 from runtime.types.signature import is_signed_by
 
-PLATFORM_POT: Final = AccountId(b"modlopen/platform".ljust(32, b"\0"))
-"""Where the platform's part goes that is not burned."""
-
-DEPOSIT_MIN: Final = OPEN // 100
-TOKENS_PER_RATE: Final = 1_000
-
-PLATFORM_FEE_MAX: Final = OPEN
-PLATFORM_PERMILLE: Final = range(20, 301)
-OWNER_PERMILLE: Final = range(501)
-STAKERS_PERMILLE: Final = range(501)
-CONTRIBUTORS_PERMILLE: Final = range(300, 901)
-BURN_PERMILLE: Final = range(100, 1_001)
-CHALLENGE_BLOCKS: Final = range(5, 1_000_001)
-
-
-@scale
-class Parameters:
-    """What is governed: fee per request, how a payment is split, how long a challenge lasts.
-
-    The four shares add up to 1,000; `burn_permille` of the platform's share is burned.
-    """
-
-    platform_fee_planck: Balance = OPEN // 10_000
-    platform_permille: u16 = 100
-    owner_permille: u16 = 200
-    stakers_permille: u16 = 200
-    contributors_permille: u16 = 500
-    burn_permille: u16 = 500
-    challenge_blocks: u32 = 100
-
-    @property
-    def shares(self) -> tuple[int, int, int, int]:
-        """The permilles of platform, model owner, stakers and contributors."""
-        return (
-            self.platform_permille,
-            self.owner_permille,
-            self.stakers_permille,
-            self.contributors_permille,
-        )
-
-    @property
-    def is_within_bounds(self) -> bool:
-        """Whether every parameter is within the bounds that this code sets."""
-        return (
-            self.platform_fee_planck <= PLATFORM_FEE_MAX
-            and self.platform_permille in PLATFORM_PERMILLE
-            and self.owner_permille in OWNER_PERMILLE
-            and self.stakers_permille in STAKERS_PERMILLE
-            and self.contributors_permille in CONTRIBUTORS_PERMILLE
-            and sum(self.shares) == PERMILLE
-            and self.burn_permille in BURN_PERMILLE
-            and self.challenge_blocks in CHALLENGE_BLOCKS
-        )
-
-
-@scale
-class Genesis:
-    """The parameters that the chain begins with."""
-
-    parameters: Parameters = Parameters()
-
-
-@scale
-class Channel:
-    """Tokens of an asker that a server may draw from by vouchers; `closes_at` once closing."""
-
-    asker: AccountId
-    server: AccountId
-    model: u32
-    deposit_planck: Balance
-    redeemed_planck: Balance
-    closes_at: u32 | None
-
-    @property
-    def left_planck(self) -> int:
-        """What is still held for the channel."""
-        return self.deposit_planck - self.redeemed_planck
-
-
-@scale
-class ChannelInfo:
-    """A channel with its number, as clients ask for it."""
-
-    id: u32
-    channel: Channel
-
-
-@scale
-class Payout:
-    """How one payment was split, in planck."""
-
-    burned: Balance
-    platform: Balance
-    owner: Balance
-    stakers: Balance
-    contributors: Balance
-
-
-class Currency(Protocol):
-    """What Inference needs of Balances."""
-
-    existential_deposit: int
-
-    def free(self, who: AccountId) -> int: ...
-    def held(self, reason: HoldReason, who: AccountId) -> int: ...
-    def hold(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
-    def release(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
-    def burn_from(self, who: AccountId, amount: int) -> None: ...
-    def transfer_on_hold(
-        self, reason: HoldReason, who: AccountId, dest: AccountId, amount: int
-    ) -> None: ...
-
-
-class Blocks(Protocol):
-    """What Inference needs of System."""
-
-    def current_number(self) -> int: ...
-    def hash_of(self, number: int) -> Hash | None: ...
-    def create_pot(self, account: AccountId) -> None: ...
-
-
-class ModelRecord(Protocol):
-    """What Inference reads of a model."""
-
-    @property
-    def owner(self) -> AccountId: ...
-    @property
-    def rate_in_planck(self) -> int: ...
-    @property
-    def rate_out_planck(self) -> int: ...
-
-
-class ModelRegistry(Protocol):
-    """What Inference needs of Models."""
-
-    def get(self, model: int) -> ModelRecord | None: ...
-    def may_use(self, account: AccountId, model: int) -> bool: ...
-
-
-class ContributorFund(Protocol):
-    """What Inference needs of Attribution: `fund` is told what came into ATTRIBUTION_POT."""
-
-    def fund(self, model: int, amount: int, server: AccountId) -> None: ...
+__all__ = [
+    "DEPOSIT_MIN",
+    "PLATFORM_POT",
+    "Channel",
+    "Genesis",
+    "Inference",
+    "Parameters",
+]
 
 
 class Inference(Pallet, index=24):
