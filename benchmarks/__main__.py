@@ -27,12 +27,16 @@ ROWS: Final = (
     "gossip",
     "sync",
     "cluster_transfers",
+    "weights",
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the rows that are named, all by default; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.write and (options.quick or options.smoke):
+        parser.error("--write wants figures of full effort: leave --quick and --smoke out")
     effort = Effort.SMOKE if options.smoke else Effort.QUICK if options.quick else Effort.FULL
     machine = describe_machine()
     progress = Console(stderr=True)
@@ -41,6 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         progress.print(f"measuring {name} ...", highlight=False)
         outcomes.append(measure(name, effort))
     print_table(Console(width=options.width), machine, outcomes)
+    if options.write:
+        for path, text in (item for outcome in outcomes for item in outcome.files.items()):
+            path.write_text(text, encoding="utf-8")
+            progress.print(f"wrote {path}", highlight=False)
     if options.json is not None:
         options.json.write_text(to_json(machine, outcomes) + "\n", encoding="utf-8")
     return 0
@@ -61,7 +69,7 @@ def measure(name: str, effort: Effort) -> Outcome:
         measured: Measured = run(effort)
     except CannotRunError as reason:
         return Outcome(name, row.WORK, command, reason=str(reason))
-    return Outcome(name, row.WORK, command, measured.figures, measured.notes)
+    return Outcome(name, row.WORK, command, measured.figures, measured.notes, files=measured.files)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     parser.add_argument("--quick", action="store_true", help="less work, rougher figures")
     parser.add_argument("--smoke", action="store_true", help="least work: does every row run?")
+    parser.add_argument("--write", action="store_true", help="write source files that rows measure")
     parser.add_argument("--width", type=int, default=TABLE_COLUMNS, help="columns of the table")
     return parser
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 import importlib
 import importlib.metadata
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
@@ -65,14 +66,16 @@ class Outcome:
     figures: tuple[Figure, ...] = ()
     notes: tuple[str, ...] = ()
     reason: str = ""
+    files: Mapping[Path, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the function of a row returns."""
+    """What the function of a row returns; `--write` puts the texts of `files` into them."""
 
     figures: tuple[Figure, ...]
     notes: tuple[str, ...] = ()
+    files: Mapping[Path, str] = field(default_factory=dict)
 
 
 Run = Callable[[Effort], Measured]

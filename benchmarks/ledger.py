@@ -24,7 +24,7 @@ from pallets import compose
 from runtime.codec.scale import codec, u128
 from runtime.crypto.hashing import blake2b_256
 from runtime.crypto.keys import Keypair
-from runtime.frame.executive import Executed
+from runtime.frame.executive import ExecutedBlock
 from runtime.frame.extrinsic import Additional, Extra
 from runtime.frame.state import Overlay
 from runtime.trie.backend import MemoryBackend
@@ -74,7 +74,7 @@ class Ledger:
         for raw in raws:
             self.pool.submit(raw)
 
-    async def seal(self, expected: int) -> Executed:
+    async def seal(self, expected: int) -> ExecutedBlock:
         """Execute what waits, compute the roots and commit the block to disk."""
         executed = await self.author.seal()
         assert len(executed.extrinsics) == expected + 1, f"{executed.refused[:1]} were refused"

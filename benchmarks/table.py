@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -44,7 +45,7 @@ def to_json(machine: Machine, outcomes: Sequence[Outcome]) -> str:
     """Write the same as JSON."""
     rows = [
         {
-            **dataclasses.asdict(outcome),
+            **_without_files(outcome),
             "figures": [
                 {**dataclasses.asdict(figure), "is_met": figure.is_met}
                 for figure in outcome.figures
@@ -53,6 +54,12 @@ def to_json(machine: Machine, outcomes: Sequence[Outcome]) -> str:
         for outcome in outcomes
     ]
     return json.dumps({"machine": dataclasses.asdict(machine), "rows": rows}, indent=2)
+
+
+def _without_files(outcome: Outcome) -> dict[str, Any]:
+    fields = dataclasses.asdict(outcome)
+    del fields["files"]  # source text, which `--write` puts where it belongs
+    return fields
 
 
 def _cells(figure: Figure) -> tuple[str, ...]:

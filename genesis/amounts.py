@@ -1,17 +1,47 @@
-"""Amounts as people read them: planck in, OPEN out. Reading them is genesis/values.parse_amount."""
+"""Amounts as people write and read them: texts such as `1.5OPEN` to planck, and back."""
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-PLANCK_PER_OPEN: Final = 10**18
+from runtime.types.primitives import OPEN
+
+DIGITS_MAX: Final = 80
+"""The most digits of an amount that is read; more would only cost time."""
 DECIMALS_SHOWN: Final = 6
+_AMOUNT: Final = re.compile(r"^\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*(OPEN|mOPEN|uOPEN|planck)?\s*$")
+_UNITS: Final[dict[str | None, int]] = {
+    "OPEN": OPEN,
+    "mOPEN": OPEN // 10**3,
+    "uOPEN": OPEN // 10**6,
+    "planck": 1,
+    None: 1,
+}
+
+
+class ValueTextError(ValueError):
+    """A text stands for no value of the type it is for; the message names the place."""
+
+
+def parse_amount(text: str) -> int:
+    """Return planck for texts such as `1.5OPEN`, `20 mOPEN`, `1000`. Raises ValueTextError."""
+    match = _AMOUNT.match(text)
+    if match is None:
+        raise ValueTextError(f"{text!r} is no amount; write 1.5OPEN, 20mOPEN or planck as digits")
+    whole, _, part = match[1].replace(",", "").replace("_", "").partition(".")
+    if len(whole) + len(part) > DIGITS_MAX:
+        raise ValueTextError(f"{text!r:.60} has more than {DIGITS_MAX} digits")
+    planck, rest = divmod(int(whole + part) * _UNITS[match[2]], 10 ** len(part))
+    if rest:
+        raise ValueTextError(f"{text!r} is not a whole number of planck (10^-18 OPEN)")
+    return int(planck)
 
 
 def format_amount(planck: int) -> str:
     """Return an amount in OPEN, exact when it is short, else rounded down to six decimals."""
     sign, planck = ("-", -planck) if planck < 0 else ("", planck)
-    whole, rest = divmod(planck, PLANCK_PER_OPEN)
+    whole, rest = divmod(planck, OPEN)
     decimals = f"{rest:018d}"
     short = decimals[:DECIMALS_SHOWN].rstrip("0")
     if rest and not whole and not short:

@@ -20,7 +20,7 @@ from typing import Any
 from genesis.values import ValueTextError, parse_value
 from pallets import compose
 from runtime.codec.scale import EncodeError
-from runtime.frame.dispatch import DispatchFailed, Failure
+from runtime.frame.dispatch import DispatchFailed, Error
 from runtime.frame.state import Overlay
 from runtime.trie.backend import MemoryBackend
 from runtime.trie.trie import EMPTY_ROOT, V1, update
@@ -186,7 +186,7 @@ def _run(name: str, build: Any, config: Any) -> None:
             build(parse_value(hints[parameters[0]], config, _key(name)))
         else:
             build()
-    except (ValueTextError, AssertionError, DispatchFailed, Failure) as error:
+    except (ValueTextError, AssertionError, DispatchFailed, Error) as error:
         raise ChainSpecError(f"genesis of the pallet {name}: {error}") from error
 
 

@@ -8,42 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import re
 import types
 import typing
 from typing import Any
 
 from genesis.accounts import parse_account
+from genesis.amounts import ValueTextError, parse_amount
 from runtime.codec.shape import Enumeration, Fixed, Integer, ShapeError, shape_of
-from runtime.types.primitives import OPEN, AccountId
+from runtime.types.primitives import AccountId
 
-_AMOUNT = re.compile(r"^\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*(OPEN|mOPEN|uOPEN|planck)?\s*$")
-DIGITS_MAX = 80
-_UNITS: dict[str | None, int] = {
-    "OPEN": OPEN,
-    "mOPEN": OPEN // 10**3,
-    "uOPEN": OPEN // 10**6,
-    "planck": 1,
-    None: 1,
-}
-
-
-class ValueTextError(ValueError):
-    """A value does not fit the type it is for; the message names the place."""
-
-
-def parse_amount(text: str) -> int:
-    """Return planck for texts such as `1.5OPEN`, `20 mOPEN`, `1000`. Raises ValueTextError."""
-    match = _AMOUNT.match(text)
-    if match is None:
-        raise ValueTextError(f"{text!r} is no amount; write 1.5OPEN, 20mOPEN or planck as digits")
-    whole, _, part = match[1].replace(",", "").replace("_", "").partition(".")
-    if len(whole) + len(part) > DIGITS_MAX:
-        raise ValueTextError(f"{text!r:.60} has more than {DIGITS_MAX} digits")
-    planck, rest = divmod(int(whole + part) * _UNITS[match[2]], 10 ** len(part))
-    if rest:
-        raise ValueTextError(f"{text!r} is not a whole number of planck (10^-18 OPEN)")
-    return int(planck)
+__all__ = ["ValueTextError", "parse_value"]
 
 
 def parse_value(hint: Any, value: Any, place: str = "value") -> Any:

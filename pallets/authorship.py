@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from pallets import weights
 from runtime.codec.compact import DecodeError
 from runtime.codec.scale import codec, scale, u32, u64
-from runtime.frame.pallet import Const, Needs, Pallet, api, cost
+from runtime.frame.pallet import Const, Needs, Pallet, api
 from runtime.frame.storage import DefaultMap, OptionalValue, Value, default
 from runtime.shared.finality import ENGINE, AuthoritySet, Claim
 from runtime.shared.leaders import VIEWS_MAX, schedule_of
@@ -69,6 +70,7 @@ class Authorship(Pallet, index=13):
     """The author of each block, and how often validators made theirs."""
 
     maximum_missed: Const[u32] = MISSED_MAX
+    """The most skipped views that one block counts as missed; later ones are forgiven."""
 
     system: Needs[Blocks]
     session: Needs[Validators]
@@ -76,9 +78,13 @@ class Authorship(Pallet, index=13):
     offences: Needs[Downtime | None] = None
 
     block_author: OptionalValue[AccountId]
+    """The validator that made the block that is executed, or the latest one; none if unknown."""
     latest: Value[Turn] = default(Turn())
+    """Epoch and view of the latest block with a claim."""
     authored: DefaultMap[AccountId, u32] = default(0)
+    """The number of blocks that a validator has made, by account."""
     missed: DefaultMap[AccountId, u32] = default(0)
+    """The number of views that a validator has led without a block, by account."""
 
     # -------------------------------------------------------------------------- runtime API
 
@@ -104,17 +110,17 @@ class Authorship(Pallet, index=13):
             self.block_author.clear()
         claim = self._claim()
         if claim is None:
-            return cost(5, reads=2, writes=1)
+            return weights.AUTHORSHIP_NO_CLAIM
         authorities = self._authorities()
         if not authorities.authorities or self._fault(claim) is not None:
-            return cost(10, reads=5, writes=1)
+            return weights.AUTHORSHIP_IMPOSSIBLE_CLAIM
         schedule = schedule_of(authorities)
         first = self._latest_view() + 1
         skipped = range(first, min(claim.view, first + MISSED_MAX))
         for view in skipped:
             self._note_missed(authorities.authorities[schedule.leader(view)].account)
         self._note_author(authorities.authorities[schedule.leader(claim.view)].account)
-        return cost(30 + 10 * len(skipped), reads=6 + 4 * len(skipped), writes=5 + 3 * len(skipped))
+        return weights.authorship_on_initialize(len(skipped))
 
     def on_finalize(self) -> None:
         """Demand that a claim is possible, and remember it for the next block."""

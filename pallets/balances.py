@@ -12,11 +12,19 @@ import enum
 from dataclasses import replace
 from typing import Protocol
 
-from runtime.codec.scale import CompactU128, scale, u32, u128
-from runtime.frame.dispatch import Failure, Root, Signed, TokenError, token_error
-from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from pallets import weights
+from runtime.codec.scale import scale, u32
+from runtime.frame.dispatch import Error, Root, Signed, TokenError, token_error
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Value, default
-from runtime.types.primitives import AccountData, AccountId, AccountInfo, MultiAddress
+from runtime.types.primitives import (
+    AccountData,
+    AccountId,
+    AccountInfo,
+    Balance,
+    CompactBalance,
+    MultiAddress,
+)
 
 EXISTENTIAL_DEPOSIT = 10**15
 
@@ -46,7 +54,7 @@ class HoldAmount:
     """A hold of one account."""
 
     id: HoldReason
-    amount: u128
+    amount: Balance
 
 
 @scale
@@ -54,14 +62,14 @@ class FreezeAmount:
     """A freeze of one account."""
 
     id: FreezeReason
-    amount: u128
+    amount: Balance
 
 
 @scale
 class Genesis:
     """Endowed accounts; their sum is the total issuance."""
 
-    accounts: tuple[tuple[AccountId, u128], ...] = ()
+    accounts: tuple[tuple[AccountId, Balance], ...] = ()
 
 
 class Accounts(Protocol):
@@ -74,86 +82,94 @@ class Accounts(Protocol):
 class Balances(Pallet, index=5):
     """OPEN in accounts: transfers, holds, freezes, total issuance."""
 
-    existential_deposit: Const[u128] = EXISTENTIAL_DEPOSIT
+    existential_deposit: Const[Balance] = EXISTENTIAL_DEPOSIT
+    """The least free balance of an account, in planck; one that falls below it is removed."""
     max_locks: Const[u32] = 0
+    """The most locks of one account: none, for this chain has holds and freezes instead."""
     max_reserves: Const[u32] = 0
+    """The most named reserves of one account: none, for this chain has holds instead."""
     max_freezes: Const[u32] = len(FreezeReason)
+    """The most freezes of one account: one for each reason."""
 
     system: Needs[Accounts]
 
-    total_issuance: Value[u128] = default(0)
-    burned: Value[u128] = default(0)
+    total_issuance: Value[Balance] = default(0)
+    """All OPEN that exist, free and held, in planck."""
+    burned: Value[Balance] = default(0)
+    """All OPEN that were burned since genesis, in planck."""
     holds: DefaultMap[AccountId, tuple[HoldAmount, ...]] = default((), Hasher.BLAKE2_128_CONCAT)
+    """The amounts (planck) on hold and their reasons, by account."""
     freezes: DefaultMap[AccountId, tuple[FreezeAmount, ...]] = default((), Hasher.BLAKE2_128_CONCAT)
+    """The amounts (planck) that are frozen and their reasons, by account."""
 
     class Endowed(Event, index=0):
         """An account was created with some free balance."""
 
         account: AccountId
-        free_balance: u128
+        free_balance: Balance
 
     class DustLost(Event, index=1):
         """An account was removed whose balance was below the existential deposit."""
 
         account: AccountId
-        amount: u128
+        amount: Balance
 
     class Transfer(Event, index=2):
         """Transfer succeeded."""
 
         from_: AccountId
         to: AccountId
-        amount: u128
+        amount: Balance
 
     class Deposit(Event, index=7):
         """Some amount was deposited."""
 
         who: AccountId
-        amount: u128
+        amount: Balance
 
     class Withdraw(Event, index=8):
         """Some amount was withdrawn, for example for a fee."""
 
         who: AccountId
-        amount: u128
+        amount: Balance
 
     class Slashed(Event, index=9):
         """Some amount was removed because of misbehaviour."""
 
         who: AccountId
-        amount: u128
+        amount: Balance
 
     class Burned(Event, index=11):
         """Some amount was burned."""
 
         who: AccountId
-        amount: u128
+        amount: Balance
 
     class Frozen(Event, index=19):
         """Some balance was frozen."""
 
         who: AccountId
-        amount: u128
+        amount: Balance
 
     class Thawed(Event, index=20):
         """Some balance was thawed."""
 
         who: AccountId
-        amount: u128
+        amount: Balance
 
     class Held(Event, index=22):
         """Some balance was placed on hold."""
 
         reason: HoldReason
         who: AccountId
-        amount: u128
+        amount: Balance
 
     class Released(Event, index=23):
         """Some held balance was released to its owner."""
 
         reason: HoldReason
         who: AccountId
-        amount: u128
+        amount: Balance
 
     class TransferOnHold(Event, index=24):
         """Held balance of one account was paid out to another."""
@@ -161,47 +177,47 @@ class Balances(Pallet, index=5):
         reason: HoldReason
         source: AccountId
         dest: AccountId
-        amount: u128
+        amount: Balance
 
-    class InsufficientBalance(Failure, index=2):
+    class InsufficientBalance(Error, index=2):
         """The balance is too low to hold this amount."""
 
-    class DeadAccount(Failure, index=6):
+    class DeadAccount(Error, index=6):
         """The beneficiary account must exist already."""
 
-    class HoldTooLow(Failure, index=12):
+    class HoldTooLow(Error, index=12):
         """Less than this amount is on hold for this reason."""
 
     # ------------------------------------------------------------------------------- calls
 
-    @call(0, cost(50, reads=2, writes=2))
-    def transfer_allow_death(self, who: Signed, dest: MultiAddress, value: CompactU128) -> None:
+    @call(0, weights.BALANCES_TRANSFER_ALLOW_DEATH)
+    def transfer_allow_death(self, who: Signed, dest: MultiAddress, value: CompactBalance) -> None:
         """Transfer free balance; the sender's account may be removed if little remains."""
-        self.transfer(AccountId(who), self.lookup(dest), value, keep_alive=False)
+        self.transfer(who, self.lookup(dest), value, keep_alive=False)
 
-    @call(2, cost(50, reads=2, writes=2))
+    @call(2, weights.BALANCES_FORCE_TRANSFER)
     def force_transfer(
-        self, origin: Root, source: MultiAddress, dest: MultiAddress, value: CompactU128
+        self, origin: Root, source: MultiAddress, dest: MultiAddress, value: CompactBalance
     ) -> None:
         """Transfer from any account, by root."""
         self.transfer(self.lookup(source), self.lookup(dest), value, keep_alive=False)
 
-    @call(3, cost(50, reads=2, writes=2))
-    def transfer_keep_alive(self, who: Signed, dest: MultiAddress, value: CompactU128) -> None:
+    @call(3, weights.BALANCES_TRANSFER_KEEP_ALIVE)
+    def transfer_keep_alive(self, who: Signed, dest: MultiAddress, value: CompactBalance) -> None:
         """Transfer free balance; fails rather than removing the sender's account."""
-        self.transfer(AccountId(who), self.lookup(dest), value, keep_alive=True)
+        self.transfer(who, self.lookup(dest), value, keep_alive=True)
 
-    @call(4, cost(60, reads=2, writes=2))
+    @call(4, weights.BALANCES_TRANSFER_ALL)
     def transfer_all(self, who: Signed, dest: MultiAddress, keep_alive: bool) -> None:
         """Transfer all that may leave the account."""
-        source = AccountId(who)
-        amount = self.spendable(source, keep_alive=keep_alive)
+        source = who
+        amount = self.reducible_balance(source, keep_alive=keep_alive)
         self.transfer(source, self.lookup(dest), amount, keep_alive=keep_alive)
 
-    @call(10, cost(40, reads=1, writes=2))
-    def burn(self, who: Signed, value: CompactU128, keep_alive: bool) -> None:
+    @call(10, weights.BALANCES_BURN)
+    def burn(self, who: Signed, value: CompactBalance, keep_alive: bool) -> None:
         """Burn free balance: total issuance falls by as much, for good."""
-        self.destroy(AccountId(who), value, keep_alive=keep_alive)
+        self.burn_from(who, value, keep_alive=keep_alive)
 
     @api("BalancesApi")
     def account_balance(self, account: AccountId) -> AccountData:
@@ -214,7 +230,7 @@ class Balances(Pallet, index=5):
         """Return the free balance."""
         return self.system.get_account(who).data.free
 
-    def spendable(self, who: AccountId, *, keep_alive: bool) -> int:
+    def reducible_balance(self, who: AccountId, *, keep_alive: bool) -> int:
         """Return how much may leave an account."""
         info = self.system.get_account(who)
         stays = max(info.data.frozen - info.data.reserved, 0)
@@ -246,16 +262,16 @@ class Balances(Pallet, index=5):
         self._add(who, amount)
         self.emit(self.Deposit(who, amount))
 
-    def forget(self, who: AccountId, amount: int) -> None:
+    def burn_withdrawn(self, who: AccountId, amount: int) -> None:
         """Burn tokens that were withdrawn before."""
         self._reduce_issuance(amount)
         self.emit(self.Burned(who, amount))
 
-    def destroy(self, who: AccountId, amount: int, *, keep_alive: bool = False) -> None:
+    def burn_from(self, who: AccountId, amount: int, *, keep_alive: bool = False) -> None:
         """Burn free balance."""
         self._check_withdrawal(who, amount, keep_alive=keep_alive)
         self._subtract(who, amount)
-        self.forget(who, amount)
+        self.burn_withdrawn(who, amount)
 
     def held(self, reason: HoldReason, who: AccountId) -> int:
         """Return how much of an account is held for a reason."""
@@ -276,7 +292,9 @@ class Balances(Pallet, index=5):
         self._shift(who, amount, -amount)
         self.emit(self.Released(reason, who, amount))
 
-    def pay_held(self, reason: HoldReason, who: AccountId, dest: AccountId, amount: int) -> None:
+    def transfer_on_hold(
+        self, reason: HoldReason, who: AccountId, dest: AccountId, amount: int
+    ) -> None:
         """Pay held balance out to another account's free balance. Raises HoldTooLow."""
         if who == dest:
             self.release(reason, who, amount)

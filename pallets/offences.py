@@ -28,10 +28,12 @@ import enum
 from dataclasses import replace
 from typing import Final, Protocol
 
+from pallets import weights
+from pallets.required_system import BlockHashes
 from pallets.staking.records import BILLION, EVIDENCE_EPOCHS, SLASH_DELAY_EPOCHS
-from runtime.codec.scale import scale, u32, u64, u128
-from runtime.frame.dispatch import Failure, Inherent, Root, Signed
-from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.codec.scale import scale, u32, u64
+from runtime.frame.dispatch import Error, Inherent, Root, Signed
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Value, default
 from runtime.shared.finality import (
     AuthoritySet,
@@ -41,7 +43,7 @@ from runtime.shared.finality import (
     check_evidence,
     conflict,
 )
-from runtime.types.primitives import ZERO_HASH, AccountId, Hash, Weight
+from runtime.types.primitives import ZERO_HASH, AccountId, Balance, Weight
 
 CONVICTIONS_PER_BLOCK: Final = 4
 SLASHES_PER_BLOCK: Final = 2
@@ -49,8 +51,8 @@ SLASHES_PER_BLOCK: Final = 2
 SET_MIN: Final = 4
 MISSED_MIN: Final = 4
 ABSENCE_PERCENT: Final = 7
+NO_WEIGHT: Final = Weight(0, 0)
 PRUNE_AFTER_EPOCHS: Final = 2 * (EVIDENCE_EPOCHS + SLASH_DELAY_EPOCHS)
-CONVICTION_WEIGHT: Final = cost(400, reads=16, writes=12)
 
 
 def equivocation_fraction(offenders: int, size: int) -> int:
@@ -104,12 +106,6 @@ class Turns:
         return self.missed >= MISSED_MIN and self.missed > self.led
 
 
-class Blocks(Protocol):
-    """What Offences needs of System."""
-
-    def hash_of(self, number: int) -> Hash | None: ...
-
-
 class Validators(Protocol):
     """What Offences needs of Session."""
 
@@ -124,6 +120,7 @@ class Stakes(Protocol):
     def chill_offender(self, who: AccountId) -> bool: ...
     def tombstone(self, who: AccountId) -> None: ...
     def lift_tombstone(self, who: AccountId) -> None: ...
+    def backer_count(self, epoch: int, validator: AccountId) -> int: ...
     def slash(self, epoch: int, validator: AccountId, fraction: int) -> int: ...
 
 
@@ -137,19 +134,28 @@ class Offences(Pallet, index=12):
     """Proven faults of validators: convictions, absence, deferred slashes."""
 
     evidence_epochs: Const[u32] = EVIDENCE_EPOCHS
+    """The number of epochs after an offence in which evidence of it counts."""
     slash_delay_epochs: Const[u32] = SLASH_DELAY_EPOCHS
+    """The number of epochs between a conviction and its slash, in which root may cancel it."""
     convictions_per_block: Const[u32] = CONVICTIONS_PER_BLOCK
+    """The most validators that one block may convict."""
 
-    system: Needs[Blocks]
+    system: Needs[BlockHashes]
     session: Needs[Validators]
     staking: Needs[Stakes]
     authorship: Needs[Authors | None] = None
 
     offenders: DefaultMap[u64, tuple[Offender, ...]] = default((), Hasher.TWOX_64_CONCAT)
+    """The validators convicted of equivocation, with the fraction they have lost, by the epoch of
+    the offence."""
     unapplied_slashes: Value[tuple[PendingSlash, ...]] = default(())
+    """The slashes that wait for their epoch, the next first."""
     convictions_in_block: Value[u32] = default(0)
+    """The number of convictions in this block."""
     counted_epoch: Value[u64] = default(0)
+    """The epoch whose turns are counted in `Turns`."""
     turns: DefaultMap[AccountId, Turns] = default(Turns())
+    """The turns that a validator has led and missed in the counted epoch, by account."""
 
     class Convicted(Event, index=0):
         """A validator has signed two votes that exclude each other; here they are."""
@@ -182,7 +188,7 @@ class Offences(Pallet, index=12):
         epoch: u64
         stash: AccountId
         fraction: u32
-        burned: u128
+        burned: Balance
 
     class SlashCancelled(Event, index=4):
         """Root has cancelled a slash."""
@@ -191,45 +197,45 @@ class Offences(Pallet, index=12):
         epoch: u64
         stash: AccountId
 
-    class NoOffence(Failure, index=0):
+    class NoOffence(Error, index=0):
         """An honest voter may sign both votes. Give two votes of one voter, view and epoch that
         exclude each other."""
 
-    class UnknownEpoch(Failure, index=1):
+    class UnknownEpoch(Error, index=1):
         """There is no set of validators of the epoch. Compare it with the epoch of the chain."""
 
-    class EvidenceTooOld(Failure, index=2):
+    class EvidenceTooOld(Error, index=2):
         """The offence happened too many epochs ago. Its stake may have left already."""
 
-    class NotInSet(Failure, index=3):
+    class NotInSet(Error, index=3):
         """The set of the epoch has no such voter. Compare the index with the set."""
 
-    class ForgedSignature(Failure, index=4):
+    class ForgedSignature(Error, index=4):
         """A vote is not signed by the voter's key of that epoch. Nothing is proven."""
 
-    class AlreadyConvicted(Failure, index=5):
+    class AlreadyConvicted(Error, index=5):
         """The validator was convicted for this epoch already. Nothing more is to be done."""
 
-    class TooManyConvictions(Failure, index=6):
+    class TooManyConvictions(Error, index=6):
         """This block has convicted as many as it may. Put the evidence into the next one."""
 
-    class NoSuchSlash(Failure, index=7):
+    class NoSuchSlash(Error, index=7):
         """No such slash waits. It was applied or cancelled, or there never was one."""
 
     # ------------------------------------------------------------------------------- calls
 
-    @call(0, CONVICTION_WEIGHT)
+    @call(0, weights.OFFENCES_CONVICT)
     def convict(self, origin: Inherent, evidence: Equivocation) -> None:
         """Convict a validator by two of its votes; put in by the author of a block."""
         self._convict(evidence)
 
-    @call(1, CONVICTION_WEIGHT)
+    @call(1, weights.OFFENCES_REPORT)
     def report(self, who: Signed, evidence: Equivocation) -> Weight:
         """Convict a validator by two of its votes; the weight fee is refunded when it convicts."""
         self._convict(evidence)
         return Weight(0, 0)
 
-    @call(2, cost(60, reads=4, writes=4), operational=True)
+    @call(2, weights.OFFENCES_CANCEL_SLASH, operational=True)
     def cancel_slash(self, origin: Root, offence: Offence, epoch: u64, stash: AccountId) -> None:
         """Cancel a slash before it is applied; for a conviction, lift the tombstone as well."""
         pending = self.unapplied_slashes.get()
@@ -252,7 +258,7 @@ class Offences(Pallet, index=12):
         because a block with evidence that fails is invalid."""
         try:
             self._check(evidence)
-        except Failure:
+        except Error:
             return False
         return True
 
@@ -280,9 +286,7 @@ class Offences(Pallet, index=12):
         """Judge the absent ones of an epoch that is over, and apply slashes that are due."""
         self.convictions_in_block.clear()
         judged = self._enter_epoch()
-        applied = self._apply_due()
-        weight = cost(20 + 20 * judged, reads=4 + 2 * judged, writes=2 + 2 * judged)
-        return weight + cost(1_000, reads=200, writes=200) * applied
+        return weights.offences_on_initialize(judged) + self._apply_due()
 
     def on_finalize(self) -> None:
         """Count the turn that this block's author took."""
@@ -342,8 +346,9 @@ class Offences(Pallet, index=12):
         self.unapplied_slashes.put((*self.unapplied_slashes.get(), pending))
         self.emit(self.SlashDeferred(offence, epoch, stash, due))
 
-    def _apply_due(self) -> int:
-        """Apply the next slashes that are due, a few in each block; returns how many."""
+    def _apply_due(self) -> Weight:
+        """Apply the next slashes that are due, a few in each block; returns the weight used."""
+        used = NO_WEIGHT
         now, pending = self.session.epoch(), self.unapplied_slashes.get()
         due = [one for one in pending if one.due_epoch <= now][:SLASHES_PER_BLOCK]
         if due:
@@ -352,9 +357,10 @@ class Offences(Pallet, index=12):
             fraction = one.fraction
             if one.offence is Offence.Equivocation:
                 fraction = self._raise_fraction(one)
+            used += weights.offences_apply_slash(self.staking.backer_count(one.epoch, one.stash))
             burned = self.staking.slash(one.epoch, one.stash, fraction)
             self.emit(self.SlashApplied(one.offence, one.epoch, one.stash, fraction, burned))
-        return len(due)
+        return used
 
     def _raise_fraction(self, pending: PendingSlash) -> int:
         """Return what an equivocator still has to lose; call those up who have lost too little."""

@@ -22,10 +22,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, Protocol
 
+from pallets import weights
+from pallets.required_system import BlockHashes, BlockNumber
 from runtime.codec.scale import scale, u32, u64
 from runtime.crypto.hashing import blake2b_256
-from runtime.frame.dispatch import Call, Failure, Inherent
-from runtime.frame.pallet import Const, Needs, Pallet, api, call, cost
+from runtime.frame.dispatch import Call, Error, Inherent
+from runtime.frame.pallet import Const, Needs, Pallet, api, call
 from runtime.frame.storage import Map, Value, default
 from runtime.types.primitives import ZERO_HASH, AccountId, Hash
 
@@ -56,11 +58,8 @@ class Commitments:
     waiting: Commitment | None = None
 
 
-class Blocks(Protocol):
-    """What Randomness needs of System."""
-
-    def current_number(self) -> int: ...
-    def hash_of(self, number: int) -> Hash | None: ...
+class Blocks(BlockHashes, BlockNumber, Protocol):
+    """The part of System that Randomness calls."""
 
 
 class Epochs(Protocol):
@@ -79,29 +78,34 @@ class Randomness(Pallet, index=14):
     """A beacon of randomness that validators feed by commit and reveal."""
 
     chain_links: Const[u32] = CHAIN_LINKS
+    """The number of links of a hash chain that a validator commits to."""
     wait_epochs: Const[u32] = WAIT_EPOCHS
+    """The number of epochs after which a new commitment counts."""
 
     system: Needs[Blocks]
     session: Needs[Epochs]
     authorship: Needs[Authors]
 
     mix: Value[Hash] = default(ZERO_HASH)
+    """The random value into which each revealed link is hashed."""
     revealed_at: Value[u32] = default(0)
+    """The number of the latest block in which a link was revealed; 0 before the first."""
     commitments: Map[AccountId, Commitments]
+    """The hash chains that a validator has committed to, by account."""
 
-    class AuthorUnknown(Failure, index=0):
+    class AuthorUnknown(Error, index=0):
         """The block has no known author, so nobody can commit or reveal in it."""
 
-    class NothingCommitted(Failure, index=1):
+    class NothingCommitted(Error, index=1):
         """The author has no commitment that counts yet. Commit, and wait two epochs."""
 
-    class LinkMismatch(Failure, index=2):
+    class LinkMismatch(Error, index=2):
         """The link is not the one before the last link known. Reveal the chain from its end."""
 
-    class RevealedAlready(Failure, index=3):
+    class RevealedAlready(Error, index=3):
         """The author of this block has revealed a link in it already."""
 
-    @call(0, cost(30, reads=4, writes=1))
+    @call(0, weights.RANDOMNESS_COMMIT)
     def commit(self, origin: Inherent, tip: Hash) -> None:
         """Commit the block's author to a new hash chain, given by its tip; it counts from the
         second epoch after this one on, and replaces a waiting one."""
@@ -113,7 +117,7 @@ class Randomness(Pallet, index=14):
         active = _promoted(known, epoch).active
         self.commitments.put(author, Commitments(active, Commitment(number, epoch, tip)))
 
-    @call(1, cost(30, reads=5, writes=3))
+    @call(1, weights.RANDOMNESS_REVEAL)
     def reveal(self, origin: Inherent, link: Hash) -> None:
         """Reveal the next link of the author's hash chain, which is mixed into the randomness."""
         author = self._author()

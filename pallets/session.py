@@ -17,10 +17,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final, Protocol
 
+from pallets import weights
+from pallets.required_system import BlockHashes, BlockNumber
 from runtime.codec.scale import Bytes32, Bytes64, codec, scale, u32, u64, u128
 from runtime.crypto.keys import KeyKind, Keypair, verify
-from runtime.frame.dispatch import Failure, Signed
-from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.dispatch import Error, Signed
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import Hasher, Map, Value, default, stored
 from runtime.shared.finality import AUTHORITIES_MAX, ENGINE, Authority, AuthoritySet, Boundary
 from runtime.types.primitives import ZERO_HASH, AccountId, Consensus, DigestItem, Hash, Weight
@@ -62,11 +64,9 @@ class Genesis:
     epoch_blocks: u32 = EPOCH_BLOCKS_DEFAULT
 
 
-class Blocks(Protocol):
-    """What Session needs of System."""
+class Blocks(BlockHashes, BlockNumber, Protocol):
+    """The part of System that Session calls."""
 
-    def current_number(self) -> int: ...
-    def hash_of(self, number: int) -> Hash | None: ...
     def deposit_log(self, item: DigestItem) -> None: ...
 
 
@@ -86,21 +86,33 @@ class Session(Pallet, index=10):
     """The validators of each epoch and their session keys."""
 
     maximum_authorities: Const[u32] = AUTHORITIES_MAX
+    """The most validators of one set."""
     history_epochs: Const[u32] = HISTORY_EPOCHS
+    """The number of past epochs whose sets are stored."""
 
     system: Needs[Blocks]
     randomness: Needs[Beacon]
     staking: Needs[Election | None] = None
 
     epoch_blocks: Value[u32] = default(EPOCH_BLOCKS_DEFAULT)
+    """The number of blocks in an epoch."""
     current_index: Value[u32] = default(0)
+    """The epoch of the block that is executed."""
     validators: Value[tuple[AccountId, ...]] = default(())
+    """The accounts of the validators of this epoch, in the order of the set."""
     authorities: Value[AuthoritySet] = default(NO_SET)
+    """The set of this epoch: accounts, session keys and voting weights."""
     queued: Value[AuthoritySet] = default(NO_SET)
+    """The set that becomes current in the next epoch."""
     history: Map[u64, AuthoritySet] = stored(Hasher.TWOX_64_CONCAT)
+    """The sets of recent epochs, by epoch."""
     disabled: Value[tuple[AccountId, ...]] = default(())
+    """The validators that the next sets leave out."""
     next_keys: Map[AccountId, Bytes32] = stored(Hasher.TWOX_64_CONCAT)
+    """The session key (ed25519) that counts from the next election on, by account."""
     key_owner: Map[Bytes32, AccountId]
+    """The account that has registered a session key, by key; a key is never given to another
+    account."""
 
     class NewSession(Event, index=0):
         """An epoch is over; the next block belongs to this one."""
@@ -123,23 +135,23 @@ class Session(Pallet, index=10):
 
         who: AccountId
 
-    class InvalidProof(Failure, index=0):
+    class InvalidProof(Error, index=0):
         """The proof is not this key's signature over domain, genesis hash and your account.
         Sign them with the session key that you register."""
 
-    class DuplicatedKey(Failure, index=2):
+    class DuplicatedKey(Error, index=2):
         """The key belongs to another account. Generate one of your own."""
 
-    class NoKeys(Failure, index=3):
+    class NoKeys(Error, index=3):
         """You have registered no key. There is nothing to purge."""
 
     # ------------------------------------------------------------------------------- calls
 
-    @call(0, cost(150, reads=3, writes=2))
+    @call(0, weights.SESSION_SET_KEYS)
     def set_keys(self, who: Signed, key: Bytes32, proof: Bytes64) -> None:
         """Register the ed25519 key by which your validator votes, after one whole epoch. The
         proof is the key's signature over domain, genesis hash and your account."""
-        account = AccountId(who)
+        account = who
         if not verify(KeyKind.ED25519, proof, possession_payload(self._genesis(), account), key):
             raise self.InvalidProof
         if self.key_owner.get(key) not in (None, account):
@@ -147,10 +159,10 @@ class Session(Pallet, index=10):
         self._register(account, key)
         self.emit(self.KeysSet(account, key))
 
-    @call(1, cost(40, reads=1, writes=1))
+    @call(1, weights.SESSION_PURGE_KEYS)
     def purge_keys(self, who: Signed) -> None:
         """Forget your registered key: your validator is left out when its epochs are over."""
-        account = AccountId(who)
+        account = who
         if account not in self.next_keys:
             raise self.NoKeys
         self.next_keys.remove(account)
@@ -231,9 +243,8 @@ class Session(Pallet, index=10):
     def on_initialize(self) -> Weight:
         """Reserve the weight of a boundary, which is spent at the end of the block."""
         if not self._is_boundary():
-            return cost(1, reads=2)
-        size = len(self.queued.get().authorities)
-        return cost(300 + 20 * size, reads=8 + size, writes=8)
+            return weights.SESSION_ON_INITIALIZE
+        return weights.session_rotate(len(self.queued.get().authorities))
 
     def on_finalize(self) -> None:
         """End an epoch in its last block."""

@@ -6,17 +6,18 @@ are those of pallet_sudo.
 
 from __future__ import annotations
 
+from pallets import weights
 from runtime.codec.scale import Enumeration, scale
 from runtime.frame.dispatch import (
     ROOT,
     DispatchError,
     DispatchFailed,
-    Failure,
+    Error,
     Origin,
     Signed,
 )
 from runtime.frame.events import RuntimeCall
-from runtime.frame.pallet import Event, Pallet, call, cost
+from runtime.frame.pallet import Event, Pallet, call
 from runtime.frame.storage import OptionalValue
 from runtime.types.primitives import AccountId, MultiAddress, Weight
 
@@ -44,18 +45,19 @@ class Genesis:
 
 def sudo_weight(pallet: Pallet, call: RuntimeCall) -> Weight:
     """Return the weight of the inner call and of checking the key."""
-    return cost(20, reads=1) + pallet._machine.weight_of(call)
+    return weights.SUDO_SUDO + pallet._machine.weight_of(call)
 
 
 def sudo_as_weight(pallet: Pallet, who: MultiAddress, call: RuntimeCall) -> Weight:
     """Return the weight of the inner call and of checking the key."""
-    return sudo_weight(pallet, call)
+    return weights.SUDO_SUDO_AS + pallet._machine.weight_of(call)
 
 
 class Sudo(Pallet, index=7):
     """One account that may dispatch calls as root; for development and local chains only."""
 
     key: OptionalValue[AccountId]
+    """The account that may dispatch calls as root; none on a chain without sudo."""
 
     class Sudid(Event, index=0):
         """A call was dispatched as root."""
@@ -76,7 +78,7 @@ class Sudo(Pallet, index=7):
 
         sudo_result: DispatchResult
 
-    class RequireSudo(Failure, index=0):
+    class RequireSudo(Error, index=0):
         """Only the sudo account of this chain may do this; sign with its key."""
 
     @call(0, sudo_weight)
@@ -85,13 +87,13 @@ class Sudo(Pallet, index=7):
         self._check_key(who)
         self.emit(self.Sudid(self._run(call, ROOT)))
 
-    @call(2, cost(30, reads=1, writes=1))
+    @call(2, weights.SUDO_SET_KEY)
     def set_key(self, who: Signed, new: MultiAddress) -> None:
         """Make another account the one that may act as root."""
         self._check_key(who)
         successor = self.lookup(new)
         self.key.put(successor)
-        self.emit(self.KeyChanged(AccountId(who), successor))
+        self.emit(self.KeyChanged(who, successor))
 
     @call(3, sudo_as_weight)
     def sudo_as(self, who: Signed, account: MultiAddress, call: RuntimeCall) -> None:
@@ -100,7 +102,7 @@ class Sudo(Pallet, index=7):
         signer = self.lookup(account)
         self.emit(self.SudoAsDone(self._run(call, Origin.signed(signer))))
 
-    @call(4, cost(30, reads=1, writes=1))
+    @call(4, weights.SUDO_REMOVE_KEY)
     def remove_key(self, who: Signed) -> None:
         """Give up the right to act as root, for good."""
         self._check_key(who)
@@ -120,6 +122,6 @@ class Sudo(Pallet, index=7):
         try:
             with self._machine.transaction():
                 self._machine.dispatch(call, origin)
-        except (DispatchFailed, Failure) as failure:
+        except (DispatchFailed, Error) as failure:
             return Err(failure.error)
         return Ok()

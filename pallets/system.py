@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
+from pallets import weights
 from runtime.codec.scale import scale, u16, u32
 from runtime.crypto.hashing import blake2b_256
-from runtime.frame.dispatch import DispatchClass, DispatchError, Failure, Signed
+from runtime.frame.dispatch import DispatchClass, DispatchError, Error, Signed
 from runtime.frame.events import DispatchInfo, EventRecord
 from runtime.frame.fees import BLOCK_LENGTH_MAX, BLOCK_WEIGHT_MAX
-from runtime.frame.pallet import Const, Event, Pallet, api, call, cost
+from runtime.frame.pallet import Const, Event, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Map, Value, default, stored
 from runtime.types.primitives import (
     AccountId,
@@ -24,7 +26,8 @@ from runtime.types.primitives import (
     Weight,
 )
 
-NO_WEIGHT = Weight(0, 0)
+NO_WEIGHT: Final = Weight(0, 0)
+KIBIBYTE: Final = 1_024
 
 
 @scale
@@ -36,23 +39,41 @@ class PerDispatchClass:
     mandatory: Weight = NO_WEIGHT
 
 
+def remark_with_event_weight(pallet: System, remark: bytes) -> Weight:
+    """Return the weight of hashing a remark."""
+    return weights.system_remark_with_event(kibibytes=-(-len(remark) // KIBIBYTE))
+
+
 class System(Pallet, index=0):
     """Accounts, block numbers and hashes, events."""
 
     block_hash_count: Const[u32] = 4096
+    """How many blocks back the hash of a block is stored."""
     maximum_block_weight: Const[Weight] = BLOCK_WEIGHT_MAX
+    """The weight that the hooks and extrinsics of one block may have together."""
     maximum_block_length: Const[u32] = BLOCK_LENGTH_MAX
+    """The bytes that the extrinsics of one block may have together."""
     ss58_prefix: Const[u16] = 42
+    """The network number in the SS58 addresses of this chain."""
 
     account: DefaultMap[AccountId, AccountInfo] = default(AccountInfo())
+    """Nonce, reference counts and balances (planck) of each account, by account id."""
     extrinsic_count: Value[u32] = default(0)
+    """The number of extrinsics in the latest block."""
     block_weight: Value[PerDispatchClass] = default(PerDispatchClass())
+    """The weight that the block has used so far, by dispatch class."""
     block_hash: Map[u32, Hash] = stored(Hasher.TWOX_64_CONCAT)
+    """The hashes of the latest blocks, by block number."""
     number: Value[u32] = default(0)
+    """The number of the block that is executed, or of the latest one."""
     parent_hash: Value[Hash] = default(Hash(bytes(32)))
+    """The hash of the block before this one."""
     digest: Value[Digest] = default(Digest(()))
+    """The digest of the block's header, as far as it is written."""
     events: Value[tuple[EventRecord, ...]] = default(())
+    """The events of the latest block, in the order in which they were deposited."""
     event_count: Value[u32] = default(0)
+    """The number of events in the latest block."""
 
     class ExtrinsicSuccess(Event, index=0):
         """An extrinsic completed successfully."""
@@ -81,17 +102,17 @@ class System(Pallet, index=0):
         sender: AccountId
         hash: Hash
 
-    class CallFiltered(Failure, index=5):
+    class CallFiltered(Error, index=5):
         """The origin filter prevents this call from being dispatched."""
 
-    @call(0, cost(10))
+    @call(0, weights.SYSTEM_REMARK)
     def remark(self, who: Signed, remark: bytes) -> None:
         """Make some remark on chain without effect."""
 
-    @call(7, cost(20))
+    @call(7, remark_with_event_weight)
     def remark_with_event(self, who: Signed, remark: bytes) -> None:
         """Make some remark on chain and emit an event with its hash."""
-        self.emit(self.Remarked(AccountId(who), Hash(blake2b_256(remark))))
+        self.emit(self.Remarked(who, Hash(blake2b_256(remark))))
 
     @api("AccountNonceApi")
     def account_nonce(self, account: AccountId) -> u32:

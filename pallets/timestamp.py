@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pallets import weights
 from runtime.codec.scale import CompactU64, u64
-from runtime.frame.dispatch import Failure, Inherent
-from runtime.frame.pallet import Const, Pallet, call, cost
+from runtime.frame.dispatch import Error, Inherent
+from runtime.frame.pallet import Const, Pallet, call
 from runtime.frame.storage import Value, default
 
 
@@ -12,17 +13,20 @@ class Timestamp(Pallet, index=2):
     """The time at which a block was authored, in milliseconds since 1970."""
 
     minimum_period: Const[u64] = 1
+    """The least time between two blocks, in milliseconds."""
 
     now: Value[u64] = default(0)
+    """The time of the latest block, in milliseconds since 1970-01-01 UTC."""
     did_update: Value[bool] = default(False)
+    """Whether this block has set its time; cleared at its end."""
 
-    class AlreadySet(Failure, index=0):
+    class AlreadySet(Error, index=0):
         """The timestamp of this block is set already."""
 
-    class TooEarly(Failure, index=1):
+    class TooEarly(Error, index=1):
         """The timestamp is not after the one of the parent block."""
 
-    @call(0, cost(20, reads=1, writes=2))
+    @call(0, weights.TIMESTAMP_SET)
     def set(self, origin: Inherent, now: CompactU64) -> None:
         """Set the current time, in milliseconds; once a block, later than the parent's."""
         if self.did_update.get():

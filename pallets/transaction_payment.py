@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from pallets.required_system import Pots
 from runtime.codec.scale import scale, u32, u128
 from runtime.frame.dispatch import DispatchClass, DispatchFailed
 from runtime.frame.extrinsic import Extrinsic, UncheckedExtrinsic
@@ -20,7 +21,7 @@ from runtime.frame.fees import (
 from runtime.frame.pallet import Event, Needs, Pallet, api
 from runtime.frame.storage import Value, default
 from runtime.frame.validity import Payment, TransactionRefused
-from runtime.types.primitives import AccountId, Weight
+from runtime.types.primitives import AccountId, Balance, Weight
 
 FEE_POT = AccountId(b"modlopen/fee".ljust(32, b"\0"))
 """Where transaction fees go."""
@@ -31,7 +32,7 @@ class FeeDetails:
     """A fee in parts (pallet_transaction_payment::FeeDetails)."""
 
     inclusion_fee: InclusionFee | None
-    tip: u128
+    tip: Balance
 
 
 @scale
@@ -40,22 +41,21 @@ class RuntimeDispatchInfo:
 
     weight: Weight
     class_: DispatchClass
-    partial_fee: u128
+    partial_fee: Balance
 
 
 class Currency(Protocol):
     """What TransactionPayment needs of Balances."""
 
-    def spendable(self, who: AccountId, *, keep_alive: bool) -> int: ...
+    def reducible_balance(self, who: AccountId, *, keep_alive: bool) -> int: ...
     def withdraw(self, who: AccountId, amount: int) -> None: ...
     def deposit(self, who: AccountId, amount: int) -> None: ...
 
 
-class Blocks(Protocol):
-    """What TransactionPayment needs of System."""
+class Blocks(Pots, Protocol):
+    """The part of System that TransactionPayment calls."""
 
     def normal_weight(self) -> Weight: ...
-    def create_pot(self, account: AccountId) -> None: ...
 
 
 class TransactionPayment(Pallet, index=6):
@@ -65,13 +65,14 @@ class TransactionPayment(Pallet, index=6):
     system: Needs[Blocks]
 
     next_fee_multiplier: Value[u128] = default(MULTIPLIER_ONE)
+    """The factor of weight fees in the next block, in parts of 10^18; congestion raises it."""
 
     class TransactionFeePaid(Event, index=0):
         """An account has paid a fee, tip included."""
 
         who: AccountId
-        actual_fee: u128
-        tip: u128
+        actual_fee: Balance
+        tip: Balance
 
     @api("TransactionPaymentApi", version=4)
     def query_info(self, uxt: UncheckedExtrinsic, len_: u32) -> RuntimeDispatchInfo:
@@ -86,12 +87,12 @@ class TransactionPayment(Pallet, index=6):
         return FeeDetails(self._details(uxt, len_), tip)
 
     @api("TransactionPaymentApi", version=4)
-    def query_weight_to_fee(self, weight: Weight) -> u128:
+    def query_weight_to_fee(self, weight: Weight) -> Balance:
         """Return the part of a fee that a weight causes."""
         return inclusion_fee(weight, 0, self.next_fee_multiplier.get()).adjusted_weight_fee
 
     @api("TransactionPaymentApi", version=4)
-    def query_length_to_fee(self, length: u32) -> u128:
+    def query_length_to_fee(self, length: u32) -> Balance:
         """Return the part of a fee that a length in bytes causes."""
         return inclusion_fee(Weight(0, 0), length, MULTIPLIER_ONE).len_fee
 
@@ -103,7 +104,7 @@ class TransactionPayment(Pallet, index=6):
 
     def can_pay(self, account: AccountId, fee: int) -> None:
         """Raise TransactionRefused(Payment) when an account cannot pay a fee."""
-        if self.balances.spendable(account, keep_alive=True) < fee:
+        if self.balances.reducible_balance(account, keep_alive=True) < fee:
             raise TransactionRefused(Payment())
 
     def charge(self, account: AccountId, fee: int) -> None:

@@ -9,20 +9,24 @@ of pallet_utility.
 
 from __future__ import annotations
 
-from runtime.codec.scale import u32
-from runtime.frame.dispatch import DispatchError, DispatchFailed, Failure, Origin, Signed
-from runtime.frame.events import RuntimeCall
-from runtime.frame.pallet import Const, Event, Pallet, call, cost
-from runtime.types.primitives import AccountId, Weight
+from typing import Final
 
-CALLS_MAX = 1_000
+from pallets import weights
+from runtime.codec.scale import u32
+from runtime.frame.dispatch import DispatchError, DispatchFailed, Error, Origin, Signed
+from runtime.frame.events import RuntimeCall
+from runtime.frame.pallet import Const, Event, Pallet, call
+from runtime.types.primitives import Weight
+
+CALLS_MAX: Final = 1_000
+NO_WEIGHT: Final = Weight(0, 0)
 
 
 def batch_weight(pallet: Pallet, calls: tuple[RuntimeCall, ...]) -> Weight:
     """Return the weight of a batch: its own and that of every call in it."""
-    total = cost(20)
+    total = weights.utility_batch(len(calls))
     for item in calls:
-        total = total + cost(5) + pallet._machine.weight_of(item)
+        total += pallet._machine.weight_of(item)
     return total
 
 
@@ -30,6 +34,7 @@ class Utility(Pallet, index=1):
     """Several calls in one extrinsic: stop at a failure, undo all, or go on."""
 
     batched_calls_limit: Const[u32] = CALLS_MAX
+    """The most calls that one batch may hold."""
 
     class BatchInterrupted(Event, index=0):
         """A batch stopped at the call with this index; the calls before it took effect."""
@@ -51,53 +56,53 @@ class Utility(Pallet, index=1):
 
         error: DispatchError
 
-    class TooManyCalls(Failure, index=0):
+    class TooManyCalls(Error, index=0):
         """The batch has more calls than allowed; split it into several extrinsics."""
 
     @call(0, batch_weight)
     def batch(self, who: Signed, calls: tuple[RuntimeCall, ...]) -> Weight:
         """Run calls in order; stop at the first failure and keep what came before it."""
         self._check_count(calls)
-        used = cost(20)
+        used = NO_WEIGHT
         for index, item in enumerate(calls):
-            error, weight = self._run(who, item)
-            used = used + weight
+            error, item_weight = self._run(who, item)
+            used += item_weight
             if error is not None:
                 self.emit(self.BatchInterrupted(index, error))
-                return used
+                return weights.utility_batch(index + 1) + used
             self.emit(self.ItemCompleted())
         self.emit(self.BatchCompleted())
-        return used
+        return weights.utility_batch(len(calls)) + used
 
     @call(2, batch_weight)
     def batch_all(self, who: Signed, calls: tuple[RuntimeCall, ...]) -> Weight:
         """Run calls in order; when one fails, the whole batch fails and nothing is kept."""
         self._check_count(calls)
-        used = cost(20)
+        used = NO_WEIGHT
         for item in calls:
-            error, weight = self._run(who, item)
-            used = used + weight
+            error, item_weight = self._run(who, item)
+            used += item_weight
             if error is not None:
                 raise DispatchFailed(error)
             self.emit(self.ItemCompleted())
         self.emit(self.BatchCompleted())
-        return used
+        return weights.utility_batch(len(calls)) + used
 
     @call(4, batch_weight)
     def force_batch(self, who: Signed, calls: tuple[RuntimeCall, ...]) -> Weight:
         """Run calls in order; go on past those that fail."""
         self._check_count(calls)
-        used, all_succeeded = cost(20), True
+        used, all_succeeded = NO_WEIGHT, True
         for item in calls:
-            error, weight = self._run(who, item)
-            used = used + weight
+            error, item_weight = self._run(who, item)
+            used += item_weight
             if error is None:
                 self.emit(self.ItemCompleted())
             else:
                 all_succeeded = False
                 self.emit(self.ItemFailed(error))
         self.emit(self.BatchCompleted() if all_succeeded else self.BatchCompletedWithErrors())
-        return used
+        return weights.utility_batch(len(calls)) + used
 
     def _check_count(self, calls: tuple[RuntimeCall, ...]) -> None:
         if len(calls) > self.batched_calls_limit:
@@ -108,7 +113,7 @@ class Utility(Pallet, index=1):
         declared = self._machine.weight_of(item)
         try:
             with self._machine.transaction():
-                actual = self._machine.dispatch(item, Origin.signed(AccountId(who)))
-        except (DispatchFailed, Failure) as failure:
-            return failure.error, declared + cost(5)
-        return None, (declared if actual is None else actual) + cost(5)
+                actual = self._machine.dispatch(item, Origin.signed(who))
+        except (DispatchFailed, Error) as failure:
+            return failure.error, declared
+        return None, declared if actual is None else actual

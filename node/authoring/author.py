@@ -18,7 +18,7 @@ from node.operations.config import BLOCK_TIME_MS, Sealing
 from node.storage.database import DatabaseError
 from node.transactions.pool import Pool
 from pallets.timestamp import Timestamp
-from runtime.frame.executive import Executed
+from runtime.frame.executive import ExecutedBlock
 from runtime.frame.machine import Machine
 from runtime.frame.state import Overlay
 
@@ -51,7 +51,7 @@ class Author:
         self._block_time_ms = block_time_ms
         self._clock_ms = clock_ms
         self._sealing_lock = trio.Lock()
-        self.on_sealed: list[Callable[[Executed, float], None]] = []
+        self.on_sealed: list[Callable[[ExecutedBlock, float], None]] = []
         """Called with each block and the seconds that making it took."""
         self.halted = ""
         """Why no more blocks are made; empty while they are."""
@@ -86,7 +86,7 @@ class Author:
                 # What is ready did not fit even an empty block; trying again at once would spin.
                 await trio.sleep(seconds)
 
-    async def seal(self) -> Executed:
+    async def seal(self) -> ExecutedBlock:
         """Make one block from what is ready, finalize it, and tell everyone."""
         async with self._sealing_lock:
             chain, pool = self._chain, self._pool

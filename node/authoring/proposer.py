@@ -20,7 +20,7 @@ from node.chain.epochs import Epochs
 from node.transactions.pool import Pool
 from p2p.transport.transport import Started
 from runtime.codec.scale import codec
-from runtime.frame.executive import Executed, InvalidBlockError
+from runtime.frame.executive import ExecutedBlock, InvalidBlockError
 from runtime.shared.finality import ENGINE, Claim
 from runtime.types.primitives import AccountId, Hash, Header, PreRuntime
 
@@ -67,7 +67,7 @@ class Proposer:
         self._hurried.set()
         self._hurried = trio.Event()
 
-    async def propose(self, parent: Header, claim: Claim, author: AccountId) -> Executed:
+    async def propose(self, parent: Header, claim: Claim, author: AccountId) -> ExecutedBlock:
         """Wait for the time, then build a block on a parent. Raises ChainError."""
         await self._pace(parent)
         chain, pool = self._chain, self._pool

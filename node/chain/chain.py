@@ -36,7 +36,7 @@ from node.chain.import_checks import InvalidBlocks
 from node.storage.database import BlockRecord, Database, HeightUnknownError
 from pallets import compose
 from runtime.codec.scale import codec
-from runtime.frame.executive import Executed, Executive, InvalidBlockError
+from runtime.frame.executive import ExecutedBlock, Executive, InvalidBlockError
 from runtime.frame.extrinsic import Additional, Extrinsic
 from runtime.frame.state import Overlay
 from runtime.frame.validity import ValidTransaction
@@ -254,7 +254,7 @@ class Chain:
         inherents: Sequence[bytes],
         candidates: Sequence[Extrinsic],
         parent: Hash | None = None,
-    ) -> Executed:
+    ) -> ExecutedBlock:
         """Build a block on the best one or another, off the event loop. It is not stored yet.
 
         Raises UnknownBlockError, ForkTooOldError, InvalidBlockError (of the inherents).
@@ -267,7 +267,7 @@ class Chain:
                 self._worker.build, backend, on, logs, inherents, candidates, births
             )
 
-    async def execute(self, header: Header, extrinsics: Sequence[bytes]) -> Executed:
+    async def execute(self, header: Header, extrinsics: Sequence[bytes]) -> ExecutedBlock:
         """Execute another author's block, off the event loop; one in the tree is not run again.
 
         Signatures that the pool has checked are not checked again. Raises InvalidBlockError (at
@@ -293,7 +293,7 @@ class Chain:
                 self._invalid.note(header, error)
                 raise
 
-    def add(self, executed: Executed) -> None:
+    def add(self, executed: ExecutedBlock) -> None:
         """Take a block into the tree and announce it; which block is best does not change.
 
         Raises UnknownBlockError, ForkTooOldError, UnfinalizedLimitError.
@@ -314,7 +314,7 @@ class Chain:
             del self._left[next(iter(self._left))]
         self._tell(NewBlock(executed.header))
 
-    def extend(self, executed: Executed) -> None:
+    def extend(self, executed: ExecutedBlock) -> None:
         """Add a block and make it best if it is longer: how a chain without consensus decides.
 
         Raises as `add` does.
@@ -432,7 +432,7 @@ class Chain:
         return any(executed.hash == ancestor for executed in branch)
 
 
-def _record(executed: Executed) -> BlockRecord:
+def _record(executed: ExecutedBlock) -> BlockRecord:
     header = executed.header
     return BlockRecord(
         header.number,

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from runtime.frame.executive import Executed
+from runtime.frame.executive import ExecutedBlock
 from runtime.trie.backend import Backend, DiffBackend
 from runtime.types.primitives import Hash, Header
 
@@ -32,7 +32,7 @@ class TreeFullError(Exception):
 class _Node:
     """A block in the tree; `span` is the merged diff of the SPAN blocks that end with it."""
 
-    executed: Executed
+    executed: ExecutedBlock
     size_bytes: int
     children: int = 0
     span: tuple[_Diff, _Diff, Hash] | None = None
@@ -58,7 +58,7 @@ class ForkTree:
     def __contains__(self, block_hash: Hash) -> bool:
         return block_hash in self._nodes
 
-    def get(self, block_hash: Hash) -> Executed | None:
+    def get(self, block_hash: Hash) -> ExecutedBlock | None:
         """Return a block of the tree; the root is none."""
         node = self._nodes.get(block_hash)
         return None if node is None else node.executed
@@ -67,9 +67,9 @@ class ForkTree:
         """Return the headers of all blocks, parents before children."""
         return tuple(sorted((node.header for node in self._nodes.values()), key=_number))
 
-    def branch(self, block_hash: Hash) -> list[Executed] | None:
+    def branch(self, block_hash: Hash) -> list[ExecutedBlock] | None:
         """Return the blocks above the root up to and including one; None for an unknown one."""
-        branch: list[Executed] = []
+        branch: list[ExecutedBlock] = []
         root = self.root.hash
         at = block_hash
         while at != root:
@@ -99,7 +99,7 @@ class ForkTree:
 
     # ------------------------------------------------------------------------------ changes
 
-    def add(self, executed: Executed, keep: Hash) -> tuple[Hash, ...]:
+    def add(self, executed: ExecutedBlock, keep: Hash) -> tuple[Hash, ...]:
         """Add a block whose parent is here; returns the blocks that left to make room for it.
 
         The branch up to `keep` and that of the new block stay. Raises TreeFullError.
@@ -198,7 +198,7 @@ class ForkTree:
         if number % SPAN or number - SPAN < self.root.number:
             return None
         if node.span is None:
-            blocks: list[Executed] = []
+            blocks: list[ExecutedBlock] = []
             at = node
             while True:
                 blocks.append(at.executed)
@@ -210,7 +210,7 @@ class ForkTree:
         return node.span
 
 
-def _merged(blocks: Sequence[Executed]) -> tuple[_Diff, _Diff]:
+def _merged(blocks: Sequence[ExecutedBlock]) -> tuple[_Diff, _Diff]:
     changes: dict[bytes, bytes | None] = {}
     nodes: dict[bytes, bytes | None] = {}
     for executed in blocks:
@@ -219,7 +219,7 @@ def _merged(blocks: Sequence[Executed]) -> tuple[_Diff, _Diff]:
     return changes, nodes
 
 
-def _size(executed: Executed) -> int:
+def _size(executed: ExecutedBlock) -> int:
     """How many bytes a block holds in memory, without what Python adds."""
     size = sum(map(len, executed.extrinsics))
     for written in (executed.changes, executed.nodes):

@@ -40,7 +40,7 @@ from p2p.service.peer_network import PeerRequests
 from p2p.transport.transport import PeerId, TransportError
 from p2p.transport.wire import MessageKind
 from runtime.codec.scale import codec
-from runtime.frame.executive import Executed, InvalidBlockError
+from runtime.frame.executive import ExecutedBlock, InvalidBlockError
 from runtime.shared.finality import Ballot, Certificate, Vote
 from runtime.shared.leaders import schedule_of
 from runtime.types.primitives import AccountId, Hash, Header
@@ -330,7 +330,7 @@ class EngineRunner:
                         "block-not-restored number=%d cause=%r", header.number, str(error)
                     )
 
-    def _keep_body(self, executed: Executed) -> None:
+    def _keep_body(self, executed: ExecutedBlock) -> None:
         """Have the body of a block written with the next records; a follower needs none.
 
         No vote is sent before its ballot is in the log, and the body goes there before it.

@@ -18,7 +18,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from runtime.frame.executive import Executed
+from runtime.frame.executive import ExecutedBlock
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 PREFIX = "openledger"
@@ -90,7 +90,7 @@ class Metrics:
             registry=registry,
         )
 
-    def observe_block(self, executed: Executed, seconds: float) -> None:
+    def observe_block(self, executed: ExecutedBlock, seconds: float) -> None:
         """Count a block that was made or executed."""
         self.block_time.observe(seconds)
         self.block_extrinsics.inc(len(executed.extrinsics))

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from pallets import weights
 from pallets.attribution import epochs as closing
 from pallets.attribution.records import (
     PARAMETERS_MAXIMUM,
@@ -31,13 +32,14 @@ from pallets.attribution.records import (
     are_within_bounds,
     decayed,
 )
+from pallets.required_system import BlockNumber, Pots
 from runtime.codec.scale import u32, u128
-from runtime.frame.dispatch import Failure, Root, Signed
-from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.dispatch import Error, Root, Signed
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Map, Value, default
 from runtime.shared.documents import Indexed, JobSpec, Settled
 from runtime.trie.merkle import SumProof, verify_sum
-from runtime.types.primitives import AccountId, Hash
+from runtime.types.primitives import AccountId, Balance, Hash
 
 __all__ = ["ATTRIBUTION_POT", "Attribution", "Genesis", "Parameters"]
 
@@ -55,11 +57,8 @@ class Currency(Protocol):
     def transfer(self, source: AccountId, dest: AccountId, amount: int) -> None: ...
 
 
-class Blocks(Protocol):
-    """What Attribution needs of System."""
-
-    def current_number(self) -> int: ...
-    def create_pot(self, account: AccountId) -> None: ...
+class Blocks(BlockNumber, Pots, Protocol):
+    """The part of System that Attribution calls."""
 
 
 class ModelRegistry(Protocol):
@@ -80,9 +79,13 @@ class Attribution(Pallet, index=23):
     """Pools, epochs and earnings of the contributors behind a model's answers."""
 
     pot: Const[AccountId] = ATTRIBUTION_POT
+    """The account that holds pools, unclaimed earnings and commons."""
     maximum_indexes: Const[u32] = INDEXES_MAX
+    """The most index jobs of one model whose commitments are stored."""
     parameters_minimum: Const[Parameters] = PARAMETERS_MINIMUM
+    """The least values that root may set as parameters of attribution."""
     parameters_maximum: Const[Parameters] = PARAMETERS_MAXIMUM
+    """The greatest values that root may set as parameters of attribution."""
 
     system: Needs[Blocks]
     balances: Needs[Currency]
@@ -90,15 +93,25 @@ class Attribution(Pallet, index=23):
     jobs: Needs[JobBoard]
 
     governed: Value[Parameters] = default(Parameters())
+    """The parameters of attribution that root sets."""
     indexed: Map[u32, Indexed]
+    """The commitments of a settled index job, by job."""
     index_jobs: DefaultMap[u32, tuple[u32, ...]] = default(())
+    """The latest settled index jobs of a model, the oldest first, by model."""
     ledgers: DefaultMap[u32, Ledger] = default(Ledger())
-    brought: DefaultMap[tuple[u32, AccountId], u128] = default(0)
-    """What of a model's pool came from the channels of a server; only it closes epochs of that."""
+    """Current epoch, pool and commons (planck) of a model, by model."""
+    brought: DefaultMap[tuple[u32, AccountId], Balance] = default(0)
+    """The part of a model's pool (planck) that came from the channels of a server, by model and
+    server; only that server closes epochs of it."""
     epochs: Map[tuple[u32, u32], Epoch]
+    """The closed epochs with their receipts, fees and payouts (planck), by model and epoch."""
     earned: DefaultMap[AccountId, Earning] = default(Earning())
+    """The earnings of a contributor in planck, claimable and in all, by account."""
     penalties: DefaultMap[tuple[u32, AccountId], Penalty] = default(Penalty())
-    accounted: Value[u128] = default(0)
+    """The penalty points of a contributor, in permille of the scores of epochs, by model and
+    account."""
+    accounted: Value[Balance] = default(0)
+    """All pools, epochs in settlement, claimable earnings and commons together, in planck."""
 
     class IndexRecorded(Event, index=0):
         """The commitments of attribution of a trained model were recorded."""
@@ -110,7 +123,7 @@ class Attribution(Pallet, index=23):
         """The pool of a model received the contributors' part of a fee."""
 
         model: u32
-        amount: u128
+        amount: Balance
 
     class EpochClosed(Event, index=2):
         """An epoch was closed; a settle job nets its receipts."""
@@ -118,15 +131,15 @@ class Attribution(Pallet, index=23):
         model: u32
         epoch: u32
         job: u32
-        fees_planck: u128
+        fees_planck: Balance
 
     class EpochSettled(Event, index=3):
         """An epoch was paid out to its contributors and the commons."""
 
         model: u32
         epoch: u32
-        paid_planck: u128
-        commons_planck: u128
+        paid_planck: Balance
+        commons_planck: Balance
 
     class SettlementFailed(Event, index=4):
         """The settlement of an epoch failed; its fees are in the pool again."""
@@ -140,13 +153,13 @@ class Attribution(Pallet, index=23):
         model: u32
         epoch: u32
         contributor: AccountId
-        amount: u128
+        amount: Balance
 
     class Claimed(Event, index=6):
         """A contributor's earnings were paid out."""
 
         contributor: AccountId
-        amount: u128
+        amount: Balance
 
     class Penalised(Event, index=7):
         """A contributor's net score was negative; these are its points now."""
@@ -160,82 +173,82 @@ class Attribution(Pallet, index=23):
 
         model: u32
         dest: AccountId
-        amount: u128
+        amount: Balance
 
     class ParametersChanged(Event, index=9):
         """Root changed the parameters of attribution."""
 
         parameters: Parameters
 
-    class UnknownModel(Failure, index=0):
+    class UnknownModel(Error, index=0):
         """There is no such model. Look at the list of models."""
 
-    class NotServer(Failure, index=1):
+    class NotServer(Error, index=1):
         """Nothing in this model's pool came from your channels. Redeem vouchers for it first."""
 
-    class GateClosed(Failure, index=2):
+    class GateClosed(Error, index=2):
         """The model has too few published rows for attribution. The pool waits until it has the
         minimum; publish more rows and train on them."""
 
-    class NotIndexed(Failure, index=3):
+    class NotIndexed(Error, index=3):
         """The model has no settled index job. Wait for the one that follows its training."""
 
-    class EpochSettling(Failure, index=4):
+    class EpochSettling(Error, index=4):
         """An epoch of this model is being settled. Close the next one when that has ended."""
 
-    class NothingToSettle(Failure, index=5):
+    class NothingToSettle(Error, index=5):
         """An epoch without receipts or fees pays nobody. Close it when there are some."""
 
-    class TooManyReceipts(Failure, index=6):
+    class TooManyReceipts(Error, index=6):
         """The epoch has more receipts than one settlement may have. Close epochs more often."""
 
-    class FeesExceedPool(Failure, index=7):
+    class FeesExceedPool(Error, index=7):
         """The receipts claim more fees than your channels brought. Redeem their vouchers first."""
 
-    class NotFailed(Failure, index=8):
+    class NotFailed(Error, index=8):
         """Only an epoch whose settlement failed can be closed again. Close the current one."""
 
-    class NotSettling(Failure, index=9):
+    class NotSettling(Error, index=9):
         """The epoch is not being settled. Its settle job comes too late."""
 
-    class OutputDiffers(Failure, index=10):
+    class OutputDiffers(Error, index=10):
         """The settlement does not repeat the receipts and fees that the epoch was closed with."""
 
-    class EntriesUnsorted(Failure, index=11):
+    class EntriesUnsorted(Error, index=11):
         """The entries of a settlement are not sorted by account, or one is there twice."""
 
-    class NothingToClaim(Failure, index=12):
+    class NothingToClaim(Error, index=12):
         """Nothing has been earned since the last claim. Wait for the next settlement."""
 
-    class CommonsTooLow(Failure, index=13):
+    class CommonsTooLow(Error, index=13):
         """The commons of this model hold less than that. Spend at most what they hold."""
 
-    class ParametersOutOfBounds(Failure, index=14):
+    class ParametersOutOfBounds(Error, index=14):
         """A parameter is out of bounds. Compare with ParametersMinimum and ParametersMaximum."""
 
     # ------------------------------------------------------------------------------- calls
 
-    @call(0, cost(200, reads=10, writes=10))
+    @call(0, weights.ATTRIBUTION_CLOSE_EPOCH)
     def close_epoch(
         self,
         who: Signed,
         model: u32,
         receipts_root: Hash,
         receipts: u32,
-        fees_planck: u128,
+        fees_planck: Balance,
         receipts_blob: Hash,
     ) -> None:
         """Close the current epoch of a model that you serve: name the Merkle-sum root of its
         receipts, their number, the sum of their contributors' fees, and the file of the receipts,
         from which executors settle. You pay the settle job."""
-        server = AccountId(who)
+        server = who
         closing.check_model(self, model)
         epoch = self.ledgers.get(model).epoch
         closing.close(
             self, server, model, epoch, receipts_root, receipts, fees_planck, receipts_blob
         )
 
-    @call(1, cost(200, reads=10, writes=10))
+    @call(1, weights.ATTRIBUTION_CLOSE_AGAIN)
     def close_again(
         self,
         who: Signed,
@@ -243,11 +256,11 @@ class Attribution(Pallet, index=23):
         epoch: u32,
         receipts_root: Hash,
         receipts: u32,
-        fees_planck: u128,
+        fees_planck: Balance,
         receipts_blob: Hash,
     ) -> None:
         """Close an epoch again whose settlement failed, with the same or corrected receipts."""
-        server = AccountId(who)
+        server = who
         closing.check_model(self, model)
         record = self.epochs.get((model, epoch))
         if record is None or record.state is not EpochState.Failed:
@@ -256,18 +269,18 @@ class Attribution(Pallet, index=23):
             self, server, model, epoch, receipts_root, receipts, fees_planck, receipts_blob
         )
 
-    @call(2, cost(60, reads=3, writes=4))
+    @call(2, weights.ATTRIBUTION_CLAIM)
     def claim(self, who: Signed) -> None:
         """Take what your rows have earned."""
-        self._pay(AccountId(who))
+        self._pay(who)
 
-    @call(3, cost(60, reads=3, writes=4))
+    @call(3, weights.ATTRIBUTION_CLAIM_FOR)
     def claim_for(self, who: Signed, account: AccountId) -> None:
         """Pay a contributor what its rows have earned; the tokens go to the contributor."""
         self._pay(account)
 
-    @call(4, cost(60, reads=3, writes=4))
-    def spend_commons(self, origin: Root, model: u32, dest: AccountId, amount: u128) -> None:
+    @call(4, weights.ATTRIBUTION_SPEND_COMMONS)
+    def spend_commons(self, origin: Root, model: u32, dest: AccountId, amount: Balance) -> None:
         """Spend from the commons of a model."""
         ledger = self.ledgers.get(model)
         if amount > ledger.commons:
@@ -277,7 +290,7 @@ class Attribution(Pallet, index=23):
         self.accounted.put(self.accounted.get() - amount)
         self.emit(self.CommonsSpent(model, dest, amount))
 
-    @call(5, cost(20, writes=1), operational=True)
+    @call(5, weights.ATTRIBUTION_SET_PARAMETERS, operational=True)
     def set_parameters(self, origin: Root, parameters: Parameters) -> None:
         """Change the parameters of attribution, within their bounds."""
         if not are_within_bounds(parameters):
@@ -326,7 +339,7 @@ class Attribution(Pallet, index=23):
 
     @api("AttributionApi")
     def verify_receipt(
-        self, model: u32, epoch: u32, receipt: Hash, fee_planck: u128, proof: SumProof
+        self, model: u32, epoch: u32, receipt: Hash, fee_planck: Balance, proof: SumProof
     ) -> bool:
         """Say whether a receipt with this contributors' fee was counted in a closed epoch."""
         record = self.epochs.get((model, epoch))

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from runtime.codec.scale import scale, u16, u32, u128
 from runtime.shared.documents import Indexed
-from runtime.types.primitives import OPEN, AccountId, Hash
+from runtime.types.primitives import OPEN, AccountId, Balance, Hash
 
 PERMILLE = 1000
 DECAY_EPOCHS_MAX = 256
@@ -29,8 +29,8 @@ class Ledger:
     """
 
     epoch: u32 = 0
-    pool: u128 = 0
-    commons: u128 = 0
+    pool: Balance = 0
+    commons: Balance = 0
     settling: u32 | None = None
 
 
@@ -49,10 +49,10 @@ class Epoch:
     closed_at: u32
     receipts_root: Hash
     receipts: u32
-    fees_planck: u128
+    fees_planck: Balance
     receipts_blob: Hash
-    paid_planck: u128 = 0
-    commons_planck: u128 = 0
+    paid_planck: Balance = 0
+    commons_planck: Balance = 0
     contributors: u32 = 0
     output: Hash | None = None
 
@@ -61,8 +61,8 @@ class Epoch:
 class Earning:
     """What a contributor can claim now, and what it has earned in all."""
 
-    claimable: u128 = 0
-    lifetime: u128 = 0
+    claimable: Balance = 0
+    lifetime: Balance = 0
 
 
 @scale
@@ -91,7 +91,7 @@ class Parameters:
     bound_milli: u16 = 1_000
     decay_permille: u16 = 900
     receipts_maximum: u32 = 100_000
-    price_receipt_planck: u128 = OPEN // 100_000
+    price_receipt_planck: Balance = OPEN // 100_000
 
 
 PARAMETERS_MINIMUM = Parameters(

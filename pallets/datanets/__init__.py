@@ -14,8 +14,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol
 
+from pallets import weights
 from pallets.balances import HoldReason
-from pallets.datanets import curation, weights
+from pallets.datanets import call_weights, curation
+from pallets.datanets.errors import DatanetsErrors
 from pallets.datanets.invariants import check
 from pallets.datanets.records import (
     ACCEPTED_BATCHES_MAX,
@@ -39,12 +41,13 @@ from pallets.datanets.records import (
 )
 from pallets.datanets.texts import has_blank_text, has_long_text, is_licence
 from pallets.names import is_name, name_key
+from pallets.required_system import BlockNumber
 from runtime.codec.scale import u32, u128
-from runtime.frame.dispatch import Failure, Signed
-from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.dispatch import Signed
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Map, Value, default
 from runtime.trie.merkle import merkle_root
-from runtime.types.primitives import AccountId, Hash, MultiAddress
+from runtime.types.primitives import AccountId, Balance, Hash, MultiAddress
 
 
 class Currency(Protocol):
@@ -56,38 +59,52 @@ class Currency(Protocol):
     def held(self, reason: HoldReason, who: AccountId) -> int: ...
 
 
-class Blocks(Protocol):
-    """What Datanets needs of System."""
-
-    def current_number(self) -> int: ...
-
-
-class Datanets(Pallet, index=20):
+class Datanets(DatanetsErrors, Pallet, index=20):
     """Community-owned data sets: contribute rows, curate them, publish versions to train on."""
 
-    creation_deposit: Const[u128] = CREATION_DEPOSIT
-    row_bond: Const[u128] = ROW_BOND
-    byte_deposit: Const[u128] = BYTE_DEPOSIT
+    creation_deposit: Const[Balance] = CREATION_DEPOSIT
+    """The amount held from the owner of a datanet, in planck."""
+    row_bond: Const[Balance] = ROW_BOND
+    """The bond held from a contributor for each row under review, in planck; spam loses it."""
+    byte_deposit: Const[Balance] = BYTE_DEPOSIT
+    """The deposit held from a contributor for each byte under review, in planck; spam loses it."""
     max_batch_rows: Const[u32] = BATCH_ROWS_MAX
+    """The most rows of one batch."""
     max_batch_bytes: Const[u32] = BATCH_BYTES_MAX
+    """The most bytes of the file of one batch."""
     max_accepted_batches: Const[u32] = ACCEPTED_BATCHES_MAX
+    """The most accepted batches of one datanet."""
     max_curators: Const[u32] = CURATORS_MAX
+    """The most curators of one datanet."""
 
     balances: Needs[Currency]
-    system: Needs[Blocks]
+    system: Needs[BlockNumber]
 
     next_id: Value[u32] = default(0)
+    """The number of the next datanet."""
     records: Map[u32, Datanet]
+    """Owner, name, texts, access and curators of a datanet, by datanet."""
     names: Map[str, u32]
+    """The datanet that has a name, by the name in lower case."""
     progress: DefaultMap[u32, Progress] = default(Progress())
+    """The numbers of batches, rows and versions of a datanet, by datanet."""
     requests: Map[tuple[u32, AccountId], u32]
+    """The block in which an account asked for access, by datanet and account."""
     readers: Map[tuple[u32, AccountId], u32]
+    """The block in which an account was granted access, by datanet and account."""
     contributions: Map[tuple[u32, u32], Batch]
+    """The batches of rows with their contributor, bond and status, by datanet and batch."""
     pending_rows: DefaultMap[tuple[u32, u32], tuple[Hash, ...]] = default(())
+    """The hashes of the rows of a batch under review, by datanet and batch."""
     rows: Map[tuple[u32, Hash], u32]
+    """The batch that has brought a row, by datanet and hash of the row; only pending and accepted
+    rows."""
     accepted: Map[tuple[u32, u32], u32]
+    """The batch that was accepted at a position, by datanet and position."""
     contributed: DefaultMap[tuple[u32, AccountId], u32] = default(0)
+    """The number of accepted rows of a contributor, by datanet and account."""
     versions: Map[tuple[u32, u32], Version]
+    """The published versions, by datanet and version number from 1 on."""
 
     class Created(Event, index=0):
         """A datanet was created, as a draft."""
@@ -162,85 +179,9 @@ class Datanets(Pallet, index=20):
         rows: u32
         root: Hash
 
-    class UnknownDatanet(Failure, index=0):
-        """There is no datanet with this number; look it up in the list of datanets."""
-
-    class NameTaken(Failure, index=1):
-        """Another datanet has this name (letter case aside); choose another one."""
-
-    class InvalidName(Failure, index=2):
-        """A name has 3 to 64 letters, digits, blanks, dots, dashes or underscores and begins and
-        ends with a letter or digit; correct it."""
-
-    class MissingText(Failure, index=3):
-        """Summary, source, purpose and schema must not be empty; fill them in."""
-
-    class TextTooLong(Failure, index=4):
-        """A text, or the list of tags, is longer than allowed; shorten it."""
-
-    class UnknownLicence(Failure, index=5):
-        """This is no open licence; give an SPDX identifier such as MIT, or `LicenseRef-name`."""
-
-    class LicenceFixed(Failure, index=6):
-        """Rows were contributed under the present licence; create another datanet for another."""
-
-    class NotOwner(Failure, index=7):
-        """Only the owner of the datanet may do this; sign with the owner's key."""
-
-    class NotCurator(Failure, index=8):
-        """Only the owner or a curator of the datanet may do this; ask the owner to add you."""
-
-    class NoAccess(Failure, index=9):
-        """This datanet is not open to this account; request access or ask its owner."""
-
-    class AccessNotNeeded(Failure, index=10):
-        """This account may read the datanet already; just go on."""
-
-    class ByInvitation(Failure, index=11):
-        """This datanet is private and takes no requests; ask its owner to grant access."""
-
-    class AlreadyRequested(Failure, index=12):
-        """Access was requested already; wait for the owner or a curator to decide."""
-
-    class NothingToRevoke(Failure, index=13):
-        """This account has neither access by a grant nor a request to decline."""
-
-    class TooManyCurators(Failure, index=14):
-        """The datanet has as many curators as it can have; remove one first."""
-
-    class AlreadyCurator(Failure, index=15):
-        """This account is owner or curator already; just go on."""
-
-    class UnknownCurator(Failure, index=16):
-        """This account is no curator of the datanet; look up its curators."""
-
-    class EmptyBatch(Failure, index=17):
-        """A batch has at least one row and one byte; add rows."""
-
-    class BatchTooLarge(Failure, index=18):
-        """A batch has too many rows or bytes; split it into several."""
-
-    class DuplicateRow(Failure, index=19):
-        """A row is in the datanet already, or twice in the batch; drop it and contribute again."""
-
-    class UnknownBatch(Failure, index=20):
-        """The datanet has no batch with this number; look it up in the list of batches."""
-
-    class NotPending(Failure, index=21):
-        """The batch was reviewed or withdrawn already; nothing is left to decide."""
-
-    class NotContributor(Failure, index=22):
-        """Only the account that contributed the batch may withdraw it."""
-
-    class NothingNew(Failure, index=23):
-        """No batch was accepted since the last version; accept one before publishing."""
-
-    class DatanetFull(Failure, index=24):
-        """The datanet has as many batches as it can have; open another datanet."""
-
     # ------------------------------------------------------------------- owner and access
 
-    @call(0, cost(80, reads=5, writes=6))
+    @call(0, weights.DATANETS_CREATE)
     def create(
         self,
         who: Signed,
@@ -255,7 +196,7 @@ class Datanets(Pallet, index=20):
         access: Access,
     ) -> None:
         """Create a datanet as a draft; a deposit is held from its owner."""
-        owner = AccountId(who)
+        owner = who
         if not is_name(name):
             raise self.InvalidName
         profile = Profile(summary, description, tags, licence, source, purpose, schema)
@@ -270,7 +211,7 @@ class Datanets(Pallet, index=20):
         self.records.put(number, Datanet(owner, name, profile, access, (), now, CREATION_DEPOSIT))
         self.emit(self.Created(number, owner, name))
 
-    @call(1, cost(60, reads=2, writes=1))
+    @call(1, weights.DATANETS_EDIT)
     def edit(
         self,
         who: Signed,
@@ -293,10 +234,10 @@ class Datanets(Pallet, index=20):
         self.records.put(datanet, replace(record, profile=profile, access=access))
         self.emit(self.Edited(datanet))
 
-    @call(2, cost(30, reads=3, writes=1))
+    @call(2, weights.DATANETS_REQUEST_ACCESS)
     def request_access(self, who: Signed, datanet: u32) -> None:
         """Ask to read a datanet whose access is on request."""
-        account = AccountId(who)
+        account = who
         record = self._datanet(datanet)
         if self.may_read(account, datanet):
             raise self.AccessNotNeeded
@@ -307,7 +248,7 @@ class Datanets(Pallet, index=20):
         self.requests.put((datanet, account), self.system.current_number())
         self.emit(self.AccessRequested(datanet, account))
 
-    @call(3, cost(30, reads=3, writes=2))
+    @call(3, weights.DATANETS_GRANT_ACCESS)
     def grant_access(self, who: Signed, datanet: u32, account: MultiAddress) -> None:
         """Let an account read a datanet and contribute to it; by its owner or a curator."""
         self._curated(who, datanet)
@@ -318,7 +259,7 @@ class Datanets(Pallet, index=20):
         self.readers.put((datanet, reader), self.system.current_number())
         self.emit(self.AccessGranted(datanet, reader))
 
-    @call(4, cost(30, reads=3, writes=2))
+    @call(4, weights.DATANETS_REVOKE_ACCESS)
     def revoke_access(self, who: Signed, datanet: u32, account: MultiAddress) -> None:
         """Take an account's access back, or decline its request; by the owner or a curator."""
         self._curated(who, datanet)
@@ -329,7 +270,7 @@ class Datanets(Pallet, index=20):
         self.readers.remove((datanet, reader))
         self.emit(self.AccessRevoked(datanet, reader))
 
-    @call(5, cost(30, reads=1, writes=1))
+    @call(5, weights.DATANETS_ADD_CURATOR)
     def add_curator(self, who: Signed, datanet: u32, curator: MultiAddress) -> None:
         """Let an account review batches; by the owner."""
         record = self._owned(who, datanet)
@@ -341,7 +282,7 @@ class Datanets(Pallet, index=20):
         self.records.put(datanet, replace(record, curators=(*record.curators, account)))
         self.emit(self.CuratorAdded(datanet, account))
 
-    @call(6, cost(30, reads=1, writes=1))
+    @call(6, weights.DATANETS_REMOVE_CURATOR)
     def remove_curator(self, who: Signed, datanet: u32, curator: MultiAddress) -> None:
         """Take the right to review away from a curator; by the owner."""
         record = self._owned(who, datanet)
@@ -354,7 +295,7 @@ class Datanets(Pallet, index=20):
 
     # ------------------------------------------------------------------- rows and versions
 
-    @call(7, weights.contribute)
+    @call(7, call_weights.contribute)
     def contribute(
         self,
         who: Signed,
@@ -364,13 +305,13 @@ class Datanets(Pallet, index=20):
         row_hashes: tuple[Hash, ...],
     ) -> None:
         """Contribute a batch of rows; a bond per row and a deposit per byte are held from you."""
-        contributor = AccountId(who)
+        contributor = who
         self._datanet(datanet)
         if not self.may_read(contributor, datanet):
             raise self.NoAccess
         curation.contribute(self, contributor, datanet, blob, size_bytes, row_hashes)
 
-    @call(8, weights.review)
+    @call(8, call_weights.review)
     def review(self, who: Signed, datanet: u32, batch: u32, verdict: Verdict) -> None:
         """Accept or reject a batch, or call it spam and burn its bond; by owner or curator."""
         self._curated(who, datanet)
@@ -378,16 +319,16 @@ class Datanets(Pallet, index=20):
             curation.accept(self, datanet, batch)
         else:
             curation.refuse(self, datanet, batch, is_spam=verdict is Verdict.Spam)
-        self.emit(self.Reviewed(datanet, batch, verdict, AccountId(who)))
+        self.emit(self.Reviewed(datanet, batch, verdict, who))
 
-    @call(9, weights.withdraw)
+    @call(9, call_weights.withdraw)
     def withdraw(self, who: Signed, datanet: u32, batch: u32) -> None:
         """Take a batch of yours back while it waits for its review; its bond is refunded."""
         self._datanet(datanet)
-        curation.withdraw(self, AccountId(who), datanet, batch)
+        curation.withdraw(self, who, datanet, batch)
         self.emit(self.Withdrawn(datanet, batch))
 
-    @call(10, weights.publish)
+    @call(10, call_weights.publish)
     def publish(self, who: Signed, datanet: u32) -> None:
         """Publish the next version: all batches accepted so far; by the owner."""
         self._owned(who, datanet)

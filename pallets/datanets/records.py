@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-from runtime.codec.scale import scale, u32, u128
-from runtime.types.primitives import OPEN, AccountId, Hash
+from runtime.codec.scale import scale, u32
+from runtime.types.primitives import OPEN, AccountId, Balance, Hash
 
 SUMMARY_BYTES_MAX: Final = 256
 TEXT_BYTES_MAX: Final = 4_096
@@ -74,7 +74,7 @@ class Datanet:
     access: Access
     curators: tuple[AccountId, ...]
     created_at: u32
-    deposit_planck: u128
+    deposit_planck: Balance
 
 
 @scale
@@ -99,8 +99,8 @@ class Batch:
     size_bytes: u32
     rows: u32
     root: Hash
-    bond_planck: u128
-    deposit_planck: u128
+    bond_planck: Balance
+    deposit_planck: Balance
     status: BatchStatus
     contributed_at: u32
 

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+from pallets import weights
 from pallets.balances import HoldReason
 from pallets.jobs import answers, executors, lifecycle, settlement, submission
+from pallets.jobs.errors import JobsErrors
 from pallets.jobs.executors import EXECUTORS_MAX
 from pallets.jobs.job import (
     PARAMETERS_MAXIMUM,
@@ -45,9 +47,9 @@ from pallets.jobs.required_pallets import (
 from pallets.jobs.settlement import JOB_POT
 from pallets.jobs.submission import DATANETS_MAX, SETTLEMENT_ENTRIES_MAX
 from runtime.codec.scale import Bytes32, u32, u128
-from runtime.frame.dispatch import Failure, Root, Signed
+from runtime.frame.dispatch import Root, Signed
 from runtime.frame.fees import BLOCK_WEIGHT_MAX
-from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Map, Value, default, stored
 from runtime.shared.documents import (
     Index,
@@ -56,26 +58,36 @@ from runtime.shared.documents import (
     Recipe,
     Settle,
 )
-from runtime.types.primitives import AccountId, Hash, Weight
+from runtime.types.primitives import AccountId, Balance, Hash, Weight
 
 __all__ = ["Genesis", "GenesisExecutor", "Jobs", "Parameters"]
 
 JOBS_LISTED_MAX = 1_000
 
 
-class Jobs(Pallet, index=22):
+class Jobs(JobsErrors, Pallet, index=22):
     """Training, evaluation, indexing and settlement, done by bonded executors that must agree."""
 
     maximum_executors: Const[u32] = EXECUTORS_MAX
+    """The most executors that can be registered."""
     maximum_unfinished: Const[u32] = UNFINISHED_MAX
+    """The most unfinished jobs of the whole chain at which a new one can be submitted."""
     maximum_assignments: Const[u32] = ASSIGNMENTS_MAX
+    """The most unfinished jobs of one executor."""
     maximum_datanets: Const[u32] = DATANETS_MAX
+    """The most datanets of one training job."""
     maximum_steps: Const[u32] = STEPS_MAX
+    """The most optimizer steps of one training job."""
     maximum_settlement_entries: Const[u32] = SETTLEMENT_ENTRIES_MAX
+    """The most contributors that one settlement pays."""
     recipe_minimum: Const[Recipe] = RECIPE_MINIMUM
+    """The least values of the settings of a training recipe."""
     recipe_maximum: Const[Recipe] = RECIPE_MAXIMUM
+    """The greatest values of the settings of a training recipe."""
     parameters_minimum: Const[Parameters] = PARAMETERS_MINIMUM
+    """The least values that root may set as parameters of jobs."""
     parameters_maximum: Const[Parameters] = PARAMETERS_MAXIMUM
+    """The greatest values that root may set as parameters of jobs."""
 
     system: Needs[Blocks]
     balances: Needs[Currency]
@@ -85,25 +97,38 @@ class Jobs(Pallet, index=22):
     randomness: Needs[Beacon]
 
     parameters: Value[Parameters] = default(Parameters())
+    """The parameters of jobs that root sets: times in blocks, bonds and prices in planck."""
     next_job: Value[u32] = default(0)
+    """The number of the next job."""
     jobs: Map[u32, Job] = stored(Hasher.TWOX_64_CONCAT)
+    """The jobs with their state, escrow (planck) and executors, by job."""
     outputs: Map[tuple[u32, Hash], JobOutput]
+    """The outputs that executors have revealed, by job and root of the output."""
     owned: Map[tuple[AccountId, u32], bool]
+    """The jobs of an account, by account and job."""
     unfinished_of: DefaultMap[AccountId, u32] = default(0)
+    """The number of unfinished jobs of an account, by account."""
     unfinished: Value[u32] = default(0)
+    """The number of unfinished jobs of the whole chain."""
     deadlines: DefaultMap[u32, tuple[u32, ...]] = default((), Hasher.TWOX_64_CONCAT)
+    """The jobs whose state ends at a block, by block number."""
     next_registration: Value[u32] = default(0)
+    """The number of the next registration of an executor."""
     executor_accounts: Value[tuple[AccountId, ...]] = default(())
+    """The accounts of the registered executors, in the order in which they joined."""
     registry: Map[AccountId, Executor]
+    """Profile, bond (planck) and record of an executor, by account."""
     assignments: DefaultMap[AccountId, tuple[u32, ...]] = default(())
+    """The unfinished jobs that an executor is assigned to, by account."""
     weight_used: Value[u128] = default(0)
+    """The execution time that calls of jobs have used in this block, in picoseconds."""
 
     class JobOpened(Event, index=0):
         """A job was opened and its escrow held."""
 
         job: u32
         owner: AccountId
-        escrow: u128
+        escrow: Balance
 
     class JobAssigned(Event, index=1):
         """Executors were drawn for a job; it is theirs to commit to a result."""
@@ -146,26 +171,26 @@ class Jobs(Pallet, index=22):
 
         job: u32
         root: Hash
-        paid: u128
+        paid: Balance
 
     class JobFailed(Event, index=7):
         """A job ended without a result; its escrow was refunded."""
 
         job: u32
         failure: JobFailure
-        refunded: u128
+        refunded: Balance
 
     class JobExpired(Event, index=8):
         """A job found no executors in time; its escrow was refunded."""
 
         job: u32
-        refunded: u128
+        refunded: Balance
 
     class JobCancelled(Event, index=9):
         """The owner took a job back before it was assigned; its escrow was refunded."""
 
         job: u32
-        refunded: u128
+        refunded: Balance
 
     class ExecutorRegistered(Event, index=10):
         """An executor joined."""
@@ -173,13 +198,13 @@ class Jobs(Pallet, index=22):
         executor: AccountId
         registration: u32
         profile: Hash
-        bond: u128
+        bond: Balance
 
     class BondAdded(Event, index=11):
         """An executor raised its bond."""
 
         executor: AccountId
-        bond: u128
+        bond: Balance
 
     class ExecutorLeaving(Event, index=12):
         """An executor is not drawn any more; its bond is free from a block on."""
@@ -191,7 +216,7 @@ class Jobs(Pallet, index=22):
         """An executor left with its bond."""
 
         executor: AccountId
-        bond: u128
+        bond: Balance
 
     class ExecutorSlashed(Event, index=14):
         """An executor lost (a part of) its bond."""
@@ -199,167 +224,52 @@ class Jobs(Pallet, index=22):
         job: u32
         executor: AccountId
         offence: Offence
-        amount: u128
+        amount: Balance
 
     class ParametersChanged(Event, index=15):
         """Root changed the parameters of jobs."""
 
         parameters: Parameters
 
-    class UnknownJob(Failure, index=0):
-        """There is no job of this number. Look at the jobs of your account."""
-
-    class NotRegistered(Failure, index=1):
-        """This account is no executor. Register it with a bond first."""
-
-    class AlreadyRegistered(Failure, index=2):
-        """This account is an executor already. Add to its bond, or leave before registering."""
-
-    class RegistryFull(Failure, index=3):
-        """All places of executors are taken. Wait until one leaves."""
-
-    class BondTooLow(Failure, index=4):
-        """The bond is below the minimum. Register with at least the minimum bond."""
-
-    class ExecutorBusy(Failure, index=5):
-        """The executor still has unfinished jobs. Finish them, then leave."""
-
-    class AlreadyLeaving(Failure, index=6):
-        """The executor is leaving already. Withdraw its bond when the unbonding time is over."""
-
-    class NotLeaving(Failure, index=7):
-        """The executor has not asked to leave. Unregister it first."""
-
-    class BondLocked(Failure, index=8):
-        """The unbonding time is not over. Try again at the block that ExecutorLeaving named."""
-
-    class NotSubmittable(Failure, index=9):
-        """The chain opens index and settle jobs by itself. Submit a train or evaluate job."""
-
-    class UnknownModel(Failure, index=10):
-        """There is no such model. Create it first."""
-
-    class NotModelOwner(Failure, index=11):
-        """The model is not yours to run jobs for. Sign with the account that owns it."""
-
-    class BaseDiffers(Failure, index=12):
-        """The base is not the model's. Submit the base that the model was created with."""
-
-    class DatanetsDiffer(Failure, index=13):
-        """The datanets are not the model's. Submit exactly the versions the model names."""
-
-    class UnknownVersion(Failure, index=14):
-        """A datanet has no such published version. Choose one that is published."""
-
-    class NoAccess(Failure, index=15):
-        """You may not read one of the datanets. Ask its owner for access."""
-
-    class RecipeOutOfBounds(Failure, index=16):
-        """A recipe setting is out of bounds. Compare with the constants RecipeMinimum and
-        RecipeMaximum; targets are known and distinct, micro batches divide batches."""
-
-    class TrainingTooLong(Failure, index=17):
-        """The training would take too many steps. Lower the epochs or set max_steps."""
-
-    class NotTrained(Failure, index=18):
-        """That is no settled training job of this model. Name one that has settled."""
-
-    class TooManyJobs(Failure, index=19):
-        """Your account has too many unfinished jobs. Wait until one ends."""
-
-    class ChainFull(Failure, index=20):
-        """The chain has too many unfinished jobs. Submit again later; nothing was held."""
-
-    class JobsFull(Failure, index=21):
-        """The share of this block that jobs may use is full. Send the extrinsic again."""
-
-    class NotOwner(Failure, index=22):
-        """The job belongs to another account. Sign with the account that submitted it."""
-
-    class NotCancellable(Failure, index=23):
-        """Only submitted jobs that are still open can be cancelled. Wait until the job ends."""
-
-    class NotAssigned(Failure, index=24):
-        """You are not an executor of this job. Ask for the jobs of your executor."""
-
-    class WrongAttempt(Failure, index=25):
-        """Your part of this job belongs to another attempt. Read the job again."""
-
-    class AlreadyCommitted(Failure, index=26):
-        """You have committed to this job already. The first commitment counts."""
-
-    class AlreadyRevealed(Failure, index=27):
-        """You have revealed this job already. Nothing more is to be done."""
-
-    class AlreadyReported(Failure, index=28):
-        """You have reported that you cannot do this job. It is out of your hands now."""
-
-    class CommitPhaseOver(Failure, index=29):
-        """The time for commitments and reports is over. Read the job again."""
-
-    class RevealPhaseClosed(Failure, index=30):
-        """Reveals are not open now. Wait for RevealsOpened, or read how the job ended."""
-
-    class NotCommitted(Failure, index=31):
-        """You have no commitment in this job that could be revealed."""
-
-    class CommitmentReplayed(Failure, index=32):
-        """Another executor made this very commitment. Commit to your own work."""
-
-    class RevealMismatch(Failure, index=33):
-        """Output and salt do not give your commitment. Reveal what you committed to."""
-
-    class OutputMismatch(Failure, index=34):
-        """The output does not fit the job's kind or settings. Reveal the output it asks for."""
-
-    class OutputTooLong(Failure, index=35):
-        """The output has too many entries for a block. Compare with the pallet's constants."""
-
-    class IndexExists(Failure, index=36):
-        """The training job's index is there or under way. Nothing is to be done again."""
-
-    class ParametersOutOfBounds(Failure, index=37):
-        """A parameter is out of bounds. Compare with ParametersMinimum and ParametersMaximum."""
-
     # ------------------------------------------------------------------------------- executors
 
-    @call(0, cost(80, reads=4, writes=5))
-    def register_executor(self, who: Signed, profile: Hash, bond: u128) -> None:
+    @call(0, weights.JOBS_REGISTER_EXECUTOR)
+    def register_executor(self, who: Signed, profile: Hash, bond: Balance) -> None:
         """Become an executor of a profile, with a bond that is lost for wrong or missing work."""
-        executors.register(self, AccountId(who), profile, bond)
+        executors.register(self, who, profile, bond)
 
-    @call(1, cost(60, reads=3, writes=3))
-    def add_bond(self, who: Signed, amount: u128) -> None:
+    @call(1, weights.JOBS_ADD_BOND)
+    def add_bond(self, who: Signed, amount: Balance) -> None:
         """Add to the bond of your executor."""
-        executors.add_bond(self, AccountId(who), amount)
+        executors.add_bond(self, who, amount)
 
-    @call(2, cost(30, reads=2, writes=1))
+    @call(2, weights.JOBS_HEARTBEAT)
     def heartbeat(self, who: Signed) -> None:
         """Tell that your executor is ready; commits count as well."""
-        executors.note_seen(self, AccountId(who))
+        executors.note_seen(self, who)
 
-    @call(3, cost(50, reads=4, writes=1))
+    @call(3, weights.JOBS_UNREGISTER_EXECUTOR)
     def unregister_executor(self, who: Signed) -> None:
         """Leave: your executor must be free of jobs, and is not drawn any more."""
-        executors.leave(self, AccountId(who))
+        executors.leave(self, who)
 
-    @call(4, cost(60, reads=4, writes=4))
+    @call(4, weights.JOBS_WITHDRAW_BOND)
     def withdraw_bond(self, who: Signed) -> None:
         """Take the bond back when the unbonding time is over."""
-        executors.withdraw(self, AccountId(who))
+        executors.withdraw(self, who)
 
     # ------------------------------------------------------------------------------------ jobs
 
-    @call(5, submission.WEIGHT)
+    @call(5, weights.JOBS_SUBMIT)
     def submit(self, who: Signed, spec: JobSpec) -> None:
         """Submit a train or evaluate job; its price is held until the job ends. The index job
         that follows training is part of the price."""
-        submission.submit(self, AccountId(who), spec)
+        submission.submit(self, who, spec)
 
-    @call(6, cost(100, reads=4, writes=6))
+    @call(6, weights.JOBS_CANCEL)
     def cancel(self, who: Signed, job: u32) -> None:
         """Take back a job that no executor works on yet; its escrow is refunded."""
-        record = self.known(job)
+        record = self.require_job(job)
         if record.owner != who:
             raise self.NotOwner
         if record.state is not JobState.Open or isinstance(record.spec, Index | Settle):
@@ -367,28 +277,28 @@ class Jobs(Pallet, index=22):
         lifecycle.unschedule(self, job, record)
         settlement.cancel(self, job, record)
 
-    @call(7, answers.WEIGHT)
+    @call(7, weights.JOBS_COMMIT)
     def commit(self, who: Signed, job: u32, attempt: u32, commitment: Hash) -> None:
         """Commit to a result as its executor; the sealed result is revealed later."""
-        answers.commit(self, AccountId(who), job, attempt, commitment)
+        answers.commit(self, who, job, attempt, commitment)
 
     @call(8, answers.reveal_weight)
     def reveal(self, who: Signed, job: u32, output: JobOutput, salt: Bytes32) -> None:
         """Reveal the result that you committed to, with the salt of the commitment."""
-        answers.reveal(self, AccountId(who), job, output, salt)
+        answers.reveal(self, who, job, output, salt)
 
-    @call(9, answers.WEIGHT)
+    @call(9, weights.JOBS_REPORT_FAILURE)
     def report_failure(self, who: Signed, job: u32, attempt: u32, reason: FailureReason) -> None:
         """Tell that you cannot do a job, and why; the job fails when most executors say so."""
-        answers.report_failure(self, AccountId(who), job, attempt, reason)
+        answers.report_failure(self, who, job, attempt, reason)
 
-    @call(10, submission.WEIGHT)
+    @call(10, weights.JOBS_INDEX_AGAIN)
     def index_again(self, who: Signed, train_job: u32) -> None:
         """Pay for another index job after that of your training job failed or expired. It keeps
         the seed of the former one, so that failing on purpose draws no better one."""
-        submission.index_again(self, AccountId(who), train_job)
+        submission.index_again(self, who, train_job)
 
-    @call(11, cost(20, writes=1), operational=True)
+    @call(11, weights.JOBS_SET_PARAMETERS, operational=True)
     def set_parameters(self, origin: Root, parameters: Parameters) -> None:
         """Change the parameters of jobs, within their bounds; jobs keep the price they had."""
         if not are_within_bounds(parameters):
@@ -412,10 +322,10 @@ class Jobs(Pallet, index=22):
     @api("JobsApi")
     def jobs_for_executor(self, account: AccountId) -> tuple[JobEntry, ...]:
         """Return the unfinished jobs that an executor is assigned to."""
-        return tuple(JobEntry(job, self.known(job)) for job in self.assignments.get(account))
+        return tuple(JobEntry(job, self.require_job(job)) for job in self.assignments.get(account))
 
     @api("JobsApi")
-    def price(self, spec: JobSpec) -> u128 | None:
+    def price(self, spec: JobSpec) -> Balance | None:
         """Return what a job costs now, in planck; None when its data do not exist."""
         try:
             return sum(submission.price_of(self, spec))
@@ -463,7 +373,7 @@ class Jobs(Pallet, index=22):
     def on_initialize(self) -> Weight:
         """Free the jobs' share of the block, and do what the deadlines of this block ask for."""
         self.weight_used.clear()
-        return cost(10, reads=2, writes=1) + lifecycle.process_due(self)
+        return weights.JOBS_ON_INITIALIZE + lifecycle.process_due(self)
 
     def check_invariants(self) -> None:
         """Holds are the escrows and bonds; each unfinished job has one deadline ahead of it."""
@@ -475,14 +385,14 @@ class Jobs(Pallet, index=22):
         """Undo everything inside when it raises."""
         return self._machine.transaction()
 
-    def known(self, job: int) -> Job:
+    def require_job(self, job: int) -> Job:
         """Return a job. Raises UnknownJob."""
         record = self.jobs.get(job)
         if record is None:
             raise self.UnknownJob
         return record
 
-    def take(self, weight: Weight) -> None:
+    def use_block_share(self, weight: Weight) -> None:
         """Use up some of the share of a block that all jobs have together. Raises JobsFull."""
         used = self.weight_used.get() + weight.ref_time
         percent = self.parameters.get().weight_percent

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pallets import weights
 from pallets.jobs.executors import note_seen
 from pallets.jobs.job import FailureReason, Job, JobState, Slot, SlotState
 from pallets.jobs.lifecycle import record_answer
 from pallets.jobs.submission import fits, is_short
-from runtime.frame.pallet import cost
 from runtime.shared.documents import JobOutput, Settled, output_root
 from runtime.shared.documents import commitment as sealed
 from runtime.types.primitives import ZERO_HASH, AccountId, Hash, Weight
@@ -21,13 +21,11 @@ from runtime.types.primitives import ZERO_HASH, AccountId, Hash, Weight
 if TYPE_CHECKING:
     from pallets.jobs import Jobs
 
-WEIGHT = cost(100, reads=5, writes=5)
-
 
 def reveal_weight(jobs: Jobs, job: int, output: JobOutput, salt: bytes) -> Weight:
     """Return the weight of revealing an output: hashing grows with its entries."""
     entries = len(output.entries) if isinstance(output, Settled) else 0
-    return WEIGHT + cost(entries)
+    return weights.jobs_reveal(entries)
 
 
 def commit(jobs: Jobs, who: AccountId, job_id: int, attempt: int, commitment: Hash) -> None:
@@ -35,7 +33,7 @@ def commit(jobs: Jobs, who: AccountId, job_id: int, attempt: int, commitment: Ha
     job, slot = _unanswered(jobs, who, job_id, attempt)
     if any(other.commitment == commitment for other in job.slots):
         raise jobs.CommitmentReplayed
-    jobs.take(WEIGHT)
+    jobs.use_block_share(weights.JOBS_COMMIT)
     note_seen(jobs, who)
     jobs.emit(jobs.ResultCommitted(job_id, attempt, who))
     committed = replace(slot, state=SlotState.Committed, commitment=commitment)
@@ -44,7 +42,7 @@ def commit(jobs: Jobs, who: AccountId, job_id: int, attempt: int, commitment: Ha
 
 def reveal(jobs: Jobs, who: AccountId, job_id: int, output: JobOutput, salt: bytes) -> None:
     """Check a result against its commitment and record it."""
-    job = jobs.known(job_id)
+    job = jobs.require_job(job_id)
     slot = _slot(jobs, job, who)
     if slot.state is SlotState.Revealed:
         raise jobs.AlreadyRevealed
@@ -59,7 +57,7 @@ def reveal(jobs: Jobs, who: AccountId, job_id: int, output: JobOutput, salt: byt
     root, genesis = output_root(output), jobs.system.hash_of(0) or ZERO_HASH
     if slot.commitment != sealed(genesis, job_id, who, slot.attempt, root, salt):
         raise jobs.RevealMismatch
-    jobs.take(reveal_weight(jobs, job_id, output, salt))
+    jobs.use_block_share(reveal_weight(jobs, job_id, output, salt))
     jobs.outputs.put((job_id, root), output)
     jobs.emit(jobs.ResultRevealed(job_id, slot.attempt, who, root))
     revealed = replace(slot, state=SlotState.Revealed, root=root)
@@ -71,7 +69,7 @@ def report_failure(
 ) -> None:
     """Record that an executor cannot do a job."""
     job, slot = _unanswered(jobs, who, job_id, attempt)
-    jobs.take(WEIGHT)
+    jobs.use_block_share(weights.JOBS_REPORT_FAILURE)
     note_seen(jobs, who)
     jobs.emit(jobs.FailureReported(job_id, attempt, who, reason))
     reported = replace(slot, state=SlotState.ReportedFailure, reason=reason)
@@ -80,7 +78,7 @@ def report_failure(
 
 def _unanswered(jobs: Jobs, who: AccountId, job_id: int, attempt: int) -> tuple[Job, Slot]:
     """Return job and slot of an executor that may commit or report now."""
-    job = jobs.known(job_id)
+    job = jobs.require_job(job_id)
     slot = _slot(jobs, job, who)
     if slot.attempt != attempt:
         raise jobs.WrongAttempt

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 
 from pallets.balances import EXISTENTIAL_DEPOSIT
-from runtime.codec.scale import scale, u8, u16, u32, u128
+from runtime.codec.scale import scale, u8, u16, u32
 from runtime.shared.documents import SKETCH_SIZE_DEFAULT, JobSpec
-from runtime.types.primitives import OPEN, AccountId, Hash
+from runtime.types.primitives import OPEN, AccountId, Balance, Hash
 
 
 class JobState(enum.IntEnum):
@@ -118,8 +118,8 @@ class Job:
     owner: AccountId
     spec: JobSpec
     state: JobState
-    escrow: u128
-    index_escrow: u128
+    escrow: Balance
+    index_escrow: Balance
     executors: u8
     opened_at: u32
     expires_at: u32
@@ -177,7 +177,7 @@ class Executor:
     """
 
     profile: Hash
-    bond: u128
+    bond: Balance
     registration: u32
     last_seen: u32
     leaving_at: u32 | None = None
@@ -210,11 +210,11 @@ class Parameters:
     reveal_blocks: u32 = 60
     unbonding_blocks: u32 = 14_400
     heartbeat_blocks: u32 = 14_400
-    minimum_bond: u128 = 100 * OPEN
-    bond_cap: u128 = 100_000 * OPEN
-    price_base_planck: u128 = OPEN // 100
-    price_row_planck: u128 = OPEN // 10_000
-    price_step_planck: u128 = OPEN // 1_000
+    minimum_bond: Balance = 100 * OPEN
+    bond_cap: Balance = 100_000 * OPEN
+    price_base_planck: Balance = OPEN // 100
+    price_row_planck: Balance = OPEN // 10_000
+    price_step_planck: Balance = OPEN // 1_000
 
 
 PARAMETERS_MINIMUM = Parameters(
@@ -263,7 +263,7 @@ class GenesisExecutor:
 
     account: AccountId
     profile: Hash
-    bond: u128
+    bond: Balance
 
 
 @scale

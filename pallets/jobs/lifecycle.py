@@ -17,6 +17,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pallets import weights
 from pallets.balances import HoldReason
 from pallets.jobs.assignment import Candidate, draw
 from pallets.jobs.job import (
@@ -30,7 +31,6 @@ from pallets.jobs.job import (
     move,
 )
 from pallets.jobs.settlement import expire, fail, settle
-from runtime.frame.pallet import cost
 from runtime.shared.documents import JobSpec, Settled
 from runtime.types.primitives import AccountId, Hash, Weight
 
@@ -99,7 +99,7 @@ def next_step(jobs: Jobs) -> int | None:
     blocks = [
         block
         for block, bucket in jobs.deadlines.items()
-        if any(jobs.known(job_id).state in waiting for job_id in bucket)
+        if any(jobs.require_job(job_id).state in waiting for job_id in bucket)
     ]
     return min(blocks, default=None)
 
@@ -113,8 +113,7 @@ def weight_of(jobs: Jobs, job_id: int) -> Weight:
         output = jobs.outputs.get((job_id, slot.root)) if slot.root is not None else None
         if isinstance(output, Settled):
             entries = max(entries, len(output.entries))
-    drawn_from = len(jobs.executor_accounts.get())
-    return cost(300 + 5 * entries, reads=20 + 2 * drawn_from, writes=20 + 2 * entries)
+    return weights.jobs_deadline(entries, executors=len(jobs.executor_accounts.get()))
 
 
 def schedule(jobs: Jobs, job_id: int, job: Job, block: int) -> Job:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from pallets.balances import HoldReason
+from pallets.required_system import BlockHashes, BlockNumber, Pots
 from runtime.shared.documents import DatanetVersion, Indexed, Settled, Trained
 from runtime.types.primitives import AccountId, Hash
 
@@ -15,18 +16,14 @@ class Currency(Protocol):
     def held(self, reason: HoldReason, who: AccountId) -> int: ...
     def hold(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
     def release(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
-    def pay_held(
+    def transfer_on_hold(
         self, reason: HoldReason, who: AccountId, dest: AccountId, amount: int
     ) -> None: ...
     def slash_held(self, reason: HoldReason, who: AccountId, amount: int) -> int: ...
 
 
-class Blocks(Protocol):
-    """What Jobs needs of System."""
-
-    def current_number(self) -> int: ...
-    def hash_of(self, number: int) -> Hash | None: ...
-    def create_pot(self, account: AccountId) -> None: ...
+class Blocks(BlockHashes, BlockNumber, Pots, Protocol):
+    """The part of System that Jobs calls."""
 
 
 class Beacon(Protocol):
@@ -61,7 +58,7 @@ class ModelRecord(Protocol):
 
 
 class ModelRegistry(Protocol):
-    """What Jobs needs of Models. Recording may raise a Failure: then the job fails."""
+    """What Jobs needs of Models. Recording may raise a Error: then the job fails."""
 
     def get(self, model: int) -> ModelRecord | None: ...
     def may_use(self, account: AccountId, model: int) -> bool: ...

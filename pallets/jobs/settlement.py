@@ -23,7 +23,7 @@ from pallets.jobs.job import (
     SlotState,
     move,
 )
-from runtime.frame.dispatch import DispatchFailed, Failure
+from runtime.frame.dispatch import DispatchFailed, Error
 from runtime.shared.documents import (
     Evaluate,
     Index,
@@ -125,7 +125,7 @@ def _is_recorded(jobs: Jobs, job_id: int, job: Job, output: JobOutput) -> bool:
                 jobs.attribution.record_settled(spec.model, spec.epoch, output)
             else:
                 assert isinstance(spec, Evaluate), "every kind of job is handled"
-    except (DispatchFailed, Failure):
+    except (DispatchFailed, Error):
         return False
     return True
 
@@ -209,6 +209,6 @@ def _pay(jobs: Jobs, reason: HoldReason, source: AccountId, dest: AccountId, amo
     if not amount:
         return
     try:
-        jobs.balances.pay_held(reason, source, dest, amount)
+        jobs.balances.transfer_on_hold(reason, source, dest, amount)
     except DispatchFailed:
-        jobs.balances.pay_held(reason, source, JOB_POT, amount)
+        jobs.balances.transfer_on_hold(reason, source, JOB_POT, amount)

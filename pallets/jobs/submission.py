@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pallets import weights
 from pallets.balances import HoldReason
 from pallets.jobs.job import JobState
 from pallets.jobs.lifecycle import UNFINISHED_MAX, open_job
 from pallets.jobs.recipe import STEPS_MAX, is_valid, steps_of, work_price
-from runtime.frame.pallet import cost
 from runtime.shared.documents import (
     DatanetVersion,
     Evaluate,
@@ -34,14 +34,11 @@ SETTLEMENT_ENTRIES_MAX = 1_000
 SPAN_SHARDS_MAX = 64
 
 
-WEIGHT = cost(150, reads=8 + 2 * DATANETS_MAX, writes=8)
-
-
 def submit(jobs: Jobs, who: AccountId, spec: JobSpec) -> None:
     """Check a job, hold its price and open it."""
     check(jobs, who, spec)
     _require_room(jobs, who)
-    jobs.take(WEIGHT)
+    jobs.use_block_share(weights.JOBS_SUBMIT)
     work, index = price_of(jobs, spec)
     jobs.balances.hold(HoldReason.JobEscrow, who, work + index)
     open_job(jobs, spec, who, work + index, index)
@@ -49,14 +46,14 @@ def submit(jobs: Jobs, who: AccountId, spec: JobSpec) -> None:
 
 def index_again(jobs: Jobs, who: AccountId, train_job: int) -> None:
     """Open another INDEX job where the former one failed; it keeps the seed of that one."""
-    spec, train = training(jobs, train_job), jobs.known(train_job)
+    spec, train = training(jobs, train_job), jobs.require_job(train_job)
     if train.owner != who:
         raise jobs.NotOwner
-    former = jobs.known(train.index_job) if train.index_job is not None else train
+    former = jobs.require_job(train.index_job) if train.index_job is not None else train
     if former.state not in (JobState.Failed, JobState.Expired):
         raise jobs.IndexExists
     _require_room(jobs, who)
-    jobs.take(WEIGHT)
+    jobs.use_block_share(weights.JOBS_INDEX_AGAIN)
     index = Index(spec.model, train_job, jobs.parameters.get().sketch_size)
     escrow, _ = price_of(jobs, index)
     jobs.balances.hold(HoldReason.JobEscrow, who, escrow)
@@ -72,7 +69,7 @@ def _require_room(jobs: Jobs, owner: AccountId) -> None:
 
 
 def check(jobs: Jobs, who: AccountId, spec: JobSpec) -> None:
-    """Check that an account may submit a job. Raises the Failure that says why not."""
+    """Check that an account may submit a job. Raises the Error that says why not."""
     if isinstance(spec, Train):
         _check_training(jobs, who, spec)
     elif isinstance(spec, Evaluate):

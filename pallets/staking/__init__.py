@@ -11,6 +11,7 @@ pallet_staking where clients know them.
 
 from __future__ import annotations
 
+from pallets import weights
 from pallets.staking import bonding, election, invariants, rewards, slashing
 from pallets.staking.records import (
     ENTRIES_LISTED_MAX,
@@ -42,10 +43,10 @@ from pallets.staking.records import (
 )
 from pallets.staking.required_pallets import Blocks, Currency, Validating
 from runtime.codec.scale import CompactU128, u32, u128, u256
-from runtime.frame.dispatch import Failure, Root, Signed
-from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.dispatch import Error, Root, Signed
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Map, Value, default, stored
-from runtime.types.primitives import AccountId, MultiAddress, Weight
+from runtime.types.primitives import AccountId, Balance, CompactBalance, MultiAddress, Weight
 
 __all__ = [
     "EVIDENCE_EPOCHS",
@@ -64,58 +65,86 @@ class Staking(Pallet, index=11):
     """Stake behind validators: bonds, elections, rewards, slashes."""
 
     max_nominations: Const[u32] = TARGETS_MAX
+    """The most validators that one account may nominate."""
     max_unlocking_chunks: Const[u32] = UNLOCKING_MAX
+    """The most amounts of one stash that may be unbonding at a time."""
     maximum_validators: Const[u32] = VALIDATORS_MAX
+    """The most accounts that may stand for election, and the most seats."""
     maximum_nominators: Const[u32] = NOMINATORS_MAX
+    """The most accounts that may nominate."""
     payouts_per_block: Const[u32] = PAYOUTS_PER_BLOCK
+    """The most stakers that one block pays by itself."""
     parameters_minimum: Const[Parameters] = MINIMUM
+    """The least values that root may set as parameters of staking."""
     parameters_maximum: Const[Parameters] = MAXIMUM
+    """The greatest values that root may set as parameters of staking."""
 
     system: Needs[Blocks]
     balances: Needs[Currency]
     session: Needs[Validating]
 
     parameters: Value[Parameters] = default(Parameters())
+    """The parameters of staking that root sets: minimum bonds (planck), seats, commission and
+    payout rates."""
     sessions_per_era: Value[u32] = default(SESSIONS_PER_ERA)
+    """The number of sessions (epochs of Session) in an era."""
     ledger: Map[AccountId, StakingLedger]
+    """The bonded stake in planck, active and unbonding, by stash."""
     payee: DefaultMap[AccountId, Payee] = default(Payee.Stash, Hasher.TWOX_64_CONCAT)
+    """Where the rewards of a stash go, by stash."""
     validators: Map[AccountId, ValidatorPrefs] = stored(Hasher.TWOX_64_CONCAT)
+    """The preferences of the accounts that stand for election, by stash."""
     counter_for_validators: Value[u32] = default(0)
+    """The number of accounts that stand for election."""
     nominators: Map[AccountId, Nominations] = stored(Hasher.TWOX_64_CONCAT)
+    """The validators that an account nominates, and the era since which it does, by stash."""
     counter_for_nominators: Value[u32] = default(0)
+    """The number of accounts that nominate."""
     tombstones: DefaultMap[AccountId, u32] = default(0)
+    """The number of convictions that are not lifted, by stash; an account that has one is never
+    elected."""
     current_era: Value[u32] = default(0)
+    """The latest era that was planned; at most one ahead of the active one."""
     active_era: Value[u32] = default(0)
+    """The era of the block that is executed."""
     era_validators: DefaultMap[u32, tuple[AccountId, ...]] = default((), Hasher.TWOX_64_CONCAT)
+    """The elected validators of an era, sorted by account, by era."""
     exposures: Map[tuple[u32, AccountId], Exposure] = stored(
         Hasher.TWOX_64_CONCAT, Hasher.TWOX_64_CONCAT
     )
+    """The stake (planck) behind a validator in an era and its commission, by era and validator."""
     era_points: DefaultMap[tuple[u32, AccountId], u32] = default(
         0, Hasher.TWOX_64_CONCAT, Hasher.TWOX_64_CONCAT
     )
+    """The number of blocks that a validator has made in an era, by era and validator."""
     rates: DefaultMap[AccountId, u256] = default(0)
+    """The rewards of a validator per planck exposed since it was elected, in parts of 10^36, by
+    validator."""
     earnings: DefaultMap[AccountId, Earnings] = default(Earnings())
-    owed: Value[u128] = default(0)
+    """The rewards (planck) not paid yet and the exposures that earn them, by staker."""
+    owed: Value[Balance] = default(0)
+    """The rewards allotted to stakers and not paid yet, in planck."""
     sweep: Value[Sweep] = default(Sweep())
+    """The position of the automatic payout in the stakers of an era."""
 
     class EraPaid(Event, index=0):
         """An era has ended; this much was allotted to its stakers, and the rest stays."""
 
         era_index: u32
-        validator_payout: u128
-        remainder: u128
+        validator_payout: Balance
+        remainder: Balance
 
     class Rewarded(Event, index=1):
         """An account was paid what it had earned."""
 
         stash: AccountId
-        amount: u128
+        amount: Balance
 
     class Slashed(Event, index=2):
         """A staker lost some of its bond."""
 
         staker: AccountId
-        amount: u128
+        amount: Balance
 
     class StakersElected(Event, index=5):
         """The validators of an era were elected."""
@@ -127,20 +156,20 @@ class Staking(Pallet, index=11):
         """An account has bonded this amount."""
 
         stash: AccountId
-        amount: u128
+        amount: Balance
 
     class Unbonded(Event, index=7):
         """An amount is on its way out of the bond; it is free in an era."""
 
         stash: AccountId
-        amount: u128
+        amount: Balance
         free_in_era: u32
 
     class Withdrawn(Event, index=8):
         """Unbonded stake is free again."""
 
         stash: AccountId
-        amount: u128
+        amount: Balance
 
     class Chilled(Event, index=11):
         """An account does not validate or nominate any more, from the next election on."""
@@ -169,103 +198,103 @@ class Staking(Pallet, index=11):
 
         parameters: Parameters
 
-    class NotStash(Failure, index=1):
+    class NotStash(Error, index=1):
         """This account has bonded nothing. Bond first."""
 
-    class AlreadyBonded(Failure, index=2):
+    class AlreadyBonded(Error, index=2):
         """This account has a bond already. Add to it with bond_extra."""
 
-    class EmptyTargets(Failure, index=4):
+    class EmptyTargets(Error, index=4):
         """A nomination names nobody. Name validators, or chill."""
 
-    class InsufficientBond(Failure, index=7):
+    class InsufficientBond(Error, index=7):
         """The bond would be below the minimum of its role. Bond more, or chill before you
         unbond."""
 
-    class NoMoreChunks(Failure, index=8):
+    class NoMoreChunks(Error, index=8):
         """Too many amounts are on their way out. Withdraw what is free, or wait an era."""
 
-    class NoUnlockChunk(Failure, index=9):
+    class NoUnlockChunk(Error, index=9):
         """Nothing is on its way out that could be bonded again."""
 
-    class BadTarget(Failure, index=13):
+    class BadTarget(Error, index=13):
         """A nominated account is no validator. Name accounts that stand for election."""
 
-    class TooManyTargets(Failure, index=16):
+    class TooManyTargets(Error, index=16):
         """A nomination names at most 16 validators. Name fewer."""
 
-    class DuplicateTarget(Failure, index=17):
+    class DuplicateTarget(Error, index=17):
         """A nomination names a validator twice. Name each once."""
 
-    class CommissionTooHigh(Failure, index=18):
+    class CommissionTooHigh(Error, index=18):
         """The commission is above the maximum. Compare with the parameters of staking."""
 
-    class TooManyNominators(Failure, index=20):
+    class TooManyNominators(Error, index=20):
         """All places of nominators are taken. Wait until one leaves."""
 
-    class TooManyValidators(Failure, index=21):
+    class TooManyValidators(Error, index=21):
         """All places of validators are taken. Wait until one leaves."""
 
-    class Tombstoned(Failure, index=22):
+    class Tombstoned(Error, index=22):
         """This account was convicted of signing twice. It can never validate again."""
 
-    class ParametersOutOfBounds(Failure, index=23):
+    class ParametersOutOfBounds(Error, index=23):
         """A parameter is out of bounds. Compare with ParametersMinimum and ParametersMaximum."""
 
     # ------------------------------------------------------------------------------- stake
 
-    @call(0, cost(80, reads=5, writes=5))
-    def bond(self, who: Signed, value: CompactU128, payee: Payee) -> None:
+    @call(0, weights.STAKING_BOND)
+    def bond(self, who: Signed, value: CompactBalance, payee: Payee) -> None:
         """Bond some of your balance as stake, and say where its rewards go."""
-        bonding.bond(self, AccountId(who), value, payee)
+        bonding.bond(self, who, value, payee)
 
-    @call(1, cost(120, reads=12, writes=8))
-    def bond_extra(self, who: Signed, max_additional: CompactU128) -> None:
+    @call(1, weights.STAKING_BOND_EXTRA)
+    def bond_extra(self, who: Signed, max_additional: CompactBalance) -> None:
         """Add to your bond; it counts from the next election on."""
-        bonding.bond_extra(self, AccountId(who), max_additional)
+        bonding.bond_extra(self, who, max_additional)
 
-    @call(2, cost(140, reads=16, writes=8))
-    def unbond(self, who: Signed, value: CompactU128) -> None:
+    @call(2, weights.STAKING_UNBOND)
+    def unbond(self, who: Signed, value: CompactBalance) -> None:
         """Send stake on its way out; it stays slashable until it is free."""
-        bonding.unbond(self, AccountId(who), value)
+        bonding.unbond(self, who, value)
 
-    @call(3, cost(140, reads=16, writes=8))
+    @call(3, weights.STAKING_WITHDRAW_UNBONDED)
     def withdraw_unbonded(self, who: Signed) -> None:
         """Free the stake whose unbonding is over; earnings are paid on the way."""
-        bonding.withdraw(self, AccountId(who))
+        bonding.withdraw(self, who)
 
-    @call(19, cost(120, reads=12, writes=8))
-    def rebond(self, who: Signed, value: CompactU128) -> None:
+    @call(19, weights.STAKING_REBOND)
+    def rebond(self, who: Signed, value: CompactBalance) -> None:
         """Put stake on its way out back to work, the latest first."""
-        bonding.rebond(self, AccountId(who), value)
+        bonding.rebond(self, who, value)
 
-    @call(7, cost(30, reads=1, writes=1))
+    @call(7, weights.STAKING_SET_PAYEE)
     def set_payee(self, who: Signed, payee: Payee) -> None:
         """Say where your rewards go: into the bond, or to your free balance."""
-        bonding.known(self, AccountId(who))
-        self.payee.put(AccountId(who), payee)
+        bonding.require_ledger(self, who)
+        self.payee.put(who, payee)
 
     # ------------------------------------------------------------------------------- roles
 
-    @call(4, cost(60, reads=6, writes=4))
+    @call(4, weights.STAKING_VALIDATE)
     def validate(self, who: Signed, prefs: ValidatorPrefs) -> None:
         """Stand for election from the next era on; register a session key as well."""
-        bonding.validate(self, AccountId(who), prefs)
+        bonding.validate(self, who, prefs)
 
-    @call(5, cost(90, reads=20, writes=4))
+    @call(5, weights.STAKING_NOMINATE)
     def nominate(self, who: Signed, targets: tuple[MultiAddress, ...]) -> None:
         """Back validators with your stake, from the next election on."""
         if len(targets) > TARGETS_MAX:
             raise self.TooManyTargets
-        bonding.nominate(self, AccountId(who), [self.lookup(target) for target in targets])
+        bonding.nominate(self, who, [self.lookup(target) for target in targets])
 
-    @call(6, cost(60, reads=4, writes=4))
+    @call(6, weights.STAKING_CHILL)
     def chill(self, who: Signed) -> None:
         """Neither validate nor nominate any more, from the next election on."""
-        bonding.known(self, AccountId(who))
-        bonding.chill(self, AccountId(who))
+        bonding.require_ledger(self, who)
+        bonding.chill(self, who)
 
-    @call(30, cost(20, writes=1), operational=True)
+    @call(30, weights.STAKING_SET_PARAMETERS, operational=True)
     def set_parameters(self, origin: Root, parameters: Parameters) -> None:
         """Change the parameters of staking, within their bounds."""
         if not are_within_bounds(parameters):
@@ -290,14 +319,14 @@ class Staking(Pallet, index=11):
         return nominations.targets if nominations else ()
 
     @api("StakingApi")
-    def nominators_of(self, validator: AccountId) -> tuple[tuple[AccountId, u128], ...]:
+    def nominators_of(self, validator: AccountId) -> tuple[tuple[AccountId, Balance], ...]:
         """Return who is exposed behind a validator in this era, at most 1,000."""
         exposure = self.exposures.get((self.active_era.get(), validator))
         others = exposure.others[:ENTRIES_LISTED_MAX] if exposure else ()
         return tuple((other.who, other.value) for other in others)
 
     @api("StakingApi")
-    def pending_rewards(self, account: AccountId) -> u128:
+    def pending_rewards(self, account: AccountId) -> Balance:
         """Return what an account has earned in past eras and is paid next."""
         return rewards.earned(self, self.earnings.get(account))
 
@@ -342,6 +371,11 @@ class Staking(Pallet, index=11):
         how much was burned."""
         era = epoch // self.sessions_per_era.get()
         return slashing.slash(self, era, validator, fraction)
+
+    def backer_count(self, epoch: int, validator: AccountId) -> int:
+        """Return how many accounts a slash for an epoch touches."""
+        exposure = self.exposures.get((epoch // self.sessions_per_era.get(), validator))
+        return 1 + len(exposure.others) if exposure is not None else 0
 
     def exposure_of(self, era: int, validator: AccountId) -> Exposure:
         """Return what stands behind an elected validator."""

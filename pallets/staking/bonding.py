@@ -45,17 +45,17 @@ def bond(staking: Staking, who: AccountId, value: int, payee: Payee) -> None:
 
 def bond_extra(staking: Staking, who: AccountId, value: int) -> None:
     """Add free balance to a bond. Raises NotStash, or what holding raises."""
-    known(staking, who)
+    require_ledger(staking, who)
     rewards.settle(staking, who)
     staking.balances.hold(HoldReason.Staking, who, value)
-    ledger = known(staking, who)
+    ledger = require_ledger(staking, who)
     staking.ledger.put(who, replace(ledger, active=ledger.active + value))
     staking.emit(staking.Bonded(who, value))
 
 
 def unbond(staking: Staking, who: AccountId, value: int) -> None:
     """Send up to `value` on its way out. Raises NotStash, InsufficientBond, NoMoreChunks."""
-    known(staking, who)
+    require_ledger(staking, who)
     rewards.settle(staking, who)
     withdraw(staking, who)
     ledger = staking.ledger.get(who)
@@ -85,11 +85,11 @@ def unbond(staking: Staking, who: AccountId, value: int) -> None:
 def rebond(staking: Staking, who: AccountId, value: int) -> None:
     """Put stake on its way out back to work, the latest first. Raises NotStash, NoUnlockChunk,
     InsufficientBond."""
-    ledger = known(staking, who)
+    ledger = require_ledger(staking, who)
     if not ledger.unlocking:
         raise staking.NoUnlockChunk
     rewards.settle(staking, who)
-    ledger = known(staking, who)
+    ledger = require_ledger(staking, who)
     chunks, left = list(ledger.unlocking), value
     while chunks and left:
         last = chunks.pop()
@@ -106,9 +106,9 @@ def rebond(staking: Staking, who: AccountId, value: int) -> None:
 
 def withdraw(staking: Staking, who: AccountId) -> None:
     """Free what has come out; a stash without any stake is forgotten. Raises NotStash."""
-    ledger, now = known(staking, who), staking.active_era.get()
+    ledger, now = require_ledger(staking, who), staking.active_era.get()
     rewards.settle(staking, who)
-    ledger = known(staking, who)
+    ledger = require_ledger(staking, who)
     kept = tuple(chunk for chunk in ledger.unlocking if chunk.era > now)
     value = sum(chunk.value for chunk in ledger.unlocking) - sum(chunk.value for chunk in kept)
     if value:
@@ -125,7 +125,7 @@ def withdraw(staking: Staking, who: AccountId) -> None:
 def validate(staking: Staking, who: AccountId, prefs: ValidatorPrefs) -> None:
     """Stand for election. Raises NotStash, Tombstoned, InsufficientBond, CommissionTooHigh,
     TooManyValidators."""
-    ledger, parameters = known(staking, who), staking.parameters.get()
+    ledger, parameters = require_ledger(staking, who), staking.parameters.get()
     if staking.tombstones.get(who):
         raise staking.Tombstoned
     if ledger.active < parameters.minimum_validator_bond:
@@ -145,7 +145,7 @@ def validate(staking: Staking, who: AccountId, prefs: ValidatorPrefs) -> None:
 def nominate(staking: Staking, who: AccountId, targets: Sequence[AccountId]) -> None:
     """Back validators. Raises NotStash, InsufficientBond, EmptyTargets, TooManyTargets,
     DuplicateTarget, BadTarget, TooManyNominators."""
-    ledger = known(staking, who)
+    ledger = require_ledger(staking, who)
     if ledger.active < staking.parameters.get().minimum_nominator_bond:
         raise staking.InsufficientBond
     if not targets:
@@ -174,7 +174,7 @@ def chill(staking: Staking, who: AccountId) -> bool:
     return had_role
 
 
-def known(staking: Staking, who: AccountId) -> StakingLedger:
+def require_ledger(staking: Staking, who: AccountId) -> StakingLedger:
     """Return the ledger of a stash. Raises NotStash."""
     ledger = staking.ledger.get(who)
     if ledger is None:

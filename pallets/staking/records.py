@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-from runtime.codec.scale import scale, u32, u64, u128, u256
-from runtime.types.primitives import OPEN, AccountId
+from runtime.codec.scale import scale, u32, u64, u256
+from runtime.types.primitives import OPEN, AccountId, Balance
 
 STAKING_POT: Final = AccountId(b"modlopen/stk".ljust(32, b"\0"))
 """Pays rewards: endowed in genesis, fed by fees."""
@@ -55,7 +55,7 @@ class Payee(enum.IntEnum):
 class UnlockChunk:
     """Stake on its way out: free from the beginning of `era` on."""
 
-    value: u128
+    value: Balance
     era: u32
 
 
@@ -63,7 +63,7 @@ class UnlockChunk:
 class StakingLedger:
     """What a stash has bonded: at work, and on its way out, the oldest first."""
 
-    active: u128
+    active: Balance
     unlocking: tuple[UnlockChunk, ...] = ()
 
     @property
@@ -92,15 +92,15 @@ class IndividualExposure:
     """A part of a nominator's stake."""
 
     who: AccountId
-    value: u128
+    value: Balance
 
 
 @scale
 class Exposure:
     """What stands behind a validator in an era, and the commission it was elected with."""
 
-    total: u128
-    own: u128
+    total: Balance
+    own: Balance
     commission: u32
     others: tuple[IndividualExposure, ...] = ()
 
@@ -110,7 +110,7 @@ class Position:
     """Stake behind a validator, and the validator's rate up to which it was paid."""
 
     validator: AccountId
-    value: u128
+    value: Balance
     mark: u256
 
 
@@ -118,7 +118,7 @@ class Position:
 class Earnings:
     """What an account has earned and was not paid yet, and from what it earns."""
 
-    pending: u128 = 0
+    pending: Balance = 0
     positions: tuple[Position, ...] = ()
 
 
@@ -139,8 +139,8 @@ class Parameters:
     `fee_permille` of the fee pot and `pot_millionths` of the staking pot are paid for an era.
     """
 
-    minimum_validator_bond: u128 = 1_000 * OPEN
-    minimum_nominator_bond: u128 = 10 * OPEN
+    minimum_validator_bond: Balance = 1_000 * OPEN
+    minimum_nominator_bond: Balance = 10 * OPEN
     maximum_commission: u32 = BILLION
     validator_count: u32 = 100
     fee_permille: u32 = 800
@@ -166,7 +166,7 @@ class Staker:
     """A validator or nominator of the first set: it backs `nominates`, or validates itself."""
 
     stash: AccountId
-    bond: u128
+    bond: Balance
     commission: u32 = 0
     nominates: tuple[AccountId, ...] = ()
 
@@ -186,8 +186,8 @@ class ValidatorEntry:
 
     stash: AccountId
     commission: u32
-    own: u128
-    total: u128
+    own: Balance
+    total: Balance
     points: u32
     nominators: u32
     is_elected: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from pallets.balances import HoldReason
+from pallets.required_system import BlockNumber, Pots
 from runtime.codec.scale import Bytes32
 from runtime.types.primitives import AccountId
 
@@ -22,11 +23,8 @@ class Currency(Protocol):
     ) -> None: ...
 
 
-class Blocks(Protocol):
-    """What Staking needs of System."""
-
-    def current_number(self) -> int: ...
-    def create_pot(self, account: AccountId) -> None: ...
+class Blocks(BlockNumber, Pots, Protocol):
+    """The part of System that Staking calls."""
 
 
 class Validating(Protocol):

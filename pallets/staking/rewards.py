@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pallets import weights
 from pallets.balances import EXISTENTIAL_DEPOSIT, HoldReason
 from pallets.staking.records import (
     BILLION,
@@ -34,7 +35,6 @@ from pallets.staking.records import (
     Sweep,
 )
 from pallets.transaction_payment import FEE_POT
-from runtime.frame.pallet import cost
 from runtime.types.primitives import AccountId, Weight
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def sweep(staking: Staking) -> Weight:
     """Pay the next stakers of the era that is being paid out; returns the weight used."""
     at = staking.sweep.get()
     if at.is_done:
-        return cost(2, reads=1)
+        return weights.STAKING_ON_INITIALIZE
     validators = staking.era_validators.get(at.era)
     index, backer, paid = at.validator, at.backer, 0
     while index < len(validators) and paid < PAYOUTS_PER_BLOCK:
@@ -121,7 +121,7 @@ def sweep(staking: Staking) -> Weight:
             index, backer = index + 1, 0
     is_done = index >= len(validators)
     staking.sweep.put(Sweep(at.era, index, backer, is_done))
-    return cost(50 + 40 * paid, reads=4 + 9 * paid, writes=2 + 6 * paid)
+    return weights.staking_sweep(paid)
 
 
 def move_positions(

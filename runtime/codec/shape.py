@@ -39,10 +39,11 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True)
 class Integer(Shape):
-    """A little-endian integer of `size` bytes."""
+    """A little-endian integer of `size` bytes; `name` is what metadata calls its type."""
 
     size: int
     signed: bool = False
+    name: str = dataclasses.field(default="", repr=False)
 
     @property
     def minimum(self) -> int:
@@ -51,9 +52,10 @@ class Integer(Shape):
 
 @dataclasses.dataclass(frozen=True)
 class Compact(Shape):
-    """A compact integer that must be below 2 ** (8 * size)."""
+    """A compact integer that must be below 2 ** (8 * size); `name` as for Integer."""
 
     size: int
+    name: str = dataclasses.field(default="", repr=False)
 
     @property
     def minimum(self) -> int:

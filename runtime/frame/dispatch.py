@@ -1,6 +1,6 @@
 """Origins, calls and the errors of dispatch, encoded as Substrate clients know them.
 
-A `Failure` is what a pallet raises to refuse a call: one class per cause, whose docstring is the
+A `Error` is what a pallet raises to refuse a call: one class per cause, whose docstring is the
 sentence that reaches the client through metadata. `DispatchError` is its encoding in events.
 """
 
@@ -174,8 +174,8 @@ class DispatchFailed(Exception):
         self.error = error
 
 
-class Failure(Exception):
-    """Base of the errors that pallets declare: `class NoSuchNet(Failure, index=0): "sentence"`."""
+class Error(Exception):
+    """Base of the errors that pallets declare: `class NoSuchNet(Error, index=0): "sentence"`."""
 
     index: ClassVar[int]
     pallet_index: ClassVar[int] = -1

@@ -19,7 +19,7 @@ from runtime.frame.dispatch import (
     DispatchClass,
     DispatchError,
     DispatchFailed,
-    Failure,
+    Error,
     Origin,
     Transactional,
 )
@@ -97,7 +97,7 @@ class Payment(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Executed:
+class ExecutedBlock:
     """A sealed block with everything that committing it needs."""
 
     header: Header
@@ -139,7 +139,7 @@ class Executive:
         inherents: Sequence[bytes],
         candidates: Iterable[Extrinsic],
         verified: Mapping[Hash, Hash] = NOTHING_VERIFIED,
-    ) -> Executed:
+    ) -> ExecutedBlock:
         """Build the next block. Candidates that do not apply are reported in `refused`.
 
         `verified` names the extrinsics whose signature was checked, and the birth block under which
@@ -178,7 +178,7 @@ class Executive:
         extrinsics: Sequence[bytes],
         parent: Header,
         verified: Mapping[Hash, Hash] = NOTHING_VERIFIED,
-    ) -> Executed:
+    ) -> ExecutedBlock:
         """Execute a block of another author; `verified` as in `build`.
 
         Raises InvalidBlockError on any mismatch, of these its kind BodyRefusedError for extrinsics
@@ -230,7 +230,7 @@ class Executive:
         parent: Header,
         extrinsics: list[bytes],
         refused: tuple[tuple[Hash, TransactionRefused], ...],
-    ) -> Executed:
+    ) -> ExecutedBlock:
         machine = self.machine
         machine.begin_finalization()
         for pallet in machine.pallets.values():
@@ -250,7 +250,7 @@ class Executive:
             digest,
         )
         former = recorder.former(changes, difference.nodes)
-        return Executed(header, tuple(extrinsics), changes, difference.nodes, refused, former)
+        return ExecutedBlock(header, tuple(extrinsics), changes, difference.nodes, refused, former)
 
     # --------------------------------------------------------------------------- extrinsics
 
@@ -275,7 +275,7 @@ class Executive:
         try:
             with machine.transaction():
                 machine.dispatch(extrinsic.call, INHERENT)
-        except (DispatchFailed, Failure) as error:
+        except (DispatchFailed, Error) as error:
             raise InvalidBlockError(
                 f"the inherent {extrinsic.call.name} failed: {error}"
             ) from error
@@ -324,7 +324,7 @@ class Executive:
         try:
             with self.machine.transaction():
                 return None, self.machine.dispatch(extrinsic.call, origin)
-        except (DispatchFailed, Failure) as failure:
+        except (DispatchFailed, Error) as failure:
             return failure.error, None
         except TransactionDepthError:
             return Transactional(Nesting.LimitReached), None
@@ -494,7 +494,7 @@ def _check_shape(header: Header, extrinsics: Sequence[bytes], parent: Header) ->
 __all__ = [
     "Applied",
     "BodyRefusedError",
-    "Executed",
+    "ExecutedBlock",
     "Executive",
     "InvalidBlockError",
     "nonce_tag",

@@ -19,7 +19,6 @@ from runtime.codec.scale import (
     Bytes32,
     Codec,
     CompactU32,
-    CompactU128,
     DecodeError,
     EncodeError,
     codec,
@@ -36,6 +35,7 @@ from runtime.frame.dispatch import Call
 from runtime.types.era import Era
 from runtime.types.primitives import (
     AccountId,
+    CompactBalance,
     Ed25519,
     Hash,
     Id,
@@ -64,7 +64,7 @@ class Extra:
 
     era: Era
     nonce: CompactU32
-    tip: CompactU128
+    tip: CompactBalance
     mode: MetadataHashMode = MetadataHashMode.Disabled
 
 
@@ -87,7 +87,7 @@ EXTENSIONS: Final[tuple[tuple[str, Any, Any], ...]] = (
     ("CheckMortality", Era, Hash),
     ("CheckNonce", CompactU32, None),
     ("CheckWeight", None, None),
-    ("ChargeTransactionPayment", CompactU128, None),
+    ("ChargeTransactionPayment", CompactBalance, None),
     ("CheckMetadataHash", MetadataHashMode, Bytes32 | None),
 )
 """(identifier, hint of its part of Extra, hint of its part of Additional)."""

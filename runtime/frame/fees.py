@@ -11,7 +11,7 @@ from typing import Final
 
 from runtime.codec.scale import scale, u128
 from runtime.codec.shape import rust
-from runtime.types.primitives import Weight
+from runtime.types.primitives import Balance, Weight
 
 BASE_FEE: Final = 5 * 10**14
 BYTE_FEE: Final = 2 * 10**12
@@ -38,9 +38,9 @@ ADJUSTMENT: Final = 3 * MULTIPLIER_ONE // 10**3
 class InclusionFee:
     """The parts of a fee (pallet_transaction_payment::InclusionFee)."""
 
-    base_fee: u128
-    len_fee: u128
-    adjusted_weight_fee: u128
+    base_fee: Balance
+    len_fee: Balance
+    adjusted_weight_fee: Balance
 
     @property
     def total(self) -> int:

@@ -224,7 +224,7 @@ class Machine:
     def dispatch(self, call: Call, origin: Origin) -> Weight | None:
         """Run a call in the current transaction; returns its actual weight where it tells one.
 
-        Raises DispatchFailed or a pallet's Failure.
+        Raises DispatchFailed or a pallet's Error.
         """
         bound = self.bound(call.pallet, call.name)
         wanted = bound.spec.origin

@@ -4,22 +4,27 @@ codecs, metadata, CLI commands and documentation.
     class Counter(Pallet, index=9):
         "Counts."
         step: Const[u32] = 1                              # in metadata as a constant
+        "The number that one increase adds at most."      # its sentence in metadata
         count: Value[u32] = default(0)                    # storage
+        "The sum of all increases."
         balances: Needs[Currency]                         # the pallet `Balances`, as this Protocol
         staking: Needs[Election | None] = None            # works without the pallet `Staking` too
 
         class Counted(Event, index=0):
             "The count went up."
             count: u32
-        class TooHigh(Failure, index=0):
+        class TooHigh(Error, index=0):
             "The count is at its maximum; reset it first."
 
-        @call(0, cost(50, reads=1, writes=1))
+        @call(0, weight(50, reads=1, writes=1))
         def increase(self, caller: Signed, by: u32) -> None:
             "Add `by` to the count."
 
+A long list of events or errors may stand in a plain class of its own that the pallet inherits.
+
 Indices of pallets, calls, events and errors are part of the encoding: never reuse one. Mistakes in
-a declaration (duplicate index, missing docstring, unknown type) fail at import.
+a declaration (duplicate index, missing docstring, unknown type) fail at import. The sentences of
+constants and storage are read from the source when metadata is made; tests find a missing one.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ import dataclasses
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Annotated, Any, ClassVar, TypeVar, dataclass_transform
 
@@ -39,7 +44,7 @@ from runtime.frame.dispatch import (
     CannotLookup,
     DispatchClass,
     DispatchFailed,
-    Failure,
+    Error,
     Inherent,
     Origin,
     Root,
@@ -53,8 +58,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 PICOSECONDS_PER_MICROSECOND = 1_000_000
-READ_COST = Weight(25 * PICOSECONDS_PER_MICROSECOND, 128)
-WRITE_COST = Weight(100 * PICOSECONDS_PER_MICROSECOND, 128)
+READ_WEIGHT = Weight(25 * PICOSECONDS_PER_MICROSECOND, 128)
+WRITE_WEIGHT = Weight(100 * PICOSECONDS_PER_MICROSECOND, 128)
 
 _CONSTANT, _NEEDED = "constant of a pallet", "another pallet"
 Const = Annotated[T, _CONSTANT]
@@ -63,10 +68,10 @@ Needs = Annotated[T, _NEEDED]
 WeightOf = Weight | Callable[..., Weight]
 
 
-def cost(microseconds: int, reads: int = 0, writes: int = 0) -> Weight:
+def weight(microseconds: int, reads: int = 0, writes: int = 0) -> Weight:
     """Return the weight of some computation plus storage accesses."""
     own = Weight(microseconds * PICOSECONDS_PER_MICROSECOND, 0)
-    return own + READ_COST * reads + WRITE_COST * writes
+    return own + READ_WEIGHT * reads + WRITE_WEIGHT * writes
 
 
 @dataclass_transform(frozen_default=True)
@@ -156,7 +161,7 @@ class Pallet:
     name: ClassVar[str]
     call_specs: ClassVar[dict[int, CallSpec]]
     event_types: ClassVar[dict[int, type[Event]]]
-    error_types: ClassVar[dict[int, type[Failure]]]
+    error_types: ClassVar[dict[int, type[Error]]]
     item_specs: ClassVar[dict[str, ItemSpec]]
     constant_values: ClassVar[dict[str, tuple[Any, Any]]]
     api_specs: ClassVar[tuple[ApiSpec, ...]]
@@ -227,11 +232,11 @@ def _declare(cls: type[Pallet]) -> None:
         elif _NEEDED in extras:
             cls.needed[attribute] = attribute.title().replace("_", "")
     cls.event_types, cls.error_types = {}, {}
-    for member in vars(cls).values():
+    for member in _members(cls):
         if isinstance(member, type) and issubclass(member, Event):
             _unique(cls, cls.event_types, member.event_index, member)
             struct_shape(member)
-        elif isinstance(member, type) and issubclass(member, Failure):
+        elif isinstance(member, type) and issubclass(member, Error):
             _unique(cls, cls.error_types, member.index, member)
             member.pallet_index = cls.index
     cls.call_specs = {}
@@ -244,6 +249,13 @@ def _declare(cls: type[Pallet]) -> None:
         if hasattr(member, "_api"):
             apis.append(_api_spec(cls, name, member, names))
     cls.api_specs = tuple(apis)
+
+
+def _members(cls: type[Pallet]) -> Iterator[Any]:
+    """Yield what a pallet declares, and what the plain classes that it inherits declare for it."""
+    for part in cls.__mro__:
+        if part is cls or not (part is object or issubclass(part, Pallet)):
+            yield from vars(part).values()
 
 
 def _unique(cls: type[Pallet], table: dict[int, Any], index: int, member: Any) -> None:

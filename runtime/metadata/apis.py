@@ -11,7 +11,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from runtime.codec.scale import DecodeError
-from runtime.frame.dispatch import DispatchFailed, Failure
+from runtime.frame.dispatch import DispatchFailed, Error
 from runtime.frame.executive import Executive
 from runtime.frame.extrinsic import Extrinsic
 from runtime.frame.machine import Machine
@@ -93,7 +93,7 @@ def _ask_pallet(
     with machine.on(Overlay(backend)):
         try:
             answer = getattr(machine.pallets[pallet], spec.name)(*arguments)
-        except (DispatchFailed, Failure) as error:
+        except (DispatchFailed, Error) as error:
             raise ApiFailedError(f"{spec.trait}_{spec.name}: {error}") from error
         return machine.codec(spec.returns).encode(answer)
 

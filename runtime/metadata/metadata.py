@@ -3,31 +3,50 @@
 Everything comes from the declarations of the pallets; nothing is written twice. Version 14 has the
 types that pallets and extrinsics mention; 15 adds the runtime APIs with theirs.
 
-- Encodings are those of frame-metadata; the classes first, then what fills them.
+- The encodings are in `frame_metadata` and `registry`; this module fills them.
+- The sentence of a storage item or constant is the docstring below its declaration.
 - The pallet System is the crate `frame_system`, every other one `pallet_<name>`.
 - Clients cache metadata by spec_version: what changes it needs a new spec_version.
 """
 
 from __future__ import annotations
 
-import enum
 from typing import Any, Final
 
-from runtime.codec.scale import Enumeration, encode, scale, u8
+from runtime.codec.scale import encode, u8
 from runtime.codec.shape import Field, Tuple, shape_of, struct_shape
 from runtime.frame.extrinsic import EXTENSIONS
 from runtime.frame.machine import Machine
 from runtime.frame.pallet import Pallet
 from runtime.frame.storage import ItemSpec
+from runtime.metadata.attribute_docs import attribute_docs
+from runtime.metadata.frame_metadata import (
+    Api,
+    ApiMethod,
+    ApiParameter,
+    Constant,
+    EntryHasher,
+    EntryKind,
+    EntryModifier,
+    Extrinsic14,
+    Extrinsic15,
+    MapEntry,
+    Metadata14,
+    Metadata15,
+    Pallet14,
+    Pallet15,
+    PalletStorage,
+    PlainEntry,
+    SignedExtension,
+    StorageEntry,
+)
 from runtime.metadata.interfaces import METADATA_VERSIONS, TRAIT_DOCS, api_traits, runtime_version
 from runtime.metadata.registry import (
     CompositeDefinition,
     FieldType,
-    PortableType,
     Registry,
     TupleDefinition,
     TypeDescription,
-    TypeId,
     TypeParameter,
     VariantDefinition,
     VariantType,
@@ -44,6 +63,7 @@ ABSENT: Final = b"\0"
 """The fallback of a storage entry without default: the encoding of None."""
 
 OUTER_CRATE: Final = "openledger_runtime"
+VERSION_SENTENCE: Final = "Name and versions of the runtime, which every signature covers."
 
 _EXTENSION_CRATES: Final = {
     "ChargeTransactionPayment": ("pallet_transaction_payment",),
@@ -54,190 +74,6 @@ _EXTENSION_FIELDS: Final = {"CheckMetadataHash": "mode"}
 
 class UnknownMetadataVersionError(ValueError):
     """This runtime does not speak that version of metadata; ask for one that it lists."""
-
-
-# ------------------------------------------------------------------------ encoding: frame-metadata
-
-
-class EntryModifier(enum.IntEnum):
-    """What an absent storage entry reads as: nothing, or its fallback."""
-
-    Optional = 0
-    Default = 1
-
-
-class EntryHasher(enum.IntEnum):
-    """The hashers of map keys, numbered as runtime.frame.storage.Hasher."""
-
-    Blake2_128 = 0
-    Blake2_256 = 1
-    Blake2_128Concat = 2
-    Twox128 = 3
-    Twox256 = 4
-    Twox64Concat = 5
-    Identity = 6
-
-
-class EntryKind(Enumeration):
-    """A single value or a map."""
-
-
-class PlainEntry(EntryKind, index=0):
-    """One value."""
-
-    value: TypeId
-
-
-class MapEntry(EntryKind, index=1):
-    """Values by keys; several keys are a tuple with one hasher each."""
-
-    hashers: tuple[EntryHasher, ...]
-    key: TypeId
-    value: TypeId
-
-
-@scale
-class StorageEntry:
-    """A storage item; `fallback` is what an absent one reads as."""
-
-    name: str
-    modifier: EntryModifier
-    kind: EntryKind
-    fallback: bytes
-    docs: tuple[str, ...]
-
-
-@scale
-class PalletStorage:
-    """The storage of a pallet; `prefix` is what its keys begin with, hashed."""
-
-    prefix: str
-    entries: tuple[StorageEntry, ...]
-
-
-@scale
-class Constant:
-    """A constant and its encoded value."""
-
-    name: str
-    type: TypeId
-    value: bytes
-    docs: tuple[str, ...]
-
-
-@scale
-class Pallet14:
-    """A pallet: the types of its calls, events and errors, its storage and constants."""
-
-    name: str
-    storage: PalletStorage | None
-    calls: TypeId | None
-    event: TypeId | None
-    constants: tuple[Constant, ...]
-    error: TypeId | None
-    index: u8
-
-
-@scale
-class Pallet15:
-    """The same, with documentation."""
-
-    pallet: Pallet14
-    docs: tuple[str, ...]
-
-
-@scale
-class SignedExtension:
-    """What an extension puts into an extrinsic, and what it adds to the signed payload."""
-
-    identifier: str
-    type: TypeId
-    additional_signed: TypeId
-
-
-@scale
-class Extrinsic14:
-    """The envelope of calls."""
-
-    type: TypeId
-    version: u8
-    signed_extensions: tuple[SignedExtension, ...]
-
-
-@scale
-class Extrinsic15:
-    """The same, with its parts."""
-
-    version: u8
-    address: TypeId
-    call: TypeId
-    signature: TypeId
-    extra: TypeId
-    signed_extensions: tuple[SignedExtension, ...]
-
-
-@scale
-class ApiParameter:
-    """A parameter of a runtime API method."""
-
-    name: str
-    type: TypeId
-
-
-@scale
-class ApiMethod:
-    """A method of a runtime API."""
-
-    name: str
-    inputs: tuple[ApiParameter, ...]
-    output: TypeId
-    docs: tuple[str, ...]
-
-
-@scale
-class Api:
-    """A runtime API."""
-
-    name: str
-    methods: tuple[ApiMethod, ...]
-    docs: tuple[str, ...]
-
-
-@scale
-class CustomValue:
-    """Something else that a runtime tells; this one tells nothing."""
-
-    name: str
-    type: TypeId
-    value: bytes
-
-
-@scale
-class Metadata14:
-    """Version 14."""
-
-    types: tuple[PortableType, ...]
-    pallets: tuple[Pallet14, ...]
-    extrinsic: Extrinsic14
-    runtime: TypeId
-
-
-@scale
-class Metadata15:
-    """Version 15."""
-
-    types: tuple[PortableType, ...]
-    pallets: tuple[Pallet15, ...]
-    extrinsic: Extrinsic15
-    runtime: TypeId
-    apis: tuple[Api, ...]
-    outer_call: TypeId
-    outer_event: TypeId
-    outer_error: TypeId
-    custom: tuple[CustomValue, ...]
-
-
-# ------------------------------------------------------------------------------------- composition
 
 
 def metadata(machine: Machine, version: int = 14) -> bytes:
@@ -311,7 +147,11 @@ class _Composer:
     # ----------------------------------------------------------------------------- pallets
 
     def _pallet(self, pallet: Pallet) -> Pallet14:
-        entries = tuple(self._entry(spec) for spec in pallet.item_specs.values())
+        sentences = attribute_docs(type(pallet))
+        entries = tuple(
+            self._entry(spec, sentences.get(attribute, ""))
+            for attribute, spec in pallet.item_specs.items()
+        )
         calls = tuple(
             VariantType(
                 plain_name(spec.name),
@@ -359,7 +199,7 @@ class _Composer:
         definition = VariantDefinition(variants)
         return self._registry.add(TypeDescription(path, configuration, definition))
 
-    def _entry(self, spec: ItemSpec) -> StorageEntry:
+    def _entry(self, spec: ItemSpec, sentence: str) -> StorageEntry:
         value = self._registry.id_of(spec.value)
         kind: EntryKind = PlainEntry(value)
         if spec.keys:
@@ -371,21 +211,22 @@ class _Composer:
             self._machine.codec(spec.value).encode(spec.default) if spec.has_default else ABSENT
         )
         modifier = EntryModifier.Default if spec.has_default else EntryModifier.Optional
-        return StorageEntry(spec.name, modifier, kind, fallback, ())
+        return StorageEntry(spec.name, modifier, kind, fallback, doc_lines(sentence))
 
     def _constants(self, pallet: Pallet) -> tuple[Constant, ...]:
+        sentences = attribute_docs(type(pallet))
         constants = [
-            self._constant(pascal_case(name), hint, value)
+            self._constant(pascal_case(name), hint, value, sentences.get(name, ""))
             for name, (hint, value) in pallet.constant_values.items()
         ]
         if pallet.name == "System":  # clients read here what they sign for
             version = runtime_version(self._machine)
-            constants.append(self._constant("Version", RuntimeVersion, version))
+            constants.append(self._constant("Version", RuntimeVersion, version, VERSION_SENTENCE))
         return tuple(constants)
 
-    def _constant(self, name: str, hint: Any, value: Any) -> Constant:
+    def _constant(self, name: str, hint: Any, value: Any, sentence: str) -> Constant:
         encoded = self._machine.codec(hint).encode(value)
-        return Constant(name, self._registry.id_of(hint), encoded, ())
+        return Constant(name, self._registry.id_of(hint), encoded, doc_lines(sentence))
 
     # ------------------------------------------------------------------------- outer types
 

@@ -190,7 +190,11 @@ class Registry:
 
     def id_of_shape(self, shape: Shape) -> int:
         """Return the id of a shape. Raises UnknownTypeError for an outer type not reserved."""
-        key: Any = shape.cls if isinstance(shape, Struct | Variants | Choice) else shape
+        key: Any = shape
+        if isinstance(shape, Struct | Variants | Choice):
+            key = shape.cls
+        elif isinstance(shape, Integer | Compact):
+            key = dataclasses.replace(shape, name="")  # a name is the field's, the type is one
         known = self._ids.get(key)
         if known is not None:
             return known
@@ -369,10 +373,10 @@ def type_name(shape: Shape) -> str:
             return class_name(cls)
         case Variants():
             return class_name(shape.cls)
-        case Integer(size, signed):
-            return f"{'i' if signed else 'u'}{8 * size}" if size < 32 else "U256"
-        case Compact(size):
-            return f"Compact<u{8 * size}>"
+        case Integer(size, signed, name):
+            return name or (f"{'i' if signed else 'u'}{8 * size}" if size < 32 else "U256")
+        case Compact(size, name):
+            return f"Compact<{name or f'u{8 * size}'}>"
         case CompactUnit():
             return "Compact<()>"
         case Boolean():

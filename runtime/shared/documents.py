@@ -26,7 +26,7 @@ from runtime.codec.scale import (
     u128,
 )
 from runtime.crypto.hashing import blake2b_256
-from runtime.types.primitives import AccountId, Hash, MultiSignature
+from runtime.types.primitives import AccountId, Balance, Hash, MultiSignature
 
 SKETCH_SIZE_DEFAULT = 4096
 TOP_ROWS_MAX = 64
@@ -174,7 +174,7 @@ class Settled(JobOutput, index=3):
 
     receipts: u32
     receipts_root: Hash
-    fees_planck: u128
+    fees_planck: Balance
     entries: tuple[SettlementEntry, ...]
 
 
@@ -257,8 +257,8 @@ class Receipt:
     answer: Hash
     tokens_in: u32
     tokens_out: u32
-    fee_planck: u128
-    contributor_fee_planck: u128
+    fee_planck: Balance
+    contributor_fee_planck: Balance
     phi: bytes
     top: tuple[RowScore, ...]
     spans: tuple[Span, ...]
@@ -285,7 +285,7 @@ class Voucher:
 
     genesis: Hash
     channel: u32
-    cumulative_planck: u128
+    cumulative_planck: Balance
 
 
 def voucher_payload(voucher: Voucher) -> bytes:

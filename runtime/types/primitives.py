@@ -6,7 +6,7 @@ Encodings are those of sp_runtime; their paths appear in metadata so that client
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NewType
+from typing import Annotated, Any, Final, NewType
 
 from runtime.codec.scale import (
     Bytes4,
@@ -25,7 +25,7 @@ from runtime.codec.scale import (
     u32,
     u128,
 )
-from runtime.codec.shape import CompactNothing, Fixed, rust
+from runtime.codec.shape import Compact, CompactNothing, Fixed, Integer, rust, shape_of
 from runtime.crypto.hashing import blake2b_256
 
 AccountId = NewType("AccountId", bytes)
@@ -33,12 +33,24 @@ Hash = NewType("Hash", bytes)
 declare(AccountId, Fixed(32, ("sp_core", "crypto", "AccountId32")))
 declare(Hash, Fixed(32, ("primitive_types", "H256")))
 
-Planck = u128
-OPEN = 10**18
+BALANCE: Final = "Balance"
+"""The name by which metadata and tools know the type of an amount."""
+Balance = Annotated[int, Integer(16, name=BALANCE)]
+"""An amount in planck: u128 on the wire."""
+CompactBalance = Annotated[int, Compact(16, name=BALANCE)]
+"""An amount in planck in compact encoding."""
+
+OPEN: Final = 10**18
 """Planck in one OPEN."""
 
-ZERO_HASH = Hash(bytes(32))
-HEADER_HASHES_MAX = 256
+ZERO_HASH: Final = Hash(bytes(32))
+HEADER_HASHES_MAX: Final = 256
+
+
+def is_balance(hint: Any) -> bool:
+    """Return whether a type hint means an amount in planck, plain or compact."""
+    shape = shape_of(hint)
+    return isinstance(shape, Integer | Compact) and shape.name == BALANCE
 
 
 @rust("sp_runtime::generic::digest::DigestItem", bare=True)
@@ -176,9 +188,9 @@ class Ecdsa(MultiSignature, index=2):
 class AccountData:
     """Balances of one account, in planck (pallet_balances::AccountData)."""
 
-    free: u128 = 0
-    reserved: u128 = 0
-    frozen: u128 = 0
+    free: Balance = 0
+    reserved: Balance = 0
+    frozen: Balance = 0
     flags: u128 = 1 << 127
 
 

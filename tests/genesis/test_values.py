@@ -8,38 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genesis.values import ValueTextError, parse_amount, parse_value
+from genesis.values import ValueTextError, parse_value
 from runtime.codec.scale import i64, u8, u16, u32, u128
 from runtime.frame.dispatch import DispatchClass
 from runtime.shared.documents import JobSpec, Recipe, Settle
 from runtime.types.primitives import OPEN, AccountId, DigestItem, Hash, Other
-
-AMOUNTS = {
-    "1000": 1000,
-    "1 OPEN": OPEN,
-    "1.5OPEN": 3 * OPEN // 2,
-    "20 mOPEN": 20 * OPEN // 1000,
-    "7uOPEN": 7 * OPEN // 10**6,
-    "880,000,000 OPEN": 880_000_000 * OPEN,
-    "1_000 planck": 1000,
-    "12345678901.234567890123456789 OPEN": 12345678901234567890123456789,
-    "0.000000000000000001 OPEN": 1,
-}
-
-
-@pytest.mark.parametrize("text", AMOUNTS)
-def test_an_amount_is_exact(text: str) -> None:
-    assert parse_amount(text) == AMOUNTS[text]
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "OPEN", "-1", "1e5", "0.5 planck", "0.0000000000000000001 OPEN", "1 open", "9" * 99],
-)
-def test_what_is_no_amount_is_refused(text: str) -> None:
-    with pytest.raises(ValueTextError):
-        parse_amount(text)
-
 
 GOOD: list[tuple[Any, Any, Any]] = [
     (u8, 255, 255),

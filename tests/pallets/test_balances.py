@@ -173,7 +173,7 @@ def test_only_what_is_held_for_a_reason_is_released_or_paid(bank: Ledger) -> Non
     with pytest.raises(Balances.HoldTooLow):
         balances.release(BOND, ALICE, 1)
     with pytest.raises(Balances.HoldTooLow):
-        balances.pay_held(ESCROW, ALICE, BOB, OPEN + 1)
+        balances.transfer_on_hold(ESCROW, ALICE, BOB, OPEN + 1)
 
 
 def test_an_account_with_a_hold_cannot_be_reaped(bank: Ledger) -> None:
@@ -187,12 +187,12 @@ def test_an_account_with_a_hold_cannot_be_reaped(bank: Ledger) -> None:
 def test_held_balance_pays_others_or_its_owner(bank: Ledger) -> None:
     balances = bank.pallet(Balances)
     balances.hold(ESCROW, ALICE, 3 * OPEN)
-    balances.pay_held(ESCROW, ALICE, BOB, OPEN)
-    balances.pay_held(ESCROW, ALICE, ALICE, OPEN)
+    balances.transfer_on_hold(ESCROW, ALICE, BOB, OPEN)
+    balances.transfer_on_hold(ESCROW, ALICE, ALICE, OPEN)
     assert free(bank, BOB) == ENDOWMENT + OPEN
     assert free(bank, ALICE) == ENDOWMENT - 2 * OPEN
     with pytest.raises(DispatchFailed, match="BelowMinimum"):
-        balances.pay_held(ESCROW, ALICE, NOBODY, ED - 1)
+        balances.transfer_on_hold(ESCROW, ALICE, NOBODY, ED - 1)
 
 
 def test_slashing_burns_at_most_what_is_held(bank: Ledger) -> None:
@@ -258,7 +258,7 @@ def test_a_withdrawn_fee_is_given_back_or_burned(bank: Ledger) -> None:
     balances = bank.pallet(Balances)
     balances.withdraw(ALICE, 5 * OPEN)
     balances.deposit(ALICE, 2 * OPEN)
-    balances.forget(ALICE, 3 * OPEN)
+    balances.burn_withdrawn(ALICE, 3 * OPEN)
     assert free(bank, ALICE) == ENDOWMENT - 3 * OPEN
     assert balances.burned.get() == 3 * OPEN
 
@@ -294,7 +294,7 @@ def test_spendable_is_what_a_transfer_accepts(bank: Ledger) -> None:
     balances = bank.pallet(Balances)
     balances.freeze(FreezeReason.Staking, ALICE, 10 * OPEN)
     balances.hold(BOND, ALICE, 3 * OPEN)
-    amount = balances.spendable(ALICE, keep_alive=True)
+    amount = balances.reducible_balance(ALICE, keep_alive=True)
     assert amount == ENDOWMENT - 10 * OPEN
     with pytest.raises(DispatchFailed, match="Frozen"):
         transfer(bank, amount + 1, keep_alive=True)

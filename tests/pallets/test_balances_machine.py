@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from pallets.balances import EXISTENTIAL_DEPOSIT, Balances, FreezeReason, HoldReason
 from pallets.system import System
-from runtime.frame.dispatch import DispatchFailed, Failure
+from runtime.frame.dispatch import DispatchFailed, Error
 from runtime.types.primitives import AccountId, Id
 from tests.pallets.support.ledger import ALICE, BOB, CHARLIE, NOBODY, Ledger
 
@@ -108,7 +108,7 @@ class MoneyLife(RuleBasedStateMachine):
         try:
             with self.ledger.machine.transaction():
                 self.balances.hold(reason, who, amount)
-        except Failure:
+        except Error:
             assert purse is None or purse.free < amount + ED
         else:
             assert purse is not None
@@ -116,13 +116,15 @@ class MoneyLife(RuleBasedStateMachine):
             purse.holds[reason] = purse.holds.get(reason, 0) + amount
 
     @rule(who=PEOPLE, dest=PEOPLE, reason=REASONS, amount=AMOUNTS)
-    def pay_held(self, who: AccountId, dest: AccountId, reason: HoldReason, amount: int) -> None:
+    def transfer_on_hold(
+        self, who: AccountId, dest: AccountId, reason: HoldReason, amount: int
+    ) -> None:
         purse = self.purses.get(who)
         held = purse.holds.get(reason, 0) if purse else 0
         try:
             with self.ledger.machine.transaction():
-                self.balances.pay_held(reason, who, dest, amount)
-        except Failure:
+                self.balances.transfer_on_hold(reason, who, dest, amount)
+        except Error:
             assert held < amount
         except DispatchFailed:
             assert dest not in self.purses

@@ -12,7 +12,7 @@ from pallets.datanets import Datanets
 from pallets.datanets.records import BYTE_DEPOSIT, ROW_BOND, Access, BatchStatus, Verdict
 from pallets.system import System
 from runtime.crypto.hashing import blake2b_256
-from runtime.frame.dispatch import Failure
+from runtime.frame.dispatch import Error
 from runtime.trie.merkle import merkle_root
 from runtime.types.primitives import AccountId, Hash
 from tests.pallets.support.ledger import ALICE, BOB, CHARLIE, DAVE, ENDOWMENT, Ledger
@@ -76,10 +76,10 @@ class DatanetLife(RuleBasedStateMachine):
         if hasattr(self, "ledger"):
             self.ledger.close()
 
-    def attempt(self, who: AccountId, name: str, **arguments: object) -> type[Failure] | None:
+    def attempt(self, who: AccountId, name: str, **arguments: object) -> type[Error] | None:
         try:
             self.ledger.sign(who, "Datanets", name, **arguments)
-        except Failure as failure:
+        except Error as failure:
             return type(failure)
         return None
 

@@ -11,7 +11,7 @@ from pallets.attribution import ATTRIBUTION_POT
 from pallets.balances import Balances, HoldReason
 from pallets.inference import DEPOSIT_MIN, PLATFORM_POT, Genesis, Inference, Parameters
 from pallets.transaction_payment import FEE_POT
-from runtime.frame.dispatch import Failure
+from runtime.frame.dispatch import Error
 from runtime.shared.documents import Voucher, voucher_payload
 from runtime.types.primitives import AccountId, Ed25519, Id
 from tests.pallets.support.ledger import BOB, CHARLIE, DAVE, ENDOWMENT, GENESIS_HASH, KEYS
@@ -48,10 +48,10 @@ class ChannelLife(RuleBasedStateMachine):
         if hasattr(self, "ledger"):
             self.ledger.close()
 
-    def attempt(self, who: AccountId, name: str, **arguments: object) -> type[Failure] | None:
+    def attempt(self, who: AccountId, name: str, **arguments: object) -> type[Error] | None:
         try:
             self.ledger.sign(who, "Inference", name, **arguments)
-        except Failure as failure:
+        except Error as failure:
             return type(failure)
         return None
 

@@ -17,7 +17,7 @@ from pallets.session import (
     possession_payload,
     prove_possession,
 )
-from runtime.frame.dispatch import Failure
+from runtime.frame.dispatch import Error
 from runtime.frame.executive import InvalidBlockError
 from runtime.shared.finality import ENGINE, Authority, AuthoritySet, next_set_of
 from runtime.types.primitives import OPEN, ZERO_HASH, AccountId, Consensus, Digest, Hash, Header
@@ -300,7 +300,7 @@ class SessionLife(RuleBasedStateMachine):
         assert isinstance(pair, type(PAIRS[0]))
         try:
             self.committee.call_set_keys(who, pair)
-        except Failure:
+        except Error:
             assert self.owners[pair.account] != who
         else:
             assert self.owners.setdefault(pair.account, who) == who
@@ -310,7 +310,7 @@ class SessionLife(RuleBasedStateMachine):
     def purge(self, who: AccountId) -> None:
         try:
             self.committee.sign(who, "Session", "purge_keys")
-        except Failure:
+        except Error:
             assert who not in self.keys
         else:
             del self.keys[who]

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from pallets.offences import Offences
 from pallets.staking import Payee, Staker, Staking, ValidatorPrefs
-from runtime.frame.dispatch import INHERENT, DispatchFailed, Failure
+from runtime.frame.dispatch import INHERENT, DispatchFailed, Error
 from runtime.types.primitives import OPEN, AccountId, Id
 from tests.pallets.support.stakers import BONDING_ERAS, PEOPLE, STAKE, Staked
 from tests.pallets.test_offences import double_vote
@@ -45,7 +45,7 @@ class LifeOfStakers(RuleBasedStateMachine):
         """Dispatch a call; refusals undo what they wrote."""
         try:
             self.chain.sign(who, "Staking", name, **arguments)
-        except (Failure, DispatchFailed):
+        except (Error, DispatchFailed):
             return False
         self.follow_events()
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from genesis.values import parse_amount
+from genesis.amounts import parse_amount
 from node.client import Client
 from node.commands.answers.asking import AnswerDocument, Asker, QuoteDocument
 from node.commands.base.frame import command_output, pass_client

@@ -17,6 +17,13 @@ from typing import Any, Final, NewType
 Planck = NewType("Planck", int)
 """An amount; a decimal text in JSON, OPEN in tables."""
 
+
+class Amount(str):
+    """An amount within `Fields`, as its type in the runtime says: planck as a decimal text."""
+
+    __slots__ = ()
+
+
 Identifier = NewType("Identifier", int)
 """A number that names something, such as a process; tables show its plain digits."""
 

@@ -28,7 +28,7 @@ _EXIT_CODES: Final = (
     ("node.keys.keystore", "EmptyPasswordError", USAGE),
     ("node.keys.keystore", "KeystoreError", LOCKED),
     ("genesis.accounts", "AccountTextError", USAGE),
-    ("genesis.values", "ValueTextError", USAGE),
+    ("genesis.amounts", "ValueTextError", USAGE),
     ("genesis.spec", "ChainSpecError", USAGE),
     ("runtime.crypto.keys", "PhraseError", USAGE),
     ("runtime.crypto.keys", "SeedError", USAGE),

@@ -13,6 +13,7 @@ import click
 
 from genesis.amounts import format_amount
 from node.commands.base.documents import (
+    Amount,
     Planck,
     hints_of,
     is_fields,
@@ -26,29 +27,6 @@ if TYPE_CHECKING:
 
 WIDTH_MAX: Final = 1_000
 _LONG: Final = re.compile(r"\b(?:0x[0-9a-f]{40,}|[1-9A-HJ-NP-Za-km-z]{46,50})\b")
-_AMOUNTS: Final = frozenset(
-    [
-        "amount",
-        "fee",
-        "actual_fee",
-        "tip",
-        "value",
-        "deposit",
-        "bond",
-        "escrow",
-        "free_balance",
-        "price",
-        "refunded",
-        "paid",
-        "burned",
-        "platform",
-        "owner",
-        "stakers",
-        "contributors",
-        "cumulative",
-    ]
-)
-"""What pallets call the 16-byte numbers that are amounts."""
 
 Advance = Callable[[int, int], None]
 """Told (done, in all) as the work goes on."""
@@ -199,11 +177,10 @@ def _text(value: Any, hint: Any) -> str:
 
 def fields_text(fields: Mapping[str, Any]) -> str:
     """Return names and values, one in a line."""
-    return "\n".join(f"{name}={_inner(name, value)}" for name, value in fields.items())
+    return "\n".join(f"{name}={_inner(value)}" for name, value in fields.items())
 
 
-def _inner(name: str, value: Any) -> str:
-    is_amount = name in _AMOUNTS or name.endswith("_planck")
-    if is_amount and isinstance(value, str) and value.isdigit():
+def _inner(value: Any) -> str:
+    if isinstance(value, Amount):
         return format_amount(int(value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -15,8 +15,7 @@ from typing import Any, TypeVar
 
 import click
 
-from genesis.amounts import format_amount
-from genesis.values import parse_amount
+from genesis.amounts import format_amount, parse_amount
 from node.client import (
     Client,
     Finalized,

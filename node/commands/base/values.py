@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from genesis.values import ValueTextError, parse_value
-from node.commands.base.documents import Fields
+from node.commands.base.documents import Amount, Fields
 from runtime.codec.shape import (
     Boolean,
     Choice,
@@ -32,7 +32,7 @@ from runtime.codec.shape import (
 from runtime.crypto import ss58
 from runtime.frame.dispatch import Call
 from runtime.frame.machine import Machine, UnknownCallError
-from runtime.types.primitives import AccountId, Id, MultiAddress
+from runtime.types.primitives import AccountId, Id, MultiAddress, is_balance
 
 ReadAccount = Callable[[str], AccountId]
 
@@ -114,7 +114,7 @@ def example_of(hint: Any) -> str:
     if isinstance(shape, Boolean):
         return "true|false"
     if isinstance(shape, Integer | Compact):
-        return "AMOUNT" if shape.size == 16 else "NUMBER"
+        return "AMOUNT" if is_balance(hint) else "NUMBER"
     if isinstance(shape, Choice):
         return "|".join(shape.cls.__members__)
     if isinstance(shape, Outer):
@@ -143,6 +143,8 @@ def show_value(hint: Any, value: Any) -> Any:
         return value.name
     if isinstance(value, bytes):
         return "0x" + value.hex()
+    if is_balance(hint):
+        return Amount(value)
     if isinstance(value, int):
         return str(value) if getattr(shape_of(hint), "size", 0) > 8 else value
     if isinstance(value, tuple):

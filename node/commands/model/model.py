@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from genesis.amounts import format_amount
-from genesis.values import parse_amount
+from genesis.amounts import format_amount, parse_amount
 from node.client import Client, Included
 from node.commands.answers.asking import AnswerDocument, Asker, ChatDocument, QuoteDocument
 from node.commands.base.frame import command_output, hash_of, pass_client, refuse

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from genesis.amounts import format_amount
-from genesis.values import parse_amount
+from genesis.amounts import format_amount, parse_amount
 from node.client import Client
 from node.commands.base.account_signer import account_of
 from node.commands.base.frame import command_output, pass_client, refuse

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import click
 
-from genesis.amounts import format_amount
+from genesis.amounts import format_amount, parse_amount
 from genesis.spec import load_spec
-from genesis.values import parse_amount
 from node.client import Client, RejectedError
 from node.commands.base.account_signer import account_of
 from node.commands.base.documents import Planck

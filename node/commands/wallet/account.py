@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import click
 
 from genesis.accounts import NAMES
-from genesis.values import parse_amount
+from genesis.amounts import parse_amount
 from node.client import Client
 from node.commands.base.account_signer import account_of, development_pair, keys_options
 from node.commands.base.documents import Planck

@@ -27,7 +27,7 @@ from node.keys.vote_signer import LocalSigner
 from p2p.transport.transport import TransportError
 from p2p.transport.wire import MessageKind
 from runtime.codec.scale import codec
-from runtime.frame.executive import Executed
+from runtime.frame.executive import ExecutedBlock
 from runtime.shared.finality import NO_DIGEST, Ballot, Certificate, Kind, Vote, payload
 from runtime.trie.trie import ordered_root
 from runtime.types.primitives import Digest, Hash, Header
@@ -41,68 +41,68 @@ Body = tuple[bytes, ...]
 Made = tuple[Header, Body]
 
 
-def with_body(made: Executed, body: Body) -> Made:
+def with_body(made: ExecutedBlock, body: Body) -> Made:
     """A header that commits to another body."""
     return replace(made.header, extrinsics_root=Hash(ordered_root(body))), body
 
 
-def wrong_root(made: Executed, chain: Chain) -> Made:
+def wrong_root(made: ExecutedBlock, chain: Chain) -> Made:
     return replace(made.header, state_root=Hash(bytes([7]) * 32)), made.extrinsics
 
 
-def garbage_extrinsic(made: Executed, chain: Chain) -> Made:
+def garbage_extrinsic(made: ExecutedBlock, chain: Chain) -> Made:
     return with_body(made, (*made.extrinsics, b"\x84garbage"))
 
 
-def no_timestamp(made: Executed, chain: Chain) -> Made:
+def no_timestamp(made: ExecutedBlock, chain: Chain) -> Made:
     return with_body(made, ())
 
 
-def two_timestamps(made: Executed, chain: Chain) -> Made:
+def two_timestamps(made: ExecutedBlock, chain: Chain) -> Made:
     return with_body(made, (made.extrinsics[0], *made.extrinsics))
 
 
-def future(made: Executed, chain: Chain) -> Made:
+def future(made: ExecutedBlock, chain: Chain) -> Made:
     stamp = timestamp_inherent(chain.machine, wall_clock_ms() + FUTURE_MS)
     return with_body(made, (stamp, *made.extrinsics[1:]))
 
 
-def past(made: Executed, chain: Chain) -> Made:
+def past(made: ExecutedBlock, chain: Chain) -> Made:
     stamp = timestamp_inherent(chain.machine, 1)
     return with_body(made, (stamp, *made.extrinsics[1:]))
 
 
-def too_many(made: Executed, chain: Chain) -> Made:
+def too_many(made: ExecutedBlock, chain: Chain) -> Made:
     return with_body(made, (*made.extrinsics, *([b"\x04"] * 20_001)))
 
 
-def too_long(made: Executed, chain: Chain) -> Made:
+def too_long(made: ExecutedBlock, chain: Chain) -> Made:
     return with_body(made, (*made.extrinsics, bytes(TOO_LONG)))
 
 
-def unsigned_call(made: Executed, chain: Chain) -> Made:
+def unsigned_call(made: ExecutedBlock, chain: Chain) -> Made:
     machine = chain.machine
     call = machine.call("System", "remark", remark=b"nobody pays for this")
     return with_body(made, (*made.extrinsics, machine.extrinsics.inherent(call)))
 
 
-def other_body(made: Executed, chain: Chain) -> Made:
+def other_body(made: ExecutedBlock, chain: Chain) -> Made:
     return made.header, (*made.extrinsics, b"\x04")
 
 
-def wrong_number(made: Executed, chain: Chain) -> Made:
+def wrong_number(made: ExecutedBlock, chain: Chain) -> Made:
     return replace(made.header, number=made.header.number + 1), made.extrinsics
 
 
-def wrong_parent(made: Executed, chain: Chain) -> Made:
+def wrong_parent(made: ExecutedBlock, chain: Chain) -> Made:
     return replace(made.header, parent_hash=Hash(bytes([3]) * 32)), made.extrinsics
 
 
-def no_claim(made: Executed, chain: Chain) -> Made:
+def no_claim(made: ExecutedBlock, chain: Chain) -> Made:
     return replace(made.header, digest=Digest(())), made.extrinsics
 
 
-FAULTS: tuple[Callable[[Executed, Chain], Made], ...] = (
+FAULTS: tuple[Callable[[ExecutedBlock, Chain], Made], ...] = (
     wrong_root,
     garbage_extrinsic,
     no_timestamp,
@@ -117,7 +117,7 @@ FAULTS: tuple[Callable[[Executed, Chain], Made], ...] = (
 """Blocks that are invalid: nobody is blamed for handing one on."""
 PROOFS = ("forged_parent", "forged_skips")
 """Faults of a good block's proposal; from here on each is held against the peer."""
-MALFORMED: tuple[Callable[[Executed, Chain], Made], ...] = (wrong_parent, no_claim) + (
+MALFORMED: tuple[Callable[[ExecutedBlock, Chain], Made], ...] = (wrong_parent, no_claim) + (
     other_body,
 ) * 8
 """In the end the validator is banned."""

@@ -11,7 +11,7 @@ import trio.testing
 
 from node.authoring.author import wall_clock_ms
 from node.chain.import_checks import timestamp_of
-from runtime.frame.executive import Executed
+from runtime.frame.executive import ExecutedBlock
 from runtime.shared.finality import NO_DIGEST, Ballot, Claim, Equivocation, Kind, skips_hash
 from runtime.types.primitives import Hash
 from tests.node.support.seat import Seat, seat
@@ -21,14 +21,14 @@ LONG_MS = 60_000
 FIRST, SECOND = Hash(bytes([1]) * 32), Hash(bytes([2]) * 32)
 
 
-async def propose(made: Seat, view: int = 1) -> Executed:
+async def propose(made: Seat, view: int = 1) -> ExecutedBlock:
     """Propose on the last final block."""
     claim = Claim(made.participant.epoch.number, view, skips_hash(()))
     author = made.participant.epoch.authorities.authorities[made.leader(view)].account
     return await made.proposer.propose(made.chain.finalized, claim, author)
 
 
-async def finalized(made: Seat, executed: Executed) -> None:
+async def finalized(made: Seat, executed: ExecutedBlock) -> None:
     made.chain.add(executed)
     made.chain.set_best(executed.hash)
     await made.chain.finalize(executed.hash)
@@ -45,7 +45,7 @@ def equivocation(made: Seat, view: int, voter: int = 1) -> Equivocation:
     return Equivocation(first, made.vote(voter, Ballot(0, view, Kind.NOTARIZE, SECOND)))
 
 
-def convictions(made: Seat, executed: Executed) -> list[Equivocation]:
+def convictions(made: Seat, executed: ExecutedBlock) -> list[Equivocation]:
     """The evidence in a block."""
     calls = [made.chain.machine.extrinsics.decode(raw).call for raw in executed.extrinsics]
     return [

@@ -14,22 +14,24 @@ from node.chain import fork_tree
 from node.chain.errors import ForkTooOldError, KnownBlockError, UnknownBlockError
 from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
 from node.storage.database import DiskFullError
-from runtime.frame.executive import BodyRefusedError, Executed, Executive, InvalidBlockError
+from runtime.frame.executive import BodyRefusedError, ExecutedBlock, Executive, InvalidBlockError
 from runtime.frame.validity import TransactionRefused
 from runtime.types.era import mortal
 from runtime.types.primitives import AccountId, Hash
 from tests.node.support.small_node import ALICE, BOB, SmallNode, run, small_node
 
 
-def hashes(branch: list[Executed]) -> tuple[Hash, ...]:
+def hashes(branch: list[ExecutedBlock]) -> tuple[Hash, ...]:
     return tuple(executed.hash for executed in branch)
 
 
-def two_branches(node: SmallNode, left: int, right: int) -> tuple[list[Executed], list[Executed]]:
+def two_branches(
+    node: SmallNode, left: int, right: int
+) -> tuple[list[ExecutedBlock], list[ExecutedBlock]]:
     """Grow two branches on genesis without saying which one is best."""
-    branches: list[list[Executed]] = []
+    branches: list[list[ExecutedBlock]] = []
     for name, count in ((b"left", left), (b"right", right)):
-        branch: list[Executed] = []
+        branch: list[ExecutedBlock] = []
         parent = node.chain.genesis_hash
         for number in range(count):
             branch.append(node.fork(parent, name + b"%d" % number))

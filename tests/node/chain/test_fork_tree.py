@@ -8,21 +8,21 @@ from hypothesis import strategies as st
 
 from node.chain import fork_tree
 from node.chain.fork_tree import SPAN, ForkTree, TreeFullError
-from runtime.frame.executive import Executed
+from runtime.frame.executive import ExecutedBlock
 from runtime.trie.backend import Backend, DiffBackend, MemoryBackend
 from runtime.types.primitives import ZERO_HASH, Digest, Hash, Header, Other
 
 ROOT = Header(ZERO_HASH, 0, ZERO_HASH, ZERO_HASH, Digest(()))
 
 
-def block(parent: Header, note: int, changes: dict[bytes, bytes | None]) -> Executed:
+def block(parent: Header, note: int, changes: dict[bytes, bytes | None]) -> ExecutedBlock:
     digest = Digest((Other(note.to_bytes(4, "big")),))
     header = Header(parent.hash, parent.number + 1, ZERO_HASH, ZERO_HASH, digest)
     nodes = {b"n" + key: value for key, value in changes.items()}
-    return Executed(header, (b"extrinsic",), changes, nodes)
+    return ExecutedBlock(header, (b"extrinsic",), changes, nodes)
 
 
-def grow(tree: ForkTree, parent: Header, count: int, note: int = 0) -> list[Executed]:
+def grow(tree: ForkTree, parent: Header, count: int, note: int = 0) -> list[ExecutedBlock]:
     made = []
     for number in range(count):
         executed = block(parent, note, {b"last": b"%d" % number, b"%d" % number: b"x"})

@@ -36,7 +36,7 @@ from p2p.transport.transport import PeerId, RequestError
 from p2p.transport.wire import MessageKind, RequestKind
 from runtime.codec.scale import codec
 from runtime.crypto.keys import Keypair
-from runtime.frame.executive import Executed
+from runtime.frame.executive import ExecutedBlock
 from runtime.shared.finality import (
     ENGINE,
     Ballot,
@@ -174,7 +174,7 @@ class Seat:
         skips: tuple[Certificate, ...] = (),
         now_ms: int = 0,
         candidates: Sequence[Any] = (),
-    ) -> Executed:
+    ) -> ExecutedBlock:
         """Build the block of a view's leader."""
         epoch = self.participant.epoch
         claim = Claim(epoch.number, view, skips_hash(skips))
@@ -191,7 +191,7 @@ class Seat:
 
     def proposal(
         self,
-        built: Executed,
+        built: ExecutedBlock,
         view: int,
         parent: Certificate | None = None,
         skips: tuple[Certificate, ...] = (),

@@ -21,7 +21,7 @@ from node.storage.database import Database
 from node.transactions.pool import Pool
 from pallets import compose
 from runtime.crypto.keys import Keypair
-from runtime.frame.executive import Executed, Executive
+from runtime.frame.executive import ExecutedBlock, Executive
 from runtime.frame.extrinsic import Additional, Extra, Extrinsic
 from runtime.frame.machine import Machine
 from runtime.frame.state import Overlay
@@ -97,7 +97,7 @@ class SmallNode:
             system: Any = self.chain.machine.pallets["System"]
             return int(system.get_account(AccountId(pair.account)).data.free)
 
-    def fork(self, parent: Hash, note: bytes, *extrinsics: bytes) -> Executed:
+    def fork(self, parent: Hash, note: bytes, *extrinsics: bytes) -> ExecutedBlock:
         """Make a block on any unpruned one; `note` tells blocks of one parent apart."""
         header = self.chain.header(parent)
         assert header is not None
@@ -108,7 +108,7 @@ class SmallNode:
             self.chain.state(parent), header, (Other(note),), inherents, self.decode(*extrinsics)
         )
 
-    def grow(self, parent: Hash, notes: Sequence[bytes]) -> list[Executed]:
+    def grow(self, parent: Hash, notes: Sequence[bytes]) -> list[ExecutedBlock]:
         """Add a branch of empty blocks."""
         branch = []
         for note in notes:
@@ -118,7 +118,7 @@ class SmallNode:
             parent = executed.hash
         return branch
 
-    def take(self, executed: Executed) -> None:
+    def take(self, executed: ExecutedBlock) -> None:
         """Add a block, which is best if it is the longest; the pool hears of it."""
         self.chain.extend(executed)
 

@@ -31,7 +31,7 @@ from node.transactions.status import (
     Retracted,
 )
 from runtime.crypto.hashing import blake2b_256
-from runtime.frame.executive import Executed
+from runtime.frame.executive import ExecutedBlock
 from runtime.frame.extrinsic import Extrinsic
 from runtime.types.era import IMMORTAL, mortal
 from runtime.types.primitives import Hash
@@ -55,7 +55,9 @@ def received(statuses: trio.MemoryReceiveChannel[Any]) -> list[Any]:
             return found
 
 
-def grow(node: SmallNode, parent: Hash, note: bytes, *bodies: tuple[bytes, ...]) -> list[Executed]:
+def grow(
+    node: SmallNode, parent: Hash, note: bytes, *bodies: tuple[bytes, ...]
+) -> list[ExecutedBlock]:
     """Add a branch, one block for each body; best stays where it is."""
     branch = []
     for number, body in enumerate(bodies):

@@ -19,7 +19,7 @@ from pallets.session import Session
 from pallets.system import System
 from runtime.codec.scale import u32
 from runtime.crypto.hashing import blake2b_256
-from runtime.frame.dispatch import Failure
+from runtime.frame.dispatch import Error
 from runtime.frame.pallet import Pallet
 from runtime.frame.storage import Map
 from runtime.shared.documents import (
@@ -77,7 +77,7 @@ class Models(Pallet, index=21):
     trained: Map[u32, Trained]
     indexed: Map[u32, Indexed]
 
-    class Refused(Failure, index=0):
+    class Refused(Error, index=0):
         """Refused, for a test."""
 
     def get(self, model: int) -> ModelRecord | None:

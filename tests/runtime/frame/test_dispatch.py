@@ -13,7 +13,7 @@ from runtime.frame.dispatch import (
     BadOrigin,
     DispatchError,
     DispatchFailed,
-    Failure,
+    Error,
     ModuleError,
     Origin,
     OtherError,
@@ -68,5 +68,5 @@ def test_origins_are_different() -> None:
 def test_an_error_without_a_sentence_is_no_declaration() -> None:
     with pytest.raises(AssertionError, match="sentence"):
 
-        class Silent(Failure, index=0):
+        class Silent(Error, index=0):
             pass

@@ -19,7 +19,7 @@ from runtime.frame.dispatch import (
     Call,
     DispatchClass,
     DispatchFailed,
-    Failure,
+    Error,
     Origin,
 )
 from runtime.frame.events import ApplyExtrinsic, Finalization, Initialization
@@ -105,7 +105,7 @@ def test_events_are_undone_with_the_transaction(composed: Machine) -> None:
     with composed.on(Overlay(MemoryBackend())):
         composed.begin_extrinsic(3)
         composed.dispatch(remark(composed), WHO)
-        with pytest.raises(Failure), composed.transaction():  # noqa: PT012
+        with pytest.raises(Error), composed.transaction():  # noqa: PT012
             composed.dispatch(remark(composed, b"undone"), WHO)
             raise System.CallFiltered
         composed.begin_finalization()

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from runtime.codec.shape import ShapeError
-from runtime.frame.dispatch import Failure, ModuleError, Root, Signed
-from runtime.frame.pallet import Pallet, cost
+from runtime.frame.dispatch import Error, ModuleError, Root, Signed
+from runtime.frame.pallet import Pallet, weight
 from runtime.types.primitives import AccountId, Weight
 
 HEAD = """
 from __future__ import annotations
-from runtime.frame.dispatch import Failure, Inherent, Root, Signed
-from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.frame.dispatch import Error, Inherent, Root, Signed
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, weight
 from runtime.types.primitives import AccountId
 from runtime.codec.scale import u8, u32, scale
 from runtime.frame.storage import DefaultMap, Hasher, Map, OptionalValue, Value, default, stored
@@ -35,12 +35,12 @@ class Counter(Pallet, index=9):
     class Counted(Event, index=0):
         """The count went up."""
         count: u32
-    class TooHigh(Failure, index=3):
+    class TooHigh(Error, index=3):
         """The count is at its maximum; reset it first."""
-    @call(4, cost(50, reads=1, writes=1))
+    @call(4, weight(50, reads=1, writes=1))
     def increase(self, caller: Signed, by: u32) -> None:
         """Add `by` to the count."""
-    @call(5, cost(1), operational=True)
+    @call(5, weight(1), operational=True)
     def reset(self, caller: Root) -> None:
         """Set the count to zero."""
     @api("CounterApi", version=2)
@@ -103,7 +103,7 @@ MISTAKES = {
     "an API without return type": ("start: u32) -> u32 | None", "start: u32)", "return type"),
     "two calls of one index": ("@call(5,", "@call(4,", "used twice"),
     "a call index of two bytes": ("@call(5,", "@call(256,", "one byte"),
-    "an error index of two bytes": ("Failure, index=3", "Failure, index=256", "one byte"),
+    "an error index of two bytes": ("Error, index=3", "Error, index=256", "one byte"),
     "an event index of two bytes": ("Event, index=0", "Event, index=256", "one byte"),
     "a call without origin": ("caller: Signed, by: u32", "by: u32", "origin"),
     "a call without parameters": ("self, caller: Root", "self", "origin"),
@@ -138,7 +138,7 @@ def test_a_mistake_in_a_declaration_fails_at_import(modules: list[str], mistake:
     "member",
     [
         'class Again(Event, index=0):\n        """Again."""',
-        'class Again(Failure, index=3):\n        """Again."""',
+        'class Again(Error, index=3):\n        """Again."""',
     ],
 )
 def test_two_events_or_errors_of_one_index_fail_at_import(modules: list[str], member: str) -> None:
@@ -152,7 +152,7 @@ def test_an_unknown_name_fails_at_import(modules: list[str]) -> None:
 
 
 def test_an_error_outside_of_a_pallet_has_no_encoding() -> None:
-    class Lost(Failure, index=1):
+    class Lost(Error, index=1):
         """Nobody declares this."""
 
     with pytest.raises(AssertionError, match="outside of a pallet"):
@@ -160,6 +160,20 @@ def test_an_error_outside_of_a_pallet_has_no_encoding() -> None:
 
 
 def test_costs_add_up() -> None:
-    assert cost(3) == Weight(3_000_000, 0)
-    assert cost(0, reads=2, writes=1) == Weight(150_000_000, 384)
+    assert weight(3) == Weight(3_000_000, 0)
+    assert weight(0, reads=2, writes=1) == Weight(150_000_000, 384)
     assert AccountId(bytes(32)) == bytes(32)
+
+
+def test_a_pallet_inherits_the_errors_of_a_plain_class(modules: list[str]) -> None:
+    refusals = """
+class Refusals:
+    class TooLow(Error, index=7):
+        \"\"\"The count is at its minimum; increase it first.\"\"\"
+
+"""
+    source = refusals + GOOD.replace("class Counter(Pallet", "class Counter(Refusals, Pallet")
+    counter = declare(modules, source)
+    assert sorted(counter.error_types) == [3, 7]
+    failure: Any = counter.error_types[7]()
+    assert failure.error == ModuleError(9, b"\7\0\0\0")

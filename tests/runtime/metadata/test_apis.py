@@ -9,7 +9,7 @@ from pallets.timestamp import Timestamp
 from pallets.transaction_payment import RuntimeDispatchInfo, TransactionPayment
 from runtime.codec.scale import DecodeError, decode, encode, u32, u64, u128
 from runtime.crypto.keys import Keypair
-from runtime.frame.dispatch import Failure
+from runtime.frame.dispatch import Error
 from runtime.frame.executive import Executive
 from runtime.frame.extrinsic import Additional, Extra
 from runtime.frame.machine import Machine
@@ -33,6 +33,7 @@ from runtime.metadata.apis import (
     call_api,
     runtime_version,
 )
+from runtime.metadata.frame_metadata import Metadata15
 from runtime.metadata.interfaces import (
     Accepted,
     Block,
@@ -41,7 +42,7 @@ from runtime.metadata.interfaces import (
     TransactionValidity,
     api_traits,
 )
-from runtime.metadata.metadata import Metadata15, metadata
+from runtime.metadata.metadata import metadata
 from runtime.trie.backend import MemoryBackend
 from runtime.trie.trie import V1, ordered_root, update
 from runtime.types.era import IMMORTAL, Era
@@ -66,7 +67,7 @@ class Asked(Pallet, index=90):
 
     seen: Value[u32] = default(0)
 
-    class NotThis(Failure, index=0):
+    class NotThis(Error, index=0):
         """Ask something else."""
 
     @api("AskedApi", version=7)

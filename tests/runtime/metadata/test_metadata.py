@@ -14,12 +14,14 @@ from runtime.codec.scale import decode, encode, encode_compact, read_compact
 from runtime.frame.events import EventRecord, Initialization
 from runtime.frame.extrinsic import EXTENSIONS
 from runtime.frame.machine import Machine
-from runtime.metadata.metadata import (
+from runtime.metadata.frame_metadata import (
     Constant,
     MapEntry,
     Metadata14,
     Metadata15,
     PlainEntry,
+)
+from runtime.metadata.metadata import (
     UnknownMetadataVersionError,
     metadata,
     pascal_case,

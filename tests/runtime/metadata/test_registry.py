@@ -1,7 +1,7 @@
 import pytest
 
-from runtime.codec.scale import Enumeration, scale, u8
-from runtime.codec.shape import Outer, rust
+from runtime.codec.scale import CompactU128, Enumeration, scale, u8, u128
+from runtime.codec.shape import Outer, rust, shape_of
 from runtime.metadata.registry import (
     CompositeDefinition,
     Primitive,
@@ -9,7 +9,9 @@ from runtime.metadata.registry import (
     Registry,
     UnknownTypeError,
     VariantDefinition,
+    type_name,
 )
+from runtime.types.primitives import Balance, CompactBalance
 
 
 @rust("crate_of_test::Wrapper", T=u8)
@@ -74,3 +76,11 @@ def test_a_primitive_is_described_as_such() -> None:
     assert registry.types == ()
     registry.id_of(u8)
     assert registry.types[0].type.definition == PrimitiveDefinition(Primitive.U8)
+
+
+def test_an_amount_has_a_name_of_its_own_and_the_type_of_its_number() -> None:
+    registry = Registry()
+    assert registry.id_of(Balance) == registry.id_of(u128)
+    assert registry.id_of(CompactBalance) == registry.id_of(CompactU128)
+    names = [type_name(shape_of(hint)) for hint in (Balance, Balance | None, CompactBalance, u128)]
+    assert names == ["Balance", "Option<Balance>", "Compact<Balance>", "u128"]

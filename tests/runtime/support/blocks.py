@@ -10,7 +10,7 @@ from typing import Any
 from genesis.spec import GenesisState, load_spec
 from pallets import compose
 from runtime.crypto.keys import Keypair
-from runtime.frame.executive import Executed, Executive
+from runtime.frame.executive import ExecutedBlock, Executive
 from runtime.frame.extrinsic import Additional, Extra, Extrinsic
 from runtime.frame.machine import Machine
 from runtime.frame.state import Overlay
@@ -61,18 +61,18 @@ class Blocks:
         *extrinsics: bytes,
         inherents: Sequence[bytes] | None = None,
         logs: Sequence[DigestItem] = (),
-    ) -> Executed:
+    ) -> ExecutedBlock:
         """Build the next block without keeping it."""
         candidates = [self.decode(raw) for raw in extrinsics]
         given = (self.timestamp(),) if inherents is None else inherents
         return self.executive.build(self.state, self.best, logs, given, candidates)
 
-    def keep(self, executed: Executed) -> None:
+    def keep(self, executed: ExecutedBlock) -> None:
         """Go on from a block."""
         self.state.apply(executed.changes, executed.nodes)
         self.headers.append(executed.header)
 
-    def add(self, *extrinsics: bytes) -> Executed:
+    def add(self, *extrinsics: bytes) -> ExecutedBlock:
         """Build and keep a block."""
         executed = self.build(*extrinsics)
         self.keep(executed)
@@ -82,7 +82,7 @@ class Blocks:
         for _ in itertools.repeat(None, count):
             self.add()
 
-    def execute(self, header: Header, extrinsics: Sequence[bytes]) -> Executed:
+    def execute(self, header: Header, extrinsics: Sequence[bytes]) -> ExecutedBlock:
         """Execute somebody else's block on the best one."""
         return self.executive.execute(self.state, header, extrinsics, self.best)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.codec.scale import DecodeError, codec
+from runtime.codec.scale import CompactU128, DecodeError, codec, u128
 from runtime.crypto.hashing import blake2b_256
 from runtime.types.primitives import (
     ZERO_HASH,
@@ -13,6 +13,8 @@ from runtime.types.primitives import (
     AccountId,
     AccountInfo,
     Address20,
+    Balance,
+    CompactBalance,
     Consensus,
     Digest,
     DigestItem,
@@ -28,6 +30,7 @@ from runtime.types.primitives import (
     Seal,
     Sr25519,
     Weight,
+    is_balance,
 )
 
 HEADER = codec(Header)
@@ -108,3 +111,15 @@ def test_a_runtime_version_keeps_its_encoding() -> None:
         "106e616d65" + "10696d706c" + "010000000200000003000000" + "04" + "00" * 8 + "04000000"
         "05000000" + "01"
     )
+
+
+@given(st.integers(0, 2**128 - 1))
+def test_an_amount_has_the_bytes_of_a_plain_number(planck: int) -> None:
+    assert codec(Balance).encode(planck) == codec(u128).encode(planck)
+    assert codec(CompactBalance).encode(planck) == codec(CompactU128).encode(planck)
+
+
+def test_only_amounts_are_balances() -> None:
+    assert is_balance(Balance)
+    assert is_balance(CompactBalance)
+    assert not any(is_balance(hint) for hint in (u128, CompactU128, AccountId, Balance | None))

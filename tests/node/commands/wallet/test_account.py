@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from genesis.amounts import format_amount
 from tests.node.commands.support.calling import OpenLedger
 from tests.node.support.live_node import LiveNode
 
@@ -144,11 +143,3 @@ def test_status_tells_the_chain(openledger: OpenLedger, node: LiveNode) -> None:
     document = openledger.json("status")
     assert document["genesis_hash"] == "0x" + node.chain.genesis_hash.hex()
     assert document["url"] == node.rpc_url
-
-
-def test_amounts_are_written_as_people_read_them() -> None:
-    assert format_amount(0) == "0 OPEN"
-    assert format_amount(1) == "1 planck"
-    assert format_amount(15 * 10**17) == "1.5 OPEN"
-    assert format_amount(-(10**18)) == "-1 OPEN"
-    assert format_amount(1234 * 10**18) == "1,234 OPEN"

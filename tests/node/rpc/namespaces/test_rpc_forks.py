@@ -6,7 +6,7 @@ from typing import Any
 
 from node.rpc.json_values import header_form
 from runtime.crypto.hashing import twox_128
-from runtime.frame.executive import Executed
+from runtime.frame.executive import ExecutedBlock
 from runtime.types.primitives import Hash, Other
 from tests.node.rpc.support.node_under_test import BOB, Client, Drive, NodeUnderTest
 
@@ -15,7 +15,7 @@ NOW = "0x" + (twox_128(b"Timestamp") + twox_128(b"Now")).hex()
 
 async def branch(
     node: NodeUnderTest, parent: Hash, note: bytes, *bodies: tuple[bytes, ...]
-) -> list[Executed]:
+) -> list[ExecutedBlock]:
     """Build a branch, one block for each body, without adding it."""
     chain, made = node.chain, []
     for body in bodies:
@@ -30,8 +30,8 @@ async def branch(
     return made
 
 
-def shown(block: Executed | Hash) -> str:
-    return "0x" + (block.hash if isinstance(block, Executed) else block).hex()
+def shown(block: ExecutedBlock | Hash) -> str:
+    return "0x" + (block.hash if isinstance(block, ExecutedBlock) else block).hex()
 
 
 async def heard(client: Client, name: str, count: int) -> list[Any]:

@@ -13,141 +13,42 @@ import enum
 from dataclasses import replace
 from typing import Final, Protocol
 
+from pallets import weights
 from pallets.balances import HoldReason
+from pallets.models.records import (
+    BASE_NAME_BYTES_MAX,
+    CREATION_DEPOSIT,
+    DATANETS_MAX,
+    PAGE_MAX,
+    RATE_MAX,
+    Base,
+    Deployment,
+    Genesis,
+    Model,
+    ModelInfo,
+    Stage,
+    Training,
+)
+from pallets.models.required_pallets import Currency, DatanetRegistry
 from pallets.names import is_name, name_key
-from runtime.codec.scale import scale, u32, u64, u128
-from runtime.frame.dispatch import Failure, Root, Signed
-from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from pallets.required_system import BlockNumber
+from runtime.codec.scale import scale, u32, u64
+from runtime.frame.dispatch import Error, Root, Signed
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import Map, Value, default
 from runtime.shared.documents import DatanetVersion, Indexed, Trained
-from runtime.types.primitives import OPEN, AccountId, Hash, Weight
+from runtime.types.primitives import OPEN, AccountId, Balance, Hash, Weight
 
-CREATION_DEPOSIT: Final = 10 * OPEN
-DATANETS_MAX: Final = 16
-RATE_MAX: Final = 1_000_000 * OPEN
-"""Planck per 1,000 tokens; keeps every quote far below 2**128."""
-BASE_NAME_BYTES_MAX: Final = 128
-PAGE_MAX: Final = 256
-
-
-@scale
-class Base:
-    """A base model that executors have: its files are named by a content hash."""
-
-    name: str
-    parameters: u64
-    context_tokens: u32
-
-
-@scale
-class Training:
-    """The latest settled training of a model; `index_job` once its rows are sketched."""
-
-    train_job: u32
-    trained: Trained
-    index_job: u32 | None
-
-
-@scale
-class Deployment:
-    """What a published model serves; a later training changes nothing of it."""
-
-    training: Training
-    published_at: u32
-
-    @property
-    def adapter(self) -> Hash:
-        """The adapter that answers are made with."""
-        return self.training.trained.adapter
-
-
-class Stage(enum.IntEnum):
-    """How far a model has come."""
-
-    Created = 0
-    Trained = 1
-    Indexed = 2
-    Published = 3
-    Retired = 4
-
-
-@scale
-class Model:
-    """A LoRA model on a base, trained on published datanet versions."""
-
-    owner: AccountId
-    name: str
-    base: Hash
-    datanets: tuple[DatanetVersion, ...]
-    rows: u32
-    rate_in_planck: u128
-    rate_out_planck: u128
-    latest: Training | None
-    deployed: Deployment | None
-    is_retired: bool
-    created_at: u32
-    deposit_planck: u128
-
-    @property
-    def trainings(self) -> tuple[Training, ...]:
-        """The trainings that may still be asked for: the deployed one and the latest."""
-        deployed = () if self.deployed is None else (self.deployed.training,)
-        return deployed if self.latest is None else (*deployed, self.latest)
-
-    @property
-    def stage(self) -> Stage:
-        """How far the model has come; a published one stays so while it is trained again."""
-        if self.is_retired:
-            return Stage.Retired
-        if self.deployed is not None:
-            return Stage.Published
-        if self.latest is None:
-            return Stage.Created
-        return Stage.Trained if self.latest.index_job is None else Stage.Indexed
-
-
-@scale
-class ModelInfo:
-    """A model with its number and stage, as clients ask for it."""
-
-    id: u32
-    stage: Stage
-    model: Model
-
-
-@scale
-class Genesis:
-    """Base models of the chain spec by content hash."""
-
-    bases: tuple[tuple[Hash, Base], ...] = ()
-
-
-class Currency(Protocol):
-    """What Models needs of Balances."""
-
-    def hold(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
-    def release(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
-    def held(self, reason: HoldReason, who: AccountId) -> int: ...
-
-
-class Blocks(Protocol):
-    """What Models needs of System."""
-
-    def current_number(self) -> int: ...
-
-
-class PublishedVersion(Protocol):
-    """What Models reads of a published version."""
-
-    @property
-    def rows(self) -> int: ...
-
-
-class DatanetRegistry(Protocol):
-    """What Models needs of Datanets."""
-
-    def get_version(self, datanet: int, version: int) -> PublishedVersion | None: ...
-    def may_read(self, account: AccountId, datanet: int) -> bool: ...
+__all__ = [
+    "Base",
+    "Deployment",
+    "Genesis",
+    "Model",
+    "ModelInfo",
+    "Models",
+    "Stage",
+    "Training",
+]
 
 
 def create_weight(
@@ -159,24 +60,31 @@ def create_weight(
     rate_out_planck: int,
 ) -> Weight:
     """Return the weight of creating a model: each datanet version is looked up."""
-    return cost(80, reads=5 + 3 * len(datanets), writes=5)
+    return weights.models_create(len(datanets))
 
 
 class Models(Pallet, index=21):
     """Base models, and models that are trained on datanets, published and retired."""
 
-    creation_deposit: Const[u128] = CREATION_DEPOSIT
+    creation_deposit: Const[Balance] = CREATION_DEPOSIT
+    """The amount held from the owner of a model until it is retired, in planck."""
     max_datanets: Const[u32] = DATANETS_MAX
-    max_rate: Const[u128] = RATE_MAX
+    """The most datanets that one model is trained on."""
+    max_rate: Const[Balance] = RATE_MAX
+    """The greatest rate of a model, in planck per 1,000 tokens."""
 
     balances: Needs[Currency]
-    system: Needs[Blocks]
+    system: Needs[BlockNumber]
     datanets: Needs[DatanetRegistry]
 
     bases: Map[Hash, Base]
+    """The base models that can be trained on, by the content hash of their files."""
     next_id: Value[u32] = default(0)
+    """The number of the next model."""
     records: Map[u32, Model]
+    """Owner, base, datanets, rates, training and deployment of a model, by model."""
     names: Map[str, u32]
+    """The model that has a name, by the name in lower case."""
 
     class BaseRegistered(Event, index=0):
         """A base model may be trained on from now on."""
@@ -214,66 +122,66 @@ class Models(Pallet, index=21):
         """A model asks another price from now on, in planck per 1,000 tokens."""
 
         model: u32
-        rate_in_planck: u128
-        rate_out_planck: u128
+        rate_in_planck: Balance
+        rate_out_planck: Balance
 
     class Retired(Event, index=6):
         """A model answers no more; its deposit was refunded."""
 
         model: u32
 
-    class UnknownModel(Failure, index=0):
+    class UnknownModel(Error, index=0):
         """There is no model with this number; look it up in the list of models."""
 
-    class NotOwner(Failure, index=1):
+    class NotOwner(Error, index=1):
         """Only the owner of the model may do this; sign with the owner's key."""
 
-    class UnknownBase(Failure, index=2):
+    class UnknownBase(Error, index=2):
         """No base model is registered under this content hash; choose a registered one."""
 
-    class BaseRegisteredAlready(Failure, index=3):
+    class BaseRegisteredAlready(Error, index=3):
         """A base model is registered under this content hash already; nothing is left to do."""
 
-    class InvalidName(Failure, index=4):
+    class InvalidName(Error, index=4):
         """A name has 3 to 64 letters, digits, blanks, dots, dashes or underscores and begins and
         ends with a letter or digit; correct it."""
 
-    class NameTaken(Failure, index=5):
+    class NameTaken(Error, index=5):
         """Another model has this name (letter case aside); choose another one."""
 
-    class DatanetCount(Failure, index=6):
+    class DatanetCount(Error, index=6):
         """A model is trained on 1 to 16 datanets, each named once; change the list."""
 
-    class UnknownVersion(Failure, index=7):
+    class UnknownVersion(Error, index=7):
         """A datanet has no such published version; publish it first or name another one."""
 
-    class NoAccess(Failure, index=8):
+    class NoAccess(Error, index=8):
         """This account may not read one of the datanets; request access or ask its owner."""
 
-    class RateTooHigh(Failure, index=9):
+    class RateTooHigh(Error, index=9):
         """A rate is above 1,000,000 OPEN per 1,000 tokens; lower it."""
 
-    class NotTrained(Failure, index=10):
+    class NotTrained(Error, index=10):
         """The model has no settled training job; train it first."""
 
-    class NotIndexed(Failure, index=11):
+    class NotIndexed(Error, index=11):
         """The rows behind the model's adapter are not sketched yet; wait for its index job."""
 
-    class WrongAdapter(Failure, index=12):
+    class WrongAdapter(Error, index=12):
         """This is not the adapter of the model's latest training; name the one you tested."""
 
-    class AlreadyPublished(Failure, index=13):
+    class AlreadyPublished(Error, index=13):
         """This adapter is the published one already; train again before publishing again."""
 
-    class IsRetired(Failure, index=14):
+    class IsRetired(Error, index=14):
         """The model is retired and stays so; create another one."""
 
-    class StaleIndex(Failure, index=15):
+    class StaleIndex(Error, index=15):
         """The model was trained again since this index job began; its newer index job counts."""
 
     # ------------------------------------------------------------------------------- calls
 
-    @call(0, cost(30, reads=1, writes=1))
+    @call(0, weights.MODELS_REGISTER_BASE)
     def register_base(
         self, origin: Root, base: Hash, name: str, parameters: u64, context_tokens: u32
     ) -> None:
@@ -292,11 +200,11 @@ class Models(Pallet, index=21):
         name: str,
         base: Hash,
         datanets: tuple[DatanetVersion, ...],
-        rate_in_planck: u128,
-        rate_out_planck: u128,
+        rate_in_planck: Balance,
+        rate_out_planck: Balance,
     ) -> None:
         """Create a private model on published datanet versions; a deposit is held from you."""
-        owner = AccountId(who)
+        owner = who
         if not is_name(name):
             raise self.InvalidName
         if name_key(name) in self.names:
@@ -326,7 +234,7 @@ class Models(Pallet, index=21):
         self.records.put(number, model)
         self.emit(self.Created(number, owner, base))
 
-    @call(2, cost(50, reads=2, writes=1))
+    @call(2, weights.MODELS_PUBLISH)
     def publish(self, who: Signed, model: u32, adapter: Hash) -> None:
         """Let everybody ask a model; `adapter` is the trained and indexed one that you tested."""
         record = self._owned(who, model)
@@ -345,9 +253,9 @@ class Models(Pallet, index=21):
         self.records.put(model, replace(record, deployed=deployment))
         self.emit(self.Published(model, adapter))
 
-    @call(3, cost(30, reads=1, writes=1))
+    @call(3, weights.MODELS_SET_RATES)
     def set_rates(
-        self, who: Signed, model: u32, rate_in_planck: u128, rate_out_planck: u128
+        self, who: Signed, model: u32, rate_in_planck: Balance, rate_out_planck: Balance
     ) -> None:
         """Set what a model asks per 1,000 tokens of question and of answer, in planck."""
         record = self._owned(who, model)
@@ -358,7 +266,7 @@ class Models(Pallet, index=21):
         )
         self.emit(self.RatesSet(model, rate_in_planck, rate_out_planck))
 
-    @call(4, cost(40, reads=3, writes=3))
+    @call(4, weights.MODELS_RETIRE)
     def retire(self, who: Signed, model: u32) -> None:
         """Take a model out of service for good; its deposit is refunded."""
         record = self._owned(who, model)

@@ -16,12 +16,24 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final, Protocol
 
+from pallets import weights
 from pallets.attribution import ATTRIBUTION_POT
 from pallets.balances import HoldReason
+from pallets.inference.records import (
+    DEPOSIT_MIN,
+    PLATFORM_POT,
+    TOKENS_PER_RATE,
+    Channel,
+    ChannelInfo,
+    Genesis,
+    Parameters,
+    Payout,
+)
+from pallets.inference.required_pallets import Blocks, ContributorFund, Currency, ModelRegistry
 from pallets.transaction_payment import FEE_POT
-from runtime.codec.scale import scale, u16, u32, u128
-from runtime.frame.dispatch import Failure, Root, Signed
-from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call, cost
+from runtime.codec.scale import scale, u16, u32
+from runtime.frame.dispatch import Error, Root, Signed
+from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import Map, Value, default
 from runtime.shared.documents import Voucher, voucher_payload
 from runtime.shared.shares import PERMILLE, split_permille
@@ -29,161 +41,28 @@ from runtime.types.primitives import (
     OPEN,
     ZERO_HASH,
     AccountId,
+    Balance,
     Hash,
     MultiAddress,
     MultiSignature,
 )
 from runtime.types.signature import is_signed_by
 
-PLATFORM_POT: Final = AccountId(b"modlopen/platform".ljust(32, b"\0"))
-"""Where the platform's part goes that is not burned."""
-
-DEPOSIT_MIN: Final = OPEN // 100
-TOKENS_PER_RATE: Final = 1_000
-
-PLATFORM_FEE_MAX: Final = OPEN
-PLATFORM_PERMILLE: Final = range(20, 301)
-OWNER_PERMILLE: Final = range(501)
-STAKERS_PERMILLE: Final = range(501)
-CONTRIBUTORS_PERMILLE: Final = range(300, 901)
-BURN_PERMILLE: Final = range(100, 1_001)
-CHALLENGE_BLOCKS: Final = range(5, 1_000_001)
-
-
-@scale
-class Parameters:
-    """What is governed: fee per request, how a payment is split, how long a challenge lasts.
-
-    The four shares add up to 1,000; `burn_permille` of the platform's share is burned.
-    """
-
-    platform_fee_planck: u128 = OPEN // 10_000
-    platform_permille: u16 = 100
-    owner_permille: u16 = 200
-    stakers_permille: u16 = 200
-    contributors_permille: u16 = 500
-    burn_permille: u16 = 500
-    challenge_blocks: u32 = 100
-
-    @property
-    def shares(self) -> tuple[int, int, int, int]:
-        """The permilles of platform, model owner, stakers and contributors."""
-        return (
-            self.platform_permille,
-            self.owner_permille,
-            self.stakers_permille,
-            self.contributors_permille,
-        )
-
-    @property
-    def is_within_bounds(self) -> bool:
-        """Whether every parameter is within the bounds that this code sets."""
-        return (
-            self.platform_fee_planck <= PLATFORM_FEE_MAX
-            and self.platform_permille in PLATFORM_PERMILLE
-            and self.owner_permille in OWNER_PERMILLE
-            and self.stakers_permille in STAKERS_PERMILLE
-            and self.contributors_permille in CONTRIBUTORS_PERMILLE
-            and sum(self.shares) == PERMILLE
-            and self.burn_permille in BURN_PERMILLE
-            and self.challenge_blocks in CHALLENGE_BLOCKS
-        )
-
-
-@scale
-class Genesis:
-    """The parameters that the chain begins with."""
-
-    parameters: Parameters = Parameters()
-
-
-@scale
-class Channel:
-    """Tokens of an asker that a server may draw from by vouchers; `closes_at` once closing."""
-
-    asker: AccountId
-    server: AccountId
-    model: u32
-    deposit_planck: u128
-    redeemed_planck: u128
-    closes_at: u32 | None
-
-    @property
-    def left_planck(self) -> int:
-        """What is still held for the channel."""
-        return self.deposit_planck - self.redeemed_planck
-
-
-@scale
-class ChannelInfo:
-    """A channel with its number, as clients ask for it."""
-
-    id: u32
-    channel: Channel
-
-
-@scale
-class Payout:
-    """How one payment was split, in planck."""
-
-    burned: u128
-    platform: u128
-    owner: u128
-    stakers: u128
-    contributors: u128
-
-
-class Currency(Protocol):
-    """What Inference needs of Balances."""
-
-    existential_deposit: int
-
-    def free(self, who: AccountId) -> int: ...
-    def held(self, reason: HoldReason, who: AccountId) -> int: ...
-    def hold(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
-    def release(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
-    def destroy(self, who: AccountId, amount: int) -> None: ...
-    def pay_held(
-        self, reason: HoldReason, who: AccountId, dest: AccountId, amount: int
-    ) -> None: ...
-
-
-class Blocks(Protocol):
-    """What Inference needs of System."""
-
-    def current_number(self) -> int: ...
-    def hash_of(self, number: int) -> Hash | None: ...
-    def create_pot(self, account: AccountId) -> None: ...
-
-
-class ModelRecord(Protocol):
-    """What Inference reads of a model."""
-
-    @property
-    def owner(self) -> AccountId: ...
-    @property
-    def rate_in_planck(self) -> int: ...
-    @property
-    def rate_out_planck(self) -> int: ...
-
-
-class ModelRegistry(Protocol):
-    """What Inference needs of Models."""
-
-    def get(self, model: int) -> ModelRecord | None: ...
-    def may_use(self, account: AccountId, model: int) -> bool: ...
-
-
-class ContributorFund(Protocol):
-    """What Inference needs of Attribution: `fund` is told what came into ATTRIBUTION_POT."""
-
-    def fund(self, model: int, amount: int, server: AccountId) -> None: ...
+__all__ = [
+    "DEPOSIT_MIN",
+    "PLATFORM_POT",
+    "Channel",
+    "Genesis",
+    "Inference",
+    "Parameters",
+]
 
 
 class Inference(Pallet, index=24):
     """Payment of answers: channels, vouchers, and the split among those who made the answer."""
 
-    minimum_deposit: Const[u128] = DEPOSIT_MIN
+    minimum_deposit: Const[Balance] = DEPOSIT_MIN
+    """The least deposit of a channel, in planck."""
 
     balances: Needs[Currency]
     system: Needs[Blocks]
@@ -191,9 +70,14 @@ class Inference(Pallet, index=24):
     attribution: Needs[ContributorFund]
 
     parameters: Value[Parameters] = default(Parameters())
+    """The parameters that root sets: fee per request (planck), shares of a payment, challenge
+    window."""
     next_id: Value[u32] = default(0)
+    """The number of the next channel."""
     channels: Map[u32, Channel]
+    """The open channels with their deposit and what was drawn from it (planck), by channel."""
     memberships: Map[tuple[AccountId, u32], bool]
+    """The channels in which an account is asker or server, by account and channel."""
 
     class ParametersSet(Event, index=0):
         """Governance changed fee, shares or challenge window."""
@@ -207,20 +91,20 @@ class Inference(Pallet, index=24):
         asker: AccountId
         server: AccountId
         model: u32
-        deposit: u128
+        deposit: Balance
 
     class ChannelToppedUp(Event, index=2):
         """An asker raised the deposit of a channel."""
 
         channel: u32
-        deposit: u128
+        deposit: Balance
 
     class Redeemed(Event, index=3):
         """A server drew from a channel; `amount` more was paid out and split."""
 
         channel: u32
-        amount: u128
-        drawn: u128
+        amount: Balance
+        drawn: Balance
         payout: Payout
 
     class ChannelClosing(Event, index=4):
@@ -233,51 +117,51 @@ class Inference(Pallet, index=24):
         """A channel is closed; what it did not spend went back to its asker."""
 
         channel: u32
-        refunded: u128
+        refunded: Balance
 
-    class UnknownChannel(Failure, index=0):
+    class UnknownChannel(Error, index=0):
         """There is no channel with this number, or it is closed; open another one."""
 
-    class NotAllowed(Failure, index=1):
+    class NotAllowed(Error, index=1):
         """This account may not ask this model; it is private, retired or does not exist."""
 
-    class DepositTooLow(Failure, index=2):
+    class DepositTooLow(Error, index=2):
         """A channel holds at least 0.01 OPEN; deposit more."""
 
-    class NotAsker(Failure, index=3):
+    class NotAsker(Error, index=3):
         """Only the account that opened the channel may do this; sign with its key."""
 
-    class NotServer(Failure, index=4):
+    class NotServer(Error, index=4):
         """Only the server of the channel may redeem its vouchers; sign with the server's key."""
 
-    class NotMember(Failure, index=5):
+    class NotMember(Error, index=5):
         """Only asker and server of a channel may close it."""
 
-    class BadVoucher(Failure, index=6):
+    class BadVoucher(Error, index=6):
         """The voucher is not signed by the channel's asker for this chain, channel and amount;
         ask for a new one."""
 
-    class VoucherTooLow(Failure, index=7):
+    class VoucherTooLow(Error, index=7):
         """More was drawn from the channel before; name the amount drawn in all."""
 
-    class AboveDeposit(Failure, index=8):
+    class AboveDeposit(Error, index=8):
         """The voucher is above the channel's deposit; let the asker top the channel up."""
 
-    class IsClosing(Failure, index=9):
+    class IsClosing(Error, index=9):
         """The channel is closing; open another one."""
 
-    class TooEarly(Failure, index=10):
+    class TooEarly(Error, index=10):
         """The channel is not closing, or its server may still redeem; wait for its last block."""
 
-    class AboveVoucher(Failure, index=12):
+    class AboveVoucher(Error, index=12):
         """More is drawn than the voucher allows; let the asker sign a higher one."""
 
-    class OutOfBounds(Failure, index=11):
+    class OutOfBounds(Error, index=11):
         """A parameter is out of its bounds, or the shares do not add up to 1,000; correct it."""
 
     # ------------------------------------------------------------------------------- calls
 
-    @call(0, cost(20, writes=1))
+    @call(0, weights.INFERENCE_SET_PARAMETERS)
     def set_parameters(self, origin: Root, parameters: Parameters) -> None:
         """Set fee, shares and challenge window within their bounds; by root."""
         if not parameters.is_within_bounds:
@@ -285,10 +169,10 @@ class Inference(Pallet, index=24):
         self.parameters.put(parameters)
         self.emit(self.ParametersSet(parameters))
 
-    @call(1, cost(60, reads=5, writes=6))
-    def open_channel(self, who: Signed, model: u32, server: MultiAddress, deposit: u128) -> None:
+    @call(1, weights.INFERENCE_OPEN_CHANNEL)
+    def open_channel(self, who: Signed, model: u32, server: MultiAddress, deposit: Balance) -> None:
         """Hold a deposit of yours that a server may draw from by your vouchers."""
-        asker, serving = AccountId(who), self.lookup(server)
+        asker, serving = who, self.lookup(server)
         if not self.models.may_use(asker, model):
             raise self.NotAllowed
         if deposit < DEPOSIT_MIN:
@@ -301,8 +185,8 @@ class Inference(Pallet, index=24):
         self.memberships.put((serving, number), True)
         self.emit(self.ChannelOpened(number, asker, serving, model, deposit))
 
-    @call(2, cost(40, reads=3, writes=3))
-    def top_up(self, who: Signed, channel: u32, amount: u128) -> None:
+    @call(2, weights.INFERENCE_TOP_UP)
+    def top_up(self, who: Signed, channel: u32, amount: Balance) -> None:
         """Raise the deposit of a channel of yours."""
         record = self._channel(channel)
         if record.asker != who:
@@ -314,13 +198,13 @@ class Inference(Pallet, index=24):
         self.channels.put(channel, raised)
         self.emit(self.ChannelToppedUp(channel, raised.deposit_planck))
 
-    @call(3, cost(200, reads=13, writes=13))
+    @call(3, weights.INFERENCE_REDEEM)
     def redeem(
         self,
         who: Signed,
         channel: u32,
-        cumulative: u128,
-        drawn: u128,
+        cumulative: Balance,
+        drawn: Balance,
         signature: MultiSignature,
     ) -> None:
         """Draw from a channel as its server: `drawn` in all, at most the voucher's `cumulative`.
@@ -346,7 +230,7 @@ class Inference(Pallet, index=24):
         payout = self._pay(record, amount)
         self.emit(self.Redeemed(channel, amount, drawn, payout))
 
-    @call(4, cost(60, reads=5, writes=6))
+    @call(4, weights.INFERENCE_CLOSE_CHANNEL)
     def close_channel(self, who: Signed, channel: u32) -> None:
         """Close a channel: at once by its server, after a challenge window by its asker."""
         record = self._channel(channel)
@@ -361,7 +245,7 @@ class Inference(Pallet, index=24):
         self.channels.put(channel, replace(record, closes_at=closes_at))
         self.emit(self.ChannelClosing(channel, closes_at))
 
-    @call(5, cost(60, reads=5, writes=6))
+    @call(5, weights.INFERENCE_FINISH_CLOSE)
     def finish_close(self, who: Signed, channel: u32) -> None:
         """Refund the asker of a channel whose challenge window is over; by anybody."""
         record = self._channel(channel)
@@ -372,7 +256,7 @@ class Inference(Pallet, index=24):
     # --------------------------------------------------------------------------------- API
 
     @api("InferenceApi")
-    def quote(self, model: u32, tokens_in: u32, tokens_out: u32) -> u128 | None:
+    def quote(self, model: u32, tokens_in: u32, tokens_out: u32) -> Balance | None:
         """Return what an answer costs, in planck, rounded up; None for an unknown model."""
         record = self.models.get(model)
         if record is None:
@@ -451,9 +335,11 @@ class Inference(Pallet, index=24):
             (ATTRIBUTION_POT, contributors),
         ):
             if part:
-                self.balances.pay_held(HoldReason.InferenceChannel, channel.asker, dest, part)
+                self.balances.transfer_on_hold(
+                    HoldReason.InferenceChannel, channel.asker, dest, part
+                )
         if burned:
-            self.balances.destroy(PLATFORM_POT, burned)
+            self.balances.burn_from(PLATFORM_POT, burned)
         if contributors:
             self.attribution.fund(channel.model, contributors, channel.server)
         return Payout(burned, kept, owner_part, stakers, contributors)

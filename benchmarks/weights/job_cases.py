@@ -1,0 +1,273 @@
+"""Jobs at their worst cases."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from benchmarks.weights.case import Benchmarks, Work
+from benchmarks.weights.data_cases import BASE, store_model
+from benchmarks.weights.stage import BLOCK, GENESIS_HASH, Stage
+from pallets.attribution import ATTRIBUTION_POT, Attribution
+from pallets.attribution.records import Epoch, EpochState, Ledger
+from pallets.balances import Balances, HoldReason
+from pallets.jobs import Jobs, Parameters
+from pallets.jobs.executors import EXECUTORS_MAX
+from pallets.jobs.job import Executor, FailureReason, Job, JobState, Slot, SlotState
+from pallets.jobs.lifecycle import BUCKET_MAX
+from pallets.jobs.recipe import TARGETS
+from pallets.jobs.submission import SETTLEMENT_ENTRIES_MAX
+from pallets.system import System
+from runtime.crypto.hashing import blake2b_256
+from runtime.shared.documents import (
+    DatanetVersion,
+    JobSpec,
+    Recipe,
+    Settle,
+    Settled,
+    SettlementEntry,
+    Train,
+    commitment,
+    output_root,
+)
+from runtime.types.primitives import (
+    OPEN,
+    ZERO_HASH,
+    AccountData,
+    AccountId,
+    AccountInfo,
+    Balance,
+    Hash,
+)
+
+JOBS = Benchmarks("Jobs")
+
+JOB: Final = 7
+EXECUTORS: Final = 5
+"""Executors of a job, the most that root may ask for."""
+FORMER: Final = 8
+"""Executors of former attempts that were silent."""
+ATTEMPT: Final = 4
+FEES: Final[Balance] = 1_000 * OPEN
+BOND: Final[Balance] = 1_000 * OPEN
+ESCROW: Final[Balance] = 10 * OPEN
+SALT: Final = b"s" * 32
+PROFILE: Final = Hash(b"profile".ljust(32, b"\0"))
+TRAINING: Final = Train(
+    0, BASE, tuple(DatanetVersion(number, 1) for number in range(16)), Recipe(targets=TARGETS)
+)
+
+
+def _executor(stage: Stage, name: str, registration: int) -> AccountId:
+    """Register the executor of a name; it works on a full list of jobs."""
+    who, jobs = stage.account(name), stage.pallet(Jobs)
+    jobs.registry.put(who, Executor(PROFILE, BOND, registration, last_seen=1))
+    stage.pallet(Balances).hold(HoldReason.JobBond, who, BOND)
+    return who
+
+
+def _register(stage: Stage, count: int) -> tuple[AccountId, ...]:
+    """Register executors that can be drawn; nobody else is listed."""
+    jobs = stage.pallet(Jobs)
+    made = stage.accounts("executor", count)
+    for registration, who in enumerate(made):
+        jobs.registry.put(who, Executor(PROFILE, BOND, registration, last_seen=BLOCK))
+    jobs.executor_accounts.put(made)
+    jobs.next_registration.put(count)
+    return made
+
+
+def _store(stage: Stage, state: JobState, spec: JobSpec, slots: tuple[Slot, ...] = ()) -> AccountId:
+    """Store the job, with its escrow, its deadline in a full bucket and its executors."""
+    owner, jobs = stage.account("owner"), stage.pallet(Jobs)
+    stage.pallet(Balances).hold(HoldReason.JobEscrow, owner, ESCROW)
+    job = Job(
+        owner=owner,
+        spec=spec,
+        state=state,
+        escrow=ESCROW,
+        index_escrow=0,
+        executors=EXECUTORS,
+        opened_at=1,
+        expires_at=2 * BLOCK,
+        deadline=BLOCK,
+        attempt=ATTEMPT,
+        slots=slots,
+    )
+    jobs.jobs.put(JOB, job)
+    jobs.unfinished.put(1)
+    jobs.unfinished_of.put(owner, 2)
+    others = tuple(range(100, 100 + BUCKET_MAX - 1))
+    jobs.deadlines.put(BLOCK, (*others, JOB))
+    for slot in slots:
+        jobs.assignments.put(slot.executor, (1, 2, 3, JOB))
+    return owner
+
+
+def _slots(stage: Stage, own: SlotState, others: SlotState, **fields: Any) -> tuple[Slot, ...]:
+    """Return the slots of a job late in its life: silent ones first, then ours and its fellows."""
+    silent = tuple(
+        Slot(_executor(stage, f"silent {at}", at), at, 0, SlotState.NoShow) for at in range(FORMER)
+    )
+    fellows = tuple(
+        Slot(_executor(stage, f"fellow {at}", at), at, ATTEMPT, others, **_given(fields, at))
+        for at in range(EXECUTORS - 1)
+    )
+    return (*silent, *fellows, Slot(_executor(stage, "executor", 99), 99, ATTEMPT, own, **fields))
+
+
+def _given(fields: dict[str, Any], at: int) -> dict[str, Any]:
+    """Return the fields of a fellow's slot, whose commitment is its own."""
+    return {**fields, "commitment": Hash(blake2b_256(b"commitment %d" % at))}
+
+
+# -------------------------------------------------------------------------------------- executors
+
+
+@JOBS.constant
+def jobs_register_executor(stage: Stage) -> Work:
+    _register(stage, EXECUTORS_MAX - 1)
+    who = stage.account("newcomer")
+    return stage.signed(who, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
+
+
+@JOBS.constant
+def jobs_add_bond(stage: Stage) -> Work:
+    return stage.signed(_executor(stage, "executor", 1), "Jobs", "add_bond", amount=OPEN)
+
+
+@JOBS.constant
+def jobs_heartbeat(stage: Stage) -> Work:
+    return stage.signed(_executor(stage, "executor", 1), "Jobs", "heartbeat")
+
+
+@JOBS.constant
+def jobs_unregister_executor(stage: Stage) -> Work:
+    return stage.signed(_executor(stage, "executor", 1), "Jobs", "unregister_executor")
+
+
+@JOBS.constant
+def jobs_withdraw_bond(stage: Stage) -> Work:
+    who, jobs = _executor(stage, "executor", 1), stage.pallet(Jobs)
+    jobs.registry.put(who, Executor(PROFILE, BOND, 1, last_seen=1, leaving_at=1))
+    others = _register(stage, EXECUTORS_MAX - 1)
+    jobs.executor_accounts.put((who, *others))
+    return stage.signed(who, "Jobs", "withdraw_bond")
+
+
+# ------------------------------------------------------------------------------------------ jobs
+
+
+@JOBS.constant
+def jobs_cancel(stage: Stage) -> Work:
+    owner = _store(stage, JobState.Open, TRAINING)
+    return stage.signed(owner, "Jobs", "cancel", job=JOB)
+
+
+@JOBS.constant
+def jobs_set_parameters(stage: Stage) -> Work:
+    return stage.root("Jobs", "set_parameters", parameters=Parameters())
+
+
+@JOBS.constant
+def jobs_submit(stage: Stage) -> Work:
+    owner = stage.account("owner")
+    store_model(stage, owner)
+    return stage.signed(owner, "Jobs", "submit", spec=TRAINING)
+
+
+@JOBS.constant
+def jobs_index_again(stage: Stage) -> Work:
+    owner, jobs = _store(stage, JobState.Settled, TRAINING), stage.pallet(Jobs)
+    store_model(stage, owner)
+    failed = Job(owner, TRAINING, JobState.Failed, 0, 0, EXECUTORS, 1, 2)
+    jobs.jobs.put(JOB + 1, failed)
+    train = jobs.jobs.get(JOB)
+    assert train is not None, "stored just now"
+    jobs.jobs.put(JOB, Job(owner, TRAINING, JobState.Settled, 0, 0, 1, 1, 2, index_job=JOB + 1))
+    return stage.signed(owner, "Jobs", "index_again", train_job=JOB)
+
+
+@JOBS.constant
+def jobs_commit(stage: Stage) -> Work:
+    slots = _slots(stage, SlotState.Assigned, SlotState.Committed)
+    _store(stage, JobState.Committing, TRAINING, slots)
+    sealed = Hash(blake2b_256(b"commitment"))
+    who = slots[-1].executor
+    return stage.signed(who, "Jobs", "commit", job=JOB, attempt=ATTEMPT, commitment=sealed)
+
+
+@JOBS.constant
+def jobs_report_failure(stage: Stage) -> Work:
+    # The report that makes a majority fails the job: escrow, slashes and assignments follow.
+    slots = _slots(stage, SlotState.Assigned, SlotState.ReportedFailure)
+    reported, own = slots[-EXECUTORS:-1], slots[-1]
+    silent = slots[: EXECUTORS - 1]  # with more of them the reports would be no majority
+    _store(stage, JobState.Committing, TRAINING, (*silent, *reported, own))
+    reason = FailureReason.MissingBlob
+    return stage.signed(
+        own.executor, "Jobs", "report_failure", job=JOB, attempt=ATTEMPT, reason=reason
+    )
+
+
+@JOBS.constant
+def jobs_on_initialize(stage: Stage) -> Work:
+    return stage.pallet(Jobs).on_initialize
+
+
+@JOBS.linear(entries=(0, SETTLEMENT_ENTRIES_MAX))
+def jobs_reveal(stage: Stage, entries: int) -> Work:
+    """Return the weight of Jobs.reveal, which hashes the output."""
+    output = _settled(entries)
+    who = AccountId(stage.pair("executor").account)
+    sealed = commitment(GENESIS_HASH, JOB, who, ATTEMPT, output_root(output), SALT)
+    slots = _slots(stage, SlotState.Committed, SlotState.Revealed, commitment=sealed)
+    _store(stage, JobState.Revealing, Settle(0, 0, ZERO_HASH), slots)
+    return stage.signed(who, "Jobs", "reveal", job=JOB, output=output, salt=SALT)
+
+
+@JOBS.linear(entries=(0, SETTLEMENT_ENTRIES_MAX), executors=(EXECUTORS, EXECUTORS_MAX))
+def jobs_deadline(stage: Stage, entries: int, executors: int) -> Work:
+    """Return the weight of one deadline in Jobs.on_initialize: it fails, settles or draws."""
+    jobs = stage.pallet(Jobs)
+    if entries:
+        _store_settlement(stage, entries)
+    elif executors > EXECUTORS:
+        _register(stage, executors)
+        _store(stage, JobState.Open, TRAINING)
+    else:
+        slots = _slots(stage, SlotState.Committed, SlotState.Committed)
+        _store(stage, JobState.Revealing, TRAINING, slots)
+    jobs.parameters.put(Parameters(executors_per_job=EXECUTORS, extra_attempts=ATTEMPT))
+    jobs.deadlines.put(BLOCK, (JOB,))
+    return jobs.on_initialize
+
+
+def _settled(entries: int) -> Settled:
+    contributors = sorted(blake2b_256(b"contributor %d" % at) for at in range(entries))
+    scores = tuple(SettlementEntry(AccountId(who), 10**9, 10**12) for who in contributors)
+    return Settled(entries, ZERO_HASH, FEES, scores)
+
+
+def _store_settlement(stage: Stage, entries: int) -> None:
+    """Store a SETTLE job whose executors have all revealed the same output."""
+    attribution, output = stage.pallet(Attribution), _settled(entries)
+    root = output_root(output)
+    slots = _slots(stage, SlotState.Revealed, SlotState.Revealed, root=root)
+    owner = _store(stage, JobState.Comparing, Settle(0, 0, ZERO_HASH), slots)
+    stage.pallet(Jobs).outputs.put((JOB, root), output)
+    attribution.ledgers.put(0, Ledger(1, 0, 0, settling=0))
+    attribution.epochs.put(
+        (0, 0),
+        Epoch(
+            state=EpochState.Settling,
+            server=owner,
+            job=JOB,
+            closed_at=1,
+            receipts_root=ZERO_HASH,
+            receipts=entries,
+            fees_planck=FEES,
+            receipts_blob=ZERO_HASH,
+        ),
+    )
+    pot = AccountInfo(providers=1, data=AccountData(free=FEES))
+    stage.pallet(System).put_account(ATTRIBUTION_POT, pot)

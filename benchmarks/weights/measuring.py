@@ -1,0 +1,133 @@
+"""How a weight is measured: CPU time of the work, and the storage keys it reads and writes.
+
+The time is that of this thread for one dispatch in a transaction, with decoding what is read and
+encoding what is written; the median of many runs, less that of an empty transaction. Reads and
+writes are counted from the overlay, without the keys that every block reads and writes anyway.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from benchmarks.weights.case import Benchmark, Work
+from benchmarks.weights.stage import CountingBackend, Stage
+
+NANOSECONDS_PER_MICROSECOND = 1_000
+FEW_RUNS = 5
+"""Runs of work that takes long, whatever the number asked for."""
+LONG_MICROSECONDS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one run of the work costs: CPU microseconds, keys read and keys written."""
+
+    microseconds: float
+    reads: float
+    writes: float
+
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(
+            self.microseconds - other.microseconds,
+            self.reads - other.reads,
+            self.writes - other.writes,
+        )
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.microseconds + other.microseconds,
+            self.reads + other.reads,
+            self.writes + other.writes,
+        )
+
+    def times(self, factor: float) -> Usage:
+        """Return the usage of a part or a multiple of the work."""
+        return Usage(self.microseconds * factor, self.reads * factor, self.writes * factor)
+
+    @property
+    def floored(self) -> Usage:
+        """The same without what noise makes negative."""
+        return Usage(max(self.microseconds, 0.0), max(self.reads, 0.0), max(self.writes, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The measured weight: base + slope x component for each component; `worst` is the greatest."""
+
+    benchmark: Benchmark
+    base: Usage
+    slopes: Mapping[str, Usage]
+    worst: Usage
+
+
+def measure(stage: Stage, benchmark: Benchmark, runs: int) -> Fit:
+    """Measure a benchmark at the corners of its components and fit a line to each of them."""
+    empty = _usage(stage, _nothing, _prepared(stage)[1], runs).microseconds
+    usages = []
+    for corner in benchmark.corners:
+        work, state = stage.prepare(partial(benchmark.prepare, stage, **corner))
+        used = _usage(stage, work, state, runs)
+        usages.append(Usage(max(used.microseconds - empty, 1.0), used.reads, used.writes))
+    least = usages[0]
+    slopes = {}
+    base = least
+    for (name, (low, high)), most in zip(benchmark.components.items(), usages[1:], strict=True):
+        slopes[name] = (most - least).times(1 / (high - low)).floored
+        base -= slopes[name].times(low)
+    worst = max(usages, key=lambda usage: usage.microseconds + usage.reads + usage.writes)
+    return Fit(benchmark, base.floored, slopes, worst)
+
+
+def _nothing() -> None:
+    """Do nothing: the work of the empty transaction."""
+
+
+def _prepared(stage: Stage) -> tuple[Work, Mapping[bytes, bytes]]:
+    return stage.prepare(lambda: _nothing)
+
+
+def _usage(stage: Stage, work: Work, state: Mapping[bytes, bytes], runs: int) -> Usage:
+    """Run the work on the same state again and again; the first run warms up."""
+    samples: list[float] = []
+    reads = writes = 0
+    backend = CountingBackend(state)
+    with _quiet():
+        while len(samples) <= runs:
+            with stage.block(backend) as overlay:
+                known = set(overlay.changes())
+                before = backend.reads
+                started = time.thread_time_ns()
+                with stage.machine.transaction():
+                    work()
+                changes = overlay.changes()
+                taken = (time.thread_time_ns() - started) / NANOSECONDS_PER_MICROSECOND
+                reads, writes = backend.reads - before, len(set(changes) - known)
+            samples.append(taken)
+            if taken > LONG_MICROSECONDS and len(samples) > FEW_RUNS:
+                break
+    return Usage(statistics.median(samples[1:] or samples), reads, writes)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the garbage collector out of the measurement."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def rounded_up(microseconds: float) -> int:
+    """Round up to two digits that mean something: 3, 47, 130, 2_600."""
+    whole = math.ceil(microseconds)
+    step: int = 10 ** max(len(str(whole)) - 2, 0)
+    return -(-whole // step) * step

@@ -1,0 +1,54 @@
+"""The parts of other pallets that Inference calls."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pallets.balances import HoldReason
+from pallets.required_system import BlockHashes, BlockNumber, Pots
+from runtime.types.primitives import (
+    AccountId,
+)
+
+
+class Currency(Protocol):
+    """What Inference needs of Balances."""
+
+    existential_deposit: int
+
+    def free(self, who: AccountId) -> int: ...
+    def held(self, reason: HoldReason, who: AccountId) -> int: ...
+    def hold(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
+    def release(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
+    def burn_from(self, who: AccountId, amount: int) -> None: ...
+    def transfer_on_hold(
+        self, reason: HoldReason, who: AccountId, dest: AccountId, amount: int
+    ) -> None: ...
+
+
+class Blocks(BlockHashes, BlockNumber, Pots, Protocol):
+    """The part of System that Inference calls."""
+
+
+class ModelRecord(Protocol):
+    """What Inference reads of a model."""
+
+    @property
+    def owner(self) -> AccountId: ...
+    @property
+    def rate_in_planck(self) -> int: ...
+    @property
+    def rate_out_planck(self) -> int: ...
+
+
+class ModelRegistry(Protocol):
+    """What Inference needs of Models."""
+
+    def get(self, model: int) -> ModelRecord | None: ...
+    def may_use(self, account: AccountId, model: int) -> bool: ...
+
+
+class ContributorFund(Protocol):
+    """What Inference needs of Attribution: `fund` is told what came into ATTRIBUTION_POT."""
+
+    def fund(self, model: int, amount: int, server: AccountId) -> None: ...

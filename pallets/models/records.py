@@ -1,0 +1,109 @@
+"""What Models stores: bases, models, trainings, deployments; and the limits on them."""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from runtime.codec.scale import scale, u32, u64
+from runtime.shared.documents import DatanetVersion, Trained
+from runtime.types.primitives import OPEN, AccountId, Balance, Hash
+
+CREATION_DEPOSIT: Final = 10 * OPEN
+DATANETS_MAX: Final = 16
+RATE_MAX: Final = 1_000_000 * OPEN
+"""Planck per 1,000 tokens; keeps every quote far below 2**128."""
+BASE_NAME_BYTES_MAX: Final = 128
+PAGE_MAX: Final = 256
+
+
+@scale
+class Base:
+    """A base model that executors have: its files are named by a content hash."""
+
+    name: str
+    parameters: u64
+    context_tokens: u32
+
+
+@scale
+class Training:
+    """The latest settled training of a model; `index_job` once its rows are sketched."""
+
+    train_job: u32
+    trained: Trained
+    index_job: u32 | None
+
+
+@scale
+class Deployment:
+    """What a published model serves; a later training changes nothing of it."""
+
+    training: Training
+    published_at: u32
+
+    @property
+    def adapter(self) -> Hash:
+        """The adapter that answers are made with."""
+        return self.training.trained.adapter
+
+
+class Stage(enum.IntEnum):
+    """How far a model has come."""
+
+    Created = 0
+    Trained = 1
+    Indexed = 2
+    Published = 3
+    Retired = 4
+
+
+@scale
+class Model:
+    """A LoRA model on a base, trained on published datanet versions."""
+
+    owner: AccountId
+    name: str
+    base: Hash
+    datanets: tuple[DatanetVersion, ...]
+    rows: u32
+    rate_in_planck: Balance
+    rate_out_planck: Balance
+    latest: Training | None
+    deployed: Deployment | None
+    is_retired: bool
+    created_at: u32
+    deposit_planck: Balance
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """The trainings that may still be asked for: the deployed one and the latest."""
+        deployed = () if self.deployed is None else (self.deployed.training,)
+        return deployed if self.latest is None else (*deployed, self.latest)
+
+    @property
+    def stage(self) -> Stage:
+        """How far the model has come; a published one stays so while it is trained again."""
+        if self.is_retired:
+            return Stage.Retired
+        if self.deployed is not None:
+            return Stage.Published
+        if self.latest is None:
+            return Stage.Created
+        return Stage.Trained if self.latest.index_job is None else Stage.Indexed
+
+
+@scale
+class ModelInfo:
+    """A model with its number and stage, as clients ask for it."""
+
+    id: u32
+    stage: Stage
+    model: Model
+
+
+@scale
+class Genesis:
+    """Base models of the chain spec by content hash."""
+
+    bases: tuple[tuple[Hash, Base], ...] = ()
