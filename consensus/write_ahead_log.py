@@ -24,6 +24,7 @@ import msgpack
 
 from runtime.codec.compact import DecodeError, EncodeError
 from runtime.codec.scale import codec
+from runtime.errors import ExitCode, OpenLedgerError
 from runtime.shared.finality import Ballot, Certificate, claim_of
 from runtime.types.primitives import Hash, Header
 
@@ -59,11 +60,13 @@ class BadRecordError(ValueError):
     """A record that this version did not write; the message says why."""
 
 
-class DamagedLogError(Exception):
+class DamagedLogError(OpenLedgerError):
     """The log is damaged before its end; votes may be lost.
 
     `offset` is where the damage begins, `following` where the next intact record does.
     """
+
+    exit_code = ExitCode.USAGE
 
     def __init__(self, offset: int, following: int, remedy: str = "") -> None:
         super().__init__(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from runtime.crypto import ss58
 from runtime.crypto.keys import KeyKind, Keypair
+from runtime.errors import ExitCode, OpenLedgerError
 from runtime.types.primitives import AccountId
 
 NAMES = ("Alice", "Bob", "Charlie", "Dave", "Eve", "Ferdie")
 _PREFIXES = {"ed25519:": KeyKind.ED25519, "sr25519:": KeyKind.SR25519}
 
 
-class AccountTextError(ValueError):
+class AccountTextError(OpenLedgerError, ValueError):
     """A text names no account."""
+
+    exit_code = ExitCode.USAGE
 
 
 def parse_account(text: str) -> AccountId:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from runtime.errors import ExitCode, OpenLedgerError
 from runtime.types.primitives import OPEN
 
 DIGITS_MAX: Final = 80
@@ -20,8 +21,10 @@ _UNITS: Final[dict[str | None, int]] = {
 }
 
 
-class ValueTextError(ValueError):
+class ValueTextError(OpenLedgerError, ValueError):
     """A text stands for no value of the type it is for; the message names the place."""
+
+    exit_code = ExitCode.USAGE
 
 
 def parse_amount(text: str) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from genesis.accounts import NAMES
 from genesis.spec import ChainSpec, load_spec
 from pallets.staking import STAKING_POT, Parameters
+from runtime.errors import ExitCode, OpenLedgerError
 from runtime.types.primitives import OPEN
 
 VALIDATORS_MAX: Final = 256
@@ -27,8 +28,10 @@ TREASURY: Final = "0x" + b"modlopen/tre".ljust(32, b"\0").hex()
 ISSUANCE: Final = 1_000_000_000 * OPEN
 
 
-class DevnetError(ValueError):
+class DevnetSpecError(OpenLedgerError, ValueError):
     """A development network cannot be made like this; the message says what is possible."""
+
+    exit_code = ExitCode.USAGE
 
 
 def validator_uri(index: int) -> str:
@@ -50,15 +53,15 @@ def devnet_spec(
 
     An era is a number of epochs, at least 2. `stakes` in planck may differ. `overrides` are merged
     into the configs of pallets, for example `{"jobs": {"parameters": {"commit_blocks": 60}}}`.
-    Raises DevnetError.
+    Raises DevnetSpecError.
     """
     if not 1 <= validators <= VALIDATORS_MAX:
-        raise DevnetError(f"A devnet has 1 to {VALIDATORS_MAX} validators, not {validators}.")
+        raise DevnetSpecError(f"A devnet has 1 to {VALIDATORS_MAX} validators, not {validators}.")
     given = tuple(stakes) or (STAKE,) * validators
     if len(given) != validators or not all(
         STAKE_MINIMUM <= stake <= ENDOWMENT // 2 for stake in given
     ):
-        raise DevnetError(
+        raise DevnetSpecError(
             f"{len(given)} stakes for {validators} validators: give one for each, of "
             f"{STAKE_MINIMUM // OPEN} to {ENDOWMENT // 2 // OPEN} OPEN."
         )

@@ -20,6 +20,7 @@ from typing import Any
 from genesis.values import ValueTextError, parse_value
 from pallets import compose
 from runtime.codec.scale import EncodeError
+from runtime.errors import ExitCode, OpenLedgerError
 from runtime.frame.dispatch import DispatchFailed, Error
 from runtime.frame.state import Overlay
 from runtime.trie.backend import MemoryBackend
@@ -31,8 +32,10 @@ PRESETS = ("dev", "local")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-class ChainSpecError(ValueError):
+class ChainSpecError(OpenLedgerError, ValueError):
     """A chain spec cannot be read; the message names the place and what is expected there."""
+
+    exit_code = ExitCode.USAGE
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from safetensors.torch import load
 from transformers import PreTrainedModel
 
 from ml.adapters.lora import attach_lora, expected_shapes, lora_parameters
+from runtime.errors import OpenLedgerError
 from runtime.shared.documents import Recipe
 
 ADAPTER_BYTES_MAX: Final = 512 << 20
@@ -25,7 +26,7 @@ DTYPES: Final = {"F32": 4, "BF16": 2, "F16": 2}
 PICKLE_STARTS: Final = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
-class AdapterRefusedError(Exception):
+class AdapterRefusedError(OpenLedgerError):
     """An adapter file cannot be used; the subclass names the cause."""
 
 

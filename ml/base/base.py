@@ -22,6 +22,8 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from runtime.errors import ExitCode, OpenLedgerError
+
 SHIPPED_FOLDER: Final = Path(__file__).parent
 SHIPPED_NAME: Final = "openledger-base"
 CONTENT_HASH_CONTEXT: Final = b"openledger/base"
@@ -47,12 +49,16 @@ HASHED_NAMES: Final = frozenset(
 FORBIDDEN_SUFFIXES: Final = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 
 
-class BaseNotFoundError(Exception):
+class BaseNotFoundError(OpenLedgerError):
     """The path has no config.json."""
 
+    exit_code = ExitCode.USAGE
 
-class BaseWithoutSafetensorsError(Exception):
+
+class BaseWithoutSafetensorsError(OpenLedgerError):
     """The folder has weights, but only in a format that can run code when opened."""
+
+    exit_code = ExitCode.USAGE
 
 
 class BaseTokenizerUnusableError(Exception):

@@ -10,6 +10,7 @@ from typing import Final
 from ml.rows.near_duplicates import cluster_rows
 from ml.rows.row import EncodingRefusedError, Row, decode_batch, row_hash
 from runtime.codec.scale import DecodeError, codec
+from runtime.errors import OpenLedgerError
 from runtime.shared.documents import BatchInput, RowsInput
 from runtime.trie.merkle import blob_id, merkle_root
 from runtime.types.primitives import AccountId, Hash
@@ -19,11 +20,11 @@ ROWS_FILE_BYTES_MAX: Final = 16 << 20
 BLOB_BYTES_MAX: Final = 512 << 20
 
 
-class InputMissingError(Exception):
+class InputMissingError(OpenLedgerError):
     """A file of the job is not in the inputs folder."""
 
 
-class InputCorruptError(Exception):
+class InputCorruptError(OpenLedgerError):
     """A file's content does not have the id that names it, or does not decode."""
 
 

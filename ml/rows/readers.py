@@ -24,18 +24,23 @@ from ml.rows.row import (
     canonical_row,
     row_hash,
 )
+from runtime.errors import ExitCode, OpenLedgerError
 
 LINE_BYTES_MAX: Final = 1 << 20
 FILE_BYTES_MAX: Final = 1 << 30
 ROWS_MAX: Final = 5_000_000
 
 
-class FileRefusedError(Exception):
+class FileRefusedError(OpenLedgerError):
     """The file as a whole cannot be read: unknown suffix, too large, missing extra."""
 
+    exit_code = ExitCode.USAGE
 
-class LineRefusedError(Exception):
+
+class LineRefusedError(OpenLedgerError):
     """One line cannot become a row; `line` is its number, counted from 1."""
+
+    exit_code = ExitCode.USAGE
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(f"Line {line}: {reason}")

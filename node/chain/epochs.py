@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 from node.chain.chain import Chain
 from node.chain.state_reader import StateReader
+from runtime.errors import ExitCode, OpenLedgerError
 from runtime.frame.dispatch import Call
 from runtime.shared.finality import AuthoritySet, Equivocation
 from runtime.types.primitives import AccountId, Hash
 
 
-class NoAuthoritiesError(Exception):
+class NoAuthoritiesError(OpenLedgerError):
     """The chain has no validators, so no network can decide its blocks."""
+
+    exit_code = ExitCode.USAGE
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from runtime.errors import ExitCode, OpenLedgerError
 
-class ChainError(Exception):
+
+class ChainError(OpenLedgerError):
     """Base of what the chain refuses."""
+
+    exit_code = ExitCode.USAGE
 
 
 class UnknownBlockError(ChainError):

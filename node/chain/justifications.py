@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from pallets.session import Session
 from runtime.codec.scale import DecodeError, codec
+from runtime.errors import OpenLedgerError
 from runtime.frame.machine import Machine
 from runtime.frame.state import Overlay
 from runtime.shared.finality import (
@@ -27,7 +28,7 @@ from runtime.types.primitives import Hash, Header
 _CERTIFICATE = codec(Certificate)
 
 
-class JustificationError(Exception):
+class JustificationError(OpenLedgerError):
     """A block's finality is not proven; the message names its height."""
 
 

@@ -7,15 +7,12 @@ class carries the exit code of the command line: 1 rejected on chain, 2 usage, 3
 
 from __future__ import annotations
 
-from typing import ClassVar
-
+from runtime.errors import ExitCode, OpenLedgerError
 from runtime.types.primitives import Hash
 
 
-class ClientError(Exception):
+class ClientError(OpenLedgerError):
     """Base of everything that the client refuses or reports."""
-
-    exit_code: ClassVar[int] = 1
 
 
 class RequestRefusedError(ClientError):
@@ -34,31 +31,31 @@ class RejectedError(ClientError):
 class InsufficientFundsError(ClientError):
     """An account cannot pay."""
 
-    exit_code = 5
+    exit_code = ExitCode.FUNDS
 
 
 class UsageError(ClientError):
     """The request makes no sense as written; nothing was sent."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class UnreachableError(ClientError):
     """No node answers at the address."""
 
-    exit_code = 3
+    exit_code = ExitCode.UNREACHABLE
 
 
 class WrongNodeError(ClientError):
     """The node answers, but it is not the one whose transactions this program can sign."""
 
-    exit_code = 3
+    exit_code = ExitCode.UNREACHABLE
 
 
 class MayStillLandError(ClientError):
     """The wait ended before the transaction was seen in a block; it may still get there."""
 
-    exit_code = 4
+    exit_code = ExitCode.MAY_LAND
 
     def __init__(self, message: str, extrinsic_hash: Hash) -> None:
         super().__init__(message)
@@ -68,4 +65,4 @@ class MayStillLandError(ClientError):
 class LockedKeyError(ClientError):
     """A key cannot be opened: no password, or a wrong one."""
 
-    exit_code = 6
+    exit_code = ExitCode.LOCKED

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from runtime.errors import ExitCode, OpenLedgerError
 
 
-class DevnetError(Exception):
+class DevnetError(OpenLedgerError):
     """Base of everything that a devnet refuses or reports."""
 
-    exit_code: ClassVar[int] = 2
+    exit_code = ExitCode.USAGE
 
 
 class UnknownDevnetError(DevnetError):
@@ -42,13 +42,13 @@ class NodeStateError(DevnetError):
 class NodeStartError(DevnetError):
     """A node ended, or was not ready in time; the message quotes its log."""
 
-    exit_code = 1
+    exit_code = ExitCode.REJECTED
 
 
 class NodeStopError(DevnetError):
     """A node did not stop in time and was killed."""
 
-    exit_code = 1
+    exit_code = ExitCode.REJECTED
 
 
 class GroupsTextError(DevnetError):
@@ -58,25 +58,25 @@ class GroupsTextError(DevnetError):
 class ControlError(DevnetError):
     """A node's control socket does not answer, or refuses."""
 
-    exit_code = 3
+    exit_code = ExitCode.UNREACHABLE
 
 
 class NotFinalInTimeError(DevnetError):
     """Blocks did not become final in time; they still may."""
 
-    exit_code = 4
+    exit_code = ExitCode.MAY_LAND
 
 
 class ForkError(DevnetError):
     """Two nodes have different final blocks at one height, which must never happen."""
 
-    exit_code = 1
+    exit_code = ExitCode.REJECTED
 
 
 class EnrolmentError(DevnetError):
     """A node that was added could not be made a validator; it runs and follows the chain."""
 
-    exit_code = 1
+    exit_code = ExitCode.REJECTED
 
 
 class SaveError(DevnetError):

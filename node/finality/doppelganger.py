@@ -13,6 +13,7 @@ from typing import Final
 import trio
 
 from node.keys.vote_signer import VoteSigner
+from runtime.errors import OpenLedgerError
 from runtime.shared.finality import Vote
 
 LISTEN_SECONDS: Final = 10.0
@@ -21,7 +22,7 @@ LISTEN_SECONDS: Final = 10.0
 logger = logging.getLogger(__name__)
 
 
-class DoppelgangerError(Exception):
+class DoppelgangerError(OpenLedgerError):
     """Another node votes with this node's session key."""
 
 

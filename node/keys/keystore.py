@@ -28,6 +28,7 @@ from nacl.secret import SecretBox
 
 from runtime.crypto import ss58
 from runtime.crypto.keys import KeyKind, Keypair
+from runtime.errors import ExitCode, OpenLedgerError
 
 FILE_BYTES_MAX = 64 * 1024
 FILE_MODE = 0o600
@@ -44,8 +45,10 @@ _PKCS8_HEAD = bytes.fromhex("3053020101300506032b657004220420")
 _PKCS8_DIVIDER = bytes.fromhex("a123032100")
 
 
-class KeystoreError(Exception):
+class KeystoreError(OpenLedgerError):
     """Anything that keeps a key from being stored or read; one subclass for each cause."""
+
+    exit_code = ExitCode.LOCKED
 
 
 class WrongPasswordError(KeystoreError):
@@ -54,6 +57,8 @@ class WrongPasswordError(KeystoreError):
 
 class EmptyPasswordError(KeystoreError):
     """A key was to be sealed with no password."""
+
+    exit_code = ExitCode.USAGE
 
 
 class DamagedKeyFileError(KeystoreError):
@@ -71,9 +76,13 @@ class ScryptCostError(KeystoreError):
 class KeyNotFoundError(KeystoreError):
     """No key has this address or name."""
 
+    exit_code = ExitCode.USAGE
+
 
 class KeyExistsError(KeystoreError):
     """The address or the name is already taken."""
+
+    exit_code = ExitCode.USAGE
 
 
 class KeyFileModeError(KeystoreError):

@@ -24,6 +24,7 @@ from ml.durable_file import write_durably
 from node.storage.log_file import append_durably
 from runtime.codec.scale import codec
 from runtime.crypto.keys import Keypair
+from runtime.errors import ExitCode, OpenLedgerError
 from runtime.shared.finality import Ballot, conflict, payload
 from runtime.types.primitives import Hash
 
@@ -33,8 +34,10 @@ MARK_BYTES_MAX: Final = 1 << 20
 _ballot = codec(Ballot)
 
 
-class SignerError(Exception):
+class SignerError(OpenLedgerError):
     """Base of what keeps a ballot from being signed; the message says why."""
+
+    exit_code = ExitCode.USAGE
 
 
 class ConflictingBallotError(SignerError):

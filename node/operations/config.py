@@ -17,6 +17,7 @@ from typing import Any, Final
 import platformdirs
 
 from genesis.spec import PRESETS
+from runtime.errors import ExitCode, OpenLedgerError
 
 ENVIRONMENT_PREFIX = "OPENLEDGER_"
 BLOCK_TIME_MS: Final = 1_000
@@ -24,8 +25,10 @@ LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
-class ConfigError(ValueError):
+class ConfigError(OpenLedgerError, ValueError):
     """A setting cannot be used; the message names its source and what is expected."""
+
+    exit_code = ExitCode.USAGE
 
 
 class Sealing(enum.StrEnum):

@@ -27,6 +27,7 @@ from hypercorn.typing import ConnectionState
 
 from node.operations.metrics import Metrics
 from node.rpc.limits import Limits
+from runtime.errors import ExitCode, OpenLedgerError
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +46,10 @@ TOO_MANY = (
 )
 
 
-class ListenError(Exception):
+class ListenError(OpenLedgerError):
     """The server cannot listen where it was told to."""
+
+    exit_code = ExitCode.USAGE
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from typing import Any, Final, Protocol
 import trio
 
 from node.keys.node_keys import DEVELOPMENT_TYPES
+from runtime.errors import ExitCode, OpenLedgerError
 
 SOCKET_NAME: Final = "control.sock"
 LINE_BYTES_MAX: Final = 64 << 10
@@ -44,8 +45,10 @@ _MODE: Final = 0o600
 logger = logging.getLogger(__name__)
 
 
-class ControlRefusedError(Exception):
+class ControlRefusedError(OpenLedgerError):
     """The control socket cannot be opened; the message says why."""
+
+    exit_code = ExitCode.USAGE
 
 
 class _RequestError(ValueError):

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+from runtime.errors import ExitCode, OpenLedgerError
 
-class DatabaseError(Exception):
+
+class DatabaseError(OpenLedgerError):
     """Anything that keeps the database from serving; one subclass for each cause."""
+
+    exit_code = ExitCode.USAGE
 
 
 class DatabaseInUseError(DatabaseError):

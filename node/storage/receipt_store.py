@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.codec.scale import codec
+from runtime.errors import ExitCode, OpenLedgerError
 from runtime.shared.documents import (
     EpochReceipts,
     Feedback,
@@ -58,8 +59,10 @@ class EpochSealedError(Exception):
     """The receipt's epoch was sealed meanwhile; it belongs to the next one."""
 
 
-class ReceiptStoreDamagedError(Exception):
+class ReceiptStoreDamagedError(OpenLedgerError):
     """The file cannot be read as a receipt store."""
+
+    exit_code = ExitCode.USAGE
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ from p2p.service.peer_network import PeerNetwork
 from p2p.transport.transport import PeerId, TransportError
 from p2p.transport.wire import RequestKind
 from runtime.codec.scale import DecodeError, codec
+from runtime.errors import OpenLedgerError
 from runtime.frame.executive import InvalidBlockError
 from runtime.shared.finality import AuthoritySet
 from runtime.types.primitives import Hash
@@ -58,7 +59,7 @@ class FetchError(TransportError):
     """A block could not be brought; the message says why."""
 
 
-class DivergedError(Exception):
+class DivergedError(OpenLedgerError):
     """This program computes another result than the validators for a block that is final."""
 
 

@@ -39,6 +39,7 @@ from p2p.service.peer_network import PeerNetwork
 from p2p.transport.transport import PeerId, TransportError
 from p2p.transport.wire import RequestKind
 from runtime.codec.scale import Codec, DecodeError, codec
+from runtime.errors import ExitCode, OpenLedgerError
 from runtime.shared.finality import AuthoritySet
 from runtime.trie.proof import ProofError
 from runtime.trie.range_proof import Chunk, verify_range
@@ -55,8 +56,10 @@ _blocks = codec(Blocks)
 _state: Codec[StateRange | None] = codec(StateAnswer)
 
 
-class FastSyncRefusedError(Exception):
+class FastSyncRefusedError(OpenLedgerError):
     """Fast sync cannot give what this node is set to keep."""
+
+    exit_code = ExitCode.USAGE
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NewType, Protocol
 
+from runtime.errors import ExitCode, OpenLedgerError
+
 FRAME_BYTES_MAX: Final = 4 << 20
 REQUEST_BYTES_MAX: Final = 64 << 10
 ANSWER_BYTES_MAX: Final = (8 << 20) + (64 << 10)
@@ -67,8 +69,10 @@ class Channel(StrEnum):
     """Votes, proposals, certificates: before everything else."""
 
 
-class TransportError(Exception):
+class TransportError(OpenLedgerError):
     """Base of what a transport reports; the message says what, why and what next."""
+
+    exit_code = ExitCode.USAGE
 
 
 class PeerGoneError(TransportError):

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
+from runtime.errors import ExitCode, OpenLedgerError
+
 SEQUENCE_MAX: Final = 1 << 24
 
 
-class DecodeError(ValueError):
+class DecodeError(OpenLedgerError, ValueError):
     """The bytes are not the SCALE encoding of a value of this type."""
 
+    exit_code = ExitCode.USAGE
 
-class EncodeError(ValueError):
+
+class EncodeError(OpenLedgerError, ValueError):
     """The value does not fit the type that it should be encoded as."""
+
+    exit_code = ExitCode.USAGE
 
 
 def encode_compact(value: int) -> bytes:

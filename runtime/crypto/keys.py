@@ -26,6 +26,8 @@ from mnemonic import Mnemonic
 from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
 from nacl.exceptions import CryptoError
 
+from runtime.errors import ExitCode, OpenLedgerError
+
 DEV_PHRASE = "bottom drive obey lake curtain smoke basket hold race lonely fit walk"
 SEED_BYTES = 32
 SIGNATURE_BYTES = 64
@@ -46,16 +48,22 @@ class KeyKind(IntEnum):
     SR25519 = 1
 
 
-class SeedError(ValueError):
+class SeedError(OpenLedgerError, ValueError):
     """A seed or a secret of the wrong size."""
 
+    exit_code = ExitCode.USAGE
 
-class PhraseError(ValueError):
+
+class PhraseError(OpenLedgerError, ValueError):
     """A text that is neither a valid BIP-39 mnemonic nor a 0x seed of 32 bytes."""
 
+    exit_code = ExitCode.USAGE
 
-class DerivationError(ValueError):
+
+class DerivationError(OpenLedgerError, ValueError):
     """A derivation path that is malformed or that the key kind does not support."""
+
+    exit_code = ExitCode.USAGE
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final, Protocol, cast
 
 from runtime.codec.scale import DecodeError, EncodeError, codec, u32
+from runtime.errors import OpenLedgerError
 from runtime.frame.dispatch import (
     INHERENT,
     DispatchClass,
@@ -65,7 +66,7 @@ BLOCK_EXTRINSICS_MAX = 20_000
 NOTHING_VERIFIED: Final[Mapping[Hash, Hash]] = MappingProxyType({})
 
 
-class InvalidBlockError(Exception):
+class InvalidBlockError(OpenLedgerError):
     """A block breaks a rule of the runtime; the message names the rule."""
 
 

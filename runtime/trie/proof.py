@@ -14,6 +14,7 @@ Rules that hold here:
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
+from runtime.errors import OpenLedgerError
 from runtime.trie.backend import Backend
 from runtime.trie.trie import EMPTY_ROOT
 from runtime.trie.trie_node import (
@@ -29,7 +30,7 @@ from runtime.trie.trie_node import (
 PROOF_ENTRIES_MAX = 65_536
 
 
-class ProofError(ValueError):
+class ProofError(OpenLedgerError, ValueError):
     """A proof does not fit its state root, or cannot be made for it."""
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from genesis import spec as spec_module
 from genesis.accounts import parse_account
-from genesis.devnet import STAKE, DevnetError, devnet_spec, validator_uri
+from genesis.devnet import STAKE, DevnetSpecError, devnet_spec, validator_uri
 from genesis.spec import ChainSpec, ChainSpecError, load_spec, parse_spec
 from runtime.codec.scale import codec
 from runtime.crypto.keys import Keypair
@@ -98,13 +98,13 @@ def test_devnets_of_different_size_are_different_chains() -> None:
 
 @pytest.mark.parametrize("count", [0, -1, 257])
 def test_a_devnet_has_a_bounded_number_of_validators(count: int) -> None:
-    with pytest.raises(DevnetError, match="1 to 256"):
+    with pytest.raises(DevnetSpecError, match="1 to 256"):
         devnet_spec(count)
 
 
 @pytest.mark.parametrize("stakes", [(OPEN,), (OPEN, 0), (OPEN, 10**9 * OPEN)])
 def test_stakes_that_do_not_fit_are_refused(stakes: tuple[int, ...]) -> None:
-    with pytest.raises(DevnetError, match="2 validators"):
+    with pytest.raises(DevnetSpecError, match="2 validators"):
         devnet_spec(2, stakes=stakes)
 
 

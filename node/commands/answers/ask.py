@@ -7,7 +7,7 @@ import click
 from genesis.amounts import parse_amount
 from node.client import Client
 from node.commands.answers.asking import AnswerDocument, Asker, QuoteDocument
-from node.commands.base.frame import command_output, pass_client
+from node.commands.base.command import command_output, pass_client
 from node.commands.base.lookup import find_model
 from node.commands.base.output import Output
 from node.commands.base.transaction import Spending, transaction_options

@@ -14,8 +14,8 @@ from genesis.amounts import format_amount
 from node.client import Answer, Client, RejectedError, RequestRefusedError, Text
 from node.client.serving import StoredReceipt, signed_with
 from node.commands.base.account_signer import account_of
+from node.commands.base.command import refuse
 from node.commands.base.documents import Planck
-from node.commands.base.frame import refuse
 from node.commands.base.output import Output
 from node.commands.base.transaction import Spending, send
 from pallets.inference import Channel

@@ -10,8 +10,8 @@ import click
 from node.client import Client
 from node.commands.answers.asking import AnswerDocument, answer_document, read_receipt
 from node.commands.base.account_signer import keys_options, signer_of
+from node.commands.base.command import command_output, hash_of, pass_client
 from node.commands.base.documents import Planck
-from node.commands.base.frame import command_output, hash_of, pass_client
 from node.commands.base.lookup import find_model
 from node.commands.base.output import Output
 from node.keys.keystore import Keystore

@@ -16,9 +16,10 @@ import click
 
 from node.client import Client
 from node.client.recording import Recording
-from node.commands.base.frame import REJECTED, command_output, hash_of, pass_client, refuse
+from node.commands.base.command import command_output, hash_of, pass_client, refuse
 from node.commands.base.lookup import find_model
 from node.commands.base.output import Output
+from runtime.errors import ExitCode
 from runtime.types.primitives import Hash
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def verify_command(
         for document in documents:
             if not document.holds:
                 output.note(f"{document.receipt}: {_failing(document)}")
-        sys.exit(REJECTED)
+        sys.exit(ExitCode.REJECTED)
 
 
 def _listed(client: Client, model: str, epoch: int) -> list[Hash]:

@@ -18,7 +18,7 @@ import platformdirs
 
 from genesis.accounts import AccountTextError, parse_account
 from node.client.errors import LockedKeyError
-from node.commands.base.frame import refuse
+from node.commands.base.command import refuse
 from node.keys.keystore import KeyNotFoundError, Keystore
 from runtime.crypto.keys import KeyKind, Keypair
 from runtime.types.primitives import AccountId

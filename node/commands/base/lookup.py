@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from node.client import Client
-from node.commands.base.frame import refuse
+from node.commands.base.command import refuse
 from pallets.datanets.records import DatanetInfo
 from pallets.jobs.job import Job
 from pallets.models import ModelInfo

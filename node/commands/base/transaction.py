@@ -26,11 +26,11 @@ from node.client import (
 )
 from node.commands.base.account_signer import Signer, keys_options, signer_of
 from node.commands.base.documents import Fields, Planck
-from node.commands.base.frame import MAY_LAND
 from node.commands.base.output import Output
 from node.commands.base.values import show_fields
 from node.keys.keystore import Keystore
 from runtime.crypto.keys import Keypair
+from runtime.errors import ExitCode
 from runtime.frame.dispatch import Call
 from runtime.frame.events import EventRecord
 
@@ -152,7 +152,7 @@ def send(
         outcome = client.submit(signed, spending.wait, wait_s=spending.wait_s, on_status=tell)
     except KeyboardInterrupt:
         output.note(f"Stopped waiting. The transaction {shown} was sent and may still land.")
-        sys.exit(MAY_LAND)
+        sys.exit(ExitCode.MAY_LAND)
     if not isinstance(outcome, Included):
         return shown, None
     if outcome.error is not None:

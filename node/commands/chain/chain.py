@@ -11,8 +11,8 @@ import click
 
 from genesis.spec import ChainSpec, load_spec
 from node.client import Client
+from node.commands.base.command import command_output, pass_client, refuse
 from node.commands.base.documents import Fields
-from node.commands.base.frame import command_output, pass_client, refuse
 from node.commands.base.output import Output
 from node.commands.base.transaction import EventDocument, event_documents
 from node.commands.base.values import show_value
@@ -265,7 +265,7 @@ def _check_genesis(spec: ChainSpec, found: Hash, source: str) -> None:
 
 
 def _block_id(text: str | None) -> Hash | int | None:
-    from node.commands.base.frame import hash_of
+    from node.commands.base.command import hash_of
 
     if text is None:
         return None

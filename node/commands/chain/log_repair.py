@@ -16,7 +16,7 @@ import click
 
 from consensus.write_ahead_log import DamagedLogError, read_log
 from genesis.spec import load_spec
-from node.commands.base.frame import command_output, refuse
+from node.commands.base.command import command_output, refuse
 from node.commands.base.output import Output
 from node.finality.write_ahead_log import repair_log as repair_file
 from node.keys.vote_signer import Window

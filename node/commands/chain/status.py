@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import click
 
 from node.client import Client, RequestRefusedError
+from node.commands.base.command import command_output, pass_client, refuse
 from node.commands.base.documents import Fields, Planck
-from node.commands.base.frame import command_output, pass_client, refuse
 from node.commands.base.output import Output
 
 

@@ -16,8 +16,8 @@ from ml.rows.chunker import TextRefusedError, chunk_text
 from ml.rows.readers import FileRefusedError, ReadReport, collect_rows, read_rows
 from ml.rows.row import Row, encode_batch, row_hash
 from node.client import Client, InsufficientFundsError, UsageError, Wait
+from node.commands.base.command import refuse
 from node.commands.base.documents import Planck
-from node.commands.base.frame import refuse
 from node.commands.base.lookup import rows_needed
 from node.commands.base.output import Advance, Output
 from node.commands.base.transaction import (

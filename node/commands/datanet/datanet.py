@@ -9,8 +9,8 @@ import click
 
 from node.client import Client
 from node.commands.base.account_signer import account_of
+from node.commands.base.command import command_output, pass_client
 from node.commands.base.documents import Planck
-from node.commands.base.frame import command_output, pass_client
 from node.commands.base.lookup import find_datanet, rows_needed
 from node.commands.base.output import Output
 from node.commands.base.transaction import (

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import click
 
+from node.commands.base.command import command_output, refuse
 from node.commands.base.documents import Planck
-from node.commands.base.frame import command_output, refuse
 from node.commands.base.output import Output
 
 

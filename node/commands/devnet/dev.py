@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from node.commands.base.frame import command_output
+from node.commands.base.command import command_output
 from node.commands.base.output import Output
 from node.commands.devnet.running import ReadyDocument, ready_document, run_until_stopped
 from node.operations.config import load

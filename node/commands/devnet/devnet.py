@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from node.commands.base.frame import command_output, refuse
+from node.commands.base.command import command_output, refuse
 from node.commands.base.output import Output
 from node.commands.devnet.documents import (
     DevnetAdvanceDocument,

@@ -12,7 +12,7 @@ import click
 from genesis.amounts import format_amount, parse_amount
 from node.client import Client, Included
 from node.commands.answers.asking import AnswerDocument, Asker, ChatDocument, QuoteDocument
-from node.commands.base.frame import command_output, hash_of, pass_client, refuse
+from node.commands.base.command import command_output, hash_of, pass_client, refuse
 from node.commands.base.lookup import find_datanet, find_job, find_model
 from node.commands.base.output import Output
 from node.commands.base.transaction import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from node.client import Client
+from node.commands.base.command import refuse
 from node.commands.base.documents import Planck
-from node.commands.base.frame import refuse
 from node.commands.base.lookup import find_job
 from pallets.jobs.job import Job
 from pallets.models import ModelInfo

@@ -7,8 +7,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from node.client import Client, RequestRefusedError
+from node.commands.base.command import refuse
 from node.commands.base.documents import Planck
-from node.commands.base.frame import refuse
 from pallets.offences import Offence, Offences, PendingSlash, equivocation_fraction
 from pallets.staking.records import (
     BILLION,

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from node.commands.base.account_signer import development_pair, read_password
-from node.commands.base.frame import refuse
+from node.commands.base.command import refuse
 from node.commands.staking.validator_records import SessionKeyDocument
 from node.keys.keystore import KeyEntry, KeyNotFoundError, Keystore
 from runtime.crypto.keys import KeyKind, Keypair

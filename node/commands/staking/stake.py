@@ -7,7 +7,7 @@ import click
 from genesis.amounts import format_amount, parse_amount
 from node.client import Client
 from node.commands.base.account_signer import account_of
-from node.commands.base.frame import command_output, pass_client, refuse
+from node.commands.base.command import command_output, pass_client, refuse
 from node.commands.base.output import Output
 from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,

@@ -12,8 +12,8 @@ from genesis.amounts import format_amount, parse_amount
 from genesis.spec import load_spec
 from node.client import Client, RejectedError
 from node.commands.base.account_signer import account_of
+from node.commands.base.command import command_output, pass_client, refuse
 from node.commands.base.documents import Planck
-from node.commands.base.frame import command_output, pass_client, refuse
 from node.commands.base.output import Output
 from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,

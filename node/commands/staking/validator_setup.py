@@ -11,7 +11,7 @@ from typing import Final
 
 from genesis.amounts import format_amount
 from node.client import Client, InsufficientFundsError, RejectedError
-from node.commands.base.frame import refuse
+from node.commands.base.command import refuse
 from node.commands.staking.records import percent_of
 from node.commands.staking.validator_records import StepLine
 from pallets.session import prove_possession

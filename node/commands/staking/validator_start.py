@@ -12,7 +12,7 @@ from pathlib import Path
 
 from genesis.spec import PRESETS
 from ml.durable_file import write_durably
-from node.commands.base.frame import refuse
+from node.commands.base.command import refuse
 from node.commands.staking.session_key import SessionKey
 
 NO_FILE = "SESSION_PASSWORD_FILE"

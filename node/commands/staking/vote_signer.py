@@ -13,7 +13,7 @@ import click
 import trio
 
 from genesis.spec import load_spec
-from node.commands.base.frame import command_output, refuse
+from node.commands.base.command import command_output, refuse
 from node.commands.base.output import Output
 from node.commands.devnet.running import first_cause
 from node.keys.node_keys import load_session_pair

@@ -10,8 +10,8 @@ from genesis.accounts import NAMES
 from genesis.amounts import parse_amount
 from node.client import Client
 from node.commands.base.account_signer import account_of, development_pair, keys_options
+from node.commands.base.command import command_output, pass_client
 from node.commands.base.documents import Planck
-from node.commands.base.frame import command_output, pass_client
 from node.commands.base.output import Output
 from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,

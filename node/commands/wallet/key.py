@@ -20,7 +20,7 @@ from node.commands.base.account_signer import (
     keys_options,
     read_password,
 )
-from node.commands.base.frame import command_output, refuse
+from node.commands.base.command import command_output, refuse
 from node.commands.base.output import Output
 from node.keys.keystore import (
     FILE_BYTES_MAX,

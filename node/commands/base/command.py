@@ -1,0 +1,88 @@
+"""What makes a function a command: its JSON flag, its connection, and the refusal of its input."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Final, NoReturn, TypeVar
+
+import click
+
+from node.commands.base.exit_codes import errors_as_exit_codes
+from node.commands.base.output import Output
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_URL: Final = "ws://127.0.0.1:9944"
+
+
+def command_output(*documents: type) -> Callable[[F], F]:
+    """Make a function a command's body that returns one of these documents, or None.
+
+    The function's first parameter is the Output.
+    """
+
+    def decorate(function: F) -> F:
+        @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+        @functools.wraps(function)
+        def run(*arguments: Any, as_json: bool, **options: Any) -> None:
+            output = Output(as_json)
+            with errors_as_exit_codes(output):
+                document = function(output, *arguments, **options)
+                if document is not None:
+                    output.show(document)
+
+        run.documents = documents  # type: ignore[attr-defined]
+        return run  # type: ignore[return-value]
+
+    return decorate
+
+
+def pass_client(function: F) -> F:
+    """Give a command's body a Client as its second parameter, and the options to find the node."""
+
+    @click.option(
+        "--url", envvar="OPENLEDGER_URL", default=DEFAULT_URL, show_default=True, help="The node."
+    )
+    @click.option(
+        "--timeout", "timeout_s", type=float, default=30.0, help="Seconds to wait for answers."
+    )
+    @click.option("--genesis", help="Refuse a node whose chain has another genesis hash (0x hex).")
+    @functools.wraps(function)
+    def run(
+        output: Output,
+        *arguments: Any,
+        url: str,
+        timeout_s: float,
+        genesis: str | None,
+        **rest: Any,
+    ) -> Any:
+        from node.client import Client
+
+        wanted = None if genesis is None else hash_of(genesis)
+        with Client(url, genesis_hash=wanted, timeout_s=timeout_s) as client:
+            if wanted is not None:
+                _ = client.genesis_hash  # asks the node, and refuses one of another chain
+            return function(output, client, *arguments, **rest)
+
+    return run  # type: ignore[return-value]
+
+
+def refuse(sentence: str) -> NoReturn:
+    """Stop with a usage error."""
+    from node.client.errors import UsageError
+
+    raise UsageError(sentence)
+
+
+def hash_of(text: str) -> Any:
+    """Return the 32 bytes that 0x hex stands for. Raises UsageError."""
+    from runtime.types.primitives import Hash
+
+    try:
+        data = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        data = b""
+    if len(data) != 32:
+        refuse(f"{text!r} is no hash. A hash is 0x and 64 hex digits.")
+    return Hash(data)

@@ -1,0 +1,157 @@
+"""Exit codes: each error that reaches a person has one, and no move of a module changes it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+
+import consensus
+import genesis
+import ml
+import node
+import p2p
+import runtime
+from node.commands.base.exit_codes import errors_as_exit_codes, exit_code_of
+from node.commands.base.output import Output
+from runtime.errors import ExitCode, OpenLedgerError
+
+CODES = {
+    "ClientError": 1,
+    "InsufficientFundsError": 5,
+    "UsageError": 2,
+    "UnreachableError": 3,
+    "WrongNodeError": 3,
+    "MayStillLandError": 4,
+    "LockedKeyError": 6,
+    "KeyNotFoundError": 2,
+    "KeyExistsError": 2,
+    "EmptyPasswordError": 2,
+    "KeystoreError": 6,
+    "WrongPasswordError": 6,
+    "AccountTextError": 2,
+    "ValueTextError": 2,
+    "ChainSpecError": 2,
+    "PhraseError": 2,
+    "SeedError": 2,
+    "DerivationError": 2,
+    "EncodeError": 2,
+    "DecodeError": 2,
+    "InvalidBlockError": 1,
+    "BodyRefusedError": 1,
+    "JustificationError": 1,
+    "ConfigError": 2,
+    "DevnetError": 2,
+    "NodeStartError": 1,
+    "NodeStopError": 1,
+    "ControlError": 3,
+    "NotFinalInTimeError": 4,
+    "ForkError": 1,
+    "ControlRefusedError": 2,
+    "NoAuthoritiesError": 2,
+    "DoppelgangerError": 1,
+    "SignerError": 2,
+    "ConflictingBallotError": 2,
+    "DamagedLogError": 2,
+    "TransportError": 2,
+    "DialError": 2,
+    "DatabaseError": 2,
+    "DiskFullError": 2,
+    "ChainError": 2,
+    "UnknownBlockError": 2,
+    "WrongChainError": 2,
+    "ListenError": 2,
+    "BaseNotFoundError": 2,
+    "BaseWithoutSafetensorsError": 2,
+    "AdapterRefusedError": 1,
+    "AdapterIsPickleError": 1,
+    "InputMissingError": 1,
+    "InputCorruptError": 1,
+    "ProofError": 1,
+    "FileRefusedError": 2,
+    "LineRefusedError": 2,
+}
+"""By class name: what scripts of operators rely on."""
+
+HANDLED = {
+    "node.authoring.sealer": "node/rpc/namespaces/engine.py answers with it",
+    "node.chain.fork_tree": "the chain raises UnfinalizedLimitError",
+    "node.chain.import_checks": "the engine runner waits",
+    "node.client.transport_websocket": "the client raises MayStillLandError",
+    "node.demo.node_process": "the story and its tests",
+    "node.demo.story": "the demo prints it",
+    "node.jobs.answer_store": "the executor computes again",
+    "node.jobs.executor": "the executor reports a failure on chain",
+    "node.jobs.executor_process": "the executor reports a failure on chain",
+    "node.jobs.inputs": "the executor reports a failure on chain",
+    "node.keys.remote_signer": "the connection ends",
+    "node.rpc.blob_routes": "an HTTP status",
+    "node.rpc.errors": "a JSON-RPC error",
+    "node.rpc.feedback_routes": "an HTTP status",
+    "node.rpc.follow": "the follow ends",
+    "node.rpc.session": "the session ends",
+    "node.service.control_socket": "the socket answers with it",
+    "node.serving.settler": "a JSON-RPC error or a log line",
+    "node.storage.blob_store": "an HTTP status or a stalled job",
+    "node.storage.log_file": "an OSError, which has an exit code",
+    "node.storage.receipt_store": "the answer service takes the next epoch",
+    "node.sync.blob_fetcher": "a stalled job",
+    "node.transactions.errors": "a JSON-RPC error",
+}
+"""Modules with errors that reach no person as such, and what becomes of them."""
+
+
+def error_classes(*packages: ModuleType) -> Iterator[type[Exception]]:
+    """Every exception class that the modules of some packages define."""
+    found: dict[type[Exception], None] = {}
+    for package in packages:
+        for file in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            for member in vars(importlib.import_module(file.name)).values():
+                is_error = isinstance(member, type) and issubclass(member, Exception)
+                if is_error and member.__module__ == file.name:
+                    found[member] = None
+    yield from found
+
+
+OWN = list(error_classes(genesis, node))
+ALL = [*OWN, *error_classes(consensus, ml, p2p, runtime)]
+
+
+@pytest.mark.parametrize("cls", OWN, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
+def test_an_error_has_an_exit_code_or_is_handled(cls: type[Exception]) -> None:
+    if issubclass(cls, OpenLedgerError):
+        assert cls.exit_code in set(ExitCode) - {ExitCode.OK, ExitCode.STOPPED}
+    else:
+        assert cls.__module__ in HANDLED, "derive it from OpenLedgerError, or say who handles it"
+
+
+def test_only_modules_with_handled_errors_are_listed() -> None:
+    handled = {cls.__module__ for cls in OWN if not issubclass(cls, OpenLedgerError)}
+    assert handled == set(HANDLED)
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_an_exit_code_stays_as_it_was(name: str) -> None:
+    classes = [cls for cls in ALL if cls.__name__ == name and issubclass(cls, OpenLedgerError)]
+    assert classes, "the class is gone or has another name: scripts see the name as `kind`"
+    assert {int(cls.exit_code) for cls in classes} == {CODES[name]}
+
+
+def test_a_full_disk_is_a_usage_error_and_a_bug_has_no_exit_code() -> None:
+    assert exit_code_of(OSError(28, "No space left on device")) is ExitCode.USAGE
+    assert exit_code_of(KeyError("bug")) is None
+
+
+def test_an_expected_error_is_one_sentence_and_its_code(capsys: pytest.CaptureFixture[str]) -> None:
+    class ForeignError(OpenLedgerError):
+        exit_code = ExitCode.FUNDS
+
+    with pytest.raises(SystemExit) as ended, errors_as_exit_codes(Output(as_json=True)):
+        raise ForeignError("What, why, what next.")
+    assert ended.value.code == 5
+    problem = json.loads(capsys.readouterr().out)["error"]
+    assert problem == {"kind": "ForeignError", "message": "What, why, what next.", "exit_code": 5}
