@@ -33,7 +33,7 @@ from node.chain.events import Finalized
 from node.chain.import_checks import TimestampAheadError, check_timestamp
 from node.finality.block_bodies import ProposedBodies
 from node.finality.codec import write_message
-from node.finality.write_ahead_log import Journal
+from node.finality.write_ahead_log import WriteAheadLog
 from node.keys.vote_signer import SignerError, VoteSigner
 from p2p.protocols.reputation import Fault
 from p2p.service.peer_network import PeerRequests
@@ -80,7 +80,7 @@ class Desk:
     network: Network
     fetcher: Fetcher
     proposer: Proposer
-    journal: Journal
+    log: WriteAheadLog
     signer: VoteSigner | None
     clock_ms: Callable[[], int] = wall_clock_ms
 
@@ -247,7 +247,7 @@ class EngineRunner:
     async def _write(self, records: list[bytes]) -> None:
         async with self._writing:
             bodies_first, self._unwritten = [*self._unwritten, *records], []
-            await trio.to_thread.run_sync(self._desk.journal.append, bodies_first)
+            await trio.to_thread.run_sync(self._desk.log.append, bodies_first)
 
     def _encode(self, message: m.Message) -> tuple[MessageKind, bytes]:
         body = None
@@ -396,7 +396,7 @@ class EngineRunner:
         """Let the log forget what a view that is final in the database made superfluous."""
         ballot = certificate.ballot
         async with self._writing:
-            await trio.to_thread.run_sync(self._desk.journal.compact, ballot.epoch, ballot.view)
+            await trio.to_thread.run_sync(self._desk.log.compact, ballot.epoch, ballot.view)
 
     def _halt(self, certificate: Certificate, cause: str) -> None:
         """Sign nothing more: a block is certified as final that conflicts with what is final."""

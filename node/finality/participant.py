@@ -92,14 +92,14 @@ class Participant:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receive)
             await listen_before_voting(self._listen_seconds)
-            records = self._desk.journal.records
+            records = self._desk.log.records
             while True:
                 await self._run_epoch(records)
                 if self.halted:
                     # Synchronization may end an epoch; the log stays, it is evidence.
                     await trio.sleep_forever()
                 # The epoch's last block is in the database: nothing of the log is needed any more.
-                self._desk.journal.clear()
+                self._desk.log.clear()
                 records = ()
 
     async def _run_epoch(self, records: tuple[bytes, ...]) -> None:

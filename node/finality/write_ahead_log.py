@@ -1,7 +1,7 @@
-"""The journal: the consensus write-ahead log as a file, synced before anything it says is acted on.
+"""The write-ahead log of consensus: durable before anything that it records is acted on.
 
-The format, and what a torn or damaged log means, is `consensus/write_ahead_log.py`; here are only
-the file, its syncs, its rewriting once most of it is no longer needed, and its repair.
+The format, and what a torn or damaged log means, is `consensus/write_ahead_log.py`; the file is
+`node/storage/log_file.py`. Here are its compaction and its repair.
 """
 
 from __future__ import annotations
@@ -10,23 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
-from consensus.write_ahead_log import (
-    DamagedLogError,
-    frame,
-    intact_prefix,
-    read_log,
-    still_needed,
-    write_log,
-)
+from consensus.write_ahead_log import DamagedLogError, intact_prefix, read_log, still_needed
 from ml.durable_file import write_durably
-from node.storage.log_file import append_durably
+from node.storage.log_file import FILE_MODE, LogFile
 
 REWRITE_BYTES: Final = 16 << 20
 """A log beyond this size is rewritten with what is still needed."""
 REPAIR_COMMAND: Final = "openledger chain repair-log"
-FILE_MODE: Final = 0o600
 
 
 class RepairableLogError(DamagedLogError):
@@ -41,57 +33,40 @@ class RepairableLogError(DamagedLogError):
         )
 
 
-class Journal:
+class WriteAheadLog:
     """The records of one node's consensus, in order."""
 
     def __init__(self, path: Path) -> None:
         """Open or make the log; a torn tail is cut. Raises RepairableLogError."""
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        data = path.read_bytes() if path.exists() else b""
         try:
-            records, intact = read_log(data)
+            self._file = LogFile(path)
         except DamagedLogError as error:
             raise RepairableLogError(error) from error
-        self.records = records
-        """What the log held when it was opened, oldest first."""
-        if intact < len(data) or not path.exists():
-            write_durably(path, data[:intact], FILE_MODE)
-        self._file: IO[bytes] = path.open("ab", buffering=0)
-        self._size = intact
         self._rewrite_bytes = REWRITE_BYTES
+
+    @property
+    def records(self) -> tuple[bytes, ...]:
+        """The records of the log when it was opened, oldest first."""
+        return self._file.records
 
     def append(self, records: Sequence[bytes]) -> None:
         """Add records; when it returns they survive a power cut. Raises OSError."""
-        frames = bytearray()
-        for record in records:
-            frames += frame(record, self._size + len(frames))
-        append_durably(self._file, bytes(frames), self._size)
-        self._size += len(frames)
+        self._file.append(records)
 
     def compact(self, epoch: int, final_view: int) -> None:
         """Once the log is large, drop what a durably final view of an epoch made superfluous."""
-        if self._size > self._rewrite_bytes:
-            records, _ = read_log(self._path.read_bytes())
-            self._rewrite(still_needed(records, epoch, final_view))
-            # Where most is still needed, rewriting it at every block would help nobody.
-            self._rewrite_bytes = max(REWRITE_BYTES, 2 * self._size)
+        if self._file.size_bytes > self._rewrite_bytes:
+            self._file.rewrite(still_needed(self._file.read(), epoch, final_view))
+            # Where most is still needed, a rewrite at every block would gain nothing.
+            self._rewrite_bytes = max(REWRITE_BYTES, 2 * self._file.size_bytes)
 
     def clear(self) -> None:
         """Drop everything: the epoch is over and its last block is in the database."""
-        self._rewrite(())
+        self._file.rewrite(())
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def _rewrite(self, records: Sequence[bytes]) -> None:
-        """Keep only these records; a crash leaves the old log or the new one."""
-        data = write_log(records)
-        self._file.close()
-        write_durably(self._path, data, FILE_MODE)
-        self._file = self._path.open("ab", buffering=0)
-        self._size = len(data)
 
 
 @dataclass(frozen=True, slots=True)

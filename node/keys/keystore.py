@@ -26,6 +26,7 @@ import sr25519
 from nacl.exceptions import CryptoError
 from nacl.secret import SecretBox
 
+from ml.durable_file import sync_folder
 from runtime.crypto import ss58
 from runtime.crypto.keys import KeyKind, Keypair
 from runtime.errors import ExitCode, OpenLedgerError
@@ -174,7 +175,7 @@ class Keystore:
     def remove(self, name: str) -> None:
         """Delete the key with this address or name; raises KeyNotFoundError."""
         self.find(name).path.unlink()
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
 
 
 def seal(
@@ -372,15 +373,7 @@ def _write_whole(path: Path, text: str) -> None:
         raise KeyExistsError(f"{path} already exists. Remove that key first.") from error
     finally:
         draft.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(path.parent)
 
 
 def _damaged(why: str) -> DamagedKeyFileError:

@@ -24,10 +24,10 @@ import trio
 
 from node.keys.vote_signer import (
     ConflictingBallotError,
-    Mark,
+    RecentBallots,
     SignerError,
     SignerUnreachableError,
-    Window,
+    SigningHistory,
 )
 from runtime.codec.compact import DecodeError
 from runtime.codec.scale import Bytes32, codec, scale
@@ -75,7 +75,7 @@ async def serve_signer(
     path: Path,
     pair: Keypair,
     genesis: Hash,
-    mark: Mark,
+    history: SigningHistory,
     *,
     task_status: Started = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -92,18 +92,20 @@ async def serve_signer(
         try:
             while True:
                 connection, _ = await listener.accept()
-                await _serve_node(trio.SocketStream(connection), pair, genesis, mark)
+                await _serve_node(trio.SocketStream(connection), pair, genesis, history)
         finally:
             path.unlink(missing_ok=True)
 
 
-async def _serve_node(stream: trio.SocketStream, pair: Keypair, genesis: Hash, mark: Mark) -> None:
+async def _serve_node(
+    stream: trio.SocketStream, pair: Keypair, genesis: Hash, history: SigningHistory
+) -> None:
     logger.info("signer-connected")
     async with stream:
         try:
             while True:
                 verb, content = await _receive(stream)
-                verdict, answer = await _answer(verb, content, pair, genesis, mark)
+                verdict, answer = await _answer(verb, content, pair, genesis, history)
                 if verdict == REFUSED:
                     logger.warning("signing-refused cause=%r", answer.decode())
                 await _send(stream, verdict, answer)
@@ -114,12 +116,12 @@ async def _serve_node(stream: trio.SocketStream, pair: Keypair, genesis: Hash, m
 
 
 async def _answer(
-    verb: str, content: bytes, pair: Keypair, genesis: Hash, mark: Mark
+    verb: str, content: bytes, pair: Keypair, genesis: Hash, history: SigningHistory
 ) -> tuple[str, bytes]:
     if verb == "hello":
         if content != genesis:
             return REFUSED, b"This signer signs for another chain."
-        return OK, _hello.encode(Hello(pair.account, tuple(mark.window.ballots)))
+        return OK, _hello.encode(Hello(pair.account, tuple(history.recent.ballots)))
     if verb != "sign":
         raise FrameError(f"there is no verb {verb!r}")
     try:
@@ -127,7 +129,7 @@ async def _answer(
     except DecodeError as error:
         raise FrameError(f"no ballot: {error}") from error
     try:
-        await trio.to_thread.run_sync(mark.admit, ballot)
+        await trio.to_thread.run_sync(history.record_ballot, ballot)
     except SignerError as error:
         return REFUSED, str(error).encode()
     return OK, pair.sign(payload(genesis, ballot))
@@ -145,7 +147,7 @@ class RemoteSigner:
         self._stream: trio.SocketStream | None = None
         self._asking = trio.Lock()
         self._public = b""
-        self._window = Window()
+        self._window = RecentBallots()
 
     async def connect(self) -> None:
         """Learn who signs. Raises SignerUnreachableError, SignerError."""

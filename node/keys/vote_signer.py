@@ -1,13 +1,12 @@
-"""The signer: the only place that signs votes, and never two that exclude each other.
+"""The vote signer: the only place that signs votes, and never two conflicting ones.
 
-Whatever the engine believes, whichever write-ahead log was restored from a copy: a signer keeps a
-mark of its own of what it has signed, on disk before the signature is given out. It signs the same
-ballot again, and refuses one that conflicts with a ballot it signed or that lies below its window.
-A key of a set of one chain has one signer; the lock on the mark's file keeps a second one out.
+Whatever the engine believes, and whichever write-ahead log was restored from a copy: a signer has a
+signing history of its own, on disk before a signature is given out. It signs the same ballot again,
+and refuses one that conflicts with a ballot it signed or that lies below what it remembers. A key
+of a set of one chain has one signer; a lock beside the history (`*.mark`) keeps a second one out.
 
-The mark is a log of ballots in the framing of `consensus/write_ahead_log.py`; a torn last record
-was never signed. Two carry out `VoteSigner`: the key in this process, or a socket
-(node/keys/remote_signer.py).
+A torn last record of the history was never signed. Two classes are a `VoteSigner`: the key in this
+process, or behind a socket (node/keys/remote_signer.py).
 """
 
 from __future__ import annotations
@@ -19,18 +18,17 @@ from typing import IO, Final, Protocol
 
 import trio
 
-from consensus.write_ahead_log import DamagedLogError, frame, read_log, write_log
-from ml.durable_file import write_durably
-from node.storage.log_file import append_durably
+from consensus.write_ahead_log import DamagedLogError
+from node.storage.log_file import LogFile
 from runtime.codec.scale import codec
 from runtime.crypto.keys import Keypair
 from runtime.errors import ExitCode, OpenLedgerError
 from runtime.shared.finality import Ballot, conflict, payload
 from runtime.types.primitives import Hash
 
-WINDOW_VIEWS: Final = 256
+REMEMBERED_VIEWS: Final = 256
 """Ballots of so many views are remembered one by one; below them everything is refused."""
-MARK_BYTES_MAX: Final = 1 << 20
+FILE_BYTES_MAX: Final = 1 << 20
 _ballot = codec(Ballot)
 
 
@@ -45,11 +43,11 @@ class ConflictingBallotError(SignerError):
 
 
 class SignerLockedError(SignerError):
-    """Another process signs with this mark."""
+    """Another process signs with this key."""
 
 
 class DamagedMarkError(SignerError):
-    """Nobody knows any more what the key has signed."""
+    """The history is damaged, so what the key has signed is not known any more."""
 
 
 class SignerUnreachableError(SignerError):
@@ -73,8 +71,8 @@ class VoteSigner(Protocol):
         ...
 
 
-class Window:
-    """The newest ballots of one key, and how far back they reach."""
+class RecentBallots:
+    """The newest ballots of one key; below their floor everything is refused."""
 
     def __init__(self) -> None:
         self.ballots: list[Ballot] = []
@@ -96,27 +94,27 @@ class Window:
     def add(self, ballot: Ballot) -> None:
         """Remember a signed ballot; the oldest are forgotten."""
         self.ballots.append(ballot)
-        newest = max((one.epoch, one.view) for one in self.ballots)
-        self._floor = max(self._floor, (newest[0], max(0, newest[1] - WINDOW_VIEWS)))
-        self.ballots = [one for one in self.ballots if (one.epoch, one.view) >= self._floor]
+        epoch, view = max((signed.epoch, signed.view) for signed in self.ballots)
+        self._floor = max(self._floor, (epoch, max(0, view - REMEMBERED_VIEWS)))
+        self.ballots = [
+            signed for signed in self.ballots if (signed.epoch, signed.view) >= self._floor
+        ]
 
     def is_foreign(self, ballot: Ballot) -> bool:
-        """Say whether a ballot was never signed here, as far as is remembered."""
+        """Return whether a ballot was never signed here, as far as is remembered."""
         return (ballot.epoch, ballot.view) >= self._floor and ballot not in self.ballots
 
 
-class Mark:
-    """What one key has signed on one chain: a file with a lock, its window in memory."""
+class SigningHistory:
+    """The ballots that one key signed on one chain: slashing protection, as a file with a lock."""
 
     def __init__(self, path: Path) -> None:
         """Open or make the file. Raises SignerLockedError, DamagedMarkError."""
-        self._path = path
-        self.window = Window()
+        self.recent = RecentBallots()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(path.with_suffix(".lock"))
-        data = path.read_bytes() if path.exists() else b""
         try:
-            records, intact = read_log(data)
+            self._file = LogFile(path)
         except DamagedLogError as error:
             self._lock.close()
             raise DamagedMarkError(
@@ -124,45 +122,32 @@ class Mark:
                 "not known any more. Never vote with this key again: make another with "
                 "`openledger validator keys` and register it with `openledger validator set-keys`."
             ) from error
-        for record in records:
-            self.window.add(_ballot.decode(record))
-        if intact < len(data) or not path.exists():
-            write_durably(path, data[:intact], 0o600)
-        self._file: IO[bytes] = path.open("ab", buffering=0)
-        self._size = intact
+        for record in self._file.records:
+            self.recent.add(_ballot.decode(record))
 
-    def admit(self, ballot: Ballot) -> None:
+    def record_ballot(self, ballot: Ballot) -> None:
         """Make durable that a ballot is signed. Raises ConflictingBallotError."""
-        if ballot in self.window.ballots:
+        if ballot in self.recent.ballots:
             return
-        self.window.check(ballot)
-        added = frame(_ballot.encode(ballot), self._size)
-        append_durably(self._file, added, self._size)
-        self._size += len(added)
-        self.window.add(ballot)
-        if self._size > MARK_BYTES_MAX:
-            self._compact()
+        self.recent.check(ballot)
+        self._file.append((_ballot.encode(ballot),))
+        self.recent.add(ballot)
+        if self._file.size_bytes > FILE_BYTES_MAX:
+            self._file.rewrite([_ballot.encode(signed) for signed in self.recent.ballots])
 
     def close(self) -> None:
         """Release the file and its lock."""
         self._file.close()
         self._lock.close()
 
-    def _compact(self) -> None:
-        self._file.close()
-        kept = write_log([_ballot.encode(ballot) for ballot in self.window.ballots])
-        write_durably(self._path, kept, 0o600)
-        self._file = self._path.open("ab", buffering=0)
-        self._size = len(kept)
-
 
 class LocalSigner:
     """A session key in this process."""
 
-    def __init__(self, pair: Keypair, genesis: Hash, mark: Mark) -> None:
+    def __init__(self, pair: Keypair, genesis: Hash, history: SigningHistory) -> None:
         self._pair = pair
         self._genesis = genesis
-        self._mark = mark
+        self._history = history
 
     @property
     def public(self) -> bytes:
@@ -170,17 +155,17 @@ class LocalSigner:
         return self._pair.account
 
     async def sign(self, ballot: Ballot) -> bytes:
-        """Return the signature, 64 bytes, once the mark is on disk. Raises SignerError."""
-        await trio.to_thread.run_sync(self._mark.admit, ballot)
+        """Return the signature, 64 bytes, once its ballot is on disk. Raises SignerError."""
+        await trio.to_thread.run_sync(self._history.record_ballot, ballot)
         return self._pair.sign(payload(self._genesis, ballot))
 
     def is_foreign(self, ballot: Ballot) -> bool:
-        """Say whether a vote of this key for the ballot can only have been signed elsewhere."""
-        return self._mark.window.is_foreign(ballot)
+        """Return whether a vote of this key for the ballot can only have been signed elsewhere."""
+        return self._history.recent.is_foreign(ballot)
 
     def close(self) -> None:
-        """Release the mark."""
-        self._mark.close()
+        """Release the signing history."""
+        self._history.close()
 
 
 def _lock(path: Path) -> IO[bytes]:

@@ -26,10 +26,10 @@ from node.chain.events import BestChanged, Finalized
 from node.finality.doppelganger import LISTEN_SECONDS
 from node.finality.engine_runner import Desk
 from node.finality.participant import Participant
-from node.finality.write_ahead_log import Journal
+from node.finality.write_ahead_log import WriteAheadLog
 from node.keys.node_keys import load_peer_seed, load_session_pair
 from node.keys.remote_signer import RemoteSigner
-from node.keys.vote_signer import LocalSigner, Mark, VoteSigner
+from node.keys.vote_signer import LocalSigner, SigningHistory, VoteSigner
 from node.operations.config import NodeConfig
 from node.rpc.network import NetworkView
 from node.storage.blob_store import BlobStore
@@ -146,10 +146,10 @@ async def networked(
     )
     delay = max(DELAY_MS, config.block_time_ms)
     with ExitStack() as closing:
-        journal = Journal(folder / "consensus" / "log")
-        closing.callback(journal.close)
+        log = WriteAheadLog(folder / "consensus" / "log")
+        closing.callback(log.close)
         signer = await _signer(config, spec, chain, folder, closing)
-        desk = Desk(chain, service, synchronizer, proposer, journal, signer)
+        desk = Desk(chain, service, synchronizer, proposer, log, signer)
         listen = LISTEN_SECONDS if config.doppelganger else 0.0
         participant = Participant(desk, epochs, service, EngineSettings(delay), listen)
         _connect(chain, pool, service)
@@ -226,7 +226,7 @@ async def _signer(
         await remote.connect()
         return remote
     pair = load_session_pair(config, spec.chain_type)
-    mark = Mark(folder / "consensus" / f"{pair.account.hex()[:16]}.mark")
+    mark = SigningHistory(folder / "consensus" / f"{pair.account.hex()[:16]}.mark")
     closing.callback(mark.close)
     return LocalSigner(pair, chain.genesis_hash, mark)
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from ml.durable_file import sync_folder
 from runtime.trie.merkle import (
     CHUNK_SIZE,
     BlobHasher,
@@ -205,7 +206,7 @@ class BlobStore:
             self._path(blob).unlink()
         except FileNotFoundError as error:
             raise _not_found(blob) from error
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
 
     def used_bytes(self) -> int:
         """Return what blobs and uploads take; an upload counts with its full length."""
@@ -280,7 +281,7 @@ class BlobStore:
     def _name(self, draft: Path, blob: Hash) -> None:
         """Give a complete and synced draft its name."""
         draft.replace(self._path(blob))
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
 
     def _check_size(self, length: int, free: int) -> None:
         if length > self.blob_bytes_max:
@@ -454,14 +455,6 @@ def _room_on_disk() -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StoreFullError("There is no room left on the disk. Free space.") from error
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _not_found(blob: Hash) -> BlobNotFoundError:

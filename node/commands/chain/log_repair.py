@@ -19,7 +19,7 @@ from genesis.spec import load_spec
 from node.commands.base.command import command_output, refuse
 from node.commands.base.output import Output
 from node.finality.write_ahead_log import repair_log as repair_file
-from node.keys.vote_signer import Window
+from node.keys.vote_signer import RecentBallots
 from node.operations.config import default_base_path
 from runtime.codec.compact import DecodeError
 from runtime.codec.scale import codec
@@ -128,7 +128,7 @@ def _tell(output: Output, document: RepairDocument) -> None:
 def _marks(*folders: Path) -> Iterator[MarkLine]:
     """Read the marks in these folders, and leave them as they are."""
     for path in sorted(path for folder in folders for path in folder.glob("*.mark")):
-        window = Window()
+        window = RecentBallots()
         try:
             for record in read_log(path.read_bytes())[0]:
                 window.add(codec(Ballot).decode(record))

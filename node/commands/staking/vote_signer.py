@@ -18,7 +18,7 @@ from node.commands.base.output import Output
 from node.commands.devnet.running import first_cause
 from node.keys.node_keys import load_session_pair
 from node.keys.remote_signer import serve_signer
-from node.keys.vote_signer import Mark
+from node.keys.vote_signer import SigningHistory
 from node.operations import logs
 from node.operations.config import LogFormat, NodeConfig
 from runtime.crypto.keys import Keypair
@@ -74,18 +74,18 @@ def signer_command(
     _check_socket(path)
     mark_path = base_path / "signer" / spec.id / f"{pair.account.hex()[:16]}.mark"
     _check_handover(base_path / "chains" / spec.id / "consensus" / mark_path.name, mark_path)
-    mark = Mark(mark_path)
+    history = SigningHistory(mark_path)
 
-    def tell() -> None:
+    def announce() -> None:
         public, shown = "0x" + pair.account.hex(), "0x" + genesis.hex()
         output.show(SignerDocument(str(path), public, shown, str(mark_path)))
 
     try:
-        trio.run(_run, path, pair, genesis, mark, tell)
+        trio.run(_run, path, pair, genesis, history, announce)
     except BaseExceptionGroup as group:
         raise first_cause(group) from group
     finally:
-        mark.close()
+        history.close()
     output.note("Stopped.")
 
 
@@ -121,12 +121,12 @@ def _check_socket(path: Path) -> None:
 
 
 async def _run(
-    path: Path, pair: Keypair, genesis: Hash, mark: Mark, tell: Callable[[], None]
+    path: Path, pair: Keypair, genesis: Hash, history: SigningHistory, announce: Callable[[], None]
 ) -> None:
     async with trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            await nursery.start(partial(serve_signer, path, pair, genesis, mark))
-            tell()
+            await nursery.start(partial(serve_signer, path, pair, genesis, history))
+            announce()
             async for _ in signals:
                 break
             nursery.cancel_scope.cancel()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from node.finality.doppelganger import DoppelgangerError
 from node.finality.next_epoch_messages import BYTES_MAX, MESSAGES_MAX, Early
 from node.finality.status import finality_status
-from node.keys.vote_signer import WINDOW_VIEWS, ConflictingBallotError, Window
+from node.keys.vote_signer import REMEMBERED_VIEWS, ConflictingBallotError, RecentBallots
 from p2p.protocols.reputation import Fault
 from p2p.protocols.status import Roles
 from p2p.service.service import Inbound
@@ -320,7 +320,7 @@ def test_a_mark_that_was_lost_stops_the_node_before_it_votes_anew(tmp_path: Path
 ballots = st.builds(
     Ballot,
     st.integers(0, 3),
-    st.integers(1, 3 * WINDOW_VIEWS),
+    st.integers(1, 3 * REMEMBERED_VIEWS),
     st.sampled_from([int(kind) for kind in Kind]),
     st.sampled_from([NO_DIGEST, ANY, Hash(bytes(31) + b"\1")]),
 )
@@ -328,7 +328,7 @@ ballots = st.builds(
 
 @given(st.lists(ballots, max_size=60))
 def test_nothing_that_was_ever_signed_here_is_foreign(tried: list[Ballot]) -> None:
-    window, signed = Window(), []
+    window, signed = RecentBallots(), []
     for ballot in tried:
         try:
             window.check(ballot)
@@ -396,7 +396,7 @@ def test_a_halted_node_signs_nothing_in_later_epochs(
             made.chain.add(first)
             runner = made.participant._runner
             assert runner is not None
-            made.journal.append([b"evidence"])
+            made.log.append([b"evidence"])
             runner._halt(made.certificate(Ballot(0, 1, Kind.FINALIZE, ANY)), "two chains")
             voted = len(made.service.own_votes)
             final = made.certificate(Ballot(0, 1, Kind.FINALIZE, first.hash))

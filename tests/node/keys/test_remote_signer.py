@@ -13,7 +13,12 @@ import pytest
 import trio
 
 from node.keys.remote_signer import RemoteSigner, serve_signer
-from node.keys.vote_signer import ConflictingBallotError, Mark, SignerError, SignerUnreachableError
+from node.keys.vote_signer import (
+    ConflictingBallotError,
+    SignerError,
+    SignerUnreachableError,
+    SigningHistory,
+)
 from runtime.crypto.keys import KeyKind, Keypair, verify
 from runtime.shared.finality import Ballot, Kind, payload
 from runtime.types.primitives import Hash
@@ -26,7 +31,7 @@ OTHER = Ballot(0, 5, Kind.NOTARIZE, Hash(b"2" * 32))
 
 @asynccontextmanager
 async def served(folder: Path) -> AsyncIterator[Path]:
-    mark = Mark(folder / "mark")
+    mark = SigningHistory(folder / "mark")
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(serve_signer, folder / "s", ALICE, GENESIS, mark)

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.keys.vote_signer import (
-    WINDOW_VIEWS,
+    REMEMBERED_VIEWS,
     ConflictingBallotError,
     DamagedMarkError,
     LocalSigner,
-    Mark,
     SignerLockedError,
+    SigningHistory,
 )
 from runtime.crypto.keys import KeyKind, Keypair, verify
 from runtime.shared.finality import NO_DIGEST, Ballot, Kind, conflict, payload
@@ -37,7 +37,7 @@ ballots = st.builds(
 
 
 def signer(folder: Path) -> LocalSigner:
-    return LocalSigner(Keypair.from_uri("//Alice"), GENESIS, Mark(folder / "mark"))
+    return LocalSigner(Keypair.from_uri("//Alice"), GENESIS, SigningHistory(folder / "mark"))
 
 
 def test_a_signature_verifies_and_the_same_ballot_is_signed_again(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_conflicting_ballot_is_refused_also_after_a_restart(
 
 def test_what_lies_below_the_window_is_refused(tmp_path: Path) -> None:
     alice = signer(tmp_path)
-    trio.run(alice.sign, Ballot(0, WINDOW_VIEWS + 10, Kind.NOTARIZE, ONE))
+    trio.run(alice.sign, Ballot(0, REMEMBERED_VIEWS + 10, Kind.NOTARIZE, ONE))
     with pytest.raises(ConflictingBallotError, match="below the mark"):
         trio.run(alice.sign, Ballot(0, 5, Kind.NOTARIZE, ONE))
     assert trio.run(alice.sign, Ballot(0, 20, Kind.NOTARIZE, ONE))
@@ -83,11 +83,11 @@ def test_what_lies_below_the_window_is_refused(tmp_path: Path) -> None:
 
 
 def test_two_signers_cannot_share_a_mark(tmp_path: Path) -> None:
-    first = Mark(tmp_path / "mark")
+    first = SigningHistory(tmp_path / "mark")
     with pytest.raises(SignerLockedError, match="Another process"):
-        Mark(tmp_path / "mark")
+        SigningHistory(tmp_path / "mark")
     first.close()
-    Mark(tmp_path / "mark").close()
+    SigningHistory(tmp_path / "mark").close()
 
 
 def test_a_torn_mark_keeps_what_was_signed_before(tmp_path: Path) -> None:
@@ -100,9 +100,9 @@ def test_a_torn_mark_keeps_what_was_signed_before(tmp_path: Path) -> None:
     data = (tmp_path / "mark").read_bytes()
     for cut in range(size, len(data)):
         (tmp_path / "mark").write_bytes(data[:cut])
-        mark = Mark(tmp_path / "mark")
+        mark = SigningHistory(tmp_path / "mark")
         with pytest.raises(ConflictingBallotError):
-            mark.admit(Ballot(0, 1, Kind.NOTARIZE, OTHER))
+            mark.record_ballot(Ballot(0, 1, Kind.NOTARIZE, OTHER))
         mark.close()
 
 
@@ -116,16 +116,16 @@ def test_a_damaged_mark_is_never_begun_anew(tmp_path: Path) -> None:
     (tmp_path / "mark").write_bytes(data)
     for _ in range(2):
         with pytest.raises(DamagedMarkError, match="make another"):
-            Mark(tmp_path / "mark")
+            SigningHistory(tmp_path / "mark")
     assert (tmp_path / "mark").read_bytes() == data
 
 
 def test_votes_signed_elsewhere_are_told_from_own_ones(tmp_path: Path) -> None:
     alice = signer(tmp_path)
-    own = Ballot(0, WINDOW_VIEWS + 10, Kind.NOTARIZE, ONE)
+    own = Ballot(0, REMEMBERED_VIEWS + 10, Kind.NOTARIZE, ONE)
     trio.run(alice.sign, own)
     assert not alice.is_foreign(own)
-    assert alice.is_foreign(Ballot(0, WINDOW_VIEWS + 11, Kind.NOTARIZE, ONE))
+    assert alice.is_foreign(Ballot(0, REMEMBERED_VIEWS + 11, Kind.NOTARIZE, ONE))
     assert not alice.is_foreign(Ballot(0, 1, Kind.NOTARIZE, ONE)), "too old to tell"
     alice.close()
 
@@ -136,14 +136,14 @@ def test_no_two_signed_ballots_ever_exclude_each_other(
     tmp_path_factory: pytest.TempPathFactory, tried: list[Ballot], restarts: set[int]
 ) -> None:
     path = tmp_path_factory.mktemp("mark") / "mark"
-    mark = Mark(path)
+    mark = SigningHistory(path)
     signed: list[Ballot] = []
     for number, ballot in enumerate(tried):
         if number in restarts:
             mark.close()
-            mark = Mark(path)
+            mark = SigningHistory(path)
         try:
-            mark.admit(ballot)
+            mark.record_ballot(ballot)
         except ConflictingBallotError:
             continue
         signed.append(ballot)

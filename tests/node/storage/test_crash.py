@@ -24,6 +24,7 @@ import trio
 from node.chain.chain import Chain
 from node.chain.events import Finalized
 from node.storage.database import Database, DatabaseError
+from node.transactions import status as status_module
 from node.transactions.errors import PoolError
 from pallets import compose
 from runtime.codec.scale import codec
@@ -59,7 +60,7 @@ async def stream(node: SmallNode) -> None:
     async def follow(raw: bytes) -> None:
         async with node.pool.watch(raw) as statuses:
             async for status in statuses:
-                if isinstance(status, dict) and "finalized" in status:
+                if isinstance(status, status_module.Finalized):
                     print(blake2b_256(raw).hex(), flush=True)
 
     async with trio.open_nursery() as nursery, node.chain.events() as events:

@@ -24,8 +24,8 @@ from node.chain.epochs import Epochs
 from node.finality.codec import read_message, write_message
 from node.finality.engine_runner import Desk
 from node.finality.participant import Participant
-from node.finality.write_ahead_log import Journal
-from node.keys.vote_signer import LocalSigner, Mark
+from node.finality.write_ahead_log import WriteAheadLog
+from node.keys.vote_signer import LocalSigner, SigningHistory
 from node.storage.database import Database
 from node.sync.block_sync import FetchError
 from node.transactions.pool import Pool
@@ -136,7 +136,7 @@ class Seat:
     pool: Pool
     epochs: Epochs
     proposer: Proposer
-    journal: Journal
+    log: WriteAheadLog
     signer: LocalSigner | None
     service: FakeService
     desk: Desk
@@ -241,13 +241,13 @@ async def seat(
             is_instant=is_instant,
             clock_ms=clock_ms,
         )
-        journal = Journal(folder / "log")
+        log = WriteAheadLog(folder / "log")
         signer = None
         if me is not None:
             pair = Keypair.from_uri(validator_uri(me))
-            signer = LocalSigner(pair, chain.genesis_hash, Mark(folder / "mark"))
+            signer = LocalSigner(pair, chain.genesis_hash, SigningHistory(folder / "mark"))
         network = service or FakeService()
-        desk = Desk(chain, network, NoFetcher(), proposer, journal, signer, clock_ms)
+        desk = Desk(chain, network, NoFetcher(), proposer, log, signer, clock_ms)
         participant = Participant(
             desk,
             epochs,
@@ -256,9 +256,9 @@ async def seat(
             listen_seconds,
         )
         try:
-            yield Seat(chain, pool, epochs, proposer, journal, signer, network, desk, participant)
+            yield Seat(chain, pool, epochs, proposer, log, signer, network, desk, participant)
         finally:
-            journal.close()
+            log.close()
             if signer is not None:
                 signer.close()
             chain.close()

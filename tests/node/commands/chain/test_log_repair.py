@@ -10,7 +10,7 @@ import pytest
 from consensus.write_ahead_log import read_log, write_log
 from genesis.spec import load_spec
 from node.client import Client
-from node.keys.vote_signer import Mark
+from node.keys.vote_signer import SigningHistory
 from node.storage.database import Database
 from runtime.shared.finality import Ballot, Kind
 from runtime.types.primitives import Hash
@@ -111,9 +111,9 @@ def test_what_the_marks_still_protect_is_told(offline: OpenLedger, folder: Path)
     damage(folder / "consensus" / "log", 20)
     marks = (folder / "consensus" / "a.mark", folder.parent.parent / "signer" / "dev" / "b.mark")
     for view, path in enumerate(marks, start=7):
-        mark = Mark(path)
-        mark.admit(Ballot(2, view, Kind.NOTARIZE, Hash(b"1" * 32)))
-        mark.admit(Ballot(2, view + 1, Kind.NOTARIZE, Hash(b"2" * 32)))
+        mark = SigningHistory(path)
+        mark.record_ballot(Ballot(2, view, Kind.NOTARIZE, Hash(b"1" * 32)))
+        mark.record_ballot(Ballot(2, view + 1, Kind.NOTARIZE, Hash(b"2" * 32)))
         mark.close()
     damage(marks[1], 3)
     before = [path.read_bytes() for path in marks]

@@ -15,7 +15,12 @@ import trio
 from genesis.spec import load_spec
 from node.keys.keystore import LIGHT_COST, Keystore
 from node.keys.remote_signer import RemoteSigner
-from node.keys.vote_signer import ConflictingBallotError, Mark, SignerError, SignerUnreachableError
+from node.keys.vote_signer import (
+    ConflictingBallotError,
+    SignerError,
+    SignerUnreachableError,
+    SigningHistory,
+)
 from runtime.crypto.keys import KeyKind, Keypair, verify
 from runtime.shared.finality import Ballot, Kind, payload
 from runtime.types.primitives import Hash
@@ -193,8 +198,8 @@ def test_a_mistake_ends_with_a_sentence(
 
 def test_a_key_that_voted_from_its_node_brings_its_mark(folder: Path, offline: OpenLedger) -> None:
     former = folder / "chains" / "dev" / "consensus" / f"{ALICE.account.hex()[:16]}.mark"
-    mark = Mark(former)
-    mark.admit(ONE)
+    mark = SigningHistory(former)
+    mark.record_ballot(ONE)
     mark.close()
     called = offline(*words(folder))
     assert called.exit_code == 2

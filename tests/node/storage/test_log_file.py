@@ -1,0 +1,83 @@
+"""A log file: what an append made durable is there, and nothing half written is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from consensus.write_ahead_log import DamagedLogError
+from node.storage.log_file import LogFile, ShortWriteError
+
+RECORDS = (b"one", b"two" * 50, b"three")
+
+
+def test_a_file_cut_anywhere_opens_with_the_records_before_the_cut(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = LogFile(path)
+    ends = [log.size_bytes]
+    for record in RECORDS:
+        log.append((record,))
+        ends.append(log.size_bytes)
+    log.close()
+    data = path.read_bytes()
+    assert len(data) == ends[-1]
+    for cut in range(len(data) + 1):
+        path.write_bytes(data[:cut])
+        whole = sum(end <= cut for end in ends) - 1
+        opened = LogFile(path)
+        assert opened.records == RECORDS[:whole]
+        assert path.stat().st_size == opened.size_bytes == ends[whole]
+        opened.close()
+
+
+def test_damage_in_the_middle_leaves_the_file_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = LogFile(path)
+    log.append(RECORDS)
+    log.close()
+    damaged = bytearray(path.read_bytes())
+    damaged[9] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(DamagedLogError):
+        LogFile(path)
+    assert path.read_bytes() == damaged
+
+
+def test_a_rewritten_file_has_the_new_records_and_takes_more(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "log")
+    log.append(RECORDS)
+    log.rewrite(RECORDS[1:2])
+    log.append((b"new",))
+    assert log.read() == (RECORDS[1], b"new")
+    assert log.path.stat().st_mode & 0o777 == 0o600
+    log.close()
+
+
+def test_a_disk_that_takes_a_part_leaves_no_torn_record_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Near a full disk a write may be short and report no error."""
+    path = tmp_path / "wal"
+    log = LogFile(path)
+    log.append(RECORDS[:1])
+    whole = log._file
+
+    class Short:
+        name = str(path)
+
+        def write(self, data: bytes) -> int:
+            return whole.write(data[:5])
+
+        def fileno(self) -> int:
+            return whole.fileno()
+
+    monkeypatch.setattr(log, "_file", Short())
+    with pytest.raises(ShortWriteError, match="took 5 of"):
+        log.append(RECORDS[1:2])
+    monkeypatch.setattr(log, "_file", whole)
+    log.append(RECORDS[2:])
+    log.close()
+    again = LogFile(path)
+    assert again.records == (RECORDS[0], RECORDS[2])
+    again.close()
