@@ -24,7 +24,7 @@ HEAVY = {
     "transformers": ("ml",),
     "peft": ("ml",),
     "safetensors": ("ml",),
-    "plyvel": ("node/storage/database.py",),
+    "plyvel": ("node/storage/leveldb.py",),
     "sqlite3": ("node/storage/receipt_store.py",),
 }
 UNSAFE_MODULES = frozenset({"pickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"})

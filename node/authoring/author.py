@@ -15,7 +15,7 @@ import trio
 
 from node.chain.chain import Chain
 from node.operations.config import BLOCK_TIME_MS, Sealing
-from node.storage.database import DatabaseError
+from node.storage.errors import DatabaseError
 from node.transactions.pool import Pool
 from pallets.timestamp import Timestamp
 from runtime.frame.executive import ExecutedBlock

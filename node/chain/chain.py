@@ -33,7 +33,9 @@ from node.chain.errors import (
 from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
 from node.chain.fork_tree import ForkTree, TreeFullError
 from node.chain.import_checks import InvalidBlocks
-from node.storage.database import BlockRecord, Database, HeightUnknownError
+from node.storage.database import Database
+from node.storage.errors import HeightUnknownError
+from node.storage.records import BlockRecord
 from pallets import compose
 from runtime.codec.scale import codec
 from runtime.frame.executive import ExecutedBlock, Executive, InvalidBlockError

@@ -1,16 +1,12 @@
-"""The node's finalized chain and state in one LevelDB folder; the one file that imports plyvel.
+"""The node's finalized chain and state in one LevelDB folder (node/storage/leveldb.py).
 
-Each finalized block is one synced WriteBatch: header, body, justification, indices, state, trie
-nodes (node/storage/state_layout.py says how states lie here) and metadata. So a crash leaves the
-folder before or after a block and never between.
+Each finalized block is one synced batch: header, body, justification, indices, state, trie nodes
+(node/storage/state_layout.py), reverse records (node/storage/state_history.py) and metadata. So a
+crash leaves the folder before or after a block and never between.
 
 Rules that hold here:
-- One writer, and a folder belongs to one process at a time. Reading is safe from any thread.
 - Blocks are committed in order, each on the hash of the one before.
 - The head's state, `head_state()`, moves with each commit; `state_at()` stays where it is.
-- After a failed write nothing more is written: what is on disk is known again after reopening.
-- Every read verifies LevelDB's checksums; damage raises DatabaseDamagedError and is never served.
-
 - A database begins at genesis, or at a state that came from peers (`staging`, `install`): then it
   has no blocks between genesis and that height.
 
@@ -21,64 +17,28 @@ i hash -> number, m: metadata record, m the database's own records.
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
-
-import plyvel
+from typing import Final, Self, TypeVar
 
 from node.storage.errors import (
     CommitOrderError,
-    DatabaseDamagedError,
-    DatabaseError,
-    DatabaseFolderError,
-    DatabaseInUseError,
-    DiskFullError,
     HeightUnknownError,
     InstallError,
     SchemaVersionError,
-    WriteFailedError,
     damaged,
-    disk_full,
 )
+from node.storage.leveldb import LevelReader, LevelStore
 from node.storage.records import BlockRecord, CheckReport, StoredBlock
 from node.storage.staging import Staging
-from node.storage.state_layout import (
-    PRUNED_HEIGHTS_PER_BLOCK,
-    SPACES,
-    HeadState,
-    HistoricState,
-    Plan,
-    Space,
-    Writes,
-    height_bytes,
-    state_range,
-)
+from node.storage.state_history import CommitPlan, HistoricState, prune
+from node.storage.state_layout import SPACES, HeadState, Space, height_bytes, state_range
 from runtime.codec import scale
 from runtime.crypto.hashing import blake2b_256
 from runtime.trie import trie
 from runtime.trie.backend import MemoryBackend
 from runtime.types.primitives import Header
 
-__all__ = [
-    "BlockRecord",
-    "CheckReport",
-    "CommitOrderError",
-    "Database",
-    "DatabaseDamagedError",
-    "DatabaseError",
-    "DatabaseFolderError",
-    "DatabaseInUseError",
-    "DiskFullError",
-    "HeightUnknownError",
-    "InstallError",
-    "SchemaVersionError",
-    "StoredBlock",
-    "WriteFailedError",
-]
-
-SCHEMA_VERSION = 1
-HISTORY_BLOCKS = 256
-WRITE_BUFFER_BYTES = 16 * 1024 * 1024
-CACHE_BYTES = 64 * 1024 * 1024
+SCHEMA_VERSION: Final = 1
+HISTORY_BLOCKS: Final = 256
 
 _SCHEMA = b"mschema"
 _HEAD = b"mhead"
@@ -86,60 +46,22 @@ _OLDEST_STATE = b"moldest_state"
 _OLDEST_BLOCK = b"moldest_block"
 _SPACE = b"mspace"
 _RECORD = b"m:"
-_FULL_DISK_WORDS = ("No space left", "Disk quota exceeded", "File too large")
 _EXTRINSICS = scale.codec(tuple[bytes, ...])
 _HEADER = scale.codec(Header)
 
 Result = TypeVar("Result")
 
 
-class _Reader:
-    """LevelDB or a snapshot of it, with checksums verified and its errors turned into ours."""
-
-    def __init__(self, path: Path, source: plyvel.DB) -> None:
-        self.path = path
-        self.source = source
-
-    def get(self, key: bytes) -> bytes | None:
-        """Return the value of a key."""
-        try:
-            value: bytes | None = self.source.get(key, verify_checksums=True)
-        except plyvel.Error as error:
-            raise damaged(self.path, str(error)) from error
-        return value
-
-    def keys(self, start: bytes, stop: bytes) -> Iterator[bytes]:
-        """Yield the keys from `start` up to and without `stop`, sorted."""
-        try:
-            yield from self.source.iterator(
-                start=start, stop=stop, include_value=False, verify_checksums=True
-            )
-        except plyvel.Error as error:
-            raise damaged(self.path, str(error)) from error
-
-    def pairs(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield keys and values from `start` up to and without `stop`, sorted."""
-        try:
-            yield from self.source.iterator(start=start, stop=stop, verify_checksums=True)
-        except plyvel.Error as error:
-            raise damaged(self.path, str(error)) from error
-
-    def first(self, start: bytes, stop: bytes) -> tuple[bytes, bytes] | None:
-        """Return the first key from `start` up to and without `stop`, and its value."""
-        return next(self.pairs(start, stop), None)
-
-
 class Database:
     """The store of one chain. Open it with `Database.open`, or use it as a context manager."""
 
-    def __init__(self, path: Path, source: plyvel.DB, history_blocks: int | None) -> None:
-        self.path = path
-        self._source = source
-        self._reader = _Reader(path, source)
+    def __init__(self, store: LevelStore, history_blocks: int | None) -> None:
+        self.path = store.path
+        self._store = store
+        self._reader = store.reader
         self._history_blocks = history_blocks
-        self._failed = False
-        self._head = _read_number(self._reader, _HEAD)
-        self._oldest_state = _read_number(self._reader, _OLDEST_STATE)
+        self._head = self._reader.number(_HEAD)
+        self._oldest_state = self._reader.number(_OLDEST_STATE)
         self._space = _read_space(self._reader)
 
     @classmethod
@@ -156,30 +78,12 @@ class Database:
         Raises DatabaseInUseError, DatabaseDamagedError, DatabaseFolderError, SchemaVersionError,
         DiskFullError.
         """
-        if not create and not path.is_dir():
-            # LevelDB would leave an empty folder behind.
-            raise DatabaseFolderError(f"There is no database in {path}. Check the path.")
-        if path.is_dir() and not (path / "CURRENT").exists() and any(path.glob("MANIFEST-*")):
-            # LevelDB would begin a new database and delete the files of the old one.
-            raise damaged(path, "its file CURRENT is missing")
+        store = LevelStore.open(path, create=create)
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            source = plyvel.DB(
-                str(path),
-                create_if_missing=create,
-                # Without it LevelDB drops a damaged record and goes on, which would leave a hole.
-                paranoid_checks=True,
-                write_buffer_size=WRITE_BUFFER_BYTES,
-                lru_cache_size=CACHE_BYTES,
-                bloom_filter_bits=10,
-            )
-        except (plyvel.Error, OSError) as error:
-            raise _opening_failed(path, error) from error
-        try:
-            _check_schema(_Reader(path, source))
-            return cls(path, source, None if archive else history_blocks)
+            _check_schema(store)
+            return cls(store, None if archive else history_blocks)
         except BaseException:
-            source.close()
+            store.close()
             raise
 
     def __enter__(self) -> Self:
@@ -195,7 +99,7 @@ class Database:
 
     def close(self) -> None:
         """Give the folder back."""
-        self._source.close()
+        self._store.close()
 
     @property
     def head(self) -> int | None:
@@ -220,7 +124,7 @@ class Database:
 
     def number_of(self, block_hash: bytes) -> int | None:
         """Return the number of the finalized block with this hash."""
-        return _read_number(self._reader, b"i" + block_hash)
+        return self._reader.number(b"i" + block_hash)
 
     def block(self, number: int) -> StoredBlock | None:
         """Return the finalized block with this number."""
@@ -251,7 +155,7 @@ class Database:
         """Yield the finalized blocks from `first` to `last`, both included; all by default."""
         if self._head is None:
             return
-        oldest = _read_number(self._reader, _OLDEST_BLOCK) or 0
+        oldest = self._reader.number(_OLDEST_BLOCK) or 0
         stop = self._head if last is None else min(last, self._head)
         for number in range(max(oldest, first or 0), stop + 1):
             block = self.block(number)
@@ -275,8 +179,8 @@ class Database:
         Raises HeightUnknownError for a height that is not finalized yet or is pruned.
         """
         # What the snapshot itself says: a commit in another thread may be pruning right now.
-        reader = _Reader(self.path, self._source.snapshot())
-        head, oldest = _read_number(reader, _HEAD), _read_number(reader, _OLDEST_STATE)
+        reader = self._store.snapshot()
+        head, oldest = reader.number(_HEAD), reader.number(_OLDEST_STATE)
         if head is None or oldest is None or number > head:
             raise HeightUnknownError(f"Block {number} is not finalized here yet. Wait for it.")
         if number < oldest:
@@ -294,7 +198,7 @@ class Database:
         When it returns the blocks survive a crash; when it raises, none of them is visible after
         reopening or all are. Raises CommitOrderError, DiskFullError, WriteFailedError.
         """
-        plan = Plan(self._reader, self._space)
+        plan = CommitPlan(self._reader, self._space)
         head, oldest = self._head, self._oldest_state
         for record in records:
             parent = None if head is None else plan.get(b"b" + height_bytes(head))
@@ -307,19 +211,19 @@ class Database:
                 oldest = record.number
                 plan.writes[_OLDEST_BLOCK] = height_bytes(record.number)
             head = record.number
-            oldest = self._prune(plan, head, oldest)
+            oldest = prune(plan, head=head, oldest=oldest, history_blocks=self._history_blocks)
             plan.writes[_HEAD], plan.writes[_OLDEST_STATE] = (
                 height_bytes(head),
                 height_bytes(oldest),
             )
-        self._write(plan.writes)
+        self._store.write(plan.writes)
         self._head, self._oldest_state = head, oldest
 
     def justify(self, number: int, justification: bytes) -> None:
         """Write the justification of a block that is final already, synced."""
         assert self._head is not None, "genesis is written first"
         assert 0 <= number <= self._head, "only a final block has a justification"
-        self._write({b"j" + height_bytes(number): justification})
+        self._store.write({b"j" + height_bytes(number): justification})
 
     def put_metadata(self, name: str, value: bytes | None) -> None:
         """Write one metadata record, synced; None deletes it."""
@@ -327,12 +231,12 @@ class Database:
 
     def put_records(self, records: Mapping[str, bytes | None]) -> None:
         """Write metadata records, all in one synced batch; None deletes one."""
-        self._write({_RECORD + name.encode(): value for name, value in records.items()})
+        self._store.write({_RECORD + name.encode(): value for name, value in records.items()})
 
     def staging(self) -> Staging:
         """Return where a state from peers is put together, and stays until it is installed."""
         unused = SPACES[1 - SPACES.index(self._space)]
-        return Staging(self._reader, unused, self._write)
+        return Staging(self._reader, unused, self._store.write)
 
     def install(self, block: StoredBlock) -> None:
         """Make the staged state, which is that after a block, the current one: one synced batch.
@@ -351,7 +255,7 @@ class Database:
             raise InstallError(
                 f"The staged state is not the one after block {block.number}. Stage it again."
             )
-        plan = Plan(self._reader, staging.space)
+        plan = CommitPlan(self._reader, staging.space)
         _plan_block(plan, _record_of(block))
         at = height_bytes(block.number)
         plan.writes |= dict.fromkeys((_HEAD, _OLDEST_STATE, _OLDEST_BLOCK), at)
@@ -360,27 +264,9 @@ class Database:
         for nodes in (False, True):
             names = self._reader.keys(*state_range(self._space, nodes=nodes))
             plan.writes |= dict.fromkeys(names)
-        self._write(plan.writes)
+        self._store.write(plan.writes)
         self._head = self._oldest_state = block.number
         self._space = staging.space
-
-    def revert_to(self, number: int) -> None:
-        """Undo the blocks above `number`: head, state and trie are again those of that block.
-
-        Metadata records stay. Raises HeightUnknownError outside the kept history.
-        """
-        self.state_at(number)
-        assert self._head is not None
-        plan = Plan(self._reader, self._space)
-        for height in range(self._head, number, -1):
-            plan.undo(height)
-            at = height_bytes(height)
-            block_hash = self.hash_at(height) or b""
-            doomed = (b"i" + block_hash, b"b" + at, b"h" + at, b"x" + at, b"j" + at)
-            plan.writes.update(dict.fromkeys(doomed))
-        plan.writes[_HEAD] = height_bytes(number)
-        self._write(plan.writes)
-        self._head = number
 
     def check(self, version: int = trie.V1) -> CheckReport:
         """Read everything and recompute it; raises DatabaseDamagedError at the first difference.
@@ -412,51 +298,19 @@ class Database:
             raise damaged(self.path, "trie nodes are missing")
         return CheckReport(count, len(pairs), nodes, root)
 
-    def _prune(self, plan: Plan, head: int, oldest: int) -> int:
-        """Drop the history that is no longer kept; returns the oldest state that remains."""
-        if self._history_blocks is None:
-            return oldest
-        # A folder that was an archive catches up over many blocks instead of in one giant batch.
-        target = min(head - self._history_blocks, oldest + PRUNED_HEIGHTS_PER_BLOCK)
-        for height in range(oldest + 1, target + 1):
-            plan.forget(height)
-        return max(oldest, target)
-
     def _stored(self, decode: Callable[[bytes], Result], data: bytes, what: str) -> Result:
         try:
             return decode(data)
         except scale.DecodeError as error:
             raise damaged(self.path, f"{what} does not decode") from error
 
-    def _write(self, writes: Writes) -> None:
-        if self._failed:
-            raise WriteFailedError(
-                f"An earlier write to {self.path} failed, so no more is written. "
-                "Remove the cause and restart the node."
-            )
-        try:
-            with self._source.write_batch(sync=True) as batch:
-                for key, value in writes.items():
-                    if value is None:
-                        batch.delete(key)
-                    else:
-                        batch.put(key, value)
-        except (plyvel.Error, OSError) as error:
-            self._failed = True
-            raise _writing_failed(self.path, error) from error
 
-
-def _read_number(reader: _Reader, key: bytes) -> int | None:
-    raw = reader.get(key)
-    return None if raw is None else int.from_bytes(raw, "big")
-
-
-def _read_space(reader: _Reader) -> Space:
+def _read_space(reader: LevelReader) -> Space:
     raw = reader.get(_SPACE)
     return SPACES[0 if raw is None else raw[0]]
 
 
-def _plan_block(plan: Plan, record: BlockRecord) -> None:
+def _plan_block(plan: CommitPlan, record: BlockRecord) -> None:
     """Add a block without its state to the plan."""
     at = height_bytes(record.number)
     plan.writes[b"b" + at] = record.hash
@@ -486,12 +340,13 @@ def _check_order(record: BlockRecord, head: int | None, head_hash: bytes | None)
         )
 
 
-def _check_schema(reader: _Reader) -> None:
+def _check_schema(store: LevelStore) -> None:
+    reader = store.reader
     found = reader.get(_SCHEMA)
     if found is None:
         if next(reader.keys(b"", b"\xff"), None) is not None:
             raise damaged(reader.path, "it has records but no schema version")
-        reader.source.put(_SCHEMA, SCHEMA_VERSION.to_bytes(4, "big"), sync=True)
+        store.write({_SCHEMA: SCHEMA_VERSION.to_bytes(4, "big")})
         return
     version = int.from_bytes(found, "big")
     if version > SCHEMA_VERSION:
@@ -499,37 +354,3 @@ def _check_schema(reader: _Reader) -> None:
             f"{reader.path} has schema version {version}, this program knows up to "
             f"{SCHEMA_VERSION}. Install the newer version that wrote it."
         )
-
-
-def _opening_failed(path: Path, error: Exception) -> DatabaseError:
-    text = _text(error)
-    if isinstance(error, plyvel.CorruptionError):
-        return damaged(path, text)
-    if "lock" in text.lower() and ("already held" in text or "temporarily unavailable" in text):
-        return DatabaseInUseError(
-            f"{path} is in use by another process. Stop the other node or give this one its own "
-            "folder."
-        )
-    if any(word in text for word in _FULL_DISK_WORDS):
-        return disk_full(path)
-    if isinstance(error, plyvel.Error) and ("missing files" in text or "CURRENT" in text):
-        return damaged(path, text)
-    return DatabaseFolderError(
-        f"{path} cannot be opened as a database ({text}). Check that it is a folder that this "
-        "user may write."
-    )
-
-
-def _writing_failed(path: Path, error: Exception) -> DatabaseError:
-    text = _text(error)
-    if any(word in text for word in _FULL_DISK_WORDS):
-        return disk_full(path)
-    return WriteFailedError(
-        f"Writing to {path} failed ({text}). Check the disk, then restart the node."
-    )
-
-
-def _text(error: Exception) -> str:
-    """Return the words of an error; plyvel's are bytes."""
-    first = error.args[0] if error.args else ""
-    return first.decode(errors="replace") if isinstance(first, bytes) else str(error)

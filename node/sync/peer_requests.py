@@ -16,7 +16,7 @@ import trio
 
 from node.chain.chain import Chain
 from node.storage.blob_store import BlobError, BlobStore
-from node.storage.database import DatabaseError, HeightUnknownError
+from node.storage.errors import DatabaseError, HeightUnknownError
 from node.sync.blob_chunk_server import BlobChunkServer
 from node.sync.epoch_archive import EpochArchive
 from p2p.protocols.status import AGENT_LENGTH_MAX, PROTOCOL_VERSION, Roles, Status

@@ -19,7 +19,8 @@ from typing import Final
 import trio
 
 from consensus.light import EpochProof, LightClient, LightClientError
-from node.storage.database import Database, StoredBlock
+from node.storage.database import Database
+from node.storage.records import StoredBlock
 from node.sync.epoch_archive import end_record, newest_set, set_record, stored_end
 from p2p.protocols.reputation import Fault
 from p2p.protocols.sync_messages import (

@@ -19,7 +19,8 @@ from node.chain.errors import (
     WrongChainError,
 )
 from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
-from node.storage.database import Database, DatabaseInUseError
+from node.storage.database import Database
+from node.storage.errors import DatabaseInUseError
 from runtime.frame.executive import InvalidBlockError
 from runtime.frame.validity import TransactionRefused
 from runtime.trie.backend import Former
@@ -323,7 +324,7 @@ def test_a_commit_keeps_the_same_history_whether_or_not_it_is_told_what_stood_th
                 assert block is not None
                 await told.chain.finalize(block)
                 await reads.chain.finalize(block)
-            stores = [node.chain.database._source for node in (told, reads)]
+            stores = [node.chain.database._store._source for node in (told, reads)]
             assert list(stores[0]) == list(stores[1])
 
     run(scenario)

@@ -13,7 +13,7 @@ from node.chain import chain as chain_module
 from node.chain import fork_tree
 from node.chain.errors import ForkTooOldError, KnownBlockError, UnknownBlockError
 from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
-from node.storage.database import DiskFullError
+from node.storage.errors import DiskFullError
 from runtime.frame.executive import BodyRefusedError, ExecutedBlock, Executive, InvalidBlockError
 from runtime.frame.validity import TransactionRefused
 from runtime.types.era import mortal

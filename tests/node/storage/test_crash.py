@@ -23,7 +23,8 @@ import trio
 
 from node.chain.chain import Chain
 from node.chain.events import Finalized
-from node.storage.database import Database, DatabaseError
+from node.storage.database import Database
+from node.storage.errors import DatabaseError
 from node.transactions import status as status_module
 from node.transactions.errors import PoolError
 from pallets import compose

@@ -14,16 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
 
 from node.storage import database
-from node.storage.database import (
-    BlockRecord,
+from node.storage.database import Database
+from node.storage.errors import (
     CommitOrderError,
-    Database,
     DatabaseDamagedError,
     DatabaseFolderError,
     DatabaseInUseError,
@@ -32,6 +30,7 @@ from node.storage.database import (
     SchemaVersionError,
     WriteFailedError,
 )
+from node.storage.records import BlockRecord
 from runtime.codec import scale
 from runtime.trie import proof, trie
 from runtime.trie.backend import Backend, MemoryBackend
@@ -231,20 +230,8 @@ def test_an_archive_keeps_all_states_and_catches_up_when_it_stops_being_one(fold
         assert_is_state(store.state_at(41), chain.states[41])
 
 
-def test_reverting_restores_an_older_head(folder: Path) -> None:
-    store, chain = filled(folder, 12)
-    with store:
-        gone = store.hash_at(9)
-        assert gone is not None
-        store.revert_to(6)
-        assert (store.head, store.block(7), store.number_of(gone)) == (6, None, None)
-        assert_is_state(store.head_state(), chain.states[6])
-        assert_is_state(store.state_at(3), chain.states[3])
-        assert store.check().blocks == 7
-
-
 class DatabaseMachine(RuleBasedStateMachine):
-    """Commits, reverts and reopenings against the list of all states."""
+    """Commits and reopenings against the list of all states."""
 
     folders = 0
 
@@ -273,21 +260,6 @@ class DatabaseMachine(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.store.close()
         self.store = Database.open(self.folder, history_blocks=4)
-
-    @precondition(lambda self: self.store.head is not None)
-    @rule(data=st.data())
-    def revert(self, data: st.DataObject) -> None:
-        head, oldest = self.store.head, self.store.oldest_state
-        assert head is not None
-        assert oldest is not None
-        number = data.draw(st.integers(oldest, head))
-        self.store.revert_to(number)
-        del self.chain.states[number + 1 :]
-        self.chain.parent = Hash(self.store.hash_at(number) or b"")
-        self.chain.state = MemoryBackend()
-        values: Changes = dict(self.chain.states[-1])
-        nodes = trie.update(MemoryBackend(), sorted(values.items())).nodes
-        self.chain.state.apply(values, nodes)
 
     @invariant()
     def every_kept_state_is_right(self) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from node.storage.database import Database, InstallError, StoredBlock
+from node.storage.database import Database
+from node.storage.errors import InstallError
+from node.storage.records import StoredBlock
 from node.sync.block_sync import Patience, Synchronizer
 from node.sync.epoch_archive import EpochArchive
 from node.sync.peer_requests import Provider
@@ -57,7 +59,7 @@ def fresh(folder: Path, ahead: SmallNode, **options: bool) -> Iterator[Database]
             genesis = ahead.chain.database.block(0)
             assert genesis is not None
             built = ahead.chain.spec.build()
-            from node.storage.database import BlockRecord
+            from node.storage.records import BlockRecord
 
             database.commit(
                 BlockRecord(0, genesis.hash, genesis.header, (), built.changes, built.nodes)
