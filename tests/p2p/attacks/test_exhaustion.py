@@ -19,7 +19,8 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 
 from p2p.transport.compat import STREAMS_MAX, WINDOW_BYTES_MAX, WRITE_LIMIT_SECONDS
-from p2p.transport.libp2p_host import REQUEST, Libp2pTransport
+from p2p.transport.libp2p_host import Libp2pTransport
+from p2p.transport.libp2p_requests import REQUEST_PROTOCOL
 from p2p.transport.libp2p_setup import HANG_UP_LIMIT_SECONDS
 from p2p.transport.streams import join_frames
 from p2p.transport.transport import (
@@ -43,7 +44,7 @@ def test_a_peer_that_ignores_flow_control_is_cut_off(is_patched: bool) -> None:
     async def scenario() -> None:
         with victim(*([] if is_patched else ["enforce-windows"])) as target:
             async with attacking(target.address) as attacker:
-                stream = await attacker.stream(REQUEST)
+                stream = await attacker.stream(REQUEST_PROTOCOL)
                 await stream.write(join_frames([b"never"]))
                 assert isinstance(stream, NetStream)
                 assert isinstance(stream.muxed_stream, YamuxStream)
