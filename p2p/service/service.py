@@ -150,7 +150,7 @@ class Service:
     # ------------------------------------------------------------------ sending
 
     def broadcast(self, kind: MessageKind, body: bytes, *, besides: PeerId | None = None) -> None:
-        """Send a consensus message to every peer but one; it is not taken from a peer then."""
+        """Send a consensus message to every peer but one; it is not accepted from peers then."""
         frame = _consensus_frame(kind, body)
         self._handler.consensus.is_known(Inbound(self.peer_id, kind, body), trio.current_time())
         for session in self._sessions.ready():
@@ -158,13 +158,13 @@ class Service:
                 self._sessions.send_frame(session, kind, frame)
 
     def send(self, peer: PeerId, kind: MessageKind, body: bytes) -> None:
-        """Send a consensus message to one peer; nothing where it is gone."""
+        """Send a consensus message to one peer; does nothing if it is gone."""
         session = self._sessions.get(peer)
         if session is not None:
             self._sessions.send_frame(session, kind, _consensus_frame(kind, body))
 
     def gossip(self, raw: bytes) -> None:
-        """Spread a transaction, in the next batch; one that was spread lately is not again."""
+        """Gossip a transaction in the next batch, unless it was gossiped recently."""
         if self._handler.transactions.put(raw, trio.current_time()):
             self._has_batch.set()
         else:

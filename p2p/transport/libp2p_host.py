@@ -5,7 +5,7 @@ link and ends with its last: two nodes that dial each other at once have two lin
 connections) and one connection.
 
 Rules:
-- Each direction of a channel is a stream of its own, opened by who sends and kept open. A newer
+- Each direction of a channel is a stream of its own, opened by its sender and held open. A newer
   stream from a peer replaces the older one, so that frames keep their order.
 - Requests have streams of their own (libp2p_requests.py).
 - Whatever a peer sends ends at most its own stream or link.
@@ -33,7 +33,7 @@ from p2p.transport.containment import ContainedHandler
 from p2p.transport.libp2p_connection import Connection
 from p2p.transport.libp2p_requests import REQUEST_PROTOCOL, RequestStreams, read_answer
 from p2p.transport.libp2p_setup import (
-    Doorbell,
+    ConnectionNotifier,
     address_of,
     closing_sockets,
     connections_of,
@@ -110,7 +110,7 @@ class Libp2pTransport:
         return self._addresses
 
     async def run(self, handler: Handler, *, task_status: Started) -> None:
-        """Accept and keep links until cancelled. Raises AddressError, TransportError."""
+        """Accept and hold links until cancelled. Raises AddressError, TransportError."""
         if self._handler is not None:
             raise TransportError("A transport runs once. Make a new one to start again.")
         self._handler = ContainedHandler(handler)
@@ -204,7 +204,7 @@ class Libp2pTransport:
             ) from error
 
     async def _write(self, connection: Connection, channel: Channel, content: bytes) -> None:
-        """Write on the channel's stream; on a new one where its link is gone."""
+        """Write on the channel's stream, or on a new one if its link is gone."""
         while True:
             stream = connection.sending.pop(channel, None)
             is_new, is_written = stream is None, False
@@ -253,7 +253,7 @@ class Libp2pTransport:
     async def _running_host(self) -> AsyncIterator[Swarm]:
         compat.apply()
         host, swarm = make_host(self._seed, self._settings)
-        swarm.register_notifee(Doorbell(self._welcome))
+        swarm.register_notifee(ConnectionNotifier(self._welcome))
         for channel in Channel:
             host.set_stream_handler(_protocol(channel), self._receive_on(channel))
         host.set_stream_handler(REQUEST_PROTOCOL, self._serve_requests)

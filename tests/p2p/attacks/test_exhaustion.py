@@ -80,7 +80,7 @@ def test_a_peer_has_no_more_streams_than_it_may() -> None:
 @pytest.mark.parametrize("is_patched", [True, False])
 def test_notes_on_invented_topics_are_not_kept(is_patched: bool) -> None:
     async def scenario() -> None:
-        with victim(*([] if is_patched else ["hear-known-topics"])) as target:
+        with victim(*([] if is_patched else ["ignore-unknown-topics"])) as target:
             async with attacking(target.address) as attacker:
                 prune = [rpc_pb2.ControlPrune(topicID=f"topic {n}") for n in range(500)]
                 graft = [rpc_pb2.ControlGraft(topicID=f"topic {n}") for n in range(500)]
