@@ -57,7 +57,7 @@ class Selective(Node):
     def boot(self) -> None:
         """Choose what to leave out."""
         rng = self.world.rng
-        self.deaf = {one for one in self.world.copies if rng.random() < 0.4}
+        self.deaf = {identity for identity in self.world.copies if rng.random() < 0.4}
         self.unsaid = rng.choice((Proposal, Vote, Certificate, CertificateRequest, type(None)))
         super().boot()
 
@@ -237,11 +237,11 @@ class Forger(Node):
         rng = self.world.rng
         length = self.world.ledger.epoch_blocks
         known = [
-            one
-            for one in self.engine.state.rounds.certificates()
-            if one.ballot.kind == Kind.NOTARIZE
-            and one.ballot.digest in self.library.blocks
-            and one.ballot.view < view
+            certificate
+            for certificate in self.engine.state.rounds.certificates()
+            if certificate.ballot.kind == Kind.NOTARIZE
+            and certificate.ballot.digest in self.library.blocks
+            and certificate.ballot.view < view
         ]
         parent = rng.choice([None, *known])
         below = 0 if parent is None else int(parent.ballot.view)
@@ -300,4 +300,4 @@ class Forger(Node):
         found = super().serve_finals(first)
         if self.world.rng.random() < 0.5:
             return found
-        return [(branch, self._forged(one.ballot)) for branch, one in found]
+        return [(branch, self._forged(certificate.ballot)) for branch, certificate in found]

@@ -57,9 +57,9 @@ def _build(rng: Random) -> World:
     weights = [rng.choice((3, 3, 4, 5)) for _ in range(count)]
     members: Members = tuple(enumerate(weights))
     twins: list[int] = []
-    for one in rng.sample(range(count), count - 2):
+    for identity in rng.sample(range(count), count - 2):
         if 2 * sum(weights[other] for other in twins) < sum(weights):
-            twins.append(one)
+            twins.append(identity)
     ledger = Ledger([members], rng.choice((3, 200)))
     oracle = Oracle(ledger, frozenset(twins), may_fork=True)
     world = World(ledger, oracle, rng)
@@ -84,7 +84,7 @@ def _cut(world: World, rng: Random) -> None:
     identities = [node.identity for node in world.nodes if node.is_honest]
     rng.shuffle(identities)
     middle = max(1, len(identities) // 2)
-    world.halves = {one: int(at >= middle) for at, one in enumerate(identities)}
+    world.halves = {identity: int(at >= middle) for at, identity in enumerate(identities)}
     world.cut = True
 
 
@@ -95,9 +95,9 @@ def certificates_of(nodes: Sequence[Node], epoch: int) -> list[Certificate]:
         for record in map(decode_record, node.disk.history):
             if isinstance(record, Certificate) and record.ballot.epoch == epoch:
                 found[record] = None
-        for one in node.library.justifications.values():
-            if one.ballot.epoch == epoch:
-                found[one] = None
+        for certificate in node.library.justifications.values():
+            if certificate.ballot.epoch == epoch:
+                found[certificate] = None
     return list(found)
 
 
@@ -135,6 +135,7 @@ def _assert_halt(world: World, nodes: Sequence[Node]) -> None:
 def _knows_of_fork(node: Node) -> bool:
     """Say whether a node got a certificate of finality that its headers show to be a rival's."""
     return any(
-        one.ballot.kind == Kind.FINALIZE and node.engine.state.blocks.conflicts(one.ballot.digest)
-        for one in certificates_of([node], node.epoch)
+        certificate.ballot.kind == Kind.FINALIZE
+        and node.engine.state.blocks.conflicts(certificate.ballot.digest)
+        for certificate in certificates_of([node], node.epoch)
     )

@@ -116,6 +116,6 @@ def run_many(
     summary = Summary()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, mp_context=context) as pool:
-        for one in pool.map(run_seeds, chunks, [simulation] * len(chunks), [mutant] * len(chunks)):
-            summary.add(one)
+        for part in pool.map(run_seeds, chunks, [simulation] * len(chunks), [mutant] * len(chunks)):
+            summary.add(part)
     return summary

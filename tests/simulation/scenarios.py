@@ -52,11 +52,11 @@ class SimulatedNetwork:
 
     def kill(self, node: int) -> None:
         """End a node in the middle of its next write, or now."""
-        one = self.world.nodes[node]
-        one.death = Death.WRITING
-        self.world.run(self.world.now + self.world.rng.randrange(PACE_MS), lambda: not one.is_up)
-        if one.is_up:
-            one.crash()
+        victim = self.world.nodes[node]
+        victim.death = Death.WRITING
+        self.world.run(self.world.now + self.world.rng.randrange(PACE_MS), lambda: not victim.is_up)
+        if victim.is_up:
+            victim.crash()
 
     def pause(self, node: int) -> None:
         """Freeze a node."""
