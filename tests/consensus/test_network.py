@@ -301,12 +301,12 @@ def test_an_observer_follows_the_chain_and_says_nothing() -> None:
     network.start(0, 1, 2)
     observer = network.nodes[3]
     observer.engine = type(observer.engine)(
-        Hash(b"g" * 32),
-        network.authorities,
-        None,
-        network.root,
-        network.last_number,
-        observer.engine.settings,
+        genesis=Hash(b"g" * 32),
+        authorities=network.authorities,
+        me=None,
+        root=network.root,
+        last_number=network.last_number,
+        settings=observer.engine.settings,
     )
     network.start(3)
     network.run(20 * SECOND)

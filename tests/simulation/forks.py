@@ -48,7 +48,14 @@ def fork(seed: int) -> Outcome:
         _assert_halt(world, list(sides.values()))
     counts = world.counts + world.oracle.counts
     height = max(node.height for node in sides.values())
-    return Outcome(seed, counts, height, len(world.oracle.convicted), world.steps, 0)
+    return Outcome(
+        seed=seed,
+        counts=counts,
+        height=height,
+        convicted=len(world.oracle.convicted),
+        steps=world.steps,
+        healing_ms=0,
+    )
 
 
 def _build(rng: Random) -> World:

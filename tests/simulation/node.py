@@ -113,7 +113,12 @@ class Node:
         self.me = self.authorities.index_of(key_of(self.identity))
         settings = Settings(delay_ms=DELAY_MS)
         self.engine = self.engine_type(
-            GENESIS, self.authorities, self.me, root.hash, self.last_number, settings
+            genesis=GENESIS,
+            authorities=self.authorities,
+            me=self.me,
+            root=root.hash,
+            last_number=self.last_number,
+            settings=settings,
         )
         self.timers: dict[m.TimerKind, m.Timer] = {}
         self.bodies: dict[Hash, Body] = {}

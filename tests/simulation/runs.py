@@ -89,12 +89,26 @@ def run_seeds(
                 outcome = SIMULATIONS[simulation](seed)
             except Violation as error:
                 summary.failures.append(
-                    Failure(seed, simulation, mutant, error.invariant, error.story)
+                    Failure(
+                        seed=seed,
+                        simulation=simulation,
+                        mutant=mutant,
+                        invariant=error.invariant,
+                        story=error.story,
+                    )
                 )
                 continue
             except Exception as error:  # noqa: BLE001 - whatever a seed brings to light is told with it
                 story = f"{type(error).__name__}: {error}"
-                summary.failures.append(Failure(seed, simulation, mutant, "no exception", story))
+                summary.failures.append(
+                    Failure(
+                        seed=seed,
+                        simulation=simulation,
+                        mutant=mutant,
+                        invariant="no exception",
+                        story=story,
+                    )
+                )
                 continue
             summary.counts += outcome.counts
             summary.counts["steps"] += outcome.steps

@@ -65,7 +65,12 @@ def run(plan: Plan) -> Outcome:
     counts["absent"] += len(plan.absent)
     heights = [node.height for node in honest(world)]
     return Outcome(
-        plan.seed, counts, max(heights), len(world.oracle.convicted), world.steps, healing
+        seed=plan.seed,
+        counts=counts,
+        height=max(heights),
+        convicted=len(world.oracle.convicted),
+        steps=world.steps,
+        healing_ms=healing,
     )
 
 
