@@ -199,7 +199,7 @@ def test_a_leader_with_two_proposals_is_convicted_and_forks_nothing() -> None:
 
 
 def test_certificates_kept_from_most_nodes_stop_nothing() -> None:
-    """Votes to skip reach one node alone; the others learn by its certificates."""
+    """NULLIFY votes reach only one node; the others learn by its certificates."""
     network = Network()
     network.crash(0)
 

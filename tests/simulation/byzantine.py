@@ -1,4 +1,4 @@
-"""Nodes that break the rules, with their own keys alone.
+"""Nodes that break the rules, with only their own keys.
 
 A twin is two ordinary nodes with one key that see different halves of the network; it needs no
 class beyond `Copy`. A forger takes part and sends, besides, whatever might be believed:
@@ -179,7 +179,7 @@ class Forger(Node):
         return Certificate(found.ballot, (found.votes[0], *found.votes))
 
     def _bogus_vote(self) -> Vote:
-        """A vote in another's name, or of one who is nobody."""
+        """A vote in another voter's name, or of an index outside the set."""
         rng = self.world.rng
         voter = rng.randrange(len(self.authorities.authorities) + 2)
         return Vote(self._ballot(), voter, rng.randbytes(64))
@@ -296,7 +296,7 @@ class Forger(Node):
     # --------------------------------------------------------------------------------- serving
 
     def serve_finals(self, first: int) -> Sequence[Segment]:
-        """Give out final blocks with a certificate that nobody signed."""
+        """Serve final blocks with a forged certificate."""
         found = super().serve_finals(first)
         if self.world.rng.random() < 0.5:
             return found

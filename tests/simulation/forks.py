@@ -41,7 +41,7 @@ def fork(seed: int) -> Outcome:
             lambda: bool(world.oracle.fork_heights),
         )
         if rng.random() < 0.3 and not world.oracle.fork_heights:
-            _cut(world, rng)  # some change sides, or hear both copies
+            _cut(world, rng)  # some change sides, or receive from both copies
     if world.oracle.fork_heights:
         world.counts["forks"] += 1
         world.counts["convicted-percent-least"] += _assert_convicted(world)
@@ -87,7 +87,7 @@ def _build(rng: Random) -> World:
 
 
 def _cut(world: World, rng: Random) -> None:
-    """Cut the honest nodes into halves, each of which hears one copy of every twin."""
+    """Cut the honest nodes into halves, each of which is connected to one copy of every twin."""
     identities = [node.identity for node in world.nodes if node.is_honest]
     rng.shuffle(identities)
     middle = max(1, len(identities) // 2)
@@ -127,7 +127,7 @@ def _assert_convicted(world: World) -> int:
 
 
 def _assert_halt(world: World, nodes: Sequence[Node]) -> None:
-    """Heal, and check that who hears of both finalities in one epoch signs no more."""
+    """Heal, and check that a node that knows both finalities in one epoch signs no more."""
     world.cut = False
     world.conditions = FAIR
     world.habits = replace(world.habits, pace_ms=300)

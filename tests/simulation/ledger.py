@@ -39,7 +39,7 @@ NOTHING: Final = Hash(bytes(32))
 GENESIS_HEADER: Final = Header(NOTHING, 0, NOTHING, NOTHING, Digest(()))
 GENESIS: Final = GENESIS_HEADER.hash
 EVIDENCE: Final = b"evidence"
-"""How an extrinsic begins that convicts somebody."""
+"""The first bytes of an extrinsic with evidence."""
 
 Body = tuple[bytes, ...]
 Members = tuple[tuple[int, int], ...]

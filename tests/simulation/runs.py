@@ -34,7 +34,7 @@ class Failure:
 
     @property
     def replay(self) -> str:
-        """The one command that runs this seed alone."""
+        """The command that runs only this seed."""
         parts = ["python -m tests.simulation", f"--seed {self.seed}"]
         if self.simulation != "chaos":
             parts.append(f"--simulation {self.simulation}")
@@ -98,7 +98,7 @@ def run_seeds(
                     )
                 )
                 continue
-            except Exception as error:  # noqa: BLE001 - whatever a seed brings to light is told with it
+            except Exception as error:  # noqa: BLE001 - any error is reported with its seed
                 story = f"{type(error).__name__}: {error}"
                 summary.failures.append(
                     Failure(

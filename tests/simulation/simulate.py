@@ -75,7 +75,7 @@ def run(plan: Plan) -> Outcome:
 
 
 def _has_ruler(plan: Plan) -> bool:
-    """Say whether somebody is a quorum alone: then nobody waits for the others' messages."""
+    """Return whether one node is a quorum: then it does not wait for messages of others."""
     return any(
         3 * max(weight for _, weight in members) > 2 * sum(weight for _, weight in members)
         for members in plan.epochs
