@@ -58,7 +58,7 @@ NULLIFY not after FINALIZE; FINALIZE not after NULLIFY. A certificate is durable
 on. All Persists of a step come before its other actions, so the caller may write them in one go.
 
 The engine reacts to events; the state that the rules protect, with every move on it, is
-`consensus/epoch_state.py`. It refuses to know bodies, the chain's state, clocks and its peers.
+`consensus/epoch_state.py`. The engine refuses to know bodies, chain state, clocks and its peers.
 tests/consensus/test_transition_table.py compares the table with the code. Sources: Chan and Pass,
 "Simplex Consensus" (2023), and the variant documented in commonware-consensus.
 """
