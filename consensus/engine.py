@@ -57,8 +57,8 @@ Rules: nothing is signed before its ballot is durable; NOTARIZE once a view and 
 NULLIFY not after FINALIZE; FINALIZE not after NULLIFY. A certificate is durable before it is acted
 on. All Persists of a step come before its other actions, so the caller may write them in one go.
 
-The engine reacts to events; the state that the rules protect, and every move on it, is
-`consensus/epoch_state.py`. The engine refuses to know bodies, state, clocks and who its peers are.
+The engine reacts to events; the state that the rules protect, with every move on it, is
+`consensus/epoch_state.py`. The engine refuses to know bodies, chain state, clocks and its peers.
 tests/consensus/test_transition_table.py compares the table with the code. Sources: Chan and Pass,
 "Simplex Consensus" (2023), and the variant documented in commonware-consensus.
 """

@@ -107,12 +107,12 @@ class Participant:
         epoch = self.epoch = self._epochs.after(chain.finalized.hash)
         self.last_votes.clear()
         engine = Engine(
-            chain.genesis_hash,
-            epoch.authorities,
-            self.me,
-            epoch.root,
-            epoch.last_number,
-            self._settings,
+            genesis=chain.genesis_hash,
+            authorities=epoch.authorities,
+            me=self.me,
+            root=epoch.root,
+            last_number=epoch.last_number,
+            settings=self._settings,
         )
         self._runner = EngineRunner(self._desk, epoch, engine, self.me)
         logger.info(

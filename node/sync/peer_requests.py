@@ -87,14 +87,14 @@ class Provider:
         """Return what this node says of itself now."""
         best, finalized = self._chain.best, self._chain.finalized
         return Status(
-            PROTOCOL_VERSION,
-            self._chain.genesis_hash,
-            best.number,
-            best.hash,
-            finalized.number,
-            finalized.hash,
-            int(self._roles),
-            self._agent,
+            version=PROTOCOL_VERSION,
+            genesis_hash=self._chain.genesis_hash,
+            best_number=best.number,
+            best_hash=best.hash,
+            finalized_number=finalized.number,
+            finalized_hash=finalized.hash,
+            roles=int(self._roles),
+            agent=self._agent,
         )
 
     async def answer(self, peer: PeerId, kind: RequestKind, body: bytes) -> bytes:

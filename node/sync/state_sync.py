@@ -301,11 +301,11 @@ class FastSync:
     async def _install(self, block: Block) -> None:
         header = block.header
         stored = StoredBlock(
-            header.number,
-            header.hash,
-            _header.encode(header),
-            block.extrinsics,
-            block.justification,
+            number=header.number,
+            hash=header.hash,
+            header=_header.encode(header),
+            body=block.extrinsics,
+            justification=block.justification,
         )
         await trio.to_thread.run_sync(self._database.install, stored)
         logger.info("fast-sync-installed height=%d", header.number)

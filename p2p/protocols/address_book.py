@@ -1,14 +1,14 @@
-"""The address book: which peers are known, and who is dialled when.
+"""The address book: which peers are known, and which are dialled when.
 
 Sans-IO: the time and the randomness go in. Bootnodes are always in the book; other peers come in by
 their signed address records and go out, worst first, when the book is full.
 
 Rules:
-- Never dialled: this node, who is connected, who is excluded (banned, blocked), who is being
+- Never dialled: this node, connected peers, excluded peers (banned, blocked), peers that are being
   dialled.
-- A dial counts as a failure until the handshake with the peer is done: whoever accepts connections
-  only to close them is backed off from like one who is away.
-- One peer brings in at most ENTRIES_OF_ONE_MAX others, so that it cannot fill the book alone.
+- A dial counts as a failure until the handshake with the peer is done: a peer that accepts
+  connections only to close them is backed off from like a peer that is away.
+- One peer adds at most ENTRIES_OF_ONE_MAX others, so that no single peer can fill the book.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Entry:
 
 
 class AddressBook:
-    """The peers that a node knows of, and how dialling them went."""
+    """The known peers, with their addresses and the failures of dialling them."""
 
     def __init__(self, own: PeerId, bootnodes: Sequence[str], random: Callable[[], float]) -> None:
         """`bootnodes` are multiaddresses that end in /p2p/ID; `random` returns 0 to 1."""
@@ -70,7 +70,7 @@ class AddressBook:
         return entry is not None and entry.record == record
 
     def add(self, record: AddressRecord, source: PeerId) -> bool:
-        """Take a record that `source` passed on; False when it is forged.
+        """Add a record that `source` relayed; False if it is forged.
 
         A record that is not newer than the known one is genuine, and changes nothing.
         """
@@ -84,7 +84,7 @@ class AddressBook:
             brought = sum(1 for other in self._entries.values() if other.source == source)
             if peer != source and brought >= ENTRIES_OF_ONE_MAX:
                 return True
-            if len(self._entries) >= ENTRIES_MAX and not self._forget_one():
+            if len(self._entries) >= ENTRIES_MAX and not self._drop_worst():
                 return True
             entry = self._entries[peer] = _Entry((), source=source)
         if entry.record is not None and entry.record.addresses != record.addresses:
@@ -96,7 +96,7 @@ class AddressBook:
         return True
 
     def records(self, besides: PeerId) -> list[AddressRecord]:
-        """Return records to pass on to a peer: those of peers that answered come first."""
+        """Return records to send to a peer: those of peers that answered come first."""
         known = [
             (entry.failures, self._random(), entry.record)
             for peer, entry in self._entries.items()
@@ -106,7 +106,7 @@ class AddressBook:
         return [record for _, _, record in known[: RECORDS_MAX - 1]]
 
     def next_dials(self, now: float, excluded: Collection[PeerId], slots: int) -> list[Dial]:
-        """Return whom to dial now, bootnodes first; they count as failed until `is_ready`."""
+        """Return the peers to dial now, bootnodes first; they count as failed until `is_ready`."""
         ready = [
             (not entry.is_bootnode, entry.failures, self._random(), peer)
             for peer, entry in self._entries.items()
@@ -125,26 +125,26 @@ class AddressBook:
         return dials
 
     def dialed(self, peer: PeerId, now: float) -> None:
-        """Note that a dial ended, whatever came of it."""
+        """Record that a dial ended, with or without success."""
         entry = self._entries.get(peer)
         if entry is not None:
             entry.is_dialing = False
             entry.not_before = now + self._pause(entry)
 
     def is_ready(self, peer: PeerId) -> None:
-        """Note that the handshake with a peer is done."""
+        """Record that the handshake with a peer is done."""
         entry = self._entries.get(peer)
         if entry is not None:
             entry.failures = 0
 
     def went(self, peer: PeerId, now: float) -> None:
-        """Note that a peer went: it is dialled again after the shortest pause."""
+        """Record that a peer disconnected: it is dialled again after the shortest pause."""
         entry = self._entries.get(peer)
         if entry is not None:
             entry.not_before = now + self._pause(entry)
 
     def retry_all(self) -> None:
-        """Forget all failures, because the network changed."""
+        """Reset all failures, because the network changed."""
         for entry in self._entries.values():
             entry.failures, entry.not_before = 0, 0.0
 
@@ -154,8 +154,8 @@ class AddressBook:
         pause = min(longest, RETRY_SECONDS * (1 << min(16, max(0, entry.failures - 1))))
         return pause * (0.5 + 0.5 * self._random())
 
-    def _forget_one(self) -> bool:
-        """Forget the peer that failed most; False when no peer failed."""
+    def _drop_worst(self) -> bool:
+        """Drop the peer that failed most; False if no peer failed."""
         failed = [
             (entry.failures, peer)
             for peer, entry in self._entries.items()
@@ -168,7 +168,7 @@ class AddressBook:
 
 
 def peer_of(address: str) -> PeerId:
-    """Return the peer that a multiaddress ends in; empty where it names none."""
+    """Return the peer that a multiaddress ends in; empty if it names none."""
     return PeerId(address.rpartition("/p2p/")[2] if "/p2p/" in address else "")
 
 

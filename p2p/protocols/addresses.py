@@ -1,7 +1,7 @@
-"""Address records: where a peer can be dialled, signed by the key that its peer id is made of.
+"""Address records: where a peer can be dialled, signed by the key of its peer id.
 
-A record is passed on from peer to peer, so nobody needs to be believed: whoever reads it checks the
-signature, and that every address ends in the id of the key that signed.
+A record is relayed from peer to peer without trust: its reader checks the signature, and that every
+address ends in the id of the key that signed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Payload:
 
 
 def sign_record(identity: Keypair, sequence: int, addresses: Sequence[str]) -> AddressRecord:
-    """Return the record of a node's own addresses; those that are too long or too many are left."""
+    """Return the record of a node's own addresses; too long or surplus ones are left out."""
     fitting = [address for address in addresses if len(address) <= ADDRESS_LENGTH_MAX]
     chosen = tuple(fitting[:ADDRESSES_MAX])
     signature = identity.sign(_payload(identity.account, sequence, chosen))

@@ -1,9 +1,9 @@
 """The download of one blob: which peer is asked for which range of chunks.
 
-Pure: `BlobPlanner` takes peers, answers and the time, and returns what to ask of whom.
+Pure: `BlobPlanner` takes peers, answers and the time, and returns which peer to ask for what.
 node/sync/blob_fetcher.py carries it out.
 
-    a peer      ABLE, until it fails, lies or lacks the blob; then it rests, twice as long each time
+    a peer      ABLE, until it fails, lies or has no blob; then it rests, twice as long each time
     a chunk     missing -> asked of one peer -> here; or missing again, and asked of another
 
 Until the length is proven by a first chunk, one range is asked at a time, and nothing is stored.
@@ -18,7 +18,7 @@ from p2p.transport.transport import PeerId
 
 @dataclass(frozen=True, slots=True)
 class BlobLimits:
-    """How much is asked for at once, and how patient a download is."""
+    """The size and number of requests, and the rests of peers that fail."""
 
     chunks_per_request: int = 8
     in_flight: int = 4
@@ -70,11 +70,11 @@ class BlobPlanner:
         )
 
     def begin(self, missing: list[int]) -> None:
-        """The length is proven: these chunks are missing."""
+        """Begin, once the length is proven, with the chunks that are missing."""
         self._missing = sorted(missing)
 
     def note_peers(self, peers: tuple[PeerId, ...]) -> None:
-        """These peers are here, and no others."""
+        """Set the peers that are connected now."""
         for peer in peers:
             self._peers.setdefault(peer, _Peer())
         for peer in set(self._peers) - set(peers):
@@ -95,7 +95,7 @@ class BlobPlanner:
         return asks
 
     def wake_at(self, now: float) -> float | None:
-        """Return when a resting peer may be asked again, None where nobody rests."""
+        """Return when a resting peer may be asked again, None if no peer rests."""
         return min(
             (
                 peer.rests_until
@@ -106,8 +106,8 @@ class BlobPlanner:
         )
 
     def answered(self, ask: AskChunks, count: int) -> None:
-        """So many chunks from the first asked one on are here."""
-        self._settle(ask)
+        """Record that `count` chunks from the first requested one on are stored."""
+        self._release(ask)
         peer = self._peers.get(ask.peer)
         if peer is not None:
             peer.failures = 0
@@ -115,15 +115,15 @@ class BlobPlanner:
         self._missing = [index for index in self._missing or () if index not in here]
 
     def failed(self, ask: AskChunks, now: float) -> None:
-        """The peer lacks the blob, did not answer or lied: it rests, another is asked."""
-        self._settle(ask)
+        """Record that the peer has no such blob, did not answer or lied: it rests."""
+        self._release(ask)
         peer = self._peers.get(ask.peer)
         if peer is not None:
             peer.rests_until = now + self._limits.rest_s * 2 ** min(peer.failures, 10)
             peer.failures += 1
 
     def _wanted(self) -> tuple[int, int] | None:
-        """Return the first run of missing chunks that nobody is asked for: first and count."""
+        """Return the first run of missing chunks that no peer is asked for: first and count."""
         if self._missing is None:
             return (0, self._limits.chunks_per_request) if not self._asked else None
         asked = {index for ask in self._asked for index in range(ask.first, ask.first + ask.count)}
@@ -148,7 +148,7 @@ class BlobPlanner:
         ]
         return min(able)[1] if able else None
 
-    def _settle(self, ask: AskChunks) -> None:
+    def _release(self, ask: AskChunks) -> None:
         del self._asked[ask]
         peer = self._peers.get(ask.peer)
         if peer is not None:

@@ -1,7 +1,7 @@
 """The messages of blob transfer: ranges of chunks, each with its proof.
 
-A blob's id binds its length, so the first chunk that verifies also proves the length. Who is asked
-for which range is `blob_download.py`; node/sync/blob_chunks.py serves ranges to peers.
+A blob's id binds its length, so the first chunk that verifies also proves the length. Requests
+are planned by `blob_download.py`; node/sync/blob_chunk_server.py serves ranges to peers.
 """
 
 from __future__ import annotations

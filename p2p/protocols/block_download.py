@@ -1,6 +1,6 @@
 """The download of final blocks: which peer is asked for which range of heights.
 
-Pure: `BlockPlanner` takes peers, answers and the time, and returns what to ask of whom.
+Pure: `BlockPlanner` takes peers, answers and the time, and returns which peer to ask for what.
 node/sync/block_sync.py carries it out.
 
 A range of blocks goes through
@@ -27,7 +27,7 @@ FAILURES_BELIEVED_MAX: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class SyncLimits:
-    """How much is asked for at once, and how long a peer that failed is not asked."""
+    """The size and number of requests, and the rests of peers that fail."""
 
     blocks_per_request: int = 128
     ranges_ahead: int = 4
@@ -70,7 +70,7 @@ class _Range:
 
 
 class BlockPlanner:
-    """Who is asked for which blocks. `imported` is the height up to which all is here."""
+    """The plan of which peer is asked for which blocks. `imported` is the height of the chain."""
 
     def __init__(self, imported: int, limits: SyncLimits | None = None) -> None:
         self.imported = imported
@@ -79,16 +79,16 @@ class BlockPlanner:
         self._ranges: list[_Range] = []
 
     def restart(self, imported: int) -> None:
-        """Begin again above a height; what is known of the peers stays, all requests are over."""
+        """Begin again above a height; the peers stay known, all requests are dropped."""
         self.imported = imported
         self._ranges = []
         for peer in self._peers.values():
             peer.in_flight = 0
 
     def target(self, now: float) -> int:
-        """Return the highest block that a peer says is final, or what is here.
+        """Return the highest block that a peer claims is final, or the imported height.
 
-        A peer that claims blocks and keeps failing to give them is not believed while it rests.
+        A peer that claims blocks and repeatedly fails to send them is not believed while it rests.
         """
         believed = [
             peer.finalized
@@ -98,12 +98,12 @@ class BlockPlanner:
         return max([self.imported, *believed])
 
     def note_peer(self, peer: PeerId, finalized: int) -> None:
-        """A peer is here and says which of its blocks is final."""
+        """Record a connected peer and the height of its last final block."""
         known = self._peers.setdefault(peer, _Peer(finalized))
         known.finalized = finalized
 
     def drop_peer(self, peer: PeerId) -> None:
-        """A peer is gone: what it was asked is asked of others."""
+        """Drop a peer that is gone: its requests go to others."""
         self._peers.pop(peer, None)
         for block_range in self._ranges:
             if block_range.asked is not None and block_range.asked.peer == peer:
@@ -132,36 +132,36 @@ class BlockPlanner:
         return asks
 
     def wake_at(self, now: float) -> float | None:
-        """Return when a resting peer may be asked again, None where nobody rests."""
+        """Return when a resting peer may be asked again, None if no peer rests."""
         return min(
             (peer.rests_until for peer in self._peers.values() if peer.rests_until > now),
             default=None,
         )
 
     def answered(self, ask: AskBlocks, segments: tuple[Segment, ...]) -> None:
-        """An answer came that holds together."""
-        self._settle(ask)
+        """Record an answer that is consistent."""
+        self._release(ask)
         block_range = self._range_of(ask)
         if block_range is not None:
             block_range.asked, block_range.arrived = None, Arrived(ask, segments)
 
     def failed(self, ask: AskBlocks, now: float) -> None:
-        """No answer came, an empty one, or a wrong one: the peer rests, another is asked."""
-        self._settle(ask)
+        """Record that no answer, an empty or a wrong one came: the peer rests, another is asked."""
+        self._release(ask)
         self._rest(ask.peer, now)
         block_range = self._range_of(ask)
         if block_range is not None:
             block_range.asked = None
 
     def next_arrived(self) -> Arrived | None:
-        """Return the answer to import now, None where it has not come."""
+        """Return the answer to import now, None if it has not come."""
         for block_range in self._ranges:
             if block_range.arrived is not None and block_range.first <= self.imported + 1:
                 return block_range.arrived
         return None
 
     def import_done(self, arrived: Arrived, imported: int) -> None:
-        """All blocks up to `imported` are here; what the answer left out is asked for again."""
+        """Record that all blocks up to `imported` are here; the rest is requested again."""
         peer = self._peers.get(arrived.ask.peer)
         if peer is not None:
             peer.failures = 0
@@ -171,21 +171,21 @@ class BlockPlanner:
         ]
 
     def import_refused(self, arrived: Arrived, now: float) -> None:
-        """The answer proved wrong: the peer rests, another is asked."""
+        """Record that the answer proved wrong: the peer rests, another is asked."""
         self._rest(arrived.ask.peer, now)
         for block_range in self._ranges:
             if block_range.arrived is arrived:
                 block_range.arrived = None
 
     def advance(self, imported: int) -> None:
-        """Blocks came in another way: what lies below is no longer wanted."""
+        """Record that blocks came in another way: lower ranges are no longer wanted."""
         self.imported = max(self.imported, imported)
-        kept = []
+        remaining = []
         for block_range in self._ranges:
             last = block_range.first + block_range.count - 1
             if last > self.imported:
-                kept.append(block_range)
-        self._ranges = kept
+                remaining.append(block_range)
+        self._ranges = remaining
 
     def _plan_ranges(self, target: int) -> None:
         """Cover the heights from above `imported` to the target with ranges, up to the limit."""
@@ -211,7 +211,7 @@ class BlockPlanner:
         self._ranges = planned + covered
 
     def _choose(self, first: int, now: float) -> tuple[PeerId, _Peer] | None:
-        """Return the least busy peer that has a block, of equals the one that failed least."""
+        """Return the least busy peer that has a block; of equals the least failing."""
         able = [
             (state.in_flight, state.failures, peer)
             for peer, state in self._peers.items()
@@ -224,7 +224,7 @@ class BlockPlanner:
         peer = min(able)[2]
         return peer, self._peers[peer]
 
-    def _settle(self, ask: AskBlocks) -> None:
+    def _release(self, ask: AskBlocks) -> None:
         peer = self._peers.get(ask.peer)
         if peer is not None:
             peer.in_flight = max(0, peer.in_flight - 1)

@@ -1,6 +1,6 @@
-"""Keepalive: a peer that is silent is found out, also where no connection breaks.
+"""Keepalive: detect a peer that is silent although its connection is open.
 
-A stopped process and a cut cable close nothing. Sans-IO:
+A stopped process and a cut cable close no connection. Sans-IO:
 
     state      when                                  action
     ---------  ------------------------------------  ------------------------
@@ -9,7 +9,7 @@ A stopped process and a cut cable close nothing. Sans-IO:
     waiting    4 s without an answer, first time     Ping, then waiting
     waiting    4 s without an answer, second time    Silent
 
-Whoever was stopped itself must not blame its peers: `forgive` moves all times on.
+A node that was itself stopped must not blame its peers: `forgive` moves all times on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Two limits that every protocol puts on a peer: a token bucket, and a memory of what was seen."""
+"""Two limits that every protocol puts on a peer: a token bucket, and a memory of messages."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from hashlib import blake2b
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How many tokens come back each second, and how many there are at most."""
+    """How many tokens are refilled each second, and the most that a bucket holds."""
 
     each_second: float
     burst: float
 
 
 class Bucket:
-    """A token bucket: what comes in costs tokens, and is too much when there are none."""
+    """A token bucket: a message costs tokens, and is refused if there are too few."""
 
     __slots__ = ("_level", "_rate", "_time")
 
@@ -25,7 +25,7 @@ class Bucket:
         self._time = now
 
     def take(self, now: float, cost: float = 1.0) -> bool:
-        """Pay for something; False, and nothing paid, when the tokens do not suffice."""
+        """Take the tokens of a message; False, and none are taken, if there are too few."""
         self._level = min(
             self._rate.burst, self._level + (now - self._time) * self._rate.each_second
         )
@@ -37,7 +37,7 @@ class Bucket:
 
 
 class Seen:
-    """A bounded memory of messages by their hash: what was seen within the last `keep_s` seconds.
+    """A bounded memory of the messages of the last `keep_s` seconds, by their hash.
 
     Two generations instead of a time for each entry: an entry is forgotten between `keep_s` and
     twice that after it was seen, or earlier when `entries_max` others came after it.
@@ -56,7 +56,7 @@ class Seen:
         return len(self._new) + len(self._old)
 
     def add(self, message: bytes, now: float) -> bool:
-        """Remember a message; True when it was not known."""
+        """Remember a message; True if it was not known."""
         self._turn(now)
         digest = _digest(message)
         if digest in self._new or digest in self._old:

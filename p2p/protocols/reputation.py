@@ -1,7 +1,7 @@
-"""Reputation: faults lower a peer's score, time heals it, and who falls too low is banned a while.
+"""Reputation: faults lower a peer's score, time heals it, and a peer below a limit is banned.
 
-Pure: the time goes in with each call. A peer is known by its authenticated id alone, so that a new
-connection does not wash it clean; a new identity does, and costs a new handshake.
+Pure: the time goes in with each call. A peer is identified by its authenticated id only, so that a
+new connection does not reset its score; a new identity does, and costs a new handshake.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PEERS_MAX: Final = 4096
 
 
 class Fault(Enum):
-    """What a peer can do wrong, and how much that lowers its score."""
+    """A fault of a peer, and how much it lowers the score."""
 
     BAD_FRAME = ("bad-frame", 35)
     """Bytes that are no message of the wire."""
@@ -54,7 +54,7 @@ class _Record:
 
 
 class Reputation:
-    """The scores of all peers that did something wrong lately."""
+    """The scores of all peers with recent faults."""
 
     def __init__(self, *, heal_each_second: float = 1.0, ban_s: float = 300.0) -> None:
         self._heal_each_second = heal_each_second
@@ -69,7 +69,7 @@ class Reputation:
         return min(0.0, record.score + (now - record.time) * self._heal_each_second)
 
     def is_banned(self, peer: PeerId, now: float) -> bool:
-        """Return whether nothing is taken from a peer now."""
+        """Return whether a peer is banned now."""
         record = self._records.get(peer)
         return record is not None and now < record.banned_until
 
@@ -82,7 +82,7 @@ class Reputation:
     def note(self, peer: PeerId, fault: Fault, now: float) -> bool:
         """Lower a peer's score; True when that bans it now.
 
-        A ban ends by time alone, with the score at zero again.
+        A ban ends only by time; the score is then zero.
         """
         if self.is_banned(peer, now):
             return False
@@ -93,11 +93,11 @@ class Reputation:
             _Record(0.0, now, now + self._ban_s) if is_banned else _Record(score, now, now)
         )
         if len(self._records) > PEERS_MAX:
-            self._forget_one(now)
+            self._drop_oldest(now)
         return is_banned
 
-    def _forget_one(self, now: float) -> None:
-        """Forget who has been quiet longest, one who is not banned before one who is."""
+    def _drop_oldest(self, now: float) -> None:
+        """Drop the peer with the oldest fault, a banned one only if all are banned."""
         free = (peer for peer, record in self._records.items() if now >= record.banned_until)
         peer = next(free, None) or next(iter(self._records))
         del self._records[peer]

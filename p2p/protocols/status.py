@@ -1,8 +1,8 @@
-"""The status handshake: two peers show each other their chain before anything else is taken.
+"""The status handshake: two peers exchange their chain's status before any other message.
 
-Both send STATUS when they are connected. Who accepts the other's answers WELCOME, and who has the
-other's WELCOME may send everything. Two streams to one peer overtake each other, so "I sent my
-status" does not mean "it was read": that is what WELCOME is for.
+Both send STATUS when they are connected. A peer that accepts the other's status answers WELCOME; a
+peer that has the other's WELCOME may send everything. Two streams to one peer overtake each other,
+so a status that was sent may not yet be read: WELCOME confirms that it was.
 
     state        STATUS, same chain       STATUS, other chain   WELCOME       anything else
     -----------  -----------------------  --------------------  ------------  -------------
@@ -10,9 +10,9 @@ status" does not mean "it was read": that is what WELCOME is for.
     GREETED      GREETED, updated         leave                 READY         take
     READY        READY, updated           leave                 nothing       take
 
-A transport may lose frames when a stream breaks, so who speaks before its status is left, to begin
-anew with a new connection, and not banned at once. A peer that is not READY in time is left, and
-updates are limited by a bucket.
+A transport may lose frames when a stream breaks, so a peer that sends before its status is
+disconnected, to begin again with a new connection, and not banned at once. A peer that is not READY
+in time is disconnected, and updates are limited by a bucket.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ UPDATE_RATE: Final = Rate(each_second=10, burst=40)
 
 
 class Roles(IntFlag):
-    """What a node does for others; the numbers are on the wire."""
+    """The roles of a node; the numbers are on the wire."""
 
     FULL = 1
     VALIDATOR = 2
@@ -43,7 +43,7 @@ class Roles(IntFlag):
 
 @scale
 class Status:
-    """What a node says of itself. `roles` are Roles; `agent` is free text for logs."""
+    """The status that a node sends. `roles` are Roles; `agent` is free text for logs."""
 
     version: u32
     genesis_hash: Hash
@@ -85,7 +85,7 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """The message says what is known."""
+    """The message is a repetition without effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The peer is not one of ours: disconnect it."""
+    """The peer is not of this chain or version: disconnect it."""
 
     fault: Fault
     reason: str
@@ -119,11 +119,11 @@ class Handshake:
 
     @property
     def deadline(self) -> float:
-        """When a peer that is not ready is left."""
+        """When a peer that is not ready is disconnected."""
         return self._deadline
 
     def step(self, envelope: Envelope, now: float) -> Action:
-        """Return what a message means at this stage."""
+        """Return the action that a message leads to at this stage."""
         if envelope.kind is MessageKind.STATUS:
             return self._on_status(envelope.body, now)
         if self.stage is Stage.CONNECTED:

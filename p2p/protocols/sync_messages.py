@@ -2,8 +2,8 @@
 
 Blocks, ends of epochs and ranges of state are requested and answered with these types. Every answer
 of blocks proves itself: it ends in a block with a FINALIZE certificate, or is followed by the
-headers up to one (`trail`). So nothing is executed that is not final. Who is asked for what is
-`block_download.py`.
+headers up to one (`trail`). So nothing is executed that is not final. The requests are planned
+by `block_download.py`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from runtime.types.primitives import Hash, Header
 BLOCKS_MAX: Final = 256
 """Blocks of one answer."""
 TRAIL_MAX: Final = 1024
-"""Headers behind the last block of an answer: nobody leaves more blocks without finality."""
+"""Headers behind the last block of an answer: finality never lags by more blocks."""
 EPOCHS_MAX: Final = 64
 """Epochs of one answer."""
 STATE_BYTES_MAX: Final = 2 << 20
-"""Bytes of values in one answer; a single larger value comes alone."""
+"""Bytes of values in one answer; a larger value comes in an answer of its own."""
 
 # ---------------------------------------------------------------------------------- messages
 
@@ -59,9 +59,9 @@ class Block:
 
 @scale
 class Blocks:
-    """Consecutive blocks; none where the peer lacks them.
+    """Consecutive blocks; none if the peer does not have them.
 
-    `trail` are the headers from behind the last block to the next one with a justification, which
+    `trail` is the headers from behind the last block to the next one with a justification, which
     is then `proof`; both are empty when the last block has its own.
     """
 
@@ -113,7 +113,7 @@ StateAnswer = StateRange | None
 
 
 class WrongAnswerError(ValueError):
-    """A peer answered what no honest peer answers; the message says what."""
+    """No honest peer sends this answer; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +133,8 @@ class Segment:
 def check_blocks(first: int, count: int, answer: Blocks) -> tuple[Segment, ...]:
     """Check that an answer holds together, and cut it where its certificates are.
 
-    Whoever takes the segments still checks that the first block follows a known one, and each
-    certificate with `check_final`. Raises WrongAnswerError.
+    The caller still checks that the first block follows a known one, and each certificate with
+    `check_final`. Raises WrongAnswerError.
     """
     blocks = answer.blocks
     if not blocks or len(blocks) > count:

@@ -1,8 +1,8 @@
 """Transactions: batches for gossip, each transaction once.
 
-Sans-IO. A batch is published 30 ms after its first transaction, or as soon as it has 64 KiB: one
-message of twenty costs the mesh what one message of one does. A body is SCALE of the raw
-extrinsics in order.
+Sans-IO. A batch is published FLUSH_SECONDS after its first transaction, or as soon as it has
+BATCH_SIZE bytes: a message of twenty transactions costs the mesh as much as a message of one. A
+body is SCALE of the raw extrinsics in order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FLUSH_SECONDS: Final = 0.02
 BATCH_SIZE: Final = 64 << 10
 """A batch of at least this many bytes is full."""
 TRANSACTION_SIZE_MAX: Final = SIZE_MAX[MessageKind.TRANSACTIONS] - 16
-"""The largest transaction that gossip carries; a larger one stays on the node that has it."""
+"""The largest transaction that gossip carries; a larger one is not gossiped."""
 BATCH_COUNT_MAX: Final = 1024
 WAITING_BYTES_MAX: Final = 4 << 20
 SEEN_MAX: Final = 65_536
@@ -49,7 +49,7 @@ def decode_batch(body: bytes) -> tuple[bytes, ...]:
 
 
 class Transactions:
-    """What was seen lately, and what waits for the next batch."""
+    """The transactions seen recently, and those that wait for the next batch."""
 
     def __init__(self) -> None:
         self._seen = Seen(SEEN_MAX, SEEN_SECONDS)
@@ -58,7 +58,7 @@ class Transactions:
         self._first: float | None = None
 
     def put(self, raw: bytes, now: float) -> bool:
-        """Let a transaction wait for the next batch; False where it is too large or too much.
+        """Queue a transaction for the next batch; False if it is too large or too many wait.
 
         One that was sent or received lately is on its way already, and is not sent again.
         """
@@ -80,7 +80,7 @@ class Transactions:
         return tuple(raw for raw in batch if self._seen.add(raw, now))
 
     def forget(self, batch: tuple[bytes, ...]) -> None:
-        """Forget transactions that nobody could take, so that they may come again."""
+        """Forget transactions that the node could not take, so that they may come again."""
         for raw in batch:
             self._seen.forget(raw)
 

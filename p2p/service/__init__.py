@@ -1,1 +1,1 @@
-"""The network service of a node: sessions, dialling, what is sent to whom."""
+"""The network service of a node: sessions, dialling, sending and receiving."""

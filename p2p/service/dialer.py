@@ -1,4 +1,4 @@
-"""The dialer: keeps as many connections as are wanted, by the address book's schedule."""
+"""The dialer: dials peers of the address book until there are as many as wanted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 import trio
 
 from p2p.protocols.address_book import AddressBook, Dial
-from p2p.service.sessions import Sessions
+from p2p.service.session_table import SessionTable
 from p2p.transport.transport import Transport, TransportError
 
 logger = logging.getLogger(__name__)
@@ -20,9 +20,9 @@ DIAL_LIMIT_SECONDS: Final = 10.0
 
 
 class Dialer:
-    """Dials whom the book names, as long as peers are missing."""
+    """Dials the peers that the book returns, as long as peers are missing."""
 
-    def __init__(self, book: AddressBook, sessions: Sessions, target_peers: int) -> None:
+    def __init__(self, book: AddressBook, sessions: SessionTable, target_peers: int) -> None:
         self._book = book
         self._sessions = sessions
         self._target_peers = target_peers
@@ -54,7 +54,7 @@ class Dialer:
             with trio.fail_after(DIAL_LIMIT_SECONDS):
                 await transport.dial(dial.address)
             if dial.peer not in self._sessions.connected_peers():
-                # Connected, and yet without a session: it was refused meanwhile.
+                # Connected but without a session: it was refused meanwhile.
                 self._sessions.hang_up(dial.peer)
         except (TransportError, trio.TooSlowError) as error:
             counters.dials_failed += 1

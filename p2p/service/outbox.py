@@ -1,8 +1,8 @@
-"""The outbox: what waits to be written to one peer on one channel.
+"""The outbox: the frames that wait to be written to one peer on one channel.
 
-Bounded: an outbox that is full says that its peer does not read, and the peer is disconnected
-rather than served with holes. Everything that waits goes out in one write, because twenty writes
-cost twenty times what one write of twenty frames costs.
+Bounded: a full outbox means that its peer does not read, and the peer is disconnected rather than
+served with gaps. All waiting frames go out in one write, because twenty writes cost twenty times
+as much as one write of twenty frames.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WRITE_SIZE: Final = 1 << 20
 
 
 class Outbox:
-    """Frames in order, each with the time before which it does not go (delayed devnets)."""
+    """Frames in order, each with the earliest time of its write (delayed devnets)."""
 
     def __init__(self) -> None:
         self._frames: deque[tuple[float, bytes]] = deque()
@@ -30,7 +30,7 @@ class Outbox:
         return len(self._frames)
 
     def put(self, frame: bytes, due: float) -> bool:
-        """Let a frame wait; False when the outbox is full."""
+        """Queue a frame; False if the outbox is full."""
         if len(self._frames) >= FRAMES_MAX or self._bytes + len(frame) > BYTES_MAX:
             return False
         self._frames.append((due, frame))

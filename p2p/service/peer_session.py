@@ -1,4 +1,4 @@
-"""A session: one peer from its connection to its end, with everything that is kept for it."""
+"""A session: the state of one peer from its connection to its end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REQUESTS_MAX: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class PeerState:
-    """What is known of a peer after its handshake."""
+    """The state of a peer after its handshake, for readers."""
 
     peer: PeerId
     address: str
@@ -39,7 +39,7 @@ class PeerState:
 
 
 class Change(Enum):
-    """What happened to a peer."""
+    """The kinds of changes of a peer."""
 
     CAME = "came"
     WENT = "went"
@@ -55,7 +55,7 @@ class PeerChange:
 
 
 class Session:
-    """One stay of a peer."""
+    """One connection of a peer: its handshake, limits, outboxes and tasks."""
 
     def __init__(
         self,
@@ -93,11 +93,11 @@ class Session:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the handshake is done on both sides: it may be sent everything."""
+        """Whether the handshake is done on both sides: everything may be sent to it."""
         return self.handshake.stage is Stage.READY
 
     def state(self, score: float) -> PeerState:
-        """Return what is known of the peer; only after its status was accepted."""
+        """Return the peer's state; only after its status was accepted."""
         status = self.handshake.status
         assert status is not None, "a peer has no state before its status"
         return PeerState(

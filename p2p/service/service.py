@@ -1,13 +1,13 @@
 """The network service of a node: peers, consensus messages, transactions, requests.
 
-What it does: runs a transport and starts it anew when it dies, while this interface and all queues
-go on; keeps connections by the dialer; and gives the node one plain interface to its peers. It
-decodes no body and relays nothing: that is for the node, which knows what is valid.
+It runs a transport and restarts it when it dies, while this interface and all queues go on; it
+holds connections by the dialer, and gives the node one plain interface to its peers. It decodes no
+body and relays nothing: only the node knows what is valid.
 
 Rules:
-- Nothing here waits for a peer but `request`; what is said is queued or, where a queue is full,
-  ends the session of the peer that does not read.
-- Whatever a peer, the node's provider or the transport does wrong is logged and survived.
+- Only `request` waits for a peer. Other messages are queued; a full queue ends the session of the
+  peer that does not read.
+- Errors of a peer, of the node's provider and of the transport are logged and survived.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ from p2p.protocols.address_book import AddressBook
 from p2p.protocols.addresses import sign_record
 from p2p.protocols.consensus_queue import Inbound
 from p2p.protocols.reputation import Fault
+from p2p.protocols.status import encode_status
 from p2p.protocols.transactions import encode_batch, topic_of
 from p2p.service.dialer import Dialer
+from p2p.service.peer_handler import PeerHandler, Provider
 from p2p.service.peer_session import Change, PeerChange, PeerState
-from p2p.service.sessions import CHANGES_MAX, Provider, Sessions
+from p2p.service.session_table import CHANGES_MAX, SessionTable
 from p2p.service.settings import Counters, Settings
 from p2p.transport.transport import (
     Channel,
@@ -59,13 +61,13 @@ logger = logging.getLogger(__name__)
 ANNOUNCE_SECONDS: Final = 0.25
 """The shortest time between two announcements."""
 ADDRESSES_SECONDS: Final = 30.0
-"""How often peers are told addresses."""
+"""How often addresses are sent to peers."""
 FRESH_ADDRESSES_SECONDS: Final = 1.0
 """The shortest time between two messages about peers that came."""
 RESTART_SECONDS: Final = 0.5
 RESTART_SECONDS_MAX: Final = 30.0
 STEADY_SECONDS: Final = 60.0
-"""A transport that ran so long starts its back-off anew when it dies."""
+"""A transport that ran so long has its back-off reset when it dies."""
 PUBLISHES_MAX: Final = 64
 LATENCY_MAX_MS: Final = 60_000
 REQUEST_LIMIT_SECONDS: Final[dict[RequestKind, float]] = {
@@ -94,9 +96,12 @@ class Service:
         if identity is not None:
             own = peer_id_of(identity.account)
             assert own == self.peer_id, "the identity is not the key of the transport"
-        self._topic = topic_of(provider.status().genesis_hash)
+        status = provider.status()
+        encode_status(status)  # so that a status that is too long ends the start, not a session
+        self._topic = topic_of(status.genesis_hash)
         self._book = AddressBook(self.peer_id, settings.bootnodes, settings.random)
-        self._sessions = Sessions(provider, self._book, settings)
+        self._sessions = SessionTable(status.genesis_hash, self._book, settings)
+        self._handler = PeerHandler(provider, self._book, self._sessions)
         wanted = min(settings.target_peers, settings.max_peers)
         self._dialer = Dialer(self._book, self._sessions, wanted)
         self._consensus_out, self.consensus = trio.open_memory_channel[Inbound](0)
@@ -104,7 +109,7 @@ class Service:
         self._has_batch = trio.Event()
         self._publishing = 0
 
-    # ------------------------------------------------------------------ what is known
+    # ------------------------------------------------------------------ reading
 
     @property
     def peer_id(self) -> PeerId:
@@ -124,7 +129,7 @@ class Service:
     @property
     def transactions(self) -> trio.MemoryReceiveChannel[tuple[PeerId, tuple[bytes, ...]]]:
         """Batches of transactions from peers, each transaction once."""
-        return self._sessions.batches_in
+        return self._handler.batches_in
 
     def peers(self) -> Sequence[PeerState]:
         """Return the peers whose handshake is done, in the order they came."""
@@ -132,7 +137,7 @@ class Service:
 
     @asynccontextmanager
     async def changes(self) -> AsyncIterator[trio.MemoryReceiveChannel[PeerChange]]:
-        """Hear of peers that come, go and change. Who reads too slowly misses the latest."""
+        """Subscribe to peers that come, go and change; a slow reader misses the latest."""
         send, receive = trio.open_memory_channel[PeerChange](CHANGES_MAX)
         self._sessions.watchers.add(send)
         try:
@@ -142,32 +147,32 @@ class Service:
             send.close()
             receive.close()
 
-    # ------------------------------------------------------------------ what is said
+    # ------------------------------------------------------------------ sending
 
     def broadcast(self, kind: MessageKind, body: bytes, *, besides: PeerId | None = None) -> None:
-        """Send a consensus message to every peer but one; it is not taken from a peer then."""
+        """Send a consensus message to every peer but one; it is not accepted from peers then."""
         frame = _consensus_frame(kind, body)
-        self._sessions.votes.is_known(Inbound(self.peer_id, kind, body), trio.current_time())
+        self._handler.consensus.is_known(Inbound(self.peer_id, kind, body), trio.current_time())
         for session in self._sessions.ready():
             if session.peer != besides:
-                self._sessions.say(session, kind, frame)
+                self._sessions.send_frame(session, kind, frame)
 
     def send(self, peer: PeerId, kind: MessageKind, body: bytes) -> None:
-        """Send a consensus message to one peer; nothing where it is gone."""
+        """Send a consensus message to one peer; does nothing if it is gone."""
         session = self._sessions.get(peer)
         if session is not None:
-            self._sessions.say(session, kind, _consensus_frame(kind, body))
+            self._sessions.send_frame(session, kind, _consensus_frame(kind, body))
 
     def gossip(self, raw: bytes) -> None:
-        """Spread a transaction, in the next batch; one that was spread lately is not again."""
-        if self._sessions.transactions.put(raw, trio.current_time()):
+        """Gossip a transaction in the next batch, unless it was gossiped recently."""
+        if self._handler.transactions.put(raw, trio.current_time()):
             self._has_batch.set()
         else:
             self.counters.transactions_lost += 1
             logger.warning("transaction-not-spread bytes=%d reason='too large or many'", len(raw))
 
     def announce(self) -> None:
-        """Tell all peers the node's new status, soon and not too often."""
+        """Send the node's new status to all peers, soon and not too often."""
         self._has_news.set()
 
     async def request(self, peer: PeerId, kind: RequestKind, body: bytes) -> bytes:
@@ -198,8 +203,8 @@ class Service:
         return answer
 
     def penalize(self, peer: PeerId, fault: Fault, reason: str) -> None:
-        """Hold a fault against a peer; one that has too many is disconnected and banned."""
-        self._sessions.note(peer, fault, reason)
+        """Lower a peer's reputation; a peer that falls too low is disconnected and banned."""
+        self._handler.penalize(peer, fault, reason)
 
     # ------------------------------------------------------------------ for devnets
 
@@ -212,7 +217,7 @@ class Service:
         logger.info("peers-blocked count=%d", len(self._sessions.blocked))
 
     def unblock(self) -> None:
-        """Let everybody in again, and dial at once."""
+        """Admit all peers again, and dial at once."""
         self._sessions.blocked = frozenset()
         self._book.retry_all()
         logger.info("peers-unblocked")
@@ -232,7 +237,7 @@ class Service:
             nursery.start_soon(self._announce_news)
             nursery.start_soon(self._publish_batches, nursery)
             nursery.start_soon(self._exchange_addresses)
-            nursery.start_soon(self._pass_on_addresses)
+            nursery.start_soon(self._relay_new_addresses)
             error = await self._supervise(nursery, task_status)
             nursery.cancel_scope.cancel()
         raise error
@@ -256,7 +261,7 @@ class Service:
             except Exception as error:  # noqa: BLE001 - a dead one is replaced, whatever killed it
                 if is_first and not started.is_set():
                     return _cause(error)
-                reason = _told(error)
+                reason = _cause_line(error)
             finally:
                 self._sessions.stop()
             is_first = False
@@ -272,7 +277,7 @@ class Service:
         transport = self._transport
         self._sessions.start(transport, nursery)
         async with trio.open_nursery() as life:
-            await life.start(partial(_run_once, transport, self._sessions, life.cancel_scope))
+            await life.start(partial(_run_once, transport, self._handler, life.cancel_scope))
             started.set()
             self._sign_addresses()
             logger.info("network-started peer=%s addresses=%s", self.peer_id, self.addresses)
@@ -281,13 +286,13 @@ class Service:
                 task_status.started()
 
     async def _serve_consensus(self) -> None:
-        """Hand the node one message of each peer in turn."""
-        votes, sessions = self._sessions.votes, self._sessions
+        """Pass one message of each peer in turn to the node."""
+        handler = self._handler
         while True:
-            message = votes.take()
+            message = handler.consensus.take()
             if message is None:
-                sessions.votes_waiting = trio.Event()
-                await sessions.votes_waiting.wait()
+                handler.consensus_waiting = trio.Event()
+                await handler.consensus_waiting.wait()
             else:
                 await self._consensus_out.send(message)
 
@@ -296,13 +301,13 @@ class Service:
             await self._has_news.wait()
             self._has_news = trio.Event()
             try:
-                self._sessions.say_status()
-            except Exception:  # a node that cannot say its status now may do so later
+                self._handler.publish_status()
+            except Exception:  # a node that has no status now may have one later
                 logger.exception("announcement-failed")
             await trio.sleep(ANNOUNCE_SECONDS)
 
     async def _publish_batches(self, nursery: trio.Nursery) -> None:
-        transactions = self._sessions.transactions
+        transactions = self._handler.transactions
         while True:
             due = transactions.due(trio.current_time())
             if due is None:
@@ -330,7 +335,7 @@ class Service:
             self.counters.transactions_sent += len(batch)
         except Exception as error:  # noqa: BLE001 - gossip may be lost, its sender goes on
             self.counters.transactions_lost += len(batch)
-            logger.warning("batch-lost transactions=%d reason=%r", len(batch), _told(error))
+            logger.warning("batch-lost transactions=%d reason=%r", len(batch), _cause_line(error))
         finally:
             self._publishing -= 1
 
@@ -339,34 +344,34 @@ class Service:
             await trio.sleep(ADDRESSES_SECONDS)
             self._sign_addresses()
             for session in self._sessions.ready():
-                self._sessions.say_addresses(session)
+                self._handler.send_addresses(session)
 
-    async def _pass_on_addresses(self) -> None:
-        """Tell all peers soon of one that came, so that nodes that start together meet."""
-        sessions = self._sessions
+    async def _relay_new_addresses(self) -> None:
+        """Send a new peer's addresses to all others soon: nodes that start together meet."""
+        handler = self._handler
         while True:
-            await sessions.records_waiting.wait()
-            sessions.records_waiting = trio.Event()
-            fresh, sessions.fresh_records = sessions.fresh_records, []
-            for session in sessions.ready():
+            await handler.records_waiting.wait()
+            handler.records_waiting = trio.Event()
+            fresh, handler.fresh_records = handler.fresh_records, []
+            for session in self._sessions.ready():
                 others = [record for record in fresh if record.peer != session.peer]
-                sessions.say_records(session, others)
+                handler.send_records(session, others)
             await trio.sleep(FRESH_ADDRESSES_SECONDS)
 
     def _sign_addresses(self) -> None:
         """Sign the addresses where they changed; the wall clock numbers records across restarts."""
-        identity, known = self._settings.identity, self._sessions.own_record
+        identity, known = self._settings.identity, self._handler.own_record
         addresses = tuple(self.addresses)
         if identity is None or not addresses or (known and known.addresses == addresses):
             return
-        self._sessions.own_record = sign_record(identity, time.time_ns() // 1_000_000, addresses)
+        self._handler.own_record = sign_record(identity, time.time_ns() // 1_000_000, addresses)
 
 
 async def _run_once(
-    transport: Transport, sessions: Sessions, scope: trio.CancelScope, *, task_status: Started
+    transport: Transport, handler: PeerHandler, scope: trio.CancelScope, *, task_status: Started
 ) -> None:
     """Run a transport; its end is the end of everything beside it."""
-    await transport.run(sessions, task_status=task_status)
+    await transport.run(handler, task_status=task_status)
     scope.cancel()
 
 
@@ -382,7 +387,7 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
-def _told(error: BaseException) -> str:
+def _cause_line(error: BaseException) -> str:
     """Return the first cause in one line."""
     cause = _cause(error)
     return f"{type(cause).__name__}: {cause}"[:300]

@@ -1,4 +1,4 @@
-"""What the network service is told when it is made, and what it counts."""
+"""The settings of the network service, and its counters."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ REQUEST_RATE: Final = Rate(each_second=50, burst=200)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a node meets others. The rates hold for each peer."""
+    """How a node connects to others. The rates are for each peer."""
 
     bootnodes: tuple[str, ...] = ()
     """Multiaddresses that end in /p2p/ID."""
     identity: Keypair | None = None
-    """The ed25519 key of the peer id; without it the node's addresses are told to nobody."""
+    """The ed25519 key of the peer id; without it the node's addresses are not sent to peers."""
     max_peers: int = 64
-    """More are refused when they connect."""
+    """Further peers are refused when they connect."""
     target_peers: int = 32
     """With fewer, known peers are dialled."""
     random: Callable[[], float] = random.random
@@ -61,7 +61,7 @@ class Counters:
     consensus_taken: int = 0
     consensus_known: int = 0
     consensus_lost: int = 0
-    """Too much of their peer waited already."""
+    """Dropped, because too many of their peer waited."""
     transactions_received: int = 0
     transactions_sent: int = 0
     transactions_lost: int = 0

@@ -1,10 +1,10 @@
-"""What libp2p 0.8.1 does wrong, put right once and narrowly.
+"""Patches for the defects of libp2p 0.8.1, each as narrow as possible.
 
-Each patch is named after what it does; tests/p2p/attacks shows from outside the defect that it
-mends. The version is asserted, because a patch for other code than the one read is a new defect.
-Numbers are those of the table of defects in the design. What is missing here (6 the negative cache
-of dials, 7 sequence numbers, 8 keepalive, 10 long messages, 12 configuration) is settled by how
-`libp2p_host`, `libp2p_setup` and `service` use the library.
+Each patch is named after its effect; its docstring states the defect, and tests/p2p/attacks shows
+that defect from outside. The version is asserted, because a patch for other code than the one read
+is a new defect. Defects are numbered; those without a patch (6 the negative cache of dials, 7
+sequence numbers, 8 keepalive, 10 long messages, 12 configuration) are avoided by how `libp2p_host`,
+`libp2p_setup` and `service` use the library.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class WindowExceededError(trio.TooSlowError):
 
 
 class Reader(Protocol):
-    """What the reading of gossip needs of a stream."""
+    """The operation on a stream that reading gossip needs."""
 
     async def read(self, n: int | None = None) -> bytes: ...
 
@@ -99,7 +99,7 @@ def apply(skip: Collection[str] = ()) -> None:
 
 
 def connection_of(stream: object) -> SwarmConn:
-    """Say which connection carries a stream that the library gave to a handler."""
+    """Return the connection of a stream that the library gave to a handler."""
     assert isinstance(stream, NetStream), stream
     assert stream.swarm_conn is not None
     return stream.swarm_conn
@@ -120,7 +120,7 @@ def _contain_streams() -> None:
             return
         try:
             await original(host, stream)
-        except Exception as error:  # noqa: BLE001 - whatever bytes of a peer bring about
+        except Exception as error:  # noqa: BLE001 - whatever bytes of a peer raise
             _log.debug("contain-stream peer=%s reason=%r", stream.muxed_conn.peer_id, error)
             await stream.reset()
 
@@ -134,23 +134,23 @@ def _contain_messages() -> None:
     async def push(pubsub: Pubsub, forwarder: ID, message: rpc_pb2.Message) -> None:
         try:
             await original(pubsub, forwarder, message)
-        except Exception as error:  # noqa: BLE001 - whatever bytes of a peer bring about
+        except Exception as error:  # noqa: BLE001 - whatever bytes of a peer raise
             _log.debug("contain-message peer=%s reason=%r", forwarder, error)
 
     _replace(Pubsub, "push_msg", push)
 
 
 def _return_inbound_slots() -> None:
-    """5: the place of an inbound connection is held until the host stops, not until it closes."""
+    """5: the slot of an inbound connection was held until the host stops, not until it closes."""
 
     async def handle(swarm: Swarm, raw: ReadWriteCloser, address: Multiaddr, _: object) -> None:
         connection = RawConnection(raw, False)
         try:
             muxed = await swarm.upgrade_inbound_raw_conn(connection, address)
-            for one in swarm.get_connections(muxed.peer_id):
-                if one.muxed_conn is muxed and isinstance(one, SwarmConn):
-                    await one.event_closed.wait()
-        except Exception as error:  # noqa: BLE001 - whatever a stranger's handshake brings about
+            for connected in swarm.get_connections(muxed.peer_id):
+                if connected.muxed_conn is muxed and isinstance(connected, SwarmConn):
+                    await connected.event_closed.wait()
+        except Exception as error:  # noqa: BLE001 - whatever an unknown peer's handshake raises
             _log.debug("end-inbound reason=%r", error)
         finally:
             with trio.CancelScope(shield=True):
@@ -178,10 +178,10 @@ def _lengthen_queues() -> None:
 
 
 def _refuse_shared_ports() -> None:
-    """11: two processes listen on one port by SO_REUSEPORT, each deaf to half its peers."""
+    """11: two processes listen on one port by SO_REUSEPORT, each unreachable for half its peers."""
 
     def set_flags(listening: trio.socket.SocketType) -> None:
-        # So that a node that was killed has its port back at once; it shares it with nobody.
+        # A node that was killed gets its port back at once, and shares it with no other process.
         listening.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
 
     _replace(tcp_module, "_set_reuse_flags", set_flags)
@@ -241,8 +241,8 @@ def _remember_records() -> None:
         _replace(module, "env_to_send_in_RPC", envelope)
 
 
-def _hear_known_topics() -> None:
-    """14: notes on any topic that a peer invents are kept, and peers it names are dialled."""
+def _ignore_unknown_topics() -> None:
+    """14: state of any topic that a peer invents is stored, and peers it names are dialled."""
     original = GossipSub.handle_rpc
 
     async def handle(router: GossipSub, message: rpc_pb2.RPC, peer: ID) -> None:
@@ -256,7 +256,7 @@ def _hear_known_topics() -> None:
         await original(router, message, peer)
 
     def forget(_: GossipSub, __: rpc_pb2.Message) -> bool:
-        """Keep no message to find another under its id: the id was seen, and ended it."""
+        """Store no message to compare another of its id with: a seen id is dropped before."""
         return True
 
     _replace(GossipSub, "handle_rpc", handle)
@@ -264,7 +264,7 @@ def _hear_known_topics() -> None:
 
 
 def _enforce_windows() -> None:
-    """15: a peer that ignores flow control fills the memory; resets kept what had come."""
+    """15: a peer that ignores flow control fills the memory; resets did not free the buffer."""
     slot = "_openledger_recv_window"
     original = YamuxStream.reset
 
@@ -290,7 +290,7 @@ def _gather_windows() -> None:
     original = YamuxStream._auto_tune_and_send_window_update
 
     async def update(stream: YamuxStream, *, bytes_read: int = 0) -> None:
-        """Say what was read once it is half a window, so that a sender never waits for it."""
+        """Acknowledge half a window at once; so early that a sender never waits for it."""
         stream._pending_recv_release += bytes_read
         if stream._pending_recv_release >= stream.target_recv_window // 2:
             await original(stream)
@@ -316,11 +316,11 @@ def _read_ahead() -> None:
     _replace(TrioTCPStream, "read", read)
 
 
-def _dial_nobody() -> None:
-    """17: a connector of the library's own dials whom it ever heard of, also who was banned."""
+def _disable_auto_dial() -> None:
+    """17: the library's own connector dials every peer it ever learned of, banned ones too."""
 
     async def connect(_: AutoConnector) -> None:
-        """Leave it to the dialer, who knows whom to call."""
+        """Dial nothing: the dialer decides which peers are dialled."""
 
     _replace(AutoConnector, "maybe_connect", connect)
 
@@ -349,10 +349,10 @@ PATCHES: Final[Mapping[str, Callable[[], None]]] = {
     "refuse-shared-ports": _refuse_shared_ports,
     "buffer-gossip": _buffer_gossip,
     "remember-records": _remember_records,
-    "hear-known-topics": _hear_known_topics,
+    "ignore-unknown-topics": _ignore_unknown_topics,
     "enforce-windows": _enforce_windows,
     "gather-windows": _gather_windows,
     "read-ahead": _read_ahead,
-    "dial-nobody": _dial_nobody,
+    "disable-auto-dial": _disable_auto_dial,
     "write-whole-frames": _write_whole_frames,
 }

@@ -1,6 +1,6 @@
-"""A handler of which no mistake reaches the transport: it is logged, and the node goes on.
+"""A handler whose exceptions do not reach the transport: they are logged, and the node goes on.
 
-Handlers promise not to raise; what a peer sends must not end the node where one breaks the promise.
+Handlers promise not to raise; if one breaks the promise, a peer's message must not end the node.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 class ContainedHandler:
-    """Carries out Handler by another one, and keeps its exceptions to itself."""
+    """Implements Handler by another one, and contains its exceptions."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler

@@ -1,4 +1,4 @@
-"""A host of libp2p as this node configures it, and the small steps that are taken on its objects.
+"""A host of libp2p as this node configures it, and small operations on its objects.
 
 The library's defaults offer plain text, wait two minutes between heartbeats, and limit gossip to
 ten messages in a second; nothing here is left to a default that matters.
@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 
 def make_host(seed: bytes, settings: TransportSettings) -> tuple[BasicHost, Swarm]:
-    """Make a host that speaks Noise and Yamux over TCP alone; ed25519 key of `seed`."""
+    """Make a host that speaks only Noise and Yamux over TCP; ed25519 key of `seed`."""
     keys = create_new_key_pair(seed)
     max_connections = max(CONNECTIONS_MAX, CONNECTIONS_OF_PEER_MAX * settings.max_peers)
     host = new_host(
@@ -72,7 +72,7 @@ def make_host(seed: bytes, settings: TransportSettings) -> tuple[BasicHost, Swar
     assert isinstance(host, BasicHost)
     swarm = host.get_network()
     assert isinstance(swarm, Swarm)
-    # Who dials again, and when, is the dialer's to decide.
+    # The dialer decides when to dial again.
     swarm.retry_config = RetryConfig(max_retries=0)
     # The library's resource manager counts what it does not give back; our limits stand instead.
     swarm.set_resource_manager(None)
@@ -80,7 +80,7 @@ def make_host(seed: bytes, settings: TransportSettings) -> tuple[BasicHost, Swar
 
 
 def make_gossip(host: BasicHost, settings: TransportSettings) -> tuple[Pubsub, GossipSub]:
-    """Make the gossip of a host: signed messages on the settings' topics alone."""
+    """Make the gossip of a host: signed messages on the settings' topics only."""
     router = GossipSub(
         [GOSSIP],
         degree=6,
@@ -112,30 +112,30 @@ def make_gossip(host: BasicHost, settings: TransportSettings) -> tuple[Pubsub, G
     return pubsub, router
 
 
-class Doorbell(INotifee):
-    """Tells of each new connection, as it is made."""
+class ConnectionNotifier(INotifee):
+    """Calls `on_connection` for each new connection of the library."""
 
-    def __init__(self, ring: Callable[[SwarmConn], object]) -> None:
-        self._ring = ring
+    def __init__(self, on_connection: Callable[[SwarmConn], object]) -> None:
+        self._on_connection = on_connection
 
     async def connected(self, network: INetwork, conn: INetConn) -> None:
         assert isinstance(conn, SwarmConn)
-        self._ring(conn)
+        self._on_connection(conn)
 
     async def disconnected(self, network: INetwork, conn: INetConn) -> None:
-        """Say nothing: each connection's own event is sooner."""
+        """Do nothing: each connection's own event is sooner."""
 
     async def opened_stream(self, network: INetwork, stream: INetStream) -> None:
-        """Say nothing: streams come to their handlers."""
+        """Do nothing: streams come to their handlers."""
 
     async def closed_stream(self, network: INetwork, stream: INetStream) -> None:
-        """Say nothing: readers find the end themselves."""
+        """Do nothing: readers find the end themselves."""
 
     async def listen(self, network: INetwork, multiaddr: Multiaddr) -> None:
-        """Say nothing: the transport reads its addresses when all are open."""
+        """Do nothing: the transport reads its addresses when all are open."""
 
     async def listen_close(self, network: INetwork, multiaddr: Multiaddr) -> None:
-        """Say nothing: it closes with the transport."""
+        """Do nothing: it closes with the transport."""
 
 
 @asynccontextmanager
@@ -157,7 +157,8 @@ async def closing_sockets(swarm: Swarm, pubsub: Pubsub) -> AsyncIterator[None]:
 
 def connections_of(swarm: Swarm) -> list[SwarmConn]:
     """List the connections to all peers."""
-    return [one for one in swarm.get_connections() if isinstance(one, SwarmConn)]
+    connections = swarm.get_connections()
+    return [connection for connection in connections if isinstance(connection, SwarmConn)]
 
 
 def is_alive(connection: SwarmConn) -> bool:

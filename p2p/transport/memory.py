@@ -8,8 +8,8 @@ Rules:
 - Everything arrives through the one pump of the node it is meant for, in the order of its time.
 - What goes from one node to another keeps its order. Loss and duplicates strike frames and gossip;
   that is harsher than TCP, as full queues and broken connections are.
-- A partition drops in silence what crosses it and ends no connection, as a cut cable does: who is
-  gone is found out by keepalive. Dials and requests across it end at their time limits.
+- A partition drops in silence what crosses it and ends no connection, as a cut cable does: only
+  keepalive finds out that a peer is gone. Dials and requests across it end at their time limits.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ from p2p.transport.transport import (
     TransportError,
     TransportSettings,
     check_size,
+    check_topic,
+    connection_to,
     peer_id_of,
 )
 
@@ -54,7 +56,7 @@ MessageId = tuple[PeerId, int]
 
 @dataclass(frozen=True, slots=True)
 class LinkConditions:
-    """What happens between two nodes: a delay in seconds, the odds of losses and duplicates."""
+    """The conditions between two nodes: a delay in seconds, the odds of loss and duplication."""
 
     latency_s: tuple[float, float] = (0.001, 0.005)
     loss: float = 0.0
@@ -79,7 +81,7 @@ class _Link:
 
 
 @dataclass(slots=True)
-class _Stay:
+class _Connection:
     """One end's view of a connection; `number` is the same at both ends."""
 
     number: int
@@ -89,7 +91,7 @@ class _Stay:
 
 @dataclass(slots=True)
 class _Reply:
-    """What a waiting request or dial is woken with."""
+    """The result that wakes a waiting request or dial."""
 
     event: trio.Event = field(default_factory=trio.Event)
     answer: bytes | TransportError | None = None
@@ -101,7 +103,7 @@ class _Reply:
 
 
 class MemoryNetwork:
-    """The air between nodes: knows who runs, who hears whom, and how long it takes."""
+    """The network between nodes: which run, which reach which, and how long it takes."""
 
     def __init__(self, seed: int = 0, conditions: LinkConditions | None = None) -> None:
         self.conditions = conditions or LinkConditions()
@@ -117,14 +119,14 @@ class MemoryNetwork:
         return MemoryTransport(self, seed, settings or TransportSettings())
 
     def partition(self, *sides: Collection[PeerId]) -> None:
-        """Let only nodes of one side hear one another; nodes named nowhere hear nobody."""
+        """Let only nodes of one side reach one another; nodes of no side reach none."""
         self._sides = {peer: number for number, side in enumerate(sides) for peer in side}
 
     def heal(self) -> None:
-        """Let everybody hear everybody again."""
+        """Let all nodes reach one another again."""
         self._sides = None
 
-    def can_hear(self, source: PeerId, target: PeerId) -> bool:
+    def can_reach(self, source: PeerId, target: PeerId) -> bool:
         """Return whether anything passes from one node to another now."""
         if self._sides is None:
             return True
@@ -148,7 +150,7 @@ class MemoryNetwork:
     def carry(
         self, source: PeerId, target: PeerId, act: Callable[[], None], *, is_lossy: bool = False
     ) -> None:
-        """Let `act` happen at the target after the latency, in order; maybe never, maybe twice."""
+        """Let `act` happen at the target after the latency, in order; it may be lost or doubled."""
         link = self._links.get((source, target))
         if link is None:
             link = _Link(Random(f"{self._seed}/{source}/{target}"))  # noqa: S311 - repeatable
@@ -157,7 +159,7 @@ class MemoryNetwork:
         is_lost = link.draw.random() < self.conditions.loss and is_lossy
         is_doubled = link.draw.random() < self.conditions.duplication and is_lossy
         node = self.running.get(target)
-        if node is None or is_lost or not self.can_hear(source, target):
+        if node is None or is_lost or not self.can_reach(source, target):
             return
         link.latest = max(trio.current_time() + delay_s, link.latest)
         for _ in range(2 if is_doubled else 1):
@@ -173,7 +175,7 @@ class MemoryTransport:
         self._network = network
         self._settings = settings
         self._peer_id = peer_id_of(public)
-        self._stays: dict[PeerId, _Stay] = {}
+        self._connections: dict[PeerId, _Connection] = {}
         self._due: list[_Delivery] = []
         self._wake = trio.Event()
         self._seen: dict[MessageId, None] = {}
@@ -205,7 +207,7 @@ class MemoryTransport:
         finally:
             self._nursery = None
             del self._network.running[self._peer_id]
-            for peer in tuple(self._stays):
+            for peer in tuple(self._connections):
                 self._hang_up(peer)
 
     async def dial(self, address: str) -> PeerId:
@@ -214,10 +216,10 @@ class MemoryTransport:
             raise AddressError(f"{address} is not a memory address. Take it from addresses.")
         if peer == self._peer_id:
             raise DialError("The address is this node's own. Dial another.")
-        if peer in self._stays:
+        if peer in self._connections:
             return peer
         reply = _Reply()
-        hello = partial(self._knock, peer, reply)
+        hello = partial(self._receive_dial, peer, reply)
         self._network.carry(self._peer_id, peer, hello)
         with trio.move_on_after(self._settings.dial_limit_s):
             await reply.event.wait()
@@ -234,18 +236,23 @@ class MemoryTransport:
     async def send(self, peer: PeerId, channel: Channel, frames: Sequence[bytes]) -> None:
         for frame in frames:
             check_size("frame", frame, FRAME_BYTES_MAX)
-        number = self._stay(peer).number
+        number = connection_to(self._connections, peer).number
         for frame in frames:
-            self._tell(peer, partial(_hear, self._peer_id, number, channel, frame), is_lossy=True)
+            self._deliver(
+                peer, partial(_receive_frame, self._peer_id, number, channel, frame), is_lossy=True
+            )
         await trio.lowlevel.checkpoint()
 
     async def request(self, peer: PeerId, request: bytes) -> bytes:
         check_size("request", request, REQUEST_BYTES_MAX)
-        stay, reply = self._stay(peer), _Reply()
+        connection, reply = connection_to(self._connections, peer), _Reply()
         with trio.move_on_after(self._settings.request_limit_s):
-            async with stay.slots, trio.open_nursery() as nursery:
-                nursery.start_soon(_give_up_when, stay.gone, reply, peer)
-                self._tell(peer, partial(_ask, self._peer_id, stay.number, request, reply))
+            async with connection.slots, trio.open_nursery() as nursery:
+                nursery.start_soon(_give_up_when, connection.gone, reply, peer)
+                self._deliver(
+                    peer,
+                    partial(_receive_request, self._peer_id, connection.number, request, reply),
+                )
                 await reply.event.wait()
                 nursery.cancel_scope.cancel()
         if isinstance(reply.answer, TransportError):
@@ -256,16 +263,15 @@ class MemoryTransport:
 
     async def publish(self, topic: str, message: bytes) -> None:
         check_size("gossip message", message, GOSSIP_BYTES_MAX)
-        if topic not in self._settings.topics:
-            raise TransportError(f"{topic} is no topic of this node. Name it in its settings.")
+        check_topic(topic, self._settings)
         self._published += 1
         message_id = (self._peer_id, self._published)
         self._seen[message_id] = None
-        self._pass_on(message_id, topic, message)
+        self._relay(message_id, topic, message)
         await trio.lowlevel.checkpoint()
 
     def expect(self, delivery: _Delivery) -> None:
-        """Take what will arrive at its time; called by the network."""
+        """Queue a delivery for its time; called by the network."""
         heapq.heappush(self._due, delivery)
         self._wake.set()
 
@@ -277,103 +283,103 @@ class MemoryTransport:
             with trio.move_on_at(self._due[0].due if self._due else math.inf):
                 await self._wake.wait()
 
-    def _tell(
-        self, peer: PeerId, hear: Callable[[MemoryTransport], None], *, is_lossy: bool = False
+    def _deliver(
+        self, peer: PeerId, act_on: Callable[[MemoryTransport], None], *, is_lossy: bool = False
     ) -> None:
-        """Let the peer's transport do something, if it runs when that arrives."""
+        """Let `act_on` happen at the peer's transport, if that runs when it arrives."""
 
         def act() -> None:
             node = self._network.running.get(peer)
             if node is not None:
-                hear(node)
+                act_on(node)
 
         self._network.carry(self._peer_id, peer, act, is_lossy=is_lossy)
 
-    def _stay(self, peer: PeerId) -> _Stay:
-        if peer not in self._stays:
-            raise PeerGoneError(f"{peer} is not connected. Dial it first.")
-        return self._stays[peer]
-
-    def _knock(self, peer: PeerId, reply: _Reply) -> None:
-        """Arrive at the dialled node: it accepts unless it is full, and says so."""
+    def _receive_dial(self, peer: PeerId, reply: _Reply) -> None:
+        """Arrive at the dialled node: it accepts, or refuses because it is full."""
         node = self._network.running.get(peer)
         if node is None:
             return
-        if self._peer_id not in node._stays and len(node._stays) >= node._settings.max_peers:
+        if (
+            self._peer_id not in node._connections
+            and len(node._connections) >= node._settings.max_peers
+        ):
             refusal = DialError(f"{peer} has as many peers as it takes. Dial another.")
-            node._tell(self._peer_id, lambda _: reply.give(refusal))
+            node._deliver(self._peer_id, lambda _: reply.give(refusal))
             return
         number = self._network.connection_between(self._peer_id, peer)
-        node._welcome(self._peer_id, number, self.addresses[0], is_inbound=True)
-        node._tell(self._peer_id, lambda dialer: dialer._arrive(peer, number, reply))
+        node._connect(self._peer_id, number, self.addresses[0], is_inbound=True)
+        node._deliver(self._peer_id, lambda dialer: dialer._finish_dial(peer, number, reply))
 
-    def _arrive(self, peer: PeerId, number: int, reply: _Reply) -> None:
-        self._welcome(peer, number, f"/memory/1/p2p/{peer}", is_inbound=False)
+    def _finish_dial(self, peer: PeerId, number: int, reply: _Reply) -> None:
+        self._connect(peer, number, f"/memory/1/p2p/{peer}", is_inbound=False)
         reply.give(None)
 
-    def _welcome(self, peer: PeerId, number: int, address: str, *, is_inbound: bool) -> None:
+    def _connect(self, peer: PeerId, number: int, address: str, *, is_inbound: bool) -> None:
         assert self._handler is not None
-        stay = self._stays.get(peer)
-        if stay is not None and stay.number == number:
+        connection = self._connections.get(peer)
+        if connection is not None and connection.number == number:
             return
-        if stay is not None:
-            self._forget(peer)
-        self._stays[peer] = _Stay(number)
+        if connection is not None:
+            self._disconnect(peer)
+        self._connections[peer] = _Connection(number)
         self._handler.connected(peer, address, is_inbound=is_inbound)
 
     def _hang_up(self, peer: PeerId) -> None:
-        stay = self._stays.get(peer)
-        if stay is None:
+        connection = self._connections.get(peer)
+        if connection is None:
             return
-        self._network.close_between(self._peer_id, peer, stay.number)
-        self._tell(peer, partial(_lose, self._peer_id, stay.number))
-        self._forget(peer)
+        self._network.close_between(self._peer_id, peer, connection.number)
+        self._deliver(peer, partial(_lose_connection, self._peer_id, connection.number))
+        self._disconnect(peer)
 
-    def _forget(self, peer: PeerId) -> None:
+    def _disconnect(self, peer: PeerId) -> None:
         assert self._handler is not None
-        self._stays.pop(peer).gone.set()
+        self._connections.pop(peer).gone.set()
         self._handler.disconnected(peer)
 
     def _is_current(self, peer: PeerId, number: int) -> bool:
-        stay = self._stays.get(peer)
-        return stay is not None and stay.number == number
+        connection = self._connections.get(peer)
+        return connection is not None and connection.number == number
 
-    def _pass_on(
+    def _relay(
         self, message_id: MessageId, topic: str, message: bytes, besides: PeerId | None = None
     ) -> None:
         while len(self._seen) > SEEN_GOSSIP_MAX:
             del self._seen[next(iter(self._seen))]
-        for peer in self._stays:
+        for peer in self._connections:
             if peer not in (besides, message_id[0]):
-                gossip = partial(_overhear, self._peer_id, message_id, topic, message)
-                self._tell(peer, gossip, is_lossy=True)
+                gossip = partial(_receive_gossip, self._peer_id, message_id, topic, message)
+                self._deliver(peer, gossip, is_lossy=True)
 
 
-def _hear(
+def _receive_frame(
     source: PeerId, number: int, channel: Channel, frame: bytes, node: MemoryTransport
 ) -> None:
     if node._is_current(source, number) and node._handler is not None:
         node._handler.received(source, channel, frame)
 
 
-def _lose(source: PeerId, number: int, node: MemoryTransport) -> None:
+def _lose_connection(source: PeerId, number: int, node: MemoryTransport) -> None:
     if node._is_current(source, number):
-        node._forget(source)
+        node._disconnect(source)
 
 
-def _overhear(
+def _receive_gossip(
     source: PeerId, message_id: MessageId, topic: str, message: bytes, node: MemoryTransport
 ) -> None:
     """Arrive as gossip: taken once, and passed on where the handler finds it valid."""
-    is_wanted = topic in node._settings.topics and source in node._stays
+    is_wanted = topic in node._settings.topics and source in node._connections
     if not is_wanted or message_id in node._seen or node._handler is None:
         return
     node._seen[message_id] = None
     if node._handler.gossiped(source, topic, message):
-        node._pass_on(message_id, topic, message, besides=source)
+        node._relay(message_id, topic, message, besides=source)
 
 
-def _ask(source: PeerId, number: int, request: bytes, reply: _Reply, node: MemoryTransport) -> None:
+def _receive_request(
+    source: PeerId, number: int, request: bytes, reply: _Reply, node: MemoryTransport
+) -> None:
     if node._is_current(source, number) and node._nursery is not None:
         node._nursery.start_soon(_answer, source, request, reply, node)
 
@@ -389,7 +395,7 @@ async def _answer(source: PeerId, request: bytes, reply: _Reply, node: MemoryTra
         return
     except TransportError as error:
         answer = RequestError(f"{node.peer_id} refused the request: {error}")
-    node._tell(source, lambda _: reply.give(answer))
+    node._deliver(source, lambda _: reply.give(answer))
 
 
 async def _give_up_when(gone: trio.Event, reply: _Reply, peer: PeerId) -> None:

@@ -1,7 +1,7 @@
 """Frames on a byte stream: u32 length in little endian, then so many bytes.
 
-Knows nothing of libp2p: a stream is what reads, writes and resets. Nothing is allocated on the word
-of a length: bytes are kept as they come, and a length beyond the maximum ends the reading.
+Independent of libp2p: a stream reads, writes and resets. An announced length allocates nothing:
+bytes are buffered as they come, and a length beyond the maximum ends the reading.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class StreamEndedError(TransportError):
 
 
 class ByteStream(Protocol):
-    """What this file needs of a stream of a connection."""
+    """The operations on a stream that this file needs."""
 
     async def read(self, n: int, /) -> bytes:
         """Read at least one byte and at most n; no bytes, or an exception, at the end."""

@@ -1,24 +1,24 @@
 """The transport: what the network service needs of connections between authenticated peers.
 
 Two carry it out: `libp2p_host.py` (real) and `memory.py` (deterministic, for tests). A peer is
-named by its authenticated id, never by what a message says.
+named by its authenticated id, never by the content of a message.
 
 Rules that hold for both:
-- connected() and disconnected() are called exactly once for each stay of a peer, however many
-  connections carry it; nothing is heard of a peer before the one or after the other; and when
-  run() ends, every peer still there is reported disconnected.
+- connected() and disconnected() are called exactly once for each connection of a peer, however many
+  links carry it; no other call about a peer comes before the one or after the other; and when
+  run() ends, every peer that is still connected is reported disconnected.
 - Frames of one channel arrive in order, whole, or not at all.
-- A gossip message is given to the handler at most once, and never to who published it.
+- A gossip message is given to the handler at most once, and never to its publisher.
 - An address that run() cannot listen on, or a host that breaks down, ends run() with a
-  TransportError. A transport runs once; who wants to start again makes a new one.
+  TransportError. A transport runs once; to start again, make a new one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, NewType, Protocol
+from typing import Final, NewType, Protocol, TypeVar
 
 from runtime.errors import ExitCode, OpenLedgerError
 
@@ -33,6 +33,8 @@ REQUESTS_IN_FLIGHT_MAX: Final = 8
 _BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _ED25519_KEY: Final = bytes.fromhex("002408011220")
 """Identity multihash of a protobuf that says: ed25519, 32 bytes."""
+
+C = TypeVar("C")
 
 PeerId = NewType("PeerId", str)
 """A libp2p peer id in base58: the multihash of an ed25519 public key."""
@@ -51,7 +53,7 @@ def peer_id_of(public_key: bytes) -> PeerId:
 
 @dataclass(frozen=True, slots=True)
 class TransportSettings:
-    """What a transport is told when it is made."""
+    """The settings of a transport."""
 
     topics: frozenset[str] = frozenset()
     """The only topics of gossip that are taken, passed on and published."""
@@ -96,7 +98,7 @@ class RequestError(TransportError):
 
 
 class Handler(Protocol):
-    """Who hears of peers and their messages. None of these may block or raise."""
+    """The receiver of peers and their messages. None of these may block or raise."""
 
     def connected(self, peer: PeerId, address: str, *, is_inbound: bool) -> None: ...
     def disconnected(self, peer: PeerId) -> None: ...
@@ -104,17 +106,17 @@ class Handler(Protocol):
     def gossiped(self, source: PeerId, topic: str, message: bytes) -> bool:
         """Take a gossip message; False when it is invalid, so that it goes no further.
 
-        `source` is the neighbour that handed it on, not who wrote it.
+        `source` is the neighbour that relayed it, not its author.
         """
         ...
 
     async def answer(self, peer: PeerId, request: bytes) -> bytes:
-        """Answer a request. Raises RequestError to refuse it; its message is told to the peer."""
+        """Answer a request. Raises RequestError to refuse it; its message is sent to the peer."""
         ...
 
 
 class Started(Protocol):
-    """How a transport says that it accepts connections (trio's task_status)."""
+    """The signal that a transport accepts connections (trio's task_status)."""
 
     def started(self) -> None: ...
 
@@ -155,7 +157,7 @@ class Transport(Protocol):
     async def publish(self, topic: str, message: bytes) -> None:
         """Give a message to the gossip mesh of a topic. Raises FrameTooLargeError.
 
-        Never waits for peers; a message that no peer can be told of now is lost.
+        Never waits for peers; a message that cannot be sent to any peer now is lost.
         """
         ...
 
@@ -166,3 +168,21 @@ def check_size(noun: str, content: bytes, max_bytes: int) -> None:
         raise FrameTooLargeError(
             f"The {noun} has {len(content)} bytes; a peer accepts {max_bytes}. Send it in parts."
         )
+
+
+def check_topic(topic: str, settings: TransportSettings) -> None:
+    """Refuse to publish on a topic that is not of the settings. Raises TransportError."""
+    if topic not in settings.topics:
+        raise TransportError(f"{topic} is no topic of this node. Name it in its settings.")
+
+
+def connection_to(connections: Mapping[PeerId, C], peer: PeerId) -> C:
+    """Return the connection to a peer. Raises PeerGoneError."""
+    if peer not in connections:
+        raise PeerGoneError(f"{peer} is not connected. Dial it first.")
+    return connections[peer]
+
+
+def gone_away(peer: PeerId) -> PeerGoneError:
+    """Return the error for a peer whose connection ended before it answered."""
+    return PeerGoneError(f"{peer} went away. Ask another peer.")

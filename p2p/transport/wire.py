@@ -1,12 +1,12 @@
 """The envelope of everything between peers: strict msgpack [version, kind, body].
 
-What it does: says what kinds of messages and requests there are and how large each may be, and
-turns bytes into an `Envelope` or one `DecodeError`. It knows nothing of what a body means: bodies
-are SCALE, read by whoever the kind is for.
+It defines the kinds of messages and requests and how large each may be, and decodes bytes to an
+`Envelope` or one `DecodeError`. It does not know the content of a body: bodies are SCALE, decoded
+by the reader of the kind.
 
 Rules:
 - One encoding per message: a decoder refuses what `encode` would not produce.
-- Sizes are checked before anything is parsed. Kinds are never numbered anew.
+- Sizes are checked before anything is parsed. Numbers of kinds are never reused.
 - Frames come whole from the transport, which knows their lengths; nothing here reads a stream.
 """
 
@@ -38,10 +38,10 @@ class DecodeError(ValueError):
 
 
 class MessageKind(IntEnum):
-    """What a frame or a gossip message is."""
+    """The kind of a frame or a gossip message."""
 
     STATUS = 0
-    """Who a peer is and what it has: the first frame, and again when that changes."""
+    """A peer's chain and heights: the first frame, and again when they change."""
     WELCOME = 1
     """The answer to an accepted first STATUS: from here on everything may be sent."""
     ADDRESSES = 2
@@ -53,11 +53,11 @@ class MessageKind(IntEnum):
     CERTIFICATE = 18
     CERTIFICATE_REQUEST = 19
     TRANSACTIONS = 32
-    """A batch of signed extrinsics, by gossip alone."""
+    """A batch of signed extrinsics, only by gossip."""
 
 
 class RequestKind(IntEnum):
-    """What a request asks for."""
+    """The kind of a request."""
 
     BLOCKS = 64
     """Consecutive finalized blocks."""
@@ -117,7 +117,7 @@ _LARGEST: Final = max(SIZE_MAX.values())
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One message: what it is, and its body."""
+    """One message: its kind and its body."""
 
     kind: MessageKind
     body: bytes
@@ -125,7 +125,7 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class RequestEnvelope:
-    """One request: what it asks for, and its body."""
+    """One request: its kind and its body."""
 
     kind: RequestKind
     body: bytes

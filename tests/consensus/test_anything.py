@@ -127,7 +127,14 @@ class Caller:
         self.engine = self.fresh()
 
     def fresh(self) -> Engine:
-        return Engine(GENESIS, SET, self.me, ROOT, LAST, Settings())
+        return Engine(
+            genesis=GENESIS,
+            authorities=SET,
+            me=self.me,
+            root=ROOT,
+            last_number=LAST,
+            settings=Settings(),
+        )
 
     def restart(self) -> None:
         self.engine = self.fresh()
@@ -201,7 +208,9 @@ def test_a_death_after_any_record_contradicts_nothing(
 )
 @settings(max_examples=20)
 def test_forged_votes_fill_no_memory(flood: list[tuple[int, int, bytes]]) -> None:
-    engine = Engine(GENESIS, SET, 0, ROOT, LAST, Settings())
+    engine = Engine(
+        genesis=GENESIS, authorities=SET, me=0, root=ROOT, last_number=LAST, settings=Settings()
+    )
     engine.step(Start())
     for voter, view, digest in flood:
         forged = Vote(Ballot(0, view, Kind.NOTARIZE, Hash(digest)), voter, bytes(64))

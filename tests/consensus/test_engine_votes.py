@@ -55,7 +55,7 @@ def test_nothing_is_notarized_after_the_skip() -> None:
     engine = started(other_than(1))
     receive(engine, FIRST)
     assert ballots(time_out(engine, TimerKind.ADVANCE)) == [(Kind.NULLIFY, 1, NO_DIGEST)]
-    assert engine.step(BlockExecuted(BLOCK, True))[1:] == []  # its header alone is kept
+    assert engine.step(BlockExecuted(BLOCK, True))[1:] == []  # only its header is logged
 
 
 def test_nothing_is_finalized_after_the_skip() -> None:

@@ -199,7 +199,7 @@ def test_a_leader_with_two_proposals_is_convicted_and_forks_nothing() -> None:
 
 
 def test_certificates_kept_from_most_nodes_stop_nothing() -> None:
-    """Votes to skip reach one node alone; the others learn by its certificates."""
+    """NULLIFY votes reach only one node; the others learn by its certificates."""
     network = Network()
     network.crash(0)
 
@@ -301,12 +301,12 @@ def test_an_observer_follows_the_chain_and_says_nothing() -> None:
     network.start(0, 1, 2)
     observer = network.nodes[3]
     observer.engine = type(observer.engine)(
-        Hash(b"g" * 32),
-        network.authorities,
-        None,
-        network.root,
-        network.last_number,
-        observer.engine.settings,
+        genesis=Hash(b"g" * 32),
+        authorities=network.authorities,
+        me=None,
+        root=network.root,
+        last_number=network.last_number,
+        settings=observer.engine.settings,
     )
     network.start(3)
     network.run(20 * SECOND)

@@ -1,4 +1,4 @@
-"""Nodes that break the rules, with their own keys alone.
+"""Nodes that break the rules, with only their own keys.
 
 A twin is two ordinary nodes with one key that see different halves of the network; it needs no
 class beyond `Copy`. A forger takes part and sends, besides, whatever might be believed:
@@ -57,7 +57,7 @@ class Selective(Node):
     def boot(self) -> None:
         """Choose what to leave out."""
         rng = self.world.rng
-        self.deaf = {one for one in self.world.copies if rng.random() < 0.4}
+        self.deaf = {identity for identity in self.world.copies if rng.random() < 0.4}
         self.unsaid = rng.choice((Proposal, Vote, Certificate, CertificateRequest, type(None)))
         super().boot()
 
@@ -179,7 +179,7 @@ class Forger(Node):
         return Certificate(found.ballot, (found.votes[0], *found.votes))
 
     def _bogus_vote(self) -> Vote:
-        """A vote in another's name, or of one who is nobody."""
+        """A vote in another voter's name, or of an index outside the set."""
         rng = self.world.rng
         voter = rng.randrange(len(self.authorities.authorities) + 2)
         return Vote(self._ballot(), voter, rng.randbytes(64))
@@ -237,11 +237,11 @@ class Forger(Node):
         rng = self.world.rng
         length = self.world.ledger.epoch_blocks
         known = [
-            one
-            for one in self.engine.state.rounds.certificates()
-            if one.ballot.kind == Kind.NOTARIZE
-            and one.ballot.digest in self.library.blocks
-            and one.ballot.view < view
+            certificate
+            for certificate in self.engine.state.rounds.certificates()
+            if certificate.ballot.kind == Kind.NOTARIZE
+            and certificate.ballot.digest in self.library.blocks
+            and certificate.ballot.view < view
         ]
         parent = rng.choice([None, *known])
         below = 0 if parent is None else int(parent.ballot.view)
@@ -296,8 +296,8 @@ class Forger(Node):
     # --------------------------------------------------------------------------------- serving
 
     def serve_finals(self, first: int) -> Sequence[Segment]:
-        """Give out final blocks with a certificate that nobody signed."""
+        """Serve final blocks with a forged certificate."""
         found = super().serve_finals(first)
         if self.world.rng.random() < 0.5:
             return found
-        return [(branch, self._forged(one.ballot)) for branch, one in found]
+        return [(branch, self._forged(certificate.ballot)) for branch, certificate in found]

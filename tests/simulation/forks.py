@@ -41,14 +41,21 @@ def fork(seed: int) -> Outcome:
             lambda: bool(world.oracle.fork_heights),
         )
         if rng.random() < 0.3 and not world.oracle.fork_heights:
-            _cut(world, rng)  # some change sides, or hear both copies
+            _cut(world, rng)  # some change sides, or receive from both copies
     if world.oracle.fork_heights:
         world.counts["forks"] += 1
         world.counts["convicted-percent-least"] += _assert_convicted(world)
         _assert_halt(world, list(sides.values()))
     counts = world.counts + world.oracle.counts
     height = max(node.height for node in sides.values())
-    return Outcome(seed, counts, height, len(world.oracle.convicted), world.steps, 0)
+    return Outcome(
+        seed=seed,
+        counts=counts,
+        height=height,
+        convicted=len(world.oracle.convicted),
+        steps=world.steps,
+        healing_ms=0,
+    )
 
 
 def _build(rng: Random) -> World:
@@ -57,9 +64,9 @@ def _build(rng: Random) -> World:
     weights = [rng.choice((3, 3, 4, 5)) for _ in range(count)]
     members: Members = tuple(enumerate(weights))
     twins: list[int] = []
-    for one in rng.sample(range(count), count - 2):
+    for identity in rng.sample(range(count), count - 2):
         if 2 * sum(weights[other] for other in twins) < sum(weights):
-            twins.append(one)
+            twins.append(identity)
     ledger = Ledger([members], rng.choice((3, 200)))
     oracle = Oracle(ledger, frozenset(twins), may_fork=True)
     world = World(ledger, oracle, rng)
@@ -80,11 +87,11 @@ def _build(rng: Random) -> World:
 
 
 def _cut(world: World, rng: Random) -> None:
-    """Cut the honest nodes into halves, each of which hears one copy of every twin."""
+    """Cut the honest nodes into halves, each of which is connected to one copy of every twin."""
     identities = [node.identity for node in world.nodes if node.is_honest]
     rng.shuffle(identities)
     middle = max(1, len(identities) // 2)
-    world.halves = {one: int(at >= middle) for at, one in enumerate(identities)}
+    world.halves = {identity: int(at >= middle) for at, identity in enumerate(identities)}
     world.cut = True
 
 
@@ -95,9 +102,9 @@ def certificates_of(nodes: Sequence[Node], epoch: int) -> list[Certificate]:
         for record in map(decode_record, node.disk.history):
             if isinstance(record, Certificate) and record.ballot.epoch == epoch:
                 found[record] = None
-        for one in node.library.justifications.values():
-            if one.ballot.epoch == epoch:
-                found[one] = None
+        for certificate in node.library.justifications.values():
+            if certificate.ballot.epoch == epoch:
+                found[certificate] = None
     return list(found)
 
 
@@ -120,7 +127,7 @@ def _assert_convicted(world: World) -> int:
 
 
 def _assert_halt(world: World, nodes: Sequence[Node]) -> None:
-    """Heal, and check that who hears of both finalities in one epoch signs no more."""
+    """Heal, and check that a node that knows both finalities in one epoch signs no more."""
     world.cut = False
     world.conditions = FAIR
     world.habits = replace(world.habits, pace_ms=300)
@@ -135,6 +142,7 @@ def _assert_halt(world: World, nodes: Sequence[Node]) -> None:
 def _knows_of_fork(node: Node) -> bool:
     """Say whether a node got a certificate of finality that its headers show to be a rival's."""
     return any(
-        one.ballot.kind == Kind.FINALIZE and node.engine.state.blocks.conflicts(one.ballot.digest)
-        for one in certificates_of([node], node.epoch)
+        certificate.ballot.kind == Kind.FINALIZE
+        and node.engine.state.blocks.conflicts(certificate.ballot.digest)
+        for certificate in certificates_of([node], node.epoch)
     )

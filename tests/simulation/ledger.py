@@ -39,7 +39,7 @@ NOTHING: Final = Hash(bytes(32))
 GENESIS_HEADER: Final = Header(NOTHING, 0, NOTHING, NOTHING, Digest(()))
 GENESIS: Final = GENESIS_HEADER.hash
 EVIDENCE: Final = b"evidence"
-"""How an extrinsic begins that convicts somebody."""
+"""The first bytes of an extrinsic with evidence."""
 
 Body = tuple[bytes, ...]
 Members = tuple[tuple[int, int], ...]
@@ -72,8 +72,8 @@ class Ledger:
                 epoch,
                 seed,
                 tuple(
-                    Authority(AccountId(key_of(one)), key_of(one), weight)
-                    for one, weight in members
+                    Authority(AccountId(key_of(identity)), key_of(identity), weight)
+                    for identity, weight in members
                 ),
             )
         return found
@@ -106,7 +106,9 @@ class Ledger:
         ends = number % self.epoch_blocks == 0
         if next_set_of(header) != (self._next(parent, number) if ends else None):
             return False
-        return all(_convicts(one, set_of) for one in body if one.startswith(EVIDENCE))
+        return all(
+            _convicts(extrinsic, set_of) for extrinsic in body if extrinsic.startswith(EVIDENCE)
+        )
 
     def _next(self, parent: Header, number: int) -> Hash:
         """Return the hash of the set after a boundary block on a parent."""
@@ -116,7 +118,11 @@ class Ledger:
 
 def evidence_in(body: Body) -> Sequence[Equivocation]:
     """Return the evidence in a valid block."""
-    return [_evidence.decode(one[len(EVIDENCE) :]) for one in body if one.startswith(EVIDENCE)]
+    return [
+        _evidence.decode(extrinsic[len(EVIDENCE) :])
+        for extrinsic in body
+        if extrinsic.startswith(EVIDENCE)
+    ]
 
 
 def accusation(evidence: Equivocation) -> bytes:

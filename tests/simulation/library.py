@@ -55,7 +55,7 @@ class Library:
         self.blocks = {header.hash: header for header in self.finals}
         self.bodies = {block: known[block] for block in self.blocks}
         self._order = sorted(
-            (one for one in self._node.world.copies if one != self._node.identity),
+            (identity for identity in self._node.world.copies if identity != self._node.identity),
             key=lambda _: self._node.world.rng.random(),
         )
         self._is_looking = False
@@ -105,11 +105,11 @@ class Library:
             return []
         path.reverse()
         ledger = self._node.world.ledger
-        for one in path:
-            self.finals.append(one)
-            self.included.update(dict.fromkeys(self.bodies[one.hash], one.number))
-            if one.number % ledger.epoch_blocks == 0:
-                self.sets.append(ledger.set_after(one))
+        for header in path:
+            self.finals.append(header)
+            self.included.update(dict.fromkeys(self.bodies[header.hash], header.number))
+            if header.number % ledger.epoch_blocks == 0:
+                self.sets.append(ledger.set_after(header))
         self.justifications[path[-1].number] = certificate
         last = self.final.number
         for digest, other in list(self.blocks.items()):
@@ -174,9 +174,9 @@ class Library:
         self._is_fetching = True
         block, source, then = self._fetches.popleft()
         world, node = self._node.world, self._node
-        peers = [one for one in self._order if one != source]
+        peers = [identity for identity in self._order if identity != source]
         peers = [source, *peers] if isinstance(source, int) else peers
-        asked = [one for one in peers if self._is_peer(one)][:FETCH_PEERS_MAX]
+        asked = [identity for identity in peers if self._is_peer(identity)][:FETCH_PEERS_MAX]
         world.counts["fetch"] += 1
 
         def end(is_here: bool) -> None:
@@ -260,7 +260,7 @@ class Library:
     def _import(self, segments: Sequence[Segment] | None) -> None:
         node = self._node
         for branch, certificate in segments or ():
-            fresh = [one for one in branch if one[0].number > self.final.number]
+            fresh = [row for row in branch if row[0].number > self.final.number]
             if not fresh or not node.is_up:
                 continue
             authorities = self.sets[self.final.number // node.world.ledger.epoch_blocks]

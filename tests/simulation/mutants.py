@@ -157,10 +157,10 @@ _step = Engine.step
 
 def _step_without_skips(self: Engine, event: Event) -> list[Action]:
     return [
-        replace(one, claim=Claim(one.claim.epoch, one.claim.view, NO_DIGEST))
-        if isinstance(one, Propose)
-        else one
-        for one in _step(self, event)
+        replace(action, claim=Claim(action.claim.epoch, action.claim.view, NO_DIGEST))
+        if isinstance(action, Propose)
+        else action
+        for action in _step(self, event)
     ]
 
 

@@ -69,9 +69,9 @@ class Node:
         """Start with what is on the disk."""
         self.is_up, self.is_paused, self.death = True, False, None
         self.incarnation += 1
-        self.held: list[Packet | Call] = []
+        self.frozen: list[Packet | Call] = []
         self.early: deque[Packet] = deque(maxlen=EARLY_MAX)
-        self.helped: dict[tuple[int, int], None] = {}
+        self.answered: dict[tuple[int, int], None] = {}
         self.transactions = {}
         self.accusations: dict[tuple[int, int], bytes] = {}
         self.library.reopen()
@@ -90,9 +90,9 @@ class Node:
     def resume(self) -> None:
         """Go on; what has waited happens now, messages and timers in any order."""
         self.is_paused = False
-        held, self.held = self.held, []
-        packets = [one for one in held if not callable(one)]
-        calls = [one for one in held if callable(one)]
+        frozen, self.frozen = self.frozen, []
+        packets = [item for item in frozen if not callable(item)]
+        calls = [item for item in frozen if callable(item)]
         first, second = (packets, calls) if self.world.rng.random() < 0.5 else (calls, packets)
         life = self.life
         for item in [*first, *second]:
@@ -113,7 +113,12 @@ class Node:
         self.me = self.authorities.index_of(key_of(self.identity))
         settings = Settings(delay_ms=DELAY_MS)
         self.engine = self.engine_type(
-            GENESIS, self.authorities, self.me, root.hash, self.last_number, settings
+            genesis=GENESIS,
+            authorities=self.authorities,
+            me=self.me,
+            root=root.hash,
+            last_number=self.last_number,
+            settings=settings,
         )
         self.timers: dict[m.TimerKind, m.Timer] = {}
         self.bodies: dict[Hash, Body] = {}
@@ -129,14 +134,14 @@ class Node:
             self._take(packet)
         self._restore(records)
         self.inbox.append(m.Start(records))
-        self._tell(library.final)
+        self._publish_certificate(library.final)
         self.is_stepping = False
         world.after(0, self, self._drain)
 
     def _restore(self, records: tuple[bytes, ...]) -> None:
         """Execute again what was voted for and is not final."""
-        known = {one.block: one.extrinsics for one in bodies(records)}
-        headers = [one for one in map(decode_record, records) if isinstance(one, Header)]
+        known = {record.block: record.extrinsics for record in bodies(records)}
+        headers = [record for record in map(decode_record, records) if isinstance(record, Header)]
         for header in sorted(headers, key=lambda header: header.number):
             if header.number > self.library.final.number and header.hash in known:
                 self.library.execute(header, known[header.hash])
@@ -146,14 +151,14 @@ class Node:
     def deliver(self, packet: Packet) -> None:
         """Take a message of a peer, or keep it while frozen."""
         if self.is_paused:
-            self.held.append(packet)
+            self.frozen.append(packet)
         else:
             self._take(packet)
 
     def call(self, call: Call) -> None:
         """Do what was put off, or keep it while frozen."""
         if self.is_paused:
-            self.held.append(call)
+            self.frozen.append(call)
         else:
             call()
 
@@ -169,18 +174,18 @@ class Node:
         if epoch == self.epoch + 1:
             self.early.append(packet)
         elif epoch < self.epoch:
-            self._help(packet.source, epoch)
+            self._send_last_certificate(packet.source, epoch)
         elif epoch == self.epoch:
             if isinstance(message, m.Proposal) and packet.body is not None:
                 self.bodies[message.header.hash] = packet.body
             self.post(m.Received(packet.source, message))
 
-    def _help(self, source: int, epoch: int) -> None:
+    def _send_last_certificate(self, source: int, epoch: int) -> None:
         """Give a peer that is in an earlier epoch the certificate that ends it."""
         last = (epoch + 1) * self.world.ledger.epoch_blocks
         found = self.library.justifications.get(last)
-        if found is not None and (source, epoch) not in self.helped:
-            self.helped[source, epoch] = None
+        if found is not None and (source, epoch) not in self.answered:
+            self.answered[source, epoch] = None
             self.transmit(source, found)
 
     def _drain(self) -> None:
@@ -314,7 +319,7 @@ class Node:
         """Choose evidence and transactions that the branch does not have yet."""
         had = self.library.extrinsics_of(parent)
         wanted = [*self.accusations.values(), *self.transactions]
-        return tuple(one for one in wanted if one not in had)[:TRANSACTIONS_MAX]
+        return tuple(extrinsic for extrinsic in wanted if extrinsic not in had)[:TRANSACTIONS_MAX]
 
     def _executed(self, header: Header, body: Body | None, is_valid: bool) -> None:
         """Tell the engine what came of a block; its body is durable before that."""
@@ -365,8 +370,8 @@ class Node:
             return
         self.world.oracle.on_final(self, added, certificate)
         header = added[-1]
-        for one in self.library.bodies[block]:
-            self.transactions.pop(one, None)
+        for extrinsic in self.library.bodies[block]:
+            self.transactions.pop(extrinsic, None)
         if header.number >= self.last_number:
             if self.death is Death.CLEARING:
                 self.die()
@@ -374,9 +379,9 @@ class Node:
             self.disk.clear()
             self._begin_epoch(())
         else:
-            self._tell(header)
+            self._publish_certificate(header)
 
-    def _tell(self, header: Header) -> None:
+    def _publish_certificate(self, header: Header) -> None:
         """Let the engine know of a final block that it did not commit itself."""
         found = self.library.justifications.get(header.number)
         is_of_epoch = header.number > self.epoch * self.world.ledger.epoch_blocks

@@ -214,9 +214,9 @@ class Oracle:
         if identity not in self._voters.get(ballot, ()):
             raise Violation("validity", f"{story} is not of its leader {identity}")
         if not any(
-            self._proves(authorities, one, header)
-            for one in self._proposals.get(digest, ())
-            if one.vote.ballot == ballot
+            self._proves(authorities, proposal, header)
+            for proposal in self._proposals.get(digest, ())
+            if proposal.vote.ballot == ballot
         ):
             raise Violation("validity", f"{story} has unproven skips")
         self.counts["blocks"] += 1
@@ -255,6 +255,6 @@ class Oracle:
     def _leader(self, authorities: AuthoritySet, view: int) -> int:
         found = self._schedules.get(authorities.hash)
         if found is None:
-            weights = [one.weight for one in authorities.authorities]
+            weights = [authority.weight for authority in authorities.authorities]
             found = self._schedules[authorities.hash] = LeaderSchedule(weights, authorities.seed)
         return found.leader(view)

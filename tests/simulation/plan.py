@@ -46,7 +46,7 @@ class Plan:
     @property
     def identities(self) -> Sequence[int]:
         """All who are a member of some epoch."""
-        return sorted({one for members in self.epochs for one, _ in members})
+        return sorted({identity for members in self.epochs for identity, _ in members})
 
     @property
     def is_calm(self) -> bool:
@@ -58,16 +58,16 @@ def draw(seed: int) -> Plan:
     """Return the plan of a seed."""
     rng = Random(seed)
     epochs = _epochs(rng)
-    everyone = sorted({one for members in epochs for one, _ in members})
+    everyone = sorted({identity for members in epochs for identity, _ in members})
     faulty: list[int] = []
     if rng.random() < 0.75:
-        for one in rng.sample(everyone, len(everyone)):
-            if all(_is_safe(members, [*faulty, one]) for members in epochs):
-                faulty.append(one)
+        for identity in rng.sample(everyone, len(everyone)):
+            if all(_is_safe(members, [*faulty, identity]) for members in epochs):
+                faulty.append(identity)
             if rng.random() < 0.25:
                 break
-    absent = frozenset(one for one in faulty if rng.random() < 0.15)
-    byzantine = {one: rng.choice(ROLES) for one in faulty if one not in absent}
+    absent = frozenset(identity for identity in faulty if rng.random() < 0.15)
+    byzantine = {identity: rng.choice(ROLES) for identity in faulty if identity not in absent}
     gst = rng.choice((2000, 5000, 8000, 12000))
     return Plan(
         seed=seed,
@@ -76,7 +76,7 @@ def draw(seed: int) -> Plan:
         byzantine=byzantine,
         conditions=_link_conditions(rng),
         habits=_habits(rng),
-        faults=_faults(rng, [one for one in everyone if one not in byzantine], gst),
+        faults=_faults(rng, [identity for identity in everyone if identity not in byzantine], gst),
         gst_ms=gst,
         absent=absent,
     )
@@ -86,7 +86,7 @@ def _epochs(rng: Random) -> list[Members]:
     """Draw the sets of a few epochs; members come, go and change their weight."""
     size = rng.choice(SIZES)
     weigh = rng.choice((_equal, _equal, _mixed, _steep))
-    members = [(one, weigh(rng)) for one in range(size)]
+    members = [(identity, weigh(rng)) for identity in range(size)]
     epochs = [tuple(members)]
     newcomer = size
     for _ in range(rng.choice((0, 1, 2, 3))):
@@ -119,7 +119,7 @@ def _steep(rng: Random) -> int:
 def _is_safe(members: Members, faulty: Sequence[int]) -> bool:
     """Say whether less than a third of the weight is faulty."""
     total = sum(weight for _, weight in members)
-    return 3 * sum(weight for one, weight in members if one in faulty) < total
+    return 3 * sum(weight for identity, weight in members if identity in faulty) < total
 
 
 def _link_conditions(rng: Random) -> LinkConditions:
@@ -152,12 +152,12 @@ def _faults(rng: Random, honest: Sequence[int], gst: int) -> list[Fault]:
             death = rng.choice(list(Death))
             faults += [Fault(at, "crash", node, death), Fault(until, "restart", node)]
         elif draw < 0.55:  # all at once
-            faults += [Fault(at, "crash", one, Death.NOW) for one in honest]
-            faults += [Fault(until, "restart", one) for one in honest]
+            faults += [Fault(at, "crash", identity, Death.NOW) for identity in honest]
+            faults += [Fault(until, "restart", identity) for identity in honest]
         elif draw < 0.7:
             faults += [Fault(at, "pause", node), Fault(until, "resume", node)]
         else:
             count = rng.choice((2, 2, 2, 3))
-            groups = {one: rng.randrange(count) for one in range(32)}
+            groups = {identity: rng.randrange(count) for identity in range(32)}
             faults += [Fault(at, "partition", groups=groups), Fault(until, "heal")]
     return sorted(faults, key=lambda fault: fault.at_ms)

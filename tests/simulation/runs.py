@@ -34,7 +34,7 @@ class Failure:
 
     @property
     def replay(self) -> str:
-        """The one command that runs this seed alone."""
+        """The command that runs only this seed."""
         parts = ["python -m tests.simulation", f"--seed {self.seed}"]
         if self.simulation != "chaos":
             parts.append(f"--simulation {self.simulation}")
@@ -89,12 +89,26 @@ def run_seeds(
                 outcome = SIMULATIONS[simulation](seed)
             except Violation as error:
                 summary.failures.append(
-                    Failure(seed, simulation, mutant, error.invariant, error.story)
+                    Failure(
+                        seed=seed,
+                        simulation=simulation,
+                        mutant=mutant,
+                        invariant=error.invariant,
+                        story=error.story,
+                    )
                 )
                 continue
-            except Exception as error:  # noqa: BLE001 - whatever a seed brings to light is told with it
+            except Exception as error:  # noqa: BLE001 - any error is reported with its seed
                 story = f"{type(error).__name__}: {error}"
-                summary.failures.append(Failure(seed, simulation, mutant, "no exception", story))
+                summary.failures.append(
+                    Failure(
+                        seed=seed,
+                        simulation=simulation,
+                        mutant=mutant,
+                        invariant="no exception",
+                        story=story,
+                    )
+                )
                 continue
             summary.counts += outcome.counts
             summary.counts["steps"] += outcome.steps
@@ -116,6 +130,6 @@ def run_many(
     summary = Summary()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, mp_context=context) as pool:
-        for one in pool.map(run_seeds, chunks, [simulation] * len(chunks), [mutant] * len(chunks)):
-            summary.add(one)
+        for part in pool.map(run_seeds, chunks, [simulation] * len(chunks), [mutant] * len(chunks)):
+            summary.add(part)
     return summary

@@ -47,16 +47,16 @@ class SimulatedNetwork:
             self.world.nodes[node].boot()
 
     def stop(self, node: int) -> None:
-        """End a node in good order: nothing of what it said is under way."""
+        """End a node in good order: none of its messages is under way."""
         self.world.nodes[node].crash()
 
     def kill(self, node: int) -> None:
         """End a node in the middle of its next write, or now."""
-        one = self.world.nodes[node]
-        one.death = Death.WRITING
-        self.world.run(self.world.now + self.world.rng.randrange(PACE_MS), lambda: not one.is_up)
-        if one.is_up:
-            one.crash()
+        victim = self.world.nodes[node]
+        victim.death = Death.WRITING
+        self.world.run(self.world.now + self.world.rng.randrange(PACE_MS), lambda: not victim.is_up)
+        if victim.is_up:
+            victim.crash()
 
     def pause(self, node: int) -> None:
         """Freeze a node."""
@@ -67,11 +67,11 @@ class SimulatedNetwork:
         self.world.nodes[node].resume()
 
     def partition(self, *groups: Sequence[int]) -> None:
-        """Let nodes hear only their own group."""
+        """Connect nodes only within their own group."""
         self.world.groups = {node: at for at, group in enumerate(groups) for node in group}
 
     def heal(self) -> None:
-        """Let all nodes hear all others, without delay."""
+        """Connect all nodes again, without delay."""
         self.world.groups = None
         self.latency(0)
 

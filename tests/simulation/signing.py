@@ -1,6 +1,6 @@
 """A signature scheme that costs a microsecond, for simulations that sign a million votes.
 
-A key signs by a keyed hash that anybody could compute: within a simulation nobody does, except for
+A key signs by a keyed hash that any node could compute: within a simulation none does, except for
 the keys that are its own. Engine, evidence and light client check it where they check ed25519.
 """
 

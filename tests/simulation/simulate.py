@@ -65,12 +65,17 @@ def run(plan: Plan) -> Outcome:
     counts["absent"] += len(plan.absent)
     heights = [node.height for node in honest(world)]
     return Outcome(
-        plan.seed, counts, max(heights), len(world.oracle.convicted), world.steps, healing
+        seed=plan.seed,
+        counts=counts,
+        height=max(heights),
+        convicted=len(world.oracle.convicted),
+        steps=world.steps,
+        healing_ms=healing,
     )
 
 
 def _has_ruler(plan: Plan) -> bool:
-    """Say whether somebody is a quorum alone: then nobody waits for the others' messages."""
+    """Return whether one node is a quorum: then it does not wait for messages of others."""
     return any(
         3 * max(weight for _, weight in members) > 2 * sum(weight for _, weight in members)
         for members in plan.epochs
@@ -117,7 +122,7 @@ def strike(world: World, fault: Fault, absent: frozenset[int] = frozenset()) -> 
     elif fault.kind == "heal":
         world.groups = None
         if world.rng.random() < 0.5:  # the twins show themselves to others
-            world.halves = {one: world.rng.choice((0, 1, BOTH)) for one in world.halves}
+            world.halves = {identity: world.rng.choice((0, 1, BOTH)) for identity in world.halves}
     elif node is None:
         return
     elif fault.kind == "crash" and node.is_up:
@@ -186,7 +191,11 @@ def _assert_responsive(world: World) -> None:
     goal = height + CALM_BLOCKS + 2
     if not world.run(world.now + LIVENESS_MS, lambda: all(node.height >= goal for node in nodes)):
         raise Violation("responsiveness", "blocks stop")
-    late = [one for one in oracle.nullified[before:] if (one.epoch, one.view) > (epoch, view + 1)]
+    late = [
+        ballot
+        for ballot in oracle.nullified[before:]
+        if (ballot.epoch, ballot.view) > (epoch, view + 1)
+    ]
     if late:
         raise Violation("responsiveness", f"a view is skipped without a fault: {late[0]}")
     for number in range(height + 3, goal + 1):

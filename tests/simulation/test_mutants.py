@@ -13,7 +13,7 @@ def test_a_broken_engine_is_caught(name: str) -> None:
     mutant = MUTANTS[name]
     summary = run_seeds(mutant.seeds, mutant.simulation, name)
     assert summary.failures, f"nothing shows that {mutant.story}"
-    assert {one.invariant for one in summary.failures} <= set(mutant.invariants)
+    assert {failure.invariant for failure in summary.failures} <= set(mutant.invariants)
     assert f"--mutant {name}" in summary.failures[0].replay
 
 

@@ -19,7 +19,7 @@ def signatures() -> Iterator[None]:
 
 @pytest.mark.parametrize("count", [4, 7])
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_a_scenario_holds_in_virtual_time(scenario: Scenario, seed: int, count: int) -> None:
     network: Network = SimulatedNetwork(count, seed, epoch_blocks=5 if seed else 50)
     if count == 7 and scenario.__name__ == "two_of_four_die_and_come_back":

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.simulation.oracle import Oracle
 
 BOTH = 2
-"""The half of an honest node that hears both copies of a twin."""
+"""The half of an honest node that is connected to both copies of a twin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,9 @@ class World:
         self.groups: Mapping[int, int] | None = None
         """The group of each identity while the network is cut apart."""
         self.halves: Mapping[int, int] = {}
-        """Which copy of each twin an honest node hears."""
+        """The copy of each twin that an honest node is connected to."""
         self.cut = False
-        """Whether honest nodes of different halves hear one another."""
+        """Whether honest nodes of different halves are disconnected."""
         self.counts: Counter[str] = Counter()
         self.steps = 0
         self._heap: list[tuple[int, int, Node, int, Packet | Call]] = []
@@ -126,7 +126,7 @@ class World:
         if copies is None:
             return None
         here = self.halves.get(origin.identity, BOTH)
-        if len(self.copies[origin.identity]) > 1:  # a twin speaks with its half alone
+        if len(self.copies[origin.identity]) > 1:  # a twin is connected only to its half
             side = origin.side
             if len(copies) > 1:
                 return copies[side]

@@ -157,7 +157,12 @@ class Network:
 
     def _engine(self, index: int) -> Engine:
         return Engine(
-            GENESIS, self.authorities, index, self.root, self.last_number, Settings(delay_ms=1000)
+            genesis=GENESIS,
+            authorities=self.authorities,
+            me=index,
+            root=self.root,
+            last_number=self.last_number,
+            settings=Settings(delay_ms=1000),
         )
 
     def start(self, *indices: int) -> None:

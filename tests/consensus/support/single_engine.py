@@ -50,7 +50,14 @@ def other_than(*views: int) -> int:
 
 
 def engine_of(me: int | None, last_number: int = 100) -> Engine:
-    return Engine(GENESIS, SET, me, ROOT, last_number, Settings(delay_ms=1000))
+    return Engine(
+        genesis=GENESIS,
+        authorities=SET,
+        me=me,
+        root=ROOT,
+        last_number=last_number,
+        settings=Settings(delay_ms=1000),
+    )
 
 
 def started(me: int | None, records: tuple[bytes, ...] = (), last_number: int = 100) -> Engine:

@@ -19,7 +19,8 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 
 from p2p.transport.compat import STREAMS_MAX, WINDOW_BYTES_MAX, WRITE_LIMIT_SECONDS
-from p2p.transport.libp2p_host import REQUEST, Libp2pTransport
+from p2p.transport.libp2p_host import Libp2pTransport
+from p2p.transport.libp2p_requests import REQUEST_PROTOCOL
 from p2p.transport.libp2p_setup import HANG_UP_LIMIT_SECONDS
 from p2p.transport.streams import join_frames
 from p2p.transport.transport import (
@@ -43,7 +44,7 @@ def test_a_peer_that_ignores_flow_control_is_cut_off(is_patched: bool) -> None:
     async def scenario() -> None:
         with victim(*([] if is_patched else ["enforce-windows"])) as target:
             async with attacking(target.address) as attacker:
-                stream = await attacker.stream(REQUEST)
+                stream = await attacker.stream(REQUEST_PROTOCOL)
                 await stream.write(join_frames([b"never"]))
                 assert isinstance(stream, NetStream)
                 assert isinstance(stream.muxed_stream, YamuxStream)
@@ -79,7 +80,7 @@ def test_a_peer_has_no_more_streams_than_it_may() -> None:
 @pytest.mark.parametrize("is_patched", [True, False])
 def test_notes_on_invented_topics_are_not_kept(is_patched: bool) -> None:
     async def scenario() -> None:
-        with victim(*([] if is_patched else ["hear-known-topics"])) as target:
+        with victim(*([] if is_patched else ["ignore-unknown-topics"])) as target:
             async with attacking(target.address) as attacker:
                 prune = [rpc_pb2.ControlPrune(topicID=f"topic {n}") for n in range(500)]
                 graft = [rpc_pb2.ControlGraft(topicID=f"topic {n}") for n in range(500)]

@@ -31,7 +31,16 @@ from runtime.codec.scale import codec
 from runtime.types.primitives import Hash
 
 GENESIS = Hash(bytes([1]) * 32)
-STATUS = Status(PROTOCOL_VERSION, GENESIS, 9, GENESIS, 8, GENESIS, Roles.FULL, "openledger/1")
+STATUS = Status(
+    version=PROTOCOL_VERSION,
+    genesis_hash=GENESIS,
+    best_number=9,
+    best_hash=GENESIS,
+    finalized_number=8,
+    finalized_hash=GENESIS,
+    roles=Roles.FULL,
+    agent="openledger/1",
+)
 
 
 def said(status: Status) -> Envelope:

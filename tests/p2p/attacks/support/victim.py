@@ -28,10 +28,10 @@ SLOTS = 4
 class Victim(Libp2pTransport):
     """A transport whose validator and one of whose stream handlers break their promises."""
 
-    def _hear_gossip(self, source: ID, message: rpc_pb2.Message) -> bool:
+    def _receive_gossip(self, source: ID, message: rpc_pb2.Message) -> bool:
         if message.data == b"raise":
             raise ValueError("a validator that raises")
-        return super()._hear_gossip(source, message)
+        return super()._receive_gossip(source, message)
 
     def prepare(self) -> None:
         async def raising(_: object) -> None:
