@@ -17,14 +17,7 @@ from runtime.frame.events import DispatchInfo, EventRecord
 from runtime.frame.fees import BLOCK_LENGTH_MAX, BLOCK_WEIGHT_MAX
 from runtime.frame.pallet import Const, Event, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Map, Value, default, stored
-from runtime.types.primitives import (
-    AccountId,
-    AccountInfo,
-    Digest,
-    DigestItem,
-    Hash,
-    Weight,
-)
+from runtime.types.primitives import AccountId, AccountInfo, Digest, DigestItem, Hash, Weight
 
 NO_WEIGHT: Final = Weight(0, 0)
 KIBIBYTE: Final = 1_024

@@ -12,12 +12,7 @@ from pallets.required_system import Pots
 from runtime.codec.scale import scale, u32, u128
 from runtime.frame.dispatch import DispatchClass, DispatchFailed
 from runtime.frame.extrinsic import Extrinsic, UncheckedExtrinsic
-from runtime.frame.fees import (
-    MULTIPLIER_ONE,
-    InclusionFee,
-    inclusion_fee,
-    next_multiplier,
-)
+from runtime.frame.fees import MULTIPLIER_ONE, InclusionFee, inclusion_fee, next_multiplier
 from runtime.frame.pallet import Event, Needs, Pallet, api
 from runtime.frame.storage import Value, default
 from runtime.frame.validity import Payment, TransactionRefused

@@ -6,11 +6,7 @@ from typing import Final
 
 from runtime.codec.scale import scale, u16, u32
 from runtime.shared.shares import PERMILLE
-from runtime.types.primitives import (
-    OPEN,
-    AccountId,
-    Balance,
-)
+from runtime.types.primitives import OPEN, AccountId, Balance
 
 PLATFORM_POT: Final = AccountId(b"modlopen/platform".ljust(32, b"\0"))
 """Where the platform's part goes that is not burned."""

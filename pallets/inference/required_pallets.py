@@ -6,9 +6,7 @@ from typing import Protocol
 
 from pallets.balances import HoldReason
 from pallets.required_system import BlockHashes, BlockNumber, Pots
-from runtime.types.primitives import (
-    AccountId,
-)
+from runtime.types.primitives import AccountId
 
 
 class Currency(Protocol):

@@ -51,13 +51,7 @@ from runtime.frame.dispatch import Root, Signed
 from runtime.frame.fees import BLOCK_WEIGHT_MAX
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Map, Value, default, stored
-from runtime.shared.documents import (
-    Index,
-    JobOutput,
-    JobSpec,
-    Recipe,
-    Settle,
-)
+from runtime.shared.documents import Index, JobOutput, JobSpec, Recipe, Settle
 from runtime.types.primitives import AccountId, Balance, Hash, Weight
 
 __all__ = ["Genesis", "GenesisExecutor", "Jobs", "Parameters"]

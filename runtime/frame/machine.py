@@ -22,13 +22,7 @@ from runtime.frame.dispatch import (
     Origin,
     Root,
 )
-from runtime.frame.events import (
-    ApplyExtrinsic,
-    EventRecord,
-    Finalization,
-    Initialization,
-    Phase,
-)
+from runtime.frame.events import ApplyExtrinsic, EventRecord, Finalization, Initialization, Phase
 from runtime.frame.extrinsic import ExtrinsicCodec
 from runtime.frame.pallet import CallSpec, Event, Pallet
 from runtime.frame.state import Overlay, Transaction

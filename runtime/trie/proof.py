@@ -16,15 +16,7 @@ from hashlib import blake2b
 
 from runtime.trie.backend import Backend
 from runtime.trie.trie import EMPTY_ROOT
-from runtime.trie.trie_node import (
-    HASH_BYTES,
-    Cell,
-    Leaf,
-    NodeError,
-    cell_value,
-    decode,
-    nibbles_of,
-)
+from runtime.trie.trie_node import HASH_BYTES, Cell, Leaf, NodeError, cell_value, decode, nibbles_of
 
 PROOF_ENTRIES_MAX = 65_536
 
