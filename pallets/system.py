@@ -187,7 +187,7 @@ class System(Pallet, index=0):
         return self.block_weight.get().normal
 
     def note_applied(self, error: DispatchError | None, info: DispatchInfo) -> None:
-        """Tell by an event whether an extrinsic succeeded."""
+        """Deposit the event that says whether an extrinsic succeeded."""
         if error is None:
             self.emit(self.ExtrinsicSuccess(info))
         else:

@@ -1,4 +1,4 @@
-"""TransactionPayment: what extrinsics cost, charged first and refunded by actual weight.
+"""TransactionPayment: fees of extrinsics, charged first and refunded by actual weight.
 
 The fee goes to the fee pot, from which validators are paid; the tip is part of it. Interface and
 names are those of pallet_transaction_payment.
@@ -40,7 +40,7 @@ class RuntimeDispatchInfo:
 
 
 class Currency(Protocol):
-    """What TransactionPayment needs of Balances."""
+    """The part of Balances that TransactionPayment calls."""
 
     def reducible_balance(self, who: AccountId, *, keep_alive: bool) -> int: ...
     def withdraw(self, who: AccountId, amount: int) -> None: ...
@@ -110,12 +110,14 @@ class TransactionPayment(Pallet, index=6):
             raise TransactionRefused(Payment()) from error
 
     def settle(self, account: AccountId, charged: int, owed: int, tip: int) -> None:
-        """Refund what was charged too much, put the rest into the pot, tell by an event."""
+        """Refund what exceeds the fee owed, put the rest into the pot, deposit the event."""
         if charged > owed:
             try:
                 self.balances.deposit(account, charged - owed)
             except DispatchFailed:
-                owed = charged  # the account died in its own call: the pot keeps the refund
+                owed = (
+                    charged  # the account was reaped by its own call: the refund stays in the pot
+                )
         self.balances.deposit(FEE_POT, owed)
         self.emit(self.TransactionFeePaid(account, owed, tip))
 

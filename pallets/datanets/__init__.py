@@ -4,9 +4,9 @@
     draft -> publish -> version 1 -> publish -> version 2 ...
 
 Rules that hold here: a row's hash is at most once among a datanet's pending and accepted rows; the
-contributor alone posts the bond (per row) and the deposit (per byte) of a batch and gets both back
+contributor posts the bond (per row) and the deposit (per byte) of a batch and gets both back
 unless the batch is spam; a name never changes and is never given out again, a licence never changes
-once somebody contributed under it; a version only appends to the version before.
+once rows were contributed under it; a version only appends to the version before.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from runtime.types.primitives import AccountId, Balance, Hash, MultiAddress
 
 
 class Currency(Protocol):
-    """What Datanets needs of Balances."""
+    """The part of Balances that Datanets calls."""
 
     def hold(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
     def release(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
@@ -289,7 +289,7 @@ class Datanets(DatanetsErrors, Pallet, index=20):
         account = self.lookup(curator)
         if account not in record.curators:
             raise self.UnknownCurator
-        remaining = tuple(one for one in record.curators if one != account)
+        remaining = tuple(curator for curator in record.curators if curator != account)
         self.records.put(datanet, replace(record, curators=remaining))
         self.emit(self.CuratorRemoved(datanet, account))
 
@@ -347,8 +347,8 @@ class Datanets(DatanetsErrors, Pallet, index=20):
     def datanets(self, start: u32, count: u32) -> tuple[DatanetInfo, ...]:
         """Return up to `count` datanets (256 at most) from number `start` on."""
         end = min(start + min(count, PAGE_MAX), self.next_id.get())
-        found = (self.datanet(number) for number in range(start, end))
-        return tuple(info for info in found if info is not None)
+        infos = (self.datanet(number) for number in range(start, end))
+        return tuple(info for info in infos if info is not None)
 
     @api("DatanetsApi")
     def batch(self, datanet: u32, number: u32) -> Batch | None:
@@ -382,7 +382,7 @@ class Datanets(DatanetsErrors, Pallet, index=20):
 
     @api("DatanetsApi")
     def may_read(self, account: AccountId, datanet: u32) -> bool:
-        """Say whether an account may read a datanet and contribute to it."""
+        """Return whether an account may read a datanet and contribute to it."""
         record = self.records.get(datanet)
         if record is None:
             return False

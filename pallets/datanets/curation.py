@@ -1,6 +1,6 @@
 """The life of a batch: contributed, then accepted, refused or withdrawn; and of versions.
 
-Whoever calls these functions has checked that the sender may do so; they check everything else
+The caller of these functions has checked that the sender may do so; they check everything else
 before they write.
 """
 
@@ -90,10 +90,10 @@ def refuse(pallet: Datanets, datanet: int, number: int, *, is_spam: bool) -> Non
     posted = batch.bond_planck + batch.deposit_planck
     if is_spam:
         pallet.balances.slash_held(HoldReason.DatanetBond, batch.contributor, posted)
-        _let_go(pallet, datanet, number, replace(batch, status=BatchStatus.Spam))
+        _free_rows(pallet, datanet, number, replace(batch, status=BatchStatus.Spam))
     else:
         pallet.balances.release(HoldReason.DatanetBond, batch.contributor, posted)
-        _let_go(pallet, datanet, number, replace(batch, status=BatchStatus.Rejected))
+        _free_rows(pallet, datanet, number, replace(batch, status=BatchStatus.Rejected))
 
 
 def withdraw(pallet: Datanets, who: AccountId, datanet: int, number: int) -> None:
@@ -103,7 +103,7 @@ def withdraw(pallet: Datanets, who: AccountId, datanet: int, number: int) -> Non
         raise pallet.NotContributor
     posted = batch.bond_planck + batch.deposit_planck
     pallet.balances.release(HoldReason.DatanetBond, who, posted)
-    _let_go(pallet, datanet, number, replace(batch, status=BatchStatus.Withdrawn))
+    _free_rows(pallet, datanet, number, replace(batch, status=BatchStatus.Withdrawn))
 
 
 def publish(pallet: Datanets, datanet: int) -> Version:
@@ -143,7 +143,7 @@ def _pending(pallet: Datanets, datanet: int, number: int) -> Batch:
     return batch
 
 
-def _let_go(pallet: Datanets, datanet: int, number: int, decided: Batch) -> None:
+def _free_rows(pallet: Datanets, datanet: int, number: int, decided: Batch) -> None:
     pallet.contributions.put((datanet, number), decided)
     for row in pallet.pending_rows.get((datanet, number)):
         pallet.rows.remove((datanet, row))

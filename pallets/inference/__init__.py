@@ -2,10 +2,10 @@
 
     open -> vouchers off chain -> redeem, redeem, ...
     close by the server: at once
-    close by the asker -> challenge window, the server may still redeem -> finish_close by anybody
+    close by the asker -> challenge window, the server may still redeem -> finish_close by anyone
 
 A voucher says how much the server may draw from the channel in all; the server needs to redeem
-only the last one, and draws no more than the answers did cost. Rules that hold here: what a channel
+only the last one, and draws no more than the answers cost. Rules that hold here: what a channel
 may draw is held from its asker and never above the deposit; a redemption pays only the increase, so
 redeeming twice pays once; each payment is split by largest remainder, so no planck is lost; part of
 it is burned, so that asking one's own model always loses.
@@ -289,7 +289,7 @@ class Inference(Pallet, index=24):
         self.system.create_pot(PLATFORM_POT)
 
     def check_invariants(self) -> None:
-        """What channels have left is held from their askers, and memberships fit channels."""
+        """The rest of each channel is held from its asker, and memberships fit channels."""
         left: dict[AccountId, int] = {}
         members: dict[tuple[AccountId, int], bool] = {}
         for number, channel in self.channels.items():
@@ -298,8 +298,8 @@ class Inference(Pallet, index=24):
             members[channel.asker, number] = members[channel.server, number] = True
         assert members == dict(self.memberships.items()), "memberships and channels differ"
         for asker, total in left.items():
-            held = self.balances.held(HoldReason.InferenceChannel, asker)
-            assert held == total, f"channels of {asker.hex()} do not sum up to what is held"
+            on_hold = self.balances.held(HoldReason.InferenceChannel, asker)
+            assert on_hold == total, f"channels of {asker.hex()} do not sum up to what is held"
 
     # ---------------------------------------------------------------------------- internal
 
@@ -317,7 +317,7 @@ class Inference(Pallet, index=24):
         return is_signed_by(channel.asker, payload, signature)
 
     def _pay(self, channel: Channel, amount: int) -> Payout:
-        """Pay an amount of what is held for a channel to everybody who has a share in it."""
+        """Pay an amount of what is held for a channel to all who have a share in it."""
         parameters = self.parameters.get()
         platform, owner_part, stakers, contributors = split_permille(amount, parameters.shares)
         burn_share = parameters.burn_permille

@@ -1,4 +1,4 @@
-"""What Inference stores: channels, parameters, payouts; and the limits on them."""
+"""The stored values of Inference: channels, parameters, payouts; and the limits on them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHALLENGE_BLOCKS: Final = range(5, 1_000_001)
 
 @scale
 class Parameters:
-    """What is governed: fee per request, how a payment is split, how long a challenge lasts.
+    """The parameters that root sets: fee per request, shares of a payment, challenge window.
 
     The four shares add up to 1,000; `burn_permille` of the platform's share is burned.
     """
@@ -81,7 +81,7 @@ class Channel:
 
     @property
     def left_planck(self) -> int:
-        """What is still held for the channel."""
+        """The part of the deposit that is still held."""
         return self.deposit_planck - self.redeemed_planck
 
 

@@ -2,9 +2,9 @@
 
 A job is opened by an extrinsic (or by the chain), assigned to executors by randomness of a later
 block, answered by commit and reveal, and settled on the root that they agree on. Nothing is learned
-here: this pallet compares hashes, moves integers of money and keeps deadlines.
+here: this pallet compares hashes, moves amounts and watches deadlines.
 
-This file declares the pallet; states and words are in `job`, the way of a job in `lifecycle`, its
+This file declares the pallet; states and records are in `job`, the way of a job in `lifecycle`, its
 end in `settlement`, drawing in `assignment`, executors in `executors`, prices and checks in
 `submission` and `recipe`. Each answer counts once for (job, attempt, executor).
 """
@@ -12,6 +12,7 @@ end in `settlement`, drawing in `assignment`, executors in `executors`, prices a
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from typing import Final
 
 from pallets import weights
 from pallets.balances import HoldReason
@@ -56,7 +57,7 @@ from runtime.types.primitives import AccountId, Balance, Hash, Weight
 
 __all__ = ["Genesis", "GenesisExecutor", "Jobs", "Parameters"]
 
-JOBS_LISTED_MAX = 1_000
+JOBS_LISTED_MAX: Final = 1_000
 
 
 class Jobs(JobsErrors, Pallet, index=22):
@@ -139,7 +140,7 @@ class Jobs(JobsErrors, Pallet, index=22):
         executor: AccountId
 
     class FailureReported(Event, index=3):
-        """An executor says that it cannot answer."""
+        """An executor has reported that it cannot answer."""
 
         job: u32
         attempt: u32
@@ -239,7 +240,7 @@ class Jobs(JobsErrors, Pallet, index=22):
 
     @call(2, weights.JOBS_HEARTBEAT)
     def heartbeat(self, who: Signed) -> None:
-        """Tell that your executor is ready; commits count as well."""
+        """Report that your executor is ready; commits count as well."""
         executors.note_seen(self, who)
 
     @call(3, weights.JOBS_UNREGISTER_EXECUTOR)
@@ -283,7 +284,7 @@ class Jobs(JobsErrors, Pallet, index=22):
 
     @call(9, weights.JOBS_REPORT_FAILURE)
     def report_failure(self, who: Signed, job: u32, attempt: u32, reason: FailureReason) -> None:
-        """Tell that you cannot do a job, and why; the job fails when most executors say so."""
+        """Report that you cannot do a job, and why; the job fails when most executors say so."""
         answers.report_failure(self, who, job, attempt, reason)
 
     @call(10, weights.JOBS_INDEX_AGAIN)

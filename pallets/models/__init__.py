@@ -286,8 +286,8 @@ class Models(Pallet, index=21):
     def models(self, start: u32, count: u32) -> tuple[ModelInfo, ...]:
         """Return up to `count` models (256 at most) from number `start` on."""
         end = min(start + min(count, PAGE_MAX), self.next_id.get())
-        found = (self.model(number) for number in range(start, end))
-        return tuple(info for info in found if info is not None)
+        infos = (self.model(number) for number in range(start, end))
+        return tuple(info for info in infos if info is not None)
 
     @api("ModelsApi")
     def model_named(self, name: str) -> ModelInfo | None:
@@ -302,7 +302,7 @@ class Models(Pallet, index=21):
 
     @api("ModelsApi")
     def may_use(self, account: AccountId, model: u32) -> bool:
-        """Say whether an account may ask a model: a published one everybody, else its owner."""
+        """Return whether an account may ask a model: anyone a published one, else its owner."""
         record = self.records.get(model)
         if record is None or record.is_retired:
             return False
@@ -364,8 +364,8 @@ class Models(Pallet, index=21):
         assert names == dict(self.names.items()), "names and models differ"
         assert sorted(names.values()) == list(range(self.next_id.get())), "a number is missing"
         for owner, total in deposits.items():
-            held = self.balances.held(HoldReason.ModelDeposit, owner)
-            assert held == total, f"deposits of {owner.hex()} do not sum up"
+            deposit = self.balances.held(HoldReason.ModelDeposit, owner)
+            assert deposit == total, f"deposits of {owner.hex()} do not sum up"
 
     # ---------------------------------------------------------------------------- internal
 
@@ -386,7 +386,7 @@ class Models(Pallet, index=21):
         return self._in_service(model)
 
     def _check_datanets(self, owner: AccountId, uses: tuple[DatanetVersion, ...]) -> int:
-        """Return how many rows published versions have together, or say what is wrong."""
+        """Return the number of rows of published versions. Raises the Error of what is wrong."""
         if not 1 <= len(uses) <= DATANETS_MAX or len({use.datanet for use in uses}) < len(uses):
             raise self.DatanetCount
         rows = 0

@@ -4,7 +4,7 @@ A stash bonds OPEN and validates, or nominates up to 16 validators. Once an era 
 set by sequential Phragmén; validators and those behind them share what the era pays, and what was
 exposed in an era is slashable until unbonding is over. There is no controller: the stash signs.
 
-This file declares the pallet; its words are in `records`, stake and roles in `bonding`, eras in
+This file declares the pallet; its records are in `records`, stake and roles in `bonding`, eras in
 `election`, payment in `rewards`, punishment in `slashing`. Names and indices are those of
 pallet_staking where clients know them.
 """
@@ -346,7 +346,7 @@ class Staking(Pallet, index=11):
 
     def elect(self) -> tuple[tuple[AccountId, int], ...]:
         """Begin and plan eras at a boundary; the stash and stake of each validator of a new set,
-        by account; nobody where the set stays. Session asks once for each session."""
+        by account; an empty result where the set stays. Session asks once for each session."""
         return election.elect(self)
 
     def note_author(self, account: AccountId) -> None:
@@ -354,7 +354,7 @@ class Staking(Pallet, index=11):
         rewards.note_author(self, account)
 
     def chill_offender(self, who: AccountId) -> bool:
-        """Take its role from an account, from the next election on; says whether it had one."""
+        """Take its role from an account, from the next election on; returns whether it had one."""
         return bonding.chill(self, who)
 
     def tombstone(self, who: AccountId) -> None:
@@ -392,13 +392,13 @@ class Staking(Pallet, index=11):
         self.parameters.put(genesis.parameters)
         self.sessions_per_era.put(genesis.sessions_per_era)
         self.system.create_pot(STAKING_POT)
-        for one in genesis.stakers:
-            bonding.bond(self, one.stash, one.bond, Payee.Staked)
-            if not one.nominates:
-                bonding.validate(self, one.stash, ValidatorPrefs(one.commission))
-        for one in genesis.stakers:
-            if one.nominates:
-                bonding.nominate(self, one.stash, one.nominates)
+        for staker in genesis.stakers:
+            bonding.bond(self, staker.stash, staker.bond, Payee.Staked)
+            if not staker.nominates:
+                bonding.validate(self, staker.stash, ValidatorPrefs(staker.commission))
+        for staker in genesis.stakers:
+            if staker.nominates:
+                bonding.nominate(self, staker.stash, staker.nominates)
         election.plan_first(self)
 
     def on_initialize(self) -> Weight:
