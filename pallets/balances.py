@@ -209,9 +209,8 @@ class Balances(Pallet, index=5):
         self.transfer(who, self.lookup(dest), value, keep_alive=True)
 
     @call(4, weights.BALANCES_TRANSFER_ALL)
-    def transfer_all(self, who: Signed, dest: MultiAddress, keep_alive: bool) -> None:
+    def transfer_all(self, source: Signed, dest: MultiAddress, keep_alive: bool) -> None:
         """Transfer all that may leave the account."""
-        source = who
         amount = self.reducible_balance(source, keep_alive=keep_alive)
         self.transfer(source, self.lookup(dest), amount, keep_alive=keep_alive)
 

@@ -148,10 +148,9 @@ class Session(Pallet, index=10):
     # ------------------------------------------------------------------------------- calls
 
     @call(0, weights.SESSION_SET_KEYS)
-    def set_keys(self, who: Signed, key: Bytes32, proof: Bytes64) -> None:
+    def set_keys(self, account: Signed, key: Bytes32, proof: Bytes64) -> None:
         """Register the ed25519 key by which your validator votes, after one whole epoch. The
         proof is the key's signature over domain, genesis hash and your account."""
-        account = who
         if not verify(KeyKind.ED25519, proof, possession_payload(self._genesis(), account), key):
             raise self.InvalidProof
         if self.key_owner.get(key) not in (None, account):
@@ -160,9 +159,8 @@ class Session(Pallet, index=10):
         self.emit(self.KeysSet(account, key))
 
     @call(1, weights.SESSION_PURGE_KEYS)
-    def purge_keys(self, who: Signed) -> None:
+    def purge_keys(self, account: Signed) -> None:
         """Forget your registered key: your validator is left out when its epochs are over."""
-        account = who
         if account not in self.next_keys:
             raise self.NoKeys
         self.next_keys.remove(account)

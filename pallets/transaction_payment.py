@@ -6,7 +6,7 @@ names are those of pallet_transaction_payment.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from pallets.required_system import Pots
 from runtime.codec.scale import scale, u32, u128
@@ -18,7 +18,7 @@ from runtime.frame.storage import Value, default
 from runtime.frame.validity import Payment, TransactionRefused
 from runtime.types.primitives import AccountId, Balance, Weight
 
-FEE_POT = AccountId(b"modlopen/fee".ljust(32, b"\0"))
+FEE_POT: Final = AccountId(b"modlopen/fee".ljust(32, b"\0"))
 """Where transaction fees go."""
 
 

@@ -12,15 +12,14 @@ The tokens of all pools, unclaimed earnings and commons lie in ATTRIBUTION_POT.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
 from pallets import weights
 from pallets.attribution import epochs as closing
 from pallets.attribution.records import (
-    PARAMETERS_MAXIMUM,
-    PARAMETERS_MINIMUM,
+    PARAMETERS_MAX,
+    PARAMETERS_MIN,
     Earning,
     Epoch,
     EpochState,
@@ -82,9 +81,9 @@ class Attribution(Pallet, index=23):
     """The account that holds pools, unclaimed earnings and commons."""
     maximum_indexes: Const[u32] = INDEXES_MAX
     """The most index jobs of one model whose commitments are stored."""
-    parameters_minimum: Const[Parameters] = PARAMETERS_MINIMUM
+    parameters_minimum: Const[Parameters] = PARAMETERS_MIN
     """The least values that root may set as parameters of attribution."""
-    parameters_maximum: Const[Parameters] = PARAMETERS_MAXIMUM
+    parameters_maximum: Const[Parameters] = PARAMETERS_MAX
     """The greatest values that root may set as parameters of attribution."""
 
     system: Needs[Blocks]
@@ -231,7 +230,7 @@ class Attribution(Pallet, index=23):
     @call(0, weights.ATTRIBUTION_CLOSE_EPOCH)
     def close_epoch(
         self,
-        who: Signed,
+        server: Signed,
         model: u32,
         receipts_root: Hash,
         receipts: u32,
@@ -241,17 +240,23 @@ class Attribution(Pallet, index=23):
         """Close the current epoch of a model that you serve: name the Merkle-sum root of its
         receipts, their number, the sum of their contributors' fees, and the file of the receipts,
         from which executors settle. You pay the settle job."""
-        server = who
         closing.check_model(self, model)
         epoch = self.ledgers.get(model).epoch
         closing.close(
-            self, server, model, epoch, receipts_root, receipts, fees_planck, receipts_blob
+            self,
+            who=server,
+            model=model,
+            epoch=epoch,
+            receipts_root=receipts_root,
+            receipts=receipts,
+            fees_planck=fees_planck,
+            receipts_blob=receipts_blob,
         )
 
     @call(1, weights.ATTRIBUTION_CLOSE_AGAIN)
     def close_again(
         self,
-        who: Signed,
+        server: Signed,
         model: u32,
         epoch: u32,
         receipts_root: Hash,
@@ -260,13 +265,19 @@ class Attribution(Pallet, index=23):
         receipts_blob: Hash,
     ) -> None:
         """Close an epoch again whose settlement failed, with the same or corrected receipts."""
-        server = who
         closing.check_model(self, model)
         record = self.epochs.get((model, epoch))
         if record is None or record.state is not EpochState.Failed:
             raise self.NotFailed
         closing.close(
-            self, server, model, epoch, receipts_root, receipts, fees_planck, receipts_blob
+            self,
+            who=server,
+            model=model,
+            epoch=epoch,
+            receipts_root=receipts_root,
+            receipts=receipts,
+            fees_planck=fees_planck,
+            receipts_blob=receipts_blob,
         )
 
     @call(2, weights.ATTRIBUTION_CLAIM)
@@ -345,7 +356,13 @@ class Attribution(Pallet, index=23):
         record = self.epochs.get((model, epoch))
         if record is None or proof.count != record.receipts:
             return False
-        return verify_sum(record.receipts_root, record.fees_planck, receipt, fee_planck, proof)
+        return verify_sum(
+            root=record.receipts_root,
+            total=record.fees_planck,
+            leaf=receipt,
+            amount=fee_planck,
+            proof=proof,
+        )
 
     # ------------------------------------------------------------------- for other pallets
 

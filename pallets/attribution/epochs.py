@@ -78,14 +78,14 @@ def close(
     attribution.epochs.put(
         (model, epoch),
         Epoch(
-            EpochState.Settling,
-            who,
-            job,
-            closed_at,
-            receipts_root,
-            receipts,
-            fees_planck,
-            receipts_blob,
+            state=EpochState.Settling,
+            server=who,
+            job=job,
+            closed_at=closed_at,
+            receipts_root=receipts_root,
+            receipts=receipts,
+            fees_planck=fees_planck,
+            receipts_blob=receipts_blob,
         ),
     )
     attribution.emit(attribution.EpochClosed(model, epoch, job, fees_planck))
@@ -107,7 +107,7 @@ def settle(attribution: Attribution, model: int, epoch: int, output: Settled) ->
     )
     assert sum(earned) + commons == record.fees_planck, "a payout loses nothing"
     for account, amount in zip(accounts, earned, strict=True):
-        _credit_earning(attribution, model, epoch, account, amount)
+        _credit_earning(attribution, model=model, epoch=epoch, account=account, amount=amount)
     _add_penalties(attribution, model, epoch, output.entries)
     attribution.ledgers.put(model, replace(ledger, commons=ledger.commons + commons, settling=None))
     settled = replace(

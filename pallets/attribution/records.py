@@ -95,14 +95,14 @@ class Parameters:
     price_receipt_planck: Balance = OPEN // 100_000
 
 
-PARAMETERS_MINIMUM = Parameters(
+PARAMETERS_MIN: Final = Parameters(
     rows_minimum=1,
     bound_milli=0,
     decay_permille=0,
     receipts_maximum=1,
     price_receipt_planck=0,
 )
-PARAMETERS_MAXIMUM = Parameters(
+PARAMETERS_MAX: Final = Parameters(
     rows_minimum=1_000_000,
     bound_milli=5_000,
     decay_permille=999,
@@ -121,9 +121,9 @@ class Genesis:
 def are_within_bounds(parameters: Parameters) -> bool:
     """Return whether every parameter lies within its bounds."""
     return all(
-        getattr(PARAMETERS_MINIMUM, field.name)
+        getattr(PARAMETERS_MIN, field.name)
         <= getattr(parameters, field.name)
-        <= getattr(PARAMETERS_MAXIMUM, field.name)
+        <= getattr(PARAMETERS_MAX, field.name)
         for field in fields(parameters)
     )
 

@@ -42,15 +42,15 @@ def contribute(
     bond, deposit = rows * ROW_BOND, size_bytes * BYTE_DEPOSIT
     pallet.balances.hold(HoldReason.DatanetBond, contributor, bond + deposit)
     batch = Batch(
-        contributor,
-        blob,
-        size_bytes,
-        rows,
-        merkle_root(row_hashes),
-        bond,
-        deposit,
-        BatchStatus.Pending,
-        pallet.system.current_number(),
+        contributor=contributor,
+        blob=blob,
+        size_bytes=size_bytes,
+        rows=rows,
+        root=merkle_root(row_hashes),
+        bond_planck=bond,
+        deposit_planck=deposit,
+        status=BatchStatus.Pending,
+        contributed_at=pallet.system.current_number(),
     )
     pallet.contributions.put((datanet, number), batch)
     pallet.pending_rows.put((datanet, number), row_hashes)
@@ -58,7 +58,11 @@ def contribute(
         pallet.rows.put((datanet, row), number)
     pending = progress.pending_batches + 1
     pallet.progress.put(datanet, replace(progress, batches=number + 1, pending_batches=pending))
-    pallet.emit(pallet.Contributed(datanet, number, contributor, blob, rows))
+    pallet.emit(
+        pallet.Contributed(
+            datanet=datanet, batch=number, contributor=contributor, blob=blob, rows=rows
+        )
+    )
 
 
 def accept(pallet: Datanets, datanet: int, number: int) -> None:
@@ -114,7 +118,13 @@ def publish(pallet: Datanets, datanet: int) -> Version:
         raise pallet.NothingNew
     root = merkle_root(pallet.accepted_batch(datanet, at).batch.root for at in range(count))
     number = progress.versions + 1
-    version = Version(number, count, rows, root, pallet.system.current_number())
+    version = Version(
+        number=number,
+        batches=count,
+        rows=rows,
+        root=root,
+        published_at=pallet.system.current_number(),
+    )
     pallet.versions.put((datanet, number), version)
     published = replace(progress, versions=number, published_batches=count, published_rows=rows)
     pallet.progress.put(datanet, published)

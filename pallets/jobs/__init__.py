@@ -20,8 +20,8 @@ from pallets.jobs import answers, executors, lifecycle, settlement, submission
 from pallets.jobs.errors import JobsErrors
 from pallets.jobs.executors import EXECUTORS_MAX
 from pallets.jobs.job import (
-    PARAMETERS_MAXIMUM,
-    PARAMETERS_MINIMUM,
+    PARAMETERS_MAX,
+    PARAMETERS_MIN,
     Executor,
     ExecutorEntry,
     FailureReason,
@@ -36,7 +36,7 @@ from pallets.jobs.job import (
     are_within_bounds,
 )
 from pallets.jobs.lifecycle import ASSIGNMENTS_MAX, UNFINISHED_MAX
-from pallets.jobs.recipe import RECIPE_MAXIMUM, RECIPE_MINIMUM, STEPS_MAX
+from pallets.jobs.recipe import RECIPE_MAX, RECIPE_MIN, STEPS_MAX
 from pallets.jobs.required_pallets import (
     AttributionLedger,
     Beacon,
@@ -75,13 +75,13 @@ class Jobs(JobsErrors, Pallet, index=22):
     """The most optimizer steps of one training job."""
     maximum_settlement_entries: Const[u32] = SETTLEMENT_ENTRIES_MAX
     """The most contributors that one settlement pays."""
-    recipe_minimum: Const[Recipe] = RECIPE_MINIMUM
+    recipe_minimum: Const[Recipe] = RECIPE_MIN
     """The least values of the settings of a training recipe."""
-    recipe_maximum: Const[Recipe] = RECIPE_MAXIMUM
+    recipe_maximum: Const[Recipe] = RECIPE_MAX
     """The greatest values of the settings of a training recipe."""
-    parameters_minimum: Const[Parameters] = PARAMETERS_MINIMUM
+    parameters_minimum: Const[Parameters] = PARAMETERS_MIN
     """The least values that root may set as parameters of jobs."""
-    parameters_maximum: Const[Parameters] = PARAMETERS_MAXIMUM
+    parameters_maximum: Const[Parameters] = PARAMETERS_MAX
     """The greatest values that root may set as parameters of jobs."""
 
     system: Needs[Blocks]
@@ -275,17 +275,17 @@ class Jobs(JobsErrors, Pallet, index=22):
     @call(7, weights.JOBS_COMMIT)
     def commit(self, who: Signed, job: u32, attempt: u32, commitment: Hash) -> None:
         """Commit to a result as its executor; the sealed result is revealed later."""
-        answers.commit(self, who, job, attempt, commitment)
+        answers.commit(self, who=who, job_id=job, attempt=attempt, commitment=commitment)
 
     @call(8, answers.reveal_weight)
     def reveal(self, who: Signed, job: u32, output: JobOutput, salt: Bytes32) -> None:
         """Reveal the result that you committed to, with the salt of the commitment."""
-        answers.reveal(self, who, job, output, salt)
+        answers.reveal(self, who=who, job_id=job, output=output, salt=salt)
 
     @call(9, weights.JOBS_REPORT_FAILURE)
     def report_failure(self, who: Signed, job: u32, attempt: u32, reason: FailureReason) -> None:
         """Report that you cannot do a job, and why; the job fails when most executors say so."""
-        answers.report_failure(self, who, job, attempt, reason)
+        answers.report_failure(self, who=who, job_id=job, attempt=attempt, reason=reason)
 
     @call(10, weights.JOBS_INDEX_AGAIN)
     def index_again(self, who: Signed, train_job: u32) -> None:

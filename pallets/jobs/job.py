@@ -10,6 +10,7 @@ import enum
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import Final
 
 from pallets.balances import EXISTENTIAL_DEPOSIT
 from runtime.codec.scale import scale, u8, u16, u32
@@ -45,7 +46,7 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 }
 """Every change of state that exists; a state that is missing here is final or reserved."""
 
-FINAL_STATES = (JobState.Settled, JobState.Cancelled, JobState.Failed, JobState.Expired)
+FINAL_STATES: Final = (JobState.Settled, JobState.Cancelled, JobState.Failed, JobState.Expired)
 
 
 class SlotState(enum.IntEnum):
@@ -86,12 +87,12 @@ class Offence(enum.IntEnum):
     Diverged = 2
 
 
-SLASH_PERMILLE = {Offence.NoShow: 50, Offence.Unrevealed: 1000, Offence.Diverged: 1000}
-AGREEING_MIN = 2
+SLASH_PERMILLE: Final = {Offence.NoShow: 50, Offence.Unrevealed: 1000, Offence.Diverged: 1000}
+AGREEING_MIN: Final = 2
 """Equal roots that settle a job of several executors."""
-REWARD_PERMILLE = 300
+REWARD_PERMILLE: Final = 300
 """The part of a slash that goes to the job's honest executors; burned where there are none."""
-POT_PERMILLE = 200
+POT_PERMILLE: Final = 200
 """The part of a slash that goes to the pot of audits; the rest is burned."""
 
 
@@ -217,7 +218,7 @@ class Parameters:
     price_step_planck: Balance = OPEN // 1_000
 
 
-PARAMETERS_MINIMUM = Parameters(
+PARAMETERS_MIN: Final = Parameters(
     executors_per_job=1,
     extra_attempts=0,
     weight_percent=1,
@@ -236,7 +237,7 @@ PARAMETERS_MINIMUM = Parameters(
     price_row_planck=0,
     price_step_planck=0,
 )
-PARAMETERS_MAXIMUM = Parameters(
+PARAMETERS_MAX: Final = Parameters(
     executors_per_job=5,
     extra_attempts=8,
     weight_percent=50,
@@ -283,9 +284,9 @@ def move(job: Job, state: JobState) -> Job:
 def are_within_bounds(parameters: Parameters) -> bool:
     """Return whether every parameter is within its bounds, and no bond's cap below its minimum."""
     return parameters.minimum_bond <= parameters.bond_cap and all(
-        getattr(PARAMETERS_MINIMUM, field.name)
+        getattr(PARAMETERS_MIN, field.name)
         <= getattr(parameters, field.name)
-        <= getattr(PARAMETERS_MAXIMUM, field.name)
+        <= getattr(PARAMETERS_MAX, field.name)
         for field in fields(parameters)
     )
 

@@ -8,10 +8,10 @@ from typing import Final
 from pallets.jobs.job import Parameters
 from runtime.shared.documents import Recipe
 
-TARGETS = Recipe().targets
+TARGETS: Final = Recipe().targets
 """The projections of a base that LoRA can adapt."""
 
-RECIPE_MINIMUM = Recipe(
+RECIPE_MIN: Final = Recipe(
     learning_rate_nano=1,
     epochs=1,
     max_steps=0,
@@ -28,7 +28,7 @@ RECIPE_MINIMUM = Recipe(
     evaluation_permille=0,
     checkpoint_steps=1,
 )
-RECIPE_MAXIMUM = Recipe(
+RECIPE_MAX: Final = Recipe(
     learning_rate_nano=100_000_000,
     epochs=100,
     max_steps=100_000,
@@ -54,7 +54,7 @@ def is_valid(recipe: Recipe) -> bool:
     """Return whether every setting lies within its bounds and the settings fit one another."""
     numbers = [field.name for field in fields(recipe) if field.name != "targets"]
     within = all(
-        getattr(RECIPE_MINIMUM, name) <= getattr(recipe, name) <= getattr(RECIPE_MAXIMUM, name)
+        getattr(RECIPE_MIN, name) <= getattr(recipe, name) <= getattr(RECIPE_MAX, name)
         for name in numbers
     )
     targets = recipe.targets

@@ -40,7 +40,7 @@ from runtime.types.primitives import AccountId, Hash
 if TYPE_CHECKING:
     from pallets.jobs import Jobs
 
-JOB_POT = AccountId(b"modlopen/job".ljust(32, b"\0"))
+JOB_POT: Final = AccountId(b"modlopen/job".ljust(32, b"\0"))
 """Collects the audits' part of slashed bonds."""
 
 PERMILLE: Final = 1000
@@ -176,7 +176,7 @@ def _slash_offenders(jobs: Jobs, job_id: int, job: Job, winners: tuple[AccountId
             assert len(winners) >= 2, "only an agreement of two convicts a third"
             offence = Offence.Diverged
         if offence is not None:
-            _slash(jobs, job_id, slot.executor, offence, winners)
+            _slash(jobs, job_id=job_id, offender=slot.executor, offence=offence, honest=winners)
 
 
 def _slash(

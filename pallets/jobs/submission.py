@@ -41,7 +41,7 @@ def submit(jobs: Jobs, who: AccountId, spec: JobSpec) -> None:
     jobs.use_block_share(weights.JOBS_SUBMIT)
     work, index = price_of(jobs, spec)
     jobs.balances.hold(HoldReason.JobEscrow, who, work + index)
-    open_job(jobs, spec, who, work + index, index)
+    open_job(jobs, spec=spec, owner=who, escrow=work + index, index_escrow=index)
 
 
 def index_again(jobs: Jobs, who: AccountId, train_job: int) -> None:

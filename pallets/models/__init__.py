@@ -9,9 +9,7 @@ deployed adapter before it is published in its turn; the datanet versions behind
 
 from __future__ import annotations
 
-import enum
 from dataclasses import replace
-from typing import Final, Protocol
 
 from pallets import weights
 from pallets.balances import HoldReason
@@ -32,12 +30,12 @@ from pallets.models.records import (
 from pallets.models.required_pallets import Currency, DatanetRegistry
 from pallets.names import is_name, name_key
 from pallets.required_system import BlockNumber
-from runtime.codec.scale import scale, u32, u64
+from runtime.codec.scale import u32, u64
 from runtime.frame.dispatch import Error, Root, Signed
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import Map, Value, default
 from runtime.shared.documents import DatanetVersion, Indexed, Trained
-from runtime.types.primitives import OPEN, AccountId, Balance, Hash, Weight
+from runtime.types.primitives import AccountId, Balance, Hash, Weight
 
 __all__ = [
     "Base",
@@ -196,7 +194,7 @@ class Models(Pallet, index=21):
     @call(1, create_weight)
     def create(
         self,
-        who: Signed,
+        owner: Signed,
         name: str,
         base: Hash,
         datanets: tuple[DatanetVersion, ...],
@@ -204,7 +202,6 @@ class Models(Pallet, index=21):
         rate_out_planck: Balance,
     ) -> None:
         """Create a private model on published datanet versions; a deposit is held from you."""
-        owner = who
         if not is_name(name):
             raise self.InvalidName
         if name_key(name) in self.names:
@@ -218,13 +215,13 @@ class Models(Pallet, index=21):
         self.next_id.put(number + 1)
         self.names.put(name_key(name), number)
         model = Model(
-            owner,
-            name,
-            base,
-            datanets,
-            rows,
-            rate_in_planck,
-            rate_out_planck,
+            owner=owner,
+            name=name,
+            base=base,
+            datanets=datanets,
+            rows=rows,
+            rate_in_planck=rate_in_planck,
+            rate_out_planck=rate_out_planck,
             latest=None,
             deployed=None,
             is_retired=False,

@@ -16,9 +16,9 @@ from pallets.staking import bonding, election, invariants, rewards, slashing
 from pallets.staking.records import (
     ENTRIES_LISTED_MAX,
     EVIDENCE_EPOCHS,
-    MAXIMUM,
-    MINIMUM,
     NOMINATORS_MAX,
+    PARAMETERS_MAX,
+    PARAMETERS_MIN,
     PAYOUTS_PER_BLOCK,
     SESSIONS_PER_ERA,
     SLASH_DELAY_EPOCHS,
@@ -42,7 +42,7 @@ from pallets.staking.records import (
     bonding_eras,
 )
 from pallets.staking.required_pallets import Blocks, Currency, Validating
-from runtime.codec.scale import CompactU128, u32, u128, u256
+from runtime.codec.scale import u32, u256
 from runtime.frame.dispatch import Error, Root, Signed
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Map, Value, default, stored
@@ -74,9 +74,9 @@ class Staking(Pallet, index=11):
     """The most accounts that may nominate."""
     payouts_per_block: Const[u32] = PAYOUTS_PER_BLOCK
     """The most stakers that one block pays by itself."""
-    parameters_minimum: Const[Parameters] = MINIMUM
+    parameters_minimum: Const[Parameters] = PARAMETERS_MIN
     """The least values that root may set as parameters of staking."""
-    parameters_maximum: Const[Parameters] = MAXIMUM
+    parameters_maximum: Const[Parameters] = PARAMETERS_MAX
     """The greatest values that root may set as parameters of staking."""
 
     system: Needs[Blocks]
@@ -416,12 +416,12 @@ class Staking(Pallet, index=11):
         ledger = self.ledger.get(who)
         own = exposure.own if exposure else ledger.active if ledger else 0
         return ValidatorEntry(
-            who,
-            prefs.commission if prefs else exposure.commission if exposure else 0,
-            own,
-            exposure.total if exposure else own,
-            self.era_points.get((era, who)),
-            len(exposure.others) if exposure else 0,
-            is_elected,
-            prefs is not None,
+            stash=who,
+            commission=prefs.commission if prefs else exposure.commission if exposure else 0,
+            own=own,
+            total=exposure.total if exposure else own,
+            points=self.era_points.get((era, who)),
+            nominators=len(exposure.others) if exposure else 0,
+            is_elected=is_elected,
+            is_candidate=prefs is not None,
         )

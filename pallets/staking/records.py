@@ -147,16 +147,28 @@ class Parameters:
     pot_millionths: u32 = 100
 
 
-MINIMUM: Final = Parameters(OPEN, OPEN, 0, 1, 0, 0)
-MAXIMUM: Final = Parameters(
-    10_000_000 * OPEN, 1_000_000 * OPEN, BILLION, VALIDATORS_MAX, PERMILLE, 10_000
+PARAMETERS_MIN: Final = Parameters(
+    minimum_validator_bond=OPEN,
+    minimum_nominator_bond=OPEN,
+    maximum_commission=0,
+    validator_count=1,
+    fee_permille=0,
+    pot_millionths=0,
+)
+PARAMETERS_MAX: Final = Parameters(
+    minimum_validator_bond=10_000_000 * OPEN,
+    minimum_nominator_bond=1_000_000 * OPEN,
+    maximum_commission=BILLION,
+    validator_count=VALIDATORS_MAX,
+    fee_permille=PERMILLE,
+    pot_millionths=10_000,
 )
 
 
 def are_within_bounds(parameters: Parameters) -> bool:
     """Return whether every parameter is between its minimum and maximum."""
     return all(
-        getattr(MINIMUM, name) <= getattr(parameters, name) <= getattr(MAXIMUM, name)
+        getattr(PARAMETERS_MIN, name) <= getattr(parameters, name) <= getattr(PARAMETERS_MAX, name)
         for name in Parameters.__dataclass_fields__
     )
 

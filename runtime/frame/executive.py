@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from runtime.codec.scale import DecodeError, EncodeError, codec, u32
 from runtime.frame.block import (
@@ -38,6 +38,7 @@ from runtime.frame.events import DispatchInfo, EventRecord, Pays
 from runtime.frame.extrinsic import Additional, Extrinsic, MetadataHashMode
 from runtime.frame.fees import EXTRINSIC_BASE_WEIGHT, NORMAL_PERCENT, priority
 from runtime.frame.machine import Machine
+from runtime.frame.required_pallets import Payment, System
 from runtime.frame.state import Overlay, TransactionDepthError
 from runtime.frame.validity import (
     AncientBirthBlock,
@@ -65,29 +66,6 @@ from runtime.types.primitives import (
 )
 
 NOTHING_VERIFIED: Final[Mapping[Hash, Hash]] = MappingProxyType({})
-
-
-class System(Protocol):
-    """The part of the pallet System that the executive calls."""
-
-    def initialize(self, number: int, parent: Hash, digest: Digest) -> None: ...
-    def finalize(self, events: Sequence[EventRecord], extrinsic_count: int) -> Digest: ...
-    def nonce(self, account: AccountId) -> int: ...
-    def count_nonce(self, account: AccountId) -> None: ...
-    def hash_of(self, number: int) -> Hash | None: ...
-    def current_number(self) -> int: ...
-    def note_weight(self, kind: DispatchClass, weight: Weight) -> None: ...
-    def used_weight(self) -> Weight: ...
-    def note_applied(self, error: DispatchError | None, info: DispatchInfo) -> None: ...
-
-
-class Payment(Protocol):
-    """The part of TransactionPayment that the executive calls. All raise TransactionRefused."""
-
-    def fee_of(self, weight: Weight, length: int) -> int: ...
-    def can_pay(self, account: AccountId, fee: int) -> None: ...
-    def charge(self, account: AccountId, fee: int) -> None: ...
-    def settle(self, account: AccountId, charged: int, owed: int, tip: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,14 +198,21 @@ class Executive:
         changes = machine.overlay.changes()
         difference = update(recorder, changes.items(), V1)
         header = Header(
-            parent.hash,
-            parent.number + 1,
-            Hash(difference.root),
-            Hash(ordered_root(extrinsics)),
-            digest,
+            parent_hash=parent.hash,
+            number=parent.number + 1,
+            state_root=Hash(difference.root),
+            extrinsics_root=Hash(ordered_root(extrinsics)),
+            digest=digest,
         )
         former = recorder.former(changes, difference.nodes)
-        return ExecutedBlock(header, tuple(extrinsics), changes, difference.nodes, refused, former)
+        return ExecutedBlock(
+            header=header,
+            extrinsics=tuple(extrinsics),
+            changes=changes,
+            nodes=difference.nodes,
+            refused=refused,
+            former=former,
+        )
 
     # --------------------------------------------------------------------------- extrinsics
 

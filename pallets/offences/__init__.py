@@ -24,19 +24,27 @@ Source: Web3 Foundation, "Slashing mechanisms", and pallet_im_online for absence
 
 from __future__ import annotations
 
-import enum
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final
 
 from pallets import weights
+from pallets.offences.records import (
+    SET_MIN,
+    Offence,
+    Offender,
+    PendingSlash,
+    Turns,
+    absence_fraction,
+    equivocation_fraction,
+)
+from pallets.offences.required_pallets import Authors, Stakes, Validators
 from pallets.required_system import BlockHashes
-from pallets.staking.records import BILLION, EVIDENCE_EPOCHS, SLASH_DELAY_EPOCHS
-from runtime.codec.scale import scale, u32, u64
+from pallets.staking.records import EVIDENCE_EPOCHS, SLASH_DELAY_EPOCHS
+from runtime.codec.scale import u32, u64
 from runtime.frame.dispatch import Error, Inherent, Root, Signed
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Value, default
 from runtime.shared.finality import (
-    AuthoritySet,
     BadEvidenceError,
     Ballot,
     Equivocation,
@@ -45,89 +53,20 @@ from runtime.shared.finality import (
 )
 from runtime.types.primitives import ZERO_HASH, AccountId, Balance, Weight
 
+__all__ = [
+    "Offence",
+    "Offences",
+    "PendingSlash",
+    "Turns",
+    "absence_fraction",
+    "equivocation_fraction",
+]
+
 CONVICTIONS_PER_BLOCK: Final = 4
 SLASHES_PER_BLOCK: Final = 2
 """A slash touches everybody behind a validator, so a block applies few."""
-SET_MIN: Final = 4
-MISSED_MIN: Final = 4
-ABSENCE_PERCENT: Final = 7
 NO_WEIGHT: Final = Weight(0, 0)
 PRUNE_AFTER_EPOCHS: Final = 2 * (EVIDENCE_EPOCHS + SLASH_DELAY_EPOCHS)
-
-
-def equivocation_fraction(offenders: int, size: int) -> int:
-    """Return min(1, (3 k / n)^2) in parts of 10**9."""
-    return min(BILLION, 9 * offenders * offenders * BILLION // (size * size))
-
-
-def absence_fraction(absent: int, size: int) -> int:
-    """Return 7 % * min(1, 3 (k - n / 10 - 1) / n), at least 0, in parts of 10**9."""
-    excess = max(0, absent - size // 10 - 1)
-    return min(BILLION, 3 * excess * BILLION // size) * ABSENCE_PERCENT // 100
-
-
-class Offence(enum.IntEnum):
-    """The kinds of offences of validators."""
-
-    Equivocation = 0
-    Absence = 1
-
-
-@scale
-class Offender:
-    """Who was convicted in an epoch, what fraction it has lost, whether that was lifted."""
-
-    stash: AccountId
-    applied: u32 = 0
-    is_lifted: bool = False
-
-
-@scale
-class PendingSlash:
-    """A slash that waits. `fraction` is that of absence; that of equivocation is found later."""
-
-    offence: Offence
-    epoch: u64
-    stash: AccountId
-    fraction: u32
-    due_epoch: u64
-
-
-@scale
-class Turns:
-    """The turns of a validator in this epoch."""
-
-    led: u32 = 0
-    missed: u32 = 0
-
-    @property
-    def is_absent(self) -> bool:
-        """Missed more than half, and not just a few."""
-        return self.missed >= MISSED_MIN and self.missed > self.led
-
-
-class Validators(Protocol):
-    """The part of Session that Offences calls."""
-
-    def epoch(self) -> int: ...
-    def set_of(self, epoch: int) -> AuthoritySet | None: ...
-    def disable(self, account: AccountId) -> None: ...
-
-
-class Stakes(Protocol):
-    """The part of Staking that Offences calls."""
-
-    def chill_offender(self, who: AccountId) -> bool: ...
-    def tombstone(self, who: AccountId) -> None: ...
-    def lift_tombstone(self, who: AccountId) -> None: ...
-    def backer_count(self, epoch: int, validator: AccountId) -> int: ...
-    def slash(self, epoch: int, validator: AccountId, fraction: int) -> int: ...
-
-
-class Authors(Protocol):
-    """The part of Authorship that Offences calls."""
-
-    def author(self) -> AccountId | None: ...
 
 
 class Offences(Pallet, index=12):
@@ -345,7 +284,9 @@ class Offences(Pallet, index=12):
 
     def _defer(self, offence: Offence, epoch: int, stash: AccountId, fraction: int) -> None:
         due = self.session.epoch() + SLASH_DELAY_EPOCHS
-        pending = PendingSlash(offence, epoch, stash, fraction, due)
+        pending = PendingSlash(
+            offence=offence, epoch=epoch, stash=stash, fraction=fraction, due_epoch=due
+        )
         self.unapplied_slashes.put((*self.unapplied_slashes.get(), pending))
         self.emit(self.SlashDeferred(offence, epoch, stash, due))
 
@@ -362,7 +303,15 @@ class Offences(Pallet, index=12):
                 fraction = self._raise_fraction(slash)
             used += weights.offences_apply_slash(self.staking.backer_count(epoch, stash))
             burned = self.staking.slash(epoch, stash, fraction)
-            self.emit(self.SlashApplied(slash.offence, epoch, stash, fraction, burned))
+            self.emit(
+                self.SlashApplied(
+                    offence=slash.offence,
+                    epoch=epoch,
+                    stash=stash,
+                    fraction=fraction,
+                    burned=burned,
+                )
+            )
         return used
 
     def _raise_fraction(self, pending: PendingSlash) -> int:
@@ -375,7 +324,13 @@ class Offences(Pallet, index=12):
         waiting = self.unapplied_slashes.get()
         queued = {(slash.offence, slash.epoch, slash.stash) for slash in waiting}
         again = tuple(
-            PendingSlash(Offence.Equivocation, epoch, offender.stash, 0, now)
+            PendingSlash(
+                offence=Offence.Equivocation,
+                epoch=epoch,
+                stash=offender.stash,
+                fraction=0,
+                due_epoch=now,
+            )
             for offender in guilty
             if offender.stash != pending.stash
             and 0 < offender.applied < fraction
@@ -420,7 +375,15 @@ class Offences(Pallet, index=12):
             if is_chilled:
                 may_go -= 1
                 self.session.disable(account)
-            self.emit(self.Absent(account, epoch, turns.missed, turns.led, is_chilled))
+            self.emit(
+                self.Absent(
+                    stash=account,
+                    epoch=epoch,
+                    missed=turns.missed,
+                    led=turns.led,
+                    is_chilled=is_chilled,
+                )
+            )
         fraction = absence_fraction(len(absent), size) if absent else 0
         for account, _ in absent if fraction else ():
             self._defer(Offence.Absence, epoch, account, fraction)
