@@ -22,7 +22,7 @@ STAKE: Final = 100_000 * OPEN
 ENDOWMENT: Final = 2_000_000 * OPEN
 EXECUTOR_BOND: Final = 1_000 * OPEN
 NO_PROFILE: Final = "0x" + bytes(32).hex()
-STAKE_MINIMUM: Final = Parameters().minimum_validator_bond
+STAKE_MIN: Final = Parameters().minimum_validator_bond
 STAKING_FUNDS: Final = 1_000_000 * OPEN
 TREASURY: Final = "0x" + b"modlopen/tre".ljust(32, b"\0").hex()
 ISSUANCE: Final = 1_000_000_000 * OPEN
@@ -58,12 +58,10 @@ def devnet_spec(
     if not 1 <= validators <= VALIDATORS_MAX:
         raise DevnetSpecError(f"A devnet has 1 to {VALIDATORS_MAX} validators, not {validators}.")
     given = tuple(stakes) or (STAKE,) * validators
-    if len(given) != validators or not all(
-        STAKE_MINIMUM <= stake <= ENDOWMENT // 2 for stake in given
-    ):
+    if len(given) != validators or not all(STAKE_MIN <= stake <= ENDOWMENT // 2 for stake in given):
         raise DevnetSpecError(
             f"{len(given)} stakes for {validators} validators: give one for each, of "
-            f"{STAKE_MINIMUM // OPEN} to {ENDOWMENT // 2 // OPEN} OPEN."
+            f"{STAKE_MIN // OPEN} to {ENDOWMENT // 2 // OPEN} OPEN."
         )
     preset = load_spec("local")
     assert preset.pallets is not None, "presets are human"

@@ -71,17 +71,23 @@ class ChainSpec:
         changes = dict(sorted(top.items()))
         difference = update(backend, changes.items(), V1)
         root = Hash(difference.root)
-        header = Header(ZERO_HASH, 0, root, Hash(EMPTY_ROOT), Digest(()))
+        header = Header(
+            parent_hash=ZERO_HASH,
+            number=0,
+            state_root=root,
+            extrinsics_root=Hash(EMPTY_ROOT),
+            digest=Digest(()),
+        )
         return GenesisState(header, changes, difference.nodes)
 
     def raw(self) -> ChainSpec:
         """Return the same chain with its storage written out."""
         return ChainSpec(
-            self.name,
-            self.id,
-            self.chain_type,
-            self.boot_nodes,
-            self.properties,
+            name=self.name,
+            id=self.id,
+            chain_type=self.chain_type,
+            boot_nodes=self.boot_nodes,
+            properties=self.properties,
             top=self.build().changes,
         )
 

@@ -48,7 +48,7 @@ def _parse(hint: Any, value: Any, place: str) -> Any:
             raise ValueTextError(f"{place}: {len(hints)} elements are expected, not {len(value)}")
         pairs = zip(hints, value, strict=True)
         return tuple(
-            parse_value(each, item, f"{place}[{i}]") for i, (each, item) in enumerate(pairs)
+            parse_value(inner, item, f"{place}[{i}]") for i, (inner, item) in enumerate(pairs)
         )
     if hint is bool:
         if not isinstance(value, bool):

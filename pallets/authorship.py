@@ -3,7 +3,7 @@
 The leader of a view writes its claim (epoch, view) into the header before execution; consensus
 votes only for headers whose claim is true. From the claim and the epoch's schedule follow the
 author and the leaders of the views that were skipped since the parent. Blocks without a claim, as a
-node that seals alone makes them, have no known author and miss nobody.
+solo author makes them, have no known author and count no missed view.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from runtime.types.primitives import ZERO_HASH, AccountId, DigestItem, PreRuntim
 
 MISSED_MAX: Final = 256
 """Skipped views that one block accounts for; those after them are forgiven."""
-NOBODY: Final = AuthoritySet(0, ZERO_HASH, ())
+NO_VALIDATORS: Final = AuthoritySet(0, ZERO_HASH, ())
 
 
 @scale
@@ -42,26 +42,26 @@ class Performance:
 
 
 class Blocks(Protocol):
-    """What Authorship needs of System."""
+    """The part of System that Authorship calls."""
 
     def logs(self) -> tuple[DigestItem, ...]: ...
 
 
 class Validators(Protocol):
-    """What Authorship needs of Session."""
+    """The part of Session that Authorship calls."""
 
     def epoch(self) -> int: ...
     def set_of(self, epoch: int) -> AuthoritySet | None: ...
 
 
 class Rewards(Protocol):
-    """What Authorship tells Staking."""
+    """The part of Staking that Authorship calls."""
 
     def note_author(self, account: AccountId) -> None: ...
 
 
 class Downtime(Protocol):
-    """What Authorship tells Offences."""
+    """The part of Offences that Authorship calls."""
 
     def note_missed(self, account: AccountId) -> None: ...
 
@@ -92,8 +92,8 @@ class Authorship(Pallet, index=13):
     def performance(self) -> tuple[Performance, ...]:
         """Return how the validators of this epoch have done, since they first validated."""
         return tuple(
-            Performance(one.account, self.authored.get(one.account), self.missed.get(one.account))
-            for one in self._authorities().authorities
+            Performance(who, self.authored.get(who), self.missed.get(who))
+            for who in (authority.account for authority in self._authorities().authorities)
         )
 
     # ------------------------------------------------------------------- for other pallets
@@ -131,7 +131,7 @@ class Authorship(Pallet, index=13):
         self.latest.put(Turn(claim.epoch, claim.view))
 
     def check_invariants(self) -> None:
-        """Whoever made the block is counted as an author."""
+        """The author of the block is counted as one."""
         author = self.block_author.get()
         assert author is None or self.authored.get(author) > 0, "an author has made a block"
 
@@ -147,7 +147,7 @@ class Authorship(Pallet, index=13):
         return None
 
     def _authorities(self) -> AuthoritySet:
-        return self.session.set_of(self.session.epoch()) or NOBODY
+        return self.session.set_of(self.session.epoch()) or NO_VALIDATORS
 
     def _latest_view(self) -> int:
         """Return the view of the latest block of this epoch; 0 while there is none."""
@@ -155,7 +155,7 @@ class Authorship(Pallet, index=13):
         return latest.view if latest.epoch == self.session.epoch() else 0
 
     def _fault(self, claim: Claim) -> str | None:
-        """Say why a claim is impossible; None where it is possible."""
+        """Return why a claim is impossible, or None where it is possible."""
         epoch, former = self.session.epoch(), self._latest_view()
         if claim.epoch != epoch:
             return f"the claim is of epoch {claim.epoch}, the block of epoch {epoch}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from pallets import weights
 from runtime.codec.scale import scale, u32
@@ -26,7 +26,8 @@ from runtime.types.primitives import (
     MultiAddress,
 )
 
-EXISTENTIAL_DEPOSIT = 10**15
+EXISTENTIAL_DEPOSIT: Final = 10**15
+"""Planck that an account has at least; without a least amount, dust would fill the state."""
 
 
 class HoldReason(enum.IntEnum):
@@ -73,7 +74,7 @@ class Genesis:
 
 
 class Accounts(Protocol):
-    """What Balances needs of System."""
+    """The part of System that Balances calls."""
 
     def get_account(self, account: AccountId) -> AccountInfo: ...
     def put_account(self, account: AccountId, info: AccountInfo) -> None: ...
@@ -208,9 +209,8 @@ class Balances(Pallet, index=5):
         self.transfer(who, self.lookup(dest), value, keep_alive=True)
 
     @call(4, weights.BALANCES_TRANSFER_ALL)
-    def transfer_all(self, who: Signed, dest: MultiAddress, keep_alive: bool) -> None:
+    def transfer_all(self, source: Signed, dest: MultiAddress, keep_alive: bool) -> None:
         """Transfer all that may leave the account."""
-        source = who
         amount = self.reducible_balance(source, keep_alive=keep_alive)
         self.transfer(source, self.lookup(dest), amount, keep_alive=keep_alive)
 
@@ -231,8 +231,9 @@ class Balances(Pallet, index=5):
         return self.system.get_account(who).data.free
 
     def reducible_balance(self, who: AccountId, *, keep_alive: bool) -> int:
-        """Return how much may leave an account."""
+        """Return how much of the free balance may leave an account."""
         info = self.system.get_account(who)
+        # A freeze covers free and held balance together, so held balance counts towards it.
         stays = max(info.data.frozen - info.data.reserved, 0)
         if keep_alive or info.consumers or info.data.reserved:
             stays = max(stays, EXISTENTIAL_DEPOSIT)
@@ -263,7 +264,7 @@ class Balances(Pallet, index=5):
         self.emit(self.Deposit(who, amount))
 
     def burn_withdrawn(self, who: AccountId, amount: int) -> None:
-        """Burn tokens that were withdrawn before."""
+        """Burn tokens that were withdrawn before, such as a part of a fee."""
         self._reduce_issuance(amount)
         self.emit(self.Burned(who, amount))
 
@@ -295,7 +296,7 @@ class Balances(Pallet, index=5):
     def transfer_on_hold(
         self, reason: HoldReason, who: AccountId, dest: AccountId, amount: int
     ) -> None:
-        """Pay held balance out to another account's free balance. Raises HoldTooLow."""
+        """Move held balance to the free balance of another account. Raises HoldTooLow."""
         if who == dest:
             self.release(reason, who, amount)
             return
@@ -352,8 +353,8 @@ class Balances(Pallet, index=5):
         total = 0
         for who, info in self.system.account.items():  # type: ignore[attr-defined]
             total += info.data.free + info.data.reserved
-            held = sum(hold.amount for hold in self.holds.get(who))
-            assert held == info.data.reserved, f"holds of {who.hex()} do not sum up"
+            on_hold = sum(hold.amount for hold in self.holds.get(who))
+            assert on_hold == info.data.reserved, f"holds of {who.hex()} do not sum up"
         assert total == self.total_issuance.get(), "balances do not sum up to total issuance"
 
     # ---------------------------------------------------------------------------- internal
@@ -375,7 +376,7 @@ class Balances(Pallet, index=5):
             raise token_error(TokenError.BelowMinimum)
 
     def _subtract(self, who: AccountId, amount: int) -> None:
-        """Take free balance; an account that lived by it alone is reaped, its dust burned."""
+        """Take free balance; an account that falls below the deposit is reaped, its dust burned."""
         info = self.system.get_account(who)
         free = info.data.free - amount
         falls = free < EXISTENTIAL_DEPOSIT <= info.data.free
@@ -387,7 +388,7 @@ class Balances(Pallet, index=5):
         self.system.put_account(who, _with_free(info, free, providers))
 
     def _add(self, who: AccountId, amount: int) -> None:
-        """Give free balance; from the existential deposit on it keeps the account alive."""
+        """Give free balance; from the existential deposit on the account is alive."""
         if not amount:
             return
         info = self.system.get_account(who)
@@ -417,10 +418,10 @@ class Balances(Pallet, index=5):
             self.holds.remove(who)
 
     def _unhold(self, reason: HoldReason, who: AccountId, amount: int) -> None:
-        held = self.held(reason, who)
-        if held < amount:
+        on_hold = self.held(reason, who)
+        if on_hold < amount:
             raise self.HoldTooLow
-        self._set_hold(reason, who, held - amount)
+        self._set_hold(reason, who, on_hold - amount)
 
     def _reduce_issuance(self, amount: int) -> None:
         self.total_issuance.put(self.total_issuance.get() - amount)

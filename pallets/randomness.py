@@ -5,16 +5,16 @@ on. With each of its blocks it may reveal the link before the one known, which i
 mix = blake2b(mix ++ link). `random(subject)` is a hash of the mix and the subject.
 
 What it is worth:
-- A revealed link cannot be chosen: it was fixed when nobody could know what others reveal with it.
+- A revealed link cannot be chosen: it was fixed when it was unknown what others reveal with it.
 - **Bias**: an author may withhold its link, and so chooses between two outcomes, one bit for each
-  of its blocks in a row before the draw. It is paid for by nothing; weigh what a draw decides.
+  of its blocks in a row before the draw. It has no price; consider what a draw decides.
 - Who draws must ask two blocks or more after the subject was fixed: then the links of two authors
   lie between, and one author who fixed it knows only its own.
-- Where neither of the two latest blocks revealed (a chain sealed by one node, or nobody takes
+- Where neither of the two latest blocks revealed (a chain sealed by one node, or no validator takes
   part) the hashes of these two blocks are mixed in. Their authors can search for a hash that they
   like; two in a row must withhold to force that where others reveal.
 Refused: signatures as a VRF, since an ed25519 signer can make many signatures of one message;
-hashes of blocks alone, since an author tries thousands of them.
+hashes of blocks without a beacon, since an author can try thousands of them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Commitment:
 
 @scale
 class Commitments:
-    """What a validator has committed to: the chain it reveals from, and the one that follows."""
+    """The hash chains of a validator: the one that it reveals from, and the one that follows."""
 
     active: Commitment | None = None
     waiting: Commitment | None = None
@@ -63,13 +63,13 @@ class Blocks(BlockHashes, BlockNumber, Protocol):
 
 
 class Epochs(Protocol):
-    """What Randomness needs of Session."""
+    """The part of Session that Randomness calls."""
 
     def epoch(self) -> int: ...
 
 
 class Authors(Protocol):
-    """What Randomness needs of Authorship."""
+    """The part of Authorship that Randomness calls."""
 
     def author(self) -> AccountId | None: ...
 
@@ -110,19 +110,20 @@ class Randomness(Pallet, index=14):
         """Commit the block's author to a new hash chain, given by its tip; it counts from the
         second epoch after this one on, and replaces a waiting one."""
         author = self._author()
-        known = self.commitments.get(author) or Commitments()
+        commitments = self.commitments.get(author) or Commitments()
         epoch = self.session.epoch()
-        former = known.waiting or known.active
+        former = commitments.waiting or commitments.active
         number = former.number + 1 if former is not None else 0
-        active = _promoted(known, epoch).active
+        active = _promoted(commitments, epoch).active
         self.commitments.put(author, Commitments(active, Commitment(number, epoch, tip)))
 
     @call(1, weights.RANDOMNESS_REVEAL)
     def reveal(self, origin: Inherent, link: Hash) -> None:
         """Reveal the next link of the author's hash chain, which is mixed into the randomness."""
         author = self._author()
-        known = _promoted(self.commitments.get(author) or Commitments(), self.session.epoch())
-        active, number = known.active, self.system.current_number()
+        stored = self.commitments.get(author) or Commitments()
+        commitments = _promoted(stored, self.session.epoch())
+        active, number = commitments.active, self.system.current_number()
         if active is None:
             raise self.NothingCommitted
         if self.revealed_at.get() == number:
@@ -130,7 +131,7 @@ class Randomness(Pallet, index=14):
         if blake2b_256(link) != active.link:
             raise self.LinkMismatch
         moved = Commitment(active.number, active.epoch, link, active.revealed + 1)
-        self.commitments.put(author, Commitments(moved, known.waiting))
+        self.commitments.put(author, Commitments(moved, commitments.waiting))
         self.mix.put(Hash(blake2b_256(DOMAIN + self.mix.get() + link)))
         self.revealed_at.put(number)
 
@@ -153,14 +154,14 @@ class Randomness(Pallet, index=14):
     def contribution(self, author: AccountId, secret: bytes) -> tuple[Call, ...]:
         """Return the inherents by which an author feeds its next block.
 
-        Pass the state after the parent. `secret` is known to the author alone, the same for ever,
-        and of this chain alone.
+        Call it on the state after the parent. Only the author knows `secret`, which never changes
+        and is used for no other chain.
         """
         epoch = self.session.epoch()
         stored = self.commitments.get(author) or Commitments()
-        known = _promoted(stored, epoch)
+        commitments = _promoted(stored, epoch)
         calls = []
-        active, waiting = known.active, known.waiting
+        active, waiting = commitments.active, commitments.waiting
         if active is not None and active.revealed < CHAIN_LINKS:
             chain = links(secret, active.number)
             link = chain[CHAIN_LINKS - 1 - active.revealed]
@@ -176,8 +177,8 @@ class Randomness(Pallet, index=14):
 
     def check_invariants(self) -> None:
         """No validator has revealed more than its chain holds; chains follow one another."""
-        for known in (known for _, known in self.commitments.items()):
-            active, waiting = known.active, known.waiting
+        for _, commitments in self.commitments.items():
+            active, waiting = commitments.active, commitments.waiting
             assert active is not None or waiting is not None, "a record is of some chain"
             if active is not None and waiting is not None:
                 assert active.number < waiting.number, "the waiting chain is the later one"
@@ -194,12 +195,12 @@ class Randomness(Pallet, index=14):
         return (self.system.hash_of(number - distance) if number >= distance else None) or ZERO_HASH
 
 
-def _promoted(known: Commitments, epoch: int) -> Commitments:
+def _promoted(stored: Commitments, epoch: int) -> Commitments:
     """Return the commitments with the waiting chain active, where its time has come."""
-    waiting = known.waiting
+    waiting = stored.waiting
     if waiting is not None and epoch >= waiting.epoch + WAIT_EPOCHS:
         return Commitments(waiting, None)
-    return known
+    return stored
 
 
 @lru_cache(maxsize=16)

@@ -57,7 +57,7 @@ class GenesisValidator:
 class Genesis:
     """The first validators and the length of an epoch.
 
-    The weight of a validator counts only where staking elects nobody.
+    The weight of a validator counts only where staking elects no validator.
     """
 
     validators: tuple[GenesisValidator, ...] = ()
@@ -71,13 +71,13 @@ class Blocks(BlockHashes, BlockNumber, Protocol):
 
 
 class Election(Protocol):
-    """What Session needs of Staking: stashes with their stake; nobody keeps the current set."""
+    """The part of Staking that Session calls: stashes with their stake, none if the set stays."""
 
     def elect(self) -> tuple[tuple[AccountId, int], ...]: ...
 
 
 class Beacon(Protocol):
-    """What Session needs of Randomness."""
+    """The part of Randomness that Session calls."""
 
     def random(self, subject: bytes) -> Hash: ...
 
@@ -148,10 +148,9 @@ class Session(Pallet, index=10):
     # ------------------------------------------------------------------------------- calls
 
     @call(0, weights.SESSION_SET_KEYS)
-    def set_keys(self, who: Signed, key: Bytes32, proof: Bytes64) -> None:
+    def set_keys(self, account: Signed, key: Bytes32, proof: Bytes64) -> None:
         """Register the ed25519 key by which your validator votes, after one whole epoch. The
         proof is the key's signature over domain, genesis hash and your account."""
-        account = who
         if not verify(KeyKind.ED25519, proof, possession_payload(self._genesis(), account), key):
             raise self.InvalidProof
         if self.key_owner.get(key) not in (None, account):
@@ -160,9 +159,8 @@ class Session(Pallet, index=10):
         self.emit(self.KeysSet(account, key))
 
     @call(1, weights.SESSION_PURGE_KEYS)
-    def purge_keys(self, who: Signed) -> None:
+    def purge_keys(self, account: Signed) -> None:
         """Forget your registered key: your validator is left out when its epochs are over."""
-        account = who
         if account not in self.next_keys:
             raise self.NoKeys
         self.next_keys.remove(account)
@@ -214,7 +212,7 @@ class Session(Pallet, index=10):
         """Leave an account out of the two sets that the next boundary makes."""
         former = self.disabled.get()
         sets = (*self.authorities.get().authorities, *self.queued.get().authorities)
-        if account in former or all(one.account != account for one in sets):
+        if account in former or all(member.account != account for member in sets):
             return
         self.disabled.put((*former, account))
         self.emit(self.ValidatorDisabled(account))
@@ -226,16 +224,17 @@ class Session(Pallet, index=10):
         assert genesis.epoch_blocks > 0, "an epoch has at least one block"
         assert len(genesis.validators) <= AUTHORITIES_MAX, f"at most {AUTHORITIES_MAX} validators"
         self.epoch_blocks.put(genesis.epoch_blocks)
-        for one in genesis.validators:
-            key = one.key
-            assert one.account not in self.next_keys, f"{one.account.hex()} validates twice"
+        for validator in genesis.validators:
+            account, key = validator.account, validator.key
+            assert account not in self.next_keys, f"{account.hex()} validates twice"
             assert key not in self.key_owner, f"the key {key.hex()} belongs to two validators"
-            assert one.weight > 0, f"{one.account.hex()} validates without any weight"
-            self._register(one.account, key)
+            assert validator.weight > 0, f"{account.hex()} validates without any weight"
+            self._register(account, key)
         if not genesis.validators:
             return
         first = self._elected(()) or tuple(
-            Authority(one.account, one.key, one.weight) for one in genesis.validators
+            Authority(validator.account, validator.key, validator.weight)
+            for validator in genesis.validators
         )
         self._begin(AuthoritySet(0, ZERO_HASH, first))
         self.queued.put(AuthoritySet(1, ZERO_HASH, first))
@@ -255,7 +254,7 @@ class Session(Pallet, index=10):
         """Sets are those of this epoch and the next, never empty, each key with one owner."""
         now, queued = self.authorities.get(), self.queued.get()
         assert self.current_index.get() == now.epoch, "the index is the epoch of the current set"
-        assert self.validators.get() == tuple(one.account for one in now.authorities)
+        assert self.validators.get() == tuple(member.account for member in now.authorities)
         for who, key in self.next_keys.items():
             assert self.key_owner.get(key) == who, f"{who.hex()} owns its key"
         if not now.authorities:
@@ -265,13 +264,13 @@ class Session(Pallet, index=10):
         assert now.epoch in (max(number - 1, 0) // length, number // length), "epochs count blocks"
         assert queued.epoch == now.epoch + 1
         assert self.history.get(now.epoch) == now
-        for one in (now, queued):
-            accounts = {authority.account for authority in one.authorities}
-            keys = {authority.key for authority in one.authorities}
-            assert 0 < len(one.authorities) <= AUTHORITIES_MAX
-            assert len(accounts) == len(keys) == len(one.authorities), "each account and key once"
-            assert all(authority.weight > 0 for authority in one.authorities)
-            assert all(self.key_owner.get(a.key) == a.account for a in one.authorities)
+        for members in (now.authorities, queued.authorities):
+            accounts = {member.account for member in members}
+            keys = {member.key for member in members}
+            assert 0 < len(members) <= AUTHORITIES_MAX
+            assert len(accounts) == len(keys) == len(members), "each account and key once"
+            assert all(member.weight > 0 for member in members)
+            assert all(self.key_owner.get(member.key) == member.account for member in members)
 
     # ------------------------------------------------------------------------------ internal
 
@@ -301,10 +300,10 @@ class Session(Pallet, index=10):
         self.authorities.put(authorities)
         self.history.put(authorities.epoch, authorities)
         self.current_index.put(authorities.epoch)
-        self.validators.put(tuple(one.account for one in authorities.authorities))
+        self.validators.put(tuple(member.account for member in authorities.authorities))
 
     def _elected(self, disabled: Collection[AccountId]) -> tuple[Authority, ...]:
-        """Return whom staking elects, as far as they have a key and are not disabled."""
+        """Return the elected validators that have a key and are not disabled."""
         elected = []
         for account, weight in self.staking.elect() if self.staking is not None else ():
             key = self.next_keys.get(account)
@@ -315,8 +314,10 @@ class Session(Pallet, index=10):
     def _with_new_keys(self, authorities: tuple[Authority, ...]) -> tuple[Authority, ...]:
         """Return a set that stays, with the keys that are registered now."""
         return tuple(
-            Authority(one.account, self.next_keys.get(one.account) or one.key, one.weight)
-            for one in authorities
+            Authority(
+                member.account, self.next_keys.get(member.account) or member.key, member.weight
+            )
+            for member in authorities
         )
 
     def _register(self, account: AccountId, key: Bytes32) -> None:
@@ -330,4 +331,4 @@ class Session(Pallet, index=10):
 def _without(
     authorities: tuple[Authority, ...], accounts: Collection[AccountId]
 ) -> tuple[Authority, ...]:
-    return tuple(one for one in authorities if one.account not in accounts)
+    return tuple(member for member in authorities if member.account not in accounts)

@@ -8,14 +8,7 @@ from __future__ import annotations
 
 from pallets import weights
 from runtime.codec.scale import Enumeration, scale
-from runtime.frame.dispatch import (
-    ROOT,
-    DispatchError,
-    DispatchFailed,
-    Error,
-    Origin,
-    Signed,
-)
+from runtime.frame.dispatch import ROOT, DispatchError, DispatchFailed, Error, Origin, Signed
 from runtime.frame.events import RuntimeCall
 from runtime.frame.pallet import Event, Pallet, call
 from runtime.frame.storage import OptionalValue

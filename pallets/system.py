@@ -17,14 +17,7 @@ from runtime.frame.events import DispatchInfo, EventRecord
 from runtime.frame.fees import BLOCK_LENGTH_MAX, BLOCK_WEIGHT_MAX
 from runtime.frame.pallet import Const, Event, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Map, Value, default, stored
-from runtime.types.primitives import (
-    AccountId,
-    AccountInfo,
-    Digest,
-    DigestItem,
-    Hash,
-    Weight,
-)
+from runtime.types.primitives import AccountId, AccountInfo, Digest, DigestItem, Hash, Weight
 
 NO_WEIGHT: Final = Weight(0, 0)
 KIBIBYTE: Final = 1_024
@@ -194,7 +187,7 @@ class System(Pallet, index=0):
         return self.block_weight.get().normal
 
     def note_applied(self, error: DispatchError | None, info: DispatchInfo) -> None:
-        """Tell by an event whether an extrinsic succeeded."""
+        """Deposit the event that says whether an extrinsic succeeded."""
         if error is None:
             self.emit(self.ExtrinsicSuccess(info))
         else:

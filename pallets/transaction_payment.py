@@ -1,4 +1,4 @@
-"""TransactionPayment: what extrinsics cost, charged first and refunded by actual weight.
+"""TransactionPayment: fees of extrinsics, charged first and refunded by actual weight.
 
 The fee goes to the fee pot, from which validators are paid; the tip is part of it. Interface and
 names are those of pallet_transaction_payment.
@@ -6,24 +6,19 @@ names are those of pallet_transaction_payment.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from pallets.required_system import Pots
 from runtime.codec.scale import scale, u32, u128
 from runtime.frame.dispatch import DispatchClass, DispatchFailed
 from runtime.frame.extrinsic import Extrinsic, UncheckedExtrinsic
-from runtime.frame.fees import (
-    MULTIPLIER_ONE,
-    InclusionFee,
-    inclusion_fee,
-    next_multiplier,
-)
+from runtime.frame.fees import MULTIPLIER_ONE, InclusionFee, inclusion_fee, next_multiplier
 from runtime.frame.pallet import Event, Needs, Pallet, api
 from runtime.frame.storage import Value, default
 from runtime.frame.validity import Payment, TransactionRefused
 from runtime.types.primitives import AccountId, Balance, Weight
 
-FEE_POT = AccountId(b"modlopen/fee".ljust(32, b"\0"))
+FEE_POT: Final = AccountId(b"modlopen/fee".ljust(32, b"\0"))
 """Where transaction fees go."""
 
 
@@ -45,7 +40,7 @@ class RuntimeDispatchInfo:
 
 
 class Currency(Protocol):
-    """What TransactionPayment needs of Balances."""
+    """The part of Balances that TransactionPayment calls."""
 
     def reducible_balance(self, who: AccountId, *, keep_alive: bool) -> int: ...
     def withdraw(self, who: AccountId, amount: int) -> None: ...
@@ -115,12 +110,14 @@ class TransactionPayment(Pallet, index=6):
             raise TransactionRefused(Payment()) from error
 
     def settle(self, account: AccountId, charged: int, owed: int, tip: int) -> None:
-        """Refund what was charged too much, put the rest into the pot, tell by an event."""
+        """Refund what exceeds the fee owed, put the rest into the pot, deposit the event."""
         if charged > owed:
             try:
                 self.balances.deposit(account, charged - owed)
             except DispatchFailed:
-                owed = charged  # the account died in its own call: the pot keeps the refund
+                owed = (
+                    charged  # the account was reaped by its own call: the refund stays in the pot
+                )
         self.balances.deposit(FEE_POT, owed)
         self.emit(self.TransactionFeePaid(account, owed, tip))
 

@@ -69,7 +69,15 @@ def publish_datanets(stage: Stage, owner: AccountId, count: int) -> tuple[Datane
         )
         datanets.records.put(number, record)
         datanets.readers.put((number, owner), 1)
-        progress = Progress(1, 0, 1, ROWS, 1, 1, ROWS)
+        progress = Progress(
+            batches=1,
+            pending_batches=0,
+            accepted_batches=1,
+            accepted_rows=ROWS,
+            versions=1,
+            published_batches=1,
+            published_rows=ROWS,
+        )
         datanets.progress.put(number, progress)
         version = Version(1, 1, ROWS, ZERO_HASH, published_at=1)
         datanets.versions.put((number, 1), version)
@@ -213,7 +221,17 @@ def store_model(stage: Stage, owner: AccountId, datanets: int = MODEL_DATANETS_M
     models = stage.pallet(Models)
     models.bases.put(BASE, Base("base", 10**9, 4_096))
     uses = publish_datanets(stage, owner, datanets)
-    trained = Trained(BASE, BASE, BASE, BASE, 7, 95, 5, 2_000_000, 1_500_000)
+    trained = Trained(
+        adapter=BASE,
+        moments=BASE,
+        trace_root=BASE,
+        row_root=BASE,
+        steps=7,
+        rows_trained=95,
+        rows_held_out=5,
+        base_loss_micronats=2_000_000,
+        adapter_loss_micronats=1_500_000,
+    )
     model = Model(
         owner=owner,
         name="Model",

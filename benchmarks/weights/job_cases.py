@@ -179,11 +179,33 @@ def jobs_submit(stage: Stage) -> Work:
 def jobs_index_again(stage: Stage) -> Work:
     owner, jobs = _store(stage, JobState.Settled, TRAINING), stage.pallet(Jobs)
     store_model(stage, owner)
-    failed = Job(owner, TRAINING, JobState.Failed, 0, 0, EXECUTORS, 1, 2)
+    failed = Job(
+        owner=owner,
+        spec=TRAINING,
+        state=JobState.Failed,
+        escrow=0,
+        index_escrow=0,
+        executors=EXECUTORS,
+        opened_at=1,
+        expires_at=2,
+    )
     jobs.jobs.put(JOB + 1, failed)
     train = jobs.jobs.get(JOB)
     assert train is not None, "stored just now"
-    jobs.jobs.put(JOB, Job(owner, TRAINING, JobState.Settled, 0, 0, 1, 1, 2, index_job=JOB + 1))
+    jobs.jobs.put(
+        JOB,
+        Job(
+            owner=owner,
+            spec=TRAINING,
+            state=JobState.Settled,
+            escrow=0,
+            index_escrow=0,
+            executors=1,
+            opened_at=1,
+            expires_at=2,
+            index_job=JOB + 1,
+        ),
+    )
     return stage.signed(owner, "Jobs", "index_again", train_job=JOB)
 
 
@@ -219,7 +241,14 @@ def jobs_reveal(stage: Stage, entries: int) -> Work:
     """Return the weight of Jobs.reveal, which hashes the output."""
     output = _settled(entries)
     who = AccountId(stage.pair("executor").account)
-    sealed = commitment(GENESIS_HASH, JOB, who, ATTEMPT, output_root(output), SALT)
+    sealed = commitment(
+        genesis=GENESIS_HASH,
+        job=JOB,
+        executor=who,
+        attempt=ATTEMPT,
+        root=output_root(output),
+        salt=SALT,
+    )
     slots = _slots(stage, SlotState.Committed, SlotState.Revealed, commitment=sealed)
     _store(stage, JobState.Revealing, Settle(0, 0, ZERO_HASH), slots)
     return stage.signed(who, "Jobs", "reveal", job=JOB, output=output, salt=SALT)

@@ -182,7 +182,9 @@ def offences_apply_slash(stage: Stage, backers: int) -> Work:
         _bond(stage, who)
     era = EPOCH // staking.sessions_per_era.get()
     staking.exposures.put((era, stash), Exposure(STAKE * backers, STAKE, 0, others))
-    slash = PendingSlash(Offence.Absence, EPOCH, stash, 70_000_000, EPOCH)
+    slash = PendingSlash(
+        offence=Offence.Absence, epoch=EPOCH, stash=stash, fraction=70_000_000, due_epoch=EPOCH
+    )
     offences.unapplied_slashes.put((slash,))
     return offences.on_initialize
 
@@ -208,7 +210,9 @@ def _wait(stage: Stage, count: int) -> None:
     """Let slashes of others wait."""
     waiting = stage.pallet(Offences).unapplied_slashes
     others = tuple(
-        PendingSlash(Offence.Absence, EPOCH, who, 1, EPOCH + 2)
+        PendingSlash(
+            offence=Offence.Absence, epoch=EPOCH, stash=who, fraction=1, due_epoch=EPOCH + 2
+        )
         for who in stage.accounts("offender", count)
     )
     waiting.put((*waiting.get(), *others))

@@ -1,8 +1,8 @@
-"""Attribution: what the people behind a model's rows earn from its answers.
+"""Attribution: the earnings of the contributors of a model's rows from its answers.
 
 Inference funds a model's pool; who serves the model closes an epoch with the root of its receipts,
 for at most the fees that its own channels brought; a SETTLE job nets the scores of each contributor
-over the whole epoch; this pallet pays on their lower bounds and keeps what the bound withholds in
+over the whole epoch; this pallet pays on their lower bounds and puts what the bound withholds into
 the model's commons. Scores are computed elsewhere and agreed on by executors; here they are only
 divided by.
 
@@ -12,15 +12,14 @@ The tokens of all pools, unclaimed earnings and commons lie in ATTRIBUTION_POT.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from pallets import weights
 from pallets.attribution import epochs as closing
 from pallets.attribution.records import (
-    PARAMETERS_MAXIMUM,
-    PARAMETERS_MINIMUM,
+    PARAMETERS_MAX,
+    PARAMETERS_MIN,
     Earning,
     Epoch,
     EpochState,
@@ -43,15 +42,15 @@ from runtime.types.primitives import AccountId, Balance, Hash
 
 __all__ = ["ATTRIBUTION_POT", "Attribution", "Genesis", "Parameters"]
 
-ATTRIBUTION_POT = AccountId(b"modlopen/attribution".ljust(32, b"\0"))
+ATTRIBUTION_POT: Final = AccountId(b"modlopen/attribution".ljust(32, b"\0"))
 """Where the tokens of pools, unclaimed earnings and commons lie."""
 
-INDEXES_MAX = 16
-"""Index jobs of a model whose commitments are kept; the oldest goes."""
+INDEXES_MAX: Final = 16
+"""Index jobs of a model whose commitments are stored; the oldest is removed."""
 
 
 class Currency(Protocol):
-    """What Attribution needs of Balances."""
+    """The part of Balances that Attribution calls."""
 
     def free(self, who: AccountId) -> int: ...
     def transfer(self, source: AccountId, dest: AccountId, amount: int) -> None: ...
@@ -62,14 +61,14 @@ class Blocks(BlockNumber, Pots, Protocol):
 
 
 class ModelRegistry(Protocol):
-    """What Attribution needs of Models."""
+    """The part of Models that Attribution calls."""
 
     def get(self, model: int) -> object | None: ...
     def rows_of(self, model: int) -> int: ...
 
 
 class JobBoard(Protocol):
-    """What Attribution needs of Jobs."""
+    """The part of Jobs that Attribution calls."""
 
     def price(self, spec: JobSpec) -> int | None: ...
     def open(self, spec: JobSpec, owner: AccountId, escrow_planck: int) -> int: ...
@@ -82,9 +81,9 @@ class Attribution(Pallet, index=23):
     """The account that holds pools, unclaimed earnings and commons."""
     maximum_indexes: Const[u32] = INDEXES_MAX
     """The most index jobs of one model whose commitments are stored."""
-    parameters_minimum: Const[Parameters] = PARAMETERS_MINIMUM
+    parameters_minimum: Const[Parameters] = PARAMETERS_MIN
     """The least values that root may set as parameters of attribution."""
-    parameters_maximum: Const[Parameters] = PARAMETERS_MAXIMUM
+    parameters_maximum: Const[Parameters] = PARAMETERS_MAX
     """The greatest values that root may set as parameters of attribution."""
 
     system: Needs[Blocks]
@@ -231,7 +230,7 @@ class Attribution(Pallet, index=23):
     @call(0, weights.ATTRIBUTION_CLOSE_EPOCH)
     def close_epoch(
         self,
-        who: Signed,
+        server: Signed,
         model: u32,
         receipts_root: Hash,
         receipts: u32,
@@ -241,17 +240,23 @@ class Attribution(Pallet, index=23):
         """Close the current epoch of a model that you serve: name the Merkle-sum root of its
         receipts, their number, the sum of their contributors' fees, and the file of the receipts,
         from which executors settle. You pay the settle job."""
-        server = who
         closing.check_model(self, model)
         epoch = self.ledgers.get(model).epoch
         closing.close(
-            self, server, model, epoch, receipts_root, receipts, fees_planck, receipts_blob
+            self,
+            who=server,
+            model=model,
+            epoch=epoch,
+            receipts_root=receipts_root,
+            receipts=receipts,
+            fees_planck=fees_planck,
+            receipts_blob=receipts_blob,
         )
 
     @call(1, weights.ATTRIBUTION_CLOSE_AGAIN)
     def close_again(
         self,
-        who: Signed,
+        server: Signed,
         model: u32,
         epoch: u32,
         receipts_root: Hash,
@@ -260,24 +265,30 @@ class Attribution(Pallet, index=23):
         receipts_blob: Hash,
     ) -> None:
         """Close an epoch again whose settlement failed, with the same or corrected receipts."""
-        server = who
         closing.check_model(self, model)
         record = self.epochs.get((model, epoch))
         if record is None or record.state is not EpochState.Failed:
             raise self.NotFailed
         closing.close(
-            self, server, model, epoch, receipts_root, receipts, fees_planck, receipts_blob
+            self,
+            who=server,
+            model=model,
+            epoch=epoch,
+            receipts_root=receipts_root,
+            receipts=receipts,
+            fees_planck=fees_planck,
+            receipts_blob=receipts_blob,
         )
 
     @call(2, weights.ATTRIBUTION_CLAIM)
     def claim(self, who: Signed) -> None:
         """Take what your rows have earned."""
-        self._pay(who)
+        self._pay_claim(who)
 
     @call(3, weights.ATTRIBUTION_CLAIM_FOR)
     def claim_for(self, who: Signed, account: AccountId) -> None:
         """Pay a contributor what its rows have earned; the tokens go to the contributor."""
-        self._pay(account)
+        self._pay_claim(account)
 
     @call(4, weights.ATTRIBUTION_SPEND_COMMONS)
     def spend_commons(self, origin: Root, model: u32, dest: AccountId, amount: Balance) -> None:
@@ -341,11 +352,17 @@ class Attribution(Pallet, index=23):
     def verify_receipt(
         self, model: u32, epoch: u32, receipt: Hash, fee_planck: Balance, proof: SumProof
     ) -> bool:
-        """Say whether a receipt with this contributors' fee was counted in a closed epoch."""
+        """Return whether a receipt with this contributors' fee was counted in a closed epoch."""
         record = self.epochs.get((model, epoch))
         if record is None or proof.count != record.receipts:
             return False
-        return verify_sum(record.receipts_root, record.fees_planck, receipt, fee_planck, proof)
+        return verify_sum(
+            root=record.receipts_root,
+            total=record.fees_planck,
+            leaf=receipt,
+            amount=fee_planck,
+            proof=proof,
+        )
 
     # ------------------------------------------------------------------- for other pallets
 
@@ -362,11 +379,11 @@ class Attribution(Pallet, index=23):
         return self.ledgers.get(model).epoch
 
     def record_indexed(self, model: int, job: int, output: Indexed) -> None:
-        """Keep the commitments of a settled INDEX job."""
-        known = (*self.index_jobs.get(model), job)
-        for dropped in known[:-INDEXES_MAX]:
+        """Store the commitments of a settled INDEX job."""
+        jobs = (*self.index_jobs.get(model), job)
+        for dropped in jobs[:-INDEXES_MAX]:
             self.indexed.remove(dropped)
-        self.index_jobs.put(model, known[-INDEXES_MAX:])
+        self.index_jobs.put(model, jobs[-INDEXES_MAX:])
         self.indexed.put(job, output)
         self.emit(self.IndexRecorded(model, job))
 
@@ -376,7 +393,7 @@ class Attribution(Pallet, index=23):
 
     def record_settlement_failed(self, model: int, epoch: int) -> None:
         """Give the fees of an epoch back to the pool, because its SETTLE job ended without one."""
-        closing.give_back(self, model, epoch)
+        closing.return_fees(self, model, epoch)
 
     # ----------------------------------------------------------------- genesis, invariants
 
@@ -411,7 +428,7 @@ class Attribution(Pallet, index=23):
 
     # ---------------------------------------------------------------------------- internal
 
-    def _pay(self, account: AccountId) -> None:
+    def _pay_claim(self, account: AccountId) -> None:
         earning = self.earned.get(account)
         if not earning.claimable:
             raise self.NothingToClaim

@@ -1,4 +1,4 @@
-"""How an epoch closes, settles or fails, and where each planck of its fees goes.
+"""Epochs: closing, settling or failing, and the way of each planck of their fees.
 
 Rules that hold here: a closed epoch's fees leave the pool at once, so that they are settled once;
 they become earnings and commons to the last planck, or go back to the pool. A settlement that does
@@ -50,7 +50,7 @@ def close(
 ) -> None:
     """Open the SETTLE job of an epoch, for fees that the closing server's own channels brought.
 
-    Whoever names a false root can thus misdirect nothing but what its own answers earned. Raises
+    A server that names a false root can thus misdirect only what its own answers earned. Raises
     EpochSettling, NothingToSettle, TooManyReceipts, NotServer, FeesExceedPool, and what opening
     the job raises.
     """
@@ -78,14 +78,14 @@ def close(
     attribution.epochs.put(
         (model, epoch),
         Epoch(
-            EpochState.Settling,
-            who,
-            job,
-            closed_at,
-            receipts_root,
-            receipts,
-            fees_planck,
-            receipts_blob,
+            state=EpochState.Settling,
+            server=who,
+            job=job,
+            closed_at=closed_at,
+            receipts_root=receipts_root,
+            receipts=receipts,
+            fees_planck=fees_planck,
+            receipts_blob=receipts_blob,
         ),
     )
     attribution.emit(attribution.EpochClosed(model, epoch, job, fees_planck))
@@ -96,8 +96,8 @@ def settle(attribution: Attribution, model: int, epoch: int, output: Settled) ->
     ledger, record = attribution.ledgers.get(model), attribution.epochs.get((model, epoch))
     if record is None or record.state is not EpochState.Settling:
         raise attribution.NotSettling
-    said = (output.receipts_root, output.receipts, output.fees_planck)
-    if said != (record.receipts_root, record.receipts, record.fees_planck):
+    repeated = (output.receipts_root, output.receipts, output.fees_planck)
+    if repeated != (record.receipts_root, record.receipts, record.fees_planck):
         raise attribution.OutputDiffers
     accounts = [entry.contributor for entry in output.entries]
     if any(first >= second for first, second in pairwise(accounts)):
@@ -107,7 +107,7 @@ def settle(attribution: Attribution, model: int, epoch: int, output: Settled) ->
     )
     assert sum(earned) + commons == record.fees_planck, "a payout loses nothing"
     for account, amount in zip(accounts, earned, strict=True):
-        _credit(attribution, model, epoch, account, amount)
+        _credit_earning(attribution, model=model, epoch=epoch, account=account, amount=amount)
     _add_penalties(attribution, model, epoch, output.entries)
     attribution.ledgers.put(model, replace(ledger, commons=ledger.commons + commons, settling=None))
     settled = replace(
@@ -122,7 +122,7 @@ def settle(attribution: Attribution, model: int, epoch: int, output: Settled) ->
     attribution.emit(attribution.EpochSettled(model, epoch, sum(earned), commons))
 
 
-def give_back(attribution: Attribution, model: int, epoch: int) -> None:
+def return_fees(attribution: Attribution, model: int, epoch: int) -> None:
     """Return the fees of an epoch whose settlement failed to the pool and to its server's account
     there; it can be closed again."""
     record = attribution.epochs.get((model, epoch))
@@ -144,7 +144,7 @@ def _put_brought(attribution: Attribution, model: int, server: AccountId, amount
         attribution.brought.remove((model, server))
 
 
-def _credit(
+def _credit_earning(
     attribution: Attribution, model: int, epoch: int, account: AccountId, amount: int
 ) -> None:
     if not amount:

@@ -1,17 +1,18 @@
-"""The words of attribution: pools, epochs, earnings, penalties, parameters and their bounds."""
+"""The records of attribution: pools, epochs, earnings, penalties, parameters and their bounds."""
 
 from __future__ import annotations
 
 import enum
 from dataclasses import fields
+from typing import Final
 
 from runtime.codec.scale import scale, u16, u32, u128
 from runtime.shared.documents import Indexed
 from runtime.types.primitives import OPEN, AccountId, Balance, Hash
 
-PERMILLE = 1000
-DECAY_EPOCHS_MAX = 256
-"""After so many epochs without an entry, a penalty is forgotten altogether."""
+PERMILLE: Final = 1000
+DECAY_EPOCHS_MAX: Final = 256
+"""After so many epochs without an entry, a penalty counts no more."""
 
 
 class EpochState(enum.IntEnum):
@@ -24,7 +25,7 @@ class EpochState(enum.IntEnum):
 
 @scale
 class Ledger:
-    """What belongs to one model: `pool` waits for settlement, `commons` was withheld by the bound.
+    """The tokens of one model: `pool` waits for settlement, `commons` was withheld by the bound.
     `epoch` is the number that receipts carry now; `settling` is the closed epoch being settled.
     """
 
@@ -36,7 +37,7 @@ class Ledger:
 
 @scale
 class Epoch:
-    """A closed epoch: what its server said of it, and what settlement paid.
+    """A closed epoch: the receipts that its server named, and the payout of settlement.
 
     `receipts_root` is the root of a Merkle-sum tree (`runtime.trie.merkle.sum_root`) over receipt
     hashes with the contributors' fees; its total is `fees_planck`. `receipts_blob` names the file
@@ -59,7 +60,7 @@ class Epoch:
 
 @scale
 class Earning:
-    """What a contributor can claim now, and what it has earned in all."""
+    """The earnings of a contributor: claimable now, and in all."""
 
     claimable: Balance = 0
     lifetime: Balance = 0
@@ -85,7 +86,7 @@ class IndexEntry:
 
 @scale
 class Parameters:
-    """What root may change, within bounds."""
+    """The parameters that root may change, within bounds."""
 
     rows_minimum: u32 = 1_500
     bound_milli: u16 = 1_000
@@ -94,14 +95,14 @@ class Parameters:
     price_receipt_planck: Balance = OPEN // 100_000
 
 
-PARAMETERS_MINIMUM = Parameters(
+PARAMETERS_MIN: Final = Parameters(
     rows_minimum=1,
     bound_milli=0,
     decay_permille=0,
     receipts_maximum=1,
     price_receipt_planck=0,
 )
-PARAMETERS_MAXIMUM = Parameters(
+PARAMETERS_MAX: Final = Parameters(
     rows_minimum=1_000_000,
     bound_milli=5_000,
     decay_permille=999,
@@ -118,11 +119,11 @@ class Genesis:
 
 
 def are_within_bounds(parameters: Parameters) -> bool:
-    """Say whether every parameter lies within its bounds."""
+    """Return whether every parameter lies within its bounds."""
     return all(
-        getattr(PARAMETERS_MINIMUM, field.name)
+        getattr(PARAMETERS_MIN, field.name)
         <= getattr(parameters, field.name)
-        <= getattr(PARAMETERS_MAXIMUM, field.name)
+        <= getattr(PARAMETERS_MAX, field.name)
         for field in fields(parameters)
     )
 

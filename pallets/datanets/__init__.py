@@ -4,15 +4,14 @@
     draft -> publish -> version 1 -> publish -> version 2 ...
 
 Rules that hold here: a row's hash is at most once among a datanet's pending and accepted rows; the
-contributor alone posts the bond (per row) and the deposit (per byte) of a batch and gets both back
+contributor posts the bond (per row) and the deposit (per byte) of a batch and gets both back
 unless the batch is spam; a name never changes and is never given out again, a licence never changes
-once somebody contributed under it; a version only appends to the version before.
+once rows were contributed under it; a version only appends to the version before.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
 
 from pallets import weights
 from pallets.balances import HoldReason
@@ -31,7 +30,6 @@ from pallets.datanets.records import (
     Access,
     Batch,
     BatchInfo,
-    BatchStatus,
     Datanet,
     DatanetInfo,
     Profile,
@@ -39,24 +37,15 @@ from pallets.datanets.records import (
     Verdict,
     Version,
 )
+from pallets.datanets.required_pallets import Currency
 from pallets.datanets.texts import has_blank_text, has_long_text, is_licence
 from pallets.names import is_name, name_key
 from pallets.required_system import BlockNumber
-from runtime.codec.scale import u32, u128
+from runtime.codec.scale import u32
 from runtime.frame.dispatch import Signed
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Map, Value, default
-from runtime.trie.merkle import merkle_root
 from runtime.types.primitives import AccountId, Balance, Hash, MultiAddress
-
-
-class Currency(Protocol):
-    """What Datanets needs of Balances."""
-
-    def hold(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
-    def release(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
-    def slash_held(self, reason: HoldReason, who: AccountId, amount: int) -> int: ...
-    def held(self, reason: HoldReason, who: AccountId) -> int: ...
 
 
 class Datanets(DatanetsErrors, Pallet, index=20):
@@ -184,7 +173,7 @@ class Datanets(DatanetsErrors, Pallet, index=20):
     @call(0, weights.DATANETS_CREATE)
     def create(
         self,
-        who: Signed,
+        owner: Signed,
         name: str,
         summary: str,
         description: str,
@@ -196,7 +185,6 @@ class Datanets(DatanetsErrors, Pallet, index=20):
         access: Access,
     ) -> None:
         """Create a datanet as a draft; a deposit is held from its owner."""
-        owner = who
         if not is_name(name):
             raise self.InvalidName
         profile = Profile(summary, description, tags, licence, source, purpose, schema)
@@ -208,7 +196,18 @@ class Datanets(DatanetsErrors, Pallet, index=20):
         self.next_id.put(number + 1)
         self.names.put(name_key(name), number)
         now = self.system.current_number()
-        self.records.put(number, Datanet(owner, name, profile, access, (), now, CREATION_DEPOSIT))
+        self.records.put(
+            number,
+            Datanet(
+                owner=owner,
+                name=name,
+                profile=profile,
+                access=access,
+                curators=(),
+                created_at=now,
+                deposit_planck=CREATION_DEPOSIT,
+            ),
+        )
         self.emit(self.Created(number, owner, name))
 
     @call(1, weights.DATANETS_EDIT)
@@ -235,9 +234,8 @@ class Datanets(DatanetsErrors, Pallet, index=20):
         self.emit(self.Edited(datanet))
 
     @call(2, weights.DATANETS_REQUEST_ACCESS)
-    def request_access(self, who: Signed, datanet: u32) -> None:
+    def request_access(self, account: Signed, datanet: u32) -> None:
         """Ask to read a datanet whose access is on request."""
-        account = who
         record = self._datanet(datanet)
         if self.may_read(account, datanet):
             raise self.AccessNotNeeded
@@ -289,7 +287,7 @@ class Datanets(DatanetsErrors, Pallet, index=20):
         account = self.lookup(curator)
         if account not in record.curators:
             raise self.UnknownCurator
-        remaining = tuple(one for one in record.curators if one != account)
+        remaining = tuple(curator for curator in record.curators if curator != account)
         self.records.put(datanet, replace(record, curators=remaining))
         self.emit(self.CuratorRemoved(datanet, account))
 
@@ -298,18 +296,24 @@ class Datanets(DatanetsErrors, Pallet, index=20):
     @call(7, call_weights.contribute)
     def contribute(
         self,
-        who: Signed,
+        contributor: Signed,
         datanet: u32,
         blob: Hash,
         size_bytes: u32,
         row_hashes: tuple[Hash, ...],
     ) -> None:
         """Contribute a batch of rows; a bond per row and a deposit per byte are held from you."""
-        contributor = who
         self._datanet(datanet)
         if not self.may_read(contributor, datanet):
             raise self.NoAccess
-        curation.contribute(self, contributor, datanet, blob, size_bytes, row_hashes)
+        curation.contribute(
+            self,
+            contributor=contributor,
+            datanet=datanet,
+            blob=blob,
+            size_bytes=size_bytes,
+            row_hashes=row_hashes,
+        )
 
     @call(8, call_weights.review)
     def review(self, who: Signed, datanet: u32, batch: u32, verdict: Verdict) -> None:
@@ -347,8 +351,8 @@ class Datanets(DatanetsErrors, Pallet, index=20):
     def datanets(self, start: u32, count: u32) -> tuple[DatanetInfo, ...]:
         """Return up to `count` datanets (256 at most) from number `start` on."""
         end = min(start + min(count, PAGE_MAX), self.next_id.get())
-        found = (self.datanet(number) for number in range(start, end))
-        return tuple(info for info in found if info is not None)
+        infos = (self.datanet(number) for number in range(start, end))
+        return tuple(info for info in infos if info is not None)
 
     @api("DatanetsApi")
     def batch(self, datanet: u32, number: u32) -> Batch | None:
@@ -382,7 +386,7 @@ class Datanets(DatanetsErrors, Pallet, index=20):
 
     @api("DatanetsApi")
     def may_read(self, account: AccountId, datanet: u32) -> bool:
-        """Say whether an account may read a datanet and contribute to it."""
+        """Return whether an account may read a datanet and contribute to it."""
         record = self.records.get(datanet)
         if record is None:
             return False

@@ -1,4 +1,4 @@
-"""What the calls of Datanets weigh; those on batches grow with their rows.
+"""Weights of the calls of Datanets whose work grows with rows or batches.
 
 Some read the state for it: the price is exact, and the owner pays nothing for a worst case that is
 not his. Inside of one extrinsic that both contributes and withdraws, the second is priced too low;

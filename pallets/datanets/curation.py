@@ -1,6 +1,6 @@
 """The life of a batch: contributed, then accepted, refused or withdrawn; and of versions.
 
-Whoever calls these functions has checked that the sender may do so; they check everything else
+The caller of these functions has checked that the sender may do so; they check everything else
 before they write.
 """
 
@@ -42,15 +42,15 @@ def contribute(
     bond, deposit = rows * ROW_BOND, size_bytes * BYTE_DEPOSIT
     pallet.balances.hold(HoldReason.DatanetBond, contributor, bond + deposit)
     batch = Batch(
-        contributor,
-        blob,
-        size_bytes,
-        rows,
-        merkle_root(row_hashes),
-        bond,
-        deposit,
-        BatchStatus.Pending,
-        pallet.system.current_number(),
+        contributor=contributor,
+        blob=blob,
+        size_bytes=size_bytes,
+        rows=rows,
+        root=merkle_root(row_hashes),
+        bond_planck=bond,
+        deposit_planck=deposit,
+        status=BatchStatus.Pending,
+        contributed_at=pallet.system.current_number(),
     )
     pallet.contributions.put((datanet, number), batch)
     pallet.pending_rows.put((datanet, number), row_hashes)
@@ -58,7 +58,11 @@ def contribute(
         pallet.rows.put((datanet, row), number)
     pending = progress.pending_batches + 1
     pallet.progress.put(datanet, replace(progress, batches=number + 1, pending_batches=pending))
-    pallet.emit(pallet.Contributed(datanet, number, contributor, blob, rows))
+    pallet.emit(
+        pallet.Contributed(
+            datanet=datanet, batch=number, contributor=contributor, blob=blob, rows=rows
+        )
+    )
 
 
 def accept(pallet: Datanets, datanet: int, number: int) -> None:
@@ -90,10 +94,10 @@ def refuse(pallet: Datanets, datanet: int, number: int, *, is_spam: bool) -> Non
     posted = batch.bond_planck + batch.deposit_planck
     if is_spam:
         pallet.balances.slash_held(HoldReason.DatanetBond, batch.contributor, posted)
-        _let_go(pallet, datanet, number, replace(batch, status=BatchStatus.Spam))
+        _free_rows(pallet, datanet, number, replace(batch, status=BatchStatus.Spam))
     else:
         pallet.balances.release(HoldReason.DatanetBond, batch.contributor, posted)
-        _let_go(pallet, datanet, number, replace(batch, status=BatchStatus.Rejected))
+        _free_rows(pallet, datanet, number, replace(batch, status=BatchStatus.Rejected))
 
 
 def withdraw(pallet: Datanets, who: AccountId, datanet: int, number: int) -> None:
@@ -103,7 +107,7 @@ def withdraw(pallet: Datanets, who: AccountId, datanet: int, number: int) -> Non
         raise pallet.NotContributor
     posted = batch.bond_planck + batch.deposit_planck
     pallet.balances.release(HoldReason.DatanetBond, who, posted)
-    _let_go(pallet, datanet, number, replace(batch, status=BatchStatus.Withdrawn))
+    _free_rows(pallet, datanet, number, replace(batch, status=BatchStatus.Withdrawn))
 
 
 def publish(pallet: Datanets, datanet: int) -> Version:
@@ -114,7 +118,13 @@ def publish(pallet: Datanets, datanet: int) -> Version:
         raise pallet.NothingNew
     root = merkle_root(pallet.accepted_batch(datanet, at).batch.root for at in range(count))
     number = progress.versions + 1
-    version = Version(number, count, rows, root, pallet.system.current_number())
+    version = Version(
+        number=number,
+        batches=count,
+        rows=rows,
+        root=root,
+        published_at=pallet.system.current_number(),
+    )
     pallet.versions.put((datanet, number), version)
     published = replace(progress, versions=number, published_batches=count, published_rows=rows)
     pallet.progress.put(datanet, published)
@@ -143,7 +153,7 @@ def _pending(pallet: Datanets, datanet: int, number: int) -> Batch:
     return batch
 
 
-def _let_go(pallet: Datanets, datanet: int, number: int, decided: Batch) -> None:
+def _free_rows(pallet: Datanets, datanet: int, number: int, decided: Batch) -> None:
     pallet.contributions.put((datanet, number), decided)
     for row in pallet.pending_rows.get((datanet, number)):
         pallet.rows.remove((datanet, row))

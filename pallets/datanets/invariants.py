@@ -1,4 +1,4 @@
-"""What must always hold of the state of Datanets; read by tests and devnets after each block."""
+"""The invariants of the state of Datanets, which tests and devnets check after each block."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def check(pallet: Datanets) -> None:
         assert entries.pop((datanet, number), 0) == expected, "rows and batches differ"
     assert not entries, "a row belongs to no batch"
     for who in {**deposits, **bonds}:
-        held = pallet.balances.held(HoldReason.DatanetDeposit, who)
-        assert held == deposits.get(who, 0), f"deposits of {who.hex()} do not sum up"
-        held = pallet.balances.held(HoldReason.DatanetBond, who)
-        assert held == bonds.get(who, 0), f"bonds of {who.hex()} do not sum up"
+        deposit = pallet.balances.held(HoldReason.DatanetDeposit, who)
+        assert deposit == deposits.get(who, 0), f"deposits of {who.hex()} do not sum up"
+        bond = pallet.balances.held(HoldReason.DatanetBond, who)
+        assert bond == bonds.get(who, 0), f"bonds of {who.hex()} do not sum up"
 
 
 def _check_batches(pallet: Datanets, datanet: int, bonds: dict[AccountId, int]) -> None:
@@ -54,7 +54,7 @@ def _check_batches(pallet: Datanets, datanet: int, bonds: dict[AccountId, int]) 
             bonds[batch.contributor] += batch.bond_planck + batch.deposit_planck
             assert merkle_root(hashes) == batch.root, "a batch waits with other rows"
         else:
-            assert hashes == (), "a decided batch keeps no list of rows"
+            assert hashes == (), "a decided batch has no list of rows"
         if batch.status is BatchStatus.Accepted:
             accepted += 1
             accepted_rows += batch.rows
@@ -83,9 +83,9 @@ def _check_versions(pallet: Datanets, datanet: int) -> None:
 
 
 def _all_batches(pallet: Datanets, datanet: int, count: int) -> list[tuple[int, Batch]]:
-    found = []
+    batches = []
     for number in range(count):
         batch = pallet.contributions.get((datanet, number))
         assert batch is not None, "batches are numbered without gaps"
-        found.append((number, batch))
-    return found
+        batches.append((number, batch))
+    return batches

@@ -1,4 +1,4 @@
-"""What Datanets stores: datanets, batches of rows, published versions; and the limits on them."""
+"""The stored values of Datanets: datanets, batches of rows, versions; and their limits."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Access(enum.IntEnum):
 
 
 class BatchStatus(enum.IntEnum):
-    """What became of a batch."""
+    """The outcome of a batch."""
 
     Pending = 0
     Accepted = 1
@@ -53,7 +53,7 @@ class Verdict(enum.IntEnum):
 
 @scale
 class Profile:
-    """What the owner says about a datanet; all of it but the licence may be edited later."""
+    """The texts of a datanet by its owner; all but the licence may be edited later."""
 
     summary: str
     description: str

@@ -1,4 +1,4 @@
-"""What the texts of a datanet may look like, and which licences it may carry.
+"""Rules on the texts of a datanet, and the licences it may carry.
 
 Only properties that every Python version judges alike are checked: ASCII letters, byte lengths.
 """
@@ -71,18 +71,18 @@ _BLANK = " \t\r\n"
 
 
 def is_licence(licence: str) -> bool:
-    """Say whether a licence is an open SPDX identifier, or a `LicenseRef-` to an own one."""
+    """Return whether a licence is an open SPDX identifier, or a `LicenseRef-` to an own one."""
     return licence in OPEN_LICENCES or _OWN_LICENCE.fullmatch(licence) is not None
 
 
 def has_blank_text(profile: Profile) -> bool:
-    """Say whether a mandatory text of a profile has nothing but white space."""
+    """Return whether a mandatory text of a profile has nothing but white space."""
     mandatory = (profile.summary, profile.source, profile.purpose, profile.schema)
     return any(not text.strip(_BLANK) for text in mandatory)
 
 
 def has_long_text(profile: Profile) -> bool:
-    """Say whether a text of a profile, or the list of its tags, is longer than allowed."""
+    """Return whether a text of a profile, or the list of its tags, is longer than allowed."""
     texts = (profile.description, profile.source, profile.purpose, profile.schema)
     return (
         _size_bytes(profile.summary) > SUMMARY_BYTES_MAX

@@ -2,10 +2,10 @@
 
     open -> vouchers off chain -> redeem, redeem, ...
     close by the server: at once
-    close by the asker -> challenge window, the server may still redeem -> finish_close by anybody
+    close by the asker -> challenge window, the server may still redeem -> finish_close by anyone
 
 A voucher says how much the server may draw from the channel in all; the server needs to redeem
-only the last one, and draws no more than the answers did cost. Rules that hold here: what a channel
+only the last one, and draws no more than the answers cost. Rules that hold here: what a channel
 may draw is held from its asker and never above the deposit; a redemption pays only the increase, so
 redeeming twice pays once; each payment is split by largest remainder, so no planck is lost; part of
 it is burned, so that asking one's own model always loses.
@@ -14,7 +14,6 @@ it is burned, so that asking one's own model always loses.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final, Protocol
 
 from pallets import weights
 from pallets.attribution import ATTRIBUTION_POT
@@ -31,18 +30,16 @@ from pallets.inference.records import (
 )
 from pallets.inference.required_pallets import Blocks, ContributorFund, Currency, ModelRegistry
 from pallets.transaction_payment import FEE_POT
-from runtime.codec.scale import scale, u16, u32
+from runtime.codec.scale import u32
 from runtime.frame.dispatch import Error, Root, Signed
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import Map, Value, default
 from runtime.shared.documents import Voucher, voucher_payload
 from runtime.shared.shares import PERMILLE, split_permille
 from runtime.types.primitives import (
-    OPEN,
     ZERO_HASH,
     AccountId,
     Balance,
-    Hash,
     MultiAddress,
     MultiSignature,
 )
@@ -170,9 +167,11 @@ class Inference(Pallet, index=24):
         self.emit(self.ParametersSet(parameters))
 
     @call(1, weights.INFERENCE_OPEN_CHANNEL)
-    def open_channel(self, who: Signed, model: u32, server: MultiAddress, deposit: Balance) -> None:
+    def open_channel(
+        self, asker: Signed, model: u32, server: MultiAddress, deposit: Balance
+    ) -> None:
         """Hold a deposit of yours that a server may draw from by your vouchers."""
-        asker, serving = who, self.lookup(server)
+        serving = self.lookup(server)
         if not self.models.may_use(asker, model):
             raise self.NotAllowed
         if deposit < DEPOSIT_MIN:
@@ -180,10 +179,24 @@ class Inference(Pallet, index=24):
         number = self.next_id.get()
         self.balances.hold(HoldReason.InferenceChannel, asker, deposit)
         self.next_id.put(number + 1)
-        self.channels.put(number, Channel(asker, serving, model, deposit, 0, None))
+        self.channels.put(
+            number,
+            Channel(
+                asker=asker,
+                server=serving,
+                model=model,
+                deposit_planck=deposit,
+                redeemed_planck=0,
+                closes_at=None,
+            ),
+        )
         self.memberships.put((asker, number), True)
         self.memberships.put((serving, number), True)
-        self.emit(self.ChannelOpened(number, asker, serving, model, deposit))
+        self.emit(
+            self.ChannelOpened(
+                channel=number, asker=asker, server=serving, model=model, deposit=deposit
+            )
+        )
 
     @call(2, weights.INFERENCE_TOP_UP)
     def top_up(self, who: Signed, channel: u32, amount: Balance) -> None:
@@ -289,7 +302,7 @@ class Inference(Pallet, index=24):
         self.system.create_pot(PLATFORM_POT)
 
     def check_invariants(self) -> None:
-        """What channels have left is held from their askers, and memberships fit channels."""
+        """The rest of each channel is held from its asker, and memberships fit channels."""
         left: dict[AccountId, int] = {}
         members: dict[tuple[AccountId, int], bool] = {}
         for number, channel in self.channels.items():
@@ -298,8 +311,8 @@ class Inference(Pallet, index=24):
             members[channel.asker, number] = members[channel.server, number] = True
         assert members == dict(self.memberships.items()), "memberships and channels differ"
         for asker, total in left.items():
-            held = self.balances.held(HoldReason.InferenceChannel, asker)
-            assert held == total, f"channels of {asker.hex()} do not sum up to what is held"
+            on_hold = self.balances.held(HoldReason.InferenceChannel, asker)
+            assert on_hold == total, f"channels of {asker.hex()} do not sum up to what is held"
 
     # ---------------------------------------------------------------------------- internal
 
@@ -317,7 +330,7 @@ class Inference(Pallet, index=24):
         return is_signed_by(channel.asker, payload, signature)
 
     def _pay(self, channel: Channel, amount: int) -> Payout:
-        """Pay an amount of what is held for a channel to everybody who has a share in it."""
+        """Pay an amount of what is held for a channel to all who have a share in it."""
         parameters = self.parameters.get()
         platform, owner_part, stakers, contributors = split_permille(amount, parameters.shares)
         burn_share = parameters.burn_permille
@@ -342,7 +355,13 @@ class Inference(Pallet, index=24):
             self.balances.burn_from(PLATFORM_POT, burned)
         if contributors:
             self.attribution.fund(channel.model, contributors, channel.server)
-        return Payout(burned, kept, owner_part, stakers, contributors)
+        return Payout(
+            burned=burned,
+            platform=kept,
+            owner=owner_part,
+            stakers=stakers,
+            contributors=contributors,
+        )
 
     def _close(self, number: int, channel: Channel) -> None:
         left = channel.left_planck

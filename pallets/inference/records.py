@@ -1,4 +1,4 @@
-"""What Inference stores: channels, parameters, payouts; and the limits on them."""
+"""The stored values of Inference: channels, parameters, payouts; and the limits on them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ from typing import Final
 
 from runtime.codec.scale import scale, u16, u32
 from runtime.shared.shares import PERMILLE
-from runtime.types.primitives import (
-    OPEN,
-    AccountId,
-    Balance,
-)
+from runtime.types.primitives import OPEN, AccountId, Balance
 
 PLATFORM_POT: Final = AccountId(b"modlopen/platform".ljust(32, b"\0"))
 """Where the platform's part goes that is not burned."""
@@ -27,7 +23,7 @@ CHALLENGE_BLOCKS: Final = range(5, 1_000_001)
 
 @scale
 class Parameters:
-    """What is governed: fee per request, how a payment is split, how long a challenge lasts.
+    """The parameters that root sets: fee per request, shares of a payment, challenge window.
 
     The four shares add up to 1,000; `burn_permille` of the platform's share is burned.
     """
@@ -85,7 +81,7 @@ class Channel:
 
     @property
     def left_planck(self) -> int:
-        """What is still held for the channel."""
+        """The part of the deposit that is still held."""
         return self.deposit_planck - self.redeemed_planck
 
 

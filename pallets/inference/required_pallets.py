@@ -6,13 +6,11 @@ from typing import Protocol
 
 from pallets.balances import HoldReason
 from pallets.required_system import BlockHashes, BlockNumber, Pots
-from runtime.types.primitives import (
-    AccountId,
-)
+from runtime.types.primitives import AccountId
 
 
 class Currency(Protocol):
-    """What Inference needs of Balances."""
+    """The part of Balances that Inference calls."""
 
     existential_deposit: int
 
@@ -31,7 +29,7 @@ class Blocks(BlockHashes, BlockNumber, Pots, Protocol):
 
 
 class ModelRecord(Protocol):
-    """What Inference reads of a model."""
+    """The part of a model that Inference reads."""
 
     @property
     def owner(self) -> AccountId: ...
@@ -42,13 +40,13 @@ class ModelRecord(Protocol):
 
 
 class ModelRegistry(Protocol):
-    """What Inference needs of Models."""
+    """The part of Models that Inference calls."""
 
     def get(self, model: int) -> ModelRecord | None: ...
     def may_use(self, account: AccountId, model: int) -> bool: ...
 
 
 class ContributorFund(Protocol):
-    """What Inference needs of Attribution: `fund` is told what came into ATTRIBUTION_POT."""
+    """The part of Attribution that Inference calls, after it has paid into ATTRIBUTION_POT."""
 
     def fund(self, model: int, amount: int, server: AccountId) -> None: ...

@@ -2,9 +2,9 @@
 
 A job is opened by an extrinsic (or by the chain), assigned to executors by randomness of a later
 block, answered by commit and reveal, and settled on the root that they agree on. Nothing is learned
-here: this pallet compares hashes, moves integers of money and keeps deadlines.
+here: this pallet compares hashes, moves amounts and watches deadlines.
 
-This file declares the pallet; states and words are in `job`, the way of a job in `lifecycle`, its
+This file declares the pallet; states and records are in `job`, the way of a job in `lifecycle`, its
 end in `settlement`, drawing in `assignment`, executors in `executors`, prices and checks in
 `submission` and `recipe`. Each answer counts once for (job, attempt, executor).
 """
@@ -12,6 +12,7 @@ end in `settlement`, drawing in `assignment`, executors in `executors`, prices a
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from typing import Final
 
 from pallets import weights
 from pallets.balances import HoldReason
@@ -19,8 +20,8 @@ from pallets.jobs import answers, executors, lifecycle, settlement, submission
 from pallets.jobs.errors import JobsErrors
 from pallets.jobs.executors import EXECUTORS_MAX
 from pallets.jobs.job import (
-    PARAMETERS_MAXIMUM,
-    PARAMETERS_MINIMUM,
+    PARAMETERS_MAX,
+    PARAMETERS_MIN,
     Executor,
     ExecutorEntry,
     FailureReason,
@@ -35,7 +36,7 @@ from pallets.jobs.job import (
     are_within_bounds,
 )
 from pallets.jobs.lifecycle import ASSIGNMENTS_MAX, UNFINISHED_MAX
-from pallets.jobs.recipe import RECIPE_MAXIMUM, RECIPE_MINIMUM, STEPS_MAX
+from pallets.jobs.recipe import RECIPE_MAX, RECIPE_MIN, STEPS_MAX
 from pallets.jobs.required_pallets import (
     AttributionLedger,
     Beacon,
@@ -51,18 +52,12 @@ from runtime.frame.dispatch import Root, Signed
 from runtime.frame.fees import BLOCK_WEIGHT_MAX
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Map, Value, default, stored
-from runtime.shared.documents import (
-    Index,
-    JobOutput,
-    JobSpec,
-    Recipe,
-    Settle,
-)
+from runtime.shared.documents import Index, JobOutput, JobSpec, Recipe, Settle
 from runtime.types.primitives import AccountId, Balance, Hash, Weight
 
 __all__ = ["Genesis", "GenesisExecutor", "Jobs", "Parameters"]
 
-JOBS_LISTED_MAX = 1_000
+JOBS_LISTED_MAX: Final = 1_000
 
 
 class Jobs(JobsErrors, Pallet, index=22):
@@ -80,13 +75,13 @@ class Jobs(JobsErrors, Pallet, index=22):
     """The most optimizer steps of one training job."""
     maximum_settlement_entries: Const[u32] = SETTLEMENT_ENTRIES_MAX
     """The most contributors that one settlement pays."""
-    recipe_minimum: Const[Recipe] = RECIPE_MINIMUM
+    recipe_minimum: Const[Recipe] = RECIPE_MIN
     """The least values of the settings of a training recipe."""
-    recipe_maximum: Const[Recipe] = RECIPE_MAXIMUM
+    recipe_maximum: Const[Recipe] = RECIPE_MAX
     """The greatest values of the settings of a training recipe."""
-    parameters_minimum: Const[Parameters] = PARAMETERS_MINIMUM
+    parameters_minimum: Const[Parameters] = PARAMETERS_MIN
     """The least values that root may set as parameters of jobs."""
-    parameters_maximum: Const[Parameters] = PARAMETERS_MAXIMUM
+    parameters_maximum: Const[Parameters] = PARAMETERS_MAX
     """The greatest values that root may set as parameters of jobs."""
 
     system: Needs[Blocks]
@@ -145,7 +140,7 @@ class Jobs(JobsErrors, Pallet, index=22):
         executor: AccountId
 
     class FailureReported(Event, index=3):
-        """An executor says that it cannot answer."""
+        """An executor has reported that it cannot answer."""
 
         job: u32
         attempt: u32
@@ -245,7 +240,7 @@ class Jobs(JobsErrors, Pallet, index=22):
 
     @call(2, weights.JOBS_HEARTBEAT)
     def heartbeat(self, who: Signed) -> None:
-        """Tell that your executor is ready; commits count as well."""
+        """Report that your executor is ready; commits count as well."""
         executors.note_seen(self, who)
 
     @call(3, weights.JOBS_UNREGISTER_EXECUTOR)
@@ -280,17 +275,17 @@ class Jobs(JobsErrors, Pallet, index=22):
     @call(7, weights.JOBS_COMMIT)
     def commit(self, who: Signed, job: u32, attempt: u32, commitment: Hash) -> None:
         """Commit to a result as its executor; the sealed result is revealed later."""
-        answers.commit(self, who, job, attempt, commitment)
+        answers.commit(self, who=who, job_id=job, attempt=attempt, commitment=commitment)
 
     @call(8, answers.reveal_weight)
     def reveal(self, who: Signed, job: u32, output: JobOutput, salt: Bytes32) -> None:
         """Reveal the result that you committed to, with the salt of the commitment."""
-        answers.reveal(self, who, job, output, salt)
+        answers.reveal(self, who=who, job_id=job, output=output, salt=salt)
 
     @call(9, weights.JOBS_REPORT_FAILURE)
     def report_failure(self, who: Signed, job: u32, attempt: u32, reason: FailureReason) -> None:
-        """Tell that you cannot do a job, and why; the job fails when most executors say so."""
-        answers.report_failure(self, who, job, attempt, reason)
+        """Report that you cannot do a job, and why; the job fails when most executors say so."""
+        answers.report_failure(self, who=who, job_id=job, attempt=attempt, reason=reason)
 
     @call(10, weights.JOBS_INDEX_AGAIN)
     def index_again(self, who: Signed, train_job: u32) -> None:

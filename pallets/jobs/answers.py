@@ -1,4 +1,4 @@
-"""What an executor answers: a commitment, the revealed result, or that it cannot do the job.
+"""The answers of an executor: a commitment, the revealed result, or that it cannot do the job.
 
 Each answer counts once for (job, attempt, executor); a repeated one is refused by name, so that an
 executor that restarts learns what it has done already.

@@ -3,7 +3,7 @@
 Efraimidis and Spirakis (Information Processing Letters 97, 2006): candidate i draws u_i uniform in
 (0, 1] and the ones with the largest u_i^(1/w_i) are chosen; equivalently the smallest
 -log(u_i) / w_i. The logarithm is fixed point, from a table with linear interpolation (error below
-3e-6); a draw is bound to account and registration, so registering anew is a new draw, not a second.
+3e-6); a draw is bound to account and registration, so a new registration is a new draw.
 
 Rules that hold here: pure functions of their arguments, no float; a heavier candidate is never
 ordered later because of its weight; ties are broken by the account.
@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from runtime.crypto.hashing import blake2b_256
 from runtime.types.primitives import AccountId, Hash
 
-FRACTION_BITS = 40
-TICKET_BITS = 64
+FRACTION_BITS: Final = 40
+TICKET_BITS: Final = 64
 _TABLE_BITS = 8
 _KEY_SHIFT = 160
 

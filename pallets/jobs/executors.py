@@ -2,13 +2,13 @@
 
 An executor leaves in two steps: it asks to leave while free of jobs, is not drawn any more, and
 takes its bond after the unbonding time. Each registration has a number of its own, which its slots
-carry, so that nothing of a former registration can speak for a later one.
+carry, so that nothing of a former registration counts for a later one.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pallets.balances import HoldReason
 from pallets.jobs.job import Executor, ExecutorEntry
@@ -17,7 +17,7 @@ from runtime.types.primitives import AccountId, Hash
 if TYPE_CHECKING:
     from pallets.jobs import Jobs
 
-EXECUTORS_MAX = 256
+EXECUTORS_MAX: Final = 256
 """Registered executors; assignment reads them all."""
 
 
@@ -69,7 +69,7 @@ def leave(jobs: Jobs, who: AccountId) -> None:
 
 
 def withdraw(jobs: Jobs, who: AccountId) -> None:
-    """Give the bond back and forget the executor. Raises NotRegistered, NotLeaving, BondLocked."""
+    """Release the bond and remove the executor. Raises NotRegistered, NotLeaving, BondLocked."""
     executor = registered(jobs, who)
     if executor.leaving_at is None:
         raise jobs.NotLeaving

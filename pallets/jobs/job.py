@@ -1,4 +1,4 @@
-"""The words of jobs: states, slots, executors, parameters, and which state may follow which.
+"""The records of jobs: states, slots, executors, parameters, and which state may follow which.
 
 Indices of enums are part of the encoding. The states of audits and disputes are reserved here, so
 that they can be added without renumbering; no job enters them yet.
@@ -10,6 +10,7 @@ import enum
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import Final
 
 from pallets.balances import EXISTENTIAL_DEPOSIT
 from runtime.codec.scale import scale, u8, u16, u32
@@ -45,11 +46,11 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 }
 """Every change of state that exists; a state that is missing here is final or reserved."""
 
-FINAL_STATES = (JobState.Settled, JobState.Cancelled, JobState.Failed, JobState.Expired)
+FINAL_STATES: Final = (JobState.Settled, JobState.Cancelled, JobState.Failed, JobState.Expired)
 
 
 class SlotState(enum.IntEnum):
-    """What an executor has done with its part of a job."""
+    """The state of an executor's part of a job."""
 
     Assigned = 0
     Committed = 1
@@ -60,7 +61,7 @@ class SlotState(enum.IntEnum):
 
 
 class FailureReason(enum.IntEnum):
-    """Why an executor cannot answer."""
+    """The reasons why an executor cannot answer."""
 
     TrainingDiverged = 0
     MissingBlob = 1
@@ -86,13 +87,13 @@ class Offence(enum.IntEnum):
     Diverged = 2
 
 
-SLASH_PERMILLE = {Offence.NoShow: 50, Offence.Unrevealed: 1000, Offence.Diverged: 1000}
-AGREEING_MIN = 2
+SLASH_PERMILLE: Final = {Offence.NoShow: 50, Offence.Unrevealed: 1000, Offence.Diverged: 1000}
+AGREEING_MIN: Final = 2
 """Equal roots that settle a job of several executors."""
-REWARD_PERMILLE = 300
-"""What part of a slash goes to the job's honest executors; burned where there are none."""
-POT_PERMILLE = 200
-"""What part of a slash goes to the pot of audits; the rest is burned."""
+REWARD_PERMILLE: Final = 300
+"""The part of a slash that goes to the job's honest executors; burned where there are none."""
+POT_PERMILLE: Final = 200
+"""The part of a slash that goes to the pot of audits; the rest is burned."""
 
 
 @scale
@@ -142,7 +143,7 @@ class Job:
         return tuple(slot for slot in self.slots if slot.attempt == self.attempt)
 
     def slot_of(self, account: AccountId) -> Slot | None:
-        """Return the part of an account; nobody is drawn twice for a job."""
+        """Return the part of an account; no executor is drawn twice for a job."""
         own = [slot for slot in self.slots if slot.executor == account]
         return own[0] if own else None
 
@@ -196,7 +197,7 @@ class ExecutorEntry:
 
 @scale
 class Parameters:
-    """What root may change, within bounds. Times are in blocks, prices for each executor."""
+    """The parameters that root may change. Times are in blocks, prices for each executor."""
 
     executors_per_job: u8 = 2
     extra_attempts: u8 = 3
@@ -217,7 +218,7 @@ class Parameters:
     price_step_planck: Balance = OPEN // 1_000
 
 
-PARAMETERS_MINIMUM = Parameters(
+PARAMETERS_MIN: Final = Parameters(
     executors_per_job=1,
     extra_attempts=0,
     weight_percent=1,
@@ -236,7 +237,7 @@ PARAMETERS_MINIMUM = Parameters(
     price_row_planck=0,
     price_step_planck=0,
 )
-PARAMETERS_MAXIMUM = Parameters(
+PARAMETERS_MAX: Final = Parameters(
     executors_per_job=5,
     extra_attempts=8,
     weight_percent=50,
@@ -281,11 +282,11 @@ def move(job: Job, state: JobState) -> Job:
 
 
 def are_within_bounds(parameters: Parameters) -> bool:
-    """Say whether every parameter lies within its bounds; a bond's cap is at least its minimum."""
+    """Return whether every parameter is within its bounds, and no bond's cap below its minimum."""
     return parameters.minimum_bond <= parameters.bond_cap and all(
-        getattr(PARAMETERS_MINIMUM, field.name)
+        getattr(PARAMETERS_MIN, field.name)
         <= getattr(parameters, field.name)
-        <= getattr(PARAMETERS_MAXIMUM, field.name)
+        <= getattr(PARAMETERS_MAX, field.name)
         for field in fields(parameters)
     )
 

@@ -1,21 +1,21 @@
-"""How a job moves: opening, assignment, deadlines, reveals, comparison, fresh executors.
+"""The life of a job: opening, assignment, deadlines, reveals, comparison, fresh executors.
 
 Each unfinished job stands in exactly one deadline bucket, the one of `job.deadline`. A bucket holds
 at most `BUCKET_MAX` jobs; a full one pushes to the next block, so that the work of one block is
-bounded and no job is ever searched for. Extrinsics only record answers; everything that pays or
-tells other pallets happens when a deadline comes, at the start of a block.
+bounded and no job is ever searched for. Extrinsics only record answers; payments and calls of other
+pallets happen when a deadline comes, at the start of a block.
 
 Nothing is revealed before as many commitments wait as a result needs, so that an executor drawn in
 place of a silent one finds no result to copy: who committed before it stays sealed. After a
 mismatch both results are public, and a fresh executor that copies one instead of working stakes its
-whole bond on a coin toss; the chain cannot tell its commitment from honest work.
+whole bond on a coin toss; the chain cannot distinguish its commitment from honest work.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pallets import weights
 from pallets.balances import HoldReason
@@ -37,11 +37,11 @@ from runtime.types.primitives import AccountId, Hash, Weight
 if TYPE_CHECKING:
     from pallets.jobs import Jobs
 
-BUCKET_MAX = 16
+BUCKET_MAX: Final = 16
 """Jobs whose deadline is processed in one block."""
-UNFINISHED_MAX = 1_024
+UNFINISHED_MAX: Final = 1_024
 """Unfinished jobs of the whole chain; jobs that the chain opens after another may exceed it."""
-ASSIGNMENTS_MAX = 16
+ASSIGNMENTS_MAX: Final = 16
 """Unfinished jobs of one executor; it is not drawn for more."""
 
 
@@ -53,7 +53,7 @@ def open_job(
     index_escrow: int = 0,
     seed: Hash | None = None,
 ) -> int:
-    """Open a job whose escrow is held already; returns its number. A known seed is kept."""
+    """Open a job whose escrow is held; returns its number. Without `seed`, assignment draws one."""
     parameters, now = jobs.parameters.get(), jobs.system.current_number()
     job_id = jobs.next_job.get()
     job = Job(
@@ -105,7 +105,7 @@ def next_step(jobs: Jobs) -> int | None:
 
 
 def weight_of(jobs: Jobs, job_id: int) -> Weight:
-    """Return what the deadline of a job costs at most."""
+    """Return the greatest weight that the deadline of a job may have."""
     job = jobs.jobs.get(job_id)
     assert job is not None, "a deadline belongs to a job"
     entries = 0
@@ -169,7 +169,7 @@ def _assign(jobs: Jobs, job_id: int, job: Job) -> None:
     if drawn:
         number = job_id.to_bytes(4, "little")
         seed = job.seed or jobs.randomness.random(b"job-seed" + number)
-        _give(jobs, job_id, replace(job, seed=seed, profile=drawn[0].profile), drawn)
+        _assign_drawn(jobs, job_id, replace(job, seed=seed, profile=drawn[0].profile), drawn)
     elif now >= job.expires_at:
         expire(jobs, job_id, job)
     else:
@@ -202,9 +202,11 @@ def _draw(jobs: Jobs, job_id: int, job: Job, count: int) -> tuple[Candidate, ...
     return draw(candidates, count, jobs.randomness.random(b"job-draw" + bound))
 
 
-def _give(jobs: Jobs, job_id: int, job: Job, drawn: tuple[Candidate, ...]) -> None:
+def _assign_drawn(jobs: Jobs, job_id: int, job: Job, drawn: tuple[Candidate, ...]) -> None:
     """Assign drawn executors for the current attempt."""
-    fresh = tuple(Slot(one.account, one.registration, job.attempt) for one in drawn)
+    fresh = tuple(
+        Slot(candidate.account, candidate.registration, job.attempt) for candidate in drawn
+    )
     for slot in fresh:
         jobs.assignments.put(slot.executor, (*jobs.assignments.get(slot.executor), job_id))
     job = move(replace(job, slots=job.slots + fresh), JobState.Assigned)
@@ -278,7 +280,7 @@ def _compare(jobs: Jobs, job_id: int, job: Job) -> None:
     missing = max(1, min(job.executors, AGREEING_MIN) - len(job.revealed) - job.sealed)
     drawn = _draw(jobs, job_id, job, missing)
     if drawn:
-        _give(jobs, job_id, job, drawn)
+        _assign_drawn(jobs, job_id, job, drawn)
     else:
         fail(jobs, job_id, job, JobFailure.NoExecutors)
 
@@ -287,7 +289,7 @@ def _compare(jobs: Jobs, job_id: int, job: Job) -> None:
 
 
 def check_invariants(jobs: Jobs) -> None:
-    """Assert that holds, counters, buckets and assignments tell the same story as the jobs."""
+    """Assert that holds, counters, buckets and assignments agree with the jobs."""
     unfinished = {job_id: job for job_id, job in jobs.jobs.items() if not job.is_final}
     assert jobs.unfinished.get() == len(unfinished), "number of unfinished jobs"
     now = jobs.system.current_number()
@@ -304,8 +306,8 @@ def check_invariants(jobs: Jobs) -> None:
         counts[job.owner] += 1
         assigned.update((slot.executor, job_id) for slot in job.slots)
     for job in (job for _, job in jobs.jobs.items()):
-        held = jobs.balances.held(HoldReason.JobEscrow, job.owner)
-        assert held == escrows[job.owner], "escrows of unfinished jobs are held, no others"
+        escrow = jobs.balances.held(HoldReason.JobEscrow, job.owner)
+        assert escrow == escrows[job.owner], "escrows of unfinished jobs are held, no others"
         assert jobs.unfinished_of.get(job.owner) == counts[job.owner], "jobs of an account"
     stored = [(who, job_id) for who, ids in jobs.assignments.items() for job_id in ids]
     assert Counter(stored) == assigned, "assignments are the slots of unfinished jobs"

@@ -1,16 +1,17 @@
-"""What a training recipe may say, how many steps it takes, and what work on rows costs."""
+"""Training recipes: their bounds, their number of steps, and the price of work on rows."""
 
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Final
 
 from pallets.jobs.job import Parameters
 from runtime.shared.documents import Recipe
 
-TARGETS = Recipe().targets
+TARGETS: Final = Recipe().targets
 """The projections of a base that LoRA can adapt."""
 
-RECIPE_MINIMUM = Recipe(
+RECIPE_MIN: Final = Recipe(
     learning_rate_nano=1,
     epochs=1,
     max_steps=0,
@@ -27,7 +28,7 @@ RECIPE_MINIMUM = Recipe(
     evaluation_permille=0,
     checkpoint_steps=1,
 )
-RECIPE_MAXIMUM = Recipe(
+RECIPE_MAX: Final = Recipe(
     learning_rate_nano=100_000_000,
     epochs=100,
     max_steps=100_000,
@@ -45,21 +46,21 @@ RECIPE_MAXIMUM = Recipe(
     checkpoint_steps=10_000,
 )
 
-STEPS_MAX = 1_000_000
+STEPS_MAX: Final = 1_000_000
 """The most steps of a training job, whatever the number of its rows."""
 
 
 def is_valid(recipe: Recipe) -> bool:
-    """Say whether every setting lies within its bounds and the settings fit one another."""
+    """Return whether every setting lies within its bounds and the settings fit one another."""
     numbers = [field.name for field in fields(recipe) if field.name != "targets"]
     within = all(
-        getattr(RECIPE_MINIMUM, name) <= getattr(recipe, name) <= getattr(RECIPE_MAXIMUM, name)
+        getattr(RECIPE_MIN, name) <= getattr(recipe, name) <= getattr(RECIPE_MAX, name)
         for name in numbers
     )
     targets = recipe.targets
-    known = bool(targets) and all(target in TARGETS for target in targets)
+    exist = bool(targets) and all(target in TARGETS for target in targets)
     distinct = len(set(targets)) == len(targets)
-    return within and known and distinct and recipe.batch_rows % recipe.micro_batch_rows == 0
+    return within and exist and distinct and recipe.batch_rows % recipe.micro_batch_rows == 0
 
 
 def steps_of(recipe: Recipe, rows: int) -> int:
@@ -69,9 +70,9 @@ def steps_of(recipe: Recipe, rows: int) -> int:
 
 def work_price(parameters: Parameters, rows: int, steps: int) -> int:
     """Return the price of a job for all its executors together."""
-    each = (
+    price_planck = (
         parameters.price_base_planck
         + rows * parameters.price_row_planck
         + steps * parameters.price_step_planck
     )
-    return each * parameters.executors_per_job
+    return price_planck * parameters.executors_per_job

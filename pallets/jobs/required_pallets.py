@@ -1,4 +1,4 @@
-"""What Jobs needs of the pallets around it, as narrow as it needs it."""
+"""The parts of other pallets that Jobs calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runtime.types.primitives import AccountId, Hash
 
 
 class Currency(Protocol):
-    """What Jobs needs of Balances."""
+    """The part of Balances that Jobs calls."""
 
     def held(self, reason: HoldReason, who: AccountId) -> int: ...
     def hold(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
@@ -27,27 +27,27 @@ class Blocks(BlockHashes, BlockNumber, Pots, Protocol):
 
 
 class Beacon(Protocol):
-    """What Jobs needs of Randomness."""
+    """The part of Randomness that Jobs calls."""
 
     def random(self, subject: bytes) -> Hash: ...
 
 
 class PublishedVersion(Protocol):
-    """What Jobs reads of a published version."""
+    """The part of a published version that Jobs reads."""
 
     @property
     def rows(self) -> int: ...
 
 
 class DatanetRegistry(Protocol):
-    """What Jobs needs of Datanets."""
+    """The part of Datanets that Jobs calls."""
 
     def get_version(self, datanet: int, version: int) -> PublishedVersion | None: ...
     def may_read(self, account: AccountId, datanet: int) -> bool: ...
 
 
 class ModelRecord(Protocol):
-    """What Jobs reads of a model."""
+    """The part of a model that Jobs reads."""
 
     @property
     def owner(self) -> AccountId: ...
@@ -58,7 +58,7 @@ class ModelRecord(Protocol):
 
 
 class ModelRegistry(Protocol):
-    """What Jobs needs of Models. Recording may raise a Error: then the job fails."""
+    """The part of Models that Jobs calls. Recording may raise an Error: then the job fails."""
 
     def get(self, model: int) -> ModelRecord | None: ...
     def may_use(self, account: AccountId, model: int) -> bool: ...
@@ -69,7 +69,7 @@ class ModelRegistry(Protocol):
 
 
 class AttributionLedger(Protocol):
-    """What Jobs needs of Attribution."""
+    """The part of Attribution that Jobs calls."""
 
     def record_indexed(self, model: int, job: int, output: Indexed) -> None: ...
     def record_settled(self, model: int, epoch: int, output: Settled) -> None: ...

@@ -1,7 +1,7 @@
-"""How a job ends: the result is recorded, executors are paid, offenders slashed, the rest refunded.
+"""The end of a job: result recorded, executors paid, offenders slashed, the rest refunded.
 
 Rules that hold here: every planck of the escrow is paid or released; bonds are slashed only at the
-end, when it is known who answered what; a result that another pallet refuses never stops the block.
+end, when all answers are known; a result that another pallet refuses never stops the block.
 A refused result of training or indexing is still paid, for an owner could else retire a model when
 the work is done; that of SETTLE is not, for there the result itself was wrong.
 """
@@ -9,7 +9,7 @@ the work is done; that of SETTLE is not, for there the result itself was wrong.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pallets.balances import HoldReason
 from pallets.jobs.job import (
@@ -40,16 +40,16 @@ from runtime.types.primitives import AccountId, Hash
 if TYPE_CHECKING:
     from pallets.jobs import Jobs
 
-JOB_POT = AccountId(b"modlopen/job".ljust(32, b"\0"))
+JOB_POT: Final = AccountId(b"modlopen/job".ljust(32, b"\0"))
 """Collects the audits' part of slashed bonds."""
 
-PERMILLE = 1000
+PERMILLE: Final = 1000
 
 
 def settle(jobs: Jobs, job_id: int, job: Job, root: Hash) -> tuple[Index, int] | None:
     """Settle a job on a root. Returns spec and escrow of the INDEX job that is to follow."""
     output = jobs.outputs.get((job_id, root))
-    assert output is not None, "a revealed output is kept until the job ends"
+    assert output is not None, "a revealed output is stored until the job ends"
     is_recorded = _is_recorded(jobs, job_id, job, output)
     if not is_recorded and isinstance(job.spec, Settle):
         fail(jobs, job_id, job, JobFailure.ResultRefused)
@@ -90,7 +90,7 @@ def fail(jobs: Jobs, job_id: int, job: Job, failure: JobFailure) -> None:
     _slash_offenders(jobs, job_id, job, ())
     _finish(jobs, job_id, replace(job, failure=failure), JobState.Failed)
     jobs.emit(jobs.JobFailed(job_id, failure, job.escrow))
-    _tell_failure(jobs, job)
+    _record_failure(jobs, job)
 
 
 def expire(jobs: Jobs, job_id: int, job: Job) -> None:
@@ -98,18 +98,18 @@ def expire(jobs: Jobs, job_id: int, job: Job) -> None:
     _refund(jobs, job, job.escrow)
     _finish(jobs, job_id, job, JobState.Expired)
     jobs.emit(jobs.JobExpired(job_id, job.escrow))
-    _tell_failure(jobs, job)
+    _record_failure(jobs, job)
 
 
 def cancel(jobs: Jobs, job_id: int, job: Job) -> None:
-    """End a job that nobody works on yet."""
+    """End a job that no executor works on yet."""
     _refund(jobs, job, job.escrow)
     _finish(jobs, job_id, job, JobState.Cancelled)
     jobs.emit(jobs.JobCancelled(job_id, job.escrow))
 
 
 def _is_recorded(jobs: Jobs, job_id: int, job: Job, output: JobOutput) -> bool:
-    """Tell the result to the pallets that it concerns; says whether they took it."""
+    """Record the result in the pallets that it concerns; returns whether they accepted it."""
     spec = job.spec
     try:
         with jobs.transaction():
@@ -135,14 +135,14 @@ def _refund(jobs: Jobs, job: Job, amount: int) -> None:
         jobs.balances.release(HoldReason.JobEscrow, job.owner, amount)
 
 
-def _tell_failure(jobs: Jobs, job: Job) -> None:
+def _record_failure(jobs: Jobs, job: Job) -> None:
     if isinstance(job.spec, Settle):
         jobs.attribution.record_settlement_failed(job.spec.model, job.spec.epoch)
 
 
 def _finish(jobs: Jobs, job_id: int, job: Job, state: JobState) -> None:
     """Store a final state and free what the job occupied. Evaluations and adapters stay readable:
-    the winning output is kept, except the long one of SETTLE, which attribution has summed up.
+    the winning output stays, except the long one of SETTLE, which attribution has summed up.
     """
     for slot in job.slots:
         rest = tuple(other for other in jobs.assignments.get(slot.executor) if other != job_id)
@@ -150,8 +150,8 @@ def _finish(jobs: Jobs, job_id: int, job: Job, state: JobState) -> None:
             jobs.assignments.put(slot.executor, rest)
         else:
             jobs.assignments.remove(slot.executor)
-        is_kept = slot.root == job.root and not isinstance(job.spec, Settle)
-        if slot.root is not None and not is_kept:
+        is_winner = slot.root == job.root and not isinstance(job.spec, Settle)
+        if slot.root is not None and not is_winner:
             jobs.outputs.remove((job_id, slot.root))
     jobs.jobs.put(job_id, replace(move(job, state), deadline=0))
     jobs.unfinished.put(jobs.unfinished.get() - 1)
@@ -176,7 +176,7 @@ def _slash_offenders(jobs: Jobs, job_id: int, job: Job, winners: tuple[AccountId
             assert len(winners) >= 2, "only an agreement of two convicts a third"
             offence = Offence.Diverged
         if offence is not None:
-            _slash(jobs, job_id, slot.executor, offence, winners)
+            _slash(jobs, job_id=job_id, offender=slot.executor, offence=offence, honest=winners)
 
 
 def _slash(

@@ -1,9 +1,9 @@
-"""What may be submitted and what it costs; which output fits which job."""
+"""Submission of jobs: who may submit which, at what price; which output fits which job."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pallets import weights
 from pallets.balances import HoldReason
@@ -28,24 +28,24 @@ from runtime.types.primitives import AccountId
 if TYPE_CHECKING:
     from pallets.jobs import Jobs
 
-DATANETS_MAX = 16
-SETTLEMENT_ENTRIES_MAX = 1_000
+DATANETS_MAX: Final = 16
+SETTLEMENT_ENTRIES_MAX: Final = 1_000
 """Contributors of one epoch; all are paid at the start of one block."""
-SPAN_SHARDS_MAX = 64
+SPAN_SHARDS_MAX: Final = 64
 
 
 def submit(jobs: Jobs, who: AccountId, spec: JobSpec) -> None:
     """Check a job, hold its price and open it."""
-    check(jobs, who, spec)
+    check_job(jobs, who, spec)
     _require_room(jobs, who)
     jobs.use_block_share(weights.JOBS_SUBMIT)
     work, index = price_of(jobs, spec)
     jobs.balances.hold(HoldReason.JobEscrow, who, work + index)
-    open_job(jobs, spec, who, work + index, index)
+    open_job(jobs, spec=spec, owner=who, escrow=work + index, index_escrow=index)
 
 
 def index_again(jobs: Jobs, who: AccountId, train_job: int) -> None:
-    """Open another INDEX job where the former one failed; it keeps the seed of that one."""
+    """Open another INDEX job where the former one failed; it has the seed of that one."""
     spec, train = training(jobs, train_job), jobs.require_job(train_job)
     if train.owner != who:
         raise jobs.NotOwner
@@ -68,7 +68,7 @@ def _require_room(jobs: Jobs, owner: AccountId) -> None:
         raise jobs.ChainFull
 
 
-def check(jobs: Jobs, who: AccountId, spec: JobSpec) -> None:
+def check_job(jobs: Jobs, who: AccountId, spec: JobSpec) -> None:
     """Check that an account may submit a job. Raises the Error that says why not."""
     if isinstance(spec, Train):
         _check_training(jobs, who, spec)
@@ -136,7 +136,7 @@ def price_of(jobs: Jobs, spec: JobSpec) -> tuple[int, int]:
 
 
 def fits(spec: JobSpec, output: JobOutput) -> bool:
-    """Say whether an output is of the kind that a job asks for, and repeats what its spec fixes."""
+    """Return whether an output has the kind of a job and repeats what the job's spec fixes."""
     if isinstance(spec, Train):
         return isinstance(output, Trained)
     if isinstance(spec, Evaluate):
@@ -148,7 +148,7 @@ def fits(spec: JobSpec, output: JobOutput) -> bool:
 
 
 def is_short(output: JobOutput) -> bool:
-    """Say whether the lists of an output are within their maxima."""
+    """Return whether the lists of an output are within their maxima."""
     if isinstance(output, Indexed):
         return len(output.span_shards) <= SPAN_SHARDS_MAX
     return not isinstance(output, Settled) or len(output.entries) <= SETTLEMENT_ENTRIES_MAX

@@ -9,9 +9,7 @@ deployed adapter before it is published in its turn; the datanet versions behind
 
 from __future__ import annotations
 
-import enum
 from dataclasses import replace
-from typing import Final, Protocol
 
 from pallets import weights
 from pallets.balances import HoldReason
@@ -32,12 +30,12 @@ from pallets.models.records import (
 from pallets.models.required_pallets import Currency, DatanetRegistry
 from pallets.names import is_name, name_key
 from pallets.required_system import BlockNumber
-from runtime.codec.scale import scale, u32, u64
+from runtime.codec.scale import u32, u64
 from runtime.frame.dispatch import Error, Root, Signed
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import Map, Value, default
 from runtime.shared.documents import DatanetVersion, Indexed, Trained
-from runtime.types.primitives import OPEN, AccountId, Balance, Hash, Weight
+from runtime.types.primitives import AccountId, Balance, Hash, Weight
 
 __all__ = [
     "Base",
@@ -196,7 +194,7 @@ class Models(Pallet, index=21):
     @call(1, create_weight)
     def create(
         self,
-        who: Signed,
+        owner: Signed,
         name: str,
         base: Hash,
         datanets: tuple[DatanetVersion, ...],
@@ -204,7 +202,6 @@ class Models(Pallet, index=21):
         rate_out_planck: Balance,
     ) -> None:
         """Create a private model on published datanet versions; a deposit is held from you."""
-        owner = who
         if not is_name(name):
             raise self.InvalidName
         if name_key(name) in self.names:
@@ -218,13 +215,13 @@ class Models(Pallet, index=21):
         self.next_id.put(number + 1)
         self.names.put(name_key(name), number)
         model = Model(
-            owner,
-            name,
-            base,
-            datanets,
-            rows,
-            rate_in_planck,
-            rate_out_planck,
+            owner=owner,
+            name=name,
+            base=base,
+            datanets=datanets,
+            rows=rows,
+            rate_in_planck=rate_in_planck,
+            rate_out_planck=rate_out_planck,
             latest=None,
             deployed=None,
             is_retired=False,
@@ -286,8 +283,8 @@ class Models(Pallet, index=21):
     def models(self, start: u32, count: u32) -> tuple[ModelInfo, ...]:
         """Return up to `count` models (256 at most) from number `start` on."""
         end = min(start + min(count, PAGE_MAX), self.next_id.get())
-        found = (self.model(number) for number in range(start, end))
-        return tuple(info for info in found if info is not None)
+        infos = (self.model(number) for number in range(start, end))
+        return tuple(info for info in infos if info is not None)
 
     @api("ModelsApi")
     def model_named(self, name: str) -> ModelInfo | None:
@@ -302,7 +299,7 @@ class Models(Pallet, index=21):
 
     @api("ModelsApi")
     def may_use(self, account: AccountId, model: u32) -> bool:
-        """Say whether an account may ask a model: a published one everybody, else its owner."""
+        """Return whether an account may ask a model: anyone a published one, else its owner."""
         record = self.records.get(model)
         if record is None or record.is_retired:
             return False
@@ -364,8 +361,8 @@ class Models(Pallet, index=21):
         assert names == dict(self.names.items()), "names and models differ"
         assert sorted(names.values()) == list(range(self.next_id.get())), "a number is missing"
         for owner, total in deposits.items():
-            held = self.balances.held(HoldReason.ModelDeposit, owner)
-            assert held == total, f"deposits of {owner.hex()} do not sum up"
+            deposit = self.balances.held(HoldReason.ModelDeposit, owner)
+            assert deposit == total, f"deposits of {owner.hex()} do not sum up"
 
     # ---------------------------------------------------------------------------- internal
 
@@ -386,7 +383,7 @@ class Models(Pallet, index=21):
         return self._in_service(model)
 
     def _check_datanets(self, owner: AccountId, uses: tuple[DatanetVersion, ...]) -> int:
-        """Return how many rows published versions have together, or say what is wrong."""
+        """Return the number of rows of published versions. Raises the Error of what is wrong."""
         if not 1 <= len(uses) <= DATANETS_MAX or len({use.datanet for use in uses}) < len(uses):
             raise self.DatanetCount
         rows = 0

@@ -1,4 +1,4 @@
-"""What Models stores: bases, models, trainings, deployments; and the limits on them."""
+"""The stored values of Models: bases, models, trainings, deployments; and the limits on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runtime.types.primitives import OPEN, AccountId, Balance, Hash
 CREATION_DEPOSIT: Final = 10 * OPEN
 DATANETS_MAX: Final = 16
 RATE_MAX: Final = 1_000_000 * OPEN
-"""Planck per 1,000 tokens; keeps every quote far below 2**128."""
+"""Planck per 1,000 tokens; bounds every quote far below 2**128."""
 BASE_NAME_BYTES_MAX: Final = 128
 PAGE_MAX: Final = 256
 
@@ -37,7 +37,7 @@ class Training:
 
 @scale
 class Deployment:
-    """What a published model serves; a later training changes nothing of it."""
+    """The training that a published model serves; a later training does not change it."""
 
     training: Training
     published_at: u32

@@ -9,7 +9,7 @@ from runtime.types.primitives import AccountId
 
 
 class Currency(Protocol):
-    """What Models needs of Balances."""
+    """The part of Balances that Models calls."""
 
     def hold(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
     def release(self, reason: HoldReason, who: AccountId, amount: int) -> None: ...
@@ -17,14 +17,14 @@ class Currency(Protocol):
 
 
 class PublishedVersion(Protocol):
-    """What Models reads of a published version."""
+    """The part of a published version that Models reads."""
 
     @property
     def rows(self) -> int: ...
 
 
 class DatanetRegistry(Protocol):
-    """What Models needs of Datanets."""
+    """The part of Datanets that Models calls."""
 
     def get_version(self, datanet: int, version: int) -> PublishedVersion | None: ...
     def may_read(self, account: AccountId, datanet: int) -> bool: ...

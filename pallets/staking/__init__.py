@@ -4,7 +4,7 @@ A stash bonds OPEN and validates, or nominates up to 16 validators. Once an era 
 set by sequential Phragmén; validators and those behind them share what the era pays, and what was
 exposed in an era is slashable until unbonding is over. There is no controller: the stash signs.
 
-This file declares the pallet; its words are in `records`, stake and roles in `bonding`, eras in
+This file declares the pallet; its records are in `records`, stake and roles in `bonding`, eras in
 `election`, payment in `rewards`, punishment in `slashing`. Names and indices are those of
 pallet_staking where clients know them.
 """
@@ -16,9 +16,9 @@ from pallets.staking import bonding, election, invariants, rewards, slashing
 from pallets.staking.records import (
     ENTRIES_LISTED_MAX,
     EVIDENCE_EPOCHS,
-    MAXIMUM,
-    MINIMUM,
     NOMINATORS_MAX,
+    PARAMETERS_MAX,
+    PARAMETERS_MIN,
     PAYOUTS_PER_BLOCK,
     SESSIONS_PER_ERA,
     SLASH_DELAY_EPOCHS,
@@ -42,7 +42,7 @@ from pallets.staking.records import (
     bonding_eras,
 )
 from pallets.staking.required_pallets import Blocks, Currency, Validating
-from runtime.codec.scale import CompactU128, u32, u128, u256
+from runtime.codec.scale import u32, u256
 from runtime.frame.dispatch import Error, Root, Signed
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Map, Value, default, stored
@@ -74,9 +74,9 @@ class Staking(Pallet, index=11):
     """The most accounts that may nominate."""
     payouts_per_block: Const[u32] = PAYOUTS_PER_BLOCK
     """The most stakers that one block pays by itself."""
-    parameters_minimum: Const[Parameters] = MINIMUM
+    parameters_minimum: Const[Parameters] = PARAMETERS_MIN
     """The least values that root may set as parameters of staking."""
-    parameters_maximum: Const[Parameters] = MAXIMUM
+    parameters_maximum: Const[Parameters] = PARAMETERS_MAX
     """The greatest values that root may set as parameters of staking."""
 
     system: Needs[Blocks]
@@ -346,7 +346,7 @@ class Staking(Pallet, index=11):
 
     def elect(self) -> tuple[tuple[AccountId, int], ...]:
         """Begin and plan eras at a boundary; the stash and stake of each validator of a new set,
-        by account; nobody where the set stays. Session asks once for each session."""
+        by account; an empty result where the set stays. Session asks once for each session."""
         return election.elect(self)
 
     def note_author(self, account: AccountId) -> None:
@@ -354,7 +354,7 @@ class Staking(Pallet, index=11):
         rewards.note_author(self, account)
 
     def chill_offender(self, who: AccountId) -> bool:
-        """Take its role from an account, from the next election on; says whether it had one."""
+        """Take its role from an account, from the next election on; returns whether it had one."""
         return bonding.chill(self, who)
 
     def tombstone(self, who: AccountId) -> None:
@@ -392,13 +392,13 @@ class Staking(Pallet, index=11):
         self.parameters.put(genesis.parameters)
         self.sessions_per_era.put(genesis.sessions_per_era)
         self.system.create_pot(STAKING_POT)
-        for one in genesis.stakers:
-            bonding.bond(self, one.stash, one.bond, Payee.Staked)
-            if not one.nominates:
-                bonding.validate(self, one.stash, ValidatorPrefs(one.commission))
-        for one in genesis.stakers:
-            if one.nominates:
-                bonding.nominate(self, one.stash, one.nominates)
+        for staker in genesis.stakers:
+            bonding.bond(self, staker.stash, staker.bond, Payee.Staked)
+            if not staker.nominates:
+                bonding.validate(self, staker.stash, ValidatorPrefs(staker.commission))
+        for staker in genesis.stakers:
+            if staker.nominates:
+                bonding.nominate(self, staker.stash, staker.nominates)
         election.plan_first(self)
 
     def on_initialize(self) -> Weight:
@@ -416,12 +416,12 @@ class Staking(Pallet, index=11):
         ledger = self.ledger.get(who)
         own = exposure.own if exposure else ledger.active if ledger else 0
         return ValidatorEntry(
-            who,
-            prefs.commission if prefs else exposure.commission if exposure else 0,
-            own,
-            exposure.total if exposure else own,
-            self.era_points.get((era, who)),
-            len(exposure.others) if exposure else 0,
-            is_elected,
-            prefs is not None,
+            stash=who,
+            commission=prefs.commission if prefs else exposure.commission if exposure else 0,
+            own=own,
+            total=exposure.total if exposure else own,
+            points=self.era_points.get((era, who)),
+            nominators=len(exposure.others) if exposure else 0,
+            is_elected=is_elected,
+            is_candidate=prefs is not None,
         )

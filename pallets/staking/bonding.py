@@ -46,7 +46,7 @@ def bond(staking: Staking, who: AccountId, value: int, payee: Payee) -> None:
 def bond_extra(staking: Staking, who: AccountId, value: int) -> None:
     """Add free balance to a bond. Raises NotStash, or what holding raises."""
     require_ledger(staking, who)
-    rewards.settle(staking, who)
+    rewards.pay_earned(staking, who)
     staking.balances.hold(HoldReason.Staking, who, value)
     ledger = require_ledger(staking, who)
     staking.ledger.put(who, replace(ledger, active=ledger.active + value))
@@ -56,7 +56,7 @@ def bond_extra(staking: Staking, who: AccountId, value: int) -> None:
 def unbond(staking: Staking, who: AccountId, value: int) -> None:
     """Send up to `value` on its way out. Raises NotStash, InsufficientBond, NoMoreChunks."""
     require_ledger(staking, who)
-    rewards.settle(staking, who)
+    rewards.pay_earned(staking, who)
     withdraw(staking, who)
     ledger = staking.ledger.get(who)
     if ledger is None:
@@ -88,7 +88,7 @@ def rebond(staking: Staking, who: AccountId, value: int) -> None:
     ledger = require_ledger(staking, who)
     if not ledger.unlocking:
         raise staking.NoUnlockChunk
-    rewards.settle(staking, who)
+    rewards.pay_earned(staking, who)
     ledger = require_ledger(staking, who)
     chunks, left = list(ledger.unlocking), value
     while chunks and left:
@@ -105,17 +105,17 @@ def rebond(staking: Staking, who: AccountId, value: int) -> None:
 
 
 def withdraw(staking: Staking, who: AccountId) -> None:
-    """Free what has come out; a stash without any stake is forgotten. Raises NotStash."""
+    """Free what has come out; a stash without any stake is removed. Raises NotStash."""
     ledger, now = require_ledger(staking, who), staking.active_era.get()
-    rewards.settle(staking, who)
+    rewards.pay_earned(staking, who)
     ledger = require_ledger(staking, who)
-    kept = tuple(chunk for chunk in ledger.unlocking if chunk.era > now)
-    value = sum(chunk.value for chunk in ledger.unlocking) - sum(chunk.value for chunk in kept)
+    locked = tuple(chunk for chunk in ledger.unlocking if chunk.era > now)
+    value = sum(chunk.value for chunk in ledger.unlocking) - sum(chunk.value for chunk in locked)
     if value:
         staking.balances.release(HoldReason.Staking, who, value)
         staking.emit(staking.Withdrawn(who, value))
-    if ledger.active or kept:
-        staking.ledger.put(who, StakingLedger(ledger.active, kept))
+    if ledger.active or locked:
+        staking.ledger.put(who, StakingLedger(ledger.active, locked))
         return
     chill(staking, who)
     staking.ledger.remove(who)
@@ -167,7 +167,7 @@ def nominate(staking: Staking, who: AccountId, targets: Sequence[AccountId]) -> 
 
 
 def chill(staking: Staking, who: AccountId) -> bool:
-    """Leave the roles of an account, from the next election on; says whether it had one."""
+    """Leave the roles of an account, from the next election on; returns whether it had one."""
     had_role = _stop_validating(staking, who) or _stop_nominating(staking, who)
     if had_role:
         staking.emit(staking.Chilled(who))

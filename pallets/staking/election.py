@@ -1,4 +1,4 @@
-"""Eras: whom stake elects, what is exposed behind them, and how one era follows another.
+"""Eras: the election by stake, the exposures behind validators, and the change of eras.
 
 An era is `sessions_per_era` sessions of Session, era x those from x * sessions_per_era on. It is
 planned one session ahead, because Session queues a set for a whole session: the first boundary
@@ -6,8 +6,8 @@ before an era elects it, the boundary at which it begins pays the era before and
 to their new positions. Session asks `elect` once at each boundary, when the session that begins is
 current already; in all other sessions the set stays.
 
-Where nobody stands for election the validators and exposures of the last era stay, so that a chain
-never loses its set.
+Where no account stands for election the validators and exposures of the last era stay, so that a
+chain never loses its set.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ def plan(staking: Staking, era: int) -> Elected:
         staking.era_validators.put(era, tuple(winner.account for winner in winners))
         staking.emit(staking.StakersElected(era, len(winners)))
     elif era > 0:
-        _keep(staking, staking.current_era.get(), era)
+        _copy_era(staking, staking.current_era.get(), era)
     staking.current_era.put(era)
     return _stakes(staking, era) if winners else ()
 
 
 def begin(staking: Staking, era: int) -> None:
-    """End the active era and begin the next: pay, move positions, forget what no slash needs."""
+    """End the active era and begin the next: pay, move positions, remove what no slash needs."""
     former = staking.active_era.get()
     rewards.end_era(staking, former)
     backings = _backings(staking, era)
@@ -113,7 +113,7 @@ def _exposure(staking: Staking, winner: Winner) -> Exposure:
     return Exposure(winner.stake, own, prefs.commission, others)
 
 
-def _keep(staking: Staking, former: int, era: int) -> None:
+def _copy_era(staking: Staking, former: int, era: int) -> None:
     """Let an era have the validators and exposures of the one before."""
     validators = staking.era_validators.get(former)
     for validator in validators:
@@ -130,9 +130,9 @@ def _stakes(staking: Staking, era: int) -> Elected:
 
 def _backings(staking: Staking, era: int) -> rewards.Backings:
     """Return what each staker exposes in an era, behind whom; in the order of validators."""
-    found: rewards.Backings = {}
+    backings: rewards.Backings = {}
     for validator in staking.era_validators.get(era):
         exposure = staking.exposure_of(era, validator)
         for who, value in rewards.backers_of(validator, exposure):
-            found.setdefault(who, []).append((validator, value))
-    return found
+            backings.setdefault(who, []).append((validator, value))
+    return backings

@@ -1,4 +1,4 @@
-"""What must always hold of the state of Staking; read by tests and devnets after each block."""
+"""The invariants of the state of Staking, which tests and devnets check after each block."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def check(staking: Staking) -> None:
 
 def _check_ledgers(staking: Staking) -> None:
     for who, ledger in staking.ledger.items():
-        held = staking.balances.held(HoldReason.Staking, who)
-        assert held == ledger.total, f"the ledger of {who.hex()} is not what is held"
+        on_hold = staking.balances.held(HoldReason.Staking, who)
+        assert on_hold == ledger.total, f"the ledger of {who.hex()} is not what is held"
         assert len(ledger.unlocking) <= UNLOCKING_MAX
         eras = [chunk.era for chunk in ledger.unlocking]
         assert eras == sorted(set(eras)), "stake leaves in the order in which it was unbonded"
@@ -48,7 +48,7 @@ def _check_roles(staking: Staking) -> None:
 
 def _check_exposure(exposure: Exposure) -> None:
     assert exposure.total == exposure.own + sum(other.value for other in exposure.others)
-    assert exposure.total > 0, "nobody is elected without stake"
+    assert exposure.total > 0, "no validator is elected without stake"
 
 
 def _check_earnings(staking: Staking) -> None:

@@ -1,4 +1,4 @@
-"""The words of staking: ledgers, roles, exposures, earnings, parameters, and the bounds of each."""
+"""The records of staking: ledgers, roles, exposures, earnings, parameters; and their bounds."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def bonding_eras(sessions_per_era: int) -> int:
 
 
 class Payee(enum.IntEnum):
-    """What becomes of rewards: added to the bond, or left to the stash."""
+    """The destination of rewards: the bond, or the free balance of the stash."""
 
     Staked = 0
     Stash = 1
@@ -61,7 +61,7 @@ class UnlockChunk:
 
 @scale
 class StakingLedger:
-    """What a stash has bonded: at work, and on its way out, the oldest first."""
+    """The bonded stake of a stash: active, and unbonding, the oldest first."""
 
     active: Balance
     unlocking: tuple[UnlockChunk, ...] = ()
@@ -81,7 +81,7 @@ class ValidatorPrefs:
 
 @scale
 class Nominations:
-    """Whom an account backs, since which era."""
+    """The validators that an account backs, and since which era."""
 
     targets: tuple[AccountId, ...]
     submitted_in: u32
@@ -97,7 +97,7 @@ class IndividualExposure:
 
 @scale
 class Exposure:
-    """What stands behind a validator in an era, and the commission it was elected with."""
+    """The stake behind a validator in an era, and the commission it was elected with."""
 
     total: Balance
     own: Balance
@@ -116,7 +116,7 @@ class Position:
 
 @scale
 class Earnings:
-    """What an account has earned and was not paid yet, and from what it earns."""
+    """Unpaid rewards of an account, and the positions from which it earns."""
 
     pending: Balance = 0
     positions: tuple[Position, ...] = ()
@@ -134,7 +134,7 @@ class Sweep:
 
 @scale
 class Parameters:
-    """What governance sets, within bounds: minimum bonds in planck, seats, and what eras pay.
+    """The parameters that governance sets: minimum bonds in planck, seats, payout rates.
 
     `fee_permille` of the fee pot and `pot_millionths` of the staking pot are paid for an era.
     """
@@ -147,16 +147,28 @@ class Parameters:
     pot_millionths: u32 = 100
 
 
-MINIMUM: Final = Parameters(OPEN, OPEN, 0, 1, 0, 0)
-MAXIMUM: Final = Parameters(
-    10_000_000 * OPEN, 1_000_000 * OPEN, BILLION, VALIDATORS_MAX, PERMILLE, 10_000
+PARAMETERS_MIN: Final = Parameters(
+    minimum_validator_bond=OPEN,
+    minimum_nominator_bond=OPEN,
+    maximum_commission=0,
+    validator_count=1,
+    fee_permille=0,
+    pot_millionths=0,
+)
+PARAMETERS_MAX: Final = Parameters(
+    minimum_validator_bond=10_000_000 * OPEN,
+    minimum_nominator_bond=1_000_000 * OPEN,
+    maximum_commission=BILLION,
+    validator_count=VALIDATORS_MAX,
+    fee_permille=PERMILLE,
+    pot_millionths=10_000,
 )
 
 
 def are_within_bounds(parameters: Parameters) -> bool:
-    """Say whether every parameter is between its minimum and maximum."""
+    """Return whether every parameter is between its minimum and maximum."""
     return all(
-        getattr(MINIMUM, name) <= getattr(parameters, name) <= getattr(MAXIMUM, name)
+        getattr(PARAMETERS_MIN, name) <= getattr(parameters, name) <= getattr(PARAMETERS_MAX, name)
         for name in Parameters.__dataclass_fields__
     )
 

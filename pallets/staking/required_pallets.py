@@ -1,4 +1,4 @@
-"""What Staking needs of the pallets around it, as narrow as it needs it."""
+"""The parts of other pallets that Staking calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runtime.types.primitives import AccountId
 
 
 class Currency(Protocol):
-    """What Staking needs of Balances."""
+    """The part of Balances that Staking calls."""
 
     def free(self, who: AccountId) -> int: ...
     def held(self, reason: HoldReason, who: AccountId) -> int: ...
@@ -28,7 +28,7 @@ class Blocks(BlockNumber, Pots, Protocol):
 
 
 class Validating(Protocol):
-    """What Staking needs of Session."""
+    """The part of Session that Staking calls."""
 
     def epoch(self) -> int: ...
     def key_of(self, account: AccountId) -> Bytes32 | None: ...

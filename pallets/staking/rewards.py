@@ -1,4 +1,4 @@
-"""Rewards: what an era pays, and how it reaches every staker without a call to forget.
+"""Rewards: the payment of an era, which reaches every staker without a call of its own.
 
 At the end of an era a share of the fee pot moves to the staking pot, and a fraction of that pot is
 paid on top; nothing is minted. Each validator gets its share by points (one for each block), its
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pallets.staking import Staking
 
 Backings = dict[AccountId, list[tuple[AccountId, int]]]
-"""What stakers expose, behind whom."""
+"""The stake that each account exposes, by validator."""
 
 
 def note_author(staking: Staking, account: AccountId) -> None:
@@ -76,7 +76,7 @@ def end_era(staking: Staking, era: int) -> None:
         staking.sweep.put(Sweep(era, is_done=False))
 
 
-def settle(staking: Staking, who: AccountId) -> int:
+def pay_earned(staking: Staking, who: AccountId) -> int:
     """Pay what an account has earned, into its bond or to its free balance; returns how much.
 
     It waits where the account is gone and the amount cannot open it again.
@@ -85,7 +85,7 @@ def settle(staking: Staking, who: AccountId) -> int:
     due = earned(staking, earnings)
     if not due or not _can_receive(staking, who, due):
         return 0
-    _put(staking, who, Earnings(0, _marked(staking, earnings.positions)))
+    _put_earnings(staking, who, Earnings(0, _marked(staking, earnings.positions)))
     staking.owed.put(staking.owed.get() - due)
     staking.balances.transfer(STAKING_POT, who, due)
     ledger = staking.ledger.get(who)
@@ -115,7 +115,7 @@ def sweep(staking: Staking) -> Weight:
         validator = validators[index]
         backers = list(backers_of(validator, staking.exposure_of(at.era, validator)))
         for who, _ in backers[backer : backer + PAYOUTS_PER_BLOCK - paid]:
-            settle(staking, who)
+            pay_earned(staking, who)
             backer, paid = backer + 1, paid + 1
         if backer >= len(backers):
             index, backer = index + 1, 0
@@ -144,7 +144,7 @@ def move_positions(
             Position(validator, value, staking.rates.get(validator))
             for validator, value in backings.get(who, ())
         )
-        _put(staking, who, Earnings(pending, positions))
+        _put_earnings(staking, who, Earnings(pending, positions))
     staying = {validator for backed in backings.values() for validator, _ in backed}
     for validator in former:
         if validator not in staying:
@@ -172,13 +172,13 @@ def _budget(staking: Staking) -> int:
 def _can_receive(staking: Staking, who: AccountId, amount: int) -> bool:
     free = staking.balances.free(who)
     if who in staking.ledger:
-        return free >= EXISTENTIAL_DEPOSIT  # holding keeps as much free, and a hold wants it
+        return free >= EXISTENTIAL_DEPOSIT  # `hold` demands that so much stays free, and it did
     return free + amount >= EXISTENTIAL_DEPOSIT
 
 
 def _add_pending(staking: Staking, who: AccountId, amount: int) -> None:
     earnings = staking.earnings.get(who)
-    _put(staking, who, replace(earnings, pending=earnings.pending + amount))
+    _put_earnings(staking, who, replace(earnings, pending=earnings.pending + amount))
 
 
 def _marked(staking: Staking, positions: Sequence[Position]) -> tuple[Position, ...]:
@@ -188,7 +188,7 @@ def _marked(staking: Staking, positions: Sequence[Position]) -> tuple[Position, 
     )
 
 
-def _put(staking: Staking, who: AccountId, earnings: Earnings) -> None:
+def _put_earnings(staking: Staking, who: AccountId, earnings: Earnings) -> None:
     if earnings.pending or earnings.positions:
         staking.earnings.put(who, earnings)
     else:

@@ -1,8 +1,8 @@
-"""Slashing: what an offence takes from those who stood behind the offender when it happened.
+"""Slashing: an offence takes stake from those who stood behind the offender when it happened.
 
 A fraction of what each exposed in that era is burned, from stake at work first, then from stake
 that went on its way out since; stake that had left before was not exposed and is not taken.
-Burning keeps what balances and burned tokens add up to, and gives nobody a reason to accuse.
+Burning preserves the sum of balances and burned tokens, and rewards no accusation.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def slash(staking: Staking, era: int, validator: AccountId, fraction: int) -> in
     if exposure is None:
         return 0  # it validated by its genesis weight, without stake
     return sum(
-        _slash_one(staking, era, who, value * fraction // BILLION)
+        _slash_staker(staking, era, who, value * fraction // BILLION)
         for who, value in rewards.backers_of(validator, exposure)
     )
 
 
-def _slash_one(staking: Staking, era: int, who: AccountId, amount: int) -> int:
+def _slash_staker(staking: Staking, era: int, who: AccountId, amount: int) -> int:
     ledger = staking.ledger.get(who)
     if ledger is None or not amount:
         return 0

@@ -2,7 +2,7 @@
 
 Structs and enums become functions of their own; everything else is inlined where it stands. Runs of
 fixed-size integers inside a struct are flattened to one `struct.Struct`. The source is made from
-type hints of this program alone, never from input.
+type hints of this program, never from input.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Read = Callable[[bytes, int, int], tuple[Any, int]]
 
 
 class Compiled(Protocol):
-    """What the compiler calls of a codec that a composed runtime binds by name."""
+    """The methods of a codec that a composed runtime binds by name."""
 
     write: Write
     read: Read
@@ -95,7 +95,7 @@ class Compiler:
         else:
             writer += _indent(self._write(shape, "v"))
             reader += _indent([*self._read(shape, "v"), "return v, at"])
-        exec("\n".join(writer), self._space)  # noqa: S102 - our own source, from type hints alone
+        exec("\n".join(writer), self._space)  # noqa: S102 - our own source, from type hints
         exec("\n".join(reader), self._space)  # noqa: S102
         return name
 
@@ -329,7 +329,7 @@ class _Packed:
 
 
 def _leaves(shape: Struct, path: str) -> list[tuple[str, Shape]]:
-    """The fields of a struct; a nested struct of integers alone is flattened into its parent."""
+    """The fields of a struct; nested structs of only integers are flattened into their parent."""
     leaves: list[tuple[str, Shape]] = []
     for field in shape.fields:
         inner = f"{path}.{field.name}"

@@ -3,7 +3,8 @@
 A type hint is parsed to a `Shape`; each shape is compiled once to a write and a read function.
 
 - One encoding per value. A decoder refuses what the encoder would not produce (non-canonical
-  compact integers, booleans above 1, unknown variants, trailing bytes) with `DecodeError` alone.
+  compact integers, booleans above 1, unknown variants, trailing bytes) and raises only
+  `DecodeError`.
 - Lengths are checked against the input before anything is allocated, and recursion is bounded.
 - Runs of fixed-size integers inside a struct are flattened to one `struct.Struct`.
 

@@ -1,7 +1,7 @@
-"""Shapes: what a type hint says about SCALE bytes, and the declared types that pallets write.
+"""Shapes: the SCALE layout that a type hint means, and the declared types that pallets use.
 
 `shape_of(hint)` parses a hint into a `Shape`; `runtime.codec.scale` compiles shapes to codecs and
-`runtime.metadata.metadata` describes them to clients. This module knows no bytes.
+`runtime.metadata.metadata` describes them to clients. This module reads and writes no bytes.
 
     @scale                                   class Colour(Enumeration): ...
     class Point:                             class Named(Colour, index=0):
@@ -30,7 +30,7 @@ class ShapeError(TypeError):
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """What a type hint says about bytes. `minimum` is the least number of bytes of an encoding."""
+    """The layout of a type. `minimum` is the least number of bytes of an encoding."""
 
     @property
     def minimum(self) -> int:
@@ -235,7 +235,7 @@ def scale(cls: type[T]) -> type[T]:
 
 @dataclasses.dataclass(frozen=True)
 class RustName:
-    """How Substrate clients know a class: see `rust`."""
+    """The name under which Substrate clients know a class: see `rust`."""
 
     path: tuple[str, ...]
     parameters: tuple[tuple[str, Any], ...]

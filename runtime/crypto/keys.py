@@ -9,7 +9,7 @@ Rules that hold here:
 - An ed25519 signature is accepted exactly as libsodium accepts it: s below the group order,
   canonical points, no small-order key or commitment, cofactorless equation. tests/vectors pins it.
 - No secret appears in a repr or in an error message.
-- Randomness is used by `generate_phrase`, sr25519 signing and sr25519 derivation alone (the nonce
+- Randomness is used by `generate_phrase`, sr25519 signing and sr25519 derivation only (the nonce
   half of the secret); executing a block calls none of them.
 """
 
@@ -123,7 +123,7 @@ class Keypair:
 
 
 def verify(kind: int, signature: bytes, message: bytes, account: bytes) -> bool:
-    """Say whether `signature` of `message` is by `account`; False for anything malformed."""
+    """Return whether `signature` of `message` is by `account`; False for anything malformed."""
     # The bindings read fixed lengths from C, so the sizes are checked before they see a byte.
     if len(signature) != SIGNATURE_BYTES or len(account) != ACCOUNT_BYTES:
         return False
@@ -165,7 +165,7 @@ def _seed_of(phrase: str, password: str) -> bytes:
             "Check the spelling and the order of the words."
         )
     entropy = bytes(_english().to_entropy(normal))
-    # Substrate stretches the entropy where BIP-39 stretches the words, and keeps the first half.
+    # Substrate stretches the entropy where BIP-39 stretches the words, and takes the first half.
     # The password is not Unicode-normalized, as in substrate-bip39.
     salt = b"mnemonic" + password.encode()
     return pbkdf2_hmac("sha512", entropy, salt, _PHRASE_ROUNDS)[:SEED_BYTES]

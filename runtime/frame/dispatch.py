@@ -1,14 +1,14 @@
 """Origins, calls and the errors of dispatch, encoded as Substrate clients know them.
 
-A `Error` is what a pallet raises to refuse a call: one class per cause, whose docstring is the
-sentence that reaches the client through metadata. `DispatchError` is its encoding in events.
+A pallet raises an `Error` to refuse a call: one class per cause, whose docstring is the sentence
+that reaches the client through metadata. `DispatchError` is its encoding in events.
 """
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Any, ClassVar, NewType
+from typing import Any, ClassVar, Final, NewType
 
 from runtime.codec.scale import Bytes4, Enumeration, u8
 from runtime.codec.shape import rust
@@ -28,7 +28,7 @@ class Inherent:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who dispatches: an account, root, or the author of the block (inherents)."""
+    """The origin of a call: an account, root, or the author of the block (inherents)."""
 
     account: AccountId | None = None
     root: bool = False
@@ -39,8 +39,8 @@ class Origin:
         return Origin(account)
 
 
-ROOT = Origin(root=True)
-INHERENT = Origin()
+ROOT: Final = Origin(root=True)
+INHERENT: Final = Origin()
 
 
 @rust("frame_support::dispatch::DispatchClass")

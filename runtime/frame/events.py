@@ -1,4 +1,4 @@
-"""What a block reports: events with the phase in which they happened."""
+"""The events of a block, with the phase in which they happened."""
 
 from __future__ import annotations
 

@@ -9,12 +9,21 @@ Signatures that the caller has checked (`verified`) are not checked again on the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from runtime.codec.scale import DecodeError, EncodeError, codec, u32
-from runtime.errors import OpenLedgerError
+from runtime.frame.block import (
+    BLOCK_EXTRINSICS_MAX,
+    BodyRefusedError,
+    ExecutedBlock,
+    InvalidBlockError,
+    check_length,
+    check_shape,
+    check_size,
+    fits,
+)
 from runtime.frame.dispatch import (
     INHERENT,
     DispatchClass,
@@ -27,15 +36,9 @@ from runtime.frame.dispatch import (
 from runtime.frame.dispatch import TransactionalError as Nesting
 from runtime.frame.events import DispatchInfo, EventRecord, Pays
 from runtime.frame.extrinsic import Additional, Extrinsic, MetadataHashMode
-from runtime.frame.fees import (
-    BLOCK_LENGTH_MAX,
-    BLOCK_WEIGHT_MAX,
-    EXTRINSIC_BASE_WEIGHT,
-    EXTRINSIC_PERCENT,
-    NORMAL_PERCENT,
-    priority,
-)
+from runtime.frame.fees import EXTRINSIC_BASE_WEIGHT, NORMAL_PERCENT, priority
 from runtime.frame.machine import Machine
+from runtime.frame.required_pallets import Payment, System
 from runtime.frame.state import Overlay, TransactionDepthError
 from runtime.frame.validity import (
     AncientBirthBlock,
@@ -49,7 +52,7 @@ from runtime.frame.validity import (
     TransactionRefused,
     ValidTransaction,
 )
-from runtime.trie.backend import Backend, Former, Recorder
+from runtime.trie.backend import Backend, Recorder
 from runtime.trie.trie import V1, ordered_root, update
 from runtime.types.primitives import (
     ZERO_HASH,
@@ -62,61 +65,12 @@ from runtime.types.primitives import (
     Weight,
 )
 
-BLOCK_EXTRINSICS_MAX = 20_000
 NOTHING_VERIFIED: Final[Mapping[Hash, Hash]] = MappingProxyType({})
-
-
-class InvalidBlockError(OpenLedgerError):
-    """A block breaks a rule of the runtime; the message names the rule."""
-
-
-class BodyRefusedError(InvalidBlockError):
-    """These extrinsics are too many, too long or others than the header's; it may have others."""
-
-
-class System(Protocol):
-    """What the executive needs of the pallet System."""
-
-    def initialize(self, number: int, parent: Hash, digest: Digest) -> None: ...
-    def finalize(self, events: Sequence[EventRecord], extrinsic_count: int) -> Digest: ...
-    def nonce(self, account: AccountId) -> int: ...
-    def count_nonce(self, account: AccountId) -> None: ...
-    def hash_of(self, number: int) -> Hash | None: ...
-    def current_number(self) -> int: ...
-    def note_weight(self, kind: DispatchClass, weight: Weight) -> None: ...
-    def used_weight(self) -> Weight: ...
-    def note_applied(self, error: DispatchError | None, info: DispatchInfo) -> None: ...
-
-
-class Payment(Protocol):
-    """What the executive needs of the pallet TransactionPayment. All raise TransactionRefused."""
-
-    def fee_of(self, weight: Weight, length: int) -> int: ...
-    def can_pay(self, account: AccountId, fee: int) -> None: ...
-    def charge(self, account: AccountId, fee: int) -> None: ...
-    def settle(self, account: AccountId, charged: int, owed: int, tip: int) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutedBlock:
-    """A sealed block with everything that committing it needs."""
-
-    header: Header
-    extrinsics: tuple[bytes, ...]
-    changes: Mapping[bytes, bytes | None] = field(repr=False)
-    nodes: Mapping[bytes, bytes | None] = field(repr=False)
-    refused: tuple[tuple[Hash, TransactionRefused], ...] = ()
-    former: Former = field(default_factory=Former, repr=False)
-
-    @property
-    def hash(self) -> Hash:
-        """The block hash."""
-        return self.header.hash
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What became of one extrinsic."""
+    """The result of one extrinsic: its error, if any, and the weight that was paid for."""
 
     error: DispatchError | None
     info: DispatchInfo
@@ -143,9 +97,9 @@ class Executive:
     ) -> ExecutedBlock:
         """Build the next block. Candidates that do not apply are reported in `refused`.
 
-        `verified` names the extrinsics whose signature was checked, and the birth block under which
-        it held; where this branch has another one, it is checked here. Raises InvalidBlockError
-        when an inherent fails.
+        `verified` maps the hash of an extrinsic whose signature was checked to the birth block
+        that the signature covered; where this branch has another one, it is checked again. Raises
+        InvalidBlockError when an inherent fails.
         """
         recorder = Recorder(backend)
         overlay = Overlay(recorder)
@@ -163,7 +117,7 @@ class Executive:
                 if len(included) >= BLOCK_EXTRINSICS_MAX:
                     break
                 try:
-                    _check_length(length + len(extrinsic.raw))
+                    check_length(length + len(extrinsic.raw))
                     self._apply(extrinsic, len(included), verified)
                 except TransactionRefused as refusal:
                     refused.append((extrinsic.hash, refusal))
@@ -185,7 +139,7 @@ class Executive:
         Raises InvalidBlockError on any mismatch, of these its kind BodyRefusedError for extrinsics
         that are not the header's.
         """
-        _check_shape(header, extrinsics, parent)
+        check_shape(header, extrinsics, parent)
         recorder = Recorder(backend)
         overlay = Overlay(recorder)
         with self.machine.on(overlay):
@@ -202,7 +156,7 @@ class Executive:
                         weight = self._apply_inherent(raw, index, weight)
                     else:
                         signed_seen = True
-                        _check_length(length)
+                        check_length(length)
                         self._apply(extrinsic, index, verified)
                 except (DecodeError, TransactionRefused) as error:
                     raise InvalidBlockError(f"extrinsic {index}: {error}") from error
@@ -217,7 +171,7 @@ class Executive:
         return executed
 
     def _initialize(self, parent: Header, logs: Sequence[DigestItem]) -> None:
-        # Consensus items are what the runtime tells consensus: executing writes them again.
+        # Consensus items are written by the runtime: executing the block writes them again.
         given = tuple(item for item in logs if not isinstance(item, Consensus))
         self._system.initialize(parent.number + 1, parent.hash, Digest(given))
         used = Weight(0, 0)
@@ -244,21 +198,29 @@ class Executive:
         changes = machine.overlay.changes()
         difference = update(recorder, changes.items(), V1)
         header = Header(
-            parent.hash,
-            parent.number + 1,
-            Hash(difference.root),
-            Hash(ordered_root(extrinsics)),
-            digest,
+            parent_hash=parent.hash,
+            number=parent.number + 1,
+            state_root=Hash(difference.root),
+            extrinsics_root=Hash(ordered_root(extrinsics)),
+            digest=digest,
         )
         former = recorder.former(changes, difference.nodes)
-        return ExecutedBlock(header, tuple(extrinsics), changes, difference.nodes, refused, former)
+        return ExecutedBlock(
+            header=header,
+            extrinsics=tuple(extrinsics),
+            changes=changes,
+            nodes=difference.nodes,
+            refused=refused,
+            former=former,
+        )
 
     # --------------------------------------------------------------------------- extrinsics
 
     def _apply_inherent(self, raw: bytes, index: int, before: Weight) -> Weight:
-        """Dispatch an inherent; returns the weight of all so far, which has a maximum of its own.
+        """Dispatch an inherent; returns the weight of all inherents so far, which has a maximum.
 
-        Hooks do not count: were a heavy one to shut inherents out, no block could be made at all.
+        Hooks do not count towards it: if a heavy hook excluded the inherents, which a block must
+        have, no block could be made at all.
         """
         machine = self.machine
         try:
@@ -271,7 +233,7 @@ class Executive:
             raise InvalidBlockError(f"extrinsic {index}: unsigned, but its call is no inherent")
         machine.begin_extrinsic(index)
         weight = machine.weight_of(extrinsic.call)
-        if not _fits(before + weight, 100):
+        if not fits(before + weight, 100):
             raise InvalidBlockError(f"extrinsic {index}: the block's inherents are too heavy")
         try:
             with machine.transaction():
@@ -298,7 +260,7 @@ class Executive:
         account = self._check(extrinsic, is_verified=is_verified, exact_nonce=True)
         weight, kind = machine.weight_of(extrinsic.call), machine.class_of(extrinsic.call)
         total = weight + EXTRINSIC_BASE_WEIGHT
-        _check_size(total, len(extrinsic.raw))
+        check_size(total, len(extrinsic.raw))
         self._check_room(total, kind)
         fee = self._payment.fee_of(weight, len(extrinsic.raw))
         tip = signed.extra.tip
@@ -321,7 +283,7 @@ class Executive:
     def dispatch(
         self, extrinsic: Extrinsic, origin: Origin
     ) -> tuple[DispatchError | None, Weight | None]:
-        """Run the call in a transaction: (error or None, actual weight where the call tells)."""
+        """Run the call in a transaction: (error or None, actual weight if the call returns one)."""
         try:
             with self.machine.transaction():
                 return None, self.machine.dispatch(extrinsic.call, origin)
@@ -334,7 +296,7 @@ class Executive:
 
     def _check_room(self, weight: Weight, kind: DispatchClass) -> None:
         percent = NORMAL_PERCENT if kind is DispatchClass.Normal else 100
-        if not _fits(self._system.used_weight() + weight, percent):
+        if not fits(self._system.used_weight() + weight, percent):
             raise TransactionRefused(ExhaustsResources())
 
     def _check(self, extrinsic: Extrinsic, *, is_verified: bool, exact_nonce: bool) -> AccountId:
@@ -358,7 +320,7 @@ class Executive:
         return account
 
     def _was_verified(self, extrinsic: Extrinsic, verified: Mapping[Hash, Hash]) -> bool:
-        """Whether its signature held under the birth block that this branch has."""
+        """Return whether the signature was checked with the birth block of this branch."""
         birth = verified.get(extrinsic.hash) if verified else None
         return birth is not None and birth == self.birth_of(extrinsic)
 
@@ -400,7 +362,7 @@ class Executive:
     def validate(
         self, backend: Backend, best: Header, extrinsic: Extrinsic, *, is_verified: bool = False
     ) -> ValidTransaction:
-        """Tell how an extrinsic fits on top of `best`. Raises TransactionRefused."""
+        """Return how an extrinsic may follow `best`. Raises TransactionRefused."""
         overlay = self.begin_next(backend, best)
         return self.validate_on(overlay, extrinsic, is_verified=is_verified)
 
@@ -427,7 +389,7 @@ class Executive:
         account = self._check(extrinsic, is_verified=is_verified, exact_nonce=False)
         assert signed is not None, "checked"
         weight = machine.weight_of(extrinsic.call)
-        _check_size(weight + EXTRINSIC_BASE_WEIGHT, len(extrinsic.raw))
+        check_size(weight + EXTRINSIC_BASE_WEIGHT, len(extrinsic.raw))
         fee = self._payment.fee_of(weight, len(extrinsic.raw))
         self._payment.can_pay(account, fee + signed.extra.tip)
         nonce, number = signed.extra.nonce, self._system.current_number()
@@ -445,9 +407,9 @@ class Executive:
     def dry_run(
         self, backend: Backend, best: Header, extrinsic: Extrinsic
     ) -> tuple[Applied, tuple[EventRecord, ...], Overlay]:
-        """Apply an extrinsic on top of `best` and throw the state away. Raises TransactionRefused.
+        """Apply an extrinsic on top of `best`; the state is discarded. Raises TransactionRefused.
 
-        The signature is not checked: a dry run is asked before the key is unlocked.
+        The signature is not checked: a dry run comes before the key is unlocked.
         """
         overlay = Overlay(backend)
         with self.machine.on(overlay):
@@ -460,36 +422,6 @@ class Executive:
 def nonce_tag(account: AccountId, nonce: int) -> bytes:
     """Return the tag that a transaction provides."""
     return account + codec(u32).encode(nonce)
-
-
-def _check_size(weight: Weight, length: int) -> None:
-    """Refuse what would not fit an empty block: it would wait in the pool for ever."""
-    if not _fits(weight, EXTRINSIC_PERCENT) or length > BLOCK_LENGTH_MAX * EXTRINSIC_PERCENT // 100:
-        raise TransactionRefused(ExhaustsResources())
-
-
-def _check_length(length: int) -> None:
-    """Refuse what would leave inherents no room in the block."""
-    if length > BLOCK_LENGTH_MAX * NORMAL_PERCENT // 100:
-        raise TransactionRefused(ExhaustsResources())
-
-
-def _fits(weight: Weight, percent: int) -> bool:
-    return (
-        weight.ref_time <= BLOCK_WEIGHT_MAX.ref_time * percent // 100
-        and weight.proof_size <= BLOCK_WEIGHT_MAX.proof_size * percent // 100
-    )
-
-
-def _check_shape(header: Header, extrinsics: Sequence[bytes], parent: Header) -> None:
-    if header.number != parent.number + 1 or header.parent_hash != parent.hash:
-        raise InvalidBlockError(f"block {header.number} does not follow {parent.number}")
-    if len(extrinsics) > BLOCK_EXTRINSICS_MAX:
-        raise BodyRefusedError(f"a block has at most {BLOCK_EXTRINSICS_MAX} extrinsics")
-    if sum(map(len, extrinsics)) > BLOCK_LENGTH_MAX:
-        raise BodyRefusedError(f"a block has at most {BLOCK_LENGTH_MAX} bytes of extrinsics")
-    if ordered_root(extrinsics) != header.extrinsics_root:
-        raise BodyRefusedError("the extrinsics do not match the header's extrinsics root")
 
 
 __all__ = [

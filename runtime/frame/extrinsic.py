@@ -52,7 +52,7 @@ PAYLOAD_PLAIN_MAX: Final = 256
 
 @rust("frame_metadata_hash_extension::Mode")
 class MetadataHashMode(enum.IntEnum):
-    """Whether the signer committed to a metadata hash; this chain accepts Disabled alone."""
+    """Whether the signer committed to a metadata hash; this chain accepts only Disabled."""
 
     Disabled = 0
     Enabled = 1
@@ -60,7 +60,7 @@ class MetadataHashMode(enum.IntEnum):
 
 @scale
 class Extra:
-    """What the extensions put into a signed extrinsic."""
+    """The values that extensions put into a signed extrinsic."""
 
     era: Era
     nonce: CompactU32
@@ -70,7 +70,7 @@ class Extra:
 
 @scale
 class Additional:
-    """What the extensions add to the signed payload without sending it."""
+    """The values that extensions add to the signed payload and that are not sent."""
 
     spec_version: u32
     transaction_version: u32
@@ -95,7 +95,7 @@ EXTENSIONS: Final[tuple[tuple[str, Any, Any], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Who signed, with what, under which extensions."""
+    """The signer, its signature, and the values of the extensions."""
 
     address: MultiAddress
     signature: MultiSignature
@@ -131,7 +131,7 @@ class Extrinsic:
         return signing_payload(self.call_bytes, self.extra_bytes, additional)
 
     def is_verified(self, additional: Additional) -> bool:
-        """Tell whether the signature verifies; Ecdsa never does."""
+        """Return whether the signature verifies; Ecdsa never does."""
         assert self.signed is not None, "an inherent has no signature"
         account = self.signed.account
         if account is None:

@@ -1,4 +1,4 @@
-"""What inclusion in a block costs, in planck: pure integer functions.
+"""The fee for inclusion in a block, in planck: pure integer functions.
 
 fee = base + length x byte fee + multiplier x weight fee; the tip goes on top and is the priority.
 The multiplier follows congestion block by block (Substrate's TargetedFeeAdjustment). All bounds
@@ -30,7 +30,7 @@ MULTIPLIER_ONE: Final = 10**18
 MULTIPLIER_MAX: Final = 10**6 * MULTIPLIER_ONE
 TARGET_PERCENT: Final = 25
 ADJUSTMENT: Final = 3 * MULTIPLIER_ONE // 10**3
-"""How fast the multiplier moves: by at most about 0.2 % a block at these settings."""
+"""The speed of the multiplier: at most about 0.2 % a block at these settings."""
 
 
 @rust("pallet_transaction_payment::types::InclusionFee", Balance=u128)

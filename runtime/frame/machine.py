@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from runtime.codec.scale import Codec, DecodeError, EncodeError, compile_codec
 from runtime.codec.shape import Field, Outer, Struct, shape_of, struct_shape
@@ -22,13 +22,7 @@ from runtime.frame.dispatch import (
     Origin,
     Root,
 )
-from runtime.frame.events import (
-    ApplyExtrinsic,
-    EventRecord,
-    Finalization,
-    Initialization,
-    Phase,
-)
+from runtime.frame.events import ApplyExtrinsic, EventRecord, Finalization, Initialization, Phase
 from runtime.frame.extrinsic import ExtrinsicCodec
 from runtime.frame.pallet import CallSpec, Event, Pallet
 from runtime.frame.state import Overlay, Transaction
@@ -37,7 +31,7 @@ from runtime.types.primitives import RuntimeVersion, Weight
 
 P = TypeVar("P", bound=Pallet)
 
-CALL_DEPTH_MAX = 24
+CALL_DEPTH_MAX: Final = 24
 
 
 class UnknownCallError(LookupError):
@@ -157,10 +151,10 @@ class Machine:
         write(event, put)
 
     def _read_event(self, data: bytes, at: int, depth: int) -> tuple[Event, int]:
-        known = self._events.get((data[at], data[at + 1]))
-        if known is None:
+        bound = self._events.get((data[at], data[at + 1]))
+        if bound is None:
             raise DecodeError(f"no pallet has the event {data[at]}.{data[at + 1]}")
-        value, end = known[1](data, at + 2, depth + 1)
+        value, end = bound[1](data, at + 2, depth + 1)
         return value, end
 
     # --------------------------------------------------------------------------- execution
@@ -222,21 +216,21 @@ class Machine:
         return DispatchClass.Operational if spec.operational else DispatchClass.Normal
 
     def dispatch(self, call: Call, origin: Origin) -> Weight | None:
-        """Run a call in the current transaction; returns its actual weight where it tells one.
+        """Run a call in the current transaction; returns its actual weight if it has one.
 
-        Raises DispatchFailed or a pallet's Error.
+        Raises DispatchFailed or an Error of the pallet.
         """
         bound = self.bound(call.pallet, call.name)
-        wanted = bound.spec.origin
-        if wanted is Root:
+        required = bound.spec.origin
+        if required is Root:
             allowed, who = origin.root, None
-        elif wanted is Inherent:
+        elif required is Inherent:
             allowed, who = origin.account is None and not origin.root, None
         else:
             allowed, who = origin.account is not None, origin.account
         if not allowed:
             raise DispatchFailed(BadOrigin())
-        actual: Weight | None = bound.function(who or wanted(), *call.arguments)
+        actual: Weight | None = bound.function(who or required(), *call.arguments)
         return actual
 
 

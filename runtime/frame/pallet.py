@@ -1,5 +1,5 @@
-"""What a pallet is: one class whose declarations give storage keys, dispatch, events, errors,
-codecs, metadata, CLI commands and documentation.
+"""A pallet: one class whose declarations give storage keys, dispatch, events, errors, codecs,
+metadata, CLI commands and documentation.
 
     class Counter(Pallet, index=9):
         "Counts."
@@ -16,7 +16,7 @@ codecs, metadata, CLI commands and documentation.
         class TooHigh(Error, index=0):
             "The count is at its maximum; reset it first."
 
-        @call(0, weight(50, reads=1, writes=1))
+        @call(0, weights.COUNTER_INCREASE)                # pallets/weights.py
         def increase(self, caller: Signed, by: u32) -> None:
             "Add `by` to the count."
 
@@ -35,7 +35,7 @@ import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Annotated, Any, ClassVar, TypeVar, dataclass_transform
+from typing import Annotated, Any, ClassVar, Final, TypeVar, dataclass_transform
 
 from runtime.codec.scale import Codec
 from runtime.codec.shape import ShapeError, shape_of, struct_shape
@@ -57,9 +57,9 @@ from runtime.types.primitives import AccountId, Address32, Id, MultiAddress, Wei
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
-PICOSECONDS_PER_MICROSECOND = 1_000_000
-READ_WEIGHT = Weight(25 * PICOSECONDS_PER_MICROSECOND, 128)
-WRITE_WEIGHT = Weight(100 * PICOSECONDS_PER_MICROSECOND, 128)
+PICOSECONDS_PER_MICROSECOND: Final = 1_000_000
+READ_WEIGHT: Final = Weight(25 * PICOSECONDS_PER_MICROSECOND, 128)
+WRITE_WEIGHT: Final = Weight(100 * PICOSECONDS_PER_MICROSECOND, 128)
 
 _CONSTANT, _NEEDED = "constant of a pallet", "another pallet"
 Const = Annotated[T, _CONSTANT]
@@ -133,7 +133,7 @@ def api(trait: str, version: int = 1) -> Callable[[F], F]:
 
 
 class Machine(typing.Protocol):
-    """What a composed runtime offers its pallets."""
+    """The part of a composed runtime that pallets use."""
 
     @property
     def overlay(self) -> Overlay: ...
@@ -198,7 +198,7 @@ class Pallet:
             return AccountId(address.account)
         raise DispatchFailed(CannotLookup())
 
-    # What a pallet may override. Order of hooks is the order of the pallets in the runtime.
+    # A pallet may override these. Hooks run in the order of the pallets in the runtime.
 
     def on_initialize(self) -> Weight:
         """Run before the extrinsics of a block; returns the weight used."""

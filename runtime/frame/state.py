@@ -1,6 +1,6 @@
 """The transactional overlay through which all state is read and written, and what a block knows.
 
-Values are decoded once, kept as Python objects, and encoded again only when the block is sealed.
+Values are decoded once, stay Python objects, and are encoded again only when the block is sealed.
 A transaction is an undo journal: rolling back restores the former objects, nothing is copied.
 Reads cost one dictionary look-up; there are no layers to search.
 """
@@ -20,7 +20,7 @@ _UNREAD: Final = object()
 
 
 class TransactionDepthError(Exception):
-    """Calls nest more transactions than allowed; the call fails and nothing of it is kept."""
+    """Calls nest more transactions than allowed; the call fails and its writes are undone."""
 
 
 class Overlay:
@@ -34,7 +34,7 @@ class Overlay:
 
     @property
     def size(self) -> int:
-        """How many values have been read or written."""
+        """The number of values that were read or written."""
         return len(self._values)
 
     def read(self, key: bytes, codec: Codec[Any]) -> Any | None:
@@ -75,13 +75,13 @@ class Overlay:
         return value is not None and value is not _UNREAD
 
     def begin(self) -> None:
-        """Open a transaction, to be ended by `keep` or `undo`. They nest up to a limit."""
+        """Open a transaction, to be ended by `commit` or `undo`. They nest up to a limit."""
         if len(self._journals) >= TRANSACTION_DEPTH_MAX:
             raise TransactionDepthError(f"more than {TRANSACTION_DEPTH_MAX} nested transactions")
         self._journals.append([])
 
-    def keep(self) -> None:
-        """End the innermost transaction and keep its writes."""
+    def commit(self) -> None:
+        """End the innermost transaction; its writes belong to the one around it."""
         journal = self._journals.pop()
         if self._journals:
             self._journals[-1].extend(journal)
@@ -136,7 +136,7 @@ class Transaction:
         trace: TracebackType | None,
     ) -> None:
         if kind is None:
-            self._overlay.keep()
+            self._overlay.commit()
         else:
             self._overlay.undo()
             del self._records[self._mark :]

@@ -16,13 +16,13 @@ import enum
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from runtime.codec.scale import Codec
 from runtime.crypto.hashing import blake2b_128, blake2b_256, twox_64, twox_128, twox_256
 from runtime.frame.state import Overlay
 
-KEY_CACHE_MAX = 1 << 17
+KEY_CACHE_MAX: Final = 1 << 17
 
 Codecs = Callable[[Any], Codec[Any]]
 
@@ -56,7 +56,7 @@ _CONCAT_SKIP = {Hasher.BLAKE2_128_CONCAT: 16, Hasher.TWOX_64_CONCAT: 8, Hasher.I
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a declaration adds to its annotation."""
+    """The default and the hashers that a declaration adds to its annotation."""
 
     default: Any = None
     hashers: tuple[Hasher, ...] = ()
@@ -73,7 +73,7 @@ def stored(*hashers: Hasher) -> Any:
 
 
 class StateHolder(typing.Protocol):
-    """Whoever holds the overlay of the block being executed."""
+    """The machine, as storage items see it: it has the overlay of the block being executed."""
 
     @property
     def overlay(self) -> Overlay: ...
@@ -81,7 +81,7 @@ class StateHolder(typing.Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ItemSpec:
-    """A declared storage item: what metadata tells and what binding needs."""
+    """A declared storage item, as metadata describes it and as binding needs it."""
 
     pallet: str
     name: str
@@ -153,9 +153,9 @@ class Map(Item, Generic[K, V]):
 
     def key(self, key: K) -> bytes:
         """Return the storage key of an entry."""
-        known = self._cache.get(key)
-        if known is not None:
-            return known
+        cached = self._cache.get(key)
+        if cached is not None:
+            return cached
         parts = (key,) if len(self._key_codecs) == 1 else typing.cast(tuple[Any, ...], key)
         full = self.prefix + b"".join(
             hash_of(codec.encode(part))

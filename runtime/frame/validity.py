@@ -1,4 +1,4 @@
-"""What the transaction queue asks of the runtime: is this extrinsic valid, and how urgent is it.
+"""Validity of an extrinsic for the transaction queue, and its priority there.
 
 Encodings are those of sp_runtime::transaction_validity; clients read them in V15 metadata.
 """
@@ -15,7 +15,7 @@ PRIORITY_MAX = 2**64 - 1
 
 @rust("sp_runtime::transaction_validity::TransactionSource")
 class TransactionSource(enum.IntEnum):
-    """Where a transaction comes from."""
+    """The source of a transaction."""
 
     InBlock = 0
     Local = 1
@@ -85,7 +85,7 @@ class UnknownOrigin(InvalidTransaction, index=12):
 
 @rust("sp_runtime::transaction_validity::UnknownTransaction", bare=True)
 class UnknownTransaction(Enumeration):
-    """Whether the transaction is valid cannot be told."""
+    """The runtime cannot decide whether the transaction is valid."""
 
 
 @rust("CannotLookup")
@@ -116,7 +116,7 @@ class Invalid(TransactionValidityError, index=0):
 
 
 class Unknown(TransactionValidityError, index=1):
-    """It cannot be told."""
+    """The runtime cannot decide."""
 
     reason: UnknownTransaction
 
@@ -124,7 +124,7 @@ class Unknown(TransactionValidityError, index=1):
 @rust("sp_runtime::transaction_validity::ValidTransaction")
 @scale
 class ValidTransaction:
-    """How a valid transaction takes part in the queue; tags are opaque."""
+    """The place of a valid transaction in the queue; tags are opaque."""
 
     priority: u64
     requires: tuple[bytes, ...]

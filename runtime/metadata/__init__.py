@@ -1,1 +1,1 @@
-"""What clients learn of a runtime: types, metadata V14 and V15, runtime APIs."""
+"""The description of a runtime for clients: types, metadata V14 and V15, runtime APIs."""

@@ -1,6 +1,6 @@
 """Evaluates runtime APIs at the state of a block: SCALE bytes in, SCALE bytes out.
 
-Nothing that an API writes is kept. Names are `{trait}_{method}`; `runtime.metadata.interfaces`
+An API's writes are discarded. Names are `{trait}_{method}`; `runtime.metadata.interfaces`
 lists them.
 """
 

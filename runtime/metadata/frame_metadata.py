@@ -13,7 +13,7 @@ from runtime.metadata.registry import PortableType, TypeId
 
 
 class EntryModifier(enum.IntEnum):
-    """What an absent storage entry reads as: nothing, or its fallback."""
+    """The value of an absent storage entry: nothing, or its fallback."""
 
     Optional = 0
     Default = 1
@@ -51,7 +51,7 @@ class MapEntry(EntryKind, index=1):
 
 @scale
 class StorageEntry:
-    """A storage item; `fallback` is what an absent one reads as."""
+    """A storage item; `fallback` is the encoded value of an absent one."""
 
     name: str
     modifier: EntryModifier
@@ -101,7 +101,7 @@ class Pallet15:
 
 @scale
 class SignedExtension:
-    """What an extension puts into an extrinsic, and what it adds to the signed payload."""
+    """The type that an extension puts into an extrinsic, and that it adds to the signed payload."""
 
     identifier: str
     type: TypeId
@@ -158,7 +158,7 @@ class Api:
 
 @scale
 class CustomValue:
-    """Something else that a runtime tells; this one tells nothing."""
+    """Another value that a runtime publishes; this one publishes none."""
 
     name: str
     type: TypeId

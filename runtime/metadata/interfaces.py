@@ -44,7 +44,7 @@ class Block:
 
 @rust("Result", bare=True, T=ValidTransaction, E=TransactionValidityError)
 class TransactionValidity(Enumeration):
-    """How a transaction takes part in the queue, or why it does not."""
+    """The place of a transaction in the queue, or the reason why it has none."""
 
 
 @rust("Ok")
@@ -99,10 +99,10 @@ OWN_APIS: Final = (
         "validate_transaction",
         (("source", TransactionSource), ("tx", UncheckedExtrinsic), ("block_hash", Hash)),
         TransactionValidity,
-        "Tell whether a transaction is valid on top of the block at which this is called.",
+        "Return whether a transaction is valid on top of the block at which this is called.",
     ),
 )
-"""What every composed runtime answers; `runtime.metadata.apis` evaluates them."""
+"""The APIs of every composed runtime; `runtime.metadata.apis` evaluates them."""
 
 TRAIT_DOCS: Final = {
     "Core": "What every Substrate runtime offers.",

@@ -1,4 +1,4 @@
-"""Metadata of a composed runtime, versions 14 and 15: what clients need to speak to it, with docs.
+"""Metadata of a composed runtime, versions 14 and 15: what clients need to use it, with docs.
 
 Everything comes from the declarations of the pallets; nothing is written twice. Version 14 has the
 types that pallets and extrinsics mention; 15 adds the runtime APIs with theirs.
@@ -79,11 +79,11 @@ class UnknownMetadataVersionError(ValueError):
 def metadata(machine: Machine, version: int = 14) -> bytes:
     """Return the metadata of a runtime, magic number and version first.
 
-    Takes some milliseconds: callers keep it. Raises UnknownMetadataVersionError.
+    Takes some milliseconds: callers cache it. Raises UnknownMetadataVersionError.
     """
     if version not in METADATA_VERSIONS:
-        known = ", ".join(map(str, METADATA_VERSIONS))
-        raise UnknownMetadataVersionError(f"this runtime speaks metadata {known}, not {version}")
+        versions = ", ".join(map(str, METADATA_VERSIONS))
+        raise UnknownMetadataVersionError(f"this runtime speaks metadata {versions}, not {version}")
     composed = _Composer(machine)
     body = (
         encode(Metadata14, composed.version_14())

@@ -1,6 +1,6 @@
 """The portable type registry: every type that metadata mentions, described for clients.
 
-A type gets its id when it is first mentioned, so ids depend on the order of mentioning alone. The
+A type gets its id when it is first mentioned, so ids depend only on the order of mentioning. The
 classes above `Registry` are the encoding of scale-info; below them, shapes turn into it:
 
 - A class has the path that `runtime.codec.shape.rust` gives it, else
@@ -101,7 +101,7 @@ class Primitive(enum.IntEnum):
 
 
 class Definition(Enumeration):
-    """What a type is made of."""
+    """The structure of a type."""
 
 
 class CompositeDefinition(Definition, index=0):
@@ -195,22 +195,22 @@ class Registry:
             key = shape.cls
         elif isinstance(shape, Integer | Compact):
             key = dataclasses.replace(shape, name="")  # a name is the field's, the type is one
-        known = self._ids.get(key)
-        if known is not None:
-            return known
+        described = self._ids.get(key)
+        if described is not None:
+            return described
         number = self.reserve(key)  # before its parts: a type may contain itself
         self._types[number] = self._describe(shape)
         return number
 
     def reserve(self, key: Any) -> int:
-        """Return a new id; `describe` tells later what it is."""
+        """Return a new id, which `describe` describes later."""
         assert key not in self._ids, f"{key} has an id already"
         self._ids[key] = len(self._types)
         self._types.append(None)
         return self._ids[key]
 
     def describe(self, number: int, description: TypeDescription) -> None:
-        """Tell what a reserved id is."""
+        """Describe the type of a reserved id."""
         assert self._types[number] is None, f"type {number} is described twice"
         self._types[number] = description
 
@@ -339,7 +339,7 @@ def class_name(cls: type) -> str:
 
 
 def path_of(cls: type) -> tuple[str, ...]:
-    """Return the path of a class: the declared one, or one that tells its module."""
+    """Return the path of a class: the declared one, or one made from its module."""
     declared = rust_name(cls)
     is_variant = "_index" in vars(cls)
     if declared is not None and not is_variant:

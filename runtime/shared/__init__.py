@@ -1,1 +1,1 @@
-"""What several floors need: documents, finality, leaders, payouts, elections."""
+"""Values and arithmetic of several floors: documents, finality, leaders, payouts, elections."""

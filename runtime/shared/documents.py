@@ -1,4 +1,4 @@
-"""Documents: the words that pallets, node and ml share, declared once as SCALE types.
+"""Documents: the values that pallets, node and ml share, declared once as SCALE types.
 
 Rules that hold for all of them:
 
@@ -7,7 +7,7 @@ Rules that hold for all of them:
 - A job's answer is committed as `output_root(output)`, blake2b-256 of the SCALE of `JobOutput`.
 - Quantities are integers with their unit in the name; losses are micro-nats per completion token.
 - A row is numbered by its position in the rows that a training job used (cluster representatives,
-  in order of datanet, batch, position); receipts, sketches and spans all speak of that number.
+  in order of datanet, batch, position); receipts, sketches and spans all use that number.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Recipe:
 
 
 class JobSpec(Enumeration):
-    """What an executor is asked to do. There is no user code, ever."""
+    """The work of a job. No kind of it runs user code."""
 
 
 class Train(JobSpec, index=0):
@@ -125,7 +125,7 @@ class RowsInput:
 
 
 class JobOutput(Enumeration):
-    """What an executor commits to, reveals, and the chain settles on."""
+    """The result of a job: executors commit to it and reveal it, the chain settles on it."""
 
 
 class Trained(JobOutput, index=0):
@@ -234,7 +234,7 @@ class Span:
 
 @scale
 class Receipt:
-    """What an answer was made from, and what it cost.
+    """The record of an answer: the rows behind it, and its price.
 
     `epoch` is the model's settlement epoch; `sequence` counts this server's receipts of the model.
     `contributor_fee_planck` is the part of the fee that settlement shares out. `question` and

@@ -33,7 +33,7 @@ NO_DIGEST: Final = Hash(bytes(32))
 
 
 class Kind(IntEnum):
-    """What a vote says of a view."""
+    """The kinds of votes on a view."""
 
     NOTARIZE = 0
     NULLIFY = 1
@@ -76,17 +76,19 @@ class AuthoritySet:
         return sum(authority.weight for authority in self.authorities)
 
     def is_quorum(self, weight: int) -> bool:
-        """Say whether a weight is more than two thirds of the total."""
+        """Return whether a weight is more than two thirds of the total."""
         return 3 * weight > 2 * self.total
 
     def index_of(self, key: bytes) -> int | None:
         """Return the index of the authority with this session key."""
-        return next((i for i, one in enumerate(self.authorities) if one.key == key), None)
+        return next(
+            (i for i, authority in enumerate(self.authorities) if authority.key == key), None
+        )
 
 
 @scale
 class Ballot:
-    """What is voted on. `kind` is a Kind; `digest` is a block hash, or NO_DIGEST for NULLIFY."""
+    """The subject of a vote: `kind` is a Kind, `digest` a block hash (NULLIFY: NO_DIGEST)."""
 
     epoch: u64
     view: u64
@@ -113,7 +115,7 @@ class Certificate:
 
 @scale
 class Claim:
-    """What a leader writes into its header (PreRuntime item of ENGINE).
+    """The claim that a leader writes into its header (PreRuntime item of ENGINE).
 
     `skips` is `skips_hash` of the NULLIFICATION certificates of all views between the parent's
     view and this one; NO_DIGEST where there is none.
@@ -126,7 +128,7 @@ class Claim:
 
 @scale
 class Boundary:
-    """What the last block of an epoch says (Consensus item of ENGINE): the next set's hash."""
+    """The hash of the next set, in the last block of an epoch (Consensus item of ENGINE)."""
 
     next_set: Hash
 
@@ -145,7 +147,7 @@ def payload(genesis: Hash, ballot: Ballot) -> bytes:
 
 
 def is_signed(genesis: Hash, authorities: AuthoritySet, vote: Vote) -> bool:
-    """Say whether a vote is of this epoch, well formed, and signed by its voter."""
+    """Return whether a vote is of this epoch, well formed, and signed by its voter."""
     ballot = vote.ballot
     return (
         ballot.epoch == authorities.epoch
@@ -185,7 +187,7 @@ def skips_hash(skips: tuple[Certificate, ...]) -> Hash:
 
 
 def conflict(first: Ballot, second: Ballot) -> bool:
-    """Say whether an honest voter never signs both."""
+    """Return whether two ballots conflict: an honest voter never signs both."""
     if (first.epoch, first.view) != (second.epoch, second.view):
         return False
     if first.kind == second.kind:

@@ -56,7 +56,7 @@ class LeaderSchedule:
 
 @lru_cache(maxsize=8)
 def schedule_of(authorities: AuthoritySet) -> LeaderSchedule:
-    """Return the schedule of an epoch, kept: it is a pure function of the set."""
+    """Return the schedule of an epoch; cached, for it is a pure function of the set."""
     return LeaderSchedule(
         [authority.weight for authority in authorities.authorities], authorities.seed
     )

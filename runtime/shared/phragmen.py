@@ -1,17 +1,17 @@
 """Sequential Phragmén: elects seats so that every voter's stake is spread as evenly as it can be.
 
-Each seat goes to the candidate that would leave its backers with the least load; whoever backs it
+Each seat goes to the candidate that would leave its backers with the least load; all who back it
 then carries that load. At the end the stake of each voter is split over the winners it backs in
 proportion to what each added to its load.
 
     load(c) = (1 + sum of stake(v) * load(v) for v backing c) / (sum of stake(v) for v backing c)
 
 Rules that hold here: integers only; loads are fixed point with LOAD_BITS fractional bits, rounded
-up, so two loads are told apart to 2^-64 of their size for stakes below 2^128; equal loads go to the
-smaller account id; the parts of a voter's stake add up to the whole stake.
+up, so two loads are distinguished to 2^-64 of their size for stakes below 2^128; equal loads go to
+the smaller account id; the parts of a voter's stake add up to the whole stake.
 
 A sum over all backers for each candidate and seat would cost seats * edges. Only backers of the
-last winner change their load, so the sums are kept, and an edge is looked at once for each winner
+last winner change their load, so the sums are cached, and an edge is looked at once for each winner
 that its voter backs.
 
 Source: Brill, Freeman, Janson, Lackner, "Phragmén's Voting Methods and Justified Representation"
@@ -40,7 +40,7 @@ class BadElectionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Voter:
-    """Who backs candidates with a stake, the same for all of them."""
+    """An account that backs candidates, each of them with the same stake."""
 
     account: AccountId
     stake: int
@@ -56,7 +56,7 @@ class Winner:
 
     @property
     def stake(self) -> int:
-        """What backs the winner altogether."""
+        """The whole stake behind the winner."""
         return sum(part for _, part in self.backers)
 
 
@@ -87,7 +87,7 @@ def elect(candidates: Sequence[AccountId], voters: Sequence[Voter], seats: int) 
             if candidate is not None:
                 candidate.approval += voter.stake
                 candidate.backers.append(index)
-    running = {account: one for account, one in running.items() if one.approval}
+    running = {account: candidate for account, candidate in running.items() if candidate.approval}
     loads = [0] * len(voters)
     won: list[AccountId] = []
     edges: list[list[tuple[int, int]]] = [[] for _ in voters]  # (winner, load added by it)
@@ -108,7 +108,7 @@ def _carry(
     edges: list[list[tuple[int, int]]],
     seat: int,
 ) -> None:
-    """Put the winner's load on its backers, and tell the candidates that they back besides."""
+    """Put the winner's load on its backers, and update the other candidates that they back."""
     load = winner.load()
     for index in winner.backers:
         voter, added = voters[index], load - loads[index]

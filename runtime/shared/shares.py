@@ -17,7 +17,7 @@ MILLI = 1000
 
 
 class ScoredEntry(Protocol):
-    """What a payout needs of an entry; `runtime.shared.documents.SettlementEntry` is one."""
+    """The part of an entry that a payout reads; `documents.SettlementEntry` has it."""
 
     @property
     def score(self) -> int:
@@ -95,8 +95,8 @@ def payout(
     """Return what each entry earns, in planck, and what goes to the datanet's commons.
 
     The pool is shared over the positive parts of the scores; of its part an entry gets what its
-    lower bound covers, the rest is withheld for the commons. Nobody's bound raises another's pay.
-    Without a positive score the whole pool goes to the commons.
+    lower bound covers, the rest is withheld for the commons. The bound of one contributor never
+    raises another's pay. Without a positive score the whole pool goes to the commons.
     """
     _require_not_negative(total_planck, "A pool")
     paid = [lower_bound(entry.score, entry.square_sum, z_milli) for entry in entries]

@@ -1,4 +1,4 @@
-"""Where state is read from: a flat store of keys beside the encoded trie nodes.
+"""Backends: the sources of state, a flat store of keys beside the encoded trie nodes.
 
 A backend answers for one state, the one after some block. The database serves finalized states,
 `DiffBackend` puts the changes of one unfinalized block over its parent, and `MemoryBackend` holds
@@ -60,13 +60,13 @@ class MemoryBackend:
         """Write a block's changes; None deletes."""
         _write(self.values, changes)
         _write(self.nodes, nodes)
-        # The old list is left as it is: a running iterator keeps the keys that it began with.
+        # A new list, not a changed one: a running iterator goes on over the keys it began with.
         self._sorted = None
 
 
 @dataclass(frozen=True, slots=True)
 class Former:
-    """What stood where a block wrote, by key and by path, as far as its making had to read it."""
+    """The values and nodes that a block replaced, by key and by path, as far as they were read."""
 
     values: Mapping[bytes, bytes | None] = field(default_factory=dict, repr=False)
     nodes: Mapping[bytes, bytes | None] = field(default_factory=dict, repr=False)

@@ -95,7 +95,7 @@ def merkle_proof(leaves: Sequence[bytes], index: int) -> MerkleProof:
 
 
 def verify_merkle(root: Hash, leaf: bytes, proof: MerkleProof) -> bool:
-    """Say whether `leaf` is at `proof.index` of the list with this root."""
+    """Return whether `leaf` is at `proof.index` of the list with this root."""
     top = _climb(_list_leaf(leaf), proof.index, proof.count, proof.siblings, _list_node)
     return top is not None and _list_root(proof.count, top) == root
 
@@ -142,7 +142,7 @@ def chunk_proof(chunk_hashes: Sequence[Hash], index: int) -> MerkleProof:
 
 
 def verify_chunk(blob: Hash, length: int, chunk: bytes, proof: MerkleProof) -> bool:
-    """Say whether `chunk` is chunk `proof.index` of the blob with this id and length."""
+    """Return whether `chunk` is chunk `proof.index` of the blob with this id and length."""
     if not 0 <= length < 1 << 64 or proof.count != chunk_count(length):
         return False
     is_last = proof.index == proof.count - 1
@@ -210,7 +210,7 @@ def sum_proof(leaves: Sequence[tuple[Hash, int]], index: int) -> SumProof:
 
 
 def verify_sum(root: Hash, total: int, leaf: Hash, amount: int, proof: SumProof) -> bool:
-    """Say whether (leaf, amount) is at `proof.index` under the root, and the total is `total`."""
+    """Return whether (leaf, amount) is at `proof.index` of the tree with this root and total."""
     try:
         start = _sum_leaf(leaf, amount)
         top = _climb(start, proof.index, proof.count, proof.siblings, _sum_node)

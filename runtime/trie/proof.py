@@ -1,7 +1,7 @@
-"""Read proofs: what lets a stranger check a value against a state root alone.
+"""Read proofs: the trie nodes by which a value is checked against nothing but a state root.
 
 A proof is the set of trie nodes on the way to the keys, each node that has a hash of its own, and
-the values that state version 1 keeps outside of the nodes: what Substrate's state_getReadProof
+the values that state version 1 stores outside of the nodes: what Substrate's state_getReadProof
 answers. It proves absence as well as presence.
 
 Rules that hold here:
@@ -17,15 +17,7 @@ from hashlib import blake2b
 from runtime.errors import OpenLedgerError
 from runtime.trie.backend import Backend
 from runtime.trie.trie import EMPTY_ROOT
-from runtime.trie.trie_node import (
-    HASH_BYTES,
-    Cell,
-    Leaf,
-    NodeError,
-    cell_value,
-    decode,
-    nibbles_of,
-)
+from runtime.trie.trie_node import HASH_BYTES, Cell, Leaf, NodeError, cell_value, decode, nibbles_of
 
 PROOF_ENTRIES_MAX = 65_536
 

@@ -57,7 +57,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What a chunk proved: its trie nodes by path, and where the next chunk starts (None: done)."""
+    """The result of a checked chunk: its nodes by path; the next chunk's start (None: done)."""
 
     nodes: dict[bytes, bytes] = field(repr=False)
     next_start: bytes | None
@@ -151,7 +151,7 @@ class _Beyond:
 
 
 class _Place(Enum):
-    """Where a subtree lies, seen from the range."""
+    """The position of a subtree relative to the range."""
 
     BEFORE = 0
     EDGE = 1
@@ -242,7 +242,7 @@ class _Ordered:
         built = update(MemoryBackend(), self._pairs[low:high], self._version).nodes
         top = built.pop(b"")
         assert top is not None, "a trie with keys has a root"
-        # Built alone, the subtree's root carries the whole way to it in its partial key.
+        # Built by itself, the subtree's root carries the whole way to it in its partial key.
         _, count, at = read_head(top)
         partial = unpack(top[at : at + ((count + 1) >> 1)], count)
         top = with_partial(top, partial[len(path) :])

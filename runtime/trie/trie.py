@@ -9,9 +9,23 @@ runtime/trie/proof.py.
 Rules that hold here:
 - Nodes are addressed by nibble path (see runtime/trie/backend.py); the root is stored whatever
   its size.
-- State version 1 keeps the hash of a value longer than 32 bytes in place of the value. The version
+- State version 1 stores the hash of a value longer than 32 bytes in place of the value. The version
   applies to what is written: values of untouched keys stay as they were (lazy migration).
 - Keys have at most KEY_BYTES_MAX bytes, which bounds the depth of the recursion.
+
+An example, with values of 32 bytes A, B, C at the keys 0x1234, 0x1256 and 0x2000. Below each path
+stand the partial key of the node and its value or children (nibble -> path of the child):
+
+    (root)      branch  partial -     1 -> 1, 2 -> 2
+    1           branch  partial 2     3 -> 1.2.3, 5 -> 1.2.5
+    1.2.3       leaf    partial 4     A           # 1, then 2 and 3 of the branch above, then 4
+    1.2.5       leaf    partial 6     B
+    2           leaf    partial 000   C
+
+Writing D at 0x1256 reads the root, 1 and 1.2.5, and gives back these three: the leaf has another
+value, each branch another hash of one child. The nodes 2 and 1.2.3 are neither read nor hashed.
+Removing 0x1234 then leaves one child below 1, which a branch may not have: both leaves go, and 1
+becomes the leaf with partial 256 and value D. The root changes as well, the node 2 does not.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,7 +67,7 @@ _CHILD_BYTES = 1 + HASH_BYTES
 
 
 class NodeReader(Protocol):
-    """Where the trie reads its nodes; every Backend is one."""
+    """The source of trie nodes; every Backend is one."""
 
     def node(self, path: bytes) -> bytes | None:
         """Return the encoded node at a nibble path, None when there is none."""
@@ -74,7 +88,7 @@ class UnsortedChangesError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TrieDiff:
-    """What a batch did: the new root, and each node that differs by path (None: it is gone)."""
+    """The result of a batch: the new root, and by path each changed node (None: removed)."""
 
     root: bytes
     nodes: dict[bytes, bytes | None] = field(repr=False)
@@ -165,7 +179,8 @@ class _Batch:
         at = end + 2
         if kind != BRANCH:
             at = _after_cell(node, at, kind == BRANCH_HASHED)
-        # A child that is not a hash is shorter than one, so the length tells if all are hashes.
+        # A child that is not a hash is shorter than one, so the length shows whether all are
+        # hashes.
         if len(keys[low]) == fork or len(node) - at != _CHILD_BYTES * bitmap.bit_count():
             return self._visit_decoded(node, depth, low, high)
         return self._visit_hashes(node, depth, fork, at, bitmap, low, high)

@@ -1,4 +1,4 @@
-"""The words of the chain that clients know from Substrate: accounts, hashes, headers, addresses.
+"""The types that clients know from Substrate: accounts, hashes, headers, addresses.
 
 Encodings are those of sp_runtime; their paths appear in metadata so that clients recognise them.
 """
@@ -116,7 +116,7 @@ class Header:
 
 @lru_cache(maxsize=HEADER_HASHES_MAX)
 def _hash_of(header: Header) -> Hash:
-    # Kept, because a node asks for the best block's hash with every transaction that it gets.
+    # Cached: a node asks for the best block's hash with every transaction that it receives.
     return Hash(blake2b_256(codec(Header).encode(header)))
 
 

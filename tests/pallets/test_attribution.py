@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from pallets.attribution import ATTRIBUTION_POT, INDEXES_MAX, Attribution
 from pallets.attribution.records import (
-    PARAMETERS_MAXIMUM,
-    PARAMETERS_MINIMUM,
+    PARAMETERS_MAX,
+    PARAMETERS_MIN,
     EpochState,
     Penalty,
     decayed,
@@ -358,4 +358,4 @@ def test_root_changes_parameters_within_their_bounds(workshop: Workshop) -> None
         with pytest.raises(Attribution.ParametersOutOfBounds):
             workshop.root("Attribution", "set_parameters", parameters=bad)
     for name in type(parameters).__dataclass_fields__:
-        assert getattr(PARAMETERS_MINIMUM, name) < getattr(PARAMETERS_MAXIMUM, name)
+        assert getattr(PARAMETERS_MIN, name) < getattr(PARAMETERS_MAX, name)

@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 
 from pallets.jobs import Jobs
-from pallets.jobs.job import PARAMETERS_MAXIMUM, PARAMETERS_MINIMUM, FailureReason, JobState
+from pallets.jobs.job import PARAMETERS_MAX, PARAMETERS_MIN, FailureReason, JobState
 from pallets.jobs.lifecycle import ASSIGNMENTS_MAX, BUCKET_MAX
 from runtime.frame.dispatch import DispatchFailed
 from runtime.types.primitives import OPEN
@@ -131,5 +131,5 @@ def test_root_changes_parameters_within_their_bounds(workshop: Workshop) -> None
 
 
 def test_bounds_of_parameters_are_in_order() -> None:
-    for name in type(PARAMETERS_MINIMUM).__dataclass_fields__:
-        assert getattr(PARAMETERS_MINIMUM, name) < getattr(PARAMETERS_MAXIMUM, name)
+    for name in type(PARAMETERS_MIN).__dataclass_fields__:
+        assert getattr(PARAMETERS_MIN, name) < getattr(PARAMETERS_MAX, name)

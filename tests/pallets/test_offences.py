@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from pallets.balances import Balances
 from pallets.offences import (
     CONVICTIONS_PER_BLOCK,
-    MISSED_MIN,
     Offence,
     Offences,
     absence_fraction,
     equivocation_fraction,
 )
+from pallets.offences.records import MISSED_MIN
 from pallets.session import Session, prove_possession
 from pallets.staking import Staker, Staking, ValidatorPrefs
 from pallets.staking.records import EVIDENCE_EPOCHS, SLASH_DELAY_EPOCHS

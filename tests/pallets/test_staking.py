@@ -10,7 +10,7 @@ from pallets.balances import Balances
 from pallets.staking import Parameters, Payee, Staker, Staking, ValidatorPrefs
 from pallets.staking.records import (
     EVIDENCE_EPOCHS,
-    MAXIMUM,
+    PARAMETERS_MAX,
     SLASH_DELAY_EPOCHS,
     UNLOCKING_MAX,
     StakingLedger,
@@ -214,10 +214,10 @@ def test_places_are_bounded(chain: Staked) -> None:
 
 
 def test_root_changes_parameters_within_bounds(chain: Staked) -> None:
-    chain.root("Staking", "set_parameters", parameters=MAXIMUM)
+    chain.root("Staking", "set_parameters", parameters=PARAMETERS_MAX)
     with pytest.raises(Staking.ParametersOutOfBounds):
         chain.root("Staking", "set_parameters", parameters=Parameters(validator_count=257))
-    assert chain.staking.parameters.get() == MAXIMUM
+    assert chain.staking.parameters.get() == PARAMETERS_MAX
 
 
 # ---------------------------------------------------------------------------------------- elections

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from node.chain.events import Finalized
 from node.operations.config import Sealing
 from node.transactions import status
-from runtime.frame import executive
+from runtime.frame import block
 from runtime.frame.state import Overlay
 from runtime.types.primitives import Weight
 from tests.node.support.small_node import BOB, SmallNode, run, small_node
@@ -117,7 +117,7 @@ def test_a_transaction_that_fits_no_block_does_not_make_the_author_spin(
 ) -> None:
     async def scenario(node: SmallNode) -> None:
         node.pool.submit(node.sign())
-        monkeypatch.setattr(executive, "BLOCK_WEIGHT_MAX", Weight(3 * 10**8, 10**9))
+        monkeypatch.setattr(block, "BLOCK_WEIGHT_MAX", Weight(3 * 10**8, 10**9))
         start = trio.current_time()
         await finals(node, 3)
         assert trio.current_time() - start >= 20

@@ -1,6 +1,7 @@
 import gzip
 import json
 import random
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given, settings
@@ -224,3 +225,39 @@ def test_a_branch_survives_its_encoding_and_no_part_of_it_decodes(
     assert decode(encoded) == Branch(partial, cell, children)
     with pytest.raises(NodeError):
         decode(encoded[: data.draw(st.integers(0, len(encoded) - 1))])
+
+
+def test_the_example_of_the_module_is_true() -> None:
+    backend = Reading()
+    values = {b"\x12\x34": b"a" * 32, b"\x12\x56": b"b" * 32, b"\x20\x00": b"c" * 32}
+    assert sorted(backend.change(values)) == [b"", b"\1", b"\1\2\3", b"\1\2\5", b"\2"]
+    assert decode(backend.nodes[b"\1"]).partial == b"\2"
+    assert decode(backend.nodes[b"\2"]).partial == b"\0\0\0"
+
+    changed = backend.change({b"\x12\x56": b"d" * 32})
+    assert sorted(changed) == sorted(backend.read) == [b"", b"\1", b"\1\2\5"]
+
+    removed = backend.change({b"\x12\x34": None})
+    assert (removed[b"\1\2\3"], removed[b"\1\2\5"]) == (None, None)
+    assert b"\2" not in removed
+    assert b"\2" not in backend.read
+    assert decode(backend.nodes[b"\1"]) == Leaf(b"\2\5\6", (False, b"\x80" + b"d" * 32))
+
+
+class Reading(MemoryBackend):
+    """A state that notes which nodes a change reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[bytes] = []
+
+    def node(self, path: bytes) -> bytes | None:
+        self.read.append(path)
+        return super().node(path)
+
+    def change(self, changes: dict[bytes, bytes | None]) -> Mapping[bytes, bytes | None]:
+        """Write changes and return the nodes that differ."""
+        self.read = []
+        nodes = trie.update(self, sorted(changes.items()), trie.V1).nodes
+        self.apply(changes, nodes)
+        return nodes

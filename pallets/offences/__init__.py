@@ -1,7 +1,7 @@
-"""Offences: what validators did wrong, by proof, and what it costs them.
+"""Offences: proven faults of validators, and their punishment.
 
-*Equivocation* is proven by two signed votes that exclude each other. The author of a block puts the
-proof in (`convict`), or anybody reports it. The set of the epoch in which it happened names the
+*Equivocation* is proven by two conflicting votes that are signed. The author of a block puts the
+proof in (`convict`), or any account reports it. The set of the epoch in which it happened names the
 stash, whatever keys were registered since. The offender is chilled, left out of the next sets and
 tombstoned at once; what was exposed behind it is slashed SLASH_DELAY_EPOCHS later:
 
@@ -24,19 +24,27 @@ Source: Web3 Foundation, "Slashing mechanisms", and pallet_im_online for absence
 
 from __future__ import annotations
 
-import enum
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final
 
 from pallets import weights
+from pallets.offences.records import (
+    SET_MIN,
+    Offence,
+    Offender,
+    PendingSlash,
+    Turns,
+    absence_fraction,
+    equivocation_fraction,
+)
+from pallets.offences.required_pallets import Authors, Stakes, Validators
 from pallets.required_system import BlockHashes
-from pallets.staking.records import BILLION, EVIDENCE_EPOCHS, SLASH_DELAY_EPOCHS
-from runtime.codec.scale import scale, u32, u64
+from pallets.staking.records import EVIDENCE_EPOCHS, SLASH_DELAY_EPOCHS
+from runtime.codec.scale import u32, u64
 from runtime.frame.dispatch import Error, Inherent, Root, Signed
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Value, default
 from runtime.shared.finality import (
-    AuthoritySet,
     BadEvidenceError,
     Ballot,
     Equivocation,
@@ -45,89 +53,20 @@ from runtime.shared.finality import (
 )
 from runtime.types.primitives import ZERO_HASH, AccountId, Balance, Weight
 
+__all__ = [
+    "Offence",
+    "Offences",
+    "PendingSlash",
+    "Turns",
+    "absence_fraction",
+    "equivocation_fraction",
+]
+
 CONVICTIONS_PER_BLOCK: Final = 4
 SLASHES_PER_BLOCK: Final = 2
 """A slash touches everybody behind a validator, so a block applies few."""
-SET_MIN: Final = 4
-MISSED_MIN: Final = 4
-ABSENCE_PERCENT: Final = 7
 NO_WEIGHT: Final = Weight(0, 0)
 PRUNE_AFTER_EPOCHS: Final = 2 * (EVIDENCE_EPOCHS + SLASH_DELAY_EPOCHS)
-
-
-def equivocation_fraction(offenders: int, size: int) -> int:
-    """Return min(1, (3 k / n)^2) in parts of 10**9."""
-    return min(BILLION, 9 * offenders * offenders * BILLION // (size * size))
-
-
-def absence_fraction(absent: int, size: int) -> int:
-    """Return 7 % * min(1, 3 (k - n / 10 - 1) / n), at least 0, in parts of 10**9."""
-    excess = max(0, absent - size // 10 - 1)
-    return min(BILLION, 3 * excess * BILLION // size) * ABSENCE_PERCENT // 100
-
-
-class Offence(enum.IntEnum):
-    """What a validator did."""
-
-    Equivocation = 0
-    Absence = 1
-
-
-@scale
-class Offender:
-    """Who was convicted in an epoch, what fraction it has lost, whether that was lifted."""
-
-    stash: AccountId
-    applied: u32 = 0
-    is_lifted: bool = False
-
-
-@scale
-class PendingSlash:
-    """A slash that waits. `fraction` is that of absence; that of equivocation is found later."""
-
-    offence: Offence
-    epoch: u64
-    stash: AccountId
-    fraction: u32
-    due_epoch: u64
-
-
-@scale
-class Turns:
-    """The turns of a validator in this epoch."""
-
-    led: u32 = 0
-    missed: u32 = 0
-
-    @property
-    def is_absent(self) -> bool:
-        """Missed more than half, and not just a few."""
-        return self.missed >= MISSED_MIN and self.missed > self.led
-
-
-class Validators(Protocol):
-    """What Offences needs of Session."""
-
-    def epoch(self) -> int: ...
-    def set_of(self, epoch: int) -> AuthoritySet | None: ...
-    def disable(self, account: AccountId) -> None: ...
-
-
-class Stakes(Protocol):
-    """What Offences needs of Staking."""
-
-    def chill_offender(self, who: AccountId) -> bool: ...
-    def tombstone(self, who: AccountId) -> None: ...
-    def lift_tombstone(self, who: AccountId) -> None: ...
-    def backer_count(self, epoch: int, validator: AccountId) -> int: ...
-    def slash(self, epoch: int, validator: AccountId, fraction: int) -> int: ...
-
-
-class Authors(Protocol):
-    """What Offences needs of Authorship."""
-
-    def author(self) -> AccountId | None: ...
 
 
 class Offences(Pallet, index=12):
@@ -158,7 +97,7 @@ class Offences(Pallet, index=12):
     """The turns that a validator has led and missed in the counted epoch, by account."""
 
     class Convicted(Event, index=0):
-        """A validator has signed two votes that exclude each other; here they are."""
+        """A validator has signed two conflicting votes; here they are."""
 
         stash: AccountId
         first: Ballot
@@ -239,14 +178,16 @@ class Offences(Pallet, index=12):
     def cancel_slash(self, origin: Root, offence: Offence, epoch: u64, stash: AccountId) -> None:
         """Cancel a slash before it is applied; for a conviction, lift the tombstone as well."""
         pending = self.unapplied_slashes.get()
-        kept = tuple(
-            one for one in pending if (one.offence, one.epoch, one.stash) != (offence, epoch, stash)
+        remaining = tuple(
+            slash
+            for slash in pending
+            if (slash.offence, slash.epoch, slash.stash) != (offence, epoch, stash)
         )
-        if len(kept) == len(pending):
+        if len(remaining) == len(pending):
             raise self.NoSuchSlash
-        self.unapplied_slashes.put(kept)
+        self.unapplied_slashes.put(remaining)
         if offence is Offence.Equivocation:
-            self._note(epoch, stash, is_lifted=True)
+            self._note_offender(epoch, stash, is_lifted=True)
             self.staking.lift_tombstone(stash)
         self.emit(self.SlashCancelled(offence, epoch, stash))
 
@@ -254,7 +195,7 @@ class Offences(Pallet, index=12):
 
     @api("OffencesApi")
     def is_reportable(self, evidence: Equivocation) -> bool:
-        """Say whether evidence would convict somebody now. Authors ask before they put it in,
+        """Return whether evidence would convict a validator now. Authors ask before they put it in,
         because a block with evidence that fails is invalid."""
         try:
             self._check(evidence)
@@ -296,9 +237,10 @@ class Offences(Pallet, index=12):
             self.turns.put(author, replace(turns, led=turns.led + 1))
 
     def check_invariants(self) -> None:
-        """Whoever waits for its slash was convicted and not lifted; none is convicted twice."""
+        """Slashes that wait are of convictions that stand; none is convicted twice."""
         for epoch, offenders in self.offenders.items():
-            assert len({one.stash for one in offenders}) == len(offenders), f"epoch {epoch}"
+            stashes = {offender.stash for offender in offenders}
+            assert len(stashes) == len(offenders), f"epoch {epoch}"
         for pending in self.unapplied_slashes.get():
             if pending.offence is Offence.Equivocation:
                 (offender,) = self._offenders(pending.epoch, pending.stash)
@@ -342,7 +284,9 @@ class Offences(Pallet, index=12):
 
     def _defer(self, offence: Offence, epoch: int, stash: AccountId, fraction: int) -> None:
         due = self.session.epoch() + SLASH_DELAY_EPOCHS
-        pending = PendingSlash(offence, epoch, stash, fraction, due)
+        pending = PendingSlash(
+            offence=offence, epoch=epoch, stash=stash, fraction=fraction, due_epoch=due
+        )
         self.unapplied_slashes.put((*self.unapplied_slashes.get(), pending))
         self.emit(self.SlashDeferred(offence, epoch, stash, due))
 
@@ -350,37 +294,51 @@ class Offences(Pallet, index=12):
         """Apply the next slashes that are due, a few in each block; returns the weight used."""
         used = NO_WEIGHT
         now, pending = self.session.epoch(), self.unapplied_slashes.get()
-        due = [one for one in pending if one.due_epoch <= now][:SLASHES_PER_BLOCK]
+        due = [slash for slash in pending if slash.due_epoch <= now][:SLASHES_PER_BLOCK]
         if due:
-            self.unapplied_slashes.put(tuple(one for one in pending if one not in due))
-        for one in due:
-            fraction = one.fraction
-            if one.offence is Offence.Equivocation:
-                fraction = self._raise_fraction(one)
-            used += weights.offences_apply_slash(self.staking.backer_count(one.epoch, one.stash))
-            burned = self.staking.slash(one.epoch, one.stash, fraction)
-            self.emit(self.SlashApplied(one.offence, one.epoch, one.stash, fraction, burned))
+            self.unapplied_slashes.put(tuple(slash for slash in pending if slash not in due))
+        for slash in due:
+            epoch, stash, fraction = slash.epoch, slash.stash, slash.fraction
+            if slash.offence is Offence.Equivocation:
+                fraction = self._raise_fraction(slash)
+            used += weights.offences_apply_slash(self.staking.backer_count(epoch, stash))
+            burned = self.staking.slash(epoch, stash, fraction)
+            self.emit(
+                self.SlashApplied(
+                    offence=slash.offence,
+                    epoch=epoch,
+                    stash=stash,
+                    fraction=fraction,
+                    burned=burned,
+                )
+            )
         return used
 
     def _raise_fraction(self, pending: PendingSlash) -> int:
-        """Return what an equivocator still has to lose; call those up who have lost too little."""
+        """Return the fraction that is still to slash; queue those who have lost too little."""
         epoch, now = pending.epoch, self.session.epoch()
         authorities = self.session.set_of(epoch)
         assert authorities is not None, "sets are known for longer than a slash waits"
-        guilty = [one for one in self.offenders.get(epoch) if not one.is_lifted]
+        guilty = [offender for offender in self.offenders.get(epoch) if not offender.is_lifted]
         fraction = equivocation_fraction(len(guilty), len(authorities.authorities))
         waiting = self.unapplied_slashes.get()
-        called = {(one.offence, one.epoch, one.stash) for one in waiting}
+        queued = {(slash.offence, slash.epoch, slash.stash) for slash in waiting}
         again = tuple(
-            PendingSlash(Offence.Equivocation, epoch, one.stash, 0, now)
-            for one in guilty
-            if one.stash != pending.stash
-            and 0 < one.applied < fraction
-            and (Offence.Equivocation, epoch, one.stash) not in called
+            PendingSlash(
+                offence=Offence.Equivocation,
+                epoch=epoch,
+                stash=offender.stash,
+                fraction=0,
+                due_epoch=now,
+            )
+            for offender in guilty
+            if offender.stash != pending.stash
+            and 0 < offender.applied < fraction
+            and (Offence.Equivocation, epoch, offender.stash) not in queued
         )
         self.unapplied_slashes.put((*waiting, *again))
         (own,) = self._offenders(epoch, pending.stash)
-        self._note(epoch, pending.stash, applied=max(own.applied, fraction))
+        self._note_offender(epoch, pending.stash, applied=max(own.applied, fraction))
         return max(0, fraction - own.applied)
 
     def _enter_epoch(self) -> int:
@@ -396,11 +354,12 @@ class Offences(Pallet, index=12):
             if epoch >= 0:
                 self.offenders.remove(epoch)
         authorities = self.session.set_of(former)
-        accounts = [one.account for one in authorities.authorities] if authorities else []
-        self._judge(former, accounts)
+        members = authorities.authorities if authorities else ()
+        accounts = [authority.account for authority in members]
+        self._judge_absence(former, accounts)
         return len(accounts)
 
-    def _judge(self, epoch: int, accounts: list[AccountId]) -> None:
+    def _judge_absence(self, epoch: int, accounts: list[AccountId]) -> None:
         absent: list[tuple[AccountId, Turns]] = []
         for account in accounts:
             turns = self.turns.get(account)
@@ -410,31 +369,41 @@ class Offences(Pallet, index=12):
                 self.turns.remove(account)
         size = len(accounts)
         may_go = max(0, min((size - 1) // 3, size - SET_MIN))
-        absent.sort(key=lambda one: (-one[1].missed, one[0]))
+        absent.sort(key=lambda entry: (-entry[1].missed, entry[0]))
         for account, turns in absent:
             is_chilled = may_go > 0 and self.staking.chill_offender(account)
             if is_chilled:
                 may_go -= 1
                 self.session.disable(account)
-            self.emit(self.Absent(account, epoch, turns.missed, turns.led, is_chilled))
+            self.emit(
+                self.Absent(
+                    stash=account,
+                    epoch=epoch,
+                    missed=turns.missed,
+                    led=turns.led,
+                    is_chilled=is_chilled,
+                )
+            )
         fraction = absence_fraction(len(absent), size) if absent else 0
         for account, _ in absent if fraction else ():
             self._defer(Offence.Absence, epoch, account, fraction)
 
     def _offenders(self, epoch: int, stash: AccountId) -> tuple[Offender, ...]:
-        return tuple(one for one in self.offenders.get(epoch) if one.stash == stash)
+        return tuple(entry for entry in self.offenders.get(epoch) if entry.stash == stash)
 
-    def _note(
+    def _note_offender(
         self, epoch: int, stash: AccountId, *, applied: int | None = None, is_lifted: bool = False
     ) -> None:
         self.offenders.put(
             epoch,
             tuple(
-                one
-                if one.stash != stash
+                entry
+                if entry.stash != stash
                 else Offender(
-                    stash, one.applied if applied is None else applied, one.is_lifted or is_lifted
+                    stash,
+                    entry.applied if applied is None else applied,
+                    entry.is_lifted or is_lifted,
                 )
-                for one in self.offenders.get(epoch)
+                for entry in self.offenders.get(epoch)
             ),
         )
