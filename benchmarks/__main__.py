@@ -1,4 +1,7 @@
-"""`python -m benchmarks [ROW ...] [--json FILE] [--quick]`: measure and print one table."""
+"""`python -m benchmarks [ROW ...]`: measure the rows, all by default, and print one table.
+
+Options: `--quick` or `--smoke` for less work, `--json FILE`, `--width COLUMNS`.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ ROWS: Final = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the rows that are named, all by default; returns the exit code."""
+    """Run the named rows, all by default; return the exit code."""
     options = _parser().parse_args(arguments)
     effort = Effort.SMOKE if options.smoke else Effort.QUICK if options.quick else Effort.FULL
     machine = describe_machine()
@@ -47,11 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(name: str, effort: Effort) -> Outcome:
-    """Run one row; what it lacks becomes its reason."""
+    """Run one row; a missing package or program becomes its reason."""
     command = f"python -m benchmarks {name}"
     if effort is not Effort.FULL:
         command += f" --{effort}"
-    # A row is imported when it runs: what it compares with may be missing or heavy.
+    # A row is imported when it runs: the software compared with may be missing or heavy.
     try:
         row = importlib.import_module(f"benchmarks.rows.{name}")
     except ImportError as error:
@@ -61,7 +64,9 @@ def measure(name: str, effort: Effort) -> Outcome:
         measured: Measured = run(effort)
     except CannotRunError as reason:
         return Outcome(name, row.WORK, command, reason=str(reason))
-    return Outcome(name, row.WORK, command, measured.figures, measured.notes)
+    return Outcome(
+        name, work=row.WORK, command=command, figures=measured.figures, notes=measured.notes
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "rows", nargs="*", metavar="ROW", choices=[[], *ROWS], help=f"one of {', '.join(ROWS)}"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     parser.add_argument("--quick", action="store_true", help="less work, rougher figures")
     parser.add_argument("--smoke", action="store_true", help="least work: does every row run?")
     parser.add_argument("--width", type=int, default=TABLE_COLUMNS, help="columns of the table")
