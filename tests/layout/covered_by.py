@@ -37,8 +37,6 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
         "tests/ml/api/test_app.py",
         "tests/node/serving/test_answer_service.py",
     ),
-    "ml/attribution/verify.py": ("tests/ml/attribution/test_index.py",),
-    "ml/base/pretraining/chunked_loss.py": ("tests/ml/base/pretraining/test_pretrain.py",),
     "ml/engine/batch.py": ("tests/ml/engine/test_builtin.py",),
     "ml/engine/interface.py": (
         "tests/ml/engine/test_builtin.py",
@@ -51,10 +49,6 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
     ),
     "ml/train/checkpoint.py": ("tests/ml/train/test_loop.py",),
     "ml/train/curve.py": ("tests/ml/train/test_loop.py",),
-    "ml/train/loss.py": (
-        "tests/ml/train/test_data.py",
-        "tests/ml/train/test_loop.py",
-    ),
     "node/chain/checked_signatures.py": ("tests/node/transactions/test_pool_forks.py",),
     "node/chain/epochs.py": ("tests/node/authoring/test_proposer.py",),
     "node/chain/state_reader.py": ("tests/node/jobs/test_executor.py",),
