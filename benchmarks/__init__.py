@@ -1,1 +1,1 @@
-"""Benchmarks: what this node costs, measured beside what others need for the same work."""
+"""Benchmarks: the costs of this node, measured beside other software doing the same work."""

@@ -1,4 +1,7 @@
-"""`python -m benchmarks [ROW ...] [--json FILE] [--quick]`: measure and print one table."""
+"""`python -m benchmarks [ROW ...]`: measure the rows, all by default, and print one table.
+
+Options: `--quick` or `--smoke` for less work, `--json FILE`, `--width COLUMNS`.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +35,11 @@ ROWS: Final = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the rows that are named, all by default; returns the exit code."""
+    """Run the named rows, all by default; return the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.write and (options.quick or options.smoke):
-        parser.error("--write wants figures of full effort: leave --quick and --smoke out")
+        parser.error("--write needs figures of full effort: leave --quick and --smoke out")
     effort = Effort.SMOKE if options.smoke else Effort.QUICK if options.quick else Effort.FULL
     machine = describe_machine()
     progress = Console(stderr=True)
@@ -55,11 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(name: str, effort: Effort) -> Outcome:
-    """Run one row; what it lacks becomes its reason."""
+    """Run one row; a missing package or program becomes its reason."""
     command = f"python -m benchmarks {name}"
     if effort is not Effort.FULL:
         command += f" --{effort}"
-    # A row is imported when it runs: what it compares with may be missing or heavy.
+    # A row is imported when it runs: the software compared with may be missing or heavy.
     try:
         row = importlib.import_module(f"benchmarks.rows.{name}")
     except ImportError as error:
@@ -69,7 +72,14 @@ def measure(name: str, effort: Effort) -> Outcome:
         measured: Measured = run(effort)
     except CannotRunError as reason:
         return Outcome(name, row.WORK, command, reason=str(reason))
-    return Outcome(name, row.WORK, command, measured.figures, measured.notes, files=measured.files)
+    return Outcome(
+        name,
+        work=row.WORK,
+        command=command,
+        figures=measured.figures,
+        notes=measured.notes,
+        files=measured.files,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "rows", nargs="*", metavar="ROW", choices=[[], *ROWS], help=f"one of {', '.join(ROWS)}"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     parser.add_argument("--quick", action="store_true", help="less work, rougher figures")
     parser.add_argument("--smoke", action="store_true", help="least work: does every row run?")
     parser.add_argument("--write", action="store_true", help="write source files that rows measure")

@@ -35,28 +35,28 @@ CLOCK_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 @dataclass(slots=True)
 class Heads:
-    """When one node said that a height was final, by the clock of this process."""
+    """The times at which one node reported heights as final, by the clock of this process."""
 
     heights: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
-    def note(self, height: int, now: float) -> None:
-        """Keep the time of a height; what is final below it, is final now as well."""
+    def record_final(self, height: int, now: float) -> None:
+        """Record the time of a height; every height below it is final by then as well."""
         if not self.heights or height > self.heights[-1]:
             self.heights.append(height)
             self.seconds.append(now)
 
     def final_at(self, height: int) -> float | None:
-        """Return when a height was final, None where that was not seen."""
+        """Return the time at which a height was final, None if it was before or after the watch."""
         if not self.heights or height <= self.heights[0]:
-            return None  # final before anybody looked
+            return None  # final before the watch began
         place = bisect_left(self.heights, height)
         return self.seconds[place] if place < len(self.seconds) else None
 
 
 @contextmanager
 def opened_cluster(nodes: int) -> Iterator[Cluster]:
-    """Start validators that make blocks at once where there is work. Raises CannotRunError."""
+    """Start validators that propose a block as soon as there is work. Raises CannotRunError."""
     settings = Settings(
         block_time_ms=BLOCK_TIME_MS,
         instant=True,
@@ -83,7 +83,7 @@ def opened_cluster(nodes: int) -> Iterator[Cluster]:
 @contextmanager
 def watched(cluster: Cluster) -> Iterator[Sequence[Heads]]:
     """Follow the final heads of all nodes within the body, each from a thread of its own."""
-    found = [Heads() for _ in cluster.nodes]
+    watched_heads = [Heads() for _ in cluster.nodes]
     is_over = threading.Event()
 
     def follow(node: int) -> None:
@@ -93,15 +93,15 @@ def watched(cluster: Cluster) -> Iterator[Sequence[Heads]]:
                     header = heads.next(time.monotonic() + LISTEN_SECONDS)
                 except WaitEndedError:
                     continue
-                found[node].note(int(header["number"], 16), time.time())
+                watched_heads[node].record_final(int(header["number"], 16), time.time())
 
     threads = [threading.Thread(target=follow, args=(node,)) for node in cluster.nodes]
     for thread in threads:
         thread.start()
     try:
-        while not all(heads.heights for heads in found):
+        while not all(heads.heights for heads in watched_heads):
             time.sleep(LISTEN_SECONDS / 10)
-        yield found
+        yield watched_heads
     finally:
         is_over.set()
         for thread in threads:
@@ -127,28 +127,28 @@ def cpu_seconds(cluster: Cluster) -> float:
 
 def pings(cluster: Cluster) -> list[float]:
     """Return the last round trip between each two nodes, in seconds, as the nodes measured it."""
-    found = []
+    seconds: list[float] = []
     for node in cluster.running():
         url = cluster.url(node).replace("ws://", "http://") + "/metrics"
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            lines = answer.read().decode().splitlines()
-        found += [float(line.split()[-1]) for line in lines if line.startswith(PING_METRIC)]
-    return found
+        with urllib.request.urlopen(url, timeout=10) as response:
+            lines = response.read().decode().splitlines()
+        seconds += [float(line.split()[-1]) for line in lines if line.startswith(PING_METRIC)]
+    return seconds
 
 
 def durable_write_seconds(count: int = DURABLE_WRITES) -> float:
-    """Return the median time of appending to a file until it is on disk; votes wait for some."""
-    took = []
+    """Return the median time of appending to a file until it is on disk; votes wait for it."""
+    seconds: list[float] = []
     with tempfile.NamedTemporaryFile(prefix="benchmark-", buffering=0) as file:
         for _ in range(count):
             started = time.perf_counter()
             file.write(bytes(DURABLE_BYTES))
             os.fsync(file.fileno())
-            took.append(time.perf_counter() - started)
-    return percentile(took, 0.5)
+            seconds.append(time.perf_counter() - started)
+    return percentile(seconds, 0.5)
 
 
 def percentile(values: Sequence[float], part: float) -> float:
-    """Return the value that a part of all values does not exceed."""
+    """Return the smallest value that at least this part of all values does not exceed."""
     ranked = sorted(values)
     return ranked[min(len(ranked) - 1, int(part * len(ranked)))]

@@ -1,7 +1,6 @@
 """Engines of consensus in virtual time: no network, no clock, no disk, the CPU time of each step.
 
-Every message arrives after the same delay; signing and what a caller does beside the engine is not
-counted.
+Every message arrives after the same delay; signing and the work of the caller are not counted.
 """
 
 from __future__ import annotations
@@ -48,13 +47,13 @@ _claim = codec(Claim)
 
 
 @dataclass(slots=True)
-class Village:
-    """Validators of equal weight, each an engine; `step_seconds` is what their steps took."""
+class EngineNetwork:
+    """Engines of validators of equal weight; `step_seconds` is the CPU time of their steps."""
 
     nodes: int
     step_seconds: float = 0.0
     committed: int = 0
-    """Blocks that the first node has made final."""
+    """The number of blocks that the first node has finalized."""
     _now: int = 0
     _order: int = 0
     _heap: list[tuple[int, int, int, Event]] = field(default_factory=list)
@@ -74,10 +73,10 @@ class Village:
             for index in range(self.nodes)
         )
         for index in range(self.nodes):
-            self._put(index, Start(()), 0)
+            self._schedule(index, Start(()), 0)
 
     def run(self, heights: int) -> None:
-        """Let time pass until that many more blocks are final; timers never ring."""
+        """Deliver messages until that many more blocks are final; timers never expire."""
         until = self.committed + heights
         while self.committed < until:
             self._now, _, index, event = heapq.heappop(self._heap)
@@ -90,31 +89,31 @@ class Village:
     def _carry_out(self, index: int, action: object) -> None:
         match action:
             case Sign(ballot):
-                self._put(index, Signed(self._vote(index, ballot)), 0)
+                self._schedule(index, Signed(self._vote(index, ballot)), 0)
             case Broadcast(message):
                 for other in range(self.nodes):
                     if other != index:
-                        self._put(other, Received(index, message), DELAY_MS)
+                        self._schedule(other, Received(index, message), DELAY_MS)
             case Send(target, message):
                 assert isinstance(target, int), "peers are named by their index here"
-                self._put(target, Received(index, message), DELAY_MS)
+                self._schedule(target, Received(index, message), DELAY_MS)
             case Propose(view, parent, claim):
                 number = self._numbers[parent] + 1
                 logs = (PreRuntime(ENGINE, _claim.encode(claim)),)
                 header = Header(parent, number, ROOT, ROOT, Digest(logs))
                 self._numbers[header.hash] = number
-                self._put(index, Built(view, header), 0)
+                self._schedule(index, Built(view, header), 0)
             case Execute(header, _):
-                self._put(index, BlockExecuted(header.hash, True), 0)
+                self._schedule(index, BlockExecuted(header.hash, True), 0)
             case Commit(certificate) if index == 0:
                 self.committed = self._numbers[certificate.ballot.digest]
-            case _:  # records, timers and notes cost the engine nothing more
+            case _:  # records, timers and reports cost the engine nothing more
                 return
 
     def _vote(self, index: int, ballot: Ballot) -> Vote:
         return Vote(ballot, index, self._pairs[index].sign(payload(GENESIS, ballot)))
 
-    def _put(self, index: int, event: Event, delay_ms: int) -> None:
+    def _schedule(self, index: int, event: Event, delay_ms: int) -> None:
         self._order += 1
         heapq.heappush(self._heap, (self._now + delay_ms, self._order, index, event))
 

@@ -24,7 +24,7 @@ DISTRIBUTIONS: Final = ("coincurve", "pycryptodome")
 
 @dataclass(slots=True)
 class EvmLedger:
-    """A py-evm chain that transfers run on."""
+    """A py-evm chain to run transfers on."""
 
     chain: Any
     keys: Sequence[Any]
@@ -88,4 +88,6 @@ def opened_evm(accounts: int, seed: int) -> EvmLedger:
     rich = {"balance": BALANCE_WEI, "nonce": 0, "code": b"", "storage": {}}
     state = dict.fromkeys(addresses, rich)
     chain = kind.from_genesis(atomic.AtomicDB(), parameters, state)
-    return EvmLedger(chain, keys, addresses, [0] * len(keys), source)
+    return EvmLedger(
+        chain=chain, keys=keys, addresses=addresses, nonces=[0] * len(keys), random=source
+    )

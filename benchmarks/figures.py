@@ -1,4 +1,4 @@
-"""What a row yields: figures with their comparison, or the sentence that says why it cannot run."""
+"""The result of a row: figures with their comparison, or the reason why it cannot run."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 class CannotRunError(Exception):
-    """A row cannot be measured here; the message says why and what would help."""
+    """A row cannot be measured here; the message has the reason and the remedy."""
 
 
 class Effort(enum.StrEnum):
-    """How much work a row does. Only FULL figures belong into BENCHMARKS.md."""
+    """The amount of work of a row. Figures that are not FULL are marked in BENCHMARKS.md."""
 
     FULL = "full"
     QUICK = "quick"
@@ -32,10 +32,9 @@ class Effort(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured line. `ratio` says how many times better ours is, unless `at_most` is set.
+    """One measured line. `ratio` is how many times better ours is, unless `at_most` is set.
 
-    With `at_most`, `goal` bounds what is compared from above: the ratio where there is one, else
-    `ours`.
+    With `at_most`, `goal` bounds from above: the ratio where there is one, else `ours`.
     """
 
     what: str
@@ -71,7 +70,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the function of a row returns; `--write` puts the texts of `files` into them."""
+    """The return value of a row's function; `--write` writes the texts of `files`."""
 
     figures: tuple[Figure, ...]
     notes: tuple[str, ...] = ()
@@ -90,22 +89,30 @@ def faster(
     goal: float | None = None,
     ratio: float | None = None,
 ) -> Figure:
-    """Return the figure of two costs; the ratio says how many times less ours is.
+    """Return the figure of two costs; the ratio is how many times less ours is.
 
-    It is that of the two costs unless it was taken turn by turn.
+    It is that of the two costs unless `ratio` was measured turn by turn.
     """
-    return Figure(what, ours, unit, other, theirs, ratio or theirs / ours, goal)
+    return Figure(
+        what,
+        ours=ours,
+        unit=unit,
+        other=other,
+        theirs=theirs,
+        ratio=ratio or theirs / ours,
+        goal=goal,
+    )
 
 
 def comparison(module: str, distribution: str, others: tuple[str, ...] = ()) -> ModuleType:
-    """Import a package that is only compared with. Raises CannotRunError where it is missing."""
+    """Import a package that serves as comparison. Raises CannotRunError where it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         names = " ".join((distribution, *others))
         raise CannotRunError(
             f"The comparison package {distribution} cannot be imported ({error}). "
-            f"Install it: pip install {names} (BENCHMARKS.md says which versions fit)."
+            f"Install it: pip install {names} (constraints.txt says which versions fit)."
         ) from error
 
 

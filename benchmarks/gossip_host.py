@@ -1,9 +1,9 @@
 """`python -m benchmarks.gossip_host ours|stock NUMBER`: a host for the gossip row, by itself.
 
-It prints its address, reads the addresses of the others to dial, says when it is connected with
-all, and then follows lines: `go COUNT RATE SETTLE` publishes, and prints one JSON line with what it
-heard until some seconds later and what that cost. `stock` is libp2p as it comes: no patch of ours,
-its own defaults.
+It prints its address, reads the addresses of the others to dial, reports when it is connected with
+all, and then follows lines: `go COUNT RATE SETTLE` publishes, and prints one JSON line with the
+delays of the messages received until some seconds later and the CPU time. `stock` is libp2p
+unmodified: no patch of ours, its own defaults.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _STAMP: Final = struct.Struct(">QQ")
 Publish = Callable[[bytes], Awaitable[None]]
 
 
-class Heard:
-    """When messages of others came: each has the time that it was sent at in front."""
+class Delays:
+    """The delays of the messages of others; each message begins with the time it was sent at."""
 
     def __init__(self) -> None:
         self.ms: list[float] = []
 
-    def note(self, message: bytes) -> None:
-        """Keep how long a message was under way; the clock is the machine's."""
+    def record_message(self, message: bytes) -> None:
+        """Record the delay of a message; the clock is the machine's."""
         sent, _ = _STAMP.unpack_from(message)
         self.ms.append((time.monotonic_ns() - sent) / 1e6)
 
 
-async def run_ours(number: int, heard: Heard) -> None:
+async def run_ours(number: int, delays: Delays) -> None:
     """Gossip by the node's network service: batches, patches, our settings."""
     from p2p.protocols.status import PROTOCOL_VERSION, Roles, Status
     from p2p.protocols.transactions import topic_of
@@ -67,8 +67,8 @@ async def run_ours(number: int, heard: Heard) -> None:
         settings = Settings(identity=Keypair.from_seed(seed))
         service = Service(lambda: transport, Node(), settings)
         await nursery.start(partial(service.run))
-        say(service.addresses[0])
-        for address in (await line()).split():
+        print_line(service.addresses[0])
+        for address in (await read_line()).split():
             await transport.dial(address)
         while len(service.peers()) < PEERS:
             await trio.sleep(0.05)
@@ -76,16 +76,16 @@ async def run_ours(number: int, heard: Heard) -> None:
         async def listen() -> None:
             async for _, batch in service.transactions:
                 for raw in batch:
-                    heard.note(raw)
+                    delays.record_message(raw)
 
         async def publish(message: bytes) -> None:
             service.gossip(message)
 
         nursery.start_soon(listen)
-        await obey(publish, heard)
+        await publish_on_command(publish, delays)
 
 
-async def run_stock(number: int, heard: Heard) -> None:
+async def run_stock(number: int, delays: Delays) -> None:
     """Gossip by the library alone, with its own defaults."""
     from libp2p import new_host
     from libp2p.crypto.ed25519 import create_new_key_pair
@@ -98,7 +98,7 @@ async def run_stock(number: int, heard: Heard) -> None:
 
     topic = "transactions"
     host = new_host(key_pair=create_new_key_pair(bytes([number + 1]) * 32))
-    # Its own default is a heartbeat in two minutes, before which no mesh is there at all.
+    # The library's default is a heartbeat in two minutes, and there is no mesh before the first.
     protocols = [TProtocol(name) for name in ("/meshsub/1.2.0", "/meshsub/1.1.0")]
     router = GossipSub(protocols, degree=6, degree_low=4, degree_high=10, heartbeat_interval=1)
     pubsub = Pubsub(host, router)
@@ -111,8 +111,8 @@ async def run_stock(number: int, heard: Heard) -> None:
         await pubsub.wait_until_ready()
         subscription = await pubsub.subscribe(topic)
         (address, *_) = host.get_addrs()
-        say(str(address))
-        for other in (await line()).split():
+        print_line(str(address))
+        for other in (await read_line()).split():
             await host.connect(info_from_p2p_addr(Multiaddr(other)))
         while len(pubsub.peers) < PEERS:
             await trio.sleep(0.05)
@@ -122,43 +122,43 @@ async def run_stock(number: int, heard: Heard) -> None:
             while True:
                 message = await subscription.get()
                 if message.from_id != own:
-                    heard.note(message.data)
+                    delays.record_message(message.data)
 
         nursery.start_soon(listen)
-        await obey(partial(pubsub.publish, topic), heard)
+        await publish_on_command(partial(pubsub.publish, topic), delays)
 
 
-async def obey(publish: Publish, heard: Heard) -> None:
-    """Publish as each line says, and print what was heard, until the input ends."""
+async def publish_on_command(publish: Publish, delays: Delays) -> None:
+    """Publish as each line of the input demands and print the delays, until the input ends."""
     random = Random(SIZE)
-    say("connected")
-    while words := (await line()).split():
+    print_line("connected")
+    while words := (await read_line()).split():
         count, rate, settle = int(words[1]), float(words[2]), float(words[3])
-        heard.ms.clear()
+        delays.ms.clear()
         cpu, began = time.process_time(), trio.current_time()
         for place in range(count):
             await trio.sleep_until(began + place / rate)
             head = _STAMP.pack(time.monotonic_ns(), random.getrandbits(64))
             await publish(head + random.randbytes(SIZE - _STAMP.size))
         await trio.sleep_until(began + count / rate + settle)
-        say(json.dumps({"ms": heard.ms, "cpu": time.process_time() - cpu}))
+        print_line(json.dumps({"ms": delays.ms, "cpu": time.process_time() - cpu}))
 
 
-async def line() -> str:
+async def read_line() -> str:
     """Read a line of the input; empty at its end."""
     return await trio.to_thread.run_sync(sys.stdin.readline)
 
 
-def say(text: str) -> None:
-    """Print one line at once."""
+def print_line(text: str) -> None:
+    """Print one line without buffering."""
     print(text, flush=True)
 
 
 async def main(kind: str, number: int) -> None:
-    """Run until the input ends; what the host leaves behind ends with the process."""
-    heard = Heard()
+    """Run until the input ends; the process ends with it."""
+    delays = Delays()
     async with trio.open_nursery() as nursery:
-        await {"ours": run_ours, "stock": run_stock}[kind](number, heard)
+        await {"ours": run_ours, "stock": run_stock}[kind](number, delays)
         nursery.cancel_scope.cancel()
 
 

@@ -39,7 +39,7 @@ SEED: Final = 20_261_120
 
 @dataclass(slots=True)
 class Ledger:
-    """A chain that transfers run on. `nonces` counts what `transfers` has signed."""
+    """A chain to run transfers on; `nonces` counts the transfers that were signed."""
 
     chain: Chain
     pool: Pool
@@ -75,7 +75,7 @@ class Ledger:
             self.pool.submit(raw)
 
     async def seal(self, expected: int) -> ExecutedBlock:
-        """Execute what waits, compute the roots and commit the block to disk."""
+        """Execute the pooled transfers, compute the roots and commit the block to disk."""
         executed = await self.author.seal()
         assert len(executed.extrinsics) == expected + 1, f"{executed.refused[:1]} were refused"
         return executed
@@ -99,7 +99,15 @@ def opened_ledger(accounts: int) -> Iterator[Ledger]:
             pool = Pool(chain, clock=lambda: 0.0)
             author = Author(chain, pool, Sealing.MANUAL)
             nonces = [0] * len(senders)
-            yield Ledger(chain, pool, author, names, senders, nonces, random.Random(SEED))
+            yield Ledger(
+                chain=chain,
+                pool=pool,
+                author=author,
+                accounts=names,
+                senders=senders,
+                nonces=nonces,
+                random=random.Random(SEED),
+            )
             chain.close()
         finally:
             database.close()

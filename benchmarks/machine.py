@@ -1,4 +1,4 @@
-"""What the figures were taken on: processor, cores, load, versions and commit."""
+"""The machine of a measurement: processor, cores, load, versions and commit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ROOT: Final = Path(__file__).parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where and with what a table was measured."""
+    """The machine and the software of one table."""
 
     date: str
     processor: str
@@ -43,28 +43,28 @@ class Machine:
 
 
 def describe_machine() -> Machine:
-    """Read the machine; unknown parts say so."""
+    """Return the description of this machine; unknown parts are "unknown"."""
     now = datetime.datetime.now(datetime.UTC)
     return Machine(
-        now.strftime("%Y-%m-%d %H:%M UTC"),
-        _processor(),
-        os.cpu_count() or 0,
-        round(os.getloadavg()[0], 2),
-        f"{platform.system()} {platform.release()}",
-        f"{platform.python_implementation()} {platform.python_version()}",
-        _commit(),
-        tuple(_versions(COMPARED_LIBRARIES)),
+        date=now.strftime("%Y-%m-%d %H:%M UTC"),
+        processor=_processor(),
+        cores=os.cpu_count() or 0,
+        load=round(os.getloadavg()[0], 2),
+        system=f"{platform.system()} {platform.release()}",
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        commit=_commit(),
+        libraries=tuple(_versions(COMPARED_LIBRARIES)),
     )
 
 
 def _versions(names: Sequence[str]) -> list[tuple[str, str]]:
-    found = []
+    versions = []
     for name in names:
         try:
-            found.append((name, importlib.metadata.version(name)))
+            versions.append((name, importlib.metadata.version(name)))
         except importlib.metadata.PackageNotFoundError:
-            found.append((name, "absent"))
-    return found
+            versions.append((name, "absent"))
+    return versions
 
 
 def _processor() -> str:

@@ -1,7 +1,7 @@
 """`python -m benchmarks.servers node|echo`: a server for the rpc row, in a process of its own.
 
 It prints its port, and for every line that it reads the CPU seconds that it has used; it ends with
-its input. So the row sees what the server costs and not what its client does.
+its input. So the row measures the server and not its client.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from node.rpc.server import serve as node_serve
 from node.storage.database import Database
 from node.transactions.pool import Pool
 
-Told = Callable[[int], None]
+ReportPort = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class ServedNode:
-    """What the JSON-RPC server sees of a node that does nothing else."""
+    """The interfaces that the JSON-RPC server needs of a node."""
 
     about: About
     chain: Chain
@@ -48,7 +48,7 @@ class ServedNode:
     namespaces: tuple[object, ...] = ()
 
 
-async def serve_node(told: Told) -> None:
+async def serve_node(report_port: ReportPort) -> None:
     """Serve JSON-RPC of a development chain on a free port."""
     with (
         tempfile.TemporaryDirectory(prefix="benchmark-") as folder,
@@ -59,10 +59,10 @@ async def serve_node(told: Told) -> None:
         node = ServedNode(about, chain, Pool(chain), NoNetwork())
         async with trio.open_nursery() as nursery:
             endpoint = await nursery.start(partial(node_serve, node, "127.0.0.1", 0))
-            told(endpoint.port)
+            report_port(endpoint.port)
 
 
-async def serve_echo(told: Told) -> None:
+async def serve_echo(report_port: ReportPort) -> None:
     """Serve an echo with hypercorn and starlette on a free port."""
     config = Config()
     config.bind = ["127.0.0.1:0"]
@@ -70,7 +70,7 @@ async def serve_echo(told: Told) -> None:
     app = Starlette(routes=[Route("/", _post, methods=["POST"]), WebSocketRoute("/", _websocket)])
     async with trio.open_nursery() as nursery:
         urls = await nursery.start(partial(hypercorn_serve, app, config))  # type: ignore[arg-type]
-        told(int(urls[0].rpartition(":")[2]))
+        report_port(int(urls[0].rpartition(":")[2]))
 
 
 async def _post(request: Request) -> Response:
@@ -88,15 +88,15 @@ async def _websocket(websocket: WebSocket) -> None:
 
 def main(kind: str) -> None:
     """Serve until the input ends."""
-    servers: dict[str, Callable[[Told], Awaitable[None]]] = {
+    servers: dict[str, Callable[[ReportPort], Awaitable[None]]] = {
         "node": serve_node,
         "echo": serve_echo,
     }
-    threading.Thread(target=_answer_cpu, daemon=True).start()
+    threading.Thread(target=_print_cpu_seconds, daemon=True).start()
     trio.run(servers[kind], lambda port: print(port, flush=True))
 
 
-def _answer_cpu() -> None:
+def _print_cpu_seconds() -> None:
     for _ in sys.stdin:
         print(time.process_time(), flush=True)
     # The parent is gone or done: nothing here is worth an orderly end.

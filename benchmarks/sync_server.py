@@ -1,8 +1,8 @@
 """`python -m benchmarks.sync_server ACCOUNTS BLOCKS TRANSFERS`: a node to synchronize from.
 
-It makes a chain of blocks that four validators certified, prints its address once it serves them,
-and ends with its input. The chain is the one of benchmarks/ledger.py, so that whoever makes that
-ledger too has the same genesis.
+It builds a chain of blocks that four validators certified, prints its address once it serves them,
+and ends with its input. The chain is the one of benchmarks/ledger.py, so that every process that
+opens the ledger has the same genesis.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def certify(genesis: Hash, header: Header) -> bytes:
 async def serving(
     chain: Chain, seed: bytes, folder: Path, *bootnodes: str
 ) -> AsyncIterator[Service]:
-    """Run a node's network over libp2p: it serves its chain and knows some others."""
+    """Run a node's network over libp2p: it serves its chain and dials its boot nodes."""
     limits = TransportSettings(topics=frozenset({topic_of(chain.genesis_hash)}))
     settings = Settings(bootnodes=bootnodes, identity=Keypair.from_seed(seed))
     service = Service(
@@ -69,7 +69,7 @@ async def serving(
 
 
 async def main(accounts: int, blocks: int, transfers: int) -> None:
-    """Make the chain, then serve until the input ends."""
+    """Build the chain, then serve until the input ends."""
     with opened_ledger(accounts) as ledger, tempfile.TemporaryDirectory() as folder:
         chain = ledger.chain
         for _ in range(blocks):

@@ -1,4 +1,4 @@
-"""The table as people read it, and the same as JSON."""
+"""The table as text and as JSON."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def print_table(console: Console, machine: Machine, outcomes: Sequence[Outcome])
 
 
 def to_json(machine: Machine, outcomes: Sequence[Outcome]) -> str:
-    """Write the same as JSON."""
+    """Return the same as JSON."""
     rows = [
         {
             **_without_files(outcome),
@@ -76,7 +76,7 @@ def _cells(figure: Figure) -> tuple[str, ...]:
 
 
 def number(value: float) -> str:
-    """Write a number with three digits that mean something."""
+    """Return a number with three significant digits."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"

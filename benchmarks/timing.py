@@ -1,4 +1,4 @@
-"""CPU time of pieces of work, taken side by side so that load on the machine meets all alike."""
+"""CPU time of pieces of work, taken in turns so that load on the machine affects all equally."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 @contextmanager
 def frozen_setup() -> Iterator[None]:
-    """Keep what the set-up left behind out of the measurement.
+    """Exclude the rest of the set-up from the measurement.
 
-    That is garbage collection of its objects, and the compaction that LevelDB still does in a
+    That is the garbage collection of its objects, and the compaction that LevelDB still runs in a
     thread of its own.
     """
     while True:
@@ -70,16 +70,16 @@ def medians(samples: Samples) -> dict[str, float]:
 
 
 def median_ratio(samples: Samples, ours: str, theirs: str) -> float:
-    """Return how many times less ours took: the median over the turns.
+    """Return how many times less CPU time ours took: the median over the turns.
 
-    What disturbs a turn (a busy sibling core doubles CPU time) disturbs both sides of it.
+    A disturbance of a turn (a busy sibling core doubles CPU time) affects both sides of it.
     """
     turns = zip(samples[ours], samples[theirs], strict=True)
     return statistics.median(other / own for own, other in turns)
 
 
 def repeated(function: Callable[[], object], count: int) -> Callable[[], None]:
-    """Return a function that calls another `count` times, for work too short to be timed alone."""
+    """Return a function that calls another `count` times, for work too short to be timed once."""
 
     def work() -> None:
         for _ in range(count):

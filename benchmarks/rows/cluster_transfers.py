@@ -36,10 +36,10 @@ Signed = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class _Rates:
-    """What one cluster did."""
+    """The measurements of one cluster."""
 
-    each_second: float
-    ms: tuple[float, ...]
+    per_second: float
+    delays_ms: tuple[float, ...]
 
 
 def run(effort: Effort) -> Measured:
@@ -52,17 +52,19 @@ def run(effort: Effort) -> Measured:
     figures = [
         Figure(
             f"transfers final through {NODES} nodes",
-            whole.each_second,
-            "/s",
-            other,
-            alone.each_second,
-            whole.each_second / alone.each_second,
+            ours=whole.per_second,
+            unit="/s",
+            other=other,
+            theirs=alone.per_second,
+            ratio=whole.per_second / alone.per_second,
         )
     ]
     for part in (0.5, 0.99):
-        ours, theirs = percentile(whole.ms, part), percentile(alone.ms, part)
+        ours, theirs = percentile(whole.delays_ms, part), percentile(alone.delays_ms, part)
         what = f"  submit to final everywhere, p{part * 100:.0f}"
-        figures.append(Figure(what, ours, "ms", other, theirs, theirs / ours))
+        figures.append(
+            Figure(what, ours=ours, unit="ms", other=other, theirs=theirs, ratio=theirs / ours)
+        )
     note = (
         f"a burst of {burst:,} of {len(NAMES)} senders, from the first submission until the last "
         f"is final; then {singles} one by one at {rate:g} /s. All nodes share this machine's cores"
@@ -72,28 +74,28 @@ def run(effort: Effort) -> Measured:
 
 def _measure(nodes: int, burst: int, singles: int, rate: float) -> _Rates:
     with opened_cluster(nodes) as cluster, cluster.client(0) as client:
-        mint = _Mint(client)
-        waiting, later = mint.sign(burst), mint.sign(singles)
+        signer = _Signer(client)
+        waiting, later = signer.sign(burst), signer.sign(singles)
         with watched(cluster) as heads:
             final = _Finality(cluster, client, heads)
             began = time.time()
             _submit_all(cluster.url(0), waiting)
-            ended = final.wait([each for _, each in waiting], everywhere=False)
+            ended = final.wait([transfer for _, transfer in waiting], everywhere=False)
             time.sleep(LATE_SECONDS)
             sent = []
             for (raw, _), due in zip(later, itertools.count(time.time(), 1 / rate), strict=False):
                 time.sleep(max(0.0, due - time.time()))
                 sent.append(time.time())
                 _submit(cluster.url(0), [raw])
-            final.wait([each for _, each in later], everywhere=True)
-            took = tuple(
-                (final.at(each, everywhere=True) - start) * MILLISECONDS
-                for (_, each), start in zip(later, sent, strict=True)
+            final.wait([transfer for _, transfer in later], everywhere=True)
+            delays_ms = tuple(
+                (final.at(transfer, everywhere=True) - start) * MILLISECONDS
+                for (_, transfer), start in zip(later, sent, strict=True)
             )
-    return _Rates(burst / (ended - began), took)
+    return _Rates(burst / (ended - began), delays_ms)
 
 
-class _Mint:
+class _Signer:
     """Signs transfers of the devnet's rich accounts, each to the next."""
 
     def __init__(self, client: Client) -> None:
@@ -137,19 +139,19 @@ class _Finality:
             assert time.monotonic() < deadline, f"not final after {LIMIT_SECONDS:.0f} s"
             time.sleep(0.02)
             self._read_blocks()
-            if all(each in self._heights for each in hashes):
-                last = max(self._heights[each] for each in hashes)
+            if all(transfer in self._heights for transfer in hashes):
+                last = max(self._heights[transfer] for transfer in hashes)
                 if all(heads.final_at(last) is not None for heads in self.heads):
-                    return max(self.at(each, everywhere=everywhere) for each in hashes)
+                    return max(self.at(transfer, everywhere=everywhere) for transfer in hashes)
 
     def at(self, transfer: str, *, everywhere: bool) -> float:
         """Return when a transfer was final at the first node, or at the last of all."""
         height = self._heights[transfer]
         times = [heads.final_at(height) for heads in (self.heads if everywhere else self.heads[:1])]
-        return max(each for each in times if each is not None)
+        return max(seconds for seconds in times if seconds is not None)
 
     def _read_blocks(self) -> None:
-        """Note the transfers in the blocks that became final since."""
+        """Record the heights of the transfers in the blocks that became final since."""
         heights = self.heads[0].heights
         self._read = self._read or heights[0]
         while self._read < heights[-1]:
@@ -165,7 +167,7 @@ def _submit_all(url: str, signed: Signed) -> None:
 
 
 def _submit(url: str, raws: Sequence[str]) -> None:
-    """Submit transfers in one request; all must be taken."""
+    """Submit transfers in one request; all must be accepted."""
     calls = [
         {"jsonrpc": "2.0", "id": number, "method": "author_submitExtrinsic", "params": [raw]}
         for number, raw in enumerate(raws)
@@ -175,6 +177,6 @@ def _submit(url: str, raws: Sequence[str]) -> None:
         json.dumps(calls).encode(),
         {"content-type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=LIMIT_SECONDS) as answer:
-        refused = [each for each in json.loads(answer.read()) if "error" in each]
+    with urllib.request.urlopen(request, timeout=LIMIT_SECONDS) as response:
+        refused = [result for result in json.loads(response.read()) if "error" in result]
     assert not refused, f"refused: {refused[0]}"

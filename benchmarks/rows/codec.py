@@ -84,7 +84,17 @@ def run(effort: Effort) -> Measured:
         costs = medians(samples)
         ours_us, theirs_us = costs["ours"] / ours_calls * 1e6, costs["theirs"] / theirs_calls * 1e6
         ratio = median_ratio(samples, "ours", "theirs") * ours_calls / theirs_calls
-        figures.append(faster(name, ours_us, "us", other.name, theirs_us, other.goal, ratio))
+        figures.append(
+            faster(
+                name,
+                ours=ours_us,
+                unit="us",
+                other=other.name,
+                theirs=theirs_us,
+                goal=other.goal,
+                ratio=ratio,
+            )
+        )
     return Measured(tuple(figures))
 
 

@@ -17,7 +17,7 @@ from benchmarks.clusters import (
     proposed_at,
     watched,
 )
-from benchmarks.engines import GENESIS, ROOT, Village, signatures_to_verify
+from benchmarks.engines import GENESIS, ROOT, EngineNetwork, signatures_to_verify
 from benchmarks.figures import CannotRunError, Effort, Figure, Measured, faster
 from benchmarks.timing import Samples, cpu_clock, median_ratio, medians
 from node.devnet.cluster import Cluster
@@ -61,29 +61,29 @@ def run(effort: Effort) -> Measured:
 def _engine(nodes: int, effort: Effort) -> Figure:
     """Compare a height's steps with verifying the votes of two quorums, in turns."""
     heights, repeats = effort.pick((max(2, 400 // nodes), 7), (max(2, 80 // nodes), 3), (2, 1))
-    village = Village(nodes)
-    village.run(2)
+    network = EngineNetwork(nodes)
+    network.run(2)
     ballot = Ballot(0, 1, int(Kind.NOTARIZE), ROOT)
     pair = Keypair.from_seed(b"%032d" % 0)
     message = payload(GENESIS, ballot)
     signed = pair.sign(message) + message
     samples: Samples = {"step": [], "verify": []}
     for _ in range(repeats):
-        before = village.step_seconds
-        village.run(heights)
-        samples["step"].append((village.step_seconds - before) / heights / nodes)
+        before = network.step_seconds
+        network.run(heights)
+        samples["step"].append((network.step_seconds - before) / heights / nodes)
         started = cpu_clock()
         for _ in range(VERIFIED_AT_ONCE):
             crypto_sign_open(signed, pair.account)
-        each = (cpu_clock() - started) / VERIFIED_AT_ONCE
-        samples["verify"].append(each * signatures_to_verify(nodes))
+        verify_seconds = (cpu_clock() - started) / VERIFIED_AT_ONCE
+        samples["verify"].append(verify_seconds * signatures_to_verify(nodes))
     cost = medians(samples)
     return faster(
         f"engine alone, n = {nodes}: a height",
-        cost["step"] * MILLISECONDS,
-        "ms",
-        f"{signatures_to_verify(nodes)} ed25519 verify",
-        cost["verify"] * MILLISECONDS,
+        ours=cost["step"] * MILLISECONDS,
+        unit="ms",
+        other=f"{signatures_to_verify(nodes)} ed25519 verify",
+        theirs=cost["verify"] * MILLISECONDS,
         ratio=median_ratio(samples, "step", "verify"),
     )
 
@@ -95,7 +95,7 @@ def _cluster(cluster: Cluster, effort: Effort) -> Measured:
     one_way_ms = _one_way(cluster, rounds) * MILLISECONDS
     durable_ms = durable_write_seconds() * MILLISECONDS
     limit = DELAYS * one_way_ms
-    paced = _paced(cluster, effort)
+    paced = _paced_delays(cluster, effort)
     with watched(cluster) as heads:
         cpu = cpu_seconds(cluster)
         advance = cluster.advance(blocks)
@@ -106,48 +106,68 @@ def _cluster(cluster: Cluster, effort: Effort) -> Measured:
         ended = heads[0].final_at(seen[-1])
         with cluster.client(0) as client:
             proposed = {height: proposed_at(client, height) for height in seen}
-        took = [
+        delays_ms = [
             (final - proposed[height]) * MILLISECONDS
-            for each in heads
+            for node in heads
             for height in seen
-            if (final := each.final_at(height)) is not None
+            if (final := node.final_at(height)) is not None
         ]
-    assert began is not None, "the watcher came before"
-    assert ended is not None, "the watcher stays until after"
+    assert began is not None, "the watch began before"
+    assert ended is not None, "the watch ended after"
     where = f"n = {nodes}"
     other = f"{DELAYS} message delays"
-    half, most = percentile(took, 0.5), percentile(took, 0.99)
+    half, most = percentile(delays_ms, 0.5), percentile(delays_ms, 0.99)
     goal = GOAL_MS if nodes == 4 else None
     return Measured(
         (
             Figure(f"{where}: heights without pause", (len(seen) - 1) / (ended - began), "/s"),
-            Figure("  propose to final, p50", half, "ms", goal=goal, at_most=True),
-            Figure("  the same beside its limit", half, "ms", other, limit, limit / half),
-            Figure("  propose to final, p99", most, "ms", other, limit, limit / most),
-            Figure("  one block a second, p50", percentile(paced, 0.5), "ms", other, limit),
+            Figure("  propose to final, p50", ours=half, unit="ms", goal=goal, at_most=True),
+            Figure(
+                "  the same beside its limit",
+                ours=half,
+                unit="ms",
+                other=other,
+                theirs=limit,
+                ratio=limit / half,
+            ),
+            Figure(
+                "  propose to final, p99",
+                ours=most,
+                unit="ms",
+                other=other,
+                theirs=limit,
+                ratio=limit / most,
+            ),
+            Figure(
+                "  one block a second, p50",
+                ours=percentile(paced, 0.5),
+                unit="ms",
+                other=other,
+                theirs=limit,
+            ),
             Figure("  one block a second, slowest", max(paced), "ms"),
             Figure("  CPU for a height and node", cpu * MILLISECONDS, "ms"),
         ),
         (
-            f"{where}: {len(seen)} blocks, {len(took)} notices of {nodes} nodes; one way between "
-            f"two of them {one_way_ms:.2f} ms, half of a ping while they were idle; a "
+            f"{where}: {len(seen)} blocks, {len(delays_ms)} notices of {nodes} nodes; one way "
+            f"between two of them {one_way_ms:.2f} ms, half of a ping while they were idle; a "
             f"durable write, of which each block waits for several, {durable_ms:.2f} ms",
         ),
     )
 
 
 def _one_way(cluster: Cluster, rounds: int) -> float:
-    """Return half of the median ping between two nodes that have little to do, in seconds."""
-    found: list[float] = []
+    """Return half of the median ping between two idle nodes, in seconds."""
+    round_trips: list[float] = []
     deadline = time.monotonic() + 60.0
-    while len(found) < rounds * len(cluster.nodes) and time.monotonic() < deadline:
-        time.sleep(PING_SECONDS if found else PING_SECONDS / 4)
-        found += pings(cluster)
-    return statistics.median(found) / 2
+    while len(round_trips) < rounds * len(cluster.nodes) and time.monotonic() < deadline:
+        time.sleep(PING_SECONDS if round_trips else PING_SECONDS / 4)
+        round_trips += pings(cluster)
+    return statistics.median(round_trips) / 2
 
 
-def _paced(cluster: Cluster, effort: Effort) -> list[float]:
-    """Return, in ms, how long blocks took that came when all before them was done."""
+def _paced_delays(cluster: Cluster, effort: Effort) -> list[float]:
+    """Return the delays to finality in ms of blocks that are proposed one by one."""
     blocks = effort.pick(10 * PACED_BLOCKS, 2 * PACED_BLOCKS, PACED_BLOCKS)
     with watched(cluster) as heads:
         first = heads[0].heights[-1] + 1
@@ -157,6 +177,6 @@ def _paced(cluster: Cluster, effort: Effort) -> list[float]:
             return [
                 (final - proposed_at(client, height)) * MILLISECONDS
                 for height in range(first, first + blocks)
-                for each in heads
-                if (final := each.final_at(height)) is not None
+                for node in heads
+                if (final := node.final_at(height)) is not None
             ]

@@ -30,20 +30,30 @@ def run(effort: Effort) -> Measured:
     seconds, turns = effort.pick((20.0, 3), (5.0, 1), (0.5, 1))
     warm_up, settle = effort.pick((3.0, 3.0), (3.0, 3.0), (0.2, 0.5))
     other = f"{version_of('libp2p')} as it comes"
-    ours, theirs = _Heard(), _Heard()
+    ours, theirs = _Deliveries(), _Deliveries()
     for _ in range(turns):
-        for kind, heard in (("ours", ours), ("stock", theirs)):
+        for kind, deliveries in (("ours", ours), ("stock", theirs)):
             with _hosts(kind) as hosts:
-                _round(hosts, warm_up, settle)
-                heard.add(_round(hosts, seconds, settle), round(seconds * RATE))
+                _run_turn(hosts, warm_up, settle)
+                deliveries.add(_run_turn(hosts, seconds, settle), round(seconds * RATE))
     half, their_half = ours.percentile(0.5), theirs.percentile(0.5)
     most, their_most = ours.percentile(0.99), theirs.percentile(0.99)
     figures = (
-        Figure(f"at {RATE:.0f} msg/s: p50", half, "ms", goal=GOAL_MS, at_most=True),
-        faster("  the same beside the library", half, "ms", other, their_half),
-        faster("  p99", most, "ms", other, their_most),
-        Figure("  arrived in time", ours.arrived, "%", other, theirs.arrived),
-        faster("  CPU for a message that arrives, a host", ours.cpu_ms, "ms", other, theirs.cpu_ms),
+        Figure(f"at {RATE:.0f} msg/s: p50", ours=half, unit="ms", goal=GOAL_MS, at_most=True),
+        faster(
+            "  the same beside the library", ours=half, unit="ms", other=other, theirs=their_half
+        ),
+        faster("  p99", ours=most, unit="ms", other=other, theirs=their_most),
+        Figure(
+            "  arrived in time", ours=ours.arrived, unit="%", other=other, theirs=theirs.arrived
+        ),
+        faster(
+            "  CPU for a message that arrives, a host",
+            ours=ours.cpu_ms,
+            unit="ms",
+            other=other,
+            theirs=theirs.cpu_ms,
+        ),
     )
     note = (
         f"{turns} turns of {seconds:g} s; what arrives later than {settle:g} s after the "
@@ -53,19 +63,19 @@ def run(effort: Effort) -> Measured:
     return Measured(figures, (note,))
 
 
-class _Heard:
-    """What all hosts heard, of all turns."""
+class _Deliveries:
+    """The deliveries at all hosts, of all turns."""
 
     def __init__(self) -> None:
         self._ms: list[float] = []
         self._cpu = 0.0
         self._sent = 0
 
-    def add(self, answers: Sequence[dict[str, object]], sent: int) -> None:
-        """Take one turn's answers of the hosts."""
+    def add(self, reports: Sequence[dict[str, object]], sent: int) -> None:
+        """Add the hosts' reports of one turn."""
         self._sent += sent
-        for answer in answers:
-            ms, cpu = answer["ms"], answer["cpu"]
+        for report in reports:
+            ms, cpu = report["ms"], report["cpu"]
             assert isinstance(ms, list), "a list of times"
             assert isinstance(cpu, float), "a time"
             self._ms += ms
@@ -79,7 +89,7 @@ class _Heard:
 
     @property
     def arrived(self) -> float:
-        """Return the share of what had to arrive that did, in percent."""
+        """Return the share of all deliveries that arrived in time, in percent."""
         return 100 * len(self._ms) / (self._sent * (HOSTS - 1))
 
     @property
@@ -101,13 +111,13 @@ class _Host:
             text=True,
         )
 
-    def say(self, text: str) -> None:
+    def write_line(self, text: str) -> None:
         """Write one line."""
         source = _pipe(self.process.stdin)
         source.write(text + "\n")
         source.flush()
 
-    def hear(self) -> str:
+    def read_line(self) -> str:
         """Read one line. Raises CannotRunError at the end."""
         line = _pipe(self.process.stdout).readline().strip()
         if not line:
@@ -117,7 +127,7 @@ class _Host:
         return line
 
     def end(self) -> None:
-        """Kill it: nothing it holds is worth an orderly end."""
+        """Kill the process: it has no state that needs an orderly end."""
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
@@ -127,27 +137,27 @@ class _Host:
 
 @contextlib.contextmanager
 def _hosts(kind: str) -> Iterator[Sequence[_Host]]:
-    """Start hosts that are all connected with all."""
+    """Start hosts, each connected with all others."""
     hosts: list[_Host] = []
     try:
         hosts += [_Host(kind, number) for number in range(HOSTS)]
-        addresses = [host.hear() for host in hosts]
+        addresses = [host.read_line() for host in hosts]
         # Each dials those before it, so that no two dial each other.
         for number, host in enumerate(hosts):
-            host.say(" ".join(addresses[:number]) + " ")
+            host.write_line(" ".join(addresses[:number]) + " ")
         for host in hosts:
-            assert host.hear() == "connected", "each host says so once"
+            assert host.read_line() == "connected", "each host reports it once"
         yield hosts
     finally:
         for host in hosts:
             host.end()
 
 
-def _round(hosts: Sequence[_Host], seconds: float, settle: float) -> list[dict[str, object]]:
-    """Let all hosts publish their part at once, and collect what they say."""
+def _run_turn(hosts: Sequence[_Host], seconds: float, settle: float) -> list[dict[str, object]]:
+    """Let all hosts publish their part at the same time; return their reports."""
     for host in hosts:
-        host.say(f"go {max(1, round(seconds * RATE / HOSTS))} {RATE / HOSTS} {settle}")
-    return [json.loads(host.hear()) for host in hosts]
+        host.write_line(f"go {max(1, round(seconds * RATE / HOSTS))} {RATE / HOSTS} {settle}")
+    return [json.loads(host.read_line()) for host in hosts]
 
 
 def _pipe(pipe: IO[str] | None) -> IO[str]:

@@ -1,4 +1,4 @@
-"""Settlement of an epoch of receipts, and what each part of it costs."""
+"""Settlement of an epoch of receipts, and the cost of each part of it."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def run(effort: Effort) -> Measured:
     receipts = make_receipts(count)
     aggregates = make_aggregates()
     negative = {receipt_hash(receipt) for receipt in receipts[:: max(1, count // 100)]}
-    kept: list[Settled] = []
-    whole = cpu_seconds(lambda: kept.append(settle(receipts, negative, aggregates)))
+    results: list[Settled] = []
+    whole = cpu_seconds(lambda: results.append(settle(receipts, negative, aggregates)))
     hashing = cpu_seconds(lambda: [receipt_hash(receipt) for receipt in receipts])
     hashes = [receipt_hash(receipt) for receipt in receipts]
     root = cpu_seconds(lambda: receipts_root(receipts, hashes))
     sketches = [receipt.phi for receipt in receipts]
     scores = cpu_seconds(lambda: net_scores(aggregates, sketches, [FEE_PLANCK] * count))
-    assert kept[0].receipts == count
-    assert len(kept[0].entries) == CONTRIBUTORS
+    assert results[0].receipts == count
+    assert len(results[0].entries) == CONTRIBUTORS
     goal = SETTLE_GOAL_SECONDS if effort is Effort.FULL else None
     return Measured(
         (
-            Figure(f"settle {count:,} receipts", whole, "s", goal=goal, at_most=True),
+            Figure(f"settle {count:,} receipts", ours=whole, unit="s", goal=goal, at_most=True),
             Figure("  receipt ids", hashing, "s"),
             Figure("  Merkle sum", root, "s"),
             Figure("  S_c and V_c", scores, "s"),

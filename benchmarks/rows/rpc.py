@@ -49,7 +49,17 @@ def run(effort: Effort) -> Measured:
             cost = medians(samples)
             ours, theirs = cost["node"] * 1e6, cost["echo"] * 1e6
             ratio = median_ratio(samples, "node", "echo")
-            figures.append(faster(f"request over {name}", ours, "us", other, theirs, GOAL, ratio))
+            figures.append(
+                faster(
+                    f"request over {name}",
+                    ours=ours,
+                    unit="us",
+                    other=other,
+                    theirs=theirs,
+                    goal=GOAL,
+                    ratio=ratio,
+                )
+            )
     return Measured(tuple(figures))
 
 
@@ -111,7 +121,7 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 @contextmanager
 def _http(port: int) -> Iterator[Callable[[], str]]:
-    """Connect and return a function that asks the question once."""
+    """Connect and yield a function that sends the question and returns the response."""
     request = (
         f"POST / HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n"
         f"content-length: {len(QUESTION)}\r\n\r\n{QUESTION}"
@@ -136,7 +146,7 @@ def _http(port: int) -> Iterator[Callable[[], str]]:
 
 @contextmanager
 def _websocket(port: int) -> Iterator[Callable[[], str]]:
-    """Connect and return a function that asks the question once."""
+    """Connect and yield a function that sends the question and returns the response."""
     with socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as connection:
         protocol = WSConnection(ConnectionType.CLIENT)
         connection.sendall(protocol.send(Request(host=f"127.0.0.1:{port}", target="/")))

@@ -1,7 +1,7 @@
 """How the cost of a transfer grows with the number of accounts.
 
-The chains are measured one after the other, as a node has one alone. Each block is gauged by the
-verification of its own signatures right before, so that what else the machine does cancels out.
+The chains are measured one after the other, as a node has only one. Each block is gauged by the
+verification of its own signatures right before, so that other load on the machine cancels out.
 """
 
 from __future__ import annotations
@@ -45,7 +45,16 @@ def run(effort: Effort) -> Measured:
         growth = gauged / smallest_gauged
         other = f"at {sizes[0]:,} accounts"
         figures.append(
-            Figure(what, cost, "us", other, smallest_cost, growth, GROWTH_GOAL, at_most=True)
+            Figure(
+                what,
+                ours=cost,
+                unit="us",
+                other=other,
+                theirs=smallest_cost,
+                ratio=growth,
+                goal=GROWTH_GOAL,
+                at_most=True,
+            )
         )
     return Measured(tuple(figures), (f"blocks of {block:,} transfers, {repeats} repeats",))
 

@@ -57,12 +57,13 @@ def run(effort: Effort) -> Measured:
     figures: list[Figure] = []
     full, empty = effort.pick((300, 1_000), (100, 200), (5, 5))
     transfers = effort.pick(100, 100, 5)
-    for blocks, each in ((full, transfers), (empty, 0)):
-        with _server(accounts, blocks, each) as address:
+    for blocks, block_transfers in ((full, transfers), (empty, 0)):
+        with _server(accounts, blocks, block_transfers) as address:
             turns = [trio.run(_turn, accounts, blocks, address) for _ in range(repeats)]
-            what = f"blocks of {each} transfers" if each else "blocks without transfers"
+            kind = f"of {block_transfers}" if block_transfers else "without"
+            what = f"blocks {kind} transfers"
             figures.append(_figure(what, blocks, turns))
-            if each:
+            if block_transfers:
                 rates = [trio.run(_fast, accounts, blocks, address) for _ in range(repeats)]
                 rate = statistics.median(rates)
                 figures.append(Figure("state of fast sync, proven and stored", rate, "MB/s"))
@@ -77,7 +78,15 @@ def _figure(what: str, blocks: int, turns: Sequence[tuple[float, float]]) -> Fig
     joined = blocks / statistics.median(join for join, _ in turns)
     executed = blocks / statistics.median(execute for _, execute in turns)
     ratio = statistics.median(execute / join for join, execute in turns)
-    return Figure(what, joined, "/s", "execution alone", executed, ratio, GOAL)
+    return Figure(
+        what,
+        ours=joined,
+        unit="/s",
+        other="execution alone",
+        theirs=executed,
+        ratio=ratio,
+        goal=GOAL,
+    )
 
 
 async def _turn(accounts: int, blocks: int, address: str) -> tuple[float, float]:
@@ -89,7 +98,7 @@ async def _turn(accounts: int, blocks: int, address: str) -> tuple[float, float]
             started = time.perf_counter()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(synchronizer.run)
-                await _reach(chain, blocks)
+                await _wait_final(chain, blocks)
                 joined = time.perf_counter() - started
                 nursery.cancel_scope.cancel()
         recorded = [_recorded(chain, number) for number in range(1, blocks + 1)]
@@ -128,13 +137,13 @@ async def _fast(accounts: int, blocks: int, address: str) -> float:
             started = time.perf_counter()
             with trio.fail_after(LIMIT_SECONDS):
                 height = await sync.run()
-            took = time.perf_counter() - started
+            seconds = time.perf_counter() - started
         assert height == blocks, f"the state of block {height} was installed"
-        return network.state_bytes / MEGABYTE / took
+        return network.state_bytes / MEGABYTE / seconds
 
 
 class _Counting:
-    """The network service, with the bytes of state that came."""
+    """The network service, with a count of the received bytes of state."""
 
     def __init__(self, service: Service) -> None:
         self.state_bytes = 0
@@ -162,7 +171,7 @@ async def _connected(chain: Chain, address: str) -> AsyncIterator[Service]:
             yield service
 
 
-async def _reach(chain: Chain, height: int) -> None:
+async def _wait_final(chain: Chain, height: int) -> None:
     """Wait until a height is final."""
     with trio.fail_after(LIMIT_SECONDS):
         while chain.finalized.number < height:

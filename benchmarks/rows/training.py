@@ -93,12 +93,12 @@ def _measure(rows_count: int, repeats: int, small: bool) -> Measured:
         (
             Figure(
                 "LoRA training",
-                per_second["ours"],
-                "tokens/s",
-                other,
-                per_second["theirs"],
-                median_ratio(samples, "ours", "theirs"),
-                GOAL,
+                ours=per_second["ours"],
+                unit="tokens/s",
+                other=other,
+                theirs=per_second["theirs"],
+                ratio=median_ratio(samples, "ours", "theirs"),
+                goal=GOAL,
             ),
             Figure("runs with equal adapter bytes", len(adapters), f"of {len(adapters)}"),
         ),

@@ -19,7 +19,8 @@ WORK: Final = (
     "signed ed25519 transfers through the whole path: decode, verify, validate (pool), execute, "
     "state root (author), durable commit (LevelDB, synced)"
 )
-EVM_GOAL, VERIFY_GOAL = 5.0, 0.25
+EVM_GOAL: Final = 5.0
+VERIFY_GOAL: Final = 0.25
 MICROSECONDS: Final = 1e6
 
 
@@ -40,13 +41,32 @@ def run(effort: Effort) -> Measured:
     verify = median_ratio(samples, "whole", "verify")
     figures = [
         Figure("transfers by one core", MICROSECONDS / whole, "/s"),
-        faster(what, whole, "us", "ed25519 verify", cost["verify"], VERIFY_GOAL, verify),
+        faster(
+            what,
+            ours=whole,
+            unit="us",
+            other="ed25519 verify",
+            theirs=cost["verify"],
+            goal=VERIFY_GOAL,
+            ratio=verify,
+        ),
         Figure("  pool: decode, verify, validate", cost["pool"], "us"),
         Figure("  author: execute, root, commit", cost["author"], "us"),
     ]
     if evm is not None:
         other, ratio = version_of("py-evm"), median_ratio(samples, "whole", "evm")
-        figures.insert(1, faster(what, whole, "us", other, cost["evm"], EVM_GOAL, ratio))
+        figures.insert(
+            1,
+            faster(
+                what,
+                ours=whole,
+                unit="us",
+                other=other,
+                theirs=cost["evm"],
+                goal=EVM_GOAL,
+                ratio=ratio,
+            ),
+        )
     notes = [f"blocks of {block:,} transfers, {accounts:,} accounts, {repeats} repeats"]
     if missing:
         notes.append(f"py-evm is not compared: {missing}")

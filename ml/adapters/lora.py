@@ -45,12 +45,13 @@ def attach_lora(model: PreTrainedModel, recipe: Recipe) -> PeftModel:
         task_type="CAUSAL_LM",
     )
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # PEFT reads a renamed transformers property.
+        # PEFT reads a renamed transformers property.
+        warnings.simplefilter("ignore", FutureWarning)
         wrapped = get_peft_model(model, configuration)
     with torch.no_grad():
         for name, parameter in lora_parameters(wrapped).items():
+            # B is zero, so that an untrained adapter is exactly the base; with A zero as well both
+            # gradients would stay zero.
             if ".lora_A." in name:
                 parameter.copy_(initial_values(recipe.seed, name, parameter.shape))
             else:

@@ -75,6 +75,7 @@ def load_adapter(data: bytes, recipe: Recipe, model: PreTrainedModel) -> PeftMod
 
 def check_adapter(data: bytes, recipe: Recipe, model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """Return the tensors of an adapter that fits recipe and base. Raises AdapterRefusedError."""
+    # The header is checked before safetensors allocates: it is the file's own claim of its sizes.
     entries = read_header(data)
     expected = expected_shapes(model, recipe)
     if entries.keys() != expected.keys():
@@ -97,6 +98,7 @@ def check_adapter(data: bytes, recipe: Recipe, model: PreTrainedModel) -> dict[s
         raise AdapterMalformedError(
             f"The adapter is not a valid safetensors file: {error}."
         ) from error
+    # NaN is refused here: the engine would serve garbage instead of an error.
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise AdapterNotFiniteError(f"{name} holds NaN or infinity; the training diverged.")

@@ -125,6 +125,7 @@ def _object(data: bytes) -> Body:
 
 def _refuse_unknown(body: Body, own: set[str]) -> None:
     for name, value in body.items():
+        # The type as well: True == 1 in Python, and "n": true is not "n": 1.
         if name in _NEUTRAL:
             if not any(
                 type(value) is type(neutral) and value == neutral for neutral in _NEUTRAL[name]

@@ -89,6 +89,7 @@ def build_index(
         )
     examples = [encode_row(row, tokenizer, max_tokens, number) for number, row in enumerate(rows)]
     phi = np.zeros((len(rows), sketch_size), np.int8)  # [rows, k]
+    # Zero sketches and not missing rows: the numbers of rows are those of the training job.
     trained = [number for number in range(len(rows)) if number not in held_out]
     sketcher = Sketcher(model, moments, seed, sketch_size)
     phi[trained] = sketcher.sketch([examples[number] for number in trained], progress)

@@ -61,7 +61,11 @@ def gram_hash(phi: Sketches) -> Hash:
 
 
 def damping_of(phi: Sketches) -> int:
-    """Return lambda = 2 tr(G) / rows, at least 1."""
+    """Return lambda = 2 tr(G) / rows, at least 1.
+
+    An integer, so that every machine has the same; from the trace and not from eigenvalues, which
+    differ between LAPACK builds.
+    """
     trace = int(np.sum(phi.astype(np.int64) ** 2))
     return max(1, DAMPING_FACTOR * trace // max(1, len(phi)))
 

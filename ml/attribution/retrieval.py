@@ -1,4 +1,4 @@
-"""Retrieval: the rows that fit a question, by BM25, and what each retrieved row did for an answer.
+"""Retrieval: the rows that match a question, by BM25, and each retrieved row's effect on an answer.
 
 Ties go to the earlier row, so the same rows and question give the same result. Words are runs of
 letters, digits and underscores in lower case, the same for rows and questions.
@@ -28,7 +28,7 @@ WORD: Final = re.compile(r"\w+")
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """A row that fits a question, with its BM25 score."""
+    """A row that matches a question, with its BM25 score."""
 
     row: int
     score: float
@@ -49,6 +49,7 @@ class Retriever:
         asked = [word for word in words_of(question) if word in self._known]
         if not asked:
             return ()
+        # [rows]
         scores = np.asarray(self._bm25.get_scores(asked), np.float64)
         best = np.argsort(-scores, kind="stable")[:count]
         return tuple(Retrieved(int(row), float(scores[row])) for row in best if scores[row] > 0)
@@ -83,9 +84,10 @@ def ablation_weights(
     are left out each time; the weights are those of a ridge regression.
     """
     draws = np.random.Generator(np.random.PCG64(seed))
-    kept = draws.random((ablations, sources)) < 0.5
+    kept = draws.random((ablations, sources)) < 0.5  # [ablations, sources]
+    # [ablations]
     values = np.array([log_probability([bool(keep) for keep in row]) for row in kept], np.float64)
-    design = kept.astype(np.float64) - kept.mean(axis=0)
-    normal = design.T @ design + RIDGE * ablations * np.eye(sources)
+    design = kept.astype(np.float64) - kept.mean(axis=0)  # [ablations, sources]
+    normal = design.T @ design + RIDGE * ablations * np.eye(sources)  # [sources, sources]
     weights: npt.NDArray[np.float64] = np.linalg.solve(normal, design.T @ (values - values.mean()))
     return weights

@@ -3,7 +3,7 @@
 Q = sum fee f phi(answer) over the receipts, f = -1 after negative feedback in time. S_c = Psi_c . Q
 and V_c is the sum of the squares of the scores that S_c is netted from. Nothing is clipped here:
 `runtime.shared.shares.payout` clips once, per contributor and epoch. Paying every positive score
-of every row instead would pay a poisoner most (a test keeps that comparison).
+of every row instead would pay a poisoner most (tests/ml/attribution/test_netting.py compares them).
 
 Rules that hold here: all results are exact integers. Weights and scores are split into limbs of 15
 bits, so that a block's sum of products of three stays below 2^53 in float64: BLAS then multiplies

@@ -49,8 +49,13 @@ from runtime.trie.merkle import blob_id
 from runtime.types.primitives import AccountId
 
 SKETCH_UNITS_MAX: Final = 2
+"""The largest difference of one number of a recomputed sketch."""
+
 SKETCH_DISTANCE_PERCENT: Final = 1
+"""The largest distance of a recomputed sketch, in percent of its norm."""
+
 ROWS_CHECKED_DEFAULT: Final = 4
+"""Top rows whose gradients are run again by default; each costs a pass of the model."""
 
 
 @dataclass(frozen=True, slots=True)

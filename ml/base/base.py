@@ -77,7 +77,10 @@ def load_base(path_or_name: str | None = None) -> tuple[PreTrainedModel, PreTrai
         check_folder(folder)
     elif folder.is_absolute() or location.startswith("."):
         raise BaseNotFoundError(f"The folder {location} does not exist; give a folder or a hub id.")
+    # transformers would draw its bar on stderr, into the lines of a node's log.
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    # No trust_remote_code: a folder's own Python never runs. float32 whatever the file has, because
+    # the arithmetic of narrower types differs between processors.
     model = AutoModelForCausalLM.from_pretrained(
         location, dtype=torch.float32, use_safetensors=True, local_files_only=is_local
     )
@@ -113,6 +116,7 @@ def content_hash(folder: Path | str | None = None) -> bytes:
     """
     digest = hashlib.blake2b(CONTENT_HASH_CONTEXT, digest_size=32)
     for path in hashed_files(Path(folder) if folder is not None else SHIPPED_FOLDER):
+        # Lengths before contents: otherwise bytes could move from one file to the next unnoticed.
         name = path.name.encode()
         digest.update(len(name).to_bytes(4, "big") + name)
         digest.update(path.stat().st_size.to_bytes(8, "big"))

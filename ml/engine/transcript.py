@@ -51,7 +51,7 @@ class Transcript:
         if event.finish_reason in (FinishReason.STOP, FinishReason.ABORTED):
             return ""
         self._tokens.append(event.token)
-        # All tokens again and not the new one alone: a character may span several tokens.
+        # All tokens again and not only the new one: a character may span several tokens.
         self.text = str(self._tokenizer.decode(self._tokens, skip_special_tokens=True))
         positions = [at for stop in self._stops if (at := self.text.find(stop)) >= 0]
         if positions:

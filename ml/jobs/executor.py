@@ -73,11 +73,15 @@ class CancelledJobs:
 
 def serve(profile: Profile) -> int:
     """Serve frames until Shutdown or the end of stdin; return the exit status."""
+    # A library's print would be a broken frame, so descriptor 1 becomes stderr and only `send` has
+    # the pipe to the node.
     output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     work = WorkFolder()
     seal_process(work)
     cancelled = CancelledJobs()
+    # Without a size: a full queue would block the reader, and with it a Cancel behind the job. The
+    # reader refuses jobs beyond JOBS_WAITING_MAX instead.
     jobs: queue.Queue[Job | None] = queue.Queue()
     lock = threading.Lock()
 
@@ -87,6 +91,8 @@ def serve(profile: Profile) -> int:
             output.flush()
 
     send(Hello(VERSION, profile.id, golden_hash(profile.device)))
+    # A thread and not a poll between steps: a closed stdin must end the process even while it waits
+    # for a job.
     reader = threading.Thread(
         target=_read_frames, args=(sys.stdin.buffer, jobs, cancelled, send), daemon=True
     )

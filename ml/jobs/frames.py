@@ -120,6 +120,7 @@ def decode_body(body: bytes) -> Frame:
             frame = _frame(KINDS[kind], arguments)
         case _:
             raise FrameRefusedError("The frame is not an array that starts with a known kind.")
+    # msgpack has several encodings of one value; the protocol has one.
     if encode_frame(frame)[LENGTH_BYTES:] != body:
         raise FrameRefusedError("The frame is not in its shortest form.")
     return frame
@@ -133,6 +134,7 @@ def _frame(kind: type[Frame], arguments: list[object]) -> Frame:
         )
     for field, argument in zip(declared, arguments, strict=True):
         wanted = FIELD_TYPES[str(field.type)]
+        # Not isinstance: a bool is an int, and its encoding would not be that of the number.
         if type(argument) is not wanted:
             raise FrameRefusedError(f"{kind.__name__}.{field.name} must be {wanted.__name__}.")
         if isinstance(argument, str) and len(argument.encode()) > TEXT_BYTES_MAX:

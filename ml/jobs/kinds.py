@@ -149,7 +149,7 @@ def _evaluate_adapter(job: frames.Job, inputs: Path) -> Outcome:
     if not measured:
         return Outcome(Evaluated(0, 0), ())
     length = spec.recipe.max_tokens
-    model.set_attn_implementation("eager")
+    model.set_attn_implementation("eager")  # As in training: the same loss must come out.
     base_loss = evaluate(model, tokenizer, measured, length)
     load_adapter(read_blob(inputs, trained.adapter), spec.recipe, model)
     return Outcome(Evaluated(base_loss, evaluate(model, tokenizer, measured, length)), ())

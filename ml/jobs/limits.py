@@ -82,6 +82,7 @@ def lower_priority() -> None:
     Threads that wait for each other sleep instead of spinning, since other processes need the core.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # The difference and not NICENESS: os.nice adds, and a node may be niced already.
     os.nice(max(0, NICENESS - os.nice(0)))
 
 
@@ -96,6 +97,7 @@ def limit_resources(address_space_mib: int = ADDRESS_SPACE_MIB_DEFAULT) -> None:
         limits[resource.RLIMIT_AS] = address_space_mib << 20
     for kind, limit in limits.items():
         _, hard = resource.getrlimit(kind)
+        # A process without privileges may lower its hard limit but never raise it.
         ceiling = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(kind, (ceiling, ceiling))
 
@@ -113,6 +115,7 @@ def seal_process(work: WorkFolder) -> None:
                 f"The executor may not write {arguments[0]}; jobs write into their work folder."
             )
 
+    # An audit hook and not patched functions: it sees every caller, and no code can remove it.
     sys.addaudithook(refuse)
 
 

@@ -59,10 +59,13 @@ def chunk_text(data: bytes, chunk_bytes: int = CHUNK_BYTES_DEFAULT) -> list[Chun
         raise TextRefusedError(
             f"Not valid UTF-8 at byte {error.start}; convert the file."
         ) from error
+    # At least 64 bytes, so that a cut always finds the end of a character within the limit.
     limit = max(64, min(chunk_bytes, CHUNK_BYTES_MAX))
     chunks: list[Chunk] = []
     start = end = 0
     for block_start, block_end in _pieces(data, limit):
+        # A heading begins a new chunk only once this one has some length: a list of short sections
+        # would otherwise become one row each.
         opens_section = HEADING.match(data, block_start) and end - start >= limit // 4
         if end > start and (block_end - start > limit or opens_section):
             _append_chunk(chunks, data, start, end)

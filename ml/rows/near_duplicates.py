@@ -55,6 +55,7 @@ def cluster_rows(rows: Sequence[Row]) -> Clusters:
         earliest.append(position if match is None else earliest[match])
         for key in keys:
             bucket = buckets.setdefault(key, [])
+            # Bounded, because one phrase in every row would make each row compare with all others.
             if len(bucket) < BUCKET_ROWS_MAX:
                 bucket.append(position)
     return Clusters(tuple(earliest))
@@ -83,6 +84,7 @@ def _permutations() -> tuple[HashArray, HashArray]:
     count = BANDS * BAND_VALUES
     stream = hashlib.shake_256(b"openledger/minhash").digest(16 * count)
     values = numpy.frombuffer(stream, dtype="<u8").astype(numpy.uint64)
+    # Odd multipliers only: x -> a x + b is a permutation modulo 2^64 exactly for odd a.
     return values[:count] | numpy.uint64(1), values[count:]
 
 

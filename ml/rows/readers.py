@@ -125,6 +125,7 @@ def jsonl_records(data: bytes) -> Iterator[tuple[int, Mapping[str, object]]]:
 
     Raises LineRefusedError.
     """
+    # split and not splitlines: JSON strings may hold other line separators, such as U+2028.
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if not line.strip():
             continue
@@ -145,6 +146,8 @@ def csv_records(data: bytes) -> Iterator[tuple[int, Mapping[str, object]]]:
     for number, raw in enumerate(data.split(b"\n"), start=1):
         checked_line(number, raw)
     text = data.removeprefix(b"\xef\xbb\xbf").decode()
+    # newline="" preserves the newlines inside quoted cells; strict refuses a stray quote, which csv
+    # would otherwise guess about.
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] | None = None
     line = 1

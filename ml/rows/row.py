@@ -77,6 +77,7 @@ def canonical_row(row: Row) -> Row:
 
 def canonical_text(text: str) -> str:
     """Return the text in NFC with plain newlines and without space at line ends or around it."""
+    # NFC and not NFKC: compatibility forms carry meaning in code and mathematics.
     text = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
     return TRAILING_SPACE.sub("", text).strip()
 
@@ -116,6 +117,7 @@ def decode_batch(blob: bytes) -> list[Row]:
             "The blob is not a list of rows; upload what encode_batch wrote."
         )
     rows = [_checked_row(item) for item in value]
+    # msgpack has longer forms of the same strings; accepting them would give one batch many ids.
     if _pack([[row.prompt, row.completion] for row in rows]) != blob:
         raise EncodingRefusedError("The blob is not in its shortest form; encode the rows again.")
     return rows

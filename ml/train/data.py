@@ -80,8 +80,11 @@ def held_out_rows(hashes: Sequence[bytes], permille: int) -> frozenset[int]:
     """Return the held-out rows; at least one when any are asked for and two exist."""
     if permille == 0 or len(hashes) < 2:
         return frozenset()
+    # By the hash of a row and not by its position: a new row does not reshuffle the split.
     keys = [hashlib.blake2b(SPLIT_CONTEXT + h, digest_size=8).digest() for h in hashes]
     chosen = {i for i, key in enumerate(keys) if int.from_bytes(key, "little") % 1000 < permille}
+    # With few rows none may fall below the threshold; the row of the smallest key is always held
+    # out, so that every adapter is measured.
     first, *_ = sorted(range(len(keys)), key=lambda i: keys[i])
     chosen.add(first)
     return frozenset(chosen)
@@ -159,6 +162,7 @@ def epoch_batches(
     for start in range(0, len(order), size * POOL_BATCHES):
         pool = sorted(order[start : start + size * POOL_BATCHES], key=lambda e: len(e.ids))
         batches += [tuple(pool[i : i + size]) for i in range(0, len(pool), size)]
+    # The batches are shuffled again: each pool would otherwise train from short rows to long ones.
     numbers = sorted(range(len(batches)), key=lambda i: rank(b"batch", i))
     return [batches[i] for i in numbers]
 

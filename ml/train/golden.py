@@ -42,7 +42,7 @@ def golden_hash(device: str | None = None) -> Hash:
 
 
 def golden_model() -> LlamaForCausalLM:
-    """Return a model whose weights come from the counter RNG alone."""
+    """Return a model whose weights come only from the counter RNG."""
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=257,

@@ -122,8 +122,8 @@ def train(
 ) -> TrainReport:
     """Train an adapter on rows and leave the model as it was.
 
-    With a work folder the training saves there each `checkpoint_steps` and resumes from there;
-    `context` (job, base, profile) keeps checkpoints of other runs out.
+    With a work folder the training saves a checkpoint there every `checkpoint_steps` and resumes
+    from it; `context` (job, base, profile) distinguishes the checkpoints of other runs.
 
     Raises RowsTooFewError, RecipeRefusedError, TrainingDivergedError, CheckpointForeignError,
     CheckpointUnreadableError, and every error of the progress callback.
@@ -263,10 +263,12 @@ def _train_step(
     for part in parts:
         scaled = summed_loss(model, part) / tokens  # scalar: this part's share of the mean
         scaled.backward()  # type: ignore[no-untyped-call]
+        # Added up as a Python float: float64 and in one order, whatever the device.
         loss += float(scaled.detach())
     parameters = list(run.parameters.values())
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM_MAX, foreach=False))
     _refuse_divergence(run, step, loss, norm)
+    # Set from the step's number and not by a scheduler, which would be one more state to save.
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(step, run.steps, run.recipe)
     run.optimizer.step()
@@ -289,6 +291,7 @@ def _refuse_divergence(run: _Run, step: int, loss: float, norm: float) -> None:
         raise TrainingDivergedError(
             f"Step {step + 1} has loss {loss} and gradient {norm}; {advice}."
         )
+    # Means of windows: a single batch of unusual rows is no divergence.
     recent = run.losses[-DIVERGENCE_WINDOW:]
     if len(run.losses) >= 2 * DIVERGENCE_WINDOW:
         began = sum(run.losses[:DIVERGENCE_WINDOW]) / DIVERGENCE_WINDOW

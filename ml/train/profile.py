@@ -108,6 +108,7 @@ def apply_profile(profile: Profile) -> None:
     wanted = dict(profile.environment)
     wanted.update(dict.fromkeys(THREAD_VARIABLES, str(profile.threads)))
     odd = sorted(name for name, value in wanted.items() if os.environ.get(name) != value)
+    # Refused and not set anyway: torch has read them, so they would describe what does not happen.
     if odd and "torch" in sys.modules:
         raise ProfileTooLateError(
             f"torch was loaded before {', '.join(odd)} were set; "

@@ -20,6 +20,7 @@ LEAF_CONTEXT: Final = b"openledger/step"
 
 def state_hash(state: Mapping[str, torch.Tensor]) -> bytes:
     """Return blake2b-256 over names and bytes of a training state, in sorted order."""
+    # Shapes are not hashed: names and recipe fix them, and both executors have the same recipe.
     digest = hashlib.blake2b(digest_size=32)
     for name in sorted(state):
         digest.update(name.encode())

@@ -53,3 +53,11 @@ def test_planck_as_digits_are_read_back(planck: int) -> None:
 def test_an_amount_of_six_decimals_is_written_exactly(micro: int) -> None:
     planck = micro * OPEN // 10**6
     assert parse_amount(format_amount(planck)) == planck
+
+
+@given(st.integers(0, 10**30))
+def test_a_shown_amount_is_never_more_than_the_real_one(planck: int) -> None:
+    number, unit = format_amount(planck).replace(",", "").split()
+    whole, _, decimals = number.partition(".")
+    shown = int(whole + decimals.ljust(18, "0")) if unit == "OPEN" else int(whole)
+    assert shown <= planck < shown + OPEN // 1_000_000

@@ -7,11 +7,12 @@ calls, by its rewards and by slashes, and nobody is paid more than the eras allo
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pallets.offences import Offences
+from pallets.offences import CONVICTIONS_PER_BLOCK, Offences
 from pallets.staking import Payee, Staker, Staking, ValidatorPrefs
 from runtime.frame.dispatch import INHERENT, DispatchFailed, Error
 from runtime.types.primitives import OPEN, AccountId, Id
@@ -35,7 +36,7 @@ class LifeOfStakers(RuleBasedStateMachine):
         self.bonded = {one.stash: one.bond for one in (*first, nominator)}
         self.payees = dict.fromkeys(self.bonded, Payee.Staked)
         self.seen = 0
-        self.allotted = self.paid = 0
+        self.allotted = self.paid = self.convicted = 0
 
     def teardown(self) -> None:
         if hasattr(self, "chain"):
@@ -59,7 +60,9 @@ class LifeOfStakers(RuleBasedStateMachine):
                 self.allotted += event.validator_payout
             elif isinstance(event, Staking.Rewarded):
                 self.paid += event.amount
-                if self.payees.get(event.stash) is Payee.Staked:
+                # A stash that slashes left with nothing is none any more: its reward is free.
+                is_stash = self.chain.staking.ledger.get(event.stash) is not None
+                if is_stash and self.payees.get(event.stash) is Payee.Staked:
                     self.bonded[event.stash] += event.amount
             elif isinstance(event, Staking.Slashed):
                 self.bonded[event.staker] -= event.amount
@@ -130,13 +133,19 @@ class LifeOfStakers(RuleBasedStateMachine):
         who = data.draw(st.sampled_from([one.account for one in authorities.authorities]))
         evidence = double_vote(self.chain, who, epoch=epoch)
         if self.chain.pallet(Offences).is_reportable(evidence):
+            if self.convicted == CONVICTIONS_PER_BLOCK:
+                with pytest.raises(Offences.TooManyConvictions):
+                    self.chain.dispatch(INHERENT, "Offences", "convict", evidence=evidence)
+                return
             self.chain.dispatch(INHERENT, "Offences", "convict", evidence=evidence)
+            self.convicted += 1
             assert who not in self.chain.staking.validators
 
     @rule(blocks=st.sampled_from((1, 1, 2, 3, 3 * BONDING_ERAS)))
     def next_block(self, blocks: int) -> None:
         for _ in range(blocks):
             self.chain.next_block()
+            self.convicted = 0
             self.follow_events()
 
     # -------------------------------------------------------------------------- what must hold

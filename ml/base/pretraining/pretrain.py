@@ -6,7 +6,7 @@ Stages: corpus (ml.base.pretraining.corpus) -> byte-level BPE of 4,096 tokens ->
 token stream -> a Llama of about 3.4M parameters. A run may be killed at any moment: every few
 minutes it saves a resumable state and a usable model, and the same command resumes from the state.
 Hidden matrices are trained by Muon, embeddings and norms by AdamW: at this tiny token
-budget that reaches a lower loss than AdamW alone.
+budget that reaches a lower loss than AdamW for all tensors.
 """
 
 from __future__ import annotations
@@ -141,6 +141,7 @@ def load_or_build_stream(folder: Path, settings: Settings) -> Stream:
         documents = list(corpus_documents(installed_packages_folder()))
         tokenizer = train_tokenizer(documents)
         save_tokenizer(tokenizer, settings.output)
+        # Shuffled once here: windows of the stream would otherwise hold one package at a time.
         order = numpy.random.default_rng(settings.seed).permutation(len(documents))
         shuffled = [documents[index] for index in order]
         training = encode_documents(tokenizer, [d for d in shuffled if not d.held_out])
@@ -212,6 +213,7 @@ def train(model: LlamaForCausalLM, stream: Stream, settings: Settings, state_fol
     smoothed, done_steps, elapsed = math.nan, first, spent
     for step in range(first, steps):
         elapsed = spent + time.monotonic() - started
+        # By steps or by time, whichever ends first: the schedule must reach its end to be useful.
         progress = max(step / steps, elapsed / (60 * settings.minutes))
         if progress >= 1:
             break
@@ -255,6 +257,8 @@ def train_step(
 
 def build_optimizers(model: LlamaForCausalLM, settings: Settings) -> list[torch.optim.Optimizer]:
     """Give hidden matrices to Muon and everything else to AdamW."""
+    # Muon orthogonalises updates, which fits matrices that map hidden states; embeddings are tables
+    # of rows, and norms have no second dimension.
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     muon = torch.optim.Muon(matrices, lr=settings.matrix_rate, weight_decay=0.02, momentum=0.95)
@@ -284,6 +288,7 @@ def training_batches(stream: Stream, settings: Settings, first_step: int) -> Ite
     passes = 0
     while True:
         generator = numpy.random.default_rng((settings.seed, passes))
+        # Each pass cuts the stream at other places, so that passes do not repeat the same windows.
         offset = int(generator.integers(CONTEXT_TOKENS))
         windows = (len(stream.training) - offset - 1) // CONTEXT_TOKENS
         order = generator.permutation(windows)
@@ -353,7 +358,7 @@ def save_model(
     weights = {
         name: parameter.detach().to(torch.bfloat16).contiguous()
         for name, parameter in model.named_parameters()
-        if name != "lm_head.weight"
+        if name != "lm_head.weight"  # The same tensor as the embeddings.
     }
     write_tensors(settings.output / "model.safetensors", weights)
     model.config.dtype = torch.bfloat16

@@ -16,20 +16,20 @@ from pallets.jobs.job import JobEntry
 from runtime.codec.scale import codec
 from runtime.shared.documents import JobOutput, Trained
 
-honest_answer = Executor._answered
+honest_answer = Executor._answer_of
 _output = codec(JobOutput)
 
 
 def flatter(self: Executor, entry: JobEntry, answer: Result | Failed, folder: Path) -> JobAnswer:
-    """JobAnswer a better adapter than the one that was trained."""
-    promise = honest_answer(self, entry, answer, folder)
-    output = _output.decode(promise.output) if promise.output else None
+    """Answer with a better adapter than the one that was trained."""
+    honest = honest_answer(self, entry, answer, folder)
+    output = _output.decode(honest.output) if honest.output else None
     if not isinstance(output, Trained):
-        return promise
+        return honest
     better = replace(output, adapter_loss_micronats=output.adapter_loss_micronats - 1)
-    return replace(promise, output=_output.encode(better))
+    return replace(honest, output=_output.encode(better))
 
 
 if __name__ == "__main__":
-    Executor._answered = flatter  # type: ignore[method-assign]
+    Executor._answer_of = flatter  # type: ignore[method-assign]
     main()

@@ -9,11 +9,13 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ml.adapters.lora import attach_lora
 from ml.attribution.gradients import lora_sites
+from ml.attribution.index import QuerySketcher, build_index, load_index
 from ml.rows.row import Row
 from runtime.crypto.hashing import blake2b_256
 from runtime.shared.documents import Recipe
 from runtime.types.primitives import AccountId
 
+INDEX_SIZE = 1024
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "lazy", "dogs", "and", "warm", "stones"]
 
 
@@ -82,3 +84,32 @@ def contributors(rows):
 @pytest.fixture(scope="session")
 def seed():
     return blake2b_256(b"seed of the tests")
+
+
+@pytest.fixture(scope="session")
+def build(model, tokenizer, rows, contributors, moments, seed):
+    """Build the index of the session's rows, with some arguments changed."""
+    arguments = {
+        "rows": rows,
+        "contributors": contributors,
+        "moments": moments,
+        "seed": seed,
+        "sketch_size": INDEX_SIZE,
+    }
+    return lambda **changes: build_index(model, tokenizer, **(arguments | changes))
+
+
+@pytest.fixture(scope="session")
+def built(build):
+    return build()
+
+
+@pytest.fixture(scope="session")
+def index(built):
+    indexed, files = built
+    return load_index(indexed, files.__getitem__)
+
+
+@pytest.fixture(scope="session")
+def sketcher(model, tokenizer, moments, seed):
+    return QuerySketcher(model, tokenizer, moments, seed, INDEX_SIZE)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +19,6 @@ from ml.train.data import (
     held_out_rows,
     prepare,
 )
-from ml.train.loss import evaluate, summed_loss
 from runtime.shared.documents import Recipe
 
 Base = tuple[PreTrainedModel, PreTrainedTokenizerFast]
@@ -113,24 +111,3 @@ def test_prepare_numbers_rows_by_their_position(tiny_base: Base, tiny_rows: list
     assert sorted(numbers) == list(range(len(tiny_rows)))
     hashes = [row_hash(row) for row in tiny_rows]
     assert {e.row for e in split.held_out} == held_out_rows(hashes, 200)
-
-
-def test_padding_does_not_change_the_loss(tiny_base: Base) -> None:
-    model, tokenizer = tiny_base
-    examples = [encode_row(Row("a", "b" * n), tokenizer, 64) for n in (3, 20)]
-    device = torch.device("cpu")
-    with torch.no_grad():
-        together = float(summed_loss(model, collate(examples, 0, device)))
-        alone = sum(float(summed_loss(model, collate([e], 0, device))) for e in examples)
-    assert together == pytest.approx(alone, rel=1e-5)
-
-
-def test_the_loss_of_plain_models_is_that_of_their_logits(tiny_base: Base) -> None:
-    model, tokenizer = tiny_base
-    example = encode_row(Row("ab", "cdef"), tokenizer, 64)
-    ids = torch.tensor([example.ids])
-    with torch.no_grad():
-        logits = model(input_ids=ids).logits[0, example.prompt_tokens - 1 : -1]
-        expected = torch.nn.functional.cross_entropy(logits, ids[0, example.prompt_tokens :])
-    loss = evaluate(model, tokenizer, [Row("ab", "cdef")])
-    assert loss == pytest.approx(float(expected) * 1_000_000, abs=3)

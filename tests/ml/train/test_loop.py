@@ -36,8 +36,8 @@ RECIPE = Recipe(
 )
 
 
-class InterruptedError(Exception):
-    """What the test throws into the middle of a training."""
+class TrainingStoppedError(Exception):
+    """The test interrupts a training with this."""
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +60,9 @@ def test_a_training_cut_in_the_middle_resumes_to_the_same_bits(
 ) -> None:
     def cut(progress: Progress) -> None:
         if progress.step == 5:
-            raise InterruptedError
+            raise TrainingStoppedError
 
-    with pytest.raises(InterruptedError):
+    with pytest.raises(TrainingStoppedError):
         train(*tiny_base, tiny_rows, RECIPE, work_folder=tmp_path, progress=cut)
     seen: list[Progress] = []
     resumed = train(*tiny_base, tiny_rows, RECIPE, work_folder=tmp_path, progress=seen.append)

@@ -8,7 +8,6 @@ import torch
 
 from ml.base.base import load_base
 from ml.base.pretraining import pretrain
-from ml.base.pretraining.chunked_loss import ChunkedCrossEntropy
 from ml.base.pretraining.corpus import Document
 from ml.base.pretraining.pretrain import (
     Stream,
@@ -16,25 +15,6 @@ from ml.base.pretraining.pretrain import (
     parse_settings,
     training_batches,
 )
-
-
-def test_the_chunked_loss_is_the_ordinary_one() -> None:
-    torch.manual_seed(0)
-    hidden, weight = torch.randn(300, 8), torch.randn(20, 8)
-    targets = torch.randint(0, 20, (300,))
-    results = []
-    for chunked in (True, False):
-        h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
-        if chunked:
-            loss = ChunkedCrossEntropy.apply(h, w, targets)  # type: ignore[no-untyped-call]
-        else:
-            loss = torch.nn.functional.cross_entropy(h @ w.T, targets)
-        (loss * 2).backward()
-        assert h.grad is not None
-        assert w.grad is not None
-        results.append((loss.detach(), h.grad, w.grad))
-    for left, right in zip(*results, strict=True):
-        torch.testing.assert_close(left, right)
 
 
 def test_batches_go_on_where_a_cut_run_stopped(tmp_path: Path) -> None:

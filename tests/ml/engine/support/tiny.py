@@ -62,7 +62,7 @@ def peft_model(name) -> PeftModel:
 
 
 def expected_tokens(name, prompt, count):
-    """What peft's own model answers greedily, alone and without a cache."""
+    """Return the greedy tokens of peft's own model, in a batch of one and without a cache."""
     model = tiny_base() if name is None else peft_model(name)
     tokens = list(prompt)
     with torch.no_grad():
