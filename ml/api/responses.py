@@ -1,24 +1,34 @@
 """Every JSON document of the HTTP surface: OpenAI's shapes with a top-level `attribution` object.
 
-No other module of `ml` builds or encodes a response document. The attribution itself is built by
-the service that answers.
+No other module builds a document of an answer.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from ml.api.service import AnswerRefusedError, Finished, Json, ModelCard
+from runtime.codec.hexadecimal import to_hex
+from runtime.codec.scale import codec
+from runtime.crypto import ss58
+from runtime.shared.documents import SignedReceipt, receipt_hash
+from runtime.types.primitives import AccountId
 
 INVALID_REQUEST: Final = "invalid_request_error"
 SERVER_ERROR: Final = "server_error"
 STREAM_END: Final = b"data: [DONE]\n\n"
 """The last event of OpenAI's streams."""
 
+ROWS_SHOWN: Final = 8
+PROMPT_SHOWN_CHARACTERS: Final = 160
+
 JsonObject = Mapping[str, Json]
+RowOf = Callable[[int], tuple[AccountId, str]]
+
+_SIGNED_RECEIPT: Final = codec(SignedReceipt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +143,49 @@ def server_failure() -> JsonObject:
 def stream_event(document: JsonObject) -> bytes:
     """Return a document as one server-sent event."""
     return b"data: " + json.dumps(document, ensure_ascii=False).encode() + b"\n\n"
+
+
+def attribution_document(identity: str, signed: SignedReceipt, row_of: RowOf | None) -> JsonObject:
+    """Return the attribution of an answer: what its receipt says, integers above 2^53 as texts.
+
+    `row_of` gives the contributor and prompt of a row; None where the rows are not at hand.
+    """
+    receipt = signed.receipt
+    return {
+        "id": identity,
+        "receipt": to_hex(receipt_hash(receipt)),
+        "signed_receipt": to_hex(_SIGNED_RECEIPT.encode(signed)),
+        "model": receipt.model,
+        "adapter": to_hex(receipt.adapter),
+        "epoch": receipt.epoch,
+        "sequence": receipt.sequence,
+        "fee_planck": str(receipt.fee_planck),
+        "contributor_fee_planck": str(receipt.contributor_fee_planck),
+        "tokens_in": receipt.tokens_in,
+        "tokens_out": receipt.tokens_out,
+        "remainder_permille": receipt.remainder_permille,
+        "rows": [
+            {
+                "row": entry.row,
+                "score": str(entry.score),
+                **({} if row_of is None else _row_document(*row_of(entry.row))),
+            }
+            for entry in receipt.top[:ROWS_SHOWN]
+        ],
+        "spans": [
+            {
+                "start": span.start,
+                "length": span.length,
+                "row": span.row,
+                "rarity_millinats": span.rarity_millinats,
+            }
+            for span in receipt.spans[:ROWS_SHOWN]
+        ],
+    }
+
+
+def _row_document(contributor: AccountId, prompt: str) -> dict[str, Json]:
+    return {
+        "contributor": ss58.encode(contributor),
+        "prompt": prompt[:PROMPT_SHOWN_CHARACTERS],
+    }

@@ -17,6 +17,7 @@ from typing import Literal
 
 import trio
 
+from ml.api.responses import attribution_document
 from ml.api.service import (
     AnswerEvent,
     AnswerRequest,
@@ -43,7 +44,6 @@ from node.serving.served_models import Evidence, ServedModel, ServedModels
 from node.serving.vouchers import Payment, VoucherBook
 from node.storage.receipt_store import EpochSealedError, ReceiptStore, StoredReceipt
 from node.transactions.submitter import Submitter
-from runtime.codec.scale import codec
 from runtime.crypto import ss58
 from runtime.crypto.hashing import blake2b_256
 from runtime.shared.documents import Receipt, SignedReceipt, receipt_hash
@@ -51,12 +51,9 @@ from runtime.shared.shares import PERMILLE
 from runtime.types.primitives import Hash
 
 RECEIPT_VERSION = 1
-ROWS_SHOWN = 8
-PROMPT_SHOWN_CHARACTERS = 160
 MODELS_LISTED = 256
 
 logger = logging.getLogger(__name__)
-_signed_receipt = codec(SignedReceipt)
 
 
 class PaidAnswerService:
@@ -179,7 +176,7 @@ class PaidAnswerService:
         reason: Literal["stop", "length"] = (
             "stop" if transcript.reason is FinishReason.STOP else "length"
         )
-        attribution = _attribution(identity, stored.signed, served)
+        attribution = self._attribution(identity, stored.signed, served)
         return Finished(reason, receipt.tokens_in, receipt.tokens_out, attribution)
 
     async def _record(
@@ -249,7 +246,7 @@ class PaidAnswerService:
             return self._learned(attribution_id)
         signed = stored.signed
         served = await self._loaded(signed.receipt.model)
-        shown = dict(_attribution(stored.identity, signed, served))
+        shown = dict(self._attribution(stored.identity, signed, served))
         return {**shown, "question": stored.question, "answer": stored.answer}
 
     def _learned(self, name: str) -> Mapping[str, Json] | None:
@@ -258,7 +255,19 @@ class PaidAnswerService:
             signed = self._receipts.learned(Hash(bytes.fromhex(name.removeprefix("0x"))))
         except ValueError:
             return None
-        return None if signed is None else _attribution(name, signed, None)
+        return None if signed is None else self._attribution(name, signed, None)
+
+    @staticmethod
+    def _attribution(
+        identity: str, signed: SignedReceipt, served: ServedModel | None
+    ) -> Mapping[str, Json]:
+        """Return the document of a receipt; rows of another index are named by number only."""
+        if served is None or served.release.index_job != signed.receipt.index_job:
+            return attribution_document(identity, signed, None)
+        rows = served.rows
+        return attribution_document(
+            identity, signed, lambda row: (rows.contributors[row], rows.rows[row].prompt)
+        )
 
     async def _loaded(self, model: int) -> ServedModel | None:
         if self._nursery is None:
@@ -275,49 +284,3 @@ def _question(request: AnswerRequest) -> str:
     if not request.messages:
         return request.prompt
     return "\n".join(message.content for message in request.messages)
-
-
-def _attribution(
-    identity: str, signed: SignedReceipt, served: ServedModel | None
-) -> Mapping[str, Json]:
-    receipt = signed.receipt
-    fits = served is not None and served.release.index_job == receipt.index_job
-    return {
-        "id": identity,
-        "receipt": "0x" + receipt_hash(receipt).hex(),
-        "signed_receipt": "0x" + _signed_receipt.encode(signed).hex(),
-        "model": receipt.model,
-        "adapter": "0x" + receipt.adapter.hex(),
-        "epoch": receipt.epoch,
-        "sequence": receipt.sequence,
-        "fee_planck": str(receipt.fee_planck),
-        "contributor_fee_planck": str(receipt.contributor_fee_planck),
-        "tokens_in": receipt.tokens_in,
-        "tokens_out": receipt.tokens_out,
-        "remainder_permille": receipt.remainder_permille,
-        "rows": [
-            {
-                "row": entry.row,
-                "score": str(entry.score),
-                **(_row(served, entry.row) if fits and served is not None else {}),
-            }
-            for entry in receipt.top[:ROWS_SHOWN]
-        ],
-        "spans": [
-            {
-                "start": span.start,
-                "length": span.length,
-                "row": span.row,
-                "rarity_millinats": span.rarity_millinats,
-            }
-            for span in receipt.spans[:ROWS_SHOWN]
-        ],
-    }
-
-
-def _row(served: ServedModel, row: int) -> dict[str, Json]:
-    prompt = served.rows.rows[row].prompt
-    return {
-        "contributor": ss58.encode(served.rows.contributors[row]),
-        "prompt": prompt[:PROMPT_SHOWN_CHARACTERS],
-    }

@@ -5,7 +5,9 @@ And its sending: each step once, and again until its effect is final.
 
 from __future__ import annotations
 
+import importlib
 import itertools
+import pkgutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +18,8 @@ from typing import Any, cast
 import pytest
 import trio
 
+import ml
+from node.jobs import executor as executor_module
 from node.jobs.answer_store import AnswerStore, JobAnswer
 from node.jobs.executor import (
     AWAITED_BLOCKS,
@@ -234,3 +238,12 @@ def test_missing_inputs_are_reported_before_the_commit_phase_ends(
     answer = answered(node, tmp_path, 10, deadline=soon)
     assert answer is not None
     assert answer.failure == FailureReason.MissingBlob
+
+
+def test_the_causes_that_chain_records_are_error_classes_of_ml() -> None:
+    """The executor process names the class of an error; a renamed class would lose its cause."""
+    names: set[str] = set()
+    for file in pkgutil.walk_packages(ml.__path__, "ml."):
+        if not file.name.endswith("__main__"):
+            names |= set(vars(importlib.import_module(file.name)))
+    assert set(executor_module._REASONS) <= names
