@@ -61,16 +61,20 @@ class Rooms:
 
     @property
     def levels(self) -> int:
-        """The number of rooms on the longest chain of imports; circles count as one step."""
-        below: dict[str, int] = {}
+        """The number of rooms on the longest chain of imports; a circle counts as one room."""
+        circles = self.circles
+        names = {
+            name: next((c for c in circles if name in c), frozenset({name})) for name in self.names
+        }
+        below: dict[frozenset[str], int] = {}
 
-        def level(name: str, path: frozenset[str]) -> int:
-            if name not in below:
-                deeper = [b for a, b in self.arrows if a == name and b not in path]
-                below[name] = 1 + max((level(b, path | {b}) for b in deeper), default=0)
-            return below[name]
+        def level(group: frozenset[str]) -> int:
+            if group not in below:
+                deeper = {names[b] for a, b in self.arrows if a in group} - {group}
+                below[group] = 1 + max(map(level, deeper), default=0)
+            return below[group]
 
-        return max((level(name, frozenset({name})) for name in sorted(self.names)), default=0)
+        return max(map(level, names.values()), default=0)
 
     def _reached_from(self, start: str) -> set[str]:
         reached: set[str] = set()

@@ -61,7 +61,10 @@ def demo_command(
     nodes: int,
     keep: Path | None,
 ) -> DemoDocument:
-    """Run the whole story on real rows: contribute, train, ask, pay, verify. About five minutes."""
+    """Run the whole story on real rows: contribute, train, ask, pay, verify.
+
+    It takes about three minutes.
+    """
     from node.demo.story import Plan, StoryFailedError, tell
 
     plan = Plan(rows, questions, epochs, seed, nodes=nodes)

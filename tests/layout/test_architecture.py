@@ -41,3 +41,14 @@ def test_the_architecture_page_links_to_code() -> None:
     text = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
     code_links = [target for _, target, _ in LINK.findall(text) if target.endswith(".py")]
     assert len(code_links) >= 20
+
+
+def test_every_room_of_the_floors_is_on_the_page() -> None:
+    text = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    linked = {target for _, target, _ in LINK.findall(text)}
+    rooms = {
+        path.relative_to(REPOSITORY).as_posix()
+        for floor in ("runtime", "p2p", "ml", "node")
+        for path in (REPOSITORY / floor).glob("*/__init__.py")
+    }
+    assert rooms <= linked, sorted(rooms - linked)
