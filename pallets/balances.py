@@ -281,6 +281,7 @@ class Balances(Pallet, index=5):
     def hold(self, reason: HoldReason, who: AccountId, amount: int) -> None:
         """Move free balance into a hold. Raises InsufficientBalance."""
         info = self.system.get_account(who)
+        # The deposit stays free, so that the account outlives its holds.
         if info.data.free < amount + EXISTENTIAL_DEPOSIT:
             raise self.InsufficientBalance
         self._set_hold(reason, who, self.held(reason, who) + amount)
@@ -379,6 +380,8 @@ class Balances(Pallet, index=5):
         """Take free balance; an account that falls below the deposit is reaped, its dust burned."""
         info = self.system.get_account(who)
         free = info.data.free - amount
+        # Other pallets may provide for an account too, as for pots; only the balance's own
+        # provider goes, and only with the last one the account.
         falls = free < EXISTENTIAL_DEPOSIT <= info.data.free
         providers = info.providers - falls
         if falls and not providers and free:

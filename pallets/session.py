@@ -287,6 +287,7 @@ class Session(Pallet, index=10):
         queued = self.queued.get().authorities
         current = _without(queued, disabled) or queued
         self._begin(AuthoritySet(epoch, seed, current))
+        # Where staking elects nobody the set stays, but with the keys that are registered by now.
         following = self._elected(disabled) or self._with_new_keys(current)
         self.queued.put(AuthoritySet(epoch + 1, ZERO_HASH, following))
         self.disabled.clear()

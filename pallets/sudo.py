@@ -112,6 +112,7 @@ class Sudo(Pallet, index=7):
             raise self.RequireSudo
 
     def _run(self, call: RuntimeCall, origin: Origin) -> DispatchResult:
+        # A transaction of its own: a failed inner call is undone, and the event reports it.
         try:
             with self._machine.transaction():
                 self._machine.dispatch(call, origin)

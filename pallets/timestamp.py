@@ -37,6 +37,6 @@ class Timestamp(Pallet, index=2):
         self.did_update.put(True)
 
     def on_finalize(self) -> None:
-        """Demand that the block carried its time."""
+        """Check that the block has set its time, and clear the mark for the next one."""
         assert self.did_update.get(), "a block sets its timestamp"
         self.did_update.clear()

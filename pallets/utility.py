@@ -110,6 +110,7 @@ class Utility(Pallet, index=1):
 
     def _run(self, who: Signed, item: RuntimeCall) -> tuple[DispatchError | None, Weight]:
         """Run one call in its own transaction: (its error or None, the weight that it used)."""
+        # Before the call runs: a weight that reads the state would read what the call has written.
         declared = self._machine.weight_of(item)
         try:
             with self._machine.transaction():

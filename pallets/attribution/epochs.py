@@ -102,6 +102,7 @@ def settle(attribution: Attribution, model: int, epoch: int, output: Settled) ->
     accounts = [entry.contributor for entry in output.entries]
     if any(first >= second for first, second in pairwise(accounts)):
         raise attribution.EntriesUnsorted
+    # All scores are known before anything is paid, so the order of entries decides no planck.
     earned, commons = payout(
         record.fees_planck, output.entries, attribution.governed.get().bound_milli
     )

@@ -138,6 +138,7 @@ def _check_rows(
         raise pallet.EmptyBatch
     if len(row_hashes) > BATCH_ROWS_MAX or size_bytes > BATCH_BYTES_MAX:
         raise pallet.BatchTooLarge
+    # The set is only counted, never iterated over: its order differs between processes.
     if len(set(row_hashes)) < len(row_hashes):
         raise pallet.DuplicateRow
     if any((datanet, row) in pallet.rows for row in row_hashes):

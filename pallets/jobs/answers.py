@@ -31,6 +31,8 @@ def reveal_weight(jobs: Jobs, job: int, output: JobOutput, salt: bytes) -> Weigh
 def commit(jobs: Jobs, who: AccountId, job_id: int, attempt: int, commitment: Hash) -> None:
     """Record a commitment."""
     job, slot = _unanswered(jobs, who, job_id, attempt)
+    # A commitment is bound to its executor, so a copy could never be revealed; refusing it here
+    # names the copy at once.
     if any(other.commitment == commitment for other in job.slots):
         raise jobs.CommitmentReplayed
     jobs.use_block_share(weights.JOBS_COMMIT)

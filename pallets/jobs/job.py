@@ -113,7 +113,8 @@ class Slot:
 class Job:
     """A job. `escrow` is held from the owner until the end; `index_escrow` is the part of it that
     pays the INDEX job that follows training. `deadline` is the block at which the state ends by
-    itself; it is 0 at the end. `seed` = blake2b(job id ++ a block hash later than the opening).
+    itself; it is 0 at the end. `seed` is drawn from the chain's randomness when executors are
+    assigned.
     """
 
     owner: AccountId

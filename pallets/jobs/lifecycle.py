@@ -198,6 +198,7 @@ def _draw(jobs: Jobs, job_id: int, job: Job, count: int) -> tuple[Candidate, ...
         ):
             weight = min(executor.bond, parameters.bond_cap)
             candidates.append(Candidate(account, executor.registration, executor.profile, weight))
+    # Bound to job and attempt: two draws of one block must not choose alike.
     bound = job_id.to_bytes(4, "little") + job.attempt.to_bytes(4, "little")
     return draw(candidates, count, jobs.randomness.random(b"job-draw" + bound))
 

@@ -267,6 +267,8 @@ class Executive:
         machine.begin_extrinsic(index)
         with machine.transaction():
             self._payment.charge(account, fee + tip)
+        # Outside of the call's transaction: a failed call pays and uses up its nonce all the same,
+        # else it could be repeated for nothing.
         self._system.count_nonce(account)
         error, actual = self.dispatch(extrinsic, Origin.signed(account))
         if actual is not None and actual.ref_time < weight.ref_time:
@@ -292,6 +294,8 @@ class Executive:
         except TransactionDepthError:
             return Transactional(Nesting.LimitReached), None
         except EncodeError as failure:
+            # A pallet let a value through that its type has no room for: a bug of the runtime, not
+            # a mistake of the sender. Failing the call would hide it.
             raise AssertionError(f"a call wrote a value that does not fit: {failure}") from failure
 
     def _check_room(self, weight: Weight, kind: DispatchClass) -> None:
@@ -306,11 +310,12 @@ class Executive:
         account = signed.account
         if account is None or signed.extra.mode is not MetadataHashMode.Disabled:
             raise TransactionRefused(CannotLookupSigner())
-        if account == bytes(32):
+        if account == bytes(32):  # of low order: everybody can make signatures of this key
             raise TransactionRefused(BadSigner())
         if not is_verified and not extrinsic.is_verified(self.additional(extrinsic)):
             raise TransactionRefused(BadProof())
         if signed.extra.era.period and is_verified:
+            # Checking a signature reads the birth block; where that is skipped, the era is not.
             self._birth_hash(extrinsic)
         nonce = system.nonce(account)
         if signed.extra.nonce < nonce:

@@ -100,7 +100,7 @@ class Overlay:
             del self._values[key]
         else:
             self._values[key] = former
-        if written is None:
+        if written is None:  # the key was only read before: it must not be in the block's changes
             self._written.pop(key, None)
 
     def changes(self) -> Mapping[bytes, bytes | None]:

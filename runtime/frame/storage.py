@@ -162,7 +162,7 @@ class Map(Item, Generic[K, V]):
             for hash_of, codec, part in zip(self._hashes, self._key_codecs, parts, strict=True)
         )
         if len(self._cache) >= KEY_CACHE_MAX:
-            self._cache.clear()
+            self._cache.clear()  # cheaper than the order that evicting the oldest would need
         self._cache[key] = full
         return full
 

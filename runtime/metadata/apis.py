@@ -131,10 +131,10 @@ def _metadata_at_version(question: _Question, version: int) -> OpaqueMetadata | 
     if version not in METADATA_VERSIONS:
         return None
     machine = question.executive.machine
-    known = _metadata.setdefault(machine, {})
-    if version not in known:
-        known[version] = OpaqueMetadata(metadata(machine, version))
-    return known[version]
+    versions = _metadata.setdefault(machine, {})
+    if version not in versions:
+        versions[version] = OpaqueMetadata(metadata(machine, version))
+    return versions[version]
 
 
 def _metadata_versions(question: _Question) -> tuple[int, ...]:

@@ -116,7 +116,7 @@ def _carry(
         edges[index].append((seat, added))
         for target in voter.targets:
             other = running.get(target)
-            if other is not None:
+            if other is not None:  # only backers of the winner changed: no other sum is touched
                 other.carried += voter.stake * added
 
 

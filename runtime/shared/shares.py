@@ -82,6 +82,7 @@ def lower_bound(score: int, square_sum: int, z_milli: int) -> int:
     """
     _require_not_negative(square_sum, "A sum of squares")
     _require_not_negative(z_milli, "The factor of the bound")
+    # The root is taken last, of the scaled sum: scaling a root would lose up to z / 1000.
     scaled = z_milli * z_milli * square_sum
     root = isqrt(scaled)
     if root * root < scaled:
