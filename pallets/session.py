@@ -74,6 +74,7 @@ class Election(Protocol):
     """The part of Staking that Session calls: stashes with their stake, none if the set stays."""
 
     def elect(self) -> tuple[tuple[AccountId, int], ...]: ...
+    def election_weight(self, session: int) -> Weight: ...
 
 
 class Beacon(Protocol):
@@ -243,7 +244,10 @@ class Session(Pallet, index=10):
         """Reserve the weight of a boundary, which is spent at the end of the block."""
         if not self._is_boundary():
             return weights.SESSION_ON_INITIALIZE
-        return weights.session_rotate(len(self.queued.get().authorities))
+        used = weights.session_rotate(len(self.queued.get().authorities))
+        if self.staking is not None:
+            used += self.staking.election_weight(self.current_index.get() + 1)
+        return used
 
     def on_finalize(self) -> None:
         """End an epoch in its last block."""

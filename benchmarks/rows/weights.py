@@ -23,14 +23,20 @@ PATH: Final = Path(weights.__file__)
 
 def run(effort: Effort) -> Measured:
     """Measure every weight; a ratio above 1 says that pallets declare more than is used."""
-    runs = effort.pick(60, 10, 1)
+    runs, rounds = effort.pick((60, 4), (10, 1), (1, 1))
     stage = Stage()
-    fits = [measure(stage, benchmark, runs) for benchmark in BENCHMARKS]
+    # All of them again and again: a burst of other work on the machine then meets one round only.
+    fitted = [[measure(stage, benchmark, runs) for benchmark in BENCHMARKS] for _ in range(rounds)]
+    fits = [min(tries, key=_microseconds_at_most) for tries in zip(*fitted, strict=True)]
     notes = (
         f"declared / measured; storage at {_microseconds(READ_WEIGHT):g} us a key read and "
         f"{_microseconds(WRITE_WEIGHT):g} us a key written; --write adds a margin of {SAFETY}x",
     )
     return Measured(tuple(map(_figure, fits)), notes, {PATH: source_of(fits)})
+
+
+def _microseconds_at_most(fit: Fit) -> float:
+    return fit.worst.microseconds
 
 
 def _figure(fit: Fit) -> Figure:

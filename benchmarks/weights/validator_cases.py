@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from benchmarks.weights.case import Benchmarks, Work
@@ -11,7 +12,7 @@ from pallets.balances import Balances, HoldReason
 from pallets.offences import Offence, Offences, PendingSlash, Turns
 from pallets.randomness import WAIT_EPOCHS, Commitment, Commitments, Randomness
 from pallets.session import Session, prove_possession
-from pallets.staking import Parameters, Payee, Staking, ValidatorPrefs
+from pallets.staking import Parameters, Payee, Staking, ValidatorPrefs, election
 from pallets.staking.records import (
     NOMINATORS_MAX,
     PAYOUTS_PER_BLOCK,
@@ -28,6 +29,7 @@ from pallets.staking.records import (
     Sweep,
     UnlockChunk,
 )
+from pallets.transaction_payment import FEE_POT
 from runtime.codec.scale import codec
 from runtime.crypto.hashing import blake2b_256
 from runtime.shared.finality import (
@@ -51,6 +53,7 @@ SESSION = Benchmarks("Session")
 
 EPOCH: Final = 7
 """An epoch in which no era begins and none is planned, and neither does in the next one."""
+ERA: Final = 40
 STAKE: Final = 10_000 * OPEN
 EARNED: Final = OPEN
 WAITING_SLASHES: Final = 32
@@ -334,6 +337,46 @@ def staking_sweep(stage: Stage, payouts: int) -> Work:
     staking.exposures.put((era, stash), Exposure(STAKE * payouts, STAKE, 0, others))
     staking.sweep.put(Sweep(era, is_done=False))
     return staking.on_initialize
+
+
+@STAKING.linear(validators=(4, VALIDATORS_MAX), nominators=(0, NOMINATORS_MAX))
+def staking_plan_era(stage: Stage, validators: int, nominators: int) -> Work:
+    """Return the weight of the election for an era."""
+    _electorate(stage, validators, nominators)
+    return partial(election.plan, stage.pallet(Staking), ERA + 1)
+
+
+@STAKING.linear(validators=(4, VALIDATORS_MAX), nominators=(0, NOMINATORS_MAX))
+def staking_begin_era(stage: Stage, validators: int, nominators: int) -> Work:
+    """Return the weight of the change of eras: what one pays, and the positions of the next."""
+    _electorate(stage, validators, nominators)
+    return partial(election.begin, stage.pallet(Staking), ERA + 1)
+
+
+def _electorate(stage: Stage, validators: int, nominators: int) -> None:
+    """Let validators stand, nominators back as many of them as they may, and plan two eras."""
+    staking, balances = stage.pallet(Staking), stage.pallet(Balances)
+    members = _authorities(stage, EPOCH, validators).authorities
+    accounts = [member.account for member in members]
+    standing = list(staking.validators.keys())
+    for who in standing:
+        staking.validators.remove(who)
+    for who in accounts:
+        _bond(stage, who)
+        staking.validators.put(who, ValidatorPrefs(1_000))
+    for number, who in enumerate(stage.accounts("nominator", nominators)):
+        _bond(stage, who)
+        targets = tuple(
+            accounts[(number + at) % validators] for at in range(min(TARGETS_MAX, validators))
+        )
+        staking.nominators.put(who, Nominations(targets, 0))
+    staking.parameters.put(Parameters(validator_count=VALIDATORS_MAX))
+    for era in (ERA, ERA + 1):
+        election.plan(staking, era)
+    staking.active_era.put(ERA)
+    for who in accounts:
+        staking.era_points.put((ERA, who), 3)
+    balances.transfer(accounts[0], FEE_POT, STAKE)
 
 
 # ------------------------------------------------------------------------------------------ Session

@@ -349,6 +349,10 @@ class Staking(Pallet, index=11):
         by account; an empty result where the set stays. Session asks once for each session."""
         return election.elect(self)
 
+    def election_weight(self, session: int) -> Weight:
+        """Return the weight of `elect` when a session begins."""
+        return election.weight_of(self, session)
+
     def note_author(self, account: AccountId) -> None:
         """Give the author of a block its point in this era."""
         rewards.note_author(self, account)

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pallets import weights
 from pallets.staking import rewards
 from pallets.staking.records import Exposure, IndividualExposure, bonding_eras
 from runtime.shared import phragmen
 from runtime.shared.phragmen import Voter, Winner
-from runtime.types.primitives import AccountId
+from runtime.types.primitives import AccountId, Weight
 
 if TYPE_CHECKING:
     from pallets.staking import Staking
@@ -37,6 +38,19 @@ def elect(staking: Staking) -> Elected:
     if (session + 1) % length == 0:
         return plan(staking, (session + 1) // length)
     return ()
+
+
+def weight_of(staking: Staking, session: int) -> Weight:
+    """Return the weight of what `elect` does when a session begins."""
+    length = staking.sessions_per_era.get()
+    validators = staking.counter_for_validators.get()
+    nominators = staking.counter_for_nominators.get()
+    used = Weight(0, 0)
+    if session % length == 0:
+        used += weights.staking_begin_era(validators, nominators)
+    if (session + 1) % length == 0:
+        used += weights.staking_plan_era(validators, nominators)
+    return used
 
 
 def plan_first(staking: Staking) -> Elected:

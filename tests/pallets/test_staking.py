@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pallets import weights
 from pallets.balances import Balances
 from pallets.staking import Parameters, Payee, Staker, Staking, ValidatorPrefs
 from pallets.staking.records import (
@@ -17,7 +18,7 @@ from pallets.staking.records import (
     UnlockChunk,
     bonding_eras,
 )
-from runtime.types.primitives import OPEN, AccountId, Id
+from runtime.types.primitives import OPEN, AccountId, Id, Weight
 from tests.pallets.support.stakers import BONDING_ERAS, ENDOWMENT, PEOPLE, STAKE, Staked
 
 ANN, BEN, CAT, DAN, EVA, FAY, GUS, HAL = PEOPLE[:8]
@@ -322,3 +323,13 @@ def test_clients_learn_where_the_era_stands(chain: Staked) -> None:
     chain.next_era()
     entry = chain.staking.era()
     assert (entry.active, entry.first_session, entry.bonding_eras) == (1, 3, BONDING_ERAS)
+
+
+def test_a_session_that_begins_or_plans_an_era_weighs_by_its_stakers(chain: Staked) -> None:
+    plain, planning, beginning = (chain.staking.election_weight(session) for session in (1, 2, 3))
+    assert plain == Weight(0, 0)
+    validators = chain.staking.counter_for_validators.get()
+    nominators = chain.staking.counter_for_nominators.get()
+    assert validators > 0
+    assert planning == weights.staking_plan_era(validators, nominators)
+    assert beginning == weights.staking_begin_era(validators, nominators)

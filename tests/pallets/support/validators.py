@@ -22,7 +22,7 @@ from runtime.frame.pallet import Pallet
 from runtime.frame.storage import DefaultMap, Value, default
 from runtime.shared.finality import ENGINE, AuthoritySet, Claim
 from runtime.shared.leaders import schedule_of
-from runtime.types.primitives import OPEN, AccountId, Digest, DigestItem, Hash, PreRuntime
+from runtime.types.primitives import OPEN, AccountId, Digest, DigestItem, Hash, PreRuntime, Weight
 from tests.pallets.support.ledger import GENESIS_HASH, Ledger
 
 PAIRS = tuple(Keypair.from_uri(f"//Validator{number}") for number in range(1, 8))
@@ -40,6 +40,9 @@ class Staking(Pallet, index=11):
 
     def elect(self) -> tuple[tuple[AccountId, int], ...]:
         return self.elected.get()
+
+    def election_weight(self, session: int) -> Weight:
+        return Weight(0, 0)
 
     def note_author(self, account: AccountId) -> None:
         self.authors.put((*self.authors.get(), account))
