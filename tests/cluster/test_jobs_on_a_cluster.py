@@ -139,6 +139,7 @@ def test_a_job_outlives_the_node_that_submitted_it(workers: Callable[[Bonds], Cl
     Ledger(cluster).assert_one_chain()
 
 
+@pytest.mark.slow
 def test_an_executor_that_diverges_loses_its_bond(
     workers: Callable[[Bonds], Cluster], monkeypatch: pytest.MonkeyPatch
 ) -> None:
