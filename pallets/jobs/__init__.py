@@ -340,11 +340,6 @@ class Jobs(JobsErrors, Pallet, index=22):
             return None
         return self.outputs.get((job, record.root))
 
-    @api("JobsApi")
-    def next_step(self) -> u32 | None:
-        """Return the block at which a job moves without waiting for any extrinsic, if one does."""
-        return lifecycle.next_step(self)
-
     # ------------------------------------------------------------------- for other pallets
 
     def open(self, spec: JobSpec, owner: AccountId, escrow_planck: int) -> int:

@@ -93,17 +93,6 @@ def process_due(jobs: Jobs) -> Weight:
     return used
 
 
-def next_step(jobs: Jobs) -> int | None:
-    """Return the first block at which a job moves that waits for no executor."""
-    waiting = (JobState.Open, JobState.Comparing)
-    blocks = [
-        block
-        for block, bucket in jobs.deadlines.items()
-        if any(jobs.require_job(job_id).state in waiting for job_id in bucket)
-    ]
-    return min(blocks, default=None)
-
-
 def weight_of(jobs: Jobs, job_id: int) -> Weight:
     """Return the greatest weight that the deadline of a job may have."""
     job = jobs.jobs.get(job_id)

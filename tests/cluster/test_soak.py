@@ -1,6 +1,7 @@
 """Four real nodes under load, of which one after the other is killed, frozen or cut off.
 
-24 s with OPENLEDGER_SCALE=2, 30 minutes with 150; left out by default. OPENLEDGER_SEED chooses another course.
+24 s with OPENLEDGER_SCALE=2, 30 minutes with 150; left out by default. OPENLEDGER_SEED chooses
+another course.
 """
 
 from __future__ import annotations
