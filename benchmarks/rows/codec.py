@@ -23,6 +23,7 @@ from pallets import compose
 from runtime.codec.scale import codec
 from runtime.crypto.keys import Keypair
 from runtime.frame.extrinsic import Additional, Extra
+from runtime.frame.machine import Machine
 from runtime.metadata.metadata import metadata
 from runtime.types.era import IMMORTAL
 from runtime.types.primitives import ZERO_HASH, AccountData, AccountId, AccountInfo, Id
@@ -38,19 +39,7 @@ def run(effort: Effort) -> Measured:
     """Measure both sides in turns; theirs gets fewer calls, the cost is for one."""
     ours_calls, theirs_calls, repeats = effort.pick((50_000, 2_000, 7), (5_000, 300, 3), (5, 2, 1))
     machine = compose()
-    pair = Keypair.from_uri("//Alice")
-    version = machine.version
-    transfer = machine.extrinsics.sign(
-        machine.call(
-            "Balances",
-            "transfer_keep_alive",
-            dest=Id(AccountId(pair.account)),
-            value=AMOUNT_PLANCK,
-        ),
-        pair,
-        Extra(IMMORTAL, 5, 0),
-        Additional(version.spec_version, version.transaction_version, ZERO_HASH, ZERO_HASH),
-    )
+    transfer = _signed_transfer(machine)
     accounts = codec(AccountInfo)
     record = accounts.encode(RECORD)
     ours = {
@@ -96,6 +85,17 @@ def run(effort: Effort) -> Measured:
             )
         )
     return Measured(tuple(figures))
+
+
+def _signed_transfer(machine: Machine) -> bytes:
+    pair, version = Keypair.from_uri("//Alice"), machine.version
+    dest = Id(AccountId(pair.account))
+    return machine.extrinsics.sign(
+        machine.call("Balances", "transfer_keep_alive", dest=dest, value=AMOUNT_PLANCK),
+        pair,
+        Extra(IMMORTAL, 5, 0),
+        Additional(version.spec_version, version.transaction_version, ZERO_HASH, ZERO_HASH),
+    )
 
 
 class _Other:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from nacl.bindings import crypto_sign_open
@@ -115,37 +116,10 @@ def _cluster(cluster: Cluster, effort: Effort) -> Measured:
     assert began is not None, "the watch began before"
     assert ended is not None, "the watch ended after"
     where = f"n = {nodes}"
-    other = f"{DELAYS} message delays"
-    half, most = percentile(delays_ms, 0.5), percentile(delays_ms, 0.99)
-    goal = GOAL_MS if nodes == 4 else None
     return Measured(
         (
             Figure(f"{where}: heights without pause", (len(seen) - 1) / (ended - began), "/s"),
-            Figure("  propose to final, p50", ours=half, unit="ms", goal=goal, at_most=True),
-            Figure(
-                "  the same beside its limit",
-                ours=half,
-                unit="ms",
-                other=other,
-                theirs=limit,
-                ratio=limit / half,
-            ),
-            Figure(
-                "  propose to final, p99",
-                ours=most,
-                unit="ms",
-                other=other,
-                theirs=limit,
-                ratio=limit / most,
-            ),
-            Figure(
-                "  one block a second, p50",
-                ours=percentile(paced, 0.5),
-                unit="ms",
-                other=other,
-                theirs=limit,
-            ),
-            Figure("  one block a second, slowest", max(paced), "ms"),
+            *_delay_figures(delays_ms, paced, limit, goal=GOAL_MS if nodes == 4 else None),
             Figure("  CPU for a height and node", cpu * MILLISECONDS, "ms"),
         ),
         (
@@ -153,6 +127,25 @@ def _cluster(cluster: Cluster, effort: Effort) -> Measured:
             f"between two of them {one_way_ms:.2f} ms, half of a ping while they were idle; a "
             f"durable write, of which each block waits for several, {durable_ms:.2f} ms",
         ),
+    )
+
+
+def _delay_figures(
+    delays_ms: Sequence[float], paced_ms: Sequence[float], limit_ms: float, *, goal: float | None
+) -> tuple[Figure, ...]:
+    """Return the delays without pause and at one block a second, beside the limit of messages."""
+    half, most = percentile(delays_ms, 0.5), percentile(delays_ms, 0.99)
+
+    def beside_limit(name: str, ours: float, ratio: float | None) -> Figure:
+        other = f"{DELAYS} message delays"
+        return Figure(name, ours=ours, unit="ms", other=other, theirs=limit_ms, ratio=ratio)
+
+    return (
+        Figure("  propose to final, p50", ours=half, unit="ms", goal=goal, at_most=True),
+        beside_limit("  the same beside its limit", half, limit_ms / half),
+        beside_limit("  propose to final, p99", most, limit_ms / most),
+        beside_limit("  one block a second, p50", percentile(paced_ms, 0.5), None),
+        Figure("  one block a second, slowest", max(paced_ms), "ms"),
     )
 
 
