@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.pallets.support.ledger import Ledger
+from tests.pallets.support.workshop import Workshop
 
 
 @pytest.fixture
@@ -15,3 +16,19 @@ def ledger() -> Iterator[Ledger]:
     with Ledger() as composed:
         yield composed
         composed.check()
+
+
+@pytest.fixture
+def workshop() -> Iterator[Workshop]:
+    """Give a chain with one executor, one for each job."""
+    with Workshop() as made:
+        yield made
+        made.check()
+
+
+@pytest.fixture
+def pair() -> Iterator[Workshop]:
+    """Give a chain with four executors, two for each job."""
+    with Workshop(4, executors_per_job=2) as made:
+        yield made
+        made.check()

@@ -1,6 +1,5 @@
 """Answers to jobs: commitments, reveals, reports; agreement of two and more executors."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -27,22 +26,6 @@ from tests.pallets.support.workshop import (
 )
 
 FIRST, SECOND, THIRD = EXECUTORS[:3]
-
-
-@pytest.fixture
-def workshop() -> Iterator[Workshop]:
-    """Give a chain with one executor, one for each job."""
-    with Workshop() as made:
-        yield made
-        made.check()
-
-
-@pytest.fixture
-def pair() -> Iterator[Workshop]:
-    """Give a chain with four executors, two for each job."""
-    with Workshop(4, executors_per_job=2) as made:
-        yield made
-        made.check()
 
 
 # ------------------------------------------------------------------------------------------ answers

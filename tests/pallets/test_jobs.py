@@ -1,7 +1,5 @@
 """Jobs: submission, assignment, answers, agreement, payment, slashes, executors, parameters."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from pallets.jobs import Jobs
@@ -48,22 +46,6 @@ from tests.pallets.support.workshop import (
 )
 
 FIRST, SECOND, THIRD = EXECUTORS[:3]
-
-
-@pytest.fixture
-def workshop() -> Iterator[Workshop]:
-    """Give a chain with one executor, one for each job."""
-    with Workshop() as made:
-        yield made
-        made.check()
-
-
-@pytest.fixture
-def pair() -> Iterator[Workshop]:
-    """Give a chain with four executors, two for each job."""
-    with Workshop(4, executors_per_job=2) as made:
-        yield made
-        made.check()
 
 
 # -------------------------------------------------------------------------------------- transitions
