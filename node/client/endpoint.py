@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
 from node.client.errors import UsageError
 
-DEFAULT_URL = "ws://127.0.0.1:9944"
-_SECURE = {"ws": False, "http": False, "wss": True, "https": True}
+DEFAULT_URL: Final = "ws://127.0.0.1:9944"
+_SECURE: Final = {"ws": False, "http": False, "wss": True, "https": True}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import json
 import pkgutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -18,8 +18,8 @@ from node import commands as commands_package
 from node.commands.base.documents import schema_of
 from node.commands.base.output import ErrorDocument
 
-FOLDER = Path(__file__).parent / "schemas"
-ROOTS = (
+FOLDER: Final = Path(__file__).parent / "schemas"
+ROOTS: Final = (
     "account", "ask", "chain", "claim", "completion", "datanet", "demo", "dev", "devnet",
     "earnings", "key", "model", "node", "receipt", "signer", "stake", "status", "tx", "validator",
     "verify",

@@ -23,13 +23,15 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Final
 
-FILES = ("alive.lock", "process.json", "exit.json")
-LOCK_ATTEMPTS = 250
-LOCK_WAIT_SECONDS = 0.02
+FILES: Final = ("alive.lock", "process.json", "exit.json")
+LOCK_ATTEMPTS: Final = 250
+LOCK_WAIT_SECONDS: Final = 0.02
 """A reader that looks whether the node lives holds the lock for an instant, and the keeper of one
 that died just now for a little longer."""
-IS_BUSY, IS_MISSING = 75, 127
+IS_BUSY: Final = 75
+IS_MISSING: Final = 127
 
 
 def main(folder: str, log: str, command: list[str]) -> int:

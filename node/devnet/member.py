@@ -26,7 +26,7 @@ LOG_LINES_QUOTED: Final = 15
 ENVIRONMENT_KEPT: Final = ("OPENLEDGER_BASE_MODEL", "OPENLEDGER_THREADS", "OPENLEDGER_LOG_LEVEL")
 """Settings of nodes that a devnet leaves to its user; all others are on the command line."""
 COMMAND_LINE: Final = (sys.executable, "-c", "from cli import main; main()")
-PROGRAM = COMMAND_LINE
+PROGRAM: Final = COMMAND_LINE
 """What a node is started with; tests of devnets put a lighter program there."""
 
 

@@ -9,7 +9,7 @@ no two nodes disagree about a final block, and nothing final is lost.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NewType, Protocol
+from typing import Final, NewType, Protocol
 
 Receipt = NewType("Receipt", bytes)
 """Names a transaction that was submitted, so that one can ask whether it became final."""
@@ -76,8 +76,8 @@ class Network(Protocol):
 
 Scenario = Callable[[Network], None]
 
-BLOCKS_MORE = 3
-STALL_SECONDS = 3.0
+BLOCKS_MORE: Final = 3
+STALL_SECONDS: Final = 3.0
 
 
 def go_on(network: Network, nodes: Sequence[int], blocks: int = BLOCKS_MORE) -> int:
@@ -161,7 +161,7 @@ def messages_are_slow(network: Network) -> None:
     network.assert_one_chain()
 
 
-SCENARIOS: Sequence[Scenario] = (
+SCENARIOS: Final[Sequence[Scenario]] = (
     a_transaction_becomes_final_everywhere,
     one_of_four_dies_and_comes_back,
     two_of_four_die_and_come_back,

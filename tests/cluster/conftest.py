@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -13,9 +14,9 @@ from node.devnet import member
 from node.devnet.cluster import Cluster
 from node.devnet.state import STATE_FILE, Settings
 
-LOG_LINES_SHOWN = 40
-FAKE_NODE = Path(__file__).parent / "support" / "fake_node.py"
-FAST = Settings(block_time_ms=200, epoch_blocks=50, executors=False, serve=False)
+LOG_LINES_SHOWN: Final = 40
+FAKE_NODE: Final = Path(__file__).parent / "support" / "fake_node.py"
+FAST: Final = Settings(block_time_ms=200, epoch_blocks=50, executors=False, serve=False)
 
 Devnet = Callable[..., Cluster]
 """Called with nodes=4 and settings=..., it starts a cluster and returns it."""

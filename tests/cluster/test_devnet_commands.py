@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -21,8 +21,8 @@ from tests.conftest import REPOSITORY
 from tests.node.commands.support.calling import OpenLedger
 from tests.node.commands.test_catalogue import fits
 
-SCHEMAS = schemas()
-SECONDS = 30
+SCHEMAS: Final = schemas()
+SECONDS: Final = 30
 
 
 @pytest.fixture

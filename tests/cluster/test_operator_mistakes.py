@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -28,11 +29,11 @@ from tests.cluster.conftest import show_logs
 
 pytestmark = pytest.mark.slow
 
-BYZANTINE = Path(__file__).parent / "support" / "byzantine.py"
-SETTINGS = Settings(block_time_ms=200, epoch_blocks=1_000, executors=False, serve=False)
-SECONDS = 60.0
-LAST = 3
-JUMP_MS = 600_000
+BYZANTINE: Final = Path(__file__).parent / "support" / "byzantine.py"
+SETTINGS: Final = Settings(block_time_ms=200, epoch_blocks=1_000, executors=False, serve=False)
+SECONDS: Final = 60.0
+LAST: Final = 3
+JUMP_MS: Final = 600_000
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -24,8 +25,8 @@ from node.devnet.scenario import (
 from tests.cluster.conftest import FAST, show_logs
 from tests.node.commands.support.calling import OpenLedger
 
-TRANSFERS = 12
-FINAL_SECONDS_MEDIAN_MAX = 3.0
+TRANSFERS: Final = 12
+FINAL_SECONDS_MEDIAN_MAX: Final = 3.0
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def network(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Ledger
     show_logs(cluster, request)
 
 
-SLOW = (all_stop_and_start_again, messages_are_slow, two_of_four_die_and_come_back)
+SLOW: Final = (all_stop_and_start_again, messages_are_slow, two_of_four_die_and_come_back)
 """Others of these tests do much the same by the way."""
 
 

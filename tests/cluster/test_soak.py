@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -25,12 +26,12 @@ from runtime.types.primitives import AccountId
 from tests.cluster.conftest import FAST, Devnet
 from tests.cluster.support.conservation import check_every_block
 
-SECONDS = 12.0
-SECONDS_MAX = 1_800.0
-CALM_SECONDS = (1.0, 3.0)
-HURT_SECONDS = (1.0, 6.0)
-WAIT_SECONDS = 30.0
-ACCOUNTS_PER_NODE = 1_000_000
+SECONDS: Final = 12.0
+SECONDS_MAX: Final = 1_800.0
+CALM_SECONDS: Final = (1.0, 3.0)
+HURT_SECONDS: Final = (1.0, 6.0)
+WAIT_SECONDS: Final = 30.0
+ACCOUNTS_PER_NODE: Final = 1_000_000
 
 
 @dataclass

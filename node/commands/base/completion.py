@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 from click.shell_completion import get_completion_class
 
-PLACES = {
+PLACES: Final = {
     "bash": 'add `eval "$(openledger completion bash)"` to ~/.bashrc',
     "zsh": 'add `eval "$(openledger completion zsh)"` to ~/.zshrc',
     "fish": "write it to ~/.config/fish/completions/openledger.fish",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from node.client import Client
 from node.commands.base.command import refuse
 from pallets.datanets.records import DatanetInfo
 from pallets.jobs.job import Job
 from pallets.models import ModelInfo
 
-NUMBER_MAX = 2**32 - 1
+NUMBER_MAX: Final = 2**32 - 1
 
 
 def find_datanet(client: Client, number: int) -> DatanetInfo:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -71,7 +71,7 @@ class TransactionDocument:
     events: tuple[EventDocument, ...]
 
 
-SPENDING_DOCUMENTS = (TransactionDocument, DryRunDocument)
+SPENDING_DOCUMENTS: Final = (TransactionDocument, DryRunDocument)
 
 
 @dataclass(frozen=True, slots=True)

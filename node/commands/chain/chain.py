@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -25,7 +26,7 @@ from runtime.crypto import ss58
 from runtime.frame.extrinsic import Extrinsic
 from runtime.types.primitives import Hash
 
-BLOCKS_MAX = 1 << 32
+BLOCKS_MAX: Final = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)

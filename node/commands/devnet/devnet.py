@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-LOG_LINES = 50
-LOG_LINES_MAX = 10_000
-LOOK_SECONDS = 0.5
-FOLLOW_BYTES = 1 << 20
+LOG_LINES: Final = 50
+LOG_LINES_MAX: Final = 10_000
+LOOK_SECONDS: Final = 0.5
+FOLLOW_BYTES: Final = 1 << 20
 named = click.option(
     "--name", envvar="OPENLEDGER_DEVNET", default="default", show_default=True, help="The devnet."
 )

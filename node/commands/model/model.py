@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -41,11 +41,11 @@ from pallets.jobs import Jobs
 from runtime.shared.documents import DatanetVersion, Recipe, Train
 from runtime.types.primitives import Hash
 
-PAGE = 256
-NANO = 10**9
+PAGE: Final = 256
+NANO: Final = 10**9
 Spent = TransactionDocument | DryRunDocument
 
-_USE = re.compile(r"(\d{1,9})(?:@(\d{1,9}))?")
+_USE: Final = re.compile(r"(\d{1,9})(?:@(\d{1,9}))?")
 
 
 @click.group("model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from node.client import Client
 from node.commands.base.command import refuse
@@ -13,7 +14,7 @@ from pallets.models import ModelInfo
 from runtime.crypto import ss58
 from runtime.shared.documents import Evaluate, Evaluated, Index, Settle, Train, Trained
 
-MICRONATS = 1_000_000
+MICRONATS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -21,8 +21,8 @@ from runtime.crypto.keys import KeyKind, Keypair
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-KEYSTORE_FOLDER = "keys"
-DEFAULT_NAME = "session"
+KEYSTORE_FOLDER: Final = "keys"
+DEFAULT_NAME: Final = "session"
 
 base_path_option = click.option(
     "--base-path", type=click.Path(path_type=Path), help="The node's folder; its keys are there."

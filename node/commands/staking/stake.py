@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 from genesis.amounts import format_amount, parse_amount
@@ -30,8 +32,8 @@ from node.commands.staking.records import (
 from pallets.staking.records import TARGETS_MAX, Payee, StakingLedger, ValidatorPrefs
 from runtime.types.primitives import Id
 
-ALL = "all"
-SEARCHED_BLOCKS_MAX = 256
+ALL: Final = "all"
+SEARCHED_BLOCKS_MAX: Final = 256
 """States, and so events, of more blocks are not kept by every node."""
 Spent = TransactionDocument | DryRunDocument
 

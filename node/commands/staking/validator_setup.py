@@ -22,7 +22,8 @@ from runtime.types.primitives import OPEN, AccountId
 
 FOR_FEES: Final = OPEN
 """What is to stay free beside the bond."""
-DONE, TO_DO = "done", "to do"
+DONE: Final = "done"
+TO_DO: Final = "to do"
 
 
 @dataclass(frozen=True, slots=True)

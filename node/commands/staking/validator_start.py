@@ -9,16 +9,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from genesis.spec import PRESETS
 from ml.durable_file import write_durably
 from node.commands.base.command import refuse
 from node.commands.staking.session_key import SessionKey
 
-NO_FILE = "SESSION_PASSWORD_FILE"
+NO_FILE: Final = "SESSION_PASSWORD_FILE"
 """Stands in the command line for the file that the operator has not named."""
-UNIT_MODE = 0o644
-UNIT = """\
+UNIT_MODE: Final = 0o644
+UNIT: Final = """\
 [Unit]
 Description=OpenLedger validator {name}
 Wants=network-online.target

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import click
 import trio
@@ -24,8 +25,8 @@ from node.operations.config import LogFormat, NodeConfig
 from runtime.crypto.keys import Keypair
 from runtime.types.primitives import Hash
 
-SOCKET_NAME = "signer.sock"
-PROBE_SECONDS = 2.0
+SOCKET_NAME: Final = "signer.sock"
+PROBE_SECONDS: Final = 2.0
 """How long it takes at most to find out whether somebody listens."""
 
 

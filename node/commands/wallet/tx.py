@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -25,7 +25,7 @@ from pallets import PALLETS
 from runtime.frame.dispatch import Root, Signed
 from runtime.frame.pallet import CallSpec, Pallet
 
-_PLAIN = ("int", "Annotated", "MultiAddress")
+_PLAIN: Final = ("int", "Annotated", "MultiAddress")
 
 
 def command_name(name: str) -> str:

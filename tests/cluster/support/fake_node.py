@@ -17,13 +17,13 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-BLOCK_S = 0.02
+BLOCK_SECONDS: Final = 0.02
 
 
 def height() -> int:
-    return int(time.time() / BLOCK_S) & 0xFFFFFF
+    return int(time.time() / BLOCK_SECONDS) & 0xFFFFFF
 
 
 def block_hash(number: int) -> str:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import httpx
 import pytest
@@ -44,7 +45,8 @@ from runtime.trie.proof import ProofError
 from runtime.types.primitives import OPEN, AccountId, Hash, Header, Id
 from tests.node.support.live_node import LiveNode, live_node
 
-ALICE, BOB = Keypair.from_uri("//Alice"), parse_account("//Bob")
+ALICE: Final = Keypair.from_uri("//Alice")
+BOB: Final = parse_account("//Bob")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -10,8 +10,8 @@ from cli import COMMANDS
 from node.commands.catalogue import FOLDER, commands, schemas
 from tests.node.commands.support.calling import OpenLedger
 
-SCHEMAS = schemas()
-KINDS: Mapping[str, type | tuple[type, ...]] = {
+SCHEMAS: Final = schemas()
+KINDS: Final[Mapping[str, type | tuple[type, ...]]] = {
     "string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list,
     "object": dict, "null": type(None),
 }  # fmt: skip

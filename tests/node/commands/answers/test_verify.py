@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -27,7 +27,7 @@ class Step:
     detail: str = "seen"
 
 
-STEPS = {
+STEPS: Final = {
     GOOD: (Step("identity", True), Step("scores", True)),
     BAD: (Step("identity", False), Step("scores", False)),
     PARTLY: (Step("identity", True), Step("scores", None)),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -13,7 +14,7 @@ from runtime.types.primitives import Hash
 from tests.node.commands.support.calling import OpenLedger
 from tests.node.support.live_node import LiveNode
 
-PROFILE = (
+PROFILE: Final = (
     "--summary", "s", "--licence", "CC-BY-4.0", "--source", "s", "--purpose", "p",
 )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -18,8 +19,8 @@ from tests.node.commands.support.calling import OpenLedger
 from tests.node.commands.support.short_eras import SESSIONS_PER_ERA, mine, short_node
 from tests.node.support.live_node import LiveNode
 
-ALICE = Keypair.from_uri("//Alice")
-ALICE_ADDRESS = ss58.encode(ALICE.account)
+ALICE: Final = Keypair.from_uri("//Alice")
+ALICE_ADDRESS: Final = ss58.encode(ALICE.account)
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 
 from tests.node.commands.support.calling import OpenLedger
 from tests.node.support.live_node import LiveNode
 
-ALICE = "5FA9nQDVg267DEd8m1ZypXLBnvN7SFxYwV7ndqSYGiN9TTpu"
-NOWHERE = "ws://127.0.0.1:1"
+ALICE: Final = "5FA9nQDVg267DEd8m1ZypXLBnvN7SFxYwV7ndqSYGiN9TTpu"
+NOWHERE: Final = "ws://127.0.0.1:1"
 
 
 def free(openledger: OpenLedger, account: str) -> int:

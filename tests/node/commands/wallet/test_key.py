@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -9,7 +10,7 @@ from node.keys import keystore
 from node.keys.keystore import LIGHT_COST
 from tests.node.commands.support.calling import OpenLedger
 
-PHRASE = "bottom drive obey lake curtain smoke basket hold race lonely fit walk"
+PHRASE: Final = "bottom drive obey lake curtain smoke basket hold race lonely fit walk"
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Final
 
 import pytest
 
@@ -10,7 +11,7 @@ from pallets import PALLETS
 from runtime.frame.dispatch import Inherent
 from tests.node.commands.support.calling import OpenLedger
 
-NAMES = [words for words, _ in commands() if words.startswith("tx ")]
+NAMES: Final = [words for words, _ in commands() if words.startswith("tx ")]
 
 
 def test_every_call_of_the_chain_is_a_command() -> None:
