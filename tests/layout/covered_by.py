@@ -126,6 +126,7 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
         "tests/cluster/test_folders.py",
     ),
     "node/devnet/groups.py": ("tests/cluster/test_groups.py",),
+    "node/devnet/heights.py": ("tests/cluster/test_lifecycle.py",),
     "node/devnet/keeper.py": ("tests/cluster/test_devnet_commands.py",),
     "node/devnet/ledger.py": (
         "tests/cluster/test_equivocation.py",
