@@ -20,6 +20,8 @@ from node.devnet.state import SPEC_FILE, NodeRecord, Settings, Wanted, node_fold
 
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 20.0
+PAUSE_SECONDS: Final = 1.0
+"""Also what `pause` costs where the system has no /proc to see that a process is frozen."""
 ENDPOINT_FILE: Final = "endpoint.json"
 BOOTNODES_MAX: Final = 8
 LOG_LINES_QUOTED: Final = 15
@@ -180,6 +182,8 @@ class Member:
     def pause(self) -> None:
         """Freeze it: it keeps its connections and answers nothing."""
         self.process.signal(signal.SIGSTOP, with_children=True)
+        # Its threads stop a moment after the signal; a caller may ask for its condition at once.
+        until(lambda: self.process.is_paused or not self.process.is_alive, PAUSE_SECONDS)
 
     def resume(self) -> None:
         """Unfreeze it."""
