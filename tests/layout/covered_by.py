@@ -106,14 +106,20 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
     "node/commands/staking/validator_start.py": ("tests/node/commands/staking/test_validator.py",),
     "node/commands/wallet/claim.py": ("tests/story/test_asking_and_verifying.py",),
     "node/demo/contributors.py": ("tests/story/test_rows_become_payouts.py",),
+    "node/demo/datanet.py": ("tests/story/test_rows_become_payouts.py",),
     "node/demo/node_process.py": (
         "tests/clients/test_outside_clients.py",
         "tests/story/test_a_full_disk_halts_blocks_only.py",
     ),
+    "node/demo/payouts.py": ("tests/story/test_rows_become_payouts.py",),
+    "node/demo/proof.py": ("tests/story/test_rows_become_payouts.py",),
+    "node/demo/questions.py": ("tests/story/test_rows_become_payouts.py",),
+    "node/demo/stage.py": ("tests/story/test_rows_become_payouts.py",),
     "node/demo/story.py": (
         "tests/cluster/test_the_story_on_a_cluster.py",
         "tests/story/test_rows_become_payouts.py",
     ),
+    "node/demo/training.py": ("tests/story/test_rows_become_payouts.py",),
     "node/devnet/cluster.py": (
         "tests/cluster/test_jobs_on_a_cluster.py",
         "tests/cluster/test_the_story_on_a_cluster.py",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from node.demo.contributors import HONEST
-from node.demo.story import Plan, tell
+from node.demo.story import Plan, run_story
 from tests.story.support.chains import small_chain
 
 
@@ -21,7 +21,7 @@ def test_rows_become_a_model_answers_and_payouts(tmp_path: Path) -> None:
     )
     said: list[str] = []
 
-    ending = tell(plan, tmp_path / "node", said.append)
+    ending = run_story(plan, tmp_path / "node", said.append)
 
     assert ending.rows == 264
     assert ending.adapter_loss_micronats < ending.base_loss_micronats

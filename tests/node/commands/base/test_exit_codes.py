@@ -84,7 +84,7 @@ HANDLED: Final = {
     "node.chain.import_checks": "the engine runner waits",
     "node.client.transport_websocket": "the client raises MayStillLandError",
     "node.demo.node_process": "the story and its tests",
-    "node.demo.story": "the demo prints it",
+    "node.demo.stage": "the demo prints it",
     "node.jobs.answer_store": "the executor computes again",
     "node.jobs.executor": "the executor reports a failure on chain",
     "node.jobs.executor_process": "the executor reports a failure on chain",
