@@ -292,12 +292,12 @@ class Client:
             after: AccountData = account_item.get(account).data  # type: ignore[attr-defined]
         error = applied.error
         return DryRun(
-            self._fee_paid(records),
-            None if error is None else dispatch_sentence(self.machine, error),
-            error is not None and needs_funds(self.machine, error),
-            records,
-            before,
-            after,
+            fee_planck=self._fee_paid(records),
+            error=None if error is None else dispatch_sentence(self.machine, error),
+            needs_funds=error is not None and needs_funds(self.machine, error),
+            events=records,
+            before=before,
+            after=after,
         )
 
     def sign(
@@ -349,7 +349,13 @@ class Client:
             )
             with subscribing as updates:
                 tell("submitted")
-                block = follow(updates.next, signed.hash, wait, time.monotonic() + wait_s, tell)
+                block = follow(
+                    next_update=updates.next,
+                    extrinsic_hash=signed.hash,
+                    wait=wait,
+                    deadline=time.monotonic() + wait_s,
+                    tell=tell,
+                )
         except RequestRefusedError as error:
             raise pool_refusal(error) from error
         return self.included(signed.hash, block, is_final=wait is Wait.FINAL)
@@ -449,7 +455,9 @@ class Client:
         codec_ = self.machine.extrinsics
         data = self.machine.call_codec.encode(call)
         extra = Extra(mortal(ERA_BLOCKS, self.header().number), info.nonce, tip)
-        return codec_.assemble(data, extra, account, KeyKind.ED25519, _UNSIGNED)
+        return codec_.assemble(
+            call=data, extra=extra, account=account, kind=KeyKind.ED25519, signature=_UNSIGNED
+        )
 
     def _fee_paid(self, records: Sequence[EventRecord]) -> int:
         for record in records:
@@ -469,9 +477,9 @@ def _apis_of(machine: Machine) -> dict[str, ApiSpec]:
 def _header_of(answer: dict[str, Any]) -> Header:
     items = codec(DigestItem)
     return Header(
-        Hash(unhex(answer["parentHash"])),
-        int(answer["number"], 16),
-        Hash(unhex(answer["stateRoot"])),
-        Hash(unhex(answer["extrinsicsRoot"])),
-        Digest(tuple(items.decode(unhex(text)) for text in answer["digest"]["logs"])),
+        parent_hash=Hash(unhex(answer["parentHash"])),
+        number=int(answer["number"], 16),
+        state_root=Hash(unhex(answer["stateRoot"])),
+        extrinsics_root=Hash(unhex(answer["extrinsicsRoot"])),
+        digest=Digest(tuple(items.decode(unhex(text)) for text in answer["digest"]["logs"])),
     )

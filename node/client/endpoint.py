@@ -54,4 +54,10 @@ def parse_endpoint(url: str) -> Endpoint:
     secure = _SECURE[parts.scheme]
     default_port = 443 if secure else 80
     is_http = parts.scheme.startswith("http")
-    return Endpoint(parts.hostname, port or default_port, secure, parts.path or "/", is_http)
+    return Endpoint(
+        host=parts.hostname,
+        port=port or default_port,
+        is_secure=secure,
+        path=parts.path or "/",
+        prefers_http=is_http,
+    )

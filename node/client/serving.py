@@ -145,11 +145,11 @@ def _read_events(answer: httpx.Response) -> Iterator[Text | Answer]:
                 yield Text(piece)
     known = attribution.get("receipt") or attribution.get("id") or receipt
     yield Answer(
-        "".join(texts),
-        int(usage.get("prompt_tokens", 0)),
-        int(usage.get("completion_tokens", 0)),
-        attribution,
-        Hash(unhex(known)) if known else None,
+        text="".join(texts),
+        tokens_in=int(usage.get("prompt_tokens", 0)),
+        tokens_out=int(usage.get("completion_tokens", 0)),
+        attribution=attribution,
+        receipt=Hash(unhex(known)) if known else None,
     )
 
 

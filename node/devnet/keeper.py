@@ -49,7 +49,7 @@ def main(folder: str, log: str, command: list[str]) -> int:
         return answer[0] if answer else IS_MISSING
     os.close(reader)
     os.setsid()
-    _run_node(folder, log, command, lock, writer)
+    _run_node(folder=folder, log=log, command=command, lock=lock, writer=writer)
     return 0
 
 

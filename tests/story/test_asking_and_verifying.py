@@ -135,7 +135,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         first, second = client.call("openledger_receipts", 0, 0)
         assert json.loads(again.out)["receipt"] == second["hash"]
         receipts = (first["hash"], second["hash"])
-        yield Served(node, client, folder, asked, receipts)
+        yield Served(node=node, client=client, folder=folder, asked=asked, receipts=receipts)
 
 
 def steps_of(document: Any) -> dict[str, bool | None]:

@@ -118,7 +118,13 @@ class Asker:
         left = 0 if number is None or channel is None else self._left(number, channel)
         free = self._client.balance(self._spending.signer.account).free
         price = self._price(question, max_tokens)
-        return QuoteDocument(self._info.id, Planck(price), number, Planck(left), Planck(free))
+        return QuoteDocument(
+            model=self._info.id,
+            price_at_most_planck=Planck(price),
+            channel=number,
+            channel_left_planck=Planck(left),
+            free_before_planck=Planck(free),
+        )
 
     def prepare(self, deposit_planck: int) -> None:
         """Unlock the key and find a channel, or open one with this deposit."""
@@ -184,7 +190,13 @@ class Asker:
         return found[0]
 
     def _spend(self, call: Call) -> None:
-        _, landed = send(self._output, self._client, self._spending, call, self._pair)
+        _, landed = send(
+            output=self._output,
+            client=self._client,
+            spending=self._spending,
+            call=call,
+            pair=self._pair,
+        )
         if landed is None:
             refuse("The channel is needed before the question. Leave --wait at included or final.")
 
@@ -275,15 +287,15 @@ def answer_document(text: str, stored: StoredReceipt) -> AnswerDocument:
         int(row["row"]): row for row in stored.details.get("rows", []) if "row" in row
     }
     return AnswerDocument(
-        text,
-        receipt.model,
-        "0x" + Hash(receipt_hash(receipt)).hex(),
-        receipt.tokens_in,
-        receipt.tokens_out,
-        Planck(receipt.fee_planck),
-        Planck(receipt.contributor_fee_planck),
-        receipt.remainder_permille,
-        tuple(
+        answer=text,
+        model=receipt.model,
+        receipt="0x" + Hash(receipt_hash(receipt)).hex(),
+        tokens_in=receipt.tokens_in,
+        tokens_out=receipt.tokens_out,
+        fee_planck=Planck(receipt.fee_planck),
+        contributors_planck=Planck(receipt.contributor_fee_planck),
+        remainder_permille=receipt.remainder_permille,
+        rows=tuple(
             InfluenceRow(
                 entry.row,
                 str(entry.score),
@@ -292,5 +304,5 @@ def answer_document(text: str, stored: StoredReceipt) -> AnswerDocument:
             )
             for entry in receipt.top
         ),
-        tuple(SpanRow(span.row, span.start, span.length) for span in receipt.spans),
+        spans=tuple(SpanRow(span.row, span.start, span.length) for span in receipt.spans),
     )

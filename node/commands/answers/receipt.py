@@ -105,12 +105,12 @@ def list_receipts(
         receipt = read_receipt(entry["signedReceipt"]).receipt
         rows.append(
             ReceiptRow(
-                entry["hash"],
-                receipt.epoch,
-                receipt.sequence,
-                ss58.encode(receipt.asker),
-                Planck(receipt.fee_planck),
-                receipt.tokens_out,
+                receipt=entry["hash"],
+                epoch=receipt.epoch,
+                sequence=receipt.sequence,
+                asker=ss58.encode(receipt.asker),
+                fee_planck=Planck(receipt.fee_planck),
+                tokens_out=receipt.tokens_out,
             )
         )
     return ReceiptsDocument(info.id, wanted, tuple(rows))

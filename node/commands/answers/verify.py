@@ -126,13 +126,13 @@ def _document(identity: Hash, verification: Verification) -> VerificationDocumen
     )
     failed = sum(row.passed is False for row in rows)
     return VerificationDocument(
-        "0x" + identity.hex(),
-        verification.model,
-        not failed,
-        sum(row.passed is True for row in rows),
-        failed,
-        sum(row.passed is None for row in rows),
-        rows,
+        receipt="0x" + identity.hex(),
+        model=verification.model,
+        holds=not failed,
+        passed=sum(row.passed is True for row in rows),
+        failed=failed,
+        not_checked=sum(row.passed is None for row in rows),
+        checks=rows,
     )
 
 

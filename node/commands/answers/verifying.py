@@ -217,7 +217,9 @@ class Verifier:
         training = self._training(job)
         read = functools.cache(self._client.blobs.download)
         if self._is_quick:
-            return _Index(indexed, training, Material(), None, read)
+            return _Index(
+                indexed=indexed, training=training, material=Material(), of_rows=None, read=read
+            )
         if training is None:
             raise RequestRefusedError(
                 f"The jobs behind the index job {job} are not on the chain. Verify its receipts "
@@ -231,7 +233,13 @@ class Verifier:
             contributors=rows.contributors,
         )
         material = self._with_model(material, indexed, training)
-        return _Index(indexed, training, material, _of_rows(rows, training.trained), read)
+        return _Index(
+            indexed=indexed,
+            training=training,
+            material=material,
+            of_rows=_of_rows(rows, training.trained),
+            read=read,
+        )
 
     def _training(self, job: int) -> _Training | None:
         """Return the training behind an index job, proven; None where the chain has no more."""
@@ -245,7 +253,13 @@ class Verifier:
         if not isinstance(trained, Trained):
             return None
         number = index.spec.train_job
-        return _Training(index.spec.model, number, bytes(index.seed), train.spec, trained)
+        return _Training(
+            model=index.spec.model,
+            train_job=number,
+            seed=bytes(index.seed),
+            spec=train.spec,
+            trained=trained,
+        )
 
     def _with_model(self, material: Material, indexed: Indexed, training: _Training) -> Material:
         """Add tokenizer and sketcher, if the base model here is the trained one."""
@@ -265,7 +279,14 @@ class Verifier:
         wrapped = load_adapter(download(training.trained.adapter), spec.recipe, model)
         moments = load_moments(download(training.trained.moments))
         size, most = indexed.sketch_size, spec.recipe.max_tokens
-        sketcher = QuerySketcher(wrapped, tokenizer, moments, training.seed, size, most)
+        sketcher = QuerySketcher(
+            model=wrapped,
+            tokenizer=tokenizer,
+            moments=moments,
+            seed=training.seed,
+            sketch_size=size,
+            max_tokens=most,
+        )
         return dataclasses.replace(material, tokenizer=tokenizer, sketcher=sketcher)
 
     def _proven(self, pallet: str, item: str, *keys: Any) -> Any:
@@ -309,7 +330,13 @@ def _batches(client: Client, use: Any) -> Iterator[BatchInput]:
         count = min(PAGE, version.batches - start)
         for info in client.api("DatanetsApi_accepted_batches", use.datanet, start, count):
             batch = info.batch
-            yield BatchInput(use.datanet, info.number, batch.contributor, batch.blob, batch.rows)
+            yield BatchInput(
+                datanet=use.datanet,
+                batch=info.number,
+                contributor=batch.contributor,
+                blob=batch.blob,
+                rows=batch.rows,
+            )
 
 
 def _decoded(text: str) -> SignedReceipt:

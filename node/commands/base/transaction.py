@@ -115,7 +115,13 @@ def transaction_options(function: F) -> F:
         **options: Any,
     ) -> Any:
         signer = signer_of(sender, keystore, password_file)
-        spending = Spending(signer, parse_amount(tip), dry_run, Wait(wait), wait_s)
+        spending = Spending(
+            signer=signer,
+            tip_planck=parse_amount(tip),
+            is_dry_run=dry_run,
+            wait=Wait(wait),
+            wait_s=wait_s,
+        )
         return function(*arguments, spending=spending, **options)
 
     return run  # type: ignore[return-value]
@@ -168,28 +174,35 @@ def dry_run(client: Client, spending: Spending, call: Call) -> DryRunDocument:
     """Return what a call would do."""
     result = client.dry_run(call, spending.signer.account, tip=spending.tip_planck)
     return DryRunDocument(
-        result.error is None,
-        result.error,
-        Planck(result.fee_planck),
-        Planck(result.before.free),
-        Planck(result.after.free),
-        Planck(result.before.reserved),
-        Planck(result.after.reserved),
-        event_documents(result.events),
+        succeeds=result.error is None,
+        error=result.error,
+        fee_planck=Planck(result.fee_planck),
+        free_before_planck=Planck(result.before.free),
+        free_after_planck=Planck(result.after.free),
+        held_before_planck=Planck(result.before.reserved),
+        held_after_planck=Planck(result.after.reserved),
+        events=event_documents(result.events),
     )
 
 
 def transaction_document(transaction: str, landed: Included | None) -> TransactionDocument:
     """Return the document of a transaction that was sent."""
     if landed is None:
-        return TransactionDocument(transaction, "submitted", None, None, None, ())
+        return TransactionDocument(
+            transaction=transaction,
+            status="submitted",
+            block_number=None,
+            block_hash=None,
+            fee_planck=None,
+            events=(),
+        )
     return TransactionDocument(
-        transaction,
-        "final" if isinstance(landed, Finalized) else "included",
-        landed.block_number,
-        "0x" + landed.block_hash.hex(),
-        Planck(landed.fee_planck),
-        event_documents(landed.events),
+        transaction=transaction,
+        status="final" if isinstance(landed, Finalized) else "included",
+        block_number=landed.block_number,
+        block_hash="0x" + landed.block_hash.hex(),
+        fee_planck=Planck(landed.fee_planck),
+        events=event_documents(landed.events),
     )
 
 

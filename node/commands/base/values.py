@@ -44,7 +44,9 @@ def parse_text(
     shape = shape_of(hint)
     needs_json = isinstance(shape, Sequence | Tuple | Struct | Variants | Option | Boolean | Outer)
     if hint in (AccountId, MultiAddress) or not needs_json:
-        return parse_json(machine, hint, text, read_account, place)
+        return parse_json(
+            machine=machine, hint=hint, value=text, read_account=read_account, place=place
+        )
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -55,7 +57,9 @@ def parse_text(
                 f"{place}: JSON is expected, such as {example_of(hint)}; {text!r:.60} is none "
                 f"({error})."
             ) from error
-    return parse_json(machine, hint, value, read_account, place)
+    return parse_json(
+        machine=machine, hint=hint, value=value, read_account=read_account, place=place
+    )
 
 
 def parse_json(
@@ -70,12 +74,20 @@ def parse_json(
         return _call(machine, value, read_account, place)
     if isinstance(shape, Sequence) and isinstance(value, list):
         return tuple(
-            parse_json(machine, arguments[0], item, read_account, f"{place}[{at}]")
+            parse_json(
+                machine=machine,
+                hint=arguments[0],
+                value=item,
+                read_account=read_account,
+                place=f"{place}[{at}]",
+            )
             for at, item in enumerate(value)
         )
     if isinstance(shape, Option) and value is not None:
         inner = next(each for each in arguments if each is not type(None))
-        return parse_json(machine, inner, value, read_account, place)
+        return parse_json(
+            machine=machine, hint=inner, value=value, read_account=read_account, place=place
+        )
     if isinstance(shape, Choice) and isinstance(value, str):
         names = {name.lower(): name for name in shape.cls.__members__}
         value = names.get(value.replace("-", "").replace("_", "").lower(), value)
@@ -100,7 +112,13 @@ def _call(machine: Machine, value: Any, read_account: ReadAccount, place: str) -
         str(value["pallet"]),
         spec.name,
         tuple(
-            parse_json(machine, hint, arguments[name], read_account, f"{place}.{name}")
+            parse_json(
+                machine=machine,
+                hint=hint,
+                value=arguments[name],
+                read_account=read_account,
+                place=f"{place}.{name}",
+            )
             for name, hint in spec.arguments
         ),
     )

@@ -103,12 +103,12 @@ def block(output: Output, client: Client, block: str | None) -> BlockDocument:
     found = client.block(_block_id(block))
     extrinsics = tuple(_extrinsic(client, each) for each in found.extrinsics)
     return BlockDocument(
-        found.header.number,
-        to_hex(found.hash),
-        to_hex(found.header.parent_hash),
-        to_hex(found.header.state_root),
-        extrinsics,
-        event_documents(client.events(found.hash)),
+        number=found.header.number,
+        hash=to_hex(found.hash),
+        parent_hash=to_hex(found.header.parent_hash),
+        state_root=to_hex(found.header.state_root),
+        extrinsics=extrinsics,
+        events=event_documents(client.events(found.hash)),
     )
 
 

@@ -133,7 +133,9 @@ def _marks(*folders: Path) -> Iterator[MarkLine]:
             for record in read_log(path.read_bytes())[0]:
                 window.add(codec(Ballot).decode(record))
         except (DamagedLogError, DecodeError):
-            yield MarkLine(str(path), True, 0, None, None)
+            yield MarkLine(
+                file=str(path), is_damaged=True, ballots=0, newest_epoch=None, newest_view=None
+            )
             continue
         newest = max(((one.epoch, one.view) for one in window.ballots), default=(None, None))
         yield MarkLine(str(path), False, len(window.ballots), *newest)

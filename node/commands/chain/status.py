@@ -79,24 +79,24 @@ def explanation_of(client: Client) -> ExplanationDocument:
     except RequestRefusedError:
         refuse("This node makes its blocks alone, so there is no consensus to explain.")
     return ExplanationDocument(
-        told["sentence"],
-        told["epoch"],
-        told["view"],
-        told["finalizedNumber"],
-        told["lastNumberOfEpoch"],
-        told["isVoting"],
-        told["isHalted"],
-        Planck(int(told["heardWeight"])),
-        Planck(int(told["neededWeight"])),
-        Planck(int(told["totalWeight"])),
-        tuple(
+        why=told["sentence"],
+        epoch=told["epoch"],
+        view=told["view"],
+        finalized_number=told["finalizedNumber"],
+        epoch_ends_at=told["lastNumberOfEpoch"],
+        is_voting=told["isVoting"],
+        is_halted=told["isHalted"],
+        heard=Planck(int(told["heardWeight"])),
+        needed=Planck(int(told["neededWeight"])),
+        total=Planck(int(told["totalWeight"])),
+        validators=tuple(
             ValidatorLine(
-                one["account"],
-                Planck(int(one["weight"])),
-                one["isMe"],
-                one["isSilent"],
-                one["lastView"],
-                one["heardSecondsAgo"],
+                account=one["account"],
+                stake=Planck(int(one["weight"])),
+                is_this_node=one["isMe"],
+                is_silent=one["isSilent"],
+                last_view=one["lastView"],
+                heard_seconds_ago=one["heardSecondsAgo"],
             )
             for one in told["validators"]
         ),
@@ -107,20 +107,22 @@ def status_of(client: Client) -> StatusDocument:
     """Return what a node says about itself."""
     info = client.info()
     return StatusDocument(
-        client.endpoint.http_url if client.endpoint.prefers_http else client.endpoint.websocket_url,
-        info.node_name,
-        info.node_version,
-        info.chain,
-        "0x" + info.genesis_hash.hex(),
-        f"{info.spec_name}-{info.spec_version}",
-        info.best.number,
-        "0x" + info.best.hash.hex(),
-        info.finalized.number,
-        "0x" + info.finalized.hash.hex(),
-        len(client.call("author_pendingExtrinsics")),
-        info.peers,
-        info.is_syncing,
-        _services(client),
+        url=client.endpoint.http_url
+        if client.endpoint.prefers_http
+        else client.endpoint.websocket_url,
+        node=info.node_name,
+        version=info.node_version,
+        chain=info.chain,
+        genesis_hash="0x" + info.genesis_hash.hex(),
+        runtime=f"{info.spec_name}-{info.spec_version}",
+        best_number=info.best.number,
+        best_hash="0x" + info.best.hash.hex(),
+        finalized_number=info.finalized.number,
+        finalized_hash="0x" + info.finalized.hash.hex(),
+        pending_transactions=len(client.call("author_pendingExtrinsics")),
+        peers=info.peers,
+        is_syncing=info.is_syncing,
+        services=_services(client),
     )
 
 

@@ -147,7 +147,9 @@ def contribute_file(
             f"Nothing is left to send: the datanet has all {prepared.already_there:,} rows of "
             f"{file.name} already."
         )
-    contribution = _Contribution(output, client, spending, info, prepared)
+    contribution = _Contribution(
+        output=output, client=client, spending=spending, info=info, prepared=prepared
+    )
     contribution.describe()
     return contribution.dry_run() if spending.is_dry_run else contribution.send()
 
@@ -338,11 +340,11 @@ def prepare(client: Client, datanet: int, file: Path) -> Prepared:
         DuplicateDocument(duplicate.line, duplicate.first_line) for duplicate in report.duplicates
     )
     return Prepared(
-        report.shape.value,
-        len(report.rows) + len(duplicates),
-        duplicates,
-        len(hashes) - len(fresh),
-        tuple(split(fresh)),
+        shape=report.shape.value,
+        rows_in_file=len(report.rows) + len(duplicates),
+        duplicates=duplicates,
+        already_there=len(hashes) - len(fresh),
+        batches=tuple(split(fresh)),
     )
 
 

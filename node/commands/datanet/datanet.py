@@ -231,4 +231,10 @@ def contribute(
     Every row is checked before anything is sent. Rows that are repeated, or in the datanet
     already, are left out, so an interrupted contribution is simply run again.
     """
-    return contribute_file(output, client, spending, find_datanet(client, datanet), file)
+    return contribute_file(
+        output=output,
+        client=client,
+        spending=spending,
+        info=find_datanet(client, datanet),
+        file=file,
+    )

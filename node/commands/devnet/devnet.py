@@ -98,8 +98,15 @@ def up(
     folder = folders.folder_of(name)
     if keep_folder is not None:
         folder = folders.link(name, keep_folder)
-    settings = Settings(block_time_ms, instant, epoch_blocks, executors, serve, archive)
-    cluster = Cluster.up(folder, name, nodes, settings, output.note)
+    settings = Settings(
+        block_time_ms=block_time_ms,
+        instant=instant,
+        epoch_blocks=epoch_blocks,
+        executors=executors,
+        serve=serve,
+        archive=archive,
+    )
+    cluster = Cluster.up(folder=folder, name=name, nodes=nodes, settings=settings, say=output.note)
     found = devnet_document(cluster)
     seconds = round(time.monotonic() - began, 2)
     document = DevnetUpDocument(name, str(folder), seconds, found.nodes)
@@ -186,7 +193,13 @@ def exec_(
     command = [*COMMAND_LINE, *words]
     if output.as_json:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        return DevnetExecDocument(name, node, done.returncode, done.stdout, done.stderr)
+        return DevnetExecDocument(
+            devnet=name,
+            node=node,
+            exit_code=done.returncode,
+            stdout=done.stdout,
+            stderr=done.stderr,
+        )
     sys.stdout.flush()
     sys.exit(subprocess.run(command, env=environment, check=False).returncode)
 

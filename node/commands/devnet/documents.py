@@ -132,7 +132,11 @@ def devnet_document(cluster: Cluster) -> DevnetDocument:
     nodes = tuple(_node(each) for each in cluster.report())
     state = cluster.state
     return DevnetDocument(
-        cluster.name, str(cluster.folder), groups_text(state.partition), state.latency_ms, nodes
+        devnet=cluster.name,
+        folder=str(cluster.folder),
+        partition=groups_text(state.partition),
+        latency_ms=state.latency_ms,
+        nodes=nodes,
     )
 
 
@@ -151,14 +155,14 @@ def node_document(cluster: Cluster, node: int) -> DevnetNodeDocument:
 
 def _node(found: NodeReport) -> DevnetNode:
     return DevnetNode(
-        found.number,
-        found.account,
-        found.is_validator,
-        str(found.condition),
-        None if found.pid is None else Identifier(found.pid),
-        found.best,
-        found.finalized,
-        found.peers,
-        found.url,
-        found.cause,
+        node=found.number,
+        account=found.account,
+        is_validator=found.is_validator,
+        state=str(found.condition),
+        pid=None if found.pid is None else Identifier(found.pid),
+        best=found.best,
+        finalized=found.finalized,
+        peers=found.peers,
+        url=found.url,
+        cause=found.cause,
     )

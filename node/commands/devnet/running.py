@@ -62,10 +62,10 @@ def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
 def ready_document(node: RunningNode) -> ReadyDocument:
     """Return what is told about a node that is ready."""
     return ReadyDocument(
-        node.rpc_url,
-        node.http_url,
-        node.chain.name,
-        "0x" + node.chain.genesis_hash.hex(),
-        str(node.config.base_path),
-        node.chain.best.number,
+        url=node.rpc_url,
+        http_url=node.http_url,
+        chain=node.chain.name,
+        genesis_hash="0x" + node.chain.genesis_hash.hex(),
+        base_path=str(node.config.base_path),
+        best_number=node.chain.best.number,
     )

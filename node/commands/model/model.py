@@ -207,7 +207,13 @@ def chat(
     spending: Spending,
 ) -> ChatDocument | QuoteDocument | None:
     """Talk to MODEL, line by line; an empty line or Ctrl-D ends it. Each answer is paid."""
-    asker = Asker(output, client, spending, find_model(client, model), server)
+    asker = Asker(
+        output=output,
+        client=client,
+        spending=spending,
+        info=find_model(client, model),
+        server=server,
+    )
     if spending.is_dry_run:
         return asker.quote("", max_tokens)
     asker.prepare(parse_amount(deposit))

@@ -176,16 +176,16 @@ def stake_document(client: Client, who: AccountId) -> StakeDocument:
         role = "idle" if ledger.total else "none"
     payee = client.query("Staking", "payee", who)
     return StakeDocument(
-        ss58.encode(who),
-        role,
-        Planck(ledger.total),
-        Planck(ledger.active),
-        Planck(client.balance(who).free),
-        Planck(client.api("StakingApi_pending_rewards", who)),
-        "bond" if payee is Payee.Staked else "free balance",
-        None if prefs is None else percent_of(prefs.commission),
-        era.active,
-        tuple(
+        account=ss58.encode(who),
+        role=role,
+        bonded_planck=Planck(ledger.total),
+        active_planck=Planck(ledger.active),
+        free_planck=Planck(client.balance(who).free),
+        pending_rewards_planck=Planck(client.api("StakingApi_pending_rewards", who)),
+        rewards_go_to="bond" if payee is Payee.Staked else "free balance",
+        commission_percent=None if prefs is None else percent_of(prefs.commission),
+        era=era.active,
+        unbonding=tuple(
             UnbondingLine(
                 Planck(chunk.value),
                 chunk.era,
@@ -194,8 +194,8 @@ def stake_document(client: Client, who: AccountId) -> StakeDocument:
             )
             for chunk in ledger.unlocking
         ),
-        nominations,
-        pending_slashes(client, who),
+        nominations=nominations,
+        pending_slashes=pending_slashes(client, who),
     )
 
 
@@ -213,18 +213,18 @@ def validators_document(client: Client) -> ValidatorsDocument:
         seen = heard.get(who) if heard is not None else None
         rows.append(
             ValidatorRow(
-                ss58.encode(who),
-                Planck(entry.total),
-                Planck(entry.own),
-                percent_of(entry.commission),
-                entry.points,
-                entry.nominators,
-                who in voting,
-                entry.is_candidate,
-                done.authored if done is not None else 0,
-                done.missed if done is not None else 0,
-                None if seen is None else seen.is_silent,
-                who in disabled,
+                account=ss58.encode(who),
+                stake_planck=Planck(entry.total),
+                own_planck=Planck(entry.own),
+                commission_percent=percent_of(entry.commission),
+                points=entry.points,
+                backers=entry.nominators,
+                votes=who in voting,
+                is_standing=entry.is_candidate,
+                made=done.authored if done is not None else 0,
+                missed=done.missed if done is not None else 0,
+                is_silent=None if seen is None else seen.is_silent,
+                is_disabled=who in disabled,
             )
         )
     rows.sort(key=lambda row: (-row.stake_planck, row.account))
@@ -259,13 +259,13 @@ def slashes_document(client: Client, blocks: int) -> SlashesDocument:
             if (one.applied or one.is_lifted) and not is_found:
                 lines.append(
                     AppliedSlashLine(
-                        Offence.Equivocation.name.lower(),
-                        ss58.encode(one.stash),
-                        of_epoch,
-                        percent_of(one.applied),
-                        one.is_lifted,
-                        None,
-                        None,
+                        offence=Offence.Equivocation.name.lower(),
+                        validator=ss58.encode(one.stash),
+                        epoch=of_epoch,
+                        percent=percent_of(one.applied),
+                        is_cancelled=one.is_lifted,
+                        amount_planck=None,
+                        block_number=None,
                     )
                 )
     lines.sort(key=lambda line: (line.epoch, line.validator, line.offence))
@@ -284,12 +284,12 @@ def pending_slashes(client: Client, who: AccountId | None = None) -> tuple[Pendi
         parts = _fraction_now(client, slash)
         lines.append(
             PendingSlashLine(
-                slash.offence.name.lower(),
-                ss58.encode(slash.stash),
-                slash.epoch,
-                slash.due_epoch,
-                percent_of(parts),
-                Planck(exposed * parts // BILLION),
+                offence=slash.offence.name.lower(),
+                validator=ss58.encode(slash.stash),
+                epoch=slash.epoch,
+                applied_in_epoch=slash.due_epoch,
+                percent=percent_of(parts),
+                amount_planck=Planck(exposed * parts // BILLION),
             )
         )
     return tuple(lines)
@@ -329,13 +329,13 @@ def _applied_in(
             key = (event.offence, event.epoch, event.stash)
             before = found.get(key)
             found[key] = AppliedSlashLine(
-                event.offence.name.lower(),
-                ss58.encode(event.stash),
-                event.epoch,
-                percent_of(event.fraction) + (before.percent if before else 0.0),
-                False,
-                Planck(event.burned + ((before.amount_planck or 0) if before else 0)),
-                number,
+                offence=event.offence.name.lower(),
+                validator=ss58.encode(event.stash),
+                epoch=event.epoch,
+                percent=percent_of(event.fraction) + (before.percent if before else 0.0),
+                is_cancelled=False,
+                amount_planck=Planck(event.burned + ((before.amount_planck or 0) if before else 0)),
+                block_number=number,
             )
     return found
 

@@ -151,7 +151,9 @@ def setup(
     folder = base_path or default_base_path()
     key = session_key_of(session_name, folder, session_password)
     _check_chain_of(client, key)
-    line = StartLine(chain_name, folder, key, account, bootnodes)
+    line = StartLine(
+        chain=chain_name, base_path=folder, session_key=key, account=account, bootnodes=bootnodes
+    )
     if unit is not None:
         check_unit(line, unit)
     asks = sys.stdin.isatty() and not yes and not spending.is_dry_run
@@ -159,8 +161,16 @@ def setup(
     commission = parse_commission(commission_text) if commission_text is not None else None
     if asks:
         bond, commission = _ask(client, spending, bond, commission)
-    plan = plan_of(client, spending.signer.account, key.public(), bond, commission)
-    document = _carry_out(output, client, spending, plan, key, line, asks=asks)
+    plan = plan_of(
+        client=client,
+        who=spending.signer.account,
+        public=key.public(),
+        bond_planck=bond,
+        commission=commission,
+    )
+    document = _carry_out(
+        output=output, client=client, spending=spending, plan=plan, key=key, line=line, asks=asks
+    )
     if NO_FILE in line.words:
         output.note(f"Write the session key's password to a file and name it for {NO_FILE}.")
     if unit is None or spending.is_dry_run:
@@ -215,14 +225,14 @@ def _carry_out(
             fee = Planck(landed.fee_planck) if landed is not None else None
     standing = standing_of(client, plan.who)
     return SetupDocument(
-        ss58.encode(plan.who),
-        "" if public is None else "0x" + public.hex(),
-        tuple(steps_of(plan, public, is_new_key=is_new, state=state)),
-        transaction,
-        fee,
-        standing.votes_from_epoch,
-        str(line),
-        None,
+        stash=ss58.encode(plan.who),
+        session_key="" if public is None else "0x" + public.hex(),
+        steps=tuple(steps_of(plan, public, is_new_key=is_new, state=state)),
+        transaction=transaction,
+        fee_planck=fee,
+        votes_from_epoch=standing.votes_from_epoch,
+        node_start=str(line),
+        unit=None,
     )
 
 

@@ -55,7 +55,14 @@ def plan_of(
     parameters: Parameters = client.query("Staking", "parameters")
     ledger: StakingLedger | None = client.api("StakingApi_ledger_of", who)
     prefs: ValidatorPrefs | None = client.query("Staking", "validators", who)
-    _check(client, who, public, parameters, bond_planck, commission)
+    _check(
+        client=client,
+        who=who,
+        public=public,
+        parameters=parameters,
+        bond_planck=bond_planck,
+        commission=commission,
+    )
     active = 0 if ledger is None else ledger.active
     wanted = parameters.minimum_validator_bond if bond_planck is None else bond_planck
     missing = max(0, wanted - active)
@@ -69,13 +76,13 @@ def plan_of(
     present = prefs or ValidatorPrefs()
     new_prefs = present if commission is None else ValidatorPrefs(commission)
     return Plan(
-        who,
-        active,
-        ledger is not None,
-        missing,
-        public is None or client.api("SessionApi_registered_key", who) != public,
-        prefs != new_prefs,
-        new_prefs,
+        who=who,
+        active_planck=active,
+        has_bond=ledger is not None,
+        bonds_planck=missing,
+        sets_key=public is None or client.api("SessionApi_registered_key", who) != public,
+        sets_prefs=prefs != new_prefs,
+        prefs=new_prefs,
     )
 
 

@@ -68,11 +68,11 @@ def balance(output: Output, client: Client, account: str) -> BalanceDocument:
     who = account_of(account)
     data = client.balance(who)
     return BalanceDocument(
-        ss58.encode(who),
-        Planck(data.free),
-        Planck(data.reserved),
-        Planck(data.frozen),
-        client.nonce(who),
+        address=ss58.encode(who),
+        free_planck=Planck(data.free),
+        held_planck=Planck(data.reserved),
+        frozen_planck=Planck(data.frozen),
+        nonce=client.nonce(who),
     )
 
 

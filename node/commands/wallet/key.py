@@ -100,7 +100,12 @@ def generate(
     output.note("Write the phrase down and keep it secret: whoever has it has the key.")
     shown = _document(entry)
     return NewKeyDocument(
-        shown.name, shown.address, shown.public_key, shown.kind, str(entry.path), phrase
+        name=shown.name,
+        address=shown.address,
+        public_key=shown.public_key,
+        kind=shown.kind,
+        file=str(entry.path),
+        phrase=phrase,
     )
 
 
@@ -159,7 +164,13 @@ def inspect(
         pair = development_pair(key)
         account = account_of(key, keystore)
         kind = "" if pair is None else pair.kind.name.lower()
-        return KeyDocument("", ss58.encode(account), "0x" + account.hex(), kind, None)
+        return KeyDocument(
+            name="",
+            address=ss58.encode(account),
+            public_key="0x" + account.hex(),
+            kind=kind,
+            file=None,
+        )
 
 
 @key_command.command("export")
@@ -184,12 +195,24 @@ def export(
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
     shown = _document(entry)
-    return KeyDocument(shown.name, shown.address, shown.public_key, shown.kind, str(out))
+    return KeyDocument(
+        name=shown.name,
+        address=shown.address,
+        public_key=shown.public_key,
+        kind=shown.kind,
+        file=str(out),
+    )
 
 
 def _document(entry: KeyEntry) -> KeyDocument:
     public = "0x" + entry.account.hex()
-    return KeyDocument(entry.name, entry.address, public, entry.kind.name.lower(), str(entry.path))
+    return KeyDocument(
+        name=entry.name,
+        address=entry.address,
+        public_key=public,
+        kind=entry.kind.name.lower(),
+        file=str(entry.path),
+    )
 
 
 def _kind(name: str) -> KeyKind:

@@ -92,7 +92,13 @@ def _command(pallet: str, spec: CallSpec) -> click.Command:
     ) -> TransactionDocument | DryRunDocument:
         read_account = functools.partial(account_of, keystore=spending.signer.keystore)
         values = {
-            name: parse_text(client.machine, hint, texts[name], read_account, _option(name))
+            name: parse_text(
+                machine=client.machine,
+                hint=hint,
+                text=texts[name],
+                read_account=read_account,
+                place=_option(name),
+            )
             for name, hint in spec.arguments
         }
         return spend(output, client, spending, client.make_call(pallet, spec.name, **values))

@@ -98,7 +98,16 @@ class Hostile:
         """A STATUS frame."""
         known = genesis or self.genesis
         roles = Roles.FULL | Roles.VALIDATOR
-        said = Status(version, known, self.claims, known, self.claims, known, roles, AGENT)
+        said = Status(
+            version=version,
+            genesis_hash=known,
+            best_number=self.claims,
+            best_hash=known,
+            finalized_number=self.claims,
+            finalized_hash=known,
+            roles=roles,
+            agent=AGENT,
+        )
         return encode(MessageKind.STATUS, encode_status(said))
 
     async def dial(self, address: str) -> bool:

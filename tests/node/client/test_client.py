@@ -129,7 +129,11 @@ def test_storage_is_proven_against_a_header(client: Client) -> None:
     assert proven == client.query("Balances", "total_issuance", at=header.hash)
     assert client.query_proven("Datanets", "records", 99, block=header) is None
     forged = Header(
-        header.parent_hash, header.number, Hash(bytes(32)), header.extrinsics_root, header.digest
+        parent_hash=header.parent_hash,
+        number=header.number,
+        state_root=Hash(bytes(32)),
+        extrinsics_root=header.extrinsics_root,
+        digest=header.digest,
     )
     client._call = lambda method, params: {"proof": []}  # type: ignore[method-assign]
     with pytest.raises(ProofError):
