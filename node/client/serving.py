@@ -14,8 +14,9 @@ from typing import Any, Final
 import httpx
 
 from node.client.errors import InsufficientFundsError, RequestRefusedError, UnreachableError
-from node.client.remote_state import hexed, unhex
+from node.client.remote_state import unhex
 from node.client.transport_http import HttpTransport, json_of, refusal_of
+from runtime.codec.hexadecimal import to_hex
 from runtime.codec.scale import DecodeError, codec
 from runtime.crypto.keys import KeyKind, Keypair
 from runtime.shared.documents import (
@@ -112,7 +113,7 @@ class Serving:
         """Sign and send a verdict on an answer, by the account that asked."""
         signature = signed_with(pair, feedback_payload(feedback))
         signed = SignedFeedback(feedback, AccountId(pair.account), signature)
-        body = {"proof": hexed(codec(SignedFeedback).encode(signed))}
+        body = {"proof": to_hex(codec(SignedFeedback).encode(signed))}
         _checked(self._http.request("POST", "/v1/feedback", json=body))
 
 
@@ -123,7 +124,7 @@ def signed_with(pair: Keypair, payload: bytes) -> MultiSignature:
 
 
 def _voucher_text(voucher: SignedVoucher) -> str:
-    return hexed(codec(SignedVoucher).encode(voucher))
+    return to_hex(codec(SignedVoucher).encode(voucher))
 
 
 def _read_events(answer: httpx.Response) -> Iterator[Text | Answer]:
