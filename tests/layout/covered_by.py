@@ -89,6 +89,7 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
     "node/commands/devnet/dev.py": ("tests/test_cli.py",),
     "node/commands/devnet/devnet.py": ("tests/cluster/test_devnet_commands.py",),
     "node/commands/devnet/documents.py": ("tests/cluster/test_devnet_commands.py",),
+    "node/commands/devnet/foreground.py": ("tests/cluster/test_devnet_commands.py",),
     "node/commands/devnet/node.py": ("tests/test_cli.py",),
     "node/commands/devnet/running.py": ("tests/test_cli.py",),
     "node/commands/model/job_progress.py": ("tests/node/commands/model/test_model.py",),

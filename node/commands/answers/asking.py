@@ -20,6 +20,7 @@ from node.commands.base.output import Output
 from node.commands.base.transaction import Spending, send
 from pallets.inference import Channel
 from pallets.models import ModelInfo
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.hashing import blake2b_256
 from runtime.crypto.keys import KeyKind, Keypair, verify
 from runtime.frame.dispatch import Call
@@ -30,7 +31,7 @@ from runtime.shared.documents import (
     receipt_hash,
     voucher_payload,
 )
-from runtime.types.primitives import AccountId, Hash, Id
+from runtime.types.primitives import AccountId, Id
 
 TEMPLATE_TOKENS: Final = 64
 """More than any chat template adds to the question."""
@@ -289,7 +290,7 @@ def answer_document(text: str, stored: StoredReceipt) -> AnswerDocument:
     return AnswerDocument(
         answer=text,
         model=receipt.model,
-        receipt="0x" + Hash(receipt_hash(receipt)).hex(),
+        receipt=to_hex(receipt_hash(receipt)),
         tokens_in=receipt.tokens_in,
         tokens_out=receipt.tokens_out,
         fee_planck=Planck(receipt.fee_planck),

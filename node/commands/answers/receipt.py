@@ -15,6 +15,7 @@ from node.commands.base.documents import Planck
 from node.commands.base.lookup import find_model
 from node.commands.base.output import Output
 from node.keys.keystore import Keystore
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto import ss58
 from runtime.shared.documents import Feedback
 
@@ -86,7 +87,7 @@ def feedback(
     identity = hash_of(receipt)
     pair = signer_of(sender, keystore, password_file).unlock()
     client.serving.feedback(Feedback(identity, verdict == "bad"), pair)
-    return FeedbackDocument("0x" + identity.hex(), verdict)
+    return FeedbackDocument(to_hex(identity), verdict)
 
 
 @receipt_command.command("list")

@@ -19,6 +19,7 @@ from node.client.recording import Recording
 from node.commands.base.command import command_output, hash_of, pass_client, refuse
 from node.commands.base.lookup import find_model
 from node.commands.base.output import Output
+from runtime.codec.hexadecimal import to_hex
 from runtime.errors import ExitCode
 from runtime.types.primitives import Hash
 
@@ -126,7 +127,7 @@ def _document(identity: Hash, verification: Verification) -> VerificationDocumen
     )
     failed = sum(row.passed is False for row in rows)
     return VerificationDocument(
-        receipt="0x" + identity.hex(),
+        receipt=to_hex(identity),
         model=verification.model,
         holds=not failed,
         passed=sum(row.passed is True for row in rows),

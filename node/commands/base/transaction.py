@@ -29,6 +29,7 @@ from node.commands.base.documents import Fields, Planck
 from node.commands.base.output import Output
 from node.commands.base.values import show_fields
 from node.keys.keystore import Keystore
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.keys import Keypair
 from runtime.errors import ExitCode
 from runtime.frame.dispatch import Call
@@ -72,6 +73,9 @@ class TransactionDocument:
 
 
 SPENDING_DOCUMENTS: Final = (TransactionDocument, DryRunDocument)
+
+Spent = TransactionDocument | DryRunDocument
+"""The document of a command that spends: of a dry run where --dry-run was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +131,7 @@ def transaction_options(function: F) -> F:
     return run  # type: ignore[return-value]
 
 
-def spend(
-    output: Output, client: Client, spending: Spending, call: Call
-) -> TransactionDocument | DryRunDocument:
+def spend(output: Output, client: Client, spending: Spending, call: Call) -> Spent:
     """Dry-run or sign, send and follow a call. Raises ClientError for what the chain refuses."""
     if spending.is_dry_run:
         return dry_run(client, spending, call)
@@ -148,7 +150,7 @@ def send(
     With `pair` given the key is not unlocked again.
     """
     signed = client.sign(call, pair or spending.signer.unlock(), tip=spending.tip_planck)
-    shown = "0x" + signed.hash.hex()
+    shown = to_hex(signed.hash)
 
     def tell(status: str) -> None:
         if status == "submitted":
@@ -200,7 +202,7 @@ def transaction_document(transaction: str, landed: Included | None) -> Transacti
         transaction=transaction,
         status="final" if isinstance(landed, Finalized) else "included",
         block_number=landed.block_number,
-        block_hash="0x" + landed.block_hash.hex(),
+        block_hash=to_hex(landed.block_hash),
         fee_planck=Planck(landed.fee_planck),
         events=event_documents(landed.events),
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 from genesis.values import ValueTextError, parse_value
 from node.commands.base.documents import Amount, Fields
+from runtime.codec.hexadecimal import to_hex
 from runtime.codec.shape import (
     Boolean,
     Choice,
@@ -160,7 +161,7 @@ def show_value(hint: Any, value: Any) -> Any:
     if isinstance(value, enum.IntEnum):
         return value.name
     if isinstance(value, bytes):
-        return "0x" + value.hex()
+        return to_hex(value)
     if is_balance(hint):
         return Amount(value)
     if isinstance(value, int):

@@ -10,6 +10,7 @@ from node.client import Client, RequestRefusedError
 from node.commands.base.command import command_output, pass_client, refuse
 from node.commands.base.documents import Fields, Planck
 from node.commands.base.output import Output
+from runtime.codec.hexadecimal import to_hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +114,12 @@ def status_of(client: Client) -> StatusDocument:
         node=info.node_name,
         version=info.node_version,
         chain=info.chain,
-        genesis_hash="0x" + info.genesis_hash.hex(),
+        genesis_hash=to_hex(info.genesis_hash),
         runtime=f"{info.spec_name}-{info.spec_version}",
         best_number=info.best.number,
-        best_hash="0x" + info.best.hash.hex(),
+        best_hash=to_hex(info.best.hash),
         finalized_number=info.finalized.number,
-        finalized_hash="0x" + info.finalized.hash.hex(),
+        finalized_hash=to_hex(info.finalized.hash),
         pending_transactions=len(client.call("author_pendingExtrinsics")),
         peers=info.peers,
         is_syncing=info.is_syncing,

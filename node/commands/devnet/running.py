@@ -14,6 +14,7 @@ from node.commands.base.output import Output
 from node.operations import logs
 from node.operations.config import NodeConfig
 from node.service.service import RunningNode, run_node
+from runtime.codec.hexadecimal import to_hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def ready_document(node: RunningNode) -> ReadyDocument:
         url=node.rpc_url,
         http_url=node.http_url,
         chain=node.chain.name,
-        genesis_hash="0x" + node.chain.genesis_hash.hex(),
+        genesis_hash=to_hex(node.chain.genesis_hash),
         base_path=str(node.config.base_path),
         best_number=node.chain.best.number,
     )

@@ -11,6 +11,7 @@ from node.commands.base.documents import Planck
 from node.commands.base.lookup import find_job
 from pallets.jobs.job import Job
 from pallets.models import ModelInfo
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto import ss58
 from runtime.shared.documents import Evaluate, Evaluated, Index, Settle, Train, Trained
 
@@ -124,14 +125,14 @@ def model_document(client: Client, info: ModelInfo) -> ModelDocument:
         name=model.name,
         owner=ss58.encode(model.owner),
         stage=info.stage.name,
-        base="0x" + model.base.hex(),
+        base=to_hex(model.base),
         datanets=tuple(f"{use.datanet}@{use.version}" for use in model.datanets),
         rows=model.rows,
         rows_needed_for_attribution=client.api("AttributionApi_parameters").rows_minimum,
         rate_in_planck=Planck(model.rate_in_planck),
         rate_out_planck=Planck(model.rate_out_planck),
-        latest_adapter=None if trained is None else "0x" + trained.adapter.hex(),
-        deployed_adapter=None if model.deployed is None else "0x" + model.deployed.adapter.hex(),
+        latest_adapter=None if trained is None else to_hex(trained.adapter),
+        deployed_adapter=None if model.deployed is None else to_hex(model.deployed.adapter),
         train_job=None if latest is None else latest.train_job,
         index_job=None if latest is None else latest.index_job,
         base_loss_nats=None if trained is None else trained.base_loss_micronats / MICRONATS,
@@ -158,7 +159,7 @@ def job_document(
         step=None if progress is None else progress["step"],
         steps=None if progress is None else progress["steps"],
         loss_nats=None if loss is None else loss / MICRONATS,
-        adapter="0x" + output.adapter.hex() if isinstance(output, Trained) else None,
+        adapter=to_hex(output.adapter) if isinstance(output, Trained) else None,
         base_loss_nats=output.base_loss_micronats / MICRONATS if has_losses else None,
         adapter_loss_nats=output.adapter_loss_micronats / MICRONATS if has_losses else None,
         index_job=job.index_job,

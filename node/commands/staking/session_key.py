@@ -17,6 +17,7 @@ from node.commands.base.account_signer import development_pair, read_password
 from node.commands.base.command import refuse
 from node.commands.staking.validator_records import SessionKeyDocument
 from node.keys.keystore import KeyEntry, KeyNotFoundError, Keystore
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.keys import KeyKind, Keypair
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -83,7 +84,7 @@ class SessionKey:
         entry, public = None if self.is_development else self._entry(), self.public()
         assert public is not None, "a key that exists has a public half"
         file = None if entry is None else str(entry.path)
-        return SessionKeyDocument(self.name, "0x" + public.hex(), file, is_new)
+        return SessionKeyDocument(self.name, to_hex(public), file, is_new)
 
     def _entry(self) -> KeyEntry | None:
         try:

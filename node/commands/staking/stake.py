@@ -13,9 +13,8 @@ from node.commands.base.command import command_output, pass_client, refuse
 from node.commands.base.output import Output
 from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
-    DryRunDocument,
     Spending,
-    TransactionDocument,
+    Spent,
     spend,
     transaction_options,
 )
@@ -35,7 +34,6 @@ from runtime.types.primitives import Id
 ALL: Final = "all"
 SEARCHED_BLOCKS_MAX: Final = 256
 """States, and so events, of more blocks are not kept by every node."""
-Spent = TransactionDocument | DryRunDocument
 
 
 @click.group("stake")

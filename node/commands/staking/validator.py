@@ -17,9 +17,8 @@ from node.commands.base.documents import Planck
 from node.commands.base.output import Output
 from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
-    DryRunDocument,
     Spending,
-    TransactionDocument,
+    Spent,
     dry_run,
     send,
     spend,
@@ -53,6 +52,7 @@ from node.commands.staking.validator_start import NO_FILE, StartLine, check_unit
 from node.keys.node_keys import DEVELOPMENT_TYPES
 from node.operations.config import default_base_path
 from pallets.staking.records import Parameters
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto import ss58
 from runtime.crypto.keys import Keypair
 
@@ -95,7 +95,7 @@ def set_keys(
     session_name: str,
     session_password: Path | None,
     spending: Spending,
-) -> TransactionDocument | DryRunDocument:
+) -> Spent:
     """Register the session key for your validator; it counts after one whole epoch."""
     key = session_key_of(session_name, base_path or default_base_path(), session_password)
     _check_chain_of(client, key)
@@ -226,7 +226,7 @@ def _carry_out(
     standing = standing_of(client, plan.who)
     return SetupDocument(
         stash=ss58.encode(plan.who),
-        session_key="" if public is None else "0x" + public.hex(),
+        session_key="" if public is None else to_hex(public),
         steps=tuple(steps_of(plan, public, is_new_key=is_new, state=state)),
         transaction=transaction,
         fee_planck=fee,

@@ -9,6 +9,7 @@ from node.commands.base.documents import Planck
 from node.commands.staking.records import heard_of
 from pallets.offences import Turns
 from pallets.staking.records import EraEntry
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto import ss58
 from runtime.shared.finality import AuthoritySet
 from runtime.types.primitives import AccountId
@@ -179,4 +180,4 @@ def _key_in(authorities: AuthoritySet, who: AccountId) -> bytes | None:
 
 
 def _shown(key: bytes | None) -> str | None:
-    return None if key is None else "0x" + key.hex()
+    return None if key is None else to_hex(key)

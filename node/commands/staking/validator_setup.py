@@ -16,6 +16,7 @@ from node.commands.staking.records import percent_of
 from node.commands.staking.validator_records import StepLine
 from pallets.session import prove_possession
 from pallets.staking.records import Parameters, Payee, StakingLedger, ValidatorPrefs
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.keys import Keypair
 from runtime.frame.dispatch import Call
 from runtime.types.primitives import OPEN, AccountId
@@ -88,7 +89,7 @@ def plan_of(
 
 def steps_of(plan: Plan, public: bytes | None, *, is_new_key: bool, state: str) -> list[StepLine]:
     """Return the steps for people; `state` is that of those that were not done before."""
-    shown = "is made first" if public is None else "0x" + public.hex()
+    shown = "is made first" if public is None else to_hex(public)
     bond = format_amount(plan.active_planck + plan.bonds_planck)
     added = f" ({format_amount(plan.bonds_planck)} more)" if plan.bonds_planck else ""
     made = TO_DO if public is None else DONE

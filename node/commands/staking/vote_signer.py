@@ -22,6 +22,7 @@ from node.keys.remote_signer import serve_signer
 from node.keys.vote_signer import SigningHistory
 from node.operations import logs
 from node.operations.config import LogFormat, NodeConfig
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.keys import Keypair
 from runtime.types.primitives import Hash
 
@@ -78,7 +79,7 @@ def signer_command(
     history = SigningHistory(mark_path)
 
     def announce() -> None:
-        public, shown = "0x" + pair.account.hex(), "0x" + genesis.hex()
+        public, shown = to_hex(pair.account), to_hex(genesis)
         output.show(SignerDocument(str(path), public, shown, str(mark_path)))
 
     try:

@@ -15,9 +15,8 @@ from node.commands.base.documents import Planck
 from node.commands.base.output import Output
 from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
-    DryRunDocument,
     Spending,
-    TransactionDocument,
+    Spent,
     spend,
     transaction_options,
 )
@@ -106,9 +105,7 @@ def list_accounts(
 @command_output(*SPENDING_DOCUMENTS)
 @pass_client
 @transaction_options
-def transfer(
-    output: Output, client: Client, to: str, amount: str, spending: Spending
-) -> TransactionDocument | DryRunDocument:
+def transfer(output: Output, client: Client, to: str, amount: str, spending: Spending) -> Spent:
     """Send AMOUNT (such as 1.5OPEN) to the account TO."""
     dest = Id(account_of(to, spending.signer.keystore))
     call = client.make_call(

@@ -32,6 +32,7 @@ from node.keys.keystore import (
     seal,
     unseal,
 )
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto import ss58
 from runtime.crypto.keys import KeyKind, Keypair
 
@@ -167,7 +168,7 @@ def inspect(
         return KeyDocument(
             name="",
             address=ss58.encode(account),
-            public_key="0x" + account.hex(),
+            public_key=to_hex(account),
             kind=kind,
             file=None,
         )
@@ -205,7 +206,7 @@ def export(
 
 
 def _document(entry: KeyEntry) -> KeyDocument:
-    public = "0x" + entry.account.hex()
+    public = to_hex(entry.account)
     return KeyDocument(
         name=entry.name,
         address=entry.address,

@@ -14,9 +14,8 @@ from node.commands.base.command import command_output, pass_client
 from node.commands.base.output import Output
 from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
-    DryRunDocument,
     Spending,
-    TransactionDocument,
+    Spent,
     spend,
     transaction_options,
 )
@@ -87,9 +86,7 @@ def _command(pallet: str, spec: CallSpec) -> click.Command:
     @command_output(*SPENDING_DOCUMENTS)
     @pass_client
     @transaction_options
-    def run(
-        output: Output, client: Client, spending: Spending, **texts: str
-    ) -> TransactionDocument | DryRunDocument:
+    def run(output: Output, client: Client, spending: Spending, **texts: str) -> Spent:
         read_account = functools.partial(account_of, keystore=spending.signer.keystore)
         values = {
             name: parse_text(

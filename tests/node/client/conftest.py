@@ -6,9 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.client import (
-    Client,
-)
+from node.client import Client
 from tests.node.support.live_node import LiveNode, live_node
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from node.client import (
-    Client,
-    RequestRefusedError,
-)
+from node.client import Client, RequestRefusedError
 from runtime.trie.merkle import CHUNK_SIZE, blob_id
 from runtime.types.primitives import Hash
 from tests.node.support.live_node import LiveNode

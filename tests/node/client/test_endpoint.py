@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from node.client import (
-    UsageError,
-)
+from node.client import UsageError
 from node.client.endpoint import parse_endpoint
 
 

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from node.client import (
-    Client,
-    Included,
-    RequestRefusedError,
-    UsageError,
-)
+from node.client import Client, Included, RequestRefusedError, UsageError
 from pallets import VERSION
 from pallets.balances import EXISTENTIAL_DEPOSIT
 from runtime.trie.proof import ProofError

@@ -6,10 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from node.client import (
-    Client,
-    RequestRefusedError,
-)
+from node.client import Client, RequestRefusedError
 from node.client.recording import Recording
 from tests.node.client.support.transfers import BOB
 from tests.node.support.live_node import LiveNode

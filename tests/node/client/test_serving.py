@@ -8,13 +8,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from node.client import (
-    Answer,
-    InsufficientFundsError,
-    RequestRefusedError,
-    Text,
-    UnreachableError,
-)
+from node.client import Answer, InsufficientFundsError, RequestRefusedError, Text, UnreachableError
 from node.client.endpoint import parse_endpoint
 from node.client.serving import Serving
 from node.client.transport_http import HttpTransport

@@ -11,10 +11,7 @@ import pytest
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessage
 
-from node.client import (
-    Client,
-    UnreachableError,
-)
+from node.client import Client, UnreachableError
 
 
 @contextmanager

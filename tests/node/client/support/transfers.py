@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from genesis.accounts import parse_account
-from node.client import (
-    Client,
-    Wait,
-)
+from node.client import Client, Wait
 from runtime.crypto.keys import Keypair
 from runtime.types.primitives import OPEN, Id
 
