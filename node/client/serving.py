@@ -1,4 +1,4 @@
-"""Questions to a serving node: answers stream in, and say at their end what they were made from.
+"""Questions to a serving node: answers stream in, and end with their attribution.
 
 The interface is OpenAI's chat completions with a voucher in a header; the last event carries the
 attribution and the id of the receipt.
@@ -55,7 +55,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class StoredReceipt:
-    """A receipt as its server keeps it, with everything the server tells about it."""
+    """A receipt as its server stores it, with the server's details of it."""
 
     signed: SignedReceipt
     details: Mapping[str, Any]
@@ -144,13 +144,13 @@ def _read_events(answer: httpx.Response) -> Iterator[Text | Answer]:
             if piece:
                 texts.append(piece)
                 yield Text(piece)
-    known = attribution.get("receipt") or attribution.get("id") or receipt
+    receipt_text = attribution.get("receipt") or attribution.get("id") or receipt
     yield Answer(
         text="".join(texts),
         tokens_in=int(usage.get("prompt_tokens", 0)),
         tokens_out=int(usage.get("completion_tokens", 0)),
         attribution=attribution,
-        receipt=Hash(unhex(known)) if known else None,
+        receipt=Hash(unhex(receipt_text)) if receipt_text else None,
     )
 
 

@@ -148,5 +148,5 @@ def issuance_gap(client: Client, block: Hash) -> int:
     issuance = client.query("Balances", "total_issuance", at=block)
     burned = client.query("Balances", "burned", at=block)
     accounts = client.entries("System", "account", at=block)
-    held = sum(info.data.free + info.data.reserved for _, info in accounts)
-    return int(abs(held - issuance) + abs(issuance + burned - ISSUANCE))
+    balances = sum(info.data.free + info.data.reserved for _, info in accounts)
+    return int(abs(balances - issuance) + abs(issuance + burned - ISSUANCE))

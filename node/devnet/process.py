@@ -1,6 +1,6 @@
 """The process of a node that no parent waits for: is it alive, why did it end, and its signals.
 
-Its state is read from the files that its keeper writes (node/devnet/keeper.py says which, and why
+Its state is read from the files that its keeper writes (node/devnet/keeper.py lists them, and why
 they can be trusted after a reboot and where process ids are used again).
 """
 

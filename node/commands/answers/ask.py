@@ -48,5 +48,5 @@ def ask_command(
     amount = parse_amount(deposit)
     asker.prepare(amount)
     answer = asker.ask([{"role": "user", "content": question}], max_tokens, amount)
-    output.show(answer, told=["answer"])
+    output.show(answer, hidden=["answer"])
     return None

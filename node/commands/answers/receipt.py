@@ -100,9 +100,9 @@ def list_receipts(
 ) -> ReceiptsDocument:
     """List the receipts that the node has of a MODEL's epoch."""
     info = find_model(client, model)
-    wanted = client.api("AttributionApi_pool", info.id).epoch if epoch is None else epoch
+    listed_epoch = client.api("AttributionApi_pool", info.id).epoch if epoch is None else epoch
     rows = []
-    for entry in client.call("openledger_receipts", info.id, wanted):
+    for entry in client.call("openledger_receipts", info.id, listed_epoch):
         receipt = read_receipt(entry["signedReceipt"]).receipt
         rows.append(
             ReceiptRow(
@@ -114,4 +114,4 @@ def list_receipts(
                 tokens_out=receipt.tokens_out,
             )
         )
-    return ReceiptsDocument(info.id, wanted, tuple(rows))
+    return ReceiptsDocument(info.id, listed_epoch, tuple(rows))

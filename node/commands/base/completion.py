@@ -23,5 +23,5 @@ def completion_command(ctx: click.Context, shell: str) -> None:
     assert completion is not None, "click completes these three shells"
     script = completion(ctx.find_root().command, {}, "openledger", "_OPENLEDGER_COMPLETE")
     click.echo(f"# To use it: {PLACES[shell]}")
-    # click's bash class runs bash to learn its version; the script itself needs no look at it.
+    # click's bash class runs bash to learn its version; the script itself does not need it.
     click.echo(script.source_template % script.source_vars())

@@ -1,7 +1,7 @@
-"""What every command does that spends: options, dry run, signature, submission, the outcome.
+"""The shared part of commands that spend: options, dry run, signature, submission, outcome.
 
-A dry run comes before any password; the transaction's hash is told before anything is awaited, and
-Ctrl-C then ends the wait, not the transaction.
+A dry run comes before any password; the transaction's hash is printed before anything is awaited,
+and Ctrl-C then ends the wait, not the transaction.
 """
 
 from __future__ import annotations
@@ -145,35 +145,35 @@ def send(
     call: Call,
     pair: Keypair | None = None,
 ) -> tuple[str, Included | None]:
-    """Sign, send and follow a call: (hash as text, where it landed or None when not awaited).
+    """Sign, send and follow a call: (hash as text, the inclusion or None when not awaited).
 
     With `pair` given the key is not unlocked again.
     """
     signed = client.sign(call, pair or spending.signer.unlock(), tip=spending.tip_planck)
-    shown = to_hex(signed.hash)
+    transaction = to_hex(signed.hash)
 
-    def tell(status: str) -> None:
+    def print_hash(status: str) -> None:
         if status == "submitted":
-            output.note(f"Sent transaction {shown}")
+            output.note(f"Sent transaction {transaction}")
 
     try:
-        outcome = client.submit(signed, spending.wait, wait_s=spending.wait_s, on_status=tell)
+        outcome = client.submit(signed, spending.wait, wait_s=spending.wait_s, on_status=print_hash)
     except KeyboardInterrupt:
-        output.note(f"Stopped waiting. The transaction {shown} was sent and may still land.")
+        output.note(f"Stopped waiting. The transaction {transaction} was sent and may still land.")
         sys.exit(ExitCode.MAY_LAND)
     if not isinstance(outcome, Included):
-        return shown, None
+        return transaction, None
     if outcome.error is not None:
-        kind = InsufficientFundsError if outcome.needs_funds else RejectedError
-        raise kind(
-            f"Block {outcome.block_number} holds the transaction {shown}, but the call failed. "
-            f"{outcome.error} The fee of {format_amount(outcome.fee_planck)} was paid."
+        error_class = InsufficientFundsError if outcome.needs_funds else RejectedError
+        raise error_class(
+            f"Block {outcome.block_number} holds the transaction {transaction}, but the call "
+            f"failed. {outcome.error} The fee of {format_amount(outcome.fee_planck)} was paid."
         )
-    return shown, outcome
+    return transaction, outcome
 
 
 def dry_run(client: Client, spending: Spending, call: Call) -> DryRunDocument:
-    """Return what a call would do."""
+    """Return the effects that a call would have."""
     result = client.dry_run(call, spending.signer.account, tip=spending.tip_planck)
     return DryRunDocument(
         succeeds=result.error is None,

@@ -85,7 +85,7 @@ def parse_json(
             for at, item in enumerate(value)
         )
     if isinstance(shape, Option) and value is not None:
-        inner = next(each for each in arguments if each is not type(None))
+        inner = next(argument for argument in arguments if argument is not type(None))
         return parse_json(
             machine=machine, hint=inner, value=value, read_account=read_account, place=place
         )
@@ -126,7 +126,7 @@ def _call(machine: Machine, value: Any, read_account: ReadAccount, place: str) -
 
 
 def example_of(hint: Any) -> str:
-    """Return what a value of this hint looks like on the command line, in a few letters."""
+    """Return a placeholder for a value of this hint on the command line."""
     shape, arguments = shape_of(hint), typing.get_args(hint)
     if hint in (AccountId, MultiAddress):
         return "ACCOUNT"
@@ -139,11 +139,12 @@ def example_of(hint: Any) -> str:
     if isinstance(shape, Outer):
         return "CALL" if shape.name == "call" else shape.name.upper()
     if isinstance(shape, Option):
-        return f"{example_of(next(each for each in arguments if each is not type(None)))}|null"
+        inner = next(argument for argument in arguments if argument is not type(None))
+        return f"{example_of(inner)}|null"
     if isinstance(shape, Sequence):
         return f"[{example_of(arguments[0])}, ...]"
     if isinstance(shape, Tuple):
-        return f"[{', '.join(example_of(each) for each in arguments)}]"
+        return f"[{', '.join(example_of(argument) for argument in arguments)}]"
     if isinstance(shape, Struct):
         names = (field.name.rstrip("_") for field in shape.fields)
         return "{" + ", ".join(f'"{name}": ...' for name in names) + "}"
@@ -192,4 +193,4 @@ def _show_tuple(hint: Any, value: tuple[Any, ...]) -> list[Any]:
     arguments = typing.get_args(hint)
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         return [show_value(arguments[0], item) for item in value]
-    return [show_value(each, item) for each, item in zip(arguments, value, strict=True)]
+    return [show_value(argument, item) for argument, item in zip(arguments, value, strict=True)]

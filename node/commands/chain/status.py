@@ -74,38 +74,38 @@ def status_command(
 
 
 def explanation_of(client: Client) -> ExplanationDocument:
-    """Return what a node says about consensus. Raises UsageError where it is no network's."""
+    """Return a node's status of finality. Raises UsageError where it is a solo author."""
     try:
-        told = client.call("openledger_consensus")
+        finality = client.call("openledger_consensus")
     except RequestRefusedError:
         refuse("This node makes its blocks alone, so there is no consensus to explain.")
     return ExplanationDocument(
-        why=told["sentence"],
-        epoch=told["epoch"],
-        view=told["view"],
-        finalized_number=told["finalizedNumber"],
-        epoch_ends_at=told["lastNumberOfEpoch"],
-        is_voting=told["isVoting"],
-        is_halted=told["isHalted"],
-        heard=Planck(int(told["heardWeight"])),
-        needed=Planck(int(told["neededWeight"])),
-        total=Planck(int(told["totalWeight"])),
+        why=finality["sentence"],
+        epoch=finality["epoch"],
+        view=finality["view"],
+        finalized_number=finality["finalizedNumber"],
+        epoch_ends_at=finality["lastNumberOfEpoch"],
+        is_voting=finality["isVoting"],
+        is_halted=finality["isHalted"],
+        heard=Planck(int(finality["heardWeight"])),
+        needed=Planck(int(finality["neededWeight"])),
+        total=Planck(int(finality["totalWeight"])),
         validators=tuple(
             ValidatorLine(
-                account=one["account"],
-                stake=Planck(int(one["weight"])),
-                is_this_node=one["isMe"],
-                is_silent=one["isSilent"],
-                last_view=one["lastView"],
-                heard_seconds_ago=one["heardSecondsAgo"],
+                account=validator["account"],
+                stake=Planck(int(validator["weight"])),
+                is_this_node=validator["isMe"],
+                is_silent=validator["isSilent"],
+                last_view=validator["lastView"],
+                heard_seconds_ago=validator["heardSecondsAgo"],
             )
-            for one in told["validators"]
+            for validator in finality["validators"]
         ),
     )
 
 
 def status_of(client: Client) -> StatusDocument:
-    """Return what a node says about itself."""
+    """Return a node's status."""
     info = client.info()
     return StatusDocument(
         url=client.endpoint.http_url
@@ -131,5 +131,5 @@ def _services(client: Client) -> Fields:
     try:
         services = client.call("openledger_status")
     except RequestRefusedError:
-        return {}  # another node software, or one without these services
+        return {}  # other node software, or a node without these services
     return services if isinstance(services, dict) else {}

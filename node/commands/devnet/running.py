@@ -1,4 +1,4 @@
-"""Runs a node in this process until Ctrl-C or SIGTERM, and says when it is ready."""
+"""Runs a node in this process until Ctrl-C or SIGTERM, with a callback when it is ready."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def _run(config: NodeConfig, on_ready: Callable[[RunningNode], None]) -> N
 
 
 def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the cause: what nurseries raise is wrapped once for each of them."""
+    """Return the first exception itself: each nursery wraps it in a group of its own."""
     inner: BaseException = group
     while isinstance(inner, BaseExceptionGroup):
         inner = inner.exceptions[0]
@@ -61,7 +61,7 @@ def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def ready_document(node: RunningNode) -> ReadyDocument:
-    """Return what is told about a node that is ready."""
+    """Return the document of a node that is ready."""
     return ReadyDocument(
         url=node.rpc_url,
         http_url=node.http_url,

@@ -1,4 +1,4 @@
-"""Models and jobs as commands find and print them."""
+"""Models and jobs as commands print them."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def model_row(info: ModelInfo) -> ModelRow:
 
 
 def model_document(client: Client, info: ModelInfo) -> ModelDocument:
-    """Return all about a model."""
+    """Return the document of a model."""
     model, latest = info.model, info.model.latest
     ledger = client.api("AttributionApi_pool", info.id)
     trained = None if latest is None else latest.trained

@@ -1,4 +1,4 @@
-"""Stakes, validators and slashes as commands find and print them."""
+"""Stakes, validators and slashes as commands print them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from runtime.shared.finality import AuthoritySet
 from runtime.types.primitives import AccountId
 
 PERCENT: Final = BILLION // 100
-"""One percent in parts of 10**9, in which commissions and slashes are told."""
+"""One percent in parts of 10**9, in which commissions and slashes are given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +132,8 @@ class SlashesDocument:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What a node of a network has heard of a validator in the current epoch."""
+class Activity:
+    """The activity of a validator in the current epoch, as a node of the network saw it."""
 
     is_this_node: bool
     is_silent: bool
@@ -163,7 +163,7 @@ def first_block_of(client: Client, era: EraEntry, number: int) -> int:
 
 
 def stake_document(client: Client, who: AccountId) -> StakeDocument:
-    """Return what an account has staked. An account without a bond has zeros."""
+    """Return the stake of an account. An account without a bond has zeros."""
     ledger: StakingLedger = client.api("StakingApi_ledger_of", who) or StakingLedger(0)
     era: EraEntry = client.api("StakingApi_era")
     prefs: ValidatorPrefs | None = client.query("Staking", "validators", who)
@@ -203,14 +203,14 @@ def validators_document(client: Client) -> ValidatorsDocument:
     """Return who validates or stands for election, the largest stake first."""
     era: EraEntry = client.api("StakingApi_era")
     current: AuthoritySet = client.api("SessionApi_current_authorities")
-    voting = {one.account for one in current.authorities}
-    turns = {one.account: one for one in client.api("AuthorshipApi_performance")}
+    voting = {authority.account for authority in current.authorities}
+    turns = {turn.account: turn for turn in client.api("AuthorshipApi_performance")}
     disabled = client.query("Session", "disabled")
-    heard = heard_of(client)
+    activity = activity_of(client)
     rows = []
     for entry in client.api("StakingApi_validator_entries"):
         who, done = entry.stash, turns.get(entry.stash)
-        seen = heard.get(who) if heard is not None else None
+        last_activity = activity.get(who) if activity is not None else None
         rows.append(
             ValidatorRow(
                 account=ss58.encode(who),
@@ -223,7 +223,7 @@ def validators_document(client: Client) -> ValidatorsDocument:
                 is_standing=entry.is_candidate,
                 made=done.authored if done is not None else 0,
                 missed=done.missed if done is not None else 0,
-                is_silent=None if seen is None else seen.is_silent,
+                is_silent=None if last_activity is None else last_activity.is_silent,
                 is_disabled=who in disabled,
             )
         )
@@ -231,20 +231,23 @@ def validators_document(client: Client) -> ValidatorsDocument:
     return ValidatorsDocument(era.active, current.epoch, tuple(rows))
 
 
-def heard_of(client: Client) -> dict[AccountId, Heard] | None:
-    """Return what the node hears of each validator; None where it makes its blocks alone."""
+def activity_of(client: Client) -> dict[AccountId, Activity] | None:
+    """Return the activity of each validator; None where the node is a solo author."""
     try:
-        told = client.call("openledger_consensus")
+        status = client.call("openledger_consensus")
     except RequestRefusedError:
         return None
-    found: AuthoritySet | None = client.api("SessionApi_authorities_of", told["epoch"])
-    if found is None:
+    authorities: AuthoritySet | None = client.api("SessionApi_authorities_of", status["epoch"])
+    if authorities is None:
         return {}
     return {
-        found.authorities[one["index"]].account: Heard(
-            one["isMe"], one["isSilent"], one["lastView"], one["heardSecondsAgo"]
+        authorities.authorities[validator["index"]].account: Activity(
+            is_this_node=validator["isMe"],
+            is_silent=validator["isSilent"],
+            last_view=validator["lastView"],
+            seconds_ago=validator["heardSecondsAgo"],
         )
-        for one in told["validators"]
+        for validator in status["validators"]
     }
 
 
@@ -254,16 +257,16 @@ def slashes_document(client: Client, blocks: int) -> SlashesDocument:
     events = _applied_in(client, blocks)
     lines = list(events.values())
     for of_epoch, offenders in client.entries("Offences", "offenders"):
-        for one in offenders:
-            is_found = (Offence.Equivocation, of_epoch, one.stash) in events
-            if (one.applied or one.is_lifted) and not is_found:
+        for offender in offenders:
+            has_event = (Offence.Equivocation, of_epoch, offender.stash) in events
+            if (offender.applied or offender.is_lifted) and not has_event:
                 lines.append(
                     AppliedSlashLine(
                         offence=Offence.Equivocation.name.lower(),
-                        validator=ss58.encode(one.stash),
+                        validator=ss58.encode(offender.stash),
                         epoch=of_epoch,
-                        percent=percent_of(one.applied),
-                        is_cancelled=one.is_lifted,
+                        percent=percent_of(offender.applied),
+                        is_cancelled=offender.is_lifted,
                         amount_planck=None,
                         block_number=None,
                     )
@@ -303,23 +306,24 @@ def _exposed(exposure: Exposure | None, stash: AccountId, who: AccountId | None)
 
 
 def _fraction_now(client: Client, slash: PendingSlash) -> int:
-    """Return what a slash would take if it were applied now, in parts of 10**9."""
+    """Return the fraction that a slash would take if it were applied now, in parts of 10**9."""
     if slash.offence is Offence.Absence:
         return slash.fraction
     offenders = client.api("OffencesApi_offenders_of", slash.epoch)
     authorities: AuthoritySet | None = client.api("SessionApi_authorities_of", slash.epoch)
     if authorities is None:
         return slash.fraction
-    guilty = sum(not one.is_lifted for one in offenders)
-    applied = next((one.applied for one in offenders if one.stash == slash.stash), 0)
+    guilty = sum(not offender.is_lifted for offender in offenders)
+    own = (offender.applied for offender in offenders if offender.stash == slash.stash)
+    applied = next(own, 0)
     return max(0, equivocation_fraction(guilty, len(authorities.authorities)) - applied)
 
 
 def _applied_in(
     client: Client, blocks: int
 ) -> dict[tuple[Offence, int, AccountId], AppliedSlashLine]:
-    """Return the slashes that the newest blocks applied; called up ones are added up."""
-    found: dict[tuple[Offence, int, AccountId], AppliedSlashLine] = {}
+    """Return the slashes that the newest blocks applied; those of one offence are added up."""
+    lines: dict[tuple[Offence, int, AccountId], AppliedSlashLine] = {}
     best = client.header().number
     for number in range(max(1, best - blocks + 1), best + 1) if blocks else ():
         for record in client.events(number):
@@ -327,8 +331,8 @@ def _applied_in(
             if not isinstance(event, Offences.SlashApplied):
                 continue
             key = (event.offence, event.epoch, event.stash)
-            before = found.get(key)
-            found[key] = AppliedSlashLine(
+            before = lines.get(key)
+            lines[key] = AppliedSlashLine(
                 offence=event.offence.name.lower(),
                 validator=ss58.encode(event.stash),
                 epoch=event.epoch,
@@ -337,7 +341,7 @@ def _applied_in(
                 amount_planck=Planck(event.burned + ((before.amount_planck or 0) if before else 0)),
                 block_number=number,
             )
-    return found
+    return lines
 
 
 def _nominations(client: Client, era: EraEntry, who: AccountId) -> tuple[NominationLine, ...]:

@@ -1,6 +1,6 @@
 """The session key as commands handle it: among the node's own keys, not those of the user.
 
-A validator's votes are signed by this key alone; it holds no money. It lies encrypted in
+A validator's votes are signed only by this key; it holds no money. It lies encrypted in
 BASE_PATH/keys, where the node looks for it, or is a development key such as //Alice.
 """
 
@@ -53,7 +53,7 @@ class SessionKey:
 
     @property
     def is_development(self) -> bool:
-        """Whether everybody knows this key."""
+        """Whether the key is publicly known."""
         return self.name.startswith("//")
 
     def public(self) -> bytes | None:
@@ -80,7 +80,7 @@ class SessionKey:
         return pair
 
     def document(self, *, is_new: bool = False) -> SessionKeyDocument:
-        """Return what may be told of a key that exists."""
+        """Return the public document of a key that exists."""
         entry, public = None if self.is_development else self._entry(), self.public()
         assert public is not None, "a key that exists has a public half"
         file = None if entry is None else str(entry.path)

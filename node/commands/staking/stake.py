@@ -88,9 +88,9 @@ def unbond(output: Output, client: Client, amount: str, spending: Spending) -> S
         if event.event == "Staking.Unbonded":
             free_in = event.fields["free_in_era"]
             block = first_block_of(client, era, free_in)
-            shown = format_amount(int(event.fields["amount"]))
+            amount_text = format_amount(int(event.fields["amount"]))
             output.note(
-                f"{shown} can be withdrawn from block {block:,} on (era {free_in}; now it is"
+                f"{amount_text} can be withdrawn from block {block:,} on (era {free_in}; now it is"
                 f" {era.active}): `openledger stake withdraw`."
             )
     return document

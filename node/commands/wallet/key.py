@@ -99,12 +99,12 @@ def generate(
     pair, phrase = Keypair.generate(_kind(kind), int(words))
     entry = keystore.add(pair, password, name)
     output.note("Write the phrase down and keep it secret: whoever has it has the key.")
-    shown = _document(entry)
+    document = _document(entry)
     return NewKeyDocument(
-        name=shown.name,
-        address=shown.address,
-        public_key=shown.public_key,
-        kind=shown.kind,
+        name=document.name,
+        address=document.address,
+        public_key=document.public_key,
+        kind=document.kind,
         file=str(entry.path),
         phrase=phrase,
     )
@@ -195,12 +195,12 @@ def export(
         refuse(f"{out} exists already. Name a new file; nothing was overwritten.")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
-    shown = _document(entry)
+    document = _document(entry)
     return KeyDocument(
-        name=shown.name,
-        address=shown.address,
-        public_key=shown.public_key,
-        kind=shown.kind,
+        name=document.name,
+        address=document.address,
+        public_key=document.public_key,
+        kind=document.kind,
         file=str(out),
     )
 

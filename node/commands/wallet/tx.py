@@ -29,7 +29,9 @@ _PLAIN: Final = ("int", "Annotated", "MultiAddress")
 
 def command_name(name: str) -> str:
     """Return the name of a pallet or call on the command line: `transfer-keep-alive`."""
-    letters = [f"-{each.lower()}" if each.isupper() else each for each in name.replace("_", "-")]
+    letters = [
+        f"-{letter.lower()}" if letter.isupper() else letter for letter in name.replace("_", "-")
+    ]
     return "".join(letters).strip("-")
 
 
