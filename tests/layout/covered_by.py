@@ -124,11 +124,6 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
     "node/devnet/control_client.py": ("tests/node/service/test_control_socket.py",),
     "node/devnet/enrolment.py": ("tests/cluster/test_devnet_commands.py",),
     "node/devnet/errors.py": ("tests/node/service/test_control_socket.py",),
-    "node/devnet/folders.py": (
-        "tests/cluster/test_devnet_commands.py",
-        "tests/cluster/test_folders.py",
-    ),
-    "node/devnet/groups.py": ("tests/cluster/test_groups.py",),
     "node/devnet/heights.py": ("tests/cluster/test_lifecycle.py",),
     "node/devnet/keeper.py": ("tests/cluster/test_devnet_commands.py",),
     "node/devnet/ledger.py": (
@@ -139,10 +134,6 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
         "tests/cluster/test_devnet_commands.py",
         "tests/cluster/test_equivocation.py",
     ),
-    "node/devnet/process.py": (
-        "tests/cluster/test_hostile_peer.py",
-        "tests/cluster/test_process.py",
-    ),
     "node/devnet/report.py": (
         "tests/cluster/test_hostile_peer.py",
         "tests/cluster/test_soak.py",
@@ -152,10 +143,6 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
         "tests/cluster/test_scenarios.py",
     ),
     "node/devnet/snapshot.py": ("tests/cluster/test_devnet_commands.py",),
-    "node/devnet/state.py": (
-        "tests/cluster/test_folders.py",
-        "tests/cluster/test_state.py",
-    ),
     "node/finality/block_bodies.py": ("tests/node/finality/test_engine_runner.py",),
     "node/finality/codec.py": ("tests/node/finality/test_engine_runner.py",),
     "node/finality/next_epoch_messages.py": ("tests/node/finality/test_participant.py",),
