@@ -59,17 +59,17 @@ def devnet(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Devnet]:
         if (folder / STATE_FILE).exists():
             cluster = Cluster(folder)
             show_logs(cluster, request)
-            for each in cluster.members:
-                each.kill()
+            for node in cluster.members:
+                node.kill()
 
 
 def show_logs(cluster: Cluster, request: pytest.FixtureRequest) -> None:
     """Print what the nodes of a failed test wrote last."""
     if not request.node.stash.get(_failed, False):
         return
-    for each in cluster.members:
-        print(f"\n---- node {each.number}: {each.condition}, log {each.process.log}")
-        print("\n".join(each.process.log_lines(LOG_LINES_SHOWN)))
+    for node in cluster.members:
+        print(f"\n---- node {node.number}: {node.condition}, log {node.process.log}")
+        print("\n".join(node.process.log_lines(LOG_LINES_SHOWN)))
 
 
 @pytest.fixture

@@ -31,8 +31,8 @@ def openledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open
     monkeypatch.setattr(member, "PROGRAM", (sys.executable, "-S", str(FAKE_NODE)))
     yield OpenLedger("ws://127.0.0.1:1", tmp_path / "keys")
     for name in folders.names():
-        for each in Cluster(folders.open_folder(name)).members:
-            each.kill()
+        for node in Cluster(folders.open_folder(name)).members:
+            node.kill()
 
 
 @pytest.fixture

@@ -33,7 +33,8 @@ def test_a_fifth_node_becomes_a_validator(devnet: Devnet) -> None:
     with cluster.client(node) as client:
         final = client.finalized_hash()
         accounts = {
-            one.account for one in client.query("Session", "authorities", at=final).authorities
+            authority.account
+            for authority in client.query("Session", "authorities", at=final).authorities
         }
         assert newcomer in accounts
         assert len(accounts) == 5

@@ -53,8 +53,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     made = Cluster.up(folder, "hostile", 4, SETTINGS)
     yield made
     made = Cluster(folder)
-    for each in made.members:
-        each.kill()
+    for node in made.members:
+        node.kill()
 
 
 @pytest.fixture(autouse=True)

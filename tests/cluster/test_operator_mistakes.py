@@ -41,8 +41,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("mistakes") / "devnet"
     made = Cluster.up(folder, "mistakes", 4, SETTINGS)
     yield made
-    for each in Cluster(folder).members:
-        each.kill()
+    for node in Cluster(folder).members:
+        node.kill()
 
 
 @pytest.fixture(autouse=True)
@@ -246,7 +246,9 @@ def is_silent(cluster: Cluster, account: str) -> bool:
     )
     with urllib.request.urlopen(request, timeout=SECONDS) as answer:
         validators = json.loads(answer.read())["result"]["validators"]
-    return bool(next(one["isSilent"] for one in validators if one["account"] == account))
+    return bool(
+        next(validator["isSilent"] for validator in validators if validator["account"] == account)
+    )
 
 
 def test_votes_stop_without_the_signer_and_go_on_with_it(cluster: Cluster, tmp_path: Path) -> None:

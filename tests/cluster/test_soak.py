@@ -119,7 +119,7 @@ def test_a_hurt_network_neither_forks_nor_forgets(cluster: Cluster, scale: int) 
     network.assert_one_chain()
     final = [landed for load in loads for landed in load.final]
     print(f"{time.monotonic() - began:.0f} s: {', '.join(deeds)}")
-    print(f"height {height}, {len(final)} transfers final, {sum(each.unknown for each in loads)} "
+    print(f"height {height}, {len(final)} transfers final, {sum(load.unknown for load in loads)} "
           "not heard of")  # fmt: skip
     print(f"process, MiB, files: first {first}, last {resources(cluster)}")
     assert final, "nothing became final"

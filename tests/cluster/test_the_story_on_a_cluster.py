@@ -51,7 +51,7 @@ def test_any_node_shows_receipts_that_verify(
         document = json.loads(done.stdout)
         assert document["holds"]
         assert len(document["receipts"]) == PLAN.questions
-        passed = [each["passed"] for each in document["receipts"]]
+        passed = [receipt["passed"] for receipt in document["receipts"]]
         print(f"node {node}: {passed} steps hold")
 
 

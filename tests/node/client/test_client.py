@@ -58,7 +58,9 @@ def test_a_quote_and_a_dry_run_tell_the_fee_that_is_paid(client: Client) -> None
     landed = client.submit(client.sign(call, ALICE))
     assert isinstance(landed, Included)
     assert quote.fee_planck == dry.fee_planck == landed.fee_planck
-    assert [type(each.event) for each in dry.events] == [type(each.event) for each in landed.events]
+    assert [type(record.event) for record in dry.events] == [
+        type(record.event) for record in landed.events
+    ]
     assert dry.before.free - dry.after.free == OPEN + dry.fee_planck
     assert client.balance(account).free == dry.after.free
 

@@ -20,9 +20,9 @@ KINDS: Final[Mapping[str, type | tuple[type, ...]]] = {
 def fits(schema: Mapping[str, Any], value: Any) -> bool:
     """Check a value against the part of JSON Schema that our schemas use."""
     if "oneOf" in schema:
-        return sum(fits(each, value) for each in schema["oneOf"]) == 1
+        return sum(fits(choice, value) for choice in schema["oneOf"]) == 1
     if "anyOf" in schema:
-        return any(fits(each, value) for each in schema["anyOf"])
+        return any(fits(choice, value) for choice in schema["anyOf"])
     if not isinstance(value, KINDS[schema["type"]]):
         return False
     if schema["type"] == "array":

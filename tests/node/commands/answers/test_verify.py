@@ -94,8 +94,8 @@ def test_many_receipts_are_one_document_of_one_verifier(
     document = openledger.json("verify", GOOD, PARTLY, GOOD)
     assert document["holds"]
     assert_described(document)
-    assert [each["receipt"] for each in document["receipts"]] == [GOOD, PARTLY]
-    assert [each["not_checked"] for each in document["receipts"]] == [0, 1]
+    assert [receipt["receipt"] for receipt in document["receipts"]] == [GOOD, PARTLY]
+    assert [receipt["not_checked"] for receipt in document["receipts"]] == [0, 1]
     assert replays.made == 1
     assert replays.asked == [GOOD, PARTLY]
 

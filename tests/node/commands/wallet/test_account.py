@@ -138,7 +138,7 @@ def test_ctrl_c_ends_the_wait_and_not_the_transaction(
 
 def test_accounts_are_listed_with_their_balances(openledger: OpenLedger) -> None:
     listed = openledger.json("account", "list")["accounts"]
-    assert [each["address"] for each in listed if each["name"] == "//Alice"] == [ALICE]
+    assert [account["address"] for account in listed if account["name"] == "//Alice"] == [ALICE]
 
 
 def test_status_tells_the_chain(openledger: OpenLedger, node: LiveNode) -> None:

@@ -67,7 +67,7 @@ def test_keys_are_listed_and_inspected_without_their_password(
 ) -> None:
     made = offline.json("key", "generate", "mine", "--password-file", password)
     listed = offline.json("key", "list")["keys"]
-    assert [each["address"] for each in listed] == [made["address"]]
+    assert [key["address"] for key in listed] == [made["address"]]
     assert offline.json("key", "inspect", "mine")["address"] == made["address"]
     assert offline.json("key", "inspect", made["public_key"])["address"] == made["address"]
 
