@@ -80,8 +80,8 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, help_) for name, (_, help_) in COMMANDS.items()])
 
 
-def _tell_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    """Show the version and exit."""
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """Print the version and exit."""
     if not value or ctx.resilient_parsing:
         return
     from importlib import metadata
@@ -100,7 +100,7 @@ def _tell_version(ctx: click.Context, param: click.Parameter, value: bool) -> No
     is_flag=True,
     is_eager=True,
     expose_value=False,
-    callback=_tell_version,
+    callback=_print_version,
     help="Show the version.",
 )
 def root() -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from click.testing import CliRunner
@@ -15,9 +16,19 @@ from click.testing import CliRunner
 from cli import COMMANDS, root
 from tests.conftest import REPOSITORY
 
-HEAVY = ("torch", "transformers", "peft", "libp2p", "plyvel", "numpy", "trio", "httpx", "pallets")
-HELP_SECONDS = 0.5
-READY_SECONDS = 30
+HEAVY: Final = (
+    "torch",
+    "transformers",
+    "peft",
+    "libp2p",
+    "plyvel",
+    "numpy",
+    "trio",
+    "httpx",
+    "pallets",
+)
+HELP_SECONDS: Final = 0.5
+READY_SECONDS: Final = 30
 
 
 def run(*words: str, check: str = "") -> subprocess.CompletedProcess[str]:

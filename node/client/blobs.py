@@ -1,4 +1,4 @@
-"""Files to and from a node by chunks: uploads go on where they stopped, downloads are checked.
+"""Files to and from a node by chunks: uploads resume, downloads are checked.
 
 PUT /blobs/{id}          {"size_bytes", "chunks": [hashes]}  -> what is missing
 PUT /blobs/{id}/{chunk}  the chunk's bytes
@@ -24,12 +24,12 @@ from runtime.types.primitives import Hash
 DOWNLOAD_BYTES_MAX: Final = 256 * 1024 * 1024
 
 OnProgress = Callable[[int, int], None]
-"""Told (bytes there, bytes in all) after each chunk."""
+"""Receives (bytes there, bytes in all) after each chunk."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlobState:
-    """What a node has of a blob."""
+    """The part of a blob that a node has."""
 
     size_bytes: int
     missing: tuple[int, ...]
@@ -47,29 +47,29 @@ class Blobs:
         self._http = http
 
     def state(self, blob: Hash) -> BlobState | None:
-        """Return what the node has of a blob, None when it knows nothing of it."""
+        """Return the part of a blob that the node has, None when it does not know the blob."""
         answer = self._http.request("GET", f"/blobs/{blob.hex()}")
         if answer.status_code == 404:
             return None
         return _state_of(_checked(answer))
 
     def upload(self, data: bytes, on_progress: OnProgress | None = None) -> Hash:
-        """Send what the node does not have yet, and return the blob's id."""
+        """Send the chunks that the node does not have, and return the blob's id."""
         pieces = chunks(data)
         hashes = [chunk_hash(piece) for piece in pieces]
         blob = blob_id_of_chunks(hashes, len(data))
-        manifest = {"size_bytes": len(data), "chunks": [each.hex() for each in hashes]}
+        manifest = {"size_bytes": len(data), "chunks": [digest.hex() for digest in hashes]}
         answer = self._http.request("PUT", f"/blobs/{blob.hex()}", json=manifest)
         missing = _state_of(_checked(answer)).missing
         there = len(data) - sum(len(pieces[index]) for index in missing)
-        tell = on_progress or (lambda done, size: None)
-        tell(there, len(data))
+        notify = on_progress or (lambda done, size: None)
+        notify(there, len(data))
         for index in missing:
             _checked(
                 self._http.request("PUT", f"/blobs/{blob.hex()}/{index}", content=pieces[index])
             )
             there += len(pieces[index])
-            tell(there, len(data))
+            notify(there, len(data))
         return blob
 
     def download(self, blob: Hash, on_progress: OnProgress | None = None) -> bytes:

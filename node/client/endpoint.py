@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
 from node.client.errors import UsageError
 
-DEFAULT_URL = "ws://127.0.0.1:9944"
-_SECURE = {"ws": False, "http": False, "wss": True, "https": True}
+DEFAULT_URL: Final = "ws://127.0.0.1:9944"
+_SECURE: Final = {"ws": False, "http": False, "wss": True, "https": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +54,10 @@ def parse_endpoint(url: str) -> Endpoint:
     secure = _SECURE[parts.scheme]
     default_port = 443 if secure else 80
     is_http = parts.scheme.startswith("http")
-    return Endpoint(parts.hostname, port or default_port, secure, parts.path or "/", is_http)
+    return Endpoint(
+        host=parts.hostname,
+        port=port or default_port,
+        is_secure=secure,
+        path=parts.path or "/",
+        prefers_http=is_http,
+    )

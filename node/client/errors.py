@@ -1,4 +1,4 @@
-"""What can go wrong between a client and its node: one class for each cause.
+"""The errors between a client and its node: one class for each cause.
 
 Every message is the sentence that a person reads: what happened, why, and what to do next. Each
 class carries the exit code of the command line: 1 rejected on chain, 2 usage, 3 unreachable,

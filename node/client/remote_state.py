@@ -9,39 +9,38 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
+from runtime.codec.hexadecimal import to_hex
 from runtime.types.primitives import Hash
 
 PAGE_KEYS: Final = 512
 
-Ask = Callable[[str, list[Any]], Any]
+CallMethod = Callable[[str, list[Any]], Any]
 
 
 class RemoteState:
     """The state after one block of a node; a Backend without trie nodes."""
 
-    def __init__(self, ask: Ask, block_hash: Hash) -> None:
-        self._ask = ask
-        self._at = "0x" + block_hash.hex()
+    def __init__(self, call: CallMethod, block_hash: Hash) -> None:
+        self._call = call
+        self._at = to_hex(block_hash)
         self._values: dict[bytes, bytes | None] = {}
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of `key`, None when there is none."""
         if key not in self._values:
-            text = self._ask("state_getStorage", ["0x" + key.hex(), self._at])
+            text = self._call("state_getStorage", [to_hex(key), self._at])
             self._values[key] = None if text is None else unhex(text)
         return self._values[key]
 
     def node(self, path: bytes) -> bytes | None:
-        """Not served: nobody computes a state root on a remote state."""
+        """Refuse: no state root is computed on a remote state."""
         raise AssertionError(f"a remote state has no trie nodes (asked for {path.hex()})")
 
     def keys(self, prefix: bytes, after: bytes | None = None) -> Iterator[bytes]:
         """Yield the keys that start with `prefix`, sorted, strictly after `after`."""
-        start = None if after is None else "0x" + after.hex()
+        start = None if after is None else to_hex(after)
         while True:
-            page = self._ask(
-                "state_getKeysPaged", ["0x" + prefix.hex(), PAGE_KEYS, start, self._at]
-            )
+            page = self._call("state_getKeysPaged", [to_hex(prefix), PAGE_KEYS, start, self._at])
             self.prefetch([unhex(text) for text in page])
             for text in page:
                 yield unhex(text)
@@ -51,10 +50,10 @@ class RemoteState:
 
     def prefetch(self, keys: Sequence[bytes]) -> None:
         """Read the values of many keys in few requests."""
-        wanted = [hexed(key) for key in keys if key not in self._values]
-        for start in range(0, len(wanted), PAGE_KEYS):
-            page = wanted[start : start + PAGE_KEYS]
-            for change_set in self._ask("state_queryStorageAt", [page, self._at]):
+        missing_keys = [to_hex(key) for key in keys if key not in self._values]
+        for start in range(0, len(missing_keys), PAGE_KEYS):
+            page = missing_keys[start : start + PAGE_KEYS]
+            for change_set in self._call("state_queryStorageAt", [page, self._at]):
                 for key, value in change_set["changes"]:
                     self._values[unhex(key)] = None if value is None else unhex(value)
 
@@ -62,8 +61,3 @@ class RemoteState:
 def unhex(text: str) -> bytes:
     """Return the bytes of 0x hex."""
     return bytes.fromhex(text.removeprefix("0x"))
-
-
-def hexed(data: bytes) -> str:
-    """Return 0x hex."""
-    return "0x" + data.hex()

@@ -1,4 +1,4 @@
-"""What the client answers: frozen values, amounts in planck."""
+"""The results of the client: frozen values, amounts in planck."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Wait(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChainInfo:
-    """What a node says about itself and its chain."""
+    """A node's description of itself and its chain."""
 
     chain: str
     node_name: str
@@ -51,7 +51,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class FeeQuote:
-    """What inclusion would cost now, the tip left out."""
+    """The fee of inclusion now, without a tip."""
 
     fee_planck: int
     weight: Weight
@@ -59,7 +59,7 @@ class FeeQuote:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What a transaction would do on top of the best block; nothing of it is kept.
+    """The effects that a transaction would have on the best block; nothing of it is stored.
 
     `error` is the sentence of a failed dispatch, None when it would succeed.
     """
@@ -112,4 +112,4 @@ class Finalized(Included):
 
 
 Outcome = Submitted | Included
-"""What a submission answers; Finalized is an Included."""
+"""The result of a submission; Finalized is an Included."""

@@ -1,4 +1,4 @@
-"""Questions to a serving node: answers stream in, and say at their end what they were made from.
+"""Questions to a serving node: answers stream in, and end with their attribution.
 
 The interface is OpenAI's chat completions with a voucher in a header; the last event carries the
 attribution and the id of the receipt.
@@ -14,8 +14,9 @@ from typing import Any, Final
 import httpx
 
 from node.client.errors import InsufficientFundsError, RequestRefusedError, UnreachableError
-from node.client.remote_state import hexed, unhex
+from node.client.remote_state import unhex
 from node.client.transport_http import HttpTransport, json_of, refusal_of
+from runtime.codec.hexadecimal import to_hex
 from runtime.codec.scale import DecodeError, codec
 from runtime.crypto.keys import KeyKind, Keypair
 from runtime.shared.documents import (
@@ -54,7 +55,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class StoredReceipt:
-    """A receipt as its server keeps it, with everything the server tells about it."""
+    """A receipt as its server stores it, with the server's details of it."""
 
     signed: SignedReceipt
     details: Mapping[str, Any]
@@ -112,7 +113,7 @@ class Serving:
         """Sign and send a verdict on an answer, by the account that asked."""
         signature = signed_with(pair, feedback_payload(feedback))
         signed = SignedFeedback(feedback, AccountId(pair.account), signature)
-        body = {"proof": hexed(codec(SignedFeedback).encode(signed))}
+        body = {"proof": to_hex(codec(SignedFeedback).encode(signed))}
         _checked(self._http.request("POST", "/v1/feedback", json=body))
 
 
@@ -123,7 +124,7 @@ def signed_with(pair: Keypair, payload: bytes) -> MultiSignature:
 
 
 def _voucher_text(voucher: SignedVoucher) -> str:
-    return hexed(codec(SignedVoucher).encode(voucher))
+    return to_hex(codec(SignedVoucher).encode(voucher))
 
 
 def _read_events(answer: httpx.Response) -> Iterator[Text | Answer]:
@@ -143,13 +144,13 @@ def _read_events(answer: httpx.Response) -> Iterator[Text | Answer]:
             if piece:
                 texts.append(piece)
                 yield Text(piece)
-    known = attribution.get("receipt") or attribution.get("id") or receipt
+    receipt_text = attribution.get("receipt") or attribution.get("id") or receipt
     yield Answer(
-        "".join(texts),
-        int(usage.get("prompt_tokens", 0)),
-        int(usage.get("completion_tokens", 0)),
-        attribution,
-        Hash(unhex(known)) if known else None,
+        text="".join(texts),
+        tokens_in=int(usage.get("prompt_tokens", 0)),
+        tokens_out=int(usage.get("completion_tokens", 0)),
+        attribution=attribution,
+        receipt=Hash(unhex(receipt_text)) if receipt_text else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""From a sent transaction to the block it is in, and the words for what refuses it."""
+"""Follows a sent transaction to the block it is in, and words the refusals of pool and runtime."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from node.client.errors import (
     RequestRefusedError,
     UnreachableError,
 )
-from node.client.remote_state import hexed, unhex
+from node.client.remote_state import unhex
 from node.client.results import Wait
 from node.client.transport_websocket import WaitEndedError
+from runtime.codec.hexadecimal import to_hex
 from runtime.frame.validity import Payment, TransactionRefused
 from runtime.types.primitives import Hash
 
 OnStatus = Callable[[str], None]
-"""Told the pool's word for where a transaction is, as it changes."""
+"""Receives the pool's status of a transaction whenever it changes."""
 
 _LOST: Final = ("dropped", "invalid", "usurped", "finalityTimeout")
 _POOL_CODES: Final = range(1001, 1050)
@@ -35,36 +36,36 @@ def follow(
     extrinsic_hash: Hash,
     wait: Wait,
     deadline: float,
-    tell: OnStatus,
+    notify: OnStatus,
 ) -> Hash:
-    """Return the block in which a transaction is, a final one where that was asked.
+    """Return the block in which a transaction is, a final one for `Wait.FINAL`.
 
-    Raises RejectedError when the pool lets it go, MayStillLandError when the wait ends first.
+    Raises RejectedError when the pool drops it, MayStillLandError when the wait ends first.
     """
-    wanted = "finalized" if wait is Wait.FINAL else "inBlock"
+    awaited = "finalized" if wait is Wait.FINAL else "inBlock"
     while True:
         try:
             update = next_update(deadline)
         except (WaitEndedError, UnreachableError) as error:
             reason = "was lost" if isinstance(error, UnreachableError) else "took too long"
             raise MayStillLandError(
-                f"The wait for {hexed(extrinsic_hash)} {reason}; the transaction may still get "
+                f"The wait for {to_hex(extrinsic_hash)} {reason}; the transaction may still get "
                 "into a block. Look for its hash before sending it again.",
                 extrinsic_hash,
             ) from error
         name = update if isinstance(update, str) else next(iter(update), "")
-        tell(name)
-        if name in (wanted, "finalized") and isinstance(update, dict):
+        notify(name)
+        if name in (awaited, "finalized") and isinstance(update, dict):
             return Hash(unhex(update[name]))
         if name in _LOST:
             raise RejectedError(
-                f"The transaction {hexed(extrinsic_hash)} is {name}: the pool let it go. "
+                f"The transaction {to_hex(extrinsic_hash)} is {name}: the pool let it go. "
                 "Check nonce and balance of the account and send it again."
             )
 
 
 def pool_refusal(error: RequestRefusedError) -> ClientError:
-    """Return the error for what a pool answered to a submission."""
+    """Return the error for a pool's refusal of a submission."""
     if isinstance(error.data, str) and "Inability to pay" in error.data:
         return InsufficientFundsError(_CANNOT_PAY)
     if error.code in _POOL_CODES:
@@ -73,7 +74,7 @@ def pool_refusal(error: RequestRefusedError) -> ClientError:
 
 
 def runtime_refusal(refusal: TransactionRefused) -> ClientError:
-    """Return the error for what the runtime answered to a dry run."""
+    """Return the error for the runtime's refusal of a dry run."""
     if isinstance(refusal.reason, Payment):
         return InsufficientFundsError(_CANNOT_PAY)
     return RejectedError(f"The transaction would be refused: {refusal}")

@@ -1,4 +1,4 @@
-"""HTTP to a node: JSON-RPC calls by POST, and whatever else the port serves (files, answers)."""
+"""HTTP to a node: JSON-RPC calls by POST, and the other routes of the port (files, answers)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from node.client.transport_websocket import result_of, unreachable
 
 
 class HttpTransport:
-    """Keeps connections open between requests. Raises UnreachableError."""
+    """Requests over connections that stay open. Raises UnreachableError."""
 
     def __init__(self, endpoint: Endpoint, timeout_s: float) -> None:
         self._endpoint = endpoint

@@ -36,11 +36,11 @@ RECEIVE_BYTES: Final = 64 * 1024
 
 
 class WaitEndedError(Exception):
-    """Nothing came in the time allowed; the caller says what that means."""
+    """Nothing came in the time allowed; the caller decides what that means."""
 
 
 class Subscription:
-    """What a node sends about one subject from now on."""
+    """The notifications of one subscription."""
 
     def __init__(self, transport: WebSocketTransport, identity: str) -> None:
         self._transport = transport
@@ -89,7 +89,7 @@ class WebSocketTransport:
                 ) from error
             if message.get("id") == number:
                 return result_of(message, method)
-            self._keep(message)
+            self._store_notification(message)
 
     @contextmanager
     def subscribe(self, method: str, params: list[Any], unsubscribe: str) -> Iterator[Subscription]:
@@ -108,11 +108,11 @@ class WebSocketTransport:
         """Return the next notification of a subscription. Raises WaitEndedError."""
         waiting = self._notifications[identity]
         while not waiting:
-            self._keep(self._message(deadline))
+            self._store_notification(self._message(deadline))
         return waiting.popleft()
 
     def close(self) -> None:
-        """Say goodbye and close the socket."""
+        """Send a close frame and close the socket."""
         with suppress(OSError, ProtocolError):  # the other side may have closed first
             self._socket.sendall(self._protocol.send(CloseConnection(code=1000)))
         self._socket.close()
@@ -131,11 +131,11 @@ class WebSocketTransport:
                 "Check the port."
             ) from error
 
-    def _keep(self, message: dict[str, Any]) -> None:
+    def _store_notification(self, message: dict[str, Any]) -> None:
         params = message.get("params")
         if not isinstance(params, dict) or "subscription" not in params:
             return
-        # A notification may overtake the answer that tells its id, so unknown ids are kept too.
+        # A notification may overtake the answer with its id, so those of unknown ids are stored.
         waiting = self._notifications.setdefault(str(params["subscription"]), deque())
         if len(waiting) < NOTIFICATIONS_MAX:
             waiting.append(params.get("result"))
@@ -161,7 +161,7 @@ class WebSocketTransport:
             raise unreachable(self._endpoint.websocket_url, error) from error
 
     def _receive(self, deadline: float | None) -> bool:
-        """Read once from the socket; tells whether the connection was accepted in it."""
+        """Read once from the socket; return whether the connection was accepted."""
         remaining = None if deadline is None else deadline - time.monotonic()
         if remaining is not None and remaining <= 0:
             raise WaitEndedError

@@ -10,7 +10,7 @@ import json
 import pkgutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -18,8 +18,8 @@ from node import commands as commands_package
 from node.commands.base.documents import schema_of
 from node.commands.base.output import ErrorDocument
 
-FOLDER = Path(__file__).parent / "schemas"
-ROOTS = (
+FOLDER: Final = Path(__file__).parent / "schemas"
+ROOTS: Final = (
     "account", "ask", "chain", "claim", "completion", "datanet", "demo", "dev", "devnet",
     "earnings", "key", "model", "node", "receipt", "signer", "stake", "status", "tx", "validator",
     "verify",
@@ -29,15 +29,15 @@ ROOTS = (
 
 def commands() -> Iterator[tuple[str, click.Command]]:
     """Yield every command by its words, such as `account balance`; groups are left out."""
-    found: dict[str, click.Command] = {}
+    by_root: dict[str, click.Command] = {}
     for file in pkgutil.walk_packages(commands_package.__path__, f"{commands_package.__name__}."):
         module = importlib.import_module(file.name)
         for root in ROOTS:
             member = getattr(module, f"{root}_command", None)
             if isinstance(member, click.Command):
-                found[root] = member
+                by_root[root] = member
     for root in ROOTS:
-        yield from _walk(root, found[root])
+        yield from _walk(root, by_root[root])
 
 
 def _walk(words: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
@@ -53,23 +53,23 @@ def _walk(words: str, command: click.Command) -> Iterator[tuple[str, click.Comma
 
 def schemas() -> Mapping[str, Mapping[str, Any]]:
     """Return the schema of each command that prints a document; all of `tx` share one."""
-    found: dict[str, Mapping[str, Any]] = {"error": schema_of(ErrorDocument)}
+    by_name: dict[str, Mapping[str, Any]] = {"error": schema_of(ErrorDocument)}
     for words, command in commands():
         documents = getattr(command.callback, "documents", ())
         if documents:
             name = "tx" if words.startswith("tx ") else words.replace(" ", "-")
-            found[name] = schema_of(*documents)
-    return found
+            by_name[name] = schema_of(*documents)
+    return by_name
 
 
 def main() -> None:
     """Write all schemas; files of commands that are gone are removed."""
     FOLDER.mkdir(exist_ok=True)
-    found = schemas()
+    by_name = schemas()
     for path in FOLDER.glob("*.json"):
-        if path.stem not in found:
+        if path.stem not in by_name:
             path.unlink()
-    for name, schema in found.items():
+    for name, schema in by_name.items():
         text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
         (FOLDER / f"{name}.json").write_text(text, encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""The cast of the story: who brings which rows.
+"""The contributors of the story and their rows.
 
 Four contributors split the documentation of the user's own Python by module. Mallory brings exact
 copies of the first one's rows, Oscar real prompts with the words of all rows shuffled.
@@ -21,7 +21,7 @@ NOISE_WORDS: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class Contributor:
-    """Somebody with rows."""
+    """An account with its rows."""
 
     name: str
     pair: Keypair
@@ -45,18 +45,21 @@ def gather(rows: int, copied_rows: int, noise_rows: int, seed: int) -> list[Cont
 
 
 def _shares(rows: int) -> list[tuple[Row, ...]]:
-    """Harvest, and give whole modules, the largest first, to whoever has least; no row twice."""
+    """Share the modules out, the largest first, each to the contributor with the fewest rows.
+
+    No row is given twice: rows that modules share would be refused as copies.
+    """
     modules = harvest_standard_library()
     shares: list[list[Row]] = [[] for _ in HONEST]
     seen: set[bytes] = set()
-    most = -(-rows // len(HONEST))
+    share_rows_max = -(-rows // len(HONEST))
     for name in sorted(modules, key=lambda name: (-len(modules[name]), name)):
         smallest = min(shares, key=len)
-        if len(smallest) == most:
+        if len(smallest) == share_rows_max:
             break
         for row in modules[name]:
             identity = row_hash(row)
-            if identity not in seen and len(smallest) < most:
+            if identity not in seen and len(smallest) < share_rows_max:
                 seen.add(identity)
                 smallest.append(canonical_row(row))
     return [tuple(share) for share in shares]
@@ -64,7 +67,7 @@ def _shares(rows: int) -> list[tuple[Row, ...]]:
 
 def _noise(people: Sequence[Contributor], count: int, seed: int) -> tuple[Row, ...]:
     source = random.Random(seed)  # noqa: S311 - noise, not secrets
-    rows = [row for each in people for row in each.rows]
+    rows = [row for person in people for row in person.rows]
     words = [word for row in rows for word in row.completion.split()]
     return tuple(
         canonical_row(Row(row.prompt, " ".join(source.choices(words, k=NOISE_WORDS))))

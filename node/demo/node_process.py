@@ -25,14 +25,14 @@ class NodeFailedError(Exception):
 class NodeProcess:
     """A node in a process of its own, with its log in the data folder.
 
-    The chain `dev` is started by `openledger dev`, any other by `openledger node start`; it makes
-    its blocks alone.
+    The chain `dev` is started by `openledger dev`, any other by `openledger node start` with a solo
+    author.
     """
 
     def __init__(self, base_path: Path, *options: str, chain: str = "dev", port: int = 0) -> None:
         self.base_path = base_path
-        alone = ("--sealing", "instant")
-        self._start = ("dev",) if chain == "dev" else ("node", "start", "--chain", chain, *alone)
+        solo = ("--sealing", "instant")
+        self._start = ("dev",) if chain == "dev" else ("node", "start", "--chain", chain, *solo)
         self._options = options
         self._port = port
         self._process: subprocess.Popen[str] | None = None

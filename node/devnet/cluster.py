@@ -1,42 +1,39 @@
-"""A devnet: real nodes on this machine that a command, a fixture or a scenario starts and hurts.
+"""A devnet: real nodes on this machine that a command, a fixture or a scenario starts and disturbs.
 
 Every method that changes something holds the devnet's lock and reads its file first, so that
-commands in several terminals do not disturb each other. Nodes outlive the program; what they do now
-is asked from them each time.
+commands in several terminals do not disturb each other. Nodes outlive the program; their present
+condition is read from their processes each time and never stored.
 
-A partition and a delay belong to the devnet: a node that comes back, comes back into them. While a
-node starts, the others keep their side of the partition, so it cannot talk across.
+A partition and a delay belong to the devnet: a node that restarts gets them again. While a node
+starts, the others keep their side of the partition, so it cannot connect across.
 """
 
 from __future__ import annotations
 
 import shutil
 import signal
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from genesis.devnet import devnet_spec, validator_uri
 from ml.durable_file import write_durably
 from node.client.client import Client
-from node.client.errors import ClientError
-from node.devnet import snapshot
+from node.devnet import heights, snapshot
 from node.devnet.enrolment import enrol
 from node.devnet.errors import (
     DevnetExistsError,
     NodeStateError,
     NodeStopError,
-    NotFinalInTimeError,
     UnknownDevnetError,
 )
 from node.devnet.folders import locked
 from node.devnet.groups import Groups, check_groups
+from node.devnet.heights import FINAL_SECONDS, Advance
 from node.devnet.member import STOP_SECONDS, Condition, Endpoint, Member
-from node.devnet.process import until
-from node.devnet.report import NodeReport, Probe, report
+from node.devnet.report import NodeReport, report
 from node.devnet.state import (
     NODES_FOLDER,
     NODES_MAX,
@@ -50,25 +47,16 @@ from node.devnet.state import (
 )
 
 Say = Callable[[str], None]
+"""Receives a line of progress."""
 
 DEFAULT_SETTINGS: Final = Settings()
 UP_HEIGHT: Final = 3
-FINAL_SECONDS: Final = 60.0
-HURRY_BLOCK_SECONDS: Final = 2.0
-"""How long one hurried block may take before `advance` gives up."""
+LIVE: Final = (Condition.RUNNING, Condition.PAUSED)
+ENDED: Final = (Condition.STOPPED, Condition.KILLED, Condition.DEAD)
 
 
-def _quiet(text: str) -> None:
-    """Tell nobody."""
-
-
-@dataclass(frozen=True, slots=True)
-class Advance:
-    """How far a devnet was hurried."""
-
-    from_height: int
-    to_height: int
-    seconds: float
+def _quiet(line: str) -> None:
+    """Drop a line of progress."""
 
 
 class Cluster:
@@ -135,7 +123,7 @@ class Cluster:
             self._start(self.members, say)
             say(f"waiting until block {UP_HEIGHT} is final on all nodes")
             self.wait_final(UP_HEIGHT)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nothing may outlive a start that failed
             self._kill_all()
             raise
 
@@ -185,7 +173,7 @@ class Cluster:
 
     @property
     def state(self) -> DevnetState:
-        """What the devnet's file said last."""
+        """The devnet's file as it was read last."""
         return self._state
 
     @property
@@ -199,7 +187,7 @@ class Cluster:
         return tuple(record.number for record in self._state.nodes)
 
     def reload(self) -> None:
-        """Read what other programs have changed."""
+        """Read the devnet's file again: other programs may have changed it."""
         self._state = read_state(self.folder)
 
     def member(self, node: int) -> Member:
@@ -221,48 +209,37 @@ class Cluster:
         return Client(self.url(node), timeout_s=timeout_s)
 
     def report(self) -> tuple[NodeReport, ...]:
-        """Return what each node does and says now."""
+        """Return a report of each node, read now."""
         self.reload()
         return report(self.members)
 
     def start(self, node: int) -> None:
         """Start a node that is stopped, killed or dead; returns when it is ready."""
-        with self._changing():
-            member = self.member(node)
-            self._need(
-                member, Condition.STOPPED, Condition.KILLED, Condition.DEAD, verb="be started"
-            )
+        with self._changing_node(node, *ENDED, verb="be started") as member:
             self._start([member])
 
     def stop(self, node: int) -> None:
         """Ask a node to end, and wait. Raises NodeStopError when it had to be killed."""
-        with self._changing():
-            member = self.member(node)
-            self._need(member, Condition.RUNNING, Condition.PAUSED, verb="be stopped")
+        with self._changing_node(node, *LIVE, verb="be stopped") as member:
             self._remember(replace(member.record, wanted=Wanted.STOPPED))
             member.stop()
 
     def kill(self, node: int) -> None:
         """End a node as a power cut would."""
-        with self._changing():
-            member = self.member(node)
-            self._need(member, Condition.RUNNING, Condition.PAUSED, verb="be killed")
+        with self._changing_node(node, *LIVE, verb="be killed") as member:
             self._remember(replace(member.record, wanted=Wanted.KILLED))
             member.kill()
 
     def pause(self, node: int) -> None:
         """Freeze a node; its connections stay open."""
-        with self._changing():
-            member = self.member(node)
-            self._need(member, Condition.RUNNING, verb="be paused")
+        with self._changing_node(node, Condition.RUNNING, verb="be paused") as member:
             member.pause()
 
     def resume(self, node: int) -> None:
-        """Let a frozen node go on, into the network as it is now."""
-        with self._changing():
-            member = self.member(node)
-            self._need(member, Condition.PAUSED, verb="go on")
+        """Unfreeze a node, into the network as it is now."""
+        with self._changing_node(node, Condition.PAUSED, verb="go on") as member:
             member.resume()
+            # A partition or delay set while the node was paused never reached it.
             self._apply_network(member, is_new=False)
 
     def add(self, *, validator: bool = False, sync: str = "full") -> int:
@@ -272,7 +249,7 @@ class Cluster:
         Raises NodeStartError, EnrolmentError.
         """
         with self._changing():
-            self._need_whole_network("add a node")
+            self._require_whole_network("add a node")
             number = max(self.nodes, default=-1) + 1
             if number >= NODES_MAX:
                 raise NodeStateError(f"A devnet has at most {NODES_MAX} nodes.")
@@ -288,13 +265,13 @@ class Cluster:
     def remove(self, node: int) -> None:
         """Stop a node and delete its folder. The chain still counts a validator's stake."""
         with self._changing():
-            self._need_whole_network("remove a node")
+            self._require_whole_network("remove a node")
             member = self.member(node)
             if member.process.is_alive:
                 member.stop()
             self._state = replace(
                 self._state,
-                nodes=tuple(each for each in self._state.nodes if each.number != node),
+                nodes=tuple(record for record in self._state.nodes if record.number != node),
             )
             write_state(self.folder, self._state)
             shutil.rmtree(member.base_path, ignore_errors=True)
@@ -302,24 +279,24 @@ class Cluster:
     # ----------------------------------------------------------------------------------- network
 
     def partition(self, *groups: Sequence[int]) -> Groups:
-        """Let nodes hear those of their own group alone. Raises GroupsTextError."""
+        """Connect nodes only within their own group. Raises GroupsTextError."""
         with self._changing():
             checked = check_groups(tuple(tuple(group) for group in groups), self.nodes)
             self._set_network(replace(self._state, partition=checked))
             return checked
 
     def heal(self) -> None:
-        """Let all nodes hear all others, without delay."""
+        """Connect all nodes with all others, without delay."""
         with self._changing():
             self._set_network(replace(self._state, partition=(), latency_ms=0))
 
     def latency(self, latency_ms: int) -> None:
-        """Hold every message between nodes this long."""
+        """Delay every message between nodes."""
         with self._changing():
             self._set_network(replace(self._state, latency_ms=latency_ms))
 
     def _set_network(self, state: DevnetState) -> None:
-        """Remember first: whoever is not told now, is told when it comes back."""
+        # Write first: a node that does not run now gets the network when it starts, from the file.
         write_state(self.folder, state)
         self._state = state
         for member in self._alive():
@@ -327,6 +304,10 @@ class Cluster:
                 self._apply_network(member, is_new=False)
 
     def _apply_network(self, member: Member, *, is_new: bool) -> None:
+        """Set the partition and the delay at a node's control socket.
+
+        A node that is new has neither, so nothing has to be undone there.
+        """
         control, cut_off = member.control, self._state.cut_off(member.number)
         if cut_off:
             control.block(cut_off)
@@ -339,8 +320,7 @@ class Cluster:
 
     def finalized(self, node: int) -> int:
         """Return a node's last final height. Raises ClientError when it does not answer."""
-        with Probe(self.url(node)) as probe:
-            return probe.finalized()
+        return heights.finalized_height(self.member(node))
 
     def wait_final(
         self,
@@ -350,43 +330,14 @@ class Cluster:
     ) -> None:
         """Wait until a height is final on nodes, by default on all that run.
 
-        Raises NotFinalInTimeError with what each of them has.
+        Raises NotFinalInTimeError with the height of each of them.
         """
-        waiting = dict.fromkeys(self.running() if nodes is None else nodes, -1)
-
-        def is_final() -> bool:
-            for node, seen in waiting.items():
-                if seen < height:
-                    waiting[node] = self._finalized_or(node, seen)
-            return min(waiting.values(), default=height) >= height
-
-        if not until(is_final, seconds):
-            heights = ", ".join(f"node {node} {seen}" for node, seen in sorted(waiting.items()))
-            first = next(iter(waiting))
-            raise NotFinalInTimeError(
-                f"Block {height} is not final on all nodes after {seconds:.0f} s; final are: "
-                f"{heights}. Ask why with: openledger devnet exec {first} -- status --explain"
-            )
-
-    def _finalized_or(self, node: int, seen: int) -> int:
-        """A node that does not answer now may answer later; one that ended raises its cause."""
-        member = self.member(node)
-        if not member.process.is_alive:
-            raise NodeStateError(f"Node {node} {member.process.cause_of_end()}.")
-        try:
-            return self.finalized(node)
-        except ClientError:
-            return seen
+        awaited = self.running() if nodes is None else nodes
+        heights.wait_final([self.member(node) for node in awaited], height, seconds)
 
     def advance(self, blocks: int) -> Advance:
-        """Have that many blocks more made at once, and wait until they are final everywhere."""
-        began, running = time.monotonic(), self.running()
-        start = max((self.finalized(node) for node in running), default=0)
-        target = start + blocks
-        for node in running:
-            self.member(node).control.propose_immediately(target)
-        self.wait_final(target, running, FINAL_SECONDS + blocks * HURRY_BLOCK_SECONDS)
-        return Advance(start, target, time.monotonic() - began)
+        """Have so many blocks made at once, and wait until they are final on all that run."""
+        return heights.advance([self.member(node) for node in self.running()], blocks)
 
     # ----------------------------------------------------------------------------------- internal
 
@@ -396,6 +347,18 @@ class Cluster:
             self.reload()
             yield
 
+    @contextmanager
+    def _changing_node(self, node: int, *conditions: Condition, verb: str) -> Iterator[Member]:
+        """Hold the lock for a change of one node. Raises NodeStateError in other conditions."""
+        with self._changing():
+            member = self.member(node)
+            if member.condition not in conditions:
+                raise NodeStateError(
+                    f"Node {member.number} is {member.condition}, so it cannot {verb}. "
+                    "See: openledger devnet status"
+                )
+            yield member
+
     def _remember(self, record: NodeRecord) -> None:
         self._state = self._state.with_node(record)
         write_state(self.folder, self._state)
@@ -404,7 +367,10 @@ class Cluster:
         return tuple(member for member in self.members if member.process.is_alive)
 
     def _start(self, members: Sequence[Member], say: Say = _quiet) -> None:
-        """Start nodes at once, but one first where nobody can be dialled yet."""
+        """Start nodes together, but the first one before the others in a new devnet.
+
+        The others need its peer id as a bootnode, and a node has none before its first start.
+        """
         can_dial = any(record.peer_id for record in self._state.nodes) or self._alive()
         batches = [members] if can_dial else [members[:1], members[1:]]
         for batch in batches:
@@ -428,45 +394,41 @@ class Cluster:
         self._apply_network(self.member(member.number), is_new=True)
 
     def _addresses(self, besides: int) -> list[str]:
-        """Return where other nodes can be dialled: as they say, or where they were last."""
-        found = []
+        """Return the addresses of the other nodes: of those that run, else of their last run."""
+        addresses = []
         for member in self.members:
             endpoint, record = member.endpoint, member.record
             if record.number == besides:
                 continue
             if endpoint is not None:
-                found.append(endpoint.p2p[0])
+                addresses.append(endpoint.p2p[0])
             elif record.peer_id:
-                found.append(f"/ip4/127.0.0.1/tcp/{record.p2p_port}/p2p/{record.peer_id}")
-        return found
+                addresses.append(f"/ip4/127.0.0.1/tcp/{record.p2p_port}/p2p/{record.peer_id}")
+        return addresses
 
-    def _need(self, member: Member, *conditions: Condition, verb: str) -> None:
-        if member.condition not in conditions:
-            raise NodeStateError(
-                f"Node {member.number} is {member.condition}, so it cannot {verb}. "
-                "See: openledger devnet status"
-            )
-
-    def _need_whole_network(self, what: str) -> None:
+    def _require_whole_network(self, action: str) -> None:
         if self._state.partition:
             raise NodeStateError(
-                f"The network is partitioned, so this is no time to {what}. "
+                f"The network is partitioned, so this is no time to {action}. "
                 "Heal it first: openledger devnet heal"
             )
 
     def _stop_all(self) -> None:
-        """Ask all nodes to end at the same time. Raises NodeStopError for those killed."""
+        """Ask all nodes to end at the same time. Raises NodeStopError for those killed.
+
+        Stopping one after the other would let the last ones run on without a quorum meanwhile.
+        """
         alive = self._alive()
         for member in alive:
             self._remember(replace(member.record, wanted=Wanted.STOPPED))
             member.resume()
             member.process.signal(signal.SIGTERM)
-        stubborn = [each for each in alive if not each.process.wait_end(STOP_SECONDS)]
+        stubborn = [member for member in alive if not member.process.wait_end(STOP_SECONDS)]
         for member in stubborn:
             member.kill()
         if stubborn:
             raise NodeStopError(
-                f"Node {', '.join(str(each.number) for each in stubborn)} did not stop within "
+                f"Node {', '.join(str(member.number) for member in stubborn)} did not stop within "
                 f"{STOP_SECONDS:.0f} s of SIGTERM and was killed."
             )
 

@@ -23,25 +23,25 @@ class ControlClient:
 
     def block(self, peers: Sequence[str]) -> None:
         """Cut the node off these peers."""
-        self._ask({"do": "block", "peers": list(peers)})
+        self._request({"do": "block", "peers": list(peers)})
 
     def unblock(self) -> None:
-        """Let the node talk to everyone."""
-        self._ask({"do": "unblock"})
+        """Reconnect the node with all peers."""
+        self._request({"do": "unblock"})
 
     def set_latency_ms(self, latency_ms: int) -> None:
-        """Hold the node's messages this long."""
-        self._ask({"do": "latency", "ms": latency_ms})
+        """Delay the node's messages."""
+        self._request({"do": "latency", "ms": latency_ms})
 
     def propose_immediately(self, until: int) -> None:
-        """Have blocks made at once up to a height."""
-        self._ask({"do": "propose_immediately", "until": until})
+        """Have the node propose without waiting up to a height."""
+        self._request({"do": "propose_immediately", "until": until})
 
     def state(self) -> Mapping[str, Any]:
-        """Return what holds at the node."""
-        return self._ask({"do": "state"})
+        """Return the settings that hold at the node."""
+        return self._request({"do": "state"})
 
-    def _ask(self, request: Mapping[str, object]) -> Mapping[str, Any]:
+    def _request(self, request: Mapping[str, object]) -> Mapping[str, Any]:
         try:
             answer = json.loads(self._exchange(json.dumps(request).encode() + b"\n"))
         except (OSError, ValueError) as error:

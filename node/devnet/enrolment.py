@@ -1,4 +1,4 @@
-"""How a node that is added to a devnet becomes a validator: funds, session key, bond, candidacy."""
+"""Making a node that is added to a devnet a validator: funds, session key, bond, candidacy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pallets.staking.records import Payee, ValidatorPrefs
 from runtime.crypto.keys import KeyKind, Keypair
 from runtime.types.primitives import OPEN, AccountId, Id
 
-FOR_FEES: Final = 100 * OPEN
+FEE_RESERVE: Final = 100 * OPEN
 BANK: Final = "//Ferdie"
 
 
@@ -23,7 +23,7 @@ def enrol(client: Client, uri: str) -> None:
     """
     pair = Keypair.from_uri(uri)
     account = AccountId(pair.account)
-    missing = STAKE + FOR_FEES - client.balance(account).free
+    missing = STAKE + FEE_RESERVE - client.balance(account).free
     if missing > 0:
         bank = Keypair.from_uri(BANK, KeyKind.SR25519)
         _send(client, bank, "Balances", "transfer_keep_alive", dest=Id(account), value=missing)
@@ -36,9 +36,9 @@ def enrol(client: Client, uri: str) -> None:
 def _send(client: Client, pair: Keypair, pallet: str, name: str, /, **arguments: Any) -> None:
     call = client.make_call(pallet, name, **arguments)
     try:
-        landed = client.submit(client.sign(call, pair), Wait.FINAL)
+        included = client.submit(client.sign(call, pair), Wait.FINAL)
     except ClientError as error:
         raise EnrolmentError(f"{pallet}.{name} did not get onto the chain: {error}") from error
-    assert isinstance(landed, Included), "waited for finality"
-    if landed.error is not None:
-        raise EnrolmentError(f"{pallet}.{name} failed: {landed.error}")
+    assert isinstance(included, Included), "waited for finality"
+    if included.error is not None:
+        raise EnrolmentError(f"{pallet}.{name} failed: {included.error}")

@@ -1,4 +1,4 @@
-"""What can go wrong with a devnet: one class for each cause, its message what the user reads."""
+"""The errors of a devnet: one class for each cause, its message the sentence for the user."""
 
 from __future__ import annotations
 

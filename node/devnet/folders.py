@@ -59,9 +59,9 @@ def open_folder(name: str) -> Path:
     """Return the folder of a devnet that is there. Raises UnknownDevnetError."""
     folder = folder_of(name)
     if not (folder / STATE_FILE).is_file():
-        known = ", ".join(names()) or "none"
+        listed = ", ".join(names()) or "none"
         raise UnknownDevnetError(
-            f"There is no devnet {name}; there is: {known}. "
+            f"There is no devnet {name}; there is: {listed}. "
             f"Start it with: openledger devnet up --name {name}"
         )
     return folder
@@ -73,7 +73,7 @@ def save_names() -> list[str]:
 
 
 def is_linked(name: str) -> bool:
-    """Tell whether a devnet lies in a folder that its user named."""
+    """Return whether a devnet lies in a folder that its user named."""
     return (root() / _checked(name)).is_symlink()
 
 
@@ -85,11 +85,11 @@ def forget(name: str) -> None:
 
 
 def link(name: str, folder: Path) -> Path:
-    """Let a name stand for a folder elsewhere; return that. Raises DevnetExistsError."""
+    """Link a name to a folder elsewhere; return that folder. Raises DevnetExistsError."""
     place, target = root() / _checked(name), folder.resolve()
     place.parent.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
     if place.is_symlink() and not place.exists():
-        place.unlink()  # the folder it stood for is gone
+        place.unlink()  # its folder was removed by hand
     if place.exists() and place.resolve() != target:
         raise DevnetExistsError(
             f"The devnet {name} lies in {place.resolve()}. Take another --name for {target}."

@@ -31,7 +31,7 @@ def check_groups(groups: Groups, nodes: Collection[int]) -> Groups:
     twice = sorted(number for number, count in Counter(named).items() if count > 1)
     if len(groups) < 2 or not all(groups):
         raise GroupsTextError("A partition has at least two groups, such as '0,1|2,3'.")
-    for numbers, what in (
+    for numbers, problem in (
         (unknown, "no such node: "),
         (twice, "named more than once: "),
         (missing, "in no group: "),
@@ -39,8 +39,8 @@ def check_groups(groups: Groups, nodes: Collection[int]) -> Groups:
         if numbers:
             listed = ", ".join(map(str, numbers))
             raise GroupsTextError(
-                f"{what.capitalize()}{listed}. The nodes are {', '.join(map(str, sorted(nodes)))}; "
-                "put each into one group."
+                f"{problem.capitalize()}{listed}. "
+                f"The nodes are {', '.join(map(str, sorted(nodes)))}; put each into one group."
             )
     return tuple(tuple(sorted(group)) for group in groups)
 
@@ -53,13 +53,13 @@ def groups_text(groups: Groups) -> str:
 def _group(part: str, text: str) -> tuple[int, ...]:
     numbers: list[int] = []
     for word in part.split(","):
-        found = _PART.fullmatch(word.strip())
-        if found is None:
+        match = _PART.fullmatch(word.strip())
+        if match is None:
             raise GroupsTextError(
                 f"{text!r:.80} is no partition: {word.strip()!r:.40} is no node number. "
                 "Write groups such as '0,1|2,3'."
             )
-        first, last = int(found[1]), int(found[2] or found[1])
+        first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise GroupsTextError(f"{word.strip()!r} counts backwards. Write {last}-{first}.")
         numbers.extend(range(first, last + 1))

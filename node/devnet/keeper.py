@@ -1,6 +1,6 @@
-"""Keeps one node: starts it apart from any terminal, holds its lock, writes down how it ended.
+"""The keeper of one node: starts it apart from any terminal, holds its lock, records its end.
 
-Run as a script, with nothing but the standard library, so that it costs little:
+Run as a script on the standard library only, so that it costs little:
 
     python -I -S keeper.py FOLDER LOG COMMAND...
 
@@ -10,8 +10,8 @@ Run as a script, with nothing but the standard library, so that it costs little:
 
 It returns when process.json is there, and leaves a process behind that waits for the node. The lock
 goes with the processes, also when the machine goes down: so no file can claim that a node lives.
-exit.json is written before the node's process id is given back to the system: so whoever sees the
-lock and no exit.json may send a signal to that id.
+exit.json is written before the node's process id is given back to the system: so a reader that
+finds the lock and no exit.json may send a signal to that id.
 """
 
 from __future__ import annotations
@@ -23,31 +23,33 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Final
 
-FILES = ("alive.lock", "process.json", "exit.json")
-LOCK_ATTEMPTS = 250
-LOCK_WAIT_SECONDS = 0.02
+FILES: Final = ("alive.lock", "process.json", "exit.json")
+LOCK_ATTEMPTS: Final = 250
+LOCK_WAIT_SECONDS: Final = 0.02
 """A reader that looks whether the node lives holds the lock for an instant, and the keeper of one
 that died just now for a little longer."""
-IS_BUSY, IS_MISSING = 75, 127
+IS_BUSY: Final = 75
+IS_MISSING: Final = 127
 
 
 def main(folder: str, log: str, command: list[str]) -> int:
-    """Start the node; returns in the first process alone."""
+    """Start the node; returns only in the first process."""
     lock = os.open(os.path.join(folder, FILES[0]), os.O_RDWR | os.O_CREAT, 0o600)
     if not _locked(lock):
         return IS_BUSY
     for name in FILES[1:]:
         if os.path.exists(os.path.join(folder, name)):
             os.unlink(os.path.join(folder, name))
-    heard, told = os.pipe()
+    reader, writer = os.pipe()
     if os.fork():
-        os.close(told)
-        answer = os.read(heard, 1)  # empty when the other process ends without a word
+        os.close(writer)
+        answer = os.read(reader, 1)  # empty when the other process ends before it writes
         return answer[0] if answer else IS_MISSING
-    os.close(heard)
+    os.close(reader)
     os.setsid()
-    _keep(folder, log, command, lock, told)
+    _run_node(folder=folder, log=log, command=command, lock=lock, writer=writer)
     return 0
 
 
@@ -62,7 +64,8 @@ def _locked(lock: int) -> bool:
     return False
 
 
-def _keep(folder: str, log: str, command: list[str], lock: int, told: int) -> None:
+def _run_node(folder: str, log: str, command: list[str], lock: int, writer: int) -> None:
+    # The keeper must outlive the node, so it ignores what a terminal or a shutdown sends to both.
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     with open(log, "ab") as file:
@@ -77,10 +80,11 @@ def _keep(folder: str, log: str, command: list[str], lock: int, told: int) -> No
             preexec_fn=_restore_signals,
         )
     _write(folder, "process.json", {"pid": node.pid, "log_start": log_start})
-    os.write(told, b"\0")
-    os.close(told)
+    os.write(writer, b"\0")
+    os.close(writer)
     for stream in (0, 1, 2):
         os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+    # WNOWAIT: the process id must not be used again before exit.json is written.
     end = os.waitid(os.P_PID, node.pid, os.WEXITED | os.WNOWAIT)
     assert end is not None, "it was waited for"
     status = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status

@@ -1,7 +1,7 @@
 """A cluster with transactions and with checks of what its nodes hold to be final.
 
 Every submission pays a new account that nothing else pays. So whether it is final at a node is one
-query of that account's balance, also after the node was killed and has forgotten whom it served.
+query of that account's balance, also after the node was killed and lost its pool.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Final
 from genesis.accounts import NAMES
 from genesis.devnet import ISSUANCE
 from node.client import Client, Wait
-from node.devnet.cluster import FINAL_SECONDS, Cluster
+from node.devnet.cluster import Cluster
 from node.devnet.errors import ForkError
 from node.devnet.groups import Groups
+from node.devnet.heights import FINAL_SECONDS
 from node.devnet.report import Probe
 from node.devnet.scenario import Receipt
 from runtime.crypto.keys import KeyKind, Keypair
@@ -55,7 +56,7 @@ class Ledger:
         self.cluster.pause(node)
 
     def resume(self, node: int) -> None:
-        """Let a frozen node go on."""
+        """Unfreeze a node."""
         self.cluster.resume(node)
 
     def partition(self, *groups: Iterable[int]) -> Groups:
@@ -85,7 +86,7 @@ class Ledger:
         time.sleep(seconds)
 
     def submit(self, node: int) -> Receipt:
-        """Send 1 OPEN to an account of its own, by a sender that uses this node alone."""
+        """Send 1 OPEN to an account of its own, by a sender that uses only this node."""
         self._submitted += 1
         receipt = new_account(self._submitted)
         with self.cluster.client(node) as client:
@@ -105,24 +106,24 @@ class Ledger:
         for node in self.cluster.running():
             with Probe(self.cluster.url(node), timeout_s=FINAL_SECONDS) as probe:
                 heights = range(probe.finalized() + 1)
-                for height, found in zip(heights, probe.block_hashes(heights), strict=True):
-                    if found is None:
-                        continue  # a node that synchronized fast lacks what is before its snapshot
-                    other, expected = hashes.setdefault(height, (node, found))
-                    if found != expected:
+                for height, block in zip(heights, probe.block_hashes(heights), strict=True):
+                    if block is None:
+                        continue  # a node that synchronized fast has no blocks before its snapshot
+                    other, expected = hashes.setdefault(height, (node, block))
+                    if block != expected:
                         raise ForkError(
-                            f"Final block {height} is {found} on node {node} and {expected} on "
+                            f"Final block {height} is {block} on node {node} and {expected} on "
                             f"node {other}: the chain has forked."
                         )
 
 
 def new_account(number: int) -> Receipt:
-    """Return an account that is paid once; nobody has its key."""
+    """Return an account that is paid once and for which no key exists."""
     return Receipt(hashlib.blake2b(b"ledger %d" % number, digest_size=32).digest())
 
 
 def sender_of(node: int) -> Keypair:
-    """Return who sends through a node, so that no two nodes use one nonce."""
+    """Return the account that sends through a node: one for each, so that nonces never clash."""
     return Keypair.from_uri(f"//{NAMES[node % len(NAMES)]}", KeyKind.SR25519)
 
 
@@ -134,7 +135,7 @@ def transfer(client: Client, receipt: Receipt) -> Call:
 
 
 def height_of_era(client: Client, eras: int) -> int:
-    """Return the height at which the era begins that is so many after the active one."""
+    """Return the first height of the era that comes `eras` after the active one."""
     final = client.finalized_hash()
     active = client.query("Staking", "active_era", at=final)
     sessions = client.query("Staking", "sessions_per_era", at=final)
@@ -147,5 +148,5 @@ def issuance_gap(client: Client, block: Hash) -> int:
     issuance = client.query("Balances", "total_issuance", at=block)
     burned = client.query("Balances", "burned", at=block)
     accounts = client.entries("System", "account", at=block)
-    held = sum(info.data.free + info.data.reserved for _, info in accounts)
-    return int(abs(held - issuance) + abs(issuance + burned - ISSUANCE))
+    balances = sum(info.data.free + info.data.reserved for _, info in accounts)
+    return int(abs(balances - issuance) + abs(issuance + burned - ISSUANCE))

@@ -20,18 +20,20 @@ from node.devnet.state import SPEC_FILE, NodeRecord, Settings, Wanted, node_fold
 
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 20.0
+PAUSE_SECONDS: Final = 1.0
+"""Also what `pause` costs where the system has no /proc to see that a process is frozen."""
 ENDPOINT_FILE: Final = "endpoint.json"
 BOOTNODES_MAX: Final = 8
 LOG_LINES_QUOTED: Final = 15
 ENVIRONMENT_KEPT: Final = ("OPENLEDGER_BASE_MODEL", "OPENLEDGER_THREADS", "OPENLEDGER_LOG_LEVEL")
-"""Settings of nodes that a devnet leaves to its user; all others are on the command line."""
+"""Variables that a devnet passes on to its nodes; all other settings are on the command line."""
 COMMAND_LINE: Final = (sys.executable, "-c", "from cli import main; main()")
-PROGRAM = COMMAND_LINE
-"""What a node is started with; tests of devnets put a lighter program there."""
+PROGRAM: Final = COMMAND_LINE
+"""The program of a node; tests of devnets put a lighter one there."""
 
 
 class Condition(StrEnum):
-    """What a node's process does now."""
+    """The condition of a node's process now."""
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -73,14 +75,14 @@ class Member:
         self._spec = folder / SPEC_FILE
 
     def start(self, settings: Settings, bootnodes: Sequence[str]) -> None:
-        """Start it and return at once. Raises NodeStartError."""
+        """Start the node and return at once. Raises NodeStartError."""
         self.base_path.mkdir(parents=True, exist_ok=True)
         if not self.process.is_alive:
             (self.base_path / ENDPOINT_FILE).unlink(missing_ok=True)
         self.process.start(self.command(settings, bootnodes), _node_environment())
 
     def command(self, settings: Settings, bootnodes: Sequence[str]) -> list[str]:
-        """Return the command that starts it, at its former ports where they are free."""
+        """Return the command that starts the node, at its former ports where they are free."""
         record = self.record
         words = [
             *(*PROGRAM, "node", "start", "--chain", str(self._spec)),
@@ -108,16 +110,17 @@ class Member:
         pid = self.process.pid
         try:
             data = json.loads((self.base_path / ENDPOINT_FILE).read_text(encoding="utf-8"))
-            found = Endpoint(
-                int(data["pid"]),
-                str(data["rpc"]),
-                tuple(map(str, data["p2p"])),
-                str(data["peer_id"]),
-                Path(data["control"]),
+            endpoint = Endpoint(
+                pid=int(data["pid"]),
+                rpc=str(data["rpc"]),
+                p2p=tuple(map(str, data["p2p"])),
+                peer_id=str(data["peer_id"]),
+                control=Path(data["control"]),
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return found if pid is not None and found.pid == pid else None
+        # The file of an earlier process may still lie there.
+        return endpoint if pid is not None and endpoint.pid == pid else None
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> Endpoint:
         """Wait until it accepts connections. Raises NodeStartError with what its log says."""
@@ -153,7 +156,7 @@ class Member:
 
     @property
     def condition(self) -> Condition:
-        """What it does now."""
+        """The condition of its process now."""
         if self.process.is_alive:
             return Condition.PAUSED if self.process.is_paused else Condition.RUNNING
         wanted = self.record.wanted
@@ -161,6 +164,7 @@ class Member:
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Ask it to end, and wait. Raises NodeStopError after killing one that does not."""
+        # A frozen process would receive SIGTERM only once it is unfrozen.
         self.process.signal(signal.SIGCONT, with_children=True)
         self.process.signal(signal.SIGTERM)
         if not self.process.wait_end(seconds):
@@ -176,11 +180,13 @@ class Member:
         assert self.process.wait_end(STOP_SECONDS), "nothing survives SIGKILL"
 
     def pause(self) -> None:
-        """Stop its clock: it keeps its connections and answers nothing."""
+        """Freeze it: it keeps its connections and answers nothing."""
         self.process.signal(signal.SIGSTOP, with_children=True)
+        # Its threads stop a moment after the signal; a caller may ask for its condition at once.
+        until(lambda: self.process.is_paused or not self.process.is_alive, PAUSE_SECONDS)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Unfreeze it."""
         self.process.signal(signal.SIGCONT, with_children=True)
 
 
@@ -198,23 +204,23 @@ def command_environment(url: str) -> dict[str, str]:
 
 
 def _node_environment() -> dict[str, str]:
-    kept = {
+    environment = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("OPENLEDGER_") or name in ENVIRONMENT_KEPT
     }
-    # Nodes of one machine share its cores: one thread each for learning, unless its user says more.
-    kept.setdefault("OPENLEDGER_THREADS", "1")
-    return {**kept, "PYTHONPATH": _sources(), "PYTHONUNBUFFERED": "1"}
+    # Nodes of one machine share its cores: one thread each for learning by default.
+    environment.setdefault("OPENLEDGER_THREADS", "1")
+    return {**environment, "PYTHONPATH": _sources(), "PYTHONUNBUFFERED": "1"}
 
 
 def _sources() -> str:
-    """Where this program's modules lie, also in a checkout that is not installed."""
+    """Return the folder of this program's modules, also of a checkout that is not installed."""
     return str(Path(__file__).resolve().parent.parent.parent)
 
 
 def _free_or_any(port: int) -> int:
-    """Return the port if nobody listens there, else 0: the system chooses another."""
+    """Return the port if it is free, else 0: the system chooses another."""
     if not port:
         return 0
     with socket.socket() as probe:

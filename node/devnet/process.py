@@ -1,6 +1,6 @@
-"""The process of a node that nobody waits for: is it alive, why did it end, and signals to it.
+"""The process of a node that no parent waits for: is it alive, why did it end, and its signals.
 
-What is known comes from the files that its keeper writes (node/devnet/keeper.py says which, and why
+Its state is read from the files that its keeper writes (node/devnet/keeper.py lists them, and why
 they can be trusted after a reboot and where process ids are used again).
 """
 
@@ -43,7 +43,7 @@ class Process:
             raise self._runs_already()
         self._folder.mkdir(parents=True, exist_ok=True)
         words = (sys.executable, "-I", "-S", str(Path(keeper.__file__)))
-        done = subprocess.run(
+        keeper_run = subprocess.run(
             [*words, str(self._folder), str(self.log), *command],
             env=dict(environment),
             stdin=subprocess.DEVNULL,
@@ -52,10 +52,10 @@ class Process:
             timeout=START_SECONDS,
             check=False,
         )
-        if done.returncode == keeper.IS_BUSY:
+        if keeper_run.returncode == keeper.IS_BUSY:
             raise self._runs_already()
-        if done.returncode:
-            raise NodeStartError(f"The process cannot be started: {done.stderr.strip()}")
+        if keeper_run.returncode:
+            raise NodeStartError(f"The process cannot be started: {keeper_run.stderr.strip()}")
 
     def _runs_already(self) -> NodeStartError:
         return NodeStartError(f"A node already runs in {self._folder}. Stop it first.")
@@ -93,7 +93,7 @@ class Process:
         return True
 
     def wait_end(self, seconds: float) -> bool:
-        """Wait for its end and its keeper's; False when it lives on."""
+        """Wait for its end and its keeper's; False when it still lives."""
         return until(lambda: not self._is_locked(), seconds)
 
     def cause_of_end(self) -> str:
@@ -109,7 +109,7 @@ class Process:
         return f"{how}; {error}" if error and status != 0 else how
 
     def last_error(self) -> str:
-        """Return the last line since its start that tells an error, empty when there is none."""
+        """Return the last error line since its start, empty when there is none."""
         start = self._number("process.json", "log_start") or 0
         for line in reversed(self._tail(start).splitlines()):
             if _ERROR_LINE.match(line):
@@ -154,7 +154,10 @@ class Process:
 
 
 def until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Look until something holds, which no other process tells us; False when time is up."""
+    """Poll until a condition holds; False when time is up.
+
+    Only for conditions of other processes, which give no event to wait for.
+    """
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""What a devnet's nodes say about themselves, asked all at once and with little patience."""
+"""A report of a devnet's nodes, asked all at once and with a short timeout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from node.devnet.member import Condition, Member
 
 PROBE_SECONDS: Final = 3.0
 HEIGHTS_MAX: Final = 100
-"""How many hashes are asked for at once."""
+"""How many hashes one request asks for."""
 
 
 class Probe:
@@ -43,11 +43,11 @@ class Probe:
 
     def block_hashes(self, heights: Sequence[int]) -> list[str | None]:
         """Return the hashes of its blocks at heights, None where it has none."""
-        found: list[str | None] = []
+        hashes: list[str | None] = []
         for start in range(0, len(heights), HEIGHTS_MAX):
             part = list(heights[start : start + HEIGHTS_MAX])
-            found += self._transport.call("chain_getBlockHash", [part])
-        return found
+            hashes += self._transport.call("chain_getBlockHash", [part])
+        return hashes
 
     def _number(self, block: list[Any]) -> int:
         return int(self._transport.call("chain_getHeader", block)["number"], 16)
@@ -94,15 +94,15 @@ def _report_one(member: Member) -> NodeReport:
             cause = str(error)
     record = member.record
     return NodeReport(
-        member.number,
-        record.account,
-        record.is_validator,
-        condition,
-        member.process.pid,
-        best,
-        finalized,
-        peers,
-        endpoint.rpc if endpoint else "",
-        endpoint.p2p[0] if endpoint else "",
-        cause,
+        number=member.number,
+        account=record.account,
+        is_validator=record.is_validator,
+        condition=condition,
+        pid=member.process.pid,
+        best=best,
+        finalized=finalized,
+        peers=peers,
+        url=endpoint.rpc if endpoint else "",
+        p2p=endpoint.p2p[0] if endpoint else "",
+        cause=cause,
     )

@@ -1,18 +1,18 @@
-"""What a story about a hurt network is told in: on real processes, or in a simulator's own time.
+"""Scenarios of a disturbed network, for real processes and for a simulator in virtual time.
 
-A scenario is a function of a `Network`. `Cluster` is one whose nodes are processes of this machine
-(node/devnet/ledger.py adds transactions and checks); a simulator carries out the same methods in
-virtual time, where waiting costs nothing. Whatever holds of a network holds after each of them:
-no two nodes disagree about a final block, and nothing final is lost.
+A scenario is a function of a `Network`. The nodes of a `Ledger` are processes of this machine
+(node/devnet/ledger.py); a simulator implements the same methods in virtual time, where waiting
+costs nothing. After each scenario no two nodes disagree about a final block, and nothing final is
+lost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NewType, Protocol
+from typing import Final, NewType, Protocol
 
 Receipt = NewType("Receipt", bytes)
-"""Names a transaction that was submitted, so that one can ask whether it became final."""
+"""Identifies a transaction that was submitted, to ask later whether it became final."""
 
 
 class Network(Protocol):
@@ -36,23 +36,23 @@ class Network(Protocol):
         """Freeze a node; it keeps its memory and its connections."""
 
     def resume(self, node: int) -> None:
-        """Let a frozen node go on, with a clock that has moved."""
+        """Unfreeze a node; its clock has moved meanwhile."""
 
     def partition(self, *groups: Sequence[int]) -> object:
-        """Let nodes hear only their own group."""
+        """Connect nodes only within their own group."""
 
     def heal(self) -> None:
-        """Let all nodes hear all others, without delay."""
+        """Connect all nodes with all others, without delay."""
 
     def latency(self, latency_ms: int) -> None:
         """Delay every message."""
 
     def submit(self, node: int) -> Receipt:
-        """Give a node a valid transaction, and do not wait for it."""
+        """Submit a valid transaction to a node, and do not wait for it."""
         ...
 
     def is_final(self, receipt: Receipt, node: int) -> bool:
-        """Tell whether a transaction is in a block that this node holds to be final."""
+        """Return whether a transaction is in a block that this node holds to be final."""
         ...
 
     def finalized(self, node: int) -> int:
@@ -68,7 +68,7 @@ class Network(Protocol):
         """
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, in which nothing is waited for."""
+        """Let time pass."""
 
     def assert_one_chain(self) -> None:
         """Compare the final blocks of all running nodes at every height. Raises ForkError."""
@@ -76,12 +76,12 @@ class Network(Protocol):
 
 Scenario = Callable[[Network], None]
 
-BLOCKS_MORE = 3
-STALL_SECONDS = 3.0
+MORE_BLOCKS: Final = 3
+STALL_SECONDS: Final = 3.0
 
 
-def go_on(network: Network, nodes: Sequence[int], blocks: int = BLOCKS_MORE) -> int:
-    """Have some blocks more become final on nodes; return the height."""
+def go_on(network: Network, nodes: Sequence[int], blocks: int = MORE_BLOCKS) -> int:
+    """Wait until some more blocks are final on nodes; return the height."""
     height = max(network.finalized(node) for node in nodes) + blocks
     network.wait_final(height, nodes)
     return height
@@ -100,7 +100,7 @@ def a_transaction_becomes_final_everywhere(network: Network) -> None:
 
 
 def one_of_four_dies_and_comes_back(network: Network) -> None:
-    """A quorum goes on without the one, which catches up after."""
+    """The other three, a quorum, go on; the node catches up later."""
     *others, victim = network.nodes
     network.kill(victim)
     go_on(network, others)
@@ -132,7 +132,7 @@ def halves_are_cut_apart_and_heal(network: Network) -> None:
 
 
 def one_is_paused_and_goes_on(network: Network) -> None:
-    """A frozen node keeps its connections, so nobody hears that it is gone."""
+    """A frozen node keeps its connections, so the others get no sign of its absence."""
     victim, *others = network.nodes
     network.pause(victim)
     go_on(network, others)
@@ -142,13 +142,13 @@ def one_is_paused_and_goes_on(network: Network) -> None:
 
 
 def all_stop_and_start_again(network: Network) -> None:
-    """What is final survives when nobody is left who remembers it in memory."""
+    """Final blocks survive when no node has them in memory any more."""
     height = go_on(network, network.nodes)
     for node in network.nodes:
         network.kill(node)
     for node in network.nodes:
         network.start(node)
-    network.wait_final(height + BLOCKS_MORE)
+    network.wait_final(height + MORE_BLOCKS)
     network.assert_one_chain()
 
 
@@ -161,7 +161,7 @@ def messages_are_slow(network: Network) -> None:
     network.assert_one_chain()
 
 
-SCENARIOS: Sequence[Scenario] = (
+SCENARIOS: Final[Sequence[Scenario]] = (
     a_transaction_becomes_final_everywhere,
     one_of_four_dies_and_comes_back,
     two_of_four_die_and_come_back,
@@ -173,7 +173,10 @@ SCENARIOS: Sequence[Scenario] = (
 
 
 def _assert_stalled(network: Network, nodes: Sequence[int]) -> None:
-    """What was under way may still become final at once; after that, nothing does."""
+    """Assert that no more blocks become final.
+
+    Blocks whose votes were under way may still do, so the heights are compared after a pause.
+    """
     network.wait(STALL_SECONDS / 3)
     before = [network.finalized(node) for node in nodes]
     network.wait(STALL_SECONDS)

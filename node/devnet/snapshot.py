@@ -38,8 +38,8 @@ def check_there(source: Path) -> None:
     """Raise SaveError if there is no save."""
     if not (source / STATE_FILE).is_file():
         saves = sorted(path.parent.name for path in source.parent.glob(f"*/{STATE_FILE}"))
-        known = ", ".join(saves) or "none"
-        raise SaveError(f"There is no save {source.name}; there is: {known}.")
+        listed = ", ".join(saves) or "none"
+        raise SaveError(f"There is no save {source.name}; there is: {listed}.")
 
 
 def save(folder: Path, target: Path) -> int:
@@ -75,7 +75,7 @@ def _volatile(folder: str, names: list[str]) -> set[str]:
 
 
 def _sync(folder: Path) -> int:
-    """Bring all files below a folder to the disk; return their bytes."""
+    """Sync all files below a folder to the disk; return their bytes."""
     size = 0
     for path in folder.rglob("*"):
         if path.is_file():

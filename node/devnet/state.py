@@ -1,11 +1,11 @@
-"""What a devnet's folder remembers: its settings, its nodes, and the network that was asked for.
+"""The file of a devnet: its settings, its nodes, and the network that was asked for.
 
     FOLDER/devnet.json    this, written durably
     FOLDER/devnet.lock    locked while a command changes the devnet
     FOLDER/spec.json      the chain spec
     FOLDER/nodes/N/       base path of node N, with its log and its keeper's files
 
-What a node does right now is not in here: it is asked from the processes each time.
+The present condition of a node is not in here: it is read from its process each time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FOLDER_MODE: Final = 0o700
 
 
 class Wanted(StrEnum):
-    """What was last asked of a node."""
+    """The condition that was last requested of a node."""
 
     RUNNING = "running"
     STOPPED = "stopped"
@@ -81,8 +81,8 @@ class DevnetState:
         for record in self.nodes:
             if record.number == number:
                 return record
-        known = ", ".join(str(record.number) for record in self.nodes)
-        raise UnknownNodeError(f"The devnet has no node {number}; it has {known or 'none'}.")
+        listed = ", ".join(str(record.number) for record in self.nodes)
+        raise UnknownNodeError(f"The devnet has no node {number}; it has {listed or 'none'}.")
 
     def with_node(self, changed: NodeRecord) -> DevnetState:
         """Return the state with one node's record in place of its former one, or added."""
@@ -95,7 +95,7 @@ class DevnetState:
         own = next((group for group in self.partition if number in group), None)
         if own is None:
             return []
-        return [each.peer_id for each in self.nodes if each.number not in own and each.peer_id]
+        return [node.peer_id for node in self.nodes if node.number not in own and node.peer_id]
 
 
 def node_folder(folder: Path, number: int) -> Path:
@@ -129,19 +129,19 @@ def read_state(folder: Path) -> DevnetState:
 
 
 def _decode(hint: Any, value: Any) -> Any:
-    """Return a JSON value as what a field's hint says. Raises ValueError."""
+    """Return a JSON value as a value of a field's hint. Raises ValueError."""
     if dataclasses.is_dataclass(hint):
         hints = typing.get_type_hints(hint)
         if not isinstance(value, dict) or set(value) != set(hints):
             raise ValueError(f"a {getattr(hint, '__name__', '')} has {', '.join(hints)}")
-        decoded = {name: _decode(hints[name], each) for name, each in value.items()}
+        decoded = {name: _decode(hints[name], member) for name, member in value.items()}
         return hint(**decoded)  # type: ignore[operator]
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list):
             raise ValueError(f"a list is expected, not {value!r:.50}")
-        return tuple(_decode(typing.get_args(hint)[0], each) for each in value)
+        return tuple(_decode(typing.get_args(hint)[0], item) for item in value)
     if issubclass(hint, StrEnum):
         return hint(value)
-    if type(value) is not hint:
+    if type(value) is not hint:  # isinstance would take true for a number
         raise ValueError(f"{hint.__name__} is expected, not {value!r:.50}")
     return value

@@ -18,7 +18,7 @@ from tests.p2p.support.recorder import TOPIC, NodeUnderTest, running
 
 HERE = Path(__file__).resolve().parent / "js_libp2p"
 INSTALL_S = 240
-PATIENCE_S = 30
+PATIENCE_SECONDS = 30
 ANSWER_BYTES = 100_000
 SETTINGS = TransportSettings(topics=frozenset({TOPIC}))
 
@@ -60,7 +60,7 @@ class Lines:
 
     async def find(self, start: str) -> str:
         """Wait for a line that begins so, and return the rest of it."""
-        with trio.fail_after(PATIENCE_S):
+        with trio.fail_after(PATIENCE_SECONDS):
             while True:
                 for line in self._text.split("\n")[:-1]:
                     if line.startswith(start):

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -13,9 +14,9 @@ from node.devnet import member
 from node.devnet.cluster import Cluster
 from node.devnet.state import STATE_FILE, Settings
 
-LOG_LINES_SHOWN = 40
-FAKE_NODE = Path(__file__).parent / "support" / "fake_node.py"
-FAST = Settings(block_time_ms=200, epoch_blocks=50, executors=False, serve=False)
+LOG_LINES_SHOWN: Final = 40
+FAKE_NODE: Final = Path(__file__).parent / "support" / "fake_node.py"
+FAST: Final = Settings(block_time_ms=200, epoch_blocks=50, executors=False, serve=False)
 
 Devnet = Callable[..., Cluster]
 """Called with nodes=4 and settings=..., it starts a cluster and returns it."""
@@ -58,17 +59,17 @@ def devnet(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Devnet]:
         if (folder / STATE_FILE).exists():
             cluster = Cluster(folder)
             show_logs(cluster, request)
-            for each in cluster.members:
-                each.kill()
+            for node in cluster.members:
+                node.kill()
 
 
 def show_logs(cluster: Cluster, request: pytest.FixtureRequest) -> None:
     """Print what the nodes of a failed test wrote last."""
     if not request.node.stash.get(_failed, False):
         return
-    for each in cluster.members:
-        print(f"\n---- node {each.number}: {each.condition}, log {each.process.log}")
-        print("\n".join(each.process.log_lines(LOG_LINES_SHOWN)))
+    for node in cluster.members:
+        print(f"\n---- node {node.number}: {node.condition}, log {node.process.log}")
+        print("\n".join(node.process.log_lines(LOG_LINES_SHOWN)))
 
 
 @pytest.fixture

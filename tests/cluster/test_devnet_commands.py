@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -21,8 +21,8 @@ from tests.conftest import REPOSITORY
 from tests.node.commands.support.calling import OpenLedger
 from tests.node.commands.test_catalogue import fits
 
-SCHEMAS = schemas()
-SECONDS = 30
+SCHEMAS: Final = schemas()
+SECONDS: Final = 30
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def openledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open
     monkeypatch.setattr(member, "PROGRAM", (sys.executable, "-S", str(FAKE_NODE)))
     yield OpenLedger("ws://127.0.0.1:1", tmp_path / "keys")
     for name in folders.names():
-        for each in Cluster(folders.open_folder(name)).members:
-            each.kill()
+        for node in Cluster(folders.open_folder(name)).members:
+            node.kill()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -19,9 +19,9 @@ from runtime.shared.finality import conflict
 from runtime.types.primitives import AccountId
 from tests.cluster.conftest import FAST, Devnet
 
-EQUIVOCATOR = Path(__file__).parent / "support" / "equivocator.py"
-LIMIT_SECONDS = 60.0
-OFFENDER = 3
+EQUIVOCATOR: Final = Path(__file__).parent / "support" / "equivocator.py"
+LIMIT_SECONDS: Final = 60.0
+OFFENDER: Final = 3
 
 
 def test_a_validator_that_votes_twice_is_slashed_on_chain(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 
 from node.devnet.cluster import Cluster
@@ -11,8 +13,8 @@ from node.devnet.state import Settings
 from runtime.crypto.keys import Keypair
 from tests.cluster.conftest import Devnet
 
-SHORT_EPOCHS = Settings(block_time_ms=200, epoch_blocks=5, executors=False, serve=False)
-ERAS = 2
+SHORT_EPOCHS: Final = Settings(block_time_ms=200, epoch_blocks=5, executors=False, serve=False)
+ERAS: Final = 2
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +33,8 @@ def test_a_fifth_node_becomes_a_validator(devnet: Devnet) -> None:
     with cluster.client(node) as client:
         final = client.finalized_hash()
         accounts = {
-            one.account for one in client.query("Session", "authorities", at=final).authorities
+            authority.account
+            for authority in client.query("Session", "authorities", at=final).authorities
         }
         assert newcomer in accounts
         assert len(accounts) == 5

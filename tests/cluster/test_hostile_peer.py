@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Final
 
 import pytest
 import trio
@@ -36,14 +37,14 @@ from tests.cluster.conftest import show_logs
 from tests.cluster.support.byzantine import FAULTS, PROOFS
 from tests.cluster.support.hostile import Hostile, hostile, raw_frame
 
-BYZANTINE = Path(__file__).parent / "support" / "byzantine.py"
-SETTINGS = Settings(block_time_ms=100, epoch_blocks=40, executors=False, serve=False)
-ANY = Hash(bytes([5]) * 32)
-SECONDS = 30.0
-TARGET = 0
+BYZANTINE: Final = Path(__file__).parent / "support" / "byzantine.py"
+SETTINGS: Final = Settings(block_time_ms=100, epoch_blocks=40, executors=False, serve=False)
+ANY: Final = Hash(bytes([5]) * 32)
+SECONDS: Final = 30.0
+TARGET: Final = 0
 _vote, _certificate = codec(Vote), codec(Certificate)
 
-SYNC_ATTEMPTS = 5
+SYNC_ATTEMPTS: Final = 5
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +53,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     made = Cluster.up(folder, "hostile", 4, SETTINGS)
     yield made
     made = Cluster(folder)
-    for each in made.members:
-        each.kill()
+    for node in made.members:
+        node.kill()
 
 
 @pytest.fixture(autouse=True)
@@ -279,7 +280,7 @@ async def garbage_gossip(made: Hostile) -> None:
         await trio.sleep(0.05)
 
 
-BANNED: dict[str, tuple[Attack, str]] = {
+BANNED: Final[dict[str, tuple[Attack, str]]] = {
     "garbage frames": (garbage_frames, "not an envelope|longer form|array of three|version"),
     "oversize frames": (oversize_frames, "VOTE has 5000 bytes, more than 256"),
     "unknown kinds": (unknown_kinds, "no message of kind 99"),
@@ -482,7 +483,7 @@ def test_blocks_that_are_wrong_in_any_way_are_skipped_and_the_chain_goes_on(
     Ledger(cluster).assert_one_chain()
 
 
-CAUSES = (
+CAUSES: Final = (
     "block-refused .*state root",
     "block-refused .*extrinsic [0-9]+: ",
     "block-not-executed .*ahead of this machine's clock",

@@ -153,9 +153,9 @@ def test_an_executor_that_diverges_loses_its_bond(
         job = submit_training(client)
         assert cheater in wait_drawn(client, job, cluster.nodes)
         settled = wait_settled(client, job)
-        events = [each for each in events_of_jobs(client) if getattr(each, "job", job) == job]
-        assert [len(each.executors) for each in named(events, "JobAssigned")] == [2, 1]
-        roots = {each.executor: each.root for each in named(events, "ResultRevealed")}
+        events = [event for event in events_of_jobs(client) if getattr(event, "job", job) == job]
+        assert [len(event.executors) for event in named(events, "JobAssigned")] == [2, 1]
+        roots = {event.executor: event.root for event in named(events, "ResultRevealed")}
         honest = {who for who, root in roots.items() if root == settled.root}
         assert len(roots) == 3
         assert honest == set(roots) - {account(cheater)}

@@ -32,18 +32,18 @@ from node.devnet.state import Settings, node_folder
 from tests.cluster.conftest import FAST, Devnet
 
 
-def told(cluster: Cluster, node: int) -> list[dict[str, Any]]:
-    """What a stand-in was told by its control socket since it started."""
-    path = node_folder(cluster.folder, node) / "told.json"
+def control_requests(cluster: Cluster, node: int) -> list[dict[str, Any]]:
+    """Return the requests to a stand-in's control socket since it started."""
+    path = node_folder(cluster.folder, node) / "requests.json"
     return json.loads(path.read_text()) if path.exists() else []
 
 
 def arguments(cluster: Cluster, node: int) -> list[str]:
-    """The words with which a stand-in was started last."""
-    found: list[str] = json.loads(
+    """Return the words with which a stand-in was started last."""
+    words: list[str] = json.loads(
         (node_folder(cluster.folder, node) / "arguments.json").read_text()
     )
-    return found
+    return words
 
 
 def option(words: list[str], name: str) -> str:
@@ -66,8 +66,8 @@ def test_all_nodes_run_and_know_the_first(fake_devnet: Devnet) -> None:
 def test_each_node_has_its_own_account_and_the_same_chain(fake_devnet: Devnet) -> None:
     cluster = fake_devnet(2)
     words = [arguments(cluster, node) for node in cluster.nodes]
-    assert [option(each, "--session-key") for each in words] == ["//Alice", "//Bob"]
-    assert len({option(each, "--chain") for each in words}) == 1
+    assert [option(command, "--session-key") for command in words] == ["//Alice", "//Bob"]
+    assert len({option(command, "--chain") for command in words}) == 1
 
 
 def test_settings_of_the_users_environment_do_not_reach_nodes(
@@ -88,7 +88,7 @@ def test_a_devnet_that_is_up_is_not_started_again(fake_devnet: Devnet) -> None:
 
 def test_a_devnet_that_is_down_starts_again_as_it_was(fake_devnet: Devnet) -> None:
     cluster = fake_devnet(2)
-    ports = [(each.rpc_port, each.p2p_port) for each in cluster.state.nodes]
+    ports = [(record.rpc_port, record.p2p_port) for record in cluster.state.nodes]
     cluster.down(purge=False)
     assert conditions(cluster) == [Condition.STOPPED] * 2
     with pytest.raises(DevnetExistsError, match="same options"):
@@ -96,7 +96,7 @@ def test_a_devnet_that_is_down_starts_again_as_it_was(fake_devnet: Devnet) -> No
     with pytest.raises(DevnetExistsError, match="same options"):
         Cluster.up(cluster.folder, cluster.name, 2, Settings())
     again = Cluster.up(cluster.folder, cluster.name, 2, FAST)
-    assert [(each.rpc_port, each.p2p_port) for each in again.state.nodes] == ports
+    assert [(record.rpc_port, record.p2p_port) for record in again.state.nodes] == ports
 
 
 def test_a_devnet_that_was_purged_is_gone(fake_devnet: Devnet) -> None:
@@ -138,10 +138,10 @@ def test_a_node_that_dies_by_itself_is_dead_and_its_cause_is_known(fake_devnet: 
     cluster = fake_devnet(2)
     assert cluster.member(1).process.signal(signal.SIGABRT)
     assert cluster.member(1).process.wait_end(20)
-    found = cluster.report()
-    assert [each.condition for each in found] == [Condition.RUNNING, Condition.DEAD]
-    assert found[1].cause == "ended by SIGABRT"
-    assert found[0].finalized is not None
+    reports = cluster.report()
+    assert [report.condition for report in reports] == [Condition.RUNNING, Condition.DEAD]
+    assert reports[1].cause == "ended by SIGABRT"
+    assert reports[0].finalized is not None
 
 
 def test_a_paused_node_is_not_waited_for(fake_devnet: Devnet) -> None:
@@ -174,7 +174,7 @@ def test_what_a_dead_node_cannot_do_is_refused(fake_devnet: Devnet) -> None:
         cluster.url(0)
 
 
-def test_a_node_that_does_not_stop_is_killed_and_that_is_told(
+def test_a_node_that_does_not_stop_is_killed_and_that_is_control_requests(
     fake_devnet: Devnet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENLEDGER_BASE_MODEL", "stubborn")
@@ -190,22 +190,22 @@ def test_a_partition_is_told_to_every_node_and_to_those_that_come_back(
     cluster = fake_devnet(4)
     cluster.kill(3)
     cluster.partition((0, 1), (2, 3))
-    assert told(cluster, 0)[0] == {"do": "block", "peers": ["peer2", "peer3"]}
-    assert told(cluster, 2)[0] == {"do": "block", "peers": ["peer0", "peer1"]}
+    assert control_requests(cluster, 0)[0] == {"do": "block", "peers": ["peer2", "peer3"]}
+    assert control_requests(cluster, 2)[0] == {"do": "block", "peers": ["peer0", "peer1"]}
     cluster.start(3)
-    assert told(cluster, 3) == [{"do": "block", "peers": ["peer0", "peer1"]}]
+    assert control_requests(cluster, 3) == [{"do": "block", "peers": ["peer0", "peer1"]}]
     cluster.heal()
-    assert told(cluster, 3)[1] == {"do": "unblock"}
+    assert control_requests(cluster, 3)[1] == {"do": "unblock"}
 
 
 def test_a_node_that_was_paused_hears_of_the_network_when_it_goes_on(fake_devnet: Devnet) -> None:
     cluster = fake_devnet(2)
     cluster.pause(1)
     cluster.latency(40)
-    assert told(cluster, 1) == []
+    assert control_requests(cluster, 1) == []
     cluster.resume(1)
-    assert {"do": "latency", "ms": 40} in told(cluster, 1)
-    assert {"do": "latency", "ms": 40} in told(cluster, 0)
+    assert {"do": "latency", "ms": 40} in control_requests(cluster, 1)
+    assert {"do": "latency", "ms": 40} in control_requests(cluster, 0)
 
 
 def test_a_partition_keeps_the_number_of_nodes(fake_devnet: Devnet) -> None:
@@ -234,7 +234,10 @@ def test_hurrying_is_told_to_all_running_nodes(fake_devnet: Devnet) -> None:
     done = cluster.advance(10)
     assert done.to_height == done.from_height + 10
     for node in cluster.nodes:
-        assert told(cluster, node)[-1] == {"do": "propose_immediately", "until": done.to_height}
+        assert control_requests(cluster, node)[-1] == {
+            "do": "propose_immediately",
+            "until": done.to_height,
+        }
         assert cluster.finalized(node) >= done.to_height
 
 
@@ -267,7 +270,7 @@ def test_a_save_brings_all_nodes_back(fake_devnet: Devnet, tmp_path: Path) -> No
     assert back.running() == (0, 1)
     assert back.state.partition == ((0,), (1,))
     assert (node_folder(back.folder, 1) / "chains" / "block").read_text() == "1"
-    assert told(back, 1) == [{"do": "block", "peers": ["peer0"]}]
+    assert control_requests(back, 1) == [{"do": "block", "peers": ["peer0"]}]
 
 
 def test_a_save_that_is_not_there_is_refused_and_nothing_stops(
@@ -322,7 +325,7 @@ def test_two_programs_that_change_a_devnet_lose_nothing(fake_devnet: Devnet) -> 
     assert (cluster.state.latency_ms, conditions(cluster)[0]) == (5, Condition.KILLED)
 
 
-def test_a_folder_that_vanished_is_told(fake_devnet: Devnet) -> None:
+def test_a_folder_that_vanished_is_control_requests(fake_devnet: Devnet) -> None:
     cluster = fake_devnet(1)
     cluster.down(purge=False)
     shutil.rmtree(cluster.folder)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -28,11 +29,11 @@ from tests.cluster.conftest import show_logs
 
 pytestmark = pytest.mark.slow
 
-BYZANTINE = Path(__file__).parent / "support" / "byzantine.py"
-SETTINGS = Settings(block_time_ms=200, epoch_blocks=1_000, executors=False, serve=False)
-SECONDS = 60.0
-LAST = 3
-JUMP_MS = 600_000
+BYZANTINE: Final = Path(__file__).parent / "support" / "byzantine.py"
+SETTINGS: Final = Settings(block_time_ms=200, epoch_blocks=1_000, executors=False, serve=False)
+SECONDS: Final = 60.0
+LAST: Final = 3
+JUMP_MS: Final = 600_000
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +41,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("mistakes") / "devnet"
     made = Cluster.up(folder, "mistakes", 4, SETTINGS)
     yield made
-    for each in Cluster(folder).members:
-        each.kill()
+    for node in Cluster(folder).members:
+        node.kill()
 
 
 @pytest.fixture(autouse=True)
@@ -245,7 +246,9 @@ def is_silent(cluster: Cluster, account: str) -> bool:
     )
     with urllib.request.urlopen(request, timeout=SECONDS) as answer:
         validators = json.loads(answer.read())["result"]["validators"]
-    return bool(next(one["isSilent"] for one in validators if one["account"] == account))
+    return bool(
+        next(validator["isSilent"] for validator in validators if validator["account"] == account)
+    )
 
 
 def test_votes_stop_without_the_signer_and_go_on_with_it(cluster: Cluster, tmp_path: Path) -> None:

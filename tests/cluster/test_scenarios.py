@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -24,8 +25,8 @@ from node.devnet.scenario import (
 from tests.cluster.conftest import FAST, show_logs
 from tests.node.commands.support.calling import OpenLedger
 
-TRANSFERS = 12
-FINAL_SECONDS_MEDIAN_MAX = 3.0
+TRANSFERS: Final = 12
+FINAL_SECONDS_MEDIAN_MAX: Final = 3.0
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +52,19 @@ def network(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Ledger
     show_logs(cluster, request)
 
 
-SLOW = (all_stop_and_start_again, messages_are_slow, two_of_four_die_and_come_back)
+SLOW: Final = (all_stop_and_start_again, messages_are_slow, two_of_four_die_and_come_back)
 """Others of these tests do much the same by the way."""
 
 
 @pytest.mark.parametrize(
     "scenario",
     [
-        pytest.param(each, id=each.__name__, marks=[pytest.mark.slow] if each in SLOW else [])
-        for each in SCENARIOS
+        pytest.param(
+            scenario,
+            id=scenario.__name__,
+            marks=[pytest.mark.slow] if scenario in SLOW else [],
+        )
+        for scenario in SCENARIOS
     ],
 )
 def test_the_network_survives(network: Ledger, scenario: Scenario) -> None:
@@ -92,14 +97,14 @@ def test_status_names_the_power_that_finality_lacks(network: Ledger, tmp_path: P
         return openledger("status", "--explain").out
 
     deadline = time.monotonic() + 30
-    while "200,000 OPEN" not in (told := sentence()):
-        assert time.monotonic() < deadline, told
+    while "200,000 OPEN" not in (status := sentence()):
+        assert time.monotonic() < deadline, status
     cluster.start(2)
     cluster.start(3)
     go_on(network, cluster.nodes)
     deadline = time.monotonic() + 30
-    while "All validators vote" not in (told := sentence()):
-        assert time.monotonic() < deadline, told
+    while "All validators vote" not in (status := sentence()):
+        assert time.monotonic() < deadline, status
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -26,12 +27,12 @@ from runtime.types.primitives import AccountId
 from tests.cluster.conftest import FAST, Devnet
 from tests.cluster.support.conservation import check_every_block
 
-SECONDS = 12.0
-SECONDS_MAX = 1_800.0
-CALM_SECONDS = (1.0, 3.0)
-HURT_SECONDS = (1.0, 6.0)
-WAIT_SECONDS = 30.0
-ACCOUNTS_PER_NODE = 1_000_000
+SECONDS: Final = 12.0
+SECONDS_MAX: Final = 1_800.0
+CALM_SECONDS: Final = (1.0, 3.0)
+HURT_SECONDS: Final = (1.0, 6.0)
+WAIT_SECONDS: Final = 30.0
+ACCOUNTS_PER_NODE: Final = 1_000_000
 
 
 @dataclass
@@ -120,7 +121,7 @@ def test_a_hurt_network_neither_forks_nor_forgets(cluster: Cluster, scale: int) 
     network.assert_one_chain()
     final = [landed for load in loads for landed in load.final]
     print(f"{time.monotonic() - began:.0f} s: {', '.join(deeds)}")
-    print(f"height {height}, {len(final)} transfers final, {sum(each.unknown for each in loads)} "
+    print(f"height {height}, {len(final)} transfers final, {sum(load.unknown for load in loads)} "
           "not heard of")  # fmt: skip
     print(f"process, MiB, files: first {first}, last {resources(cluster)}")
     assert final, "nothing became final"

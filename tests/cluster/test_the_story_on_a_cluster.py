@@ -13,7 +13,7 @@ import pytest
 
 from genesis.devnet import devnet_spec
 from node.client import Client
-from node.demo.story import Plan, tell_at
+from node.demo.story import Plan, run_story_at
 from node.devnet import cluster as clusters
 from node.devnet.member import command_environment
 from node.devnet.state import Settings
@@ -32,7 +32,7 @@ def test_any_node_shows_receipts_that_verify(
     monkeypatch.setattr(clusters, "devnet_spec", partial(devnet_spec, overrides=overrides))
     monkeypatch.setenv("OPENLEDGER_THREADS", "1")
     cluster = devnet(4, SERVING)
-    ending = tell_at(cluster.url(0), PLAN, print, time.monotonic())
+    ending = run_story_at(cluster.url(0), PLAN, print, time.monotonic())
     assert ending.issuance_is_conserved
     assert ending.receipts_verified == PLAN.questions
 
@@ -51,7 +51,7 @@ def test_any_node_shows_receipts_that_verify(
         document = json.loads(done.stdout)
         assert document["holds"]
         assert len(document["receipts"]) == PLAN.questions
-        passed = [each["passed"] for each in document["receipts"]]
+        passed = [receipt["passed"] for receipt in document["receipts"]]
         print(f"node {node}: {passed} steps hold")
 
 

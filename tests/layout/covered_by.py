@@ -67,17 +67,13 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
     ),
     "node/chain/state_reader.py": ("tests/node/jobs/test_executor.py",),
     "node/client/__init__.py": ("tests/node/client/test_client.py",),
-    "node/client/blobs.py": ("tests/node/client/test_client.py",),
-    "node/client/endpoint.py": ("tests/node/client/test_client.py",),
+    "node/client/connection.py": ("tests/node/client/test_transport_websocket.py",),
     "node/client/errors.py": ("tests/node/client/test_client.py",),
-    "node/client/recording.py": ("tests/node/client/test_client.py",),
-    "node/client/remote_state.py": ("tests/node/client/test_client.py",),
+    "node/client/remote_state.py": ("tests/node/client/test_queries.py",),
     "node/client/results.py": ("tests/node/client/test_client.py",),
     "node/client/sentences.py": ("tests/node/client/test_client.py",),
-    "node/client/serving.py": ("tests/node/client/test_client.py",),
     "node/client/submission.py": ("tests/node/client/test_client.py",),
     "node/client/transport_http.py": ("tests/node/client/test_client.py",),
-    "node/client/transport_websocket.py": ("tests/node/client/test_client.py",),
     "node/commands/answers/ask.py": (
         "tests/story/test_asking_and_verifying.py",
         "tests/node/commands/model/test_model.py",
@@ -114,6 +110,7 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
     "node/commands/devnet/dev.py": ("tests/test_cli.py",),
     "node/commands/devnet/devnet.py": ("tests/cluster/test_devnet_commands.py",),
     "node/commands/devnet/documents.py": ("tests/cluster/test_devnet_commands.py",),
+    "node/commands/devnet/foreground.py": ("tests/cluster/test_devnet_commands.py",),
     "node/commands/devnet/node.py": ("tests/test_cli.py",),
     "node/commands/devnet/running.py": ("tests/test_cli.py",),
     "node/commands/model/job_progress.py": ("tests/node/commands/model/test_model.py",),
@@ -127,14 +124,20 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
     "node/commands/staking/validator_start.py": ("tests/node/commands/staking/test_validator.py",),
     "node/commands/wallet/claim.py": ("tests/story/test_asking_and_verifying.py",),
     "node/demo/contributors.py": ("tests/story/test_rows_become_payouts.py",),
+    "node/demo/datanet.py": ("tests/story/test_rows_become_payouts.py",),
     "node/demo/node_process.py": (
         "tests/clients/test_outside_clients.py",
         "tests/story/test_a_full_disk_halts_blocks_only.py",
     ),
+    "node/demo/payouts.py": ("tests/story/test_rows_become_payouts.py",),
+    "node/demo/proof.py": ("tests/story/test_rows_become_payouts.py",),
+    "node/demo/questions.py": ("tests/story/test_rows_become_payouts.py",),
+    "node/demo/stage.py": ("tests/story/test_rows_become_payouts.py",),
     "node/demo/story.py": (
         "tests/cluster/test_the_story_on_a_cluster.py",
         "tests/story/test_rows_become_payouts.py",
     ),
+    "node/demo/training.py": ("tests/story/test_rows_become_payouts.py",),
     "node/devnet/cluster.py": (
         "tests/cluster/test_jobs_on_a_cluster.py",
         "tests/cluster/test_the_story_on_a_cluster.py",
@@ -142,11 +145,7 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
     "node/devnet/control_client.py": ("tests/node/service/test_control_socket.py",),
     "node/devnet/enrolment.py": ("tests/cluster/test_devnet_commands.py",),
     "node/devnet/errors.py": ("tests/node/service/test_control_socket.py",),
-    "node/devnet/folders.py": (
-        "tests/cluster/test_devnet_commands.py",
-        "tests/cluster/test_folders.py",
-    ),
-    "node/devnet/groups.py": ("tests/cluster/test_groups.py",),
+    "node/devnet/heights.py": ("tests/cluster/test_lifecycle.py",),
     "node/devnet/keeper.py": ("tests/cluster/test_devnet_commands.py",),
     "node/devnet/ledger.py": (
         "tests/cluster/test_equivocation.py",
@@ -155,10 +154,6 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
     "node/devnet/member.py": (
         "tests/cluster/test_devnet_commands.py",
         "tests/cluster/test_equivocation.py",
-    ),
-    "node/devnet/process.py": (
-        "tests/cluster/test_hostile_peer.py",
-        "tests/cluster/test_process.py",
     ),
     "node/devnet/report.py": (
         "tests/cluster/test_hostile_peer.py",
@@ -169,10 +164,6 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
         "tests/cluster/test_scenarios.py",
     ),
     "node/devnet/snapshot.py": ("tests/cluster/test_devnet_commands.py",),
-    "node/devnet/state.py": (
-        "tests/cluster/test_folders.py",
-        "tests/cluster/test_state.py",
-    ),
     "node/finality/block_bodies.py": ("tests/node/finality/test_engine_runner.py",),
     "node/finality/codec.py": ("tests/node/finality/test_engine_runner.py",),
     "node/rpc/blocks.py": ("tests/node/rpc/namespaces/test_chain_head.py",),

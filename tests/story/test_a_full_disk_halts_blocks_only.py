@@ -5,15 +5,17 @@ from __future__ import annotations
 import resource
 import time
 from pathlib import Path
+from typing import Final
 
 from node.client import Client, Finalized, MayStillLandError, Wait
 from node.demo.node_process import NodeProcess
 from runtime.crypto.keys import Keypair
 from runtime.types.primitives import AccountId, Id
 
-ALICE, BOB = Keypair.from_uri("//Alice"), Keypair.from_uri("//Bob")
-WAIT_SECONDS = 60.0
-FILE_BYTES = 64
+ALICE: Final = Keypair.from_uri("//Alice")
+BOB: Final = Keypair.from_uri("//Bob")
+WAIT_SECONDS: Final = 60.0
+FILE_BYTES: Final = 64
 
 
 def transfer(client: Client, value: int, wait_s: float = 30.0) -> Finalized:

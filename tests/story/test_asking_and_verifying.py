@@ -135,7 +135,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         first, second = client.call("openledger_receipts", 0, 0)
         assert json.loads(again.out)["receipt"] == second["hash"]
         receipts = (first["hash"], second["hash"])
-        yield Served(node, client, folder, asked, receipts)
+        yield Served(node=node, client=client, folder=folder, asked=asked, receipts=receipts)
 
 
 def steps_of(document: Any) -> dict[str, bool | None]:
@@ -170,7 +170,7 @@ def test_receipts_of_an_epoch_verify_in_one_run(served: Served, verified: Verifi
     assert verified.ended.err.count("Fetching") == 1
     document = json.loads(verified.ended.out)
     assert document["holds"]
-    assert [each["receipt"] for each in document["receipts"]] == list(served.receipts)
+    assert [receipt["receipt"] for receipt in document["receipts"]] == list(served.receipts)
     first, second = map(steps_of, document["receipts"])
     assert first.keys() == second.keys() > OF_THE_INDEX
     assert {step for step, passed in first.items() if not passed} == {"settlement"}
@@ -202,13 +202,13 @@ def test_a_receipt_that_was_tampered_with_fails_offline_and_its_steps_are_named(
 def with_another_score(answer: bytes) -> bytes:
     """Raise the first row's score in a kept answer of the node."""
     status, _, body = answer.partition(b"\n")
-    told = json.loads(body)
-    signed = _signed.decode(bytes.fromhex(told["signed_receipt"][2:]))
+    details = json.loads(body)
+    signed = _signed.decode(bytes.fromhex(details["signed_receipt"][2:]))
     best, *others = signed.receipt.top
     receipt = replace(signed.receipt, top=(RowScore(best.row, best.score + 1), *others))
     forged = SignedReceipt(receipt, signed.signature)
-    told["signed_receipt"] = "0x" + _signed.encode(forged).hex()
-    return status + b"\n" + json.dumps(told).encode()
+    details["signed_receipt"] = "0x" + _signed.encode(forged).hex()
+    return status + b"\n" + json.dumps(details).encode()
 
 
 def test_a_verdict_is_recorded_the_epoch_closes_and_the_rows_earn(served: Served) -> None:
@@ -226,7 +226,7 @@ def test_a_verdict_is_recorded_the_epoch_closes_and_the_rows_earn(served: Served
     until(is_settled, "settlement", WAIT_SECONDS)
     assert served.openledger(*words, "--from", "//Charlie").exit_code == 1
     document = served.document("verify", "--quick", *served.receipts)
-    assert [steps_of(each)["settlement"] for each in document["receipts"]] == [True, True]
+    assert [steps_of(receipt)["settlement"] for receipt in document["receipts"]] == [True, True]
     earned = served.client.api("AttributionApi_earnings", AccountId(OWNER.account))
     claim = served.document("claim", "--from", "//Bob", "--dry-run")
     assert claim["succeeds"] == (earned.claimable > 0)

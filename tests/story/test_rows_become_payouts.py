@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from node.demo.contributors import HONEST
-from node.demo.story import Plan, tell
+from node.demo.story import Plan, run_story
 from tests.story.support.chains import small_chain
 
 
@@ -21,14 +21,14 @@ def test_rows_become_a_model_answers_and_payouts(tmp_path: Path) -> None:
     )
     said: list[str] = []
 
-    ending = tell(plan, tmp_path / "node", said.append)
+    ending = run_story(plan, tmp_path / "node", said.append)
 
     assert ending.rows == 264
     assert ending.adapter_loss_micronats < ending.base_loss_micronats
     assert ending.receipts_verified == ending.questions == 5
     assert ending.issuance_is_conserved
-    by_name = {each.name.split()[0]: each for each in ending.contributors}
-    shared = sum(each.earned_planck for each in ending.contributors) + ending.commons_planck
+    by_name = {person.name.split()[0]: person for person in ending.contributors}
+    shared = sum(person.earned_planck for person in ending.contributors) + ending.commons_planck
     assert shared > 0
     assert by_name["Mallory"].rows == by_name["Mallory"].earned_planck == 0
     assert by_name["Oscar"].rows == 24

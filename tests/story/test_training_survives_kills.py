@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Final
 
 from node.client import Client
 from node.demo.node_process import NodeProcess
@@ -12,8 +13,8 @@ from pallets.jobs.job import JobState
 from runtime.shared.documents import DatanetVersion, Recipe, Train, Trained
 from tests.story.support.steps import publish_rows, rows_of, send, until
 
-MODULES = ("json", "random", "shutil", "statistics", "textwrap")
-RECIPE = Recipe(epochs=3, max_tokens=64, checkpoint_steps=4, rank=4, warmup_steps=2)
+MODULES: Final = ("json", "random", "shutil", "statistics", "textwrap")
+RECIPE: Final = Recipe(epochs=3, max_tokens=64, checkpoint_steps=4, rank=4, warmup_steps=2)
 
 
 def submit_training(client: Client, model: int) -> int:

@@ -36,11 +36,17 @@ def ask_command(
 
     A channel to the server is opened once and then reused; --dry-run only quotes the price.
     """
-    asker = Asker(output, client, spending, find_model(client, model), server)
+    asker = Asker(
+        output=output,
+        client=client,
+        spending=spending,
+        info=find_model(client, model),
+        server=server,
+    )
     if spending.is_dry_run:
         return asker.quote(question, max_tokens)
     amount = parse_amount(deposit)
     asker.prepare(amount)
     answer = asker.ask([{"role": "user", "content": question}], max_tokens, amount)
-    output.show(answer, told=["answer"])
+    output.show(answer, hidden=["answer"])
     return None

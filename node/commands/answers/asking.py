@@ -1,7 +1,7 @@
-"""Asks paid questions: the channel, the price, the voucher, the answer, and what it was made from.
+"""Paid questions: the channel, the price, the voucher, the answer, and the rows behind it.
 
-An asker promises with each voucher at most what the longest answer costs on top of what is spent,
-and checks the receipt's signature and texts before the answer counts as received.
+Each voucher promises at most the price of the longest answer on top of the amount already spent.
+The asker checks the receipt's signature and texts before the answer counts as received.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from node.commands.base.output import Output
 from node.commands.base.transaction import Spending, send
 from pallets.inference import Channel
 from pallets.models import ModelInfo
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.hashing import blake2b_256
 from runtime.crypto.keys import KeyKind, Keypair, verify
 from runtime.frame.dispatch import Call
@@ -30,7 +31,7 @@ from runtime.shared.documents import (
     receipt_hash,
     voucher_payload,
 )
-from runtime.types.primitives import AccountId, Hash, Id
+from runtime.types.primitives import AccountId, Id
 
 TEMPLATE_TOKENS: Final = 64
 """More than any chat template adds to the question."""
@@ -118,13 +119,19 @@ class Asker:
         left = 0 if number is None or channel is None else self._left(number, channel)
         free = self._client.balance(self._spending.signer.account).free
         price = self._price(question, max_tokens)
-        return QuoteDocument(self._info.id, Planck(price), number, Planck(left), Planck(free))
+        return QuoteDocument(
+            model=self._info.id,
+            price_at_most_planck=Planck(price),
+            channel=number,
+            channel_left_planck=Planck(left),
+            free_before_planck=Planck(free),
+        )
 
     def prepare(self, deposit_planck: int) -> None:
         """Unlock the key and find a channel, or open one with this deposit."""
         self._pair = self._spending.signer.unlock()
-        found = self._find_channel()
-        self._channel = self._open(deposit_planck) if found is None else found[0]
+        open_channel = self._find_channel()
+        self._channel = self._open(deposit_planck) if open_channel is None else open_channel[0]
 
     def ask(self, turns: Turns, max_tokens: int, deposit_planck: int = 0) -> AnswerDocument:
         """Pay for an answer and print it as it comes. Raises RejectedError for a false receipt."""
@@ -179,12 +186,18 @@ class Asker:
         )
         self._spend(call)
         self._output.note(f"Opened a channel with {format_amount(deposit_planck)}.")
-        found = self._find_channel()
-        assert found is not None, "the channel was opened in a block"
-        return found[0]
+        opened = self._find_channel()
+        assert opened is not None, "the channel was opened in a block"
+        return opened[0]
 
     def _spend(self, call: Call) -> None:
-        _, landed = send(self._output, self._client, self._spending, call, self._pair)
+        _, landed = send(
+            output=self._output,
+            client=self._client,
+            spending=self._spending,
+            call=call,
+            pair=self._pair,
+        )
         if landed is None:
             refuse("The channel is needed before the question. Leave --wait at included or final.")
 
@@ -195,9 +208,9 @@ class Asker:
             status = self._client.call("openledger_status")
         except RequestRefusedError:
             status = {}
-        told = status.get("account") if isinstance(status, dict) else None
-        if isinstance(told, str):
-            return account_of(told)
+        account = status.get("account") if isinstance(status, dict) else None
+        if isinstance(account, str):
+            return account_of(account)
         executors = self._client.api("JobsApi_executors")
         if len(executors) != 1:
             refuse("The node does not say which account answers. Name it with --server.")
@@ -207,7 +220,7 @@ class Asker:
         return max(channel.deposit_planck - self._spent(number, channel), 0)
 
     def _spent(self, number: int, channel: Channel) -> int:
-        """What the server may have drawn: what the receipts of this channel cost in all."""
+        """Return the amount that the server may claim: the fees of this channel's receipts."""
         epochs = range(self._client.api("AttributionApi_pool", self._info.id).epoch + 2)
         fees = 0
         for epoch in epochs:
@@ -256,7 +269,7 @@ class Asker:
 
 
 def is_signed(signed: SignedReceipt) -> bool:
-    """Tell whether the serving account signed the receipt."""
+    """Return whether the serving account signed the receipt."""
     identity = receipt_hash(signed.receipt)
     return verify(KeyKind.ED25519, signed.signature, identity, signed.receipt.server)
 
@@ -269,28 +282,28 @@ def read_receipt(text: str) -> SignedReceipt:
 
 
 def answer_document(text: str, stored: StoredReceipt) -> AnswerDocument:
-    """Return an answer with its attribution, numbers from the signed receipt alone."""
+    """Return an answer with its attribution, its numbers only from the signed receipt."""
     receipt = stored.signed.receipt
-    told: dict[int, Mapping[str, Any]] = {
+    row_texts: dict[int, Mapping[str, Any]] = {
         int(row["row"]): row for row in stored.details.get("rows", []) if "row" in row
     }
     return AnswerDocument(
-        text,
-        receipt.model,
-        "0x" + Hash(receipt_hash(receipt)).hex(),
-        receipt.tokens_in,
-        receipt.tokens_out,
-        Planck(receipt.fee_planck),
-        Planck(receipt.contributor_fee_planck),
-        receipt.remainder_permille,
-        tuple(
+        answer=text,
+        model=receipt.model,
+        receipt=to_hex(receipt_hash(receipt)),
+        tokens_in=receipt.tokens_in,
+        tokens_out=receipt.tokens_out,
+        fee_planck=Planck(receipt.fee_planck),
+        contributors_planck=Planck(receipt.contributor_fee_planck),
+        remainder_permille=receipt.remainder_permille,
+        rows=tuple(
             InfluenceRow(
                 entry.row,
                 str(entry.score),
-                told.get(entry.row, {}).get("contributor"),
-                told.get(entry.row, {}).get("prompt"),
+                row_texts.get(entry.row, {}).get("contributor"),
+                row_texts.get(entry.row, {}).get("prompt"),
             )
             for entry in receipt.top
         ),
-        tuple(SpanRow(span.row, span.start, span.length) for span in receipt.spans),
+        spans=tuple(SpanRow(span.row, span.start, span.length) for span in receipt.spans),
     )

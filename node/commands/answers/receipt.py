@@ -15,6 +15,7 @@ from node.commands.base.documents import Planck
 from node.commands.base.lookup import find_model
 from node.commands.base.output import Output
 from node.keys.keystore import Keystore
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto import ss58
 from runtime.shared.documents import Feedback
 
@@ -86,7 +87,7 @@ def feedback(
     identity = hash_of(receipt)
     pair = signer_of(sender, keystore, password_file).unlock()
     client.serving.feedback(Feedback(identity, verdict == "bad"), pair)
-    return FeedbackDocument("0x" + identity.hex(), verdict)
+    return FeedbackDocument(to_hex(identity), verdict)
 
 
 @receipt_command.command("list")
@@ -99,18 +100,18 @@ def list_receipts(
 ) -> ReceiptsDocument:
     """List the receipts that the node has of a MODEL's epoch."""
     info = find_model(client, model)
-    wanted = client.api("AttributionApi_pool", info.id).epoch if epoch is None else epoch
+    listed_epoch = client.api("AttributionApi_pool", info.id).epoch if epoch is None else epoch
     rows = []
-    for entry in client.call("openledger_receipts", info.id, wanted):
+    for entry in client.call("openledger_receipts", info.id, listed_epoch):
         receipt = read_receipt(entry["signedReceipt"]).receipt
         rows.append(
             ReceiptRow(
-                entry["hash"],
-                receipt.epoch,
-                receipt.sequence,
-                ss58.encode(receipt.asker),
-                Planck(receipt.fee_planck),
-                receipt.tokens_out,
+                receipt=entry["hash"],
+                epoch=receipt.epoch,
+                sequence=receipt.sequence,
+                asker=ss58.encode(receipt.asker),
+                fee_planck=Planck(receipt.fee_planck),
+                tokens_out=receipt.tokens_out,
             )
         )
-    return ReceiptsDocument(info.id, wanted, tuple(rows))
+    return ReceiptsDocument(info.id, listed_epoch, tuple(rows))

@@ -1,8 +1,8 @@
-"""`openledger verify`: replays everything behind receipts, and says of each step how.
+"""`openledger verify`: replays everything behind receipts, and prints each step with its method.
 
-Nothing that the node says is believed: what the chain committed to is proven against a header,
+No answer of the node is trusted: commitments of the chain are proven against a header,
 files are checked against their ids, and the rest is computed again on this machine. Receipts of one
-index job share model, rows and the replay of the index, so many are little more work than one.
+index job share model, rows and the replay of the index, so many cost little more than one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from node.client.recording import Recording
 from node.commands.base.command import command_output, hash_of, pass_client, refuse
 from node.commands.base.lookup import find_model
 from node.commands.base.output import Output
+from runtime.codec.hexadecimal import to_hex
 from runtime.errors import ExitCode
 from runtime.types.primitives import Hash
 
@@ -98,7 +99,7 @@ def verify_command(
     documents: list[VerificationDocument] = []
     for identity in dict.fromkeys(identities):
         document = _document(identity, verifier.verify(identity))
-        _tell(output, document, is_first=not documents)
+        _print_receipt(output, document, is_first=not documents)
         documents.append(document)
     failed = [document.receipt for document in documents if not document.holds]
     if output.as_json:
@@ -122,21 +123,21 @@ def _listed(client: Client, model: str, epoch: int) -> list[Hash]:
 
 def _document(identity: Hash, verification: Verification) -> VerificationDocument:
     rows = tuple(
-        CheckRow(each.name, each.passed, each.how, each.detail) for each in verification.steps
+        CheckRow(step.name, step.passed, step.how, step.detail) for step in verification.steps
     )
     failed = sum(row.passed is False for row in rows)
     return VerificationDocument(
-        "0x" + identity.hex(),
-        verification.model,
-        not failed,
-        sum(row.passed is True for row in rows),
-        failed,
-        sum(row.passed is None for row in rows),
-        rows,
+        receipt=to_hex(identity),
+        model=verification.model,
+        holds=not failed,
+        passed=sum(row.passed is True for row in rows),
+        failed=failed,
+        not_checked=sum(row.passed is None for row in rows),
+        checks=rows,
     )
 
 
-def _tell(output: Output, document: VerificationDocument, *, is_first: bool) -> None:
+def _print_receipt(output: Output, document: VerificationDocument, *, is_first: bool) -> None:
     """Print the table of the first receipt and a line for each further one."""
     if output.as_json:
         return

@@ -1,7 +1,7 @@
-"""Gathers what receipts rest on, proven or checked by hash, and replays them on this machine.
+"""Replays receipts on this machine, on inputs that are proven or checked by hash.
 
-Model, rows and the steps that all receipts of an index job share are loaded and run once. What they
-are is taken from the chain, never from a receipt, so a receipt that names others fails.
+Model, rows and the steps that all receipts of an index job share are loaded and run once. Their ids
+are taken from the chain, never from a receipt, so a receipt that names others fails.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class _Training:
-    """What an index job is of, as the chain has it."""
+    """The training job behind an index job, as the chain has it."""
 
     model: int
     train_job: int
@@ -68,8 +68,10 @@ class _Training:
 
 @dataclass(slots=True)
 class _Index:
-    """An index job: what its receipts are replayed with. `first` is the replay that ran its own
-    steps, None before one has."""
+    """An index job with the inputs that its receipts share.
+
+    `first` are the steps of the first replay, which ran those of the job too; None before it.
+    """
 
     indexed: Indexed
     training: _Training | None
@@ -81,7 +83,7 @@ class _Index:
 
 @dataclass(frozen=True, slots=True)
 class _EpochReceipts:
-    """What the receipts that a node lists of an epoch add up to."""
+    """The sums of the receipts that a node lists of an epoch."""
 
     root: Hash
     fees_planck: int
@@ -134,7 +136,7 @@ class Verifier:
     # --------------------------------------------------------------------------- one receipt
 
     def _commitments(self, receipt: Receipt, training: _Training | None) -> Check:
-        """Check that what the receipt says it rests on is what the chain says."""
+        """Check the model, training job and adapter of the receipt against the chain."""
         from ml.attribution.verify import Check
 
         where = f"index job {receipt.index_job}, block {self._header.number}"
@@ -187,20 +189,22 @@ class Verifier:
         return Check(*SETTLEMENT, good, f"one of {count} receipts of epoch {receipt.epoch}")
 
     def _listed(self, model: int, epoch: int) -> _EpochReceipts:
-        known = self._epochs.get((model, epoch))
-        if known is None:
+        sums = self._epochs.get((model, epoch))
+        if sums is None:
             listed = self._client.call("openledger_receipts", model, epoch)
             receipts = [_decoded(entry["signedReceipt"]).receipt for entry in listed]
-            leaves = [(receipt_hash(each), each.contributor_fee_planck) for each in receipts]
+            leaves = [
+                (receipt_hash(receipt), receipt.contributor_fee_planck) for receipt in receipts
+            ]
             root, total = sum_root(leaves)
-            known = _EpochReceipts(root, total, frozenset(leaf for leaf, _ in leaves))
-            self._epochs[model, epoch] = known
-        return known
+            sums = _EpochReceipts(root, total, frozenset(leaf for leaf, _ in leaves))
+            self._epochs[model, epoch] = sums
+        return sums
 
     # ----------------------------------------------------------------------------- index job
 
     def _index(self, job: int) -> _Index | str:
-        """Return what the receipts of an index job share, or why the chain has none of it."""
+        """Return an index job with its inputs, or the reason why the chain has none."""
         if job not in self._indexes:
             try:
                 self._indexes[job] = self._load_index(job)
@@ -217,7 +221,9 @@ class Verifier:
         training = self._training(job)
         read = functools.cache(self._client.blobs.download)
         if self._is_quick:
-            return _Index(indexed, training, Material(), None, read)
+            return _Index(
+                indexed=indexed, training=training, material=Material(), of_rows=None, read=read
+            )
         if training is None:
             raise RequestRefusedError(
                 f"The jobs behind the index job {job} are not on the chain. Verify its receipts "
@@ -231,7 +237,13 @@ class Verifier:
             contributors=rows.contributors,
         )
         material = self._with_model(material, indexed, training)
-        return _Index(indexed, training, material, _of_rows(rows, training.trained), read)
+        return _Index(
+            indexed=indexed,
+            training=training,
+            material=material,
+            of_rows=_of_rows(rows, training.trained),
+            read=read,
+        )
 
     def _training(self, job: int) -> _Training | None:
         """Return the training behind an index job, proven; None where the chain has no more."""
@@ -245,7 +257,13 @@ class Verifier:
         if not isinstance(trained, Trained):
             return None
         number = index.spec.train_job
-        return _Training(index.spec.model, number, bytes(index.seed), train.spec, trained)
+        return _Training(
+            model=index.spec.model,
+            train_job=number,
+            seed=bytes(index.seed),
+            spec=train.spec,
+            trained=trained,
+        )
 
     def _with_model(self, material: Material, indexed: Indexed, training: _Training) -> Material:
         """Add tokenizer and sketcher, if the base model here is the trained one."""
@@ -264,8 +282,14 @@ class Verifier:
         model, tokenizer = load_base(self._base_model)
         wrapped = load_adapter(download(training.trained.adapter), spec.recipe, model)
         moments = load_moments(download(training.trained.moments))
-        size, most = indexed.sketch_size, spec.recipe.max_tokens
-        sketcher = QuerySketcher(wrapped, tokenizer, moments, training.seed, size, most)
+        sketcher = QuerySketcher(
+            model=wrapped,
+            tokenizer=tokenizer,
+            moments=moments,
+            seed=training.seed,
+            sketch_size=indexed.sketch_size,
+            max_tokens=spec.recipe.max_tokens,
+        )
         return dataclasses.replace(material, tokenizer=tokenizer, sketcher=sketcher)
 
     def _proven(self, pallet: str, item: str, *keys: Any) -> Any:
@@ -273,9 +297,9 @@ class Verifier:
 
 
 def _texts(details: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the texts that the node tells; their hashes are checked in the replay."""
-    told = {name: details.get(name) for name in ("question", "answer")}
-    return {name: text if isinstance(text, str) else None for name, text in told.items()}
+    """Return the texts that the node has; their hashes are checked in the replay."""
+    texts = {name: details.get(name) for name in ("question", "answer")}
+    return {name: text if isinstance(text, str) else None for name, text in texts.items()}
 
 
 def _of_rows(rows: JobRows, trained: Trained) -> Check:
@@ -309,7 +333,13 @@ def _batches(client: Client, use: Any) -> Iterator[BatchInput]:
         count = min(PAGE, version.batches - start)
         for info in client.api("DatanetsApi_accepted_batches", use.datanet, start, count):
             batch = info.batch
-            yield BatchInput(use.datanet, info.number, batch.contributor, batch.blob, batch.rows)
+            yield BatchInput(
+                datanet=use.datanet,
+                batch=info.number,
+                contributor=batch.contributor,
+                blob=batch.blob,
+                rows=batch.rows,
+            )
 
 
 def _decoded(text: str) -> SignedReceipt:

@@ -1,4 +1,4 @@
-"""What makes a function a command: its JSON flag, its connection, and the refusal of its input."""
+"""Decorators that make a function a command, with --json and a client; refusals of its input."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def pass_client(function: F) -> F:
     ) -> Any:
         from node.client import Client
 
-        wanted = None if genesis is None else hash_of(genesis)
-        with Client(url, genesis_hash=wanted, timeout_s=timeout_s) as client:
-            if wanted is not None:
+        pinned = None if genesis is None else hash_of(genesis)
+        with Client(url, genesis_hash=pinned, timeout_s=timeout_s) as client:
+            if pinned is not None:
                 _ = client.genesis_hash  # asks the node, and refuses one of another chain
             return function(output, client, *arguments, **rest)
 

@@ -1,4 +1,4 @@
-"""What commands print: frozen dataclasses, and from their hints their JSON and their JSON Schema.
+"""The documents that commands print: frozen dataclasses whose hints give JSON and JSON Schema.
 
 One declaration gives the object on stdout, the table on a terminal and the published schema, so
 they cannot drift apart. Amounts are in planck; as they exceed what JSON numbers hold exactly, they
@@ -55,7 +55,9 @@ def to_json(value: Any, hint: Any = None) -> Any:
         return str(value)
     if dataclasses.is_dataclass(value):
         hints = hints_of(type(value))
-        return {name: to_json(getattr(value, name), each) for name, each in hints.items()}
+        return {
+            name: to_json(getattr(value, name), field_hint) for name, field_hint in hints.items()
+        }
     inner = item_hint(hint)
     if inner is not None:
         return [to_json(item, inner) for item in value]
@@ -71,7 +73,7 @@ def schema_of(*documents: type) -> dict[str, Any]:
 
 
 def is_fields(hint: Any) -> bool:
-    """Tell whether a hint is that of names and values."""
+    """Return whether a hint is that of names and values."""
     return typing.get_origin(hint) is Mapping or hint is Fields
 
 
@@ -108,7 +110,7 @@ def _schema(hint: Any) -> dict[str, Any]:
     return {
         "type": "object",
         "description": (typing.cast(type, hint).__doc__ or "").strip(),
-        "properties": {name: _schema(each) for name, each in hints.items()},
+        "properties": {name: _schema(field_hint) for name, field_hint in hints.items()},
         "required": list(hints),
         "additionalProperties": False,
     }

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from node.client import Client
 from node.commands.base.command import refuse
 from pallets.datanets.records import DatanetInfo
 from pallets.jobs.job import Job
 from pallets.models import ModelInfo
 
-NUMBER_MAX = 2**32 - 1
+NUMBER_MAX: Final = 2**32 - 1
+PAGE: Final = 256
+"""Datanets or models for each request to the node."""
+
+
+def list_all(client: Client, api: str) -> list[Any]:
+    """Return all datanets or models of a runtime API that takes a first id and a count."""
+    infos: list[Any] = []
+    while True:
+        page = client.api(api, infos[-1].id + 1 if infos else 0, PAGE)
+        infos += page
+        if len(page) < PAGE:
+            return infos
 
 
 def find_datanet(client: Client, number: int) -> DatanetInfo:

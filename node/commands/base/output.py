@@ -1,4 +1,4 @@
-"""What a command prints: one document on stdout (a table, or JSON), everything else on stderr."""
+"""The output of a command: one document on stdout (a table, or JSON), everything else on stderr."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WIDTH_MAX: Final = 1_000
 _LONG: Final = re.compile(r"\b(?:0x[0-9a-f]{40,}|[1-9A-HJ-NP-Za-km-z]{46,50})\b")
 
 Advance = Callable[[int, int], None]
-"""Told (done, in all) as the work goes on."""
+"""Receives (done, in all) as the work goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +54,26 @@ class Output:
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
 
-    def show(self, document: Any, *, told: Sequence[str] = ()) -> None:
-        """Print the command's document on stdout; a table leaves out the fields `told` before."""
+    def show(self, document: Any, *, hidden: Sequence[str] = ()) -> None:
+        """Print the command's document on stdout; a table leaves out the `hidden` fields."""
         if self.as_json:
             click.echo(json.dumps(to_json(document), indent=2, ensure_ascii=False))
             return
         from rich.console import Console
 
-        _render(Console(highlight=False), document, told)
+        _render(Console(highlight=False), document, hidden)
 
     def note(self, text: str) -> None:
-        """Tell something on stderr."""
+        """Print a line on stderr."""
         click.echo(text, err=True)
 
     def say(self, text: str, *, newline: bool = True) -> None:
-        """Print text on stdout, unless a JSON document is to stand there alone."""
+        """Print text on stdout, unless it is reserved for one JSON document."""
         if not self.as_json:
             click.echo(text, nl=newline)
 
     def fail(self, kind: str, sentence: str, exit_code: int) -> None:
-        """Tell what went wrong: a sentence on stderr, and an object on stdout for programs."""
+        """Print an error: a sentence on stderr, and with --json an object on stdout."""
         click.echo(f"Error: {sentence}", err=True)
         if self.as_json:
             document = ErrorDocument(Problem(kind, sentence, exit_code))
@@ -100,7 +100,7 @@ class Output:
             yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _render(console: Console, document: Any, told: Sequence[str]) -> None:
+def _render(console: Console, document: Any, hidden: Sequence[str]) -> None:
     from rich.measure import Measurement
     from rich.table import Table
 
@@ -113,7 +113,7 @@ def _render(console: Console, document: Any, told: Sequence[str]) -> None:
         value, inner = getattr(document, name), item_hint(hint)
         if inner is not None and hasattr(inner, "__dataclass_fields__"):
             lists.append((name, inner, value))
-        elif value is not None and value != {} and name not in told:
+        elif value is not None and value != {} and name not in hidden:
             grid.add_row(f"[bold]{label_of(name)}[/bold]", _text(value, hint))
     if grid.row_count:
         console.print(grid)
@@ -130,17 +130,17 @@ def _render(console: Console, document: Any, told: Sequence[str]) -> None:
 def _table(title: str, document: type, rows: tuple[Any, ...], *, is_short: bool) -> Any:
     from rich.table import Table
 
-    shown = _shortened if is_short else str
+    shorten = _shortened if is_short else str
     hints = hints_of(document)
     table = Table(title=f"{title} ({len(rows)})", title_justify="left", header_style="bold")
     for name, hint in hints.items():
         is_number = hint in (int, float, Planck)
         table.add_column(label_of(name), justify="right" if is_number else "left", overflow="fold")
-    most = getattr(document, "ROWS_SHOWN", len(rows))
-    for row in rows[:most]:
-        table.add_row(*(shown(_text(getattr(row, name), hint)) for name, hint in hints.items()))
-    if len(rows) > most:
-        table.caption = f"and {len(rows) - most} more; --json has them all"
+    rows_max = getattr(document, "ROWS_SHOWN", len(rows))
+    for row in rows[:rows_max]:
+        table.add_row(*(shorten(_text(getattr(row, name), hint)) for name, hint in hints.items()))
+    if len(rows) > rows_max:
+        table.caption = f"and {len(rows) - rows_max} more; --json has them all"
     return table
 
 

@@ -1,7 +1,7 @@
-"""What every command does that spends: options, dry run, signature, submission, the outcome.
+"""The shared part of commands that spend: options, dry run, signature, submission, outcome.
 
-A dry run comes before any password; the transaction's hash is told before anything is awaited, and
-Ctrl-C then ends the wait, not the transaction.
+A dry run comes before any password; the transaction's hash is printed before anything is awaited,
+and Ctrl-C then ends the wait, not the transaction.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -29,6 +29,7 @@ from node.commands.base.documents import Fields, Planck
 from node.commands.base.output import Output
 from node.commands.base.values import show_fields
 from node.keys.keystore import Keystore
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.keys import Keypair
 from runtime.errors import ExitCode
 from runtime.frame.dispatch import Call
@@ -71,7 +72,10 @@ class TransactionDocument:
     events: tuple[EventDocument, ...]
 
 
-SPENDING_DOCUMENTS = (TransactionDocument, DryRunDocument)
+SPENDING_DOCUMENTS: Final = (TransactionDocument, DryRunDocument)
+
+Spent = TransactionDocument | DryRunDocument
+"""The document of a command that spends: of a dry run where --dry-run was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +119,19 @@ def transaction_options(function: F) -> F:
         **options: Any,
     ) -> Any:
         signer = signer_of(sender, keystore, password_file)
-        spending = Spending(signer, parse_amount(tip), dry_run, Wait(wait), wait_s)
+        spending = Spending(
+            signer=signer,
+            tip_planck=parse_amount(tip),
+            is_dry_run=dry_run,
+            wait=Wait(wait),
+            wait_s=wait_s,
+        )
         return function(*arguments, spending=spending, **options)
 
     return run  # type: ignore[return-value]
 
 
-def spend(
-    output: Output, client: Client, spending: Spending, call: Call
-) -> TransactionDocument | DryRunDocument:
+def spend(output: Output, client: Client, spending: Spending, call: Call) -> Spent:
     """Dry-run or sign, send and follow a call. Raises ClientError for what the chain refuses."""
     if spending.is_dry_run:
         return dry_run(client, spending, call)
@@ -137,59 +145,66 @@ def send(
     call: Call,
     pair: Keypair | None = None,
 ) -> tuple[str, Included | None]:
-    """Sign, send and follow a call: (hash as text, where it landed or None when not awaited).
+    """Sign, send and follow a call: (hash as text, the inclusion or None when not awaited).
 
     With `pair` given the key is not unlocked again.
     """
     signed = client.sign(call, pair or spending.signer.unlock(), tip=spending.tip_planck)
-    shown = "0x" + signed.hash.hex()
+    transaction = to_hex(signed.hash)
 
-    def tell(status: str) -> None:
+    def print_hash(status: str) -> None:
         if status == "submitted":
-            output.note(f"Sent transaction {shown}")
+            output.note(f"Sent transaction {transaction}")
 
     try:
-        outcome = client.submit(signed, spending.wait, wait_s=spending.wait_s, on_status=tell)
+        outcome = client.submit(signed, spending.wait, wait_s=spending.wait_s, on_status=print_hash)
     except KeyboardInterrupt:
-        output.note(f"Stopped waiting. The transaction {shown} was sent and may still land.")
+        output.note(f"Stopped waiting. The transaction {transaction} was sent and may still land.")
         sys.exit(ExitCode.MAY_LAND)
     if not isinstance(outcome, Included):
-        return shown, None
+        return transaction, None
     if outcome.error is not None:
-        kind = InsufficientFundsError if outcome.needs_funds else RejectedError
-        raise kind(
-            f"Block {outcome.block_number} holds the transaction {shown}, but the call failed. "
-            f"{outcome.error} The fee of {format_amount(outcome.fee_planck)} was paid."
+        error_class = InsufficientFundsError if outcome.needs_funds else RejectedError
+        raise error_class(
+            f"Block {outcome.block_number} holds the transaction {transaction}, but the call "
+            f"failed. {outcome.error} The fee of {format_amount(outcome.fee_planck)} was paid."
         )
-    return shown, outcome
+    return transaction, outcome
 
 
 def dry_run(client: Client, spending: Spending, call: Call) -> DryRunDocument:
-    """Return what a call would do."""
+    """Return the effects that a call would have."""
     result = client.dry_run(call, spending.signer.account, tip=spending.tip_planck)
     return DryRunDocument(
-        result.error is None,
-        result.error,
-        Planck(result.fee_planck),
-        Planck(result.before.free),
-        Planck(result.after.free),
-        Planck(result.before.reserved),
-        Planck(result.after.reserved),
-        event_documents(result.events),
+        succeeds=result.error is None,
+        error=result.error,
+        fee_planck=Planck(result.fee_planck),
+        free_before_planck=Planck(result.before.free),
+        free_after_planck=Planck(result.after.free),
+        held_before_planck=Planck(result.before.reserved),
+        held_after_planck=Planck(result.after.reserved),
+        events=event_documents(result.events),
     )
 
 
 def transaction_document(transaction: str, landed: Included | None) -> TransactionDocument:
     """Return the document of a transaction that was sent."""
     if landed is None:
-        return TransactionDocument(transaction, "submitted", None, None, None, ())
+        return TransactionDocument(
+            transaction=transaction,
+            status="submitted",
+            block_number=None,
+            block_hash=None,
+            fee_planck=None,
+            events=(),
+        )
     return TransactionDocument(
-        transaction,
-        "final" if isinstance(landed, Finalized) else "included",
-        landed.block_number,
-        "0x" + landed.block_hash.hex(),
-        Planck(landed.fee_planck),
-        event_documents(landed.events),
+        transaction=transaction,
+        status="final" if isinstance(landed, Finalized) else "included",
+        block_number=landed.block_number,
+        block_hash=to_hex(landed.block_hash),
+        fee_planck=Planck(landed.fee_planck),
+        events=event_documents(landed.events),
     )
 
 

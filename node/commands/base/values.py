@@ -15,6 +15,7 @@ from typing import Any
 
 from genesis.values import ValueTextError, parse_value
 from node.commands.base.documents import Amount, Fields
+from runtime.codec.hexadecimal import to_hex
 from runtime.codec.shape import (
     Boolean,
     Choice,
@@ -44,7 +45,9 @@ def parse_text(
     shape = shape_of(hint)
     needs_json = isinstance(shape, Sequence | Tuple | Struct | Variants | Option | Boolean | Outer)
     if hint in (AccountId, MultiAddress) or not needs_json:
-        return parse_json(machine, hint, text, read_account, place)
+        return parse_json(
+            machine=machine, hint=hint, value=text, read_account=read_account, place=place
+        )
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -55,7 +58,9 @@ def parse_text(
                 f"{place}: JSON is expected, such as {example_of(hint)}; {text!r:.60} is none "
                 f"({error})."
             ) from error
-    return parse_json(machine, hint, value, read_account, place)
+    return parse_json(
+        machine=machine, hint=hint, value=value, read_account=read_account, place=place
+    )
 
 
 def parse_json(
@@ -70,12 +75,20 @@ def parse_json(
         return _call(machine, value, read_account, place)
     if isinstance(shape, Sequence) and isinstance(value, list):
         return tuple(
-            parse_json(machine, arguments[0], item, read_account, f"{place}[{at}]")
+            parse_json(
+                machine=machine,
+                hint=arguments[0],
+                value=item,
+                read_account=read_account,
+                place=f"{place}[{at}]",
+            )
             for at, item in enumerate(value)
         )
     if isinstance(shape, Option) and value is not None:
-        inner = next(each for each in arguments if each is not type(None))
-        return parse_json(machine, inner, value, read_account, place)
+        inner = next(argument for argument in arguments if argument is not type(None))
+        return parse_json(
+            machine=machine, hint=inner, value=value, read_account=read_account, place=place
+        )
     if isinstance(shape, Choice) and isinstance(value, str):
         names = {name.lower(): name for name in shape.cls.__members__}
         value = names.get(value.replace("-", "").replace("_", "").lower(), value)
@@ -100,14 +113,20 @@ def _call(machine: Machine, value: Any, read_account: ReadAccount, place: str) -
         str(value["pallet"]),
         spec.name,
         tuple(
-            parse_json(machine, hint, arguments[name], read_account, f"{place}.{name}")
+            parse_json(
+                machine=machine,
+                hint=hint,
+                value=arguments[name],
+                read_account=read_account,
+                place=f"{place}.{name}",
+            )
             for name, hint in spec.arguments
         ),
     )
 
 
 def example_of(hint: Any) -> str:
-    """Return what a value of this hint looks like on the command line, in a few letters."""
+    """Return a placeholder for a value of this hint on the command line."""
     shape, arguments = shape_of(hint), typing.get_args(hint)
     if hint in (AccountId, MultiAddress):
         return "ACCOUNT"
@@ -120,11 +139,12 @@ def example_of(hint: Any) -> str:
     if isinstance(shape, Outer):
         return "CALL" if shape.name == "call" else shape.name.upper()
     if isinstance(shape, Option):
-        return f"{example_of(next(each for each in arguments if each is not type(None)))}|null"
+        inner = next(argument for argument in arguments if argument is not type(None))
+        return f"{example_of(inner)}|null"
     if isinstance(shape, Sequence):
         return f"[{example_of(arguments[0])}, ...]"
     if isinstance(shape, Tuple):
-        return f"[{', '.join(example_of(each) for each in arguments)}]"
+        return f"[{', '.join(example_of(argument) for argument in arguments)}]"
     if isinstance(shape, Struct):
         names = (field.name.rstrip("_") for field in shape.fields)
         return "{" + ", ".join(f'"{name}": ...' for name in names) + "}"
@@ -142,7 +162,7 @@ def show_value(hint: Any, value: Any) -> Any:
     if isinstance(value, enum.IntEnum):
         return value.name
     if isinstance(value, bytes):
-        return "0x" + value.hex()
+        return to_hex(value)
     if is_balance(hint):
         return Amount(value)
     if isinstance(value, int):
@@ -173,4 +193,4 @@ def _show_tuple(hint: Any, value: tuple[Any, ...]) -> list[Any]:
     arguments = typing.get_args(hint)
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         return [show_value(arguments[0], item) for item in value]
-    return [show_value(each, item) for each, item in zip(arguments, value, strict=True)]
+    return [show_value(argument, item) for argument, item in zip(arguments, value, strict=True)]

@@ -53,7 +53,7 @@ def write_blocks(file: BinaryIO, genesis_hash: Hash, blocks: Iterable[StoredBloc
 
 
 def read_blocks(path: Path) -> tuple[Hash, Iterator[StoredBlock]]:
-    """Return the genesis hash and the blocks of a file, read as they are asked for."""
+    """Return the genesis hash of a file and an iterator that reads its blocks."""
     file = path.open("rb")
     head = file.read(len(MAGIC) + _HASH_BYTES)
     if not head.startswith(MAGIC) or len(head) != len(MAGIC) + _HASH_BYTES:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -25,7 +26,7 @@ from runtime.crypto import ss58
 from runtime.frame.extrinsic import Extrinsic
 from runtime.types.primitives import Hash
 
-BLOCKS_MAX = 1 << 32
+BLOCKS_MAX: Final = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +100,15 @@ def info(output: Output, client: Client) -> StatusDocument:
 @pass_client
 def block(output: Output, client: Client, block: str | None) -> BlockDocument:
     """Show a BLOCK (number or hash; the best one unless given) with its calls and events."""
-    found = client.block(_block_id(block))
-    extrinsics = tuple(_extrinsic(client, each) for each in found.extrinsics)
+    shown = client.block(_block_id(block))
+    extrinsics = tuple(_extrinsic(client, extrinsic) for extrinsic in shown.extrinsics)
     return BlockDocument(
-        found.header.number,
-        to_hex(found.hash),
-        to_hex(found.header.parent_hash),
-        to_hex(found.header.state_root),
-        extrinsics,
-        event_documents(client.events(found.hash)),
+        number=shown.header.number,
+        hash=to_hex(shown.hash),
+        parent_hash=to_hex(shown.header.parent_hash),
+        state_root=to_hex(shown.header.state_root),
+        extrinsics=extrinsics,
+        events=event_documents(client.events(shown.hash)),
     )
 
 
@@ -200,7 +201,7 @@ def purge(output: Output, chain_name: str, base_path: Path | None, yes: bool) ->
 
 @chain_command.group("spec")
 def spec_group() -> None:
-    """Chain specs: what makes a chain this chain."""
+    """Chain specs, which define chains."""
 
 
 @spec_group.command("export")
@@ -226,18 +227,20 @@ def _fetch(client: Client, last: int, final: int) -> Iterator[StoredBlock]:
     for number in range(1, final + 1):
         if number > last and not (is_certified and is_open):
             return
-        found = client.block(number)
-        is_open = found.justification is None
+        fetched = client.block(number)
+        is_open = fetched.justification is None
         is_certified = is_certified or not is_open
-        raws = tuple(extrinsic.raw for extrinsic in found.extrinsics)
-        yield StoredBlock(found.header, raws, found.justification)
+        raws = tuple(extrinsic.raw for extrinsic in fetched.extrinsics)
+        yield StoredBlock(fetched.header, raws, fetched.justification)
 
 
-def _counted(blocks: Iterator[StoredBlock], tell: object) -> Iterator[StoredBlock]:
-    assert callable(tell), "told after each block"
-    for done, each in enumerate(blocks, start=1):
-        yield each
-        tell(done)
+def _counted(
+    blocks: Iterator[StoredBlock], on_block: Callable[[int], None]
+) -> Iterator[StoredBlock]:
+    """Yield the blocks, and report after each how many were yielded."""
+    for done, block in enumerate(blocks, start=1):
+        yield block
+        on_block(done)
 
 
 def _extrinsic(client: Client, extrinsic: Extrinsic) -> ExtrinsicDocument:
@@ -255,12 +258,12 @@ def _extrinsic(client: Client, extrinsic: Extrinsic) -> ExtrinsicDocument:
     )
 
 
-def _check_genesis(spec: ChainSpec, found: Hash, source: str) -> None:
-    wanted = spec.build().hash
-    if wanted != found:
+def _check_genesis(spec: ChainSpec, genesis_hash: Hash, source: str) -> None:
+    expected = spec.build().hash
+    if expected != genesis_hash:
         refuse(
-            f"The blocks of {source} are of the chain {to_hex(found)}, the spec {spec.id!r} is "
-            f"{to_hex(wanted)}. Name the right spec with --chain."
+            f"The blocks of {source} are of the chain {to_hex(genesis_hash)}, the spec "
+            f"{spec.id!r} is {to_hex(expected)}. Name the right spec with --chain."
         )
 
 
@@ -272,10 +275,14 @@ def _block_id(text: str | None) -> Hash | int | None:
     if text.isascii() and text.isdigit():
         number = int(text)
         return number if number < BLOCKS_MAX else refuse(f"There is no block {text}.")
-    found: Hash = hash_of(text)
-    return found
+    block_hash: Hash = hash_of(text)
+    return block_hash
 
 
 def _blocks(genesis: Hash, count: int, last: Hash | None, file: Path | None) -> BlocksDocument:
-    shown = None if last is None else to_hex(last)
-    return BlocksDocument(to_hex(genesis), count, shown, None if file is None else str(file))
+    return BlocksDocument(
+        genesis_hash=to_hex(genesis),
+        blocks=count,
+        last_hash=None if last is None else to_hex(last),
+        file=None if file is None else str(file),
+    )

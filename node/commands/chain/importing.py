@@ -46,7 +46,7 @@ async def _import(
         is_final = finality.take(header, block.justification, authorities)
         chain.extend(executed)
         if is_final:
-            # Without validators nobody could check what a file says in place of a proof.
+            # Without validators there is no key to check a proof of the file against.
             proof = block.justification if authorities.authorities else None
             await chain.finalize(executed.hash, proof)
         count += 1

@@ -1,8 +1,8 @@
 """`openledger chain repair-log`: keep what precedes the damage of a node's consensus log.
 
-The log tells a validator what it voted for before it was killed. What lies beyond the damage is
-lost to it, but not to the signer: its mark is a file of its own, and what that remembers is never
-contradicted. So the command also says what the marks beside the log still protect. It never touches
+The log holds what a validator voted for before it was killed. Records behind the damage are lost to
+the validator, but not to the signer: its mark is a file of its own, and votes that it has are never
+contradicted. So the command also prints what the marks beside the log still protect. It never edits
 a mark: a key whose mark is damaged must not vote again.
 """
 
@@ -78,7 +78,7 @@ def repair_log(output: Output, chain_name: str, base_path: Path | None) -> Repai
         document = _repaired(log, tuple(_marks(log.parent, base / "signer" / identifier)))
     finally:
         database.close()
-    _tell(output, document)
+    _print_repair(output, document)
     return document
 
 
@@ -95,7 +95,7 @@ def _repaired(log: Path, marks: tuple[MarkLine, ...]) -> RepairDocument:
     )
 
 
-def _tell(output: Output, document: RepairDocument) -> None:
+def _print_repair(output: Output, document: RepairDocument) -> None:
     if document.was_damaged:
         output.note(
             f"Kept {document.kept_bytes:,} bytes ({document.kept_records:,} records) and took "
@@ -128,12 +128,16 @@ def _tell(output: Output, document: RepairDocument) -> None:
 def _marks(*folders: Path) -> Iterator[MarkLine]:
     """Read the marks in these folders, and leave them as they are."""
     for path in sorted(path for folder in folders for path in folder.glob("*.mark")):
-        window = RecentBallots()
+        recent = RecentBallots()
         try:
             for record in read_log(path.read_bytes())[0]:
-                window.add(codec(Ballot).decode(record))
+                recent.add(codec(Ballot).decode(record))
         except (DamagedLogError, DecodeError):
-            yield MarkLine(str(path), True, 0, None, None)
+            yield MarkLine(
+                file=str(path), is_damaged=True, ballots=0, newest_epoch=None, newest_view=None
+            )
             continue
-        newest = max(((one.epoch, one.view) for one in window.ballots), default=(None, None))
-        yield MarkLine(str(path), False, len(window.ballots), *newest)
+        newest = max(
+            ((ballot.epoch, ballot.view) for ballot in recent.ballots), default=(None, None)
+        )
+        yield MarkLine(str(path), False, len(recent.ballots), *newest)

@@ -10,6 +10,7 @@ from node.client import Client, RequestRefusedError
 from node.commands.base.command import command_output, pass_client, refuse
 from node.commands.base.documents import Fields, Planck
 from node.commands.base.output import Output
+from runtime.codec.hexadecimal import to_hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,54 +74,56 @@ def status_command(
 
 
 def explanation_of(client: Client) -> ExplanationDocument:
-    """Return what a node says about consensus. Raises UsageError where it is no network's."""
+    """Return a node's status of finality. Raises UsageError where it is a solo author."""
     try:
-        told = client.call("openledger_consensus")
+        finality = client.call("openledger_consensus")
     except RequestRefusedError:
         refuse("This node makes its blocks alone, so there is no consensus to explain.")
     return ExplanationDocument(
-        told["sentence"],
-        told["epoch"],
-        told["view"],
-        told["finalizedNumber"],
-        told["lastNumberOfEpoch"],
-        told["isVoting"],
-        told["isHalted"],
-        Planck(int(told["heardWeight"])),
-        Planck(int(told["neededWeight"])),
-        Planck(int(told["totalWeight"])),
-        tuple(
+        why=finality["sentence"],
+        epoch=finality["epoch"],
+        view=finality["view"],
+        finalized_number=finality["finalizedNumber"],
+        epoch_ends_at=finality["lastNumberOfEpoch"],
+        is_voting=finality["isVoting"],
+        is_halted=finality["isHalted"],
+        heard=Planck(int(finality["heardWeight"])),
+        needed=Planck(int(finality["neededWeight"])),
+        total=Planck(int(finality["totalWeight"])),
+        validators=tuple(
             ValidatorLine(
-                one["account"],
-                Planck(int(one["weight"])),
-                one["isMe"],
-                one["isSilent"],
-                one["lastView"],
-                one["heardSecondsAgo"],
+                account=validator["account"],
+                stake=Planck(int(validator["weight"])),
+                is_this_node=validator["isMe"],
+                is_silent=validator["isSilent"],
+                last_view=validator["lastView"],
+                heard_seconds_ago=validator["heardSecondsAgo"],
             )
-            for one in told["validators"]
+            for validator in finality["validators"]
         ),
     )
 
 
 def status_of(client: Client) -> StatusDocument:
-    """Return what a node says about itself."""
+    """Return a node's status."""
     info = client.info()
     return StatusDocument(
-        client.endpoint.http_url if client.endpoint.prefers_http else client.endpoint.websocket_url,
-        info.node_name,
-        info.node_version,
-        info.chain,
-        "0x" + info.genesis_hash.hex(),
-        f"{info.spec_name}-{info.spec_version}",
-        info.best.number,
-        "0x" + info.best.hash.hex(),
-        info.finalized.number,
-        "0x" + info.finalized.hash.hex(),
-        len(client.call("author_pendingExtrinsics")),
-        info.peers,
-        info.is_syncing,
-        _services(client),
+        url=client.endpoint.http_url
+        if client.endpoint.prefers_http
+        else client.endpoint.websocket_url,
+        node=info.node_name,
+        version=info.node_version,
+        chain=info.chain,
+        genesis_hash=to_hex(info.genesis_hash),
+        runtime=f"{info.spec_name}-{info.spec_version}",
+        best_number=info.best.number,
+        best_hash=to_hex(info.best.hash),
+        finalized_number=info.finalized.number,
+        finalized_hash=to_hex(info.finalized.hash),
+        pending_transactions=len(client.call("author_pendingExtrinsics")),
+        peers=info.peers,
+        is_syncing=info.is_syncing,
+        services=_services(client),
     )
 
 
@@ -128,5 +131,5 @@ def _services(client: Client) -> Fields:
     try:
         services = client.call("openledger_status")
     except RequestRefusedError:
-        return {}  # another node software, or one without these services
+        return {}  # other node software, or a node without these services
     return services if isinstance(services, dict) else {}

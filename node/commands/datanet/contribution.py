@@ -99,12 +99,12 @@ class PreparedBatch:
 
     @property
     def bond_planck(self) -> int:
-        """What is held for the rows until their review."""
+        """The bond of the rows until their review."""
         return len(self.hashes) * ROW_BOND
 
     @property
     def deposit_planck(self) -> int:
-        """What is held for the bytes until their review."""
+        """The deposit for the bytes until their review."""
         return len(self.data) * BYTE_DEPOSIT
 
 
@@ -125,12 +125,12 @@ class Prepared:
 
     @property
     def bond_planck(self) -> Planck:
-        """What is held for the rows."""
+        """The bond of all rows."""
         return Planck(sum(batch.bond_planck for batch in self.batches))
 
     @property
     def deposit_planck(self) -> Planck:
-        """What is held for the bytes."""
+        """The deposit for all bytes."""
         return Planck(sum(batch.deposit_planck for batch in self.batches))
 
 
@@ -147,7 +147,9 @@ def contribute_file(
             f"Nothing is left to send: the datanet has all {prepared.already_there:,} rows of "
             f"{file.name} already."
         )
-    contribution = _Contribution(output, client, spending, info, prepared)
+    contribution = _Contribution(
+        output=output, client=client, spending=spending, info=info, prepared=prepared
+    )
     contribution.describe()
     return contribution.dry_run() if spending.is_dry_run else contribution.send()
 
@@ -173,7 +175,7 @@ class _Contribution:
         self._free_before = client.balance(spending.signer.account).free
 
     def describe(self) -> None:
-        """Show what was found in the file, and what is held and for how long."""
+        """Print the contents of the file, and the amounts that are held until the review."""
         output, prepared = self._output, self._prepared
         output.note(f"All {prepared.rows_in_file:,} rows are well-formed ({prepared.shape}).")
         for duplicate in prepared.duplicates[:DUPLICATES_SHOWN]:
@@ -198,11 +200,11 @@ class _Contribution:
         first = dry_run(self._client, self._spending, self._call(self._prepared.batches[0]))
         if first.error is not None:
             self._output.note(f"The first batch would fail. {first.error}")
-        held = self._prepared.bond_planck + self._prepared.deposit_planck
+        deposits = self._prepared.bond_planck + self._prepared.deposit_planck
         return self._document(
             batches=[_sent_batch(batch, None, None, None) for batch in self._prepared.batches],
             fee=fee,
-            free_after=self._free_before - fee - held,
+            free_after=self._free_before - fee - deposits,
             events=first.events,
         )
 
@@ -338,11 +340,11 @@ def prepare(client: Client, datanet: int, file: Path) -> Prepared:
         DuplicateDocument(duplicate.line, duplicate.first_line) for duplicate in report.duplicates
     )
     return Prepared(
-        report.shape.value,
-        len(report.rows) + len(duplicates),
-        duplicates,
-        len(hashes) - len(fresh),
-        tuple(split(fresh)),
+        shape=report.shape.value,
+        rows_in_file=len(report.rows) + len(duplicates),
+        duplicates=duplicates,
+        already_there=len(hashes) - len(fresh),
+        batches=tuple(split(fresh)),
     )
 
 

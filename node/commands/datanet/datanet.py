@@ -11,22 +11,19 @@ from node.client import Client
 from node.commands.base.account_signer import account_of
 from node.commands.base.command import command_output, pass_client
 from node.commands.base.documents import Planck
-from node.commands.base.lookup import find_datanet, rows_needed
+from node.commands.base.lookup import find_datanet, list_all, rows_needed
 from node.commands.base.output import Output
 from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
-    DryRunDocument,
     Spending,
-    TransactionDocument,
+    Spent,
     spend,
     transaction_options,
 )
 from node.commands.datanet.contribution import ContributionDocument, contribute_file
 from node.commands.datanet.records import (
-    PAGE,
     DatanetDocument,
     DatanetEarningsDocument,
-    DatanetRow,
     DatanetsDocument,
     EarningsRow,
     datanet_row,
@@ -35,8 +32,6 @@ from node.commands.datanet.records import (
 from pallets.datanets.records import Access, Verdict
 from runtime.crypto import ss58
 from runtime.types.primitives import Id
-
-Spent = TransactionDocument | DryRunDocument
 
 number_argument = click.argument("datanet", type=click.IntRange(0, 2**32 - 1))
 
@@ -84,13 +79,8 @@ def create(
 @pass_client
 def list_datanets(output: Output, client: Client) -> DatanetsDocument:
     """List the datanets of the chain."""
-    rows: list[DatanetRow] = []
-    while True:
-        start = rows[-1].id + 1 if rows else 0
-        page = client.api("DatanetsApi_datanets", start, PAGE)
-        rows += [datanet_row(info) for info in page]
-        if len(page) < PAGE:
-            return DatanetsDocument(tuple(rows))
+    infos = list_all(client, "DatanetsApi_datanets")
+    return DatanetsDocument(tuple(datanet_row(info) for info in infos))
 
 
 @datanet_command.command("status")
@@ -231,4 +221,10 @@ def contribute(
     Every row is checked before anything is sent. Rows that are repeated, or in the datanet
     already, are left out, so an interrupted contribution is simply run again.
     """
-    return contribute_file(output, client, spending, find_datanet(client, datanet), file)
+    return contribute_file(
+        output=output,
+        client=client,
+        spending=spending,
+        info=find_datanet(client, datanet),
+        file=file,
+    )

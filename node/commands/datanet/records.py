@@ -1,4 +1,4 @@
-"""Datanets and batches as commands find and print them."""
+"""Datanets and batches as commands print them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runtime.codec.hexadecimal import to_hex
 from runtime.crypto import ss58
 
 PAGE: Final = 256
-"""Datanets or batches for each question to the node."""
+"""Batches for each request to the node."""
 
 
 @dataclass(frozen=True, slots=True)

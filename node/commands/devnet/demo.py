@@ -1,9 +1,9 @@
-"""`openledger demo`: the whole story on real rows, told as it happens on nodes of its own.
+"""`openledger demo`: the whole story on real rows, printed as it happens on nodes of its own.
 
 The rows are the documentation of the user's own Python. Four contributors split it by module, a
 fifth submits exact copies, a sixth shuffled noise. The chain trains a model, an asker pays for
 answers, OPEN flows to the rows behind them, and every receipt is replayed. Nothing is prepared:
-what is printed is what the chain says.
+every line is read back from the chain.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from node.commands.base.command import command_output, refuse
 from node.commands.base.documents import Planck
 from node.commands.base.output import Output
+
+if TYPE_CHECKING:
+    from node.demo.story import Ending
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,34 +69,37 @@ def demo_command(
 
     It takes about three minutes.
     """
-    from node.demo.story import Plan, StoryFailedError, tell
+    from node.demo.stage import StoryFailedError
+    from node.demo.story import Plan, run_story
 
-    plan = Plan(rows, questions, epochs, seed, nodes=nodes)
-    say = output.note if output.as_json else output.say
+    plan = Plan(rows=rows, questions=questions, epochs=epochs, seed=seed, nodes=nodes)
+    print_line = output.note if output.as_json else output.say
     try:
         if keep is not None:
-            return _document(tell(plan, keep, say))
+            return _document(run_story(plan, keep, print_line))
         with tempfile.TemporaryDirectory(prefix="openledger-demo-") as folder:
-            return _document(tell(plan, Path(folder), say))
+            return _document(run_story(plan, Path(folder), print_line))
     except StoryFailedError as error:
         refuse(str(error))
 
 
-def _document(ending: object) -> DemoDocument:
-    from node.demo.story import Ending
-
-    assert isinstance(ending, Ending), "a story ends"
+def _document(ending: Ending) -> DemoDocument:
     return DemoDocument(
-        ending.rows,
-        ending.base_loss_micronats,
-        ending.adapter_loss_micronats,
-        ending.questions,
-        ending.receipts_verified,
-        tuple(
-            DemoContributor(each.name, each.address, each.rows, Planck(each.earned_planck))
-            for each in ending.contributors
+        rows=ending.rows,
+        base_loss_micronats=ending.base_loss_micronats,
+        adapter_loss_micronats=ending.adapter_loss_micronats,
+        questions=ending.questions,
+        receipts_verified=ending.receipts_verified,
+        contributors=tuple(
+            DemoContributor(
+                name=person.name,
+                account=person.address,
+                rows=person.rows,
+                earned=Planck(person.earned_planck),
+            )
+            for person in ending.contributors
         ),
-        Planck(ending.commons_planck),
-        ending.issuance_is_conserved,
-        ending.seconds,
+        commons=Planck(ending.commons_planck),
+        issuance_is_conserved=ending.issuance_is_conserved,
+        seconds=ending.seconds,
     )

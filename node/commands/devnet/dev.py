@@ -30,10 +30,10 @@ from node.service.service import RunningNode
 def dev_command(output: Output, base_path: Path | None, **flags: Any) -> None:
     """Start a development node: instant blocks, //Alice to //Ferdie funded, RPC on port 9944.
 
-    Its data is in a temporary folder that goes with it, unless --base-path names one.
+    Its data is in a temporary folder that is removed at the end, unless --base-path names one.
     """
 
-    def tell(node: RunningNode) -> None:
+    def print_ready(node: RunningNode) -> None:
         document = ready_document(node)
         if output.as_json:
             output.show(document)
@@ -43,7 +43,7 @@ def dev_command(output: Output, base_path: Path | None, **flags: Any) -> None:
 
     with _folder(base_path) as folder:
         given = {**flags, "base_path": folder, "chain": "dev"}
-        run_until_stopped(output, load(None, os.environ, given), tell)
+        run_until_stopped(output, load(None, os.environ, given), print_ready)
 
 
 @contextmanager

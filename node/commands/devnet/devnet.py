@@ -1,4 +1,4 @@
-"""`openledger devnet`: a cluster of real nodes on this machine, to hurt and to heal.
+"""`openledger devnet`: a cluster of real nodes on this machine, to disturb and to heal.
 
 The nodes are processes without a container. They outlive the command that starts them; every
 command finds them by the devnet's --name. See node/devnet for how.
@@ -6,13 +6,12 @@ command finds them by the devnet's --name. See node/devnet for how.
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -33,16 +32,13 @@ from node.commands.devnet.documents import (
     network_document,
     node_document,
 )
+from node.commands.devnet.foreground import follow_log, stay, take_down
 
 if TYPE_CHECKING:
     from node.devnet.cluster import Cluster
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-LOG_LINES = 50
-LOG_LINES_MAX = 10_000
-LOOK_SECONDS = 0.5
-FOLLOW_BYTES = 1 << 20
+LOG_LINES: Final = 50
+LOG_LINES_MAX: Final = 10_000
 named = click.option(
     "--name", envvar="OPENLEDGER_DEVNET", default="default", show_default=True, help="The devnet."
 )
@@ -98,15 +94,22 @@ def up(
     folder = folders.folder_of(name)
     if keep_folder is not None:
         folder = folders.link(name, keep_folder)
-    settings = Settings(block_time_ms, instant, epoch_blocks, executors, serve, archive)
-    cluster = Cluster.up(folder, name, nodes, settings, output.note)
-    found = devnet_document(cluster)
+    settings = Settings(
+        block_time_ms=block_time_ms,
+        instant=instant,
+        epoch_blocks=epoch_blocks,
+        executors=executors,
+        serve=serve,
+        archive=archive,
+    )
+    cluster = Cluster.up(folder=folder, name=name, nodes=nodes, settings=settings, say=output.note)
+    nodes_now = devnet_document(cluster).nodes
     seconds = round(time.monotonic() - began, 2)
-    document = DevnetUpDocument(name, str(folder), seconds, found.nodes)
+    document = DevnetUpDocument(name, str(folder), seconds, nodes_now)
     if not foreground:
         return document
     output.show(document)
-    _stay(output, cluster, name, is_kept=folders.is_linked(name))
+    stay(output, cluster, name, is_kept=folders.is_linked(name))
     return None
 
 
@@ -124,7 +127,7 @@ def down(output: Output, name: str, keep: bool | None) -> DevnetDownDocument:
 
     cluster = _cluster(name)
     is_kept = folders.is_linked(name) if keep is None else keep
-    _take_down(cluster, name, is_kept=is_kept)
+    take_down(cluster, name, is_kept=is_kept)
     return DevnetDownDocument(name, str(cluster.folder), not is_kept)
 
 
@@ -167,7 +170,7 @@ def logs(
     for line in lines:
         output.say(line)
     if follow:
-        _follow(output, process.log, size)
+        follow_log(output, process.log, size)
     return None
 
 
@@ -186,7 +189,13 @@ def exec_(
     command = [*COMMAND_LINE, *words]
     if output.as_json:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        return DevnetExecDocument(name, node, done.returncode, done.stdout, done.stderr)
+        return DevnetExecDocument(
+            devnet=name,
+            node=node,
+            exit_code=done.returncode,
+            stdout=done.stdout,
+            stderr=done.stderr,
+        )
     sys.stdout.flush()
     sys.exit(subprocess.run(command, env=environment, check=False).returncode)
 
@@ -194,50 +203,43 @@ def exec_(
 # ----------------------------------------------------------------------------------- single nodes
 
 
-def _node_command(word: str, text: str) -> Callable[[F], F]:
-    """A command on one node that answers what the node does afterwards."""
+def _add_node_command(word: str, text: str, act: Callable[[Cluster, int], None]) -> None:
+    """Add a command that acts on one node and prints the condition that it has then."""
 
-    def decorate(function: F) -> F:
-        body = command_output(DevnetNodeDocument)(function)
-        devnet_command.command(word, help=text)(numbered(named(body)))
-        return function
+    @command_output(DevnetNodeDocument)
+    def run(output: Output, node: int, name: str) -> DevnetNodeDocument:
+        cluster = _cluster(name)
+        act(cluster, node)
+        return node_document(cluster, node)
 
-    return decorate
-
-
-@_node_command("kill", "Kill a node with SIGKILL, as a power cut would.")
-def _kill(output: Output, node: int, name: str) -> DevnetNodeDocument:
-    cluster = _cluster(name)
-    cluster.kill(node)
-    return node_document(cluster, node)
+    devnet_command.command(word, help=text)(numbered(named(run)))
 
 
-@_node_command("stop", "Stop a node with SIGTERM, and wait for its end.")
-def _stop(output: Output, node: int, name: str) -> DevnetNodeDocument:
-    cluster = _cluster(name)
-    cluster.stop(node)
-    return node_document(cluster, node)
-
-
-@_node_command("start", "Start a node that is stopped, killed or dead.")
-def _start(output: Output, node: int, name: str) -> DevnetNodeDocument:
-    cluster = _cluster(name)
-    cluster.start(node)
-    return node_document(cluster, node)
-
-
-@_node_command("pause", "Freeze a node with SIGSTOP; its connections stay open.")
-def _pause(output: Output, node: int, name: str) -> DevnetNodeDocument:
-    cluster = _cluster(name)
-    cluster.pause(node)
-    return node_document(cluster, node)
-
-
-@_node_command("resume", "Let a frozen node go on.")
-def _resume(output: Output, node: int, name: str) -> DevnetNodeDocument:
-    cluster = _cluster(name)
-    cluster.resume(node)
-    return node_document(cluster, node)
+# Lambdas, because the class Cluster is imported only when a command runs: help must be quick.
+for word, text, act in (
+    (
+        "kill",
+        "Kill a node with SIGKILL, as a power cut would.",
+        lambda cluster, node: cluster.kill(node),
+    ),
+    (
+        "stop",
+        "Stop a node with SIGTERM, and wait for its end.",
+        lambda cluster, node: cluster.stop(node),
+    ),
+    (
+        "start",
+        "Start a node that is stopped, killed or dead.",
+        lambda cluster, node: cluster.start(node),
+    ),
+    (
+        "pause",
+        "Freeze a node with SIGSTOP; its connections stay open.",
+        lambda cluster, node: cluster.pause(node),
+    ),
+    ("resume", "Let a frozen node go on.", lambda cluster, node: cluster.resume(node)),
+):
+    _add_node_command(word, text, act)
 
 
 @devnet_command.command("add")
@@ -366,51 +368,3 @@ def _blocks_until(cluster: Cluster, eras: int) -> int:
     node = max(running, key=cluster.finalized)
     with cluster.client(node) as client:
         return max(1, height_of_era(client, eras) - cluster.finalized(node))
-
-
-def _take_down(cluster: Cluster, name: str, *, is_kept: bool) -> None:
-    from node.devnet import folders
-
-    cluster.down(purge=not is_kept)
-    if not is_kept:
-        folders.forget(name)
-
-
-def _stay(output: Output, cluster: Cluster, name: str, *, is_kept: bool) -> None:
-    """Tell of nodes that die until Ctrl-C or SIGTERM, then take the devnet down."""
-    from node.devnet.member import Condition
-    from node.devnet.process import until
-
-    told: set[int] = set()
-
-    def dead() -> list[tuple[int, str]]:
-        return [
-            (member.number, member.process.cause_of_end())
-            for member in cluster.members
-            if member.condition is Condition.DEAD and member.number not in told
-        ]
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    output.note("Ctrl-C takes the devnet down.")
-    try:
-        while True:
-            until(lambda: bool(dead()), LOOK_SECONDS)
-            cluster.reload()
-            for number, cause in dead():
-                output.note(f"Node {number} {cause}.")
-                told.add(number)
-    except KeyboardInterrupt:
-        output.note("Taking the devnet down.")
-        _take_down(cluster, name, is_kept=is_kept)
-
-
-def _follow(output: Output, file: Path, start: int) -> None:
-    """Show what is added to a file, until Ctrl-C."""
-    from node.devnet.process import until
-
-    until(file.exists, LOOK_SECONDS)
-    with file.open("rb") as log:
-        log.seek(start)
-        while True:
-            until(lambda: file.stat().st_size > log.tell(), LOOK_SECONDS)
-            output.say(log.read(FOLLOW_BYTES).decode(errors="replace"), newline=False)

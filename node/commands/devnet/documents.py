@@ -1,4 +1,4 @@
-"""What the commands of `openledger devnet` print."""
+"""The documents that the commands of `openledger devnet` print."""
 
 from __future__ import annotations
 
@@ -126,13 +126,17 @@ class DevnetSaveDocument:
 
 
 def devnet_document(cluster: Cluster) -> DevnetDocument:
-    """Ask all nodes and return what they say."""
+    """Return a devnet with a report of each node, asked now."""
     from node.devnet.groups import groups_text
 
-    nodes = tuple(_node(each) for each in cluster.report())
+    nodes = tuple(_node(report) for report in cluster.report())
     state = cluster.state
     return DevnetDocument(
-        cluster.name, str(cluster.folder), groups_text(state.partition), state.latency_ms, nodes
+        devnet=cluster.name,
+        folder=str(cluster.folder),
+        partition=groups_text(state.partition),
+        latency_ms=state.latency_ms,
+        nodes=nodes,
     )
 
 
@@ -145,20 +149,20 @@ def network_document(cluster: Cluster) -> DevnetNetworkDocument:
 
 
 def node_document(cluster: Cluster, node: int) -> DevnetNodeDocument:
-    """Return what a node does now."""
+    """Return the present condition of a node."""
     return DevnetNodeDocument(cluster.name, node, str(cluster.member(node).condition))
 
 
-def _node(found: NodeReport) -> DevnetNode:
+def _node(report: NodeReport) -> DevnetNode:
     return DevnetNode(
-        found.number,
-        found.account,
-        found.is_validator,
-        str(found.condition),
-        None if found.pid is None else Identifier(found.pid),
-        found.best,
-        found.finalized,
-        found.peers,
-        found.url,
-        found.cause,
+        node=report.number,
+        account=report.account,
+        is_validator=report.is_validator,
+        state=str(report.condition),
+        pid=None if report.pid is None else Identifier(report.pid),
+        best=report.best,
+        finalized=report.finalized,
+        peers=report.peers,
+        url=report.url,
+        cause=report.cause,
     )

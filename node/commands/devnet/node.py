@@ -29,7 +29,7 @@ def node_command() -> None:
 @click.option(
     "--sealing",
     type=click.Choice(["auto", "instant", "interval", "manual", "consensus"]),
-    help="Make blocks alone in one of three ways, or in a network by consensus; auto is "
+    help="Author blocks solo in one of three ways, or in a network by consensus; auto is "
     "instant for the chains dev and local, consensus for others.",
 )
 @click.option("--block-time-ms", type=int, help="Time between blocks.")

@@ -1,4 +1,4 @@
-"""Runs a node in this process until Ctrl-C or SIGTERM, and says when it is ready."""
+"""Runs a node in this process until Ctrl-C or SIGTERM, with a callback when it is ready."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from node.commands.base.output import Output
 from node.operations import logs
 from node.operations.config import NodeConfig
 from node.service.service import RunningNode, run_node
+from runtime.codec.hexadecimal import to_hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ async def _run(config: NodeConfig, on_ready: Callable[[RunningNode], None]) -> N
 
 
 def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the cause: what nurseries raise is wrapped once for each of them."""
+    """Return the first exception itself: each nursery wraps it in a group of its own."""
     inner: BaseException = group
     while isinstance(inner, BaseExceptionGroup):
         inner = inner.exceptions[0]
@@ -60,12 +61,12 @@ def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def ready_document(node: RunningNode) -> ReadyDocument:
-    """Return what is told about a node that is ready."""
+    """Return the document of a node that is ready."""
     return ReadyDocument(
-        node.rpc_url,
-        node.http_url,
-        node.chain.name,
-        "0x" + node.chain.genesis_hash.hex(),
-        str(node.config.base_path),
-        node.chain.best.number,
+        url=node.rpc_url,
+        http_url=node.http_url,
+        chain=node.chain.name,
+        genesis_hash=to_hex(node.chain.genesis_hash),
+        base_path=str(node.config.base_path),
+        best_number=node.chain.best.number,
     )

@@ -13,7 +13,7 @@ from node.commands.model.records import MICRONATS, JobDocument, job_document
 from pallets.jobs.job import Job, JobState
 
 LOOK_SECONDS: Final = 1.0
-"""How long a new block is waited for before the executor is asked again."""
+"""How long to wait for a new block before the executor is asked again."""
 
 Report = dict[str, int]
 
@@ -42,7 +42,7 @@ def follow_job(output: Output, client: Client, number: int) -> JobDocument:
             _wait(blocks)
     if job.state is not JobState.Settled:
         raise RejectedError(_failure(number, job))
-    _tell_losses(output, reports)
+    _print_losses(output, reports)
     return job_document(client, number, job, reports[-1] if reports else None)
 
 
@@ -67,11 +67,11 @@ def _wait(blocks: Subscription) -> None:
         return  # no block yet; the executor may have made progress all the same
 
 
-def _tell_losses(output: Output, reports: list[Report]) -> None:
-    measured = [each for each in reports if each.get("heldOutMicronats") is not None]
-    for each in measured:
-        loss = each["heldOutMicronats"] / MICRONATS
-        output.note(f"step {each['step']:,}: held-out loss {loss:.4f} nats per token")
+def _print_losses(output: Output, reports: list[Report]) -> None:
+    measured = [report for report in reports if report.get("heldOutMicronats") is not None]
+    for report in measured:
+        loss = report["heldOutMicronats"] / MICRONATS
+        output.note(f"step {report['step']:,}: held-out loss {loss:.4f} nats per token")
 
 
 def _failure(number: int, job: Job) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -13,13 +13,12 @@ from genesis.amounts import format_amount, parse_amount
 from node.client import Client, Included
 from node.commands.answers.asking import AnswerDocument, Asker, ChatDocument, QuoteDocument
 from node.commands.base.command import command_output, hash_of, pass_client, refuse
-from node.commands.base.lookup import find_datanet, find_job, find_model
+from node.commands.base.lookup import find_datanet, find_job, find_model, list_all
 from node.commands.base.output import Output
 from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
-    DryRunDocument,
     Spending,
-    TransactionDocument,
+    Spent,
     dry_run,
     send,
     spend,
@@ -30,7 +29,6 @@ from node.commands.model.job_progress import follow_training, newest_report
 from node.commands.model.records import (
     JobDocument,
     ModelDocument,
-    ModelRow,
     ModelsDocument,
     job_document,
     latest_training,
@@ -38,14 +36,13 @@ from node.commands.model.records import (
     model_row,
 )
 from pallets.jobs import Jobs
+from runtime.codec.hexadecimal import to_hex
 from runtime.shared.documents import DatanetVersion, Recipe, Train
 from runtime.types.primitives import Hash
 
-PAGE = 256
-NANO = 10**9
-Spent = TransactionDocument | DryRunDocument
+NANO: Final = 10**9
 
-_USE = re.compile(r"(\d{1,9})(?:@(\d{1,9}))?")
+_USE: Final = re.compile(r"(\d{1,9})(?:@(\d{1,9}))?")
 
 
 @click.group("model")
@@ -96,12 +93,8 @@ def create(
 @pass_client
 def list_models(output: Output, client: Client) -> ModelsDocument:
     """List the models of the chain."""
-    rows: list[ModelRow] = []
-    while True:
-        page = client.api("ModelsApi_models", rows[-1].id + 1 if rows else 0, PAGE)
-        rows += [model_row(info) for info in page]
-        if len(page) < PAGE:
-            return ModelsDocument(tuple(rows))
+    infos = list_all(client, "ModelsApi_models")
+    return ModelsDocument(tuple(model_row(info) for info in infos))
 
 
 @model_command.command("status")
@@ -180,12 +173,12 @@ def publish(
     info = find_model(client, model)
     latest = info.model.latest
     if adapter is not None:
-        wanted = hash_of(adapter)
+        published = hash_of(adapter)
     elif latest is not None:
-        wanted = latest.trained.adapter
+        published = latest.trained.adapter
     else:
         refuse(f"{info.model.name!r} has no adapter yet. Train it with `openledger model train`.")
-    call = client.make_call("Models", "publish", model=info.id, adapter=wanted)
+    call = client.make_call("Models", "publish", model=info.id, adapter=published)
     return spend(output, client, spending, call)
 
 
@@ -207,7 +200,13 @@ def chat(
     spending: Spending,
 ) -> ChatDocument | QuoteDocument | None:
     """Talk to MODEL, line by line; an empty line or Ctrl-D ends it. Each answer is paid."""
-    asker = Asker(output, client, spending, find_model(client, model), server)
+    asker = Asker(
+        output=output,
+        client=client,
+        spending=spending,
+        info=find_model(client, model),
+        server=server,
+    )
     if spending.is_dry_run:
         return asker.quote("", max_tokens)
     asker.prepare(parse_amount(deposit))
@@ -278,13 +277,13 @@ def _use(client: Client, text: str) -> DatanetVersion:
 
 def _base(client: Client, text: str | None) -> Hash:
     if text is not None:
-        found: Hash = hash_of(text)
-        return found
-    known = client.entries("Models", "bases")
-    if len(known) != 1:
-        shown = ", ".join(f"0x{key.hex()} ({base.name})" for key, base in known) or "none"
-        refuse(f"The chain knows {len(known)} bases: {shown}. Name one with --base.")
-    return Hash(known[0][0])
+        named: Hash = hash_of(text)
+        return named
+    bases = client.entries("Models", "bases")
+    if len(bases) != 1:
+        listed = ", ".join(f"{to_hex(key)} ({base.name})" for key, base in bases) or "none"
+        refuse(f"The chain knows {len(bases)} bases: {listed}. Name one with --base.")
+    return Hash(bases[0][0])
 
 
 def _job_number(landed: Included | None) -> int | None:

@@ -1,8 +1,9 @@
-"""Models and jobs as commands find and print them."""
+"""Models and jobs as commands print them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from node.client import Client
 from node.commands.base.command import refuse
@@ -10,10 +11,11 @@ from node.commands.base.documents import Planck
 from node.commands.base.lookup import find_job
 from pallets.jobs.job import Job
 from pallets.models import ModelInfo
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto import ss58
 from runtime.shared.documents import Evaluate, Evaluated, Index, Settle, Train, Trained
 
-MICRONATS = 1_000_000
+MICRONATS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,40 +105,40 @@ def model_row(info: ModelInfo) -> ModelRow:
     """Return a model's line in a list."""
     model = info.model
     return ModelRow(
-        info.id,
-        model.name,
-        ss58.encode(model.owner),
-        info.stage.name,
-        model.rows,
-        Planck(model.rate_in_planck),
-        Planck(model.rate_out_planck),
+        id=info.id,
+        name=model.name,
+        owner=ss58.encode(model.owner),
+        stage=info.stage.name,
+        rows=model.rows,
+        rate_in_planck=Planck(model.rate_in_planck),
+        rate_out_planck=Planck(model.rate_out_planck),
     )
 
 
 def model_document(client: Client, info: ModelInfo) -> ModelDocument:
-    """Return all about a model."""
+    """Return the document of a model."""
     model, latest = info.model, info.model.latest
     ledger = client.api("AttributionApi_pool", info.id)
     trained = None if latest is None else latest.trained
     return ModelDocument(
-        info.id,
-        model.name,
-        ss58.encode(model.owner),
-        info.stage.name,
-        "0x" + model.base.hex(),
-        tuple(f"{use.datanet}@{use.version}" for use in model.datanets),
-        model.rows,
-        client.api("AttributionApi_parameters").rows_minimum,
-        Planck(model.rate_in_planck),
-        Planck(model.rate_out_planck),
-        None if trained is None else "0x" + trained.adapter.hex(),
-        None if model.deployed is None else "0x" + model.deployed.adapter.hex(),
-        None if latest is None else latest.train_job,
-        None if latest is None else latest.index_job,
-        None if trained is None else trained.base_loss_micronats / MICRONATS,
-        None if trained is None else trained.adapter_loss_micronats / MICRONATS,
-        Planck(ledger.pool),
-        ledger.epoch,
+        id=info.id,
+        name=model.name,
+        owner=ss58.encode(model.owner),
+        stage=info.stage.name,
+        base=to_hex(model.base),
+        datanets=tuple(f"{use.datanet}@{use.version}" for use in model.datanets),
+        rows=model.rows,
+        rows_needed_for_attribution=client.api("AttributionApi_parameters").rows_minimum,
+        rate_in_planck=Planck(model.rate_in_planck),
+        rate_out_planck=Planck(model.rate_out_planck),
+        latest_adapter=None if trained is None else to_hex(trained.adapter),
+        deployed_adapter=None if model.deployed is None else to_hex(model.deployed.adapter),
+        train_job=None if latest is None else latest.train_job,
+        index_job=None if latest is None else latest.index_job,
+        base_loss_nats=None if trained is None else trained.base_loss_micronats / MICRONATS,
+        adapter_loss_nats=None if trained is None else trained.adapter_loss_micronats / MICRONATS,
+        pool_planck=Planck(ledger.pool),
+        epoch=ledger.epoch,
     )
 
 
@@ -148,18 +150,18 @@ def job_document(
     has_losses = isinstance(output, Trained | Evaluated)
     loss = None if progress is None else progress.get("lossMicronats")
     return JobDocument(
-        number,
-        type(job.spec).__name__,
-        _model_of(job),
-        job.state.name,
-        job.attempt,
-        tuple(ss58.encode(slot.executor) for slot in job.current()),
-        None if progress is None else progress["step"],
-        None if progress is None else progress["steps"],
-        None if loss is None else loss / MICRONATS,
-        "0x" + output.adapter.hex() if isinstance(output, Trained) else None,
-        output.base_loss_micronats / MICRONATS if has_losses else None,
-        output.adapter_loss_micronats / MICRONATS if has_losses else None,
-        job.index_job,
-        None if job.failure is None else job.failure.name,
+        job=number,
+        kind=type(job.spec).__name__,
+        model=_model_of(job),
+        state=job.state.name,
+        attempt=job.attempt,
+        executors=tuple(ss58.encode(slot.executor) for slot in job.current()),
+        step=None if progress is None else progress["step"],
+        steps=None if progress is None else progress["steps"],
+        loss_nats=None if loss is None else loss / MICRONATS,
+        adapter=to_hex(output.adapter) if isinstance(output, Trained) else None,
+        base_loss_nats=output.base_loss_micronats / MICRONATS if has_losses else None,
+        adapter_loss_nats=output.adapter_loss_micronats / MICRONATS if has_losses else None,
+        index_job=job.index_job,
+        failure=None if job.failure is None else job.failure.name,
     )

@@ -1,4 +1,4 @@
-"""Stakes, validators and slashes as commands find and print them."""
+"""Stakes, validators and slashes as commands print them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from runtime.shared.finality import AuthoritySet
 from runtime.types.primitives import AccountId
 
 PERCENT: Final = BILLION // 100
-"""One percent in parts of 10**9, in which commissions and slashes are told."""
+"""One percent in parts of 10**9, in which commissions and slashes are given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +132,8 @@ class SlashesDocument:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What a node of a network has heard of a validator in the current epoch."""
+class Activity:
+    """The activity of a validator in the current epoch, as a node of the network saw it."""
 
     is_this_node: bool
     is_silent: bool
@@ -163,7 +163,7 @@ def first_block_of(client: Client, era: EraEntry, number: int) -> int:
 
 
 def stake_document(client: Client, who: AccountId) -> StakeDocument:
-    """Return what an account has staked. An account without a bond has zeros."""
+    """Return the stake of an account. An account without a bond has zeros."""
     ledger: StakingLedger = client.api("StakingApi_ledger_of", who) or StakingLedger(0)
     era: EraEntry = client.api("StakingApi_era")
     prefs: ValidatorPrefs | None = client.query("Staking", "validators", who)
@@ -176,16 +176,16 @@ def stake_document(client: Client, who: AccountId) -> StakeDocument:
         role = "idle" if ledger.total else "none"
     payee = client.query("Staking", "payee", who)
     return StakeDocument(
-        ss58.encode(who),
-        role,
-        Planck(ledger.total),
-        Planck(ledger.active),
-        Planck(client.balance(who).free),
-        Planck(client.api("StakingApi_pending_rewards", who)),
-        "bond" if payee is Payee.Staked else "free balance",
-        None if prefs is None else percent_of(prefs.commission),
-        era.active,
-        tuple(
+        account=ss58.encode(who),
+        role=role,
+        bonded_planck=Planck(ledger.total),
+        active_planck=Planck(ledger.active),
+        free_planck=Planck(client.balance(who).free),
+        pending_rewards_planck=Planck(client.api("StakingApi_pending_rewards", who)),
+        rewards_go_to="bond" if payee is Payee.Staked else "free balance",
+        commission_percent=None if prefs is None else percent_of(prefs.commission),
+        era=era.active,
+        unbonding=tuple(
             UnbondingLine(
                 Planck(chunk.value),
                 chunk.era,
@@ -194,8 +194,8 @@ def stake_document(client: Client, who: AccountId) -> StakeDocument:
             )
             for chunk in ledger.unlocking
         ),
-        nominations,
-        pending_slashes(client, who),
+        nominations=nominations,
+        pending_slashes=pending_slashes(client, who),
     )
 
 
@@ -203,48 +203,51 @@ def validators_document(client: Client) -> ValidatorsDocument:
     """Return who validates or stands for election, the largest stake first."""
     era: EraEntry = client.api("StakingApi_era")
     current: AuthoritySet = client.api("SessionApi_current_authorities")
-    voting = {one.account for one in current.authorities}
-    turns = {one.account: one for one in client.api("AuthorshipApi_performance")}
+    voting = {authority.account for authority in current.authorities}
+    turns = {turn.account: turn for turn in client.api("AuthorshipApi_performance")}
     disabled = client.query("Session", "disabled")
-    heard = heard_of(client)
+    activity = activity_of(client)
     rows = []
     for entry in client.api("StakingApi_validator_entries"):
         who, done = entry.stash, turns.get(entry.stash)
-        seen = heard.get(who) if heard is not None else None
+        last_activity = activity.get(who) if activity is not None else None
         rows.append(
             ValidatorRow(
-                ss58.encode(who),
-                Planck(entry.total),
-                Planck(entry.own),
-                percent_of(entry.commission),
-                entry.points,
-                entry.nominators,
-                who in voting,
-                entry.is_candidate,
-                done.authored if done is not None else 0,
-                done.missed if done is not None else 0,
-                None if seen is None else seen.is_silent,
-                who in disabled,
+                account=ss58.encode(who),
+                stake_planck=Planck(entry.total),
+                own_planck=Planck(entry.own),
+                commission_percent=percent_of(entry.commission),
+                points=entry.points,
+                backers=entry.nominators,
+                votes=who in voting,
+                is_standing=entry.is_candidate,
+                made=done.authored if done is not None else 0,
+                missed=done.missed if done is not None else 0,
+                is_silent=None if last_activity is None else last_activity.is_silent,
+                is_disabled=who in disabled,
             )
         )
     rows.sort(key=lambda row: (-row.stake_planck, row.account))
     return ValidatorsDocument(era.active, current.epoch, tuple(rows))
 
 
-def heard_of(client: Client) -> dict[AccountId, Heard] | None:
-    """Return what the node hears of each validator; None where it makes its blocks alone."""
+def activity_of(client: Client) -> dict[AccountId, Activity] | None:
+    """Return the activity of each validator; None where the node is a solo author."""
     try:
-        told = client.call("openledger_consensus")
+        status = client.call("openledger_consensus")
     except RequestRefusedError:
         return None
-    found: AuthoritySet | None = client.api("SessionApi_authorities_of", told["epoch"])
-    if found is None:
+    authorities: AuthoritySet | None = client.api("SessionApi_authorities_of", status["epoch"])
+    if authorities is None:
         return {}
     return {
-        found.authorities[one["index"]].account: Heard(
-            one["isMe"], one["isSilent"], one["lastView"], one["heardSecondsAgo"]
+        authorities.authorities[validator["index"]].account: Activity(
+            is_this_node=validator["isMe"],
+            is_silent=validator["isSilent"],
+            last_view=validator["lastView"],
+            seconds_ago=validator["heardSecondsAgo"],
         )
-        for one in told["validators"]
+        for validator in status["validators"]
     }
 
 
@@ -254,18 +257,18 @@ def slashes_document(client: Client, blocks: int) -> SlashesDocument:
     events = _applied_in(client, blocks)
     lines = list(events.values())
     for of_epoch, offenders in client.entries("Offences", "offenders"):
-        for one in offenders:
-            is_found = (Offence.Equivocation, of_epoch, one.stash) in events
-            if (one.applied or one.is_lifted) and not is_found:
+        for offender in offenders:
+            has_event = (Offence.Equivocation, of_epoch, offender.stash) in events
+            if (offender.applied or offender.is_lifted) and not has_event:
                 lines.append(
                     AppliedSlashLine(
-                        Offence.Equivocation.name.lower(),
-                        ss58.encode(one.stash),
-                        of_epoch,
-                        percent_of(one.applied),
-                        one.is_lifted,
-                        None,
-                        None,
+                        offence=Offence.Equivocation.name.lower(),
+                        validator=ss58.encode(offender.stash),
+                        epoch=of_epoch,
+                        percent=percent_of(offender.applied),
+                        is_cancelled=offender.is_lifted,
+                        amount_planck=None,
+                        block_number=None,
                     )
                 )
     lines.sort(key=lambda line: (line.epoch, line.validator, line.offence))
@@ -284,12 +287,12 @@ def pending_slashes(client: Client, who: AccountId | None = None) -> tuple[Pendi
         parts = _fraction_now(client, slash)
         lines.append(
             PendingSlashLine(
-                slash.offence.name.lower(),
-                ss58.encode(slash.stash),
-                slash.epoch,
-                slash.due_epoch,
-                percent_of(parts),
-                Planck(exposed * parts // BILLION),
+                offence=slash.offence.name.lower(),
+                validator=ss58.encode(slash.stash),
+                epoch=slash.epoch,
+                applied_in_epoch=slash.due_epoch,
+                percent=percent_of(parts),
+                amount_planck=Planck(exposed * parts // BILLION),
             )
         )
     return tuple(lines)
@@ -303,23 +306,24 @@ def _exposed(exposure: Exposure | None, stash: AccountId, who: AccountId | None)
 
 
 def _fraction_now(client: Client, slash: PendingSlash) -> int:
-    """Return what a slash would take if it were applied now, in parts of 10**9."""
+    """Return the fraction that a slash would take if it were applied now, in parts of 10**9."""
     if slash.offence is Offence.Absence:
         return slash.fraction
     offenders = client.api("OffencesApi_offenders_of", slash.epoch)
     authorities: AuthoritySet | None = client.api("SessionApi_authorities_of", slash.epoch)
     if authorities is None:
         return slash.fraction
-    guilty = sum(not one.is_lifted for one in offenders)
-    applied = next((one.applied for one in offenders if one.stash == slash.stash), 0)
+    guilty = sum(not offender.is_lifted for offender in offenders)
+    own = (offender.applied for offender in offenders if offender.stash == slash.stash)
+    applied = next(own, 0)
     return max(0, equivocation_fraction(guilty, len(authorities.authorities)) - applied)
 
 
 def _applied_in(
     client: Client, blocks: int
 ) -> dict[tuple[Offence, int, AccountId], AppliedSlashLine]:
-    """Return the slashes that the newest blocks applied; called up ones are added up."""
-    found: dict[tuple[Offence, int, AccountId], AppliedSlashLine] = {}
+    """Return the slashes that the newest blocks applied; those of one offence are added up."""
+    lines: dict[tuple[Offence, int, AccountId], AppliedSlashLine] = {}
     best = client.header().number
     for number in range(max(1, best - blocks + 1), best + 1) if blocks else ():
         for record in client.events(number):
@@ -327,17 +331,17 @@ def _applied_in(
             if not isinstance(event, Offences.SlashApplied):
                 continue
             key = (event.offence, event.epoch, event.stash)
-            before = found.get(key)
-            found[key] = AppliedSlashLine(
-                event.offence.name.lower(),
-                ss58.encode(event.stash),
-                event.epoch,
-                percent_of(event.fraction) + (before.percent if before else 0.0),
-                False,
-                Planck(event.burned + ((before.amount_planck or 0) if before else 0)),
-                number,
+            before = lines.get(key)
+            lines[key] = AppliedSlashLine(
+                offence=event.offence.name.lower(),
+                validator=ss58.encode(event.stash),
+                epoch=event.epoch,
+                percent=percent_of(event.fraction) + (before.percent if before else 0.0),
+                is_cancelled=False,
+                amount_planck=Planck(event.burned + ((before.amount_planck or 0) if before else 0)),
+                block_number=number,
             )
-    return found
+    return lines
 
 
 def _nominations(client: Client, era: EraEntry, who: AccountId) -> tuple[NominationLine, ...]:

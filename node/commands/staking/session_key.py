@@ -1,6 +1,6 @@
 """The session key as commands handle it: among the node's own keys, not those of the user.
 
-A validator's votes are signed by this key alone; it holds no money. It lies encrypted in
+A validator's votes are signed only by this key; it holds no money. It lies encrypted in
 BASE_PATH/keys, where the node looks for it, or is a development key such as //Alice.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -17,12 +17,13 @@ from node.commands.base.account_signer import development_pair, read_password
 from node.commands.base.command import refuse
 from node.commands.staking.validator_records import SessionKeyDocument
 from node.keys.keystore import KeyEntry, KeyNotFoundError, Keystore
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.keys import KeyKind, Keypair
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-KEYSTORE_FOLDER = "keys"
-DEFAULT_NAME = "session"
+KEYSTORE_FOLDER: Final = "keys"
+DEFAULT_NAME: Final = "session"
 
 base_path_option = click.option(
     "--base-path", type=click.Path(path_type=Path), help="The node's folder; its keys are there."
@@ -52,7 +53,7 @@ class SessionKey:
 
     @property
     def is_development(self) -> bool:
-        """Whether everybody knows this key."""
+        """Whether the key is publicly known."""
         return self.name.startswith("//")
 
     def public(self) -> bytes | None:
@@ -79,11 +80,11 @@ class SessionKey:
         return pair
 
     def document(self, *, is_new: bool = False) -> SessionKeyDocument:
-        """Return what may be told of a key that exists."""
+        """Return the public document of a key that exists."""
         entry, public = None if self.is_development else self._entry(), self.public()
         assert public is not None, "a key that exists has a public half"
         file = None if entry is None else str(entry.path)
-        return SessionKeyDocument(self.name, "0x" + public.hex(), file, is_new)
+        return SessionKeyDocument(self.name, to_hex(public), file, is_new)
 
     def _entry(self) -> KeyEntry | None:
         try:

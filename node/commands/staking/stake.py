@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 from genesis.amounts import format_amount, parse_amount
@@ -11,9 +13,8 @@ from node.commands.base.command import command_output, pass_client, refuse
 from node.commands.base.output import Output
 from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
-    DryRunDocument,
     Spending,
-    TransactionDocument,
+    Spent,
     spend,
     transaction_options,
 )
@@ -30,10 +31,9 @@ from node.commands.staking.records import (
 from pallets.staking.records import TARGETS_MAX, Payee, StakingLedger, ValidatorPrefs
 from runtime.types.primitives import Id
 
-ALL = "all"
-SEARCHED_BLOCKS_MAX = 256
+ALL: Final = "all"
+SEARCHED_BLOCKS_MAX: Final = 256
 """States, and so events, of more blocks are not kept by every node."""
-Spent = TransactionDocument | DryRunDocument
 
 
 @click.group("stake")
@@ -88,9 +88,9 @@ def unbond(output: Output, client: Client, amount: str, spending: Spending) -> S
         if event.event == "Staking.Unbonded":
             free_in = event.fields["free_in_era"]
             block = first_block_of(client, era, free_in)
-            shown = format_amount(int(event.fields["amount"]))
+            amount_text = format_amount(int(event.fields["amount"]))
             output.note(
-                f"{shown} can be withdrawn from block {block:,} on (era {free_in}; now it is"
+                f"{amount_text} can be withdrawn from block {block:,} on (era {free_in}; now it is"
                 f" {era.active}): `openledger stake withdraw`."
             )
     return document

@@ -17,9 +17,8 @@ from node.commands.base.documents import Planck
 from node.commands.base.output import Output
 from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
-    DryRunDocument,
     Spending,
-    TransactionDocument,
+    Spent,
     dry_run,
     send,
     spend,
@@ -53,6 +52,7 @@ from node.commands.staking.validator_start import NO_FILE, StartLine, check_unit
 from node.keys.node_keys import DEVELOPMENT_TYPES
 from node.operations.config import default_base_path
 from pallets.staking.records import Parameters
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto import ss58
 from runtime.crypto.keys import Keypair
 
@@ -95,7 +95,7 @@ def set_keys(
     session_name: str,
     session_password: Path | None,
     spending: Spending,
-) -> TransactionDocument | DryRunDocument:
+) -> Spent:
     """Register the session key for your validator; it counts after one whole epoch."""
     key = session_key_of(session_name, base_path or default_base_path(), session_password)
     _check_chain_of(client, key)
@@ -151,7 +151,9 @@ def setup(
     folder = base_path or default_base_path()
     key = session_key_of(session_name, folder, session_password)
     _check_chain_of(client, key)
-    line = StartLine(chain_name, folder, key, account, bootnodes)
+    line = StartLine(
+        chain=chain_name, base_path=folder, session_key=key, account=account, bootnodes=bootnodes
+    )
     if unit is not None:
         check_unit(line, unit)
     asks = sys.stdin.isatty() and not yes and not spending.is_dry_run
@@ -159,8 +161,16 @@ def setup(
     commission = parse_commission(commission_text) if commission_text is not None else None
     if asks:
         bond, commission = _ask(client, spending, bond, commission)
-    plan = plan_of(client, spending.signer.account, key.public(), bond, commission)
-    document = _carry_out(output, client, spending, plan, key, line, asks=asks)
+    plan = plan_of(
+        client=client,
+        who=spending.signer.account,
+        public=key.public(),
+        bond_planck=bond,
+        commission=commission,
+    )
+    document = _carry_out(
+        output=output, client=client, spending=spending, plan=plan, key=key, line=line, asks=asks
+    )
     if NO_FILE in line.words:
         output.note(f"Write the session key's password to a file and name it for {NO_FILE}.")
     if unit is None or spending.is_dry_run:
@@ -215,14 +225,14 @@ def _carry_out(
             fee = Planck(landed.fee_planck) if landed is not None else None
     standing = standing_of(client, plan.who)
     return SetupDocument(
-        ss58.encode(plan.who),
-        "" if public is None else "0x" + public.hex(),
-        tuple(steps_of(plan, public, is_new_key=is_new, state=state)),
-        transaction,
-        fee,
-        standing.votes_from_epoch,
-        str(line),
-        None,
+        stash=ss58.encode(plan.who),
+        session_key="" if public is None else to_hex(public),
+        steps=tuple(steps_of(plan, public, is_new_key=is_new, state=state)),
+        transaction=transaction,
+        fee_planck=fee,
+        votes_from_epoch=standing.votes_from_epoch,
+        node_start=str(line),
+        unit=None,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a validator's keys, set-up and standing are, as commands print them."""
+"""The keys, set-up and standing of a validator, as commands print them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 from node.client import Client
 from node.commands.base.documents import Planck
-from node.commands.staking.records import heard_of
+from node.commands.staking.records import activity_of
 from pallets.offences import Turns
 from pallets.staking.records import EraEntry
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto import ss58
 from runtime.shared.finality import AuthoritySet
 from runtime.types.primitives import AccountId
@@ -75,8 +76,10 @@ class StandingDocument:
 
 
 def next_election(era: EraEntry, epoch: int) -> int:
-    """Return the first epoch in which who is not elected yet can vote: an era is planned one epoch
-    ahead, so it is the next era that begins after the next epoch."""
+    """Return the first epoch in which an account that is not elected yet can vote.
+
+    An era is planned one epoch ahead, so it is the next era that begins after the next epoch.
+    """
     return -(-(epoch + 2) // era.sessions_per_era) * era.sessions_per_era
 
 
@@ -91,26 +94,26 @@ def standing_of(client: Client, who: AccountId) -> StandingDocument:
     convictions: int = client.query("Staking", "tombstones", who)
     exposure = client.query("Staking", "exposures", era.active, who)
     turns: Turns = client.query("Offences", "turns", who)
-    heard = (heard_of(client) or {}).get(who)
+    activity = (activity_of(client) or {}).get(who)
     since = _votes_from(client, era, who, registered, is_standing=is_standing)
     document = StandingDocument(
-        ss58.encode(who),
-        "",
-        current.epoch,
-        _shown(registered),
-        _shown(voting),
-        is_standing,
-        voting is not None,
-        following is not None,
-        bool(convictions),
-        None if convictions and voting is None else since,
-        Planck(exposure.total if exposure is not None else 0),
-        client.query("Authorship", "authored", who),
-        client.query("Authorship", "missed", who),
-        turns.missed,
-        None if heard is None else heard.last_view,
-        None if heard is None else heard.seconds_ago,
-        None if heard is None else heard.is_silent,
+        stash=ss58.encode(who),
+        sentence="",
+        epoch=current.epoch,
+        registered_key=_hex_or_none(registered),
+        voting_key=_hex_or_none(voting),
+        is_standing=is_standing,
+        is_in_current_set=voting is not None,
+        is_in_next_set=following is not None,
+        is_tombstoned=bool(convictions),
+        votes_from_epoch=None if convictions and voting is None else since,
+        stake_planck=Planck(exposure.total if exposure is not None else 0),
+        made=client.query("Authorship", "authored", who),
+        missed=client.query("Authorship", "missed", who),
+        missed_this_epoch=turns.missed,
+        last_view=None if activity is None else activity.last_view,
+        heard_seconds_ago=None if activity is None else activity.seconds_ago,
+        is_silent=None if activity is None else activity.is_silent,
     )
     return replace(document, sentence=_sentence(document))
 
@@ -175,8 +178,10 @@ def _since(client: Client, who: AccountId, key: bytes, epoch: int) -> int:
 
 
 def _key_in(authorities: AuthoritySet, who: AccountId) -> bytes | None:
-    return next((one.key for one in authorities.authorities if one.account == who), None)
+    return next(
+        (authority.key for authority in authorities.authorities if authority.account == who), None
+    )
 
 
-def _shown(key: bytes | None) -> str | None:
-    return None if key is None else "0x" + key.hex()
+def _hex_or_none(key: bytes | None) -> str | None:
+    return None if key is None else to_hex(key)

@@ -1,6 +1,6 @@
-"""The way to validate, as far as it is not gone yet: bond, session key, candidacy.
+"""The remaining steps of an account that is to validate: bond, session key, candidacy.
 
-What is left is read from the chain each time, and sent as one transaction that happens as a whole:
+They are read from the chain each time, and sent as one transaction that succeeds as a whole:
 so a set-up that was interrupted anywhere is resumed by running it again, and is never half done.
 """
 
@@ -16,18 +16,20 @@ from node.commands.staking.records import percent_of
 from node.commands.staking.validator_records import StepLine
 from pallets.session import prove_possession
 from pallets.staking.records import Parameters, Payee, StakingLedger, ValidatorPrefs
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.keys import Keypair
 from runtime.frame.dispatch import Call
 from runtime.types.primitives import OPEN, AccountId
 
 FOR_FEES: Final = OPEN
-"""What is to stay free beside the bond."""
-DONE, TO_DO = "done", "to do"
+"""The amount that stays free beside the bond."""
+DONE: Final = "done"
+TO_DO: Final = "to do"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is left to do for an account; `bonds_planck` is what is to be added to its bond."""
+    """The remaining steps of an account; `bonds_planck` is the amount to add to its bond."""
 
     who: AccountId
     active_planck: int
@@ -39,7 +41,7 @@ class Plan:
 
     @property
     def is_done(self) -> bool:
-        """Whether the chain knows everything already."""
+        """Whether no step remains."""
         return not (self.bonds_planck or self.sets_key or self.sets_prefs)
 
 
@@ -50,14 +52,21 @@ def plan_of(
     bond_planck: int | None,
     commission: int | None,
 ) -> Plan:
-    """Return what is left. Raises UsageError, RejectedError, InsufficientFundsError."""
+    """Return the remaining steps. Raises UsageError, RejectedError, InsufficientFundsError."""
     parameters: Parameters = client.query("Staking", "parameters")
     ledger: StakingLedger | None = client.api("StakingApi_ledger_of", who)
     prefs: ValidatorPrefs | None = client.query("Staking", "validators", who)
-    _check(client, who, public, parameters, bond_planck, commission)
+    _check(
+        client=client,
+        who=who,
+        public=public,
+        parameters=parameters,
+        bond_planck=bond_planck,
+        commission=commission,
+    )
     active = 0 if ledger is None else ledger.active
-    wanted = parameters.minimum_validator_bond if bond_planck is None else bond_planck
-    missing = max(0, wanted - active)
+    target = parameters.minimum_validator_bond if bond_planck is None else bond_planck
+    missing = max(0, target - active)
     free = client.balance(who).free
     if missing and free < missing + FOR_FEES:
         raise InsufficientFundsError(
@@ -68,24 +77,24 @@ def plan_of(
     present = prefs or ValidatorPrefs()
     new_prefs = present if commission is None else ValidatorPrefs(commission)
     return Plan(
-        who,
-        active,
-        ledger is not None,
-        missing,
-        public is None or client.api("SessionApi_registered_key", who) != public,
-        prefs != new_prefs,
-        new_prefs,
+        who=who,
+        active_planck=active,
+        has_bond=ledger is not None,
+        bonds_planck=missing,
+        sets_key=public is None or client.api("SessionApi_registered_key", who) != public,
+        sets_prefs=prefs != new_prefs,
+        prefs=new_prefs,
     )
 
 
 def steps_of(plan: Plan, public: bytes | None, *, is_new_key: bool, state: str) -> list[StepLine]:
     """Return the steps for people; `state` is that of those that were not done before."""
-    shown = "is made first" if public is None else "0x" + public.hex()
+    key_text = "is made first" if public is None else to_hex(public)
     bond = format_amount(plan.active_planck + plan.bonds_planck)
     added = f" ({format_amount(plan.bonds_planck)} more)" if plan.bonds_planck else ""
     made = TO_DO if public is None else DONE
     return [
-        StepLine("session key", made, f"{shown}{', new' if is_new_key else ''}"),
+        StepLine("session key", made, f"{key_text}{', new' if is_new_key else ''}"),
         StepLine("bond", state if plan.bonds_planck else DONE, f"{bond}{added}"),
         StepLine("register the key", state if plan.sets_key else DONE, "Session.set_keys"),
         StepLine(
@@ -97,7 +106,7 @@ def steps_of(plan: Plan, public: bytes | None, *, is_new_key: bool, state: str) 
 
 
 def call_of(client: Client, plan: Plan, session: Keypair) -> Call:
-    """Return the one transaction of all that is left."""
+    """Return one transaction of all remaining steps."""
     assert not plan.is_done, "nothing is sent where nothing is left"
     calls = []
     if plan.bonds_planck and plan.has_bond:

@@ -9,16 +9,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from genesis.spec import PRESETS
 from ml.durable_file import write_durably
 from node.commands.base.command import refuse
 from node.commands.staking.session_key import SessionKey
 
-NO_FILE = "SESSION_PASSWORD_FILE"
+NO_FILE: Final = "SESSION_PASSWORD_FILE"
 """Stands in the command line for the file that the operator has not named."""
-UNIT_MODE = 0o644
-UNIT = """\
+UNIT_MODE: Final = 0o644
+UNIT: Final = """\
 [Unit]
 Description=OpenLedger validator {name}
 Wants=network-online.target
@@ -60,7 +61,7 @@ class StartLine:
         chain = self.chain if is_preset else str(Path(self.chain).absolute())
         words = ["node", "start", "--chain", chain, "--base-path", str(self.base_path.absolute())]
         if is_preset:
-            words += ["--sealing", "consensus"]  # else a preset's node makes blocks alone
+            words += ["--sealing", "consensus"]  # else a preset's node is a solo author
         words += ["--validator", "--session-key", self.session_key.name]
         # Without an account of its own a node only votes: executor and answers need money.
         words += ["--account", self.account or self.session_key.name]
@@ -78,7 +79,7 @@ class StartLine:
 
 
 def write_unit(line: StartLine, path: Path) -> None:
-    """Write a systemd unit file; one that says the same stays. Raises UsageError."""
+    """Write a systemd unit file; a file of the same text stays. Raises UsageError."""
     text = unit_of(line)
     if path.exists():
         if path.read_text(encoding="utf-8", errors="replace") == text:
@@ -88,7 +89,7 @@ def write_unit(line: StartLine, path: Path) -> None:
 
 
 def check_unit(line: StartLine, path: Path) -> None:
-    """Refuse early what cannot become a unit file. Raises UsageError."""
+    """Refuse a line or path that cannot become a unit file. Raises UsageError."""
     if not line.session_key.is_development and line.session_key.password_file is None:
         refuse(
             "A unit starts without anybody to ask, so it needs the file with the session key's "
@@ -110,8 +111,8 @@ def unit_of(line: StartLine) -> str:
 
 def _program() -> Sequence[str]:
     """Return how this program is run: the installed command, or this checkout by its Python."""
-    found = shutil.which("openledger")
-    return [found] if found else [sys.executable, str(Path(sys.argv[0]).absolute())]
+    installed = shutil.which("openledger")
+    return [installed] if installed else [sys.executable, str(Path(sys.argv[0]).absolute())]
 
 
 def _quoted(word: str) -> str:

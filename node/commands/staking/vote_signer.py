@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import click
 import trio
@@ -21,12 +22,13 @@ from node.keys.remote_signer import serve_signer
 from node.keys.vote_signer import SigningHistory
 from node.operations import logs
 from node.operations.config import LogFormat, NodeConfig
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.keys import Keypair
 from runtime.types.primitives import Hash
 
-SOCKET_NAME = "signer.sock"
-PROBE_SECONDS = 2.0
-"""How long it takes at most to find out whether somebody listens."""
+SOCKET_NAME: Final = "signer.sock"
+PROBE_SECONDS: Final = 2.0
+"""How long to try a connection to find out whether another signer listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def signer_command(
 ) -> None:
     """Sign votes for one validator, which then holds no key; until Ctrl-C or SIGTERM.
 
-    It never signs two votes that exclude each other: its mark survives crashes and copies of nodes.
+    It never signs conflicting votes: its mark survives crashes and copies of nodes.
     """
     logs.set_up(LogFormat.TEXT, log_level)
     spec = load_spec(chain)
@@ -77,8 +79,13 @@ def signer_command(
     history = SigningHistory(mark_path)
 
     def announce() -> None:
-        public, shown = "0x" + pair.account.hex(), "0x" + genesis.hex()
-        output.show(SignerDocument(str(path), public, shown, str(mark_path)))
+        document = SignerDocument(
+            socket=str(path),
+            session_key=to_hex(pair.account),
+            genesis_hash=to_hex(genesis),
+            mark=str(mark_path),
+        )
+        output.show(document)
 
     try:
         trio.run(_run, path, pair, genesis, history, announce)
@@ -100,9 +107,9 @@ def _check_handover(former: Path, mark: Path) -> None:
 
 
 def _check_socket(path: Path) -> None:
-    """Refuse a path that serving would take from somebody. Raises UsageError.
+    """Refuse a path that another program uses. Raises UsageError.
 
-    A socket on which nobody listens is what a killed signer left, and is replaced.
+    A socket without a listener was left by a killed signer, and is replaced.
     """
     if not path.exists():
         return

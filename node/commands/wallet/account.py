@@ -15,9 +15,8 @@ from node.commands.base.documents import Planck
 from node.commands.base.output import Output
 from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
-    DryRunDocument,
     Spending,
-    TransactionDocument,
+    Spent,
     spend,
     transaction_options,
 )
@@ -68,11 +67,11 @@ def balance(output: Output, client: Client, account: str) -> BalanceDocument:
     who = account_of(account)
     data = client.balance(who)
     return BalanceDocument(
-        ss58.encode(who),
-        Planck(data.free),
-        Planck(data.reserved),
-        Planck(data.frozen),
-        client.nonce(who),
+        address=ss58.encode(who),
+        free_planck=Planck(data.free),
+        held_planck=Planck(data.reserved),
+        frozen_planck=Planck(data.frozen),
+        nonce=client.nonce(who),
     )
 
 
@@ -106,9 +105,7 @@ def list_accounts(
 @command_output(*SPENDING_DOCUMENTS)
 @pass_client
 @transaction_options
-def transfer(
-    output: Output, client: Client, to: str, amount: str, spending: Spending
-) -> TransactionDocument | DryRunDocument:
+def transfer(output: Output, client: Client, to: str, amount: str, spending: Spending) -> Spent:
     """Send AMOUNT (such as 1.5OPEN) to the account TO."""
     dest = Id(account_of(to, spending.signer.keystore))
     call = client.make_call(

@@ -13,9 +13,8 @@ from node.commands.base.documents import Planck
 from node.commands.base.output import Output
 from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
-    DryRunDocument,
     Spending,
-    TransactionDocument,
+    Spent,
     spend,
     transaction_options,
 )
@@ -36,9 +35,7 @@ class EarningsDocument:
 @command_output(*SPENDING_DOCUMENTS)
 @pass_client
 @transaction_options
-def claim_command(
-    output: Output, client: Client, account: str | None, spending: Spending
-) -> TransactionDocument | DryRunDocument:
+def claim_command(output: Output, client: Client, account: str | None, spending: Spending) -> Spent:
     """Pay out what your rows have earned, or those of ACCOUNT (to that account)."""
     if account is None:
         call = client.make_call("Attribution", "claim")

@@ -32,6 +32,7 @@ from node.keys.keystore import (
     seal,
     unseal,
 )
+from runtime.codec.hexadecimal import to_hex
 from runtime.crypto import ss58
 from runtime.crypto.keys import KeyKind, Keypair
 
@@ -98,9 +99,14 @@ def generate(
     pair, phrase = Keypair.generate(_kind(kind), int(words))
     entry = keystore.add(pair, password, name)
     output.note("Write the phrase down and keep it secret: whoever has it has the key.")
-    shown = _document(entry)
+    document = _document(entry)
     return NewKeyDocument(
-        shown.name, shown.address, shown.public_key, shown.kind, str(entry.path), phrase
+        name=document.name,
+        address=document.address,
+        public_key=document.public_key,
+        kind=document.kind,
+        file=str(entry.path),
+        phrase=phrase,
     )
 
 
@@ -159,7 +165,13 @@ def inspect(
         pair = development_pair(key)
         account = account_of(key, keystore)
         kind = "" if pair is None else pair.kind.name.lower()
-        return KeyDocument("", ss58.encode(account), "0x" + account.hex(), kind, None)
+        return KeyDocument(
+            name="",
+            address=ss58.encode(account),
+            public_key=to_hex(account),
+            kind=kind,
+            file=None,
+        )
 
 
 @key_command.command("export")
@@ -183,13 +195,25 @@ def export(
         refuse(f"{out} exists already. Name a new file; nothing was overwritten.")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
-    shown = _document(entry)
-    return KeyDocument(shown.name, shown.address, shown.public_key, shown.kind, str(out))
+    document = _document(entry)
+    return KeyDocument(
+        name=document.name,
+        address=document.address,
+        public_key=document.public_key,
+        kind=document.kind,
+        file=str(out),
+    )
 
 
 def _document(entry: KeyEntry) -> KeyDocument:
-    public = "0x" + entry.account.hex()
-    return KeyDocument(entry.name, entry.address, public, entry.kind.name.lower(), str(entry.path))
+    public = to_hex(entry.account)
+    return KeyDocument(
+        name=entry.name,
+        address=entry.address,
+        public_key=public,
+        kind=entry.kind.name.lower(),
+        file=str(entry.path),
+    )
 
 
 def _kind(name: str) -> KeyKind:

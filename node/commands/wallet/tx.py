@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -14,9 +14,8 @@ from node.commands.base.command import command_output, pass_client
 from node.commands.base.output import Output
 from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
-    DryRunDocument,
     Spending,
-    TransactionDocument,
+    Spent,
     spend,
     transaction_options,
 )
@@ -25,12 +24,14 @@ from pallets import PALLETS
 from runtime.frame.dispatch import Root, Signed
 from runtime.frame.pallet import CallSpec, Pallet
 
-_PLAIN = ("int", "Annotated", "MultiAddress")
+_PLAIN: Final = ("int", "Annotated", "MultiAddress")
 
 
 def command_name(name: str) -> str:
     """Return the name of a pallet or call on the command line: `transfer-keep-alive`."""
-    letters = [f"-{each.lower()}" if each.isupper() else each for each in name.replace("_", "-")]
+    letters = [
+        f"-{letter.lower()}" if letter.isupper() else letter for letter in name.replace("_", "-")
+    ]
     return "".join(letters).strip("-")
 
 
@@ -87,12 +88,16 @@ def _command(pallet: str, spec: CallSpec) -> click.Command:
     @command_output(*SPENDING_DOCUMENTS)
     @pass_client
     @transaction_options
-    def run(
-        output: Output, client: Client, spending: Spending, **texts: str
-    ) -> TransactionDocument | DryRunDocument:
+    def run(output: Output, client: Client, spending: Spending, **texts: str) -> Spent:
         read_account = functools.partial(account_of, keystore=spending.signer.keystore)
         values = {
-            name: parse_text(client.machine, hint, texts[name], read_account, _option(name))
+            name: parse_text(
+                machine=client.machine,
+                hint=hint,
+                text=texts[name],
+                read_account=read_account,
+                place=_option(name),
+            )
             for name, hint in spec.arguments
         }
         return spend(output, client, spending, client.make_call(pallet, spec.name, **values))

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 import trio
 
@@ -32,8 +33,8 @@ from runtime.shared.finality import NO_DIGEST, Ballot, Certificate, Kind, Vote, 
 from runtime.trie.trie import ordered_root
 from runtime.types.primitives import Digest, Hash, Header
 
-FUTURE_MS = 600_000
-TOO_LONG = 5 * 1024 * 1024 + 1
+FUTURE_MS: Final = 600_000
+TOO_LONG: Final = 5 * 1024 * 1024 + 1
 
 logger = logging.getLogger("byzantine")
 _message = codec(ProposalMessage)
@@ -102,7 +103,7 @@ def no_claim(made: ExecutedBlock, chain: Chain) -> Made:
     return replace(made.header, digest=Digest(())), made.extrinsics
 
 
-FAULTS: tuple[Callable[[ExecutedBlock, Chain], Made], ...] = (
+FAULTS: Final[tuple[Callable[[ExecutedBlock, Chain], Made], ...]] = (
     wrong_root,
     garbage_extrinsic,
     no_timestamp,
@@ -115,9 +116,9 @@ FAULTS: tuple[Callable[[ExecutedBlock, Chain], Made], ...] = (
     wrong_number,
 )
 """Blocks that are invalid: nobody is blamed for handing one on."""
-PROOFS = ("forged_parent", "forged_skips")
+PROOFS: Final = ("forged_parent", "forged_skips")
 """Faults of a good block's proposal; from here on each is held against the peer."""
-MALFORMED: tuple[Callable[[ExecutedBlock, Chain], Made], ...] = (wrong_parent, no_claim) + (
+MALFORMED: Final[tuple[Callable[[ExecutedBlock, Chain], Made], ...]] = (wrong_parent, no_claim) + (
     other_body,
 ) * 8
 """In the end the validator is banned."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 from genesis.spec import load_spec
 from node.storage.database import Database
@@ -16,8 +16,8 @@ from runtime.frame.state import Overlay
 from runtime.trie.backend import MemoryBackend
 from runtime.types.primitives import OPEN, AccountInfo, Header
 
-SUPPLY = 1_000_000_000 * OPEN
-ACCOUNTS = twox_128(b"System") + twox_128(b"Account")
+SUPPLY: Final = 1_000_000_000 * OPEN
+ACCOUNTS: Final = twox_128(b"System") + twox_128(b"Account")
 
 _account = codec(AccountInfo)
 _header = codec(Header)

@@ -1,7 +1,8 @@
 """A stand-in for a node that starts at once: its files, JSON-RPC and control socket, and no chain.
 
-Blocks are those of a clock: one every 20 ms, the same in all processes. What it is told by the
-control socket it keeps in BASE/told.json. OPENLEDGER_BASE_MODEL says how it should misbehave.
+Blocks are those of a clock: one every 20 ms, the same in all processes. The requests to
+its control socket are stored in BASE/requests.json. OPENLEDGER_BASE_MODEL selects how it
+misbehaves.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-BLOCK_S = 0.02
+BLOCK_SECONDS: Final = 0.02
 
 
 def height() -> int:
-    return int(time.time() / BLOCK_S) & 0xFFFFFF
+    return int(time.time() / BLOCK_SECONDS) & 0xFFFFFF
 
 
 def block_hash(number: int) -> str:
@@ -58,9 +59,9 @@ class Control(socketserver.StreamRequestHandler):
         for line in self.rfile:
             request = json.loads(line)
             folder = Path(str(self.server.server_address)).parent
-            path = folder / "told.json"
-            told = json.loads(path.read_text()) if path.exists() else []
-            path.write_text(json.dumps([*told, request]))
+            path = folder / "requests.json"
+            requests = json.loads(path.read_text()) if path.exists() else []
+            path.write_text(json.dumps([*requests, request]))
             self.wfile.write(b'{"ok": true}\n')
 
 
@@ -72,7 +73,7 @@ def main() -> None:
     options, _ = parser.parse_known_args()
     base: Path = options.base_path
     (base / "arguments.json").write_text(json.dumps(sys.argv[1:]))
-    (base / "told.json").unlink(missing_ok=True)
+    (base / "requests.json").unlink(missing_ok=True)
     behaviour = os.environ.get("OPENLEDGER_BASE_MODEL", "")
     if behaviour == "fails":
         print("2026-01-01 00:00:00.000 INFO node.x node-starting", file=sys.stderr)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Final
 
 import trio
 
@@ -33,8 +34,8 @@ from p2p.transport.wire import (
 )
 from runtime.types.primitives import Hash
 
-PATIENCE_S = 15.0
-AGENT = "hostile"
+PATIENCE_SECONDS: Final = 15.0
+AGENT: Final = "hostile"
 
 Reply = Callable[[RequestKind, bytes], Awaitable[bytes]]
 
@@ -97,7 +98,16 @@ class Hostile:
         """A STATUS frame."""
         known = genesis or self.genesis
         roles = Roles.FULL | Roles.VALIDATOR
-        said = Status(version, known, self.claims, known, self.claims, known, roles, AGENT)
+        said = Status(
+            version=version,
+            genesis_hash=known,
+            best_number=self.claims,
+            best_hash=known,
+            finalized_number=self.claims,
+            finalized_hash=known,
+            roles=roles,
+            agent=AGENT,
+        )
         return encode(MessageKind.STATUS, encode_status(said))
 
     async def dial(self, address: str) -> bool:
@@ -145,7 +155,7 @@ class Hostile:
         """Whether the node keeps the connection."""
         return self.target in self.here
 
-    async def until(self, is_so: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
+    async def until(self, is_so: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until something holds."""
         with trio.fail_after(seconds):
             while not is_so():

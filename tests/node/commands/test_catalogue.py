@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -10,8 +10,8 @@ from cli import COMMANDS
 from node.commands.catalogue import FOLDER, commands, schemas
 from tests.node.commands.support.calling import OpenLedger
 
-SCHEMAS = schemas()
-KINDS: Mapping[str, type | tuple[type, ...]] = {
+SCHEMAS: Final = schemas()
+KINDS: Final[Mapping[str, type | tuple[type, ...]]] = {
     "string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list,
     "object": dict, "null": type(None),
 }  # fmt: skip
@@ -20,9 +20,9 @@ KINDS: Mapping[str, type | tuple[type, ...]] = {
 def fits(schema: Mapping[str, Any], value: Any) -> bool:
     """Check a value against the part of JSON Schema that our schemas use."""
     if "oneOf" in schema:
-        return sum(fits(each, value) for each in schema["oneOf"]) == 1
+        return sum(fits(choice, value) for choice in schema["oneOf"]) == 1
     if "anyOf" in schema:
-        return any(fits(each, value) for each in schema["anyOf"])
+        return any(fits(choice, value) for choice in schema["anyOf"])
     if not isinstance(value, KINDS[schema["type"]]):
         return False
     if schema["type"] == "array":

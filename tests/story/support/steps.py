@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ml.rows.harvest import harvest_standard_library
 from ml.rows.row import Row, canonical_row, encode_batch, row_hash
@@ -13,8 +13,8 @@ from pallets.datanets.records import Access, Verdict
 from runtime.crypto.keys import Keypair
 from runtime.types.primitives import Hash
 
-OWNER = Keypair.from_uri("//Bob")
-WAIT_SECONDS = 240.0
+OWNER: Final = Keypair.from_uri("//Bob")
+WAIT_SECONDS: Final = 240.0
 
 
 def send(

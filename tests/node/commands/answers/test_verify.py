@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -27,7 +27,7 @@ class Step:
     detail: str = "seen"
 
 
-STEPS = {
+STEPS: Final = {
     GOOD: (Step("identity", True), Step("scores", True)),
     BAD: (Step("identity", False), Step("scores", False)),
     PARTLY: (Step("identity", True), Step("scores", None)),
@@ -94,8 +94,8 @@ def test_many_receipts_are_one_document_of_one_verifier(
     document = openledger.json("verify", GOOD, PARTLY, GOOD)
     assert document["holds"]
     assert_described(document)
-    assert [each["receipt"] for each in document["receipts"]] == [GOOD, PARTLY]
-    assert [each["not_checked"] for each in document["receipts"]] == [0, 1]
+    assert [receipt["receipt"] for receipt in document["receipts"]] == [GOOD, PARTLY]
+    assert [receipt["not_checked"] for receipt in document["receipts"]] == [0, 1]
     assert replays.made == 1
     assert replays.asked == [GOOD, PARTLY]
 

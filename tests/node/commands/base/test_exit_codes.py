@@ -7,6 +7,7 @@ import json
 import pkgutil
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Final
 
 import pytest
 
@@ -20,7 +21,7 @@ from node.commands.base.exit_codes import errors_as_exit_codes, exit_code_of
 from node.commands.base.output import Output
 from runtime.errors import ExitCode, OpenLedgerError
 
-CODES = {
+CODES: Final = {
     "ClientError": 1,
     "InsufficientFundsError": 5,
     "UsageError": 2,
@@ -77,13 +78,13 @@ CODES = {
 }
 """By class name: what scripts of operators rely on."""
 
-HANDLED = {
+HANDLED: Final = {
     "node.authoring.sealer": "node/rpc/namespaces/engine.py answers with it",
     "node.chain.fork_tree": "the chain raises UnfinalizedLimitError",
     "node.chain.import_checks": "the engine runner waits",
     "node.client.transport_websocket": "the client raises MayStillLandError",
     "node.demo.node_process": "the story and its tests",
-    "node.demo.story": "the demo prints it",
+    "node.demo.stage": "the demo prints it",
     "node.jobs.answer_store": "the executor computes again",
     "node.jobs.executor": "the executor reports a failure on chain",
     "node.jobs.executor_process": "the executor reports a failure on chain",
@@ -117,8 +118,8 @@ def error_classes(*packages: ModuleType) -> Iterator[type[Exception]]:
     yield from found
 
 
-OWN = list(error_classes(genesis, node))
-ALL = [*OWN, *error_classes(consensus, ml, p2p, runtime)]
+OWN: Final = list(error_classes(genesis, node))
+ALL: Final = [*OWN, *error_classes(consensus, ml, p2p, runtime)]
 
 
 @pytest.mark.parametrize("cls", OWN, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")

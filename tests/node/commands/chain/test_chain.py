@@ -65,7 +65,7 @@ def test_nothing_is_overwritten(openledger: OpenLedger, blocks: Path) -> None:
 
 def test_a_block_shows_its_calls_and_events(openledger: OpenLedger, blocks: Path) -> None:
     document = openledger.json("chain", "block", "1")
-    calls = [each["call"] for each in document["extrinsics"]]
+    calls = [extrinsic["call"] for extrinsic in document["extrinsics"]]
     assert calls == ["Timestamp.set", "Balances.transfer_keep_alive"]
     assert openledger.json("chain", "block", document["hash"]) == document
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -17,8 +18,8 @@ from runtime.types.primitives import Hash
 from tests.node.commands.support.calling import OpenLedger
 from tests.node.commands.support.processes import Process, finished, running
 
-BLOCK_SECONDS = 30
-RECORDS = [b"one", b"two" * 50, b"three"]
+BLOCK_SECONDS: Final = 30
+RECORDS: Final = [b"one", b"two" * 50, b"three"]
 
 
 def start_words(base_path: Path) -> tuple[str, ...]:

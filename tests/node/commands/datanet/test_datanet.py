@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -13,7 +14,7 @@ from runtime.types.primitives import Hash
 from tests.node.commands.support.calling import OpenLedger
 from tests.node.support.live_node import LiveNode
 
-PROFILE = (
+PROFILE: Final = (
     "--summary", "s", "--licence", "CC-BY-4.0", "--source", "s", "--purpose", "p",
 )  # fmt: skip
 
@@ -31,7 +32,7 @@ def write_rows(path: Path, count: int, start: int = 0) -> Path:
 def datanet(node: LiveNode, tmp_path_factory: pytest.TempPathFactory) -> str:
     openledger = OpenLedger(node.rpc_url, tmp_path_factory.mktemp("keys"))
     document = openledger.json("datanet", "create", "Docs", *PROFILE, "--from", "//Alice")
-    created = [each for each in document["events"] if each["event"] == "Datanets.Created"]
+    created = [event for event in document["events"] if event["event"] == "Datanets.Created"]
     return str(created[0]["fields"]["datanet"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -18,8 +19,8 @@ from tests.node.commands.support.calling import OpenLedger
 from tests.node.commands.support.short_eras import SESSIONS_PER_ERA, mine, short_node
 from tests.node.support.live_node import LiveNode
 
-ALICE = Keypair.from_uri("//Alice")
-ALICE_ADDRESS = ss58.encode(ALICE.account)
+ALICE: Final = Keypair.from_uri("//Alice")
+ALICE_ADDRESS: Final = ss58.encode(ALICE.account)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def test_stake_goes_in_backs_a_validator_and_comes_out(
     assert "Nothing is free yet" in early.err, "one block before it is told to be free"
     called = openledger("stake", "withdraw", "--from", "//Bob", "--json")
     assert called.document["block_number"] == leaving["free_at_block"]
-    assert "Staking.Withdrawn" in [each["event"] for each in called.document["events"]]
+    assert "Staking.Withdrawn" in [event["event"] for event in called.document["events"]]
     assert staked(openledger, "//Bob")[1] >= 450 * OPEN
 
 
@@ -182,7 +183,7 @@ def test_a_slash_is_shown_while_it_waits_and_after(tmp_path: Path) -> None:
 def double_vote(genesis: Hash) -> Equivocation:
     """Return two votes of //Alice in epoch 0 that exclude each other."""
     ballots = [Ballot(0, 1, Kind.NOTARIZE, Hash(bytes([number]) * 32)) for number in (1, 2)]
-    first, second = (Vote(one, 0, ALICE.sign(payload(genesis, one))) for one in ballots)
+    first, second = (Vote(ballot, 0, ALICE.sign(payload(genesis, ballot))) for ballot in ballots)
     return Equivocation(first, second)
 
 

@@ -68,7 +68,13 @@ def operator(openledger: OpenLedger, tmp_path: Path) -> Operator:
     words = ("key", "generate", "stash", "--password-file", str(password))
     address = openledger.json(*words)["address"]
     openledger.json("account", "transfer", address, "6000OPEN", "--from", "//Alice")
-    return Operator(openledger, tmp_path, "stash", str(spec), str(password))
+    return Operator(
+        openledger=openledger,
+        folder=tmp_path,
+        stash="stash",
+        spec=str(spec),
+        password=str(password),
+    )
 
 
 def states(called: Called) -> list[str]:

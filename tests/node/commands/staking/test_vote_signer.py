@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 import trio
@@ -27,11 +28,11 @@ from runtime.types.primitives import Hash
 from tests.node.commands.support.calling import OpenLedger
 from tests.node.commands.support.processes import running
 
-GENESIS = load_spec("dev").build().hash
-ALICE = Keypair.from_uri("//Alice")
-ONE = Ballot(0, 5, Kind.NOTARIZE, Hash(b"1" * 32))
-OTHER = Ballot(0, 5, Kind.NOTARIZE, Hash(b"2" * 32))
-NEXT = Ballot(0, 6, Kind.NOTARIZE, Hash(b"3" * 32))
+GENESIS: Final = load_spec("dev").build().hash
+ALICE: Final = Keypair.from_uri("//Alice")
+ONE: Final = Ballot(0, 5, Kind.NOTARIZE, Hash(b"1" * 32))
+OTHER: Final = Ballot(0, 5, Kind.NOTARIZE, Hash(b"2" * 32))
+NEXT: Final = Ballot(0, 6, Kind.NOTARIZE, Hash(b"3" * 32))
 
 
 @pytest.fixture

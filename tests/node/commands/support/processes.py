@@ -10,11 +10,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from tests.conftest import REPOSITORY
 
-STOP_SECONDS = 30
+STOP_SECONDS: Final = 30
 
 
 @dataclass

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 from unittest.mock import patch
 
 from genesis.spec import ChainSpec, load_spec
@@ -14,8 +15,8 @@ from node.client import Client
 from runtime.crypto.keys import Keypair
 from tests.node.support.live_node import LiveNode, live_node
 
-SESSIONS_PER_ERA = 6
-MINER = Keypair.from_uri("//Ferdie")
+SESSIONS_PER_ERA: Final = 6
+MINER: Final = Keypair.from_uri("//Ferdie")
 
 
 def short_spec() -> ChainSpec:

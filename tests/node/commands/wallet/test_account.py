@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 
 from tests.node.commands.support.calling import OpenLedger
 from tests.node.support.live_node import LiveNode
 
-ALICE = "5FA9nQDVg267DEd8m1ZypXLBnvN7SFxYwV7ndqSYGiN9TTpu"
-NOWHERE = "ws://127.0.0.1:1"
+ALICE: Final = "5FA9nQDVg267DEd8m1ZypXLBnvN7SFxYwV7ndqSYGiN9TTpu"
+NOWHERE: Final = "ws://127.0.0.1:1"
 
 
 def free(openledger: OpenLedger, account: str) -> int:
@@ -136,7 +138,7 @@ def test_ctrl_c_ends_the_wait_and_not_the_transaction(
 
 def test_accounts_are_listed_with_their_balances(openledger: OpenLedger) -> None:
     listed = openledger.json("account", "list")["accounts"]
-    assert [each["address"] for each in listed if each["name"] == "//Alice"] == [ALICE]
+    assert [account["address"] for account in listed if account["name"] == "//Alice"] == [ALICE]
 
 
 def test_status_tells_the_chain(openledger: OpenLedger, node: LiveNode) -> None:

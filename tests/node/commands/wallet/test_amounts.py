@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from node.commands.base.output import fields_text
 from node.commands.base.values import show_fields
 from pallets.balances import Balances
 from pallets.session import GenesisValidator
 from runtime.types.primitives import OPEN, AccountId
 
-ALICE = AccountId(b"a" * 32)
+ALICE: Final = AccountId(b"a" * 32)
 
 
 def test_an_amount_of_an_event_is_shown_in_open() -> None:

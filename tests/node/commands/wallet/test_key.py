@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -9,7 +10,7 @@ from node.keys import keystore
 from node.keys.keystore import LIGHT_COST
 from tests.node.commands.support.calling import OpenLedger
 
-PHRASE = "bottom drive obey lake curtain smoke basket hold race lonely fit walk"
+PHRASE: Final = "bottom drive obey lake curtain smoke basket hold race lonely fit walk"
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +67,7 @@ def test_keys_are_listed_and_inspected_without_their_password(
 ) -> None:
     made = offline.json("key", "generate", "mine", "--password-file", password)
     listed = offline.json("key", "list")["keys"]
-    assert [each["address"] for each in listed] == [made["address"]]
+    assert [key["address"] for key in listed] == [made["address"]]
     assert offline.json("key", "inspect", "mine")["address"] == made["address"]
     assert offline.json("key", "inspect", made["public_key"])["address"] == made["address"]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Final
 
 import pytest
 
@@ -10,7 +11,7 @@ from pallets import PALLETS
 from runtime.frame.dispatch import Inherent
 from tests.node.commands.support.calling import OpenLedger
 
-NAMES = [words for words, _ in commands() if words.startswith("tx ")]
+NAMES: Final = [words for words, _ in commands() if words.startswith("tx ")]
 
 
 def test_every_call_of_the_chain_is_a_command() -> None:
@@ -33,7 +34,7 @@ def test_every_call_has_help_with_its_sentence(openledger: OpenLedger, words: st
 def test_a_call_is_sent_with_its_arguments(openledger: OpenLedger) -> None:
     words = ("tx", "balances", "transfer-keep-alive", "--dest", "//Bob", "--value", "1.5OPEN")
     document = openledger.json(*words, "--from", "//Alice")
-    moved = [each for each in document["events"] if each["event"] == "Balances.Transfer"]
+    moved = [event for event in document["events"] if event["event"] == "Balances.Transfer"]
     assert moved[0]["fields"]["amount"] == "15" + "0" * 17
 
 
@@ -47,7 +48,7 @@ def test_a_batch_of_calls_is_written_as_json(openledger: OpenLedger) -> None:
         },
     ]
     words = ("tx", "utility", "batch-all", "--calls", json.dumps(calls), "--from", "//Alice")
-    events = [each["event"] for each in openledger.json(*words)["events"]]
+    events = [event["event"] for event in openledger.json(*words)["events"]]
     assert "System.Remarked" in events
     assert "Balances.Transfer" in events
 
@@ -66,7 +67,7 @@ def test_a_call_with_an_enum_a_list_and_texts_is_sent(openledger: OpenLedger) ->
     }
     words = [part for name, text in options.items() for part in (f"--{name}", text)]
     document = openledger.json("tx", "datanets", "create", *words, "--from", "//Charlie")
-    assert any(each["event"] == "Datanets.Created" for each in document["events"])
+    assert any(event["event"] == "Datanets.Created" for event in document["events"])
 
 
 def test_the_error_of_a_pallet_is_its_sentence(openledger: OpenLedger) -> None:

@@ -4,6 +4,7 @@ import json
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -20,8 +21,8 @@ from node.devnet.state import (
     write_state,
 )
 
-NODES = tuple(NodeRecord(n, f"//{n}", True, peer_id=f"peer{n}") for n in range(4))
-STATE = DevnetState("test", Settings(), NODES, validators=4)
+NODES: Final = tuple(NodeRecord(n, f"//{n}", True, peer_id=f"peer{n}") for n in range(4))
+STATE: Final = DevnetState("test", Settings(), NODES, validators=4)
 
 
 def test_a_state_that_is_written_is_read_back(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from node.devnet.errors import GroupsTextError
 from node.devnet.groups import groups_text, parse_groups
 
-NODES = (0, 1, 2, 3)
+NODES: Final = (0, 1, 2, 3)
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from node.devnet.errors import NodeStartError
 from node.devnet.process import Process, until
 
-SECONDS = 20.0
-SLEEPS = "import time; print('awake', file=__import__('sys').stderr, flush=True); time.sleep(600)"
+SECONDS: Final = 20.0
+SLEEPS: Final = (
+    "import time; print('awake', file=__import__('sys').stderr, flush=True); time.sleep(600)"
+)
 
 
 def python(source: str) -> list[str]:
