@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import trio
 
-BACKLOG_MAX = 1024
+BACKLOG_MAX: Final = 1024
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -9,6 +9,8 @@ chain without validators, and on a development chain, which names validators but
 
 from __future__ import annotations
 
+from typing import Final
+
 from pallets.session import Session
 from runtime.codec.scale import DecodeError, codec
 from runtime.errors import OpenLedgerError
@@ -25,7 +27,7 @@ from runtime.shared.finality import (
 from runtime.trie.backend import Backend
 from runtime.types.primitives import Hash, Header
 
-_CERTIFICATE = codec(Certificate)
+_CERTIFICATE: Final = codec(Certificate)
 
 
 class JustificationError(OpenLedgerError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from ml.durable_file import write_durably
 from node.chain.state_reader import StateReader
@@ -37,7 +37,7 @@ from runtime.shared.documents import (
 from runtime.types.primitives import AccountId, Hash
 from runtime.types.signature import is_signed_by
 
-PAGE = 256
+PAGE: Final = 256
 
 _rows = codec(RowsInput)
 _spec = codec(JobSpec)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
 
 from ml.durable_file import write_durably
 from node.keys.keystore import Keystore, KeystoreError
 from node.operations.config import ConfigError, NodeConfig
 from runtime.crypto.keys import KeyKind, Keypair
 
-KEYSTORE_FOLDER = "keys"
-PEER_SEED_FILE = "peer.seed"
-SEED_SIZE = 32
-DEVELOPMENT_TYPES = ("Development", "Local")
+KEYSTORE_FOLDER: Final = "keys"
+PEER_SEED_FILE: Final = "peer.seed"
+SEED_SIZE: Final = 32
+DEVELOPMENT_TYPES: Final = ("Development", "Local")
 
 
 def load_pair(config: NodeConfig, chain_type: str) -> Keypair:

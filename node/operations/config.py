@@ -19,10 +19,11 @@ import platformdirs
 from genesis.spec import PRESETS
 from runtime.errors import ExitCode, OpenLedgerError
 
-ENVIRONMENT_PREFIX = "OPENLEDGER_"
+ENVIRONMENT_PREFIX: Final = "OPENLEDGER_"
 BLOCK_TIME_MS: Final = 1_000
-LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
-TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+TRUE_WORDS: Final = ("1", "true", "yes", "on")
+FALSE_WORDS: Final = ("0", "false", "no", "off")
 
 
 class ConfigError(OpenLedgerError, ValueError):

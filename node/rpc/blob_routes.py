@@ -39,7 +39,7 @@ from runtime.trie.merkle import CHUNK_SIZE
 from runtime.types.primitives import Hash
 
 MANIFEST_BYTES_MAX: Final = 1 << 20
-_RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
+_RANGE: Final = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 _STATUS: Final[dict[type[BlobError], int]] = {
     BlobNotFoundError: 404,
     BlobTooLargeError: 413,

@@ -16,7 +16,7 @@ import socket
 import struct
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
@@ -31,16 +31,16 @@ from runtime.errors import ExitCode, OpenLedgerError
 
 logger = logging.getLogger(__name__)
 
-SEND_BYTES = 256 * 1024
+SEND_BYTES: Final = 256 * 1024
 """How much of an answer must go out within one send timeout."""
-BACKLOG = 512
-HEADER_BYTES_MAX = 64 * 1024
-KEEPALIVE_IDLE_SECONDS = 30
-KEEPALIVE_INTERVAL_SECONDS = 10
-KEEPALIVE_PROBES = 3
-ENDED_PING_SECONDS = 0.05
-ABORT = struct.pack("ii", 1, 0)
-TOO_MANY = (
+BACKLOG: Final = 512
+HEADER_BYTES_MAX: Final = 64 * 1024
+KEEPALIVE_IDLE_SECONDS: Final = 30
+KEEPALIVE_INTERVAL_SECONDS: Final = 10
+KEEPALIVE_PROBES: Final = 3
+ENDED_PING_SECONDS: Final = 0.05
+ABORT: Final = struct.pack("ii", 1, 0)
+TOO_MANY: Final = (
     b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\nconnection: close\r\n"
     b"retry-after: 10\r\n\r\n"
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 import trio
 
@@ -21,7 +22,7 @@ from node.rpc.session import Session
 from runtime.codec.hexadecimal import to_hex
 from runtime.types.primitives import Hash, Header, RuntimeVersion
 
-INITIAL_FINALIZED_BLOCKS = 16
+INITIAL_FINALIZED_BLOCKS: Final = 16
 """How many final blocks `initialized` lists."""
 
 

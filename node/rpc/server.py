@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from typing import Protocol
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 import trio
@@ -44,11 +44,12 @@ from node.rpc.session import Session
 
 logger = logging.getLogger(__name__)
 
-HOST, PORT = "127.0.0.1", 9944
-LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
-JSON_TYPE = "application/json"
-DEFAULT_LIMITS = Limits()
+HOST: Final = "127.0.0.1"
+PORT: Final = 9944
+LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
+PROXY_HEADERS: Final = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+JSON_TYPE: Final = "application/json"
+DEFAULT_LIMITS: Final = Limits()
 
 
 class TaskStatus(Protocol):

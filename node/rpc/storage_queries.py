@@ -13,6 +13,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Final
 
 from node.rpc.errors import InvalidParamsError
 from node.rpc.parameters import Json, read_bytes
@@ -21,10 +22,10 @@ from runtime.crypto.hashing import blake2b_256
 from runtime.trie.backend import Backend
 from runtime.trie.trie_node import HASH_BYTES, Leaf, decode, nibbles_of
 
-PAGE_ITEMS = 128
-PAGE_BYTES = 512 * 1024
-ITEMS_MAX = 1_024
-CODE = b":code"
+PAGE_ITEMS: Final = 128
+PAGE_BYTES: Final = 512 * 1024
+ITEMS_MAX: Final = 1_024
+CODE: Final = b":code"
 """Where Substrate keeps the runtime. papi tells runtimes apart by the hash of what is here, and
 fails without; a native runtime has no code, so its encoded version is answered in its place."""
 
@@ -39,7 +40,7 @@ class Kind(enum.StrEnum):
     DESCENDANTS_HASHES = "descendantsHashes"
 
 
-_DESCENDANTS = (Kind.DESCENDANTS_VALUES, Kind.DESCENDANTS_HASHES)
+_DESCENDANTS: Final = (Kind.DESCENDANTS_VALUES, Kind.DESCENDANTS_HASHES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
@@ -54,7 +54,7 @@ from node.storage.receipt_store import ReceiptStore
 from node.transactions.pool import Pool
 from node.transactions.submitter import Submitter
 
-ENDPOINT_FILE = "endpoint.json"
+ENDPOINT_FILE: Final = "endpoint.json"
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Literal
+from typing import Final, Literal
 
 import trio
 
@@ -50,10 +50,10 @@ from runtime.shared.documents import Receipt, SignedReceipt, receipt_hash
 from runtime.shared.shares import PERMILLE
 from runtime.types.primitives import Hash
 
-RECEIPT_VERSION = 1
-ROWS_SHOWN = 8
-PROMPT_SHOWN_CHARACTERS = 160
-MODELS_LISTED = 256
+RECEIPT_VERSION: Final = 1
+ROWS_SHOWN: Final = 8
+PROMPT_SHOWN_CHARACTERS: Final = 160
+MODELS_LISTED: Final = 256
 
 logger = logging.getLogger(__name__)
 _signed_receipt = codec(SignedReceipt)

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from ml.durable_file import sync_folder
 from runtime.trie.merkle import (
@@ -35,19 +35,20 @@ from runtime.trie.merkle import (
 )
 from runtime.types.primitives import Hash
 
-BLOB_BYTES_MAX = 1 << 30
-STORE_BYTES_MAX = 64 << 30
-RANGE_BYTES_MAX = 8 << 20
-UPLOADS_MAX = 256
+BLOB_BYTES_MAX: Final = 1 << 30
+STORE_BYTES_MAX: Final = 64 << 30
+RANGE_BYTES_MAX: Final = 8 << 20
+UPLOADS_MAX: Final = 256
 
-_HASH_BYTES = 32
-_MAGIC = b"olblob01"
-_FOOTER_BYTES = 8 + len(_MAGIC)
-_DRAFT = ".draft"
-_HAVE = ".have"
-_UPLOAD = ".upload"
-_MISSING, _HERE = b"\0", b"\1"
-_RECORD_BYTES = 1 + _HASH_BYTES
+_HASH_BYTES: Final = 32
+_MAGIC: Final = b"olblob01"
+_FOOTER_BYTES: Final = 8 + len(_MAGIC)
+_DRAFT: Final = ".draft"
+_HAVE: Final = ".have"
+_UPLOAD: Final = ".upload"
+_MISSING: Final = b"\0"
+_HERE: Final = b"\1"
+_RECORD_BYTES: Final = 1 + _HASH_BYTES
 
 
 class BlobError(Exception):

@@ -40,14 +40,14 @@ from runtime.types.primitives import Header
 SCHEMA_VERSION: Final = 1
 HISTORY_BLOCKS: Final = 256
 
-_SCHEMA = b"mschema"
-_HEAD = b"mhead"
-_OLDEST_STATE = b"moldest_state"
-_OLDEST_BLOCK = b"moldest_block"
-_SPACE = b"mspace"
-_RECORD = b"m:"
-_EXTRINSICS = scale.codec(tuple[bytes, ...])
-_HEADER = scale.codec(Header)
+_SCHEMA: Final = b"mschema"
+_HEAD: Final = b"mhead"
+_OLDEST_STATE: Final = b"moldest_state"
+_OLDEST_BLOCK: Final = b"moldest_block"
+_SPACE: Final = b"mspace"
+_RECORD: Final = b"m:"
+_EXTRINSICS: Final = scale.codec(tuple[bytes, ...])
+_HEADER: Final = scale.codec(Header)
 
 Result = TypeVar("Result")
 

@@ -20,9 +20,12 @@ from runtime.trie.backend import Former, merge_changes
 
 PRUNED_HEIGHTS_PER_BLOCK: Final = 16
 
-_REVERSE_VALUE, _REVERSE_NODE, _REVERSE_NAMES = b"R", b"N", b"P"
-_ABSENT, _PRESENT = b"\0", b"\1"
-_NAMES = scale.codec(tuple[bytes, ...])
+_REVERSE_VALUE: Final = b"R"
+_REVERSE_NODE: Final = b"N"
+_REVERSE_NAMES: Final = b"P"
+_ABSENT: Final = b"\0"
+_PRESENT: Final = b"\1"
+_NAMES: Final = scale.codec(tuple[bytes, ...])
 
 
 class HistoricState:

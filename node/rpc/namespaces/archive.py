@@ -5,6 +5,8 @@ Source: https://paritytech.github.io/json-rpc-interface-spec/
 
 from __future__ import annotations
 
+from typing import Final
+
 from node.rpc.blocks import Blocks
 from node.rpc.errors import BlockUnavailableError, RpcError, RuntimeCallError
 from node.rpc.interfaces import RpcNode
@@ -16,7 +18,7 @@ from node.rpc.storage_queries import Query, answer, read_queries
 from runtime.codec.hexadecimal import to_hex
 from runtime.types.primitives import Hash
 
-STORAGE_EVENT = "archive_v1_storageEvent"
+STORAGE_EVENT: Final = "archive_v1_storageEvent"
 
 
 class Archive:

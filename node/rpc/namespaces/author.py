@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from typing import Final
 
 import trio
 
@@ -22,10 +23,10 @@ from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.hashing import blake2b_256
 from runtime.types.primitives import Hash
 
-EXTRINSIC_UPDATE = "author_extrinsicUpdate"
-REMOVED_MAX = 1_000
-QUIET_SECONDS = 0.2
-QUIET_MAX_SECONDS = 1.0
+EXTRINSIC_UPDATE: Final = "author_extrinsicUpdate"
+REMOVED_MAX: Final = 1_000
+QUIET_SECONDS: Final = 0.2
+QUIET_MAX_SECONDS: Final = 1.0
 
 
 class Author:

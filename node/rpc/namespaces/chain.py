@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
 from node.rpc.blocks import Blocks
 from node.rpc.errors import InvalidParamsError
@@ -13,8 +15,10 @@ from node.rpc.session import LaggingError, Session, Subscription
 from runtime.codec.hexadecimal import to_hex
 from runtime.types.primitives import Hash, Header
 
-NEW_HEAD, ALL_HEAD, FINALIZED_HEAD = "chain_newHead", "chain_allHead", "chain_finalizedHead"
-HEIGHTS_MAX = 1_000
+NEW_HEAD: Final = "chain_newHead"
+ALL_HEAD: Final = "chain_allHead"
+FINALIZED_HEAD: Final = "chain_finalizedHead"
+HEIGHTS_MAX: Final = 1_000
 
 
 class Chain:

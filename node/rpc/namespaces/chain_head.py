@@ -16,6 +16,7 @@ Source: https://paritytech.github.io/json-rpc-interface-spec/
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import trio
 
@@ -40,7 +41,7 @@ from node.rpc.storage_queries import Query, answer, read_queries
 from runtime.codec.hexadecimal import to_hex
 from runtime.types.primitives import Hash
 
-FOLLOW_EVENT = "chainHead_v1_followEvent"
+FOLLOW_EVENT: Final = "chainHead_v1_followEvent"
 
 Emit = Callable[[str, dict[str, Json]], Awaitable[None]]
 """Sends an event of an operation."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from node.authoring.author import Author
 from node.jobs.executor import Executor
 from node.rpc.errors import InvalidParamsError
@@ -16,7 +18,7 @@ from runtime.crypto import ss58
 from runtime.shared.documents import SignedReceipt, receipt_hash
 from runtime.types.primitives import AccountId
 
-PROGRESS_MAX = 4_096
+PROGRESS_MAX: Final = 4_096
 _signed = codec(SignedReceipt)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Final
 
 from node.chain.events import BestChanged
 from node.rpc.blocks import Blocks
@@ -24,7 +25,8 @@ from runtime.trie.backend import Backend
 from runtime.trie.proof import ProofError, prove
 from runtime.types.primitives import Hash
 
-STORAGE, RUNTIME_VERSION = "state_storage", "state_runtimeVersion"
+STORAGE: Final = "state_storage"
+RUNTIME_VERSION: Final = "state_runtimeVersion"
 
 
 class State:

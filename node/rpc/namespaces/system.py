@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from node.rpc.blocks import Blocks
 from node.rpc.interfaces import RpcNode
@@ -14,9 +15,11 @@ from runtime.frame.dispatch import DispatchError
 from runtime.frame.validity import TransactionRefused, TransactionValidityError
 from runtime.types.primitives import AccountId, Hash
 
-_DISPATCH_ERROR = codec(DispatchError)
-_VALIDITY_ERROR = codec(TransactionValidityError)
-APPLIED, FAILED, REFUSED = b"\0\0", b"\0\1", b"\1"
+_DISPATCH_ERROR: Final = codec(DispatchError)
+_VALIDITY_ERROR: Final = codec(TransactionValidityError)
+APPLIED: Final = b"\0\0"
+FAILED: Final = b"\0\1"
+REFUSED: Final = b"\1"
 """Heads of an ApplyExtrinsicResult: Ok(Ok), Ok(Err(DispatchError)), Err(validity error)."""
 
 

@@ -13,6 +13,7 @@ Source: https://paritytech.github.io/json-rpc-interface-spec/
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from typing import Final
 
 import trio
 
@@ -38,8 +39,8 @@ from node.transactions.status import (
 from runtime.codec.hexadecimal import to_hex
 from runtime.types.primitives import Hash
 
-WATCH_EVENT = "transactionWatch_v1_watchEvent"
-BROADCAST = "transaction_v1_broadcast"
+WATCH_EVENT: Final = "transactionWatch_v1_watchEvent"
+BROADCAST: Final = "transaction_v1_broadcast"
 
 
 class Transaction:
