@@ -24,7 +24,7 @@ from runtime.frame.executive import ExecutedBlock, InvalidBlockError
 from runtime.shared.finality import ENGINE, Claim
 from runtime.types.primitives import AccountId, Hash, Header, PreRuntime
 
-EVIDENCE_PER_BLOCK: Final = 4
+EVIDENCE_PER_BLOCK_MAX: Final = 4
 """As many as the pallet Offences takes."""
 
 logger = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class Proposer:
             # The genesis state does not know its own hash, so it knows of no signature yet.
             elif final.number and not self._epochs.reportable(final.hash, evidence):
                 self.evidence.discard(evidence)
-        return inherents[:EVIDENCE_PER_BLOCK]
+        return inherents[:EVIDENCE_PER_BLOCK_MAX]
 
 
 async def _cancel_after(

@@ -47,8 +47,8 @@ from runtime.types.primitives import AccountId, DigestItem, Hash, Header
 
 UNFINALIZED_MAX: Final = 1024
 """How far any branch may be ahead of finality; all branches together: see ForkTree."""
-NEXT_VALUES_MAX: Final = 1 << 16
-LEFT_MAX: Final = 1 << 14
+NEXT_STATE_VALUES_MAX: Final = 1 << 16
+PRUNED_EARLY_MAX: Final = 1 << 14
 """How many blocks that left the tree before finality are told as pruned."""
 
 logger = logging.getLogger(__name__)
@@ -312,7 +312,7 @@ class Chain:
             raise UnfinalizedLimitError(str(error)) from error
         self._left.pop(block_hash, None)
         self._left.update(dict.fromkeys(gone))
-        while len(self._left) > LEFT_MAX:
+        while len(self._left) > PRUNED_EARLY_MAX:
             del self._left[next(iter(self._left))]
         self._tell(NewBlock(executed.header))
 
@@ -411,7 +411,7 @@ class Chain:
         A pool asks it of every transaction: so block and values are set up and decoded once.
         """
         state = self._next
-        if state is None or self._next_of != self._best.hash or state.size > NEXT_VALUES_MAX:
+        if state is None or self._next_of != self._best.hash or state.size > NEXT_STATE_VALUES_MAX:
             state = self.executive.begin_next(self.best_state(), self._best)
             self._next, self._next_of = state, self._best.hash
         return state

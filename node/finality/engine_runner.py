@@ -48,7 +48,7 @@ from runtime.types.primitives import AccountId, Hash, Header
 EVENTS_MAX: Final = 4_096
 RELAYS_MAX: Final = 64
 """Proposals that are passed on once their blocks are executed."""
-EXECUTE_ATTEMPTS: Final = 5
+EXECUTE_ATTEMPTS_MAX: Final = 5
 EXECUTE_AGAIN_SECONDS: Final = 1.0
 
 logger = logging.getLogger(__name__)
@@ -312,7 +312,7 @@ class EngineRunner:
     async def _execute_again(self, header: Header, attempt: int) -> None:
         """Try once more what failed for want of a peer, of an ancestor, or of time."""
         await trio.sleep(EXECUTE_AGAIN_SECONDS)
-        if attempt < EXECUTE_ATTEMPTS and header.number > self._desk.chain.finalized.number:
+        if attempt < EXECUTE_ATTEMPTS_MAX and header.number > self._desk.chain.finalized.number:
             await self._execute(header, None, attempt)
 
     async def _restore(self, records: tuple[bytes, ...]) -> None:

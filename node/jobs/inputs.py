@@ -37,7 +37,7 @@ from runtime.shared.documents import (
 from runtime.types.primitives import AccountId, Hash
 from runtime.types.signature import is_signed_by
 
-PAGE: Final = 256
+BATCHES_PER_READ_MAX: Final = 256
 
 _rows = codec(RowsInput)
 _spec = codec(JobSpec)
@@ -134,8 +134,10 @@ class Inputs:
                 raise InputsMissingError(f"Datanet {use.datanet} has no version {use.version}.")
             listed = [
                 info
-                for start in range(0, version.batches, PAGE)
-                for info in state.datanets.accepted_batches(use.datanet, start, PAGE)
+                for start in range(0, version.batches, BATCHES_PER_READ_MAX)
+                for info in state.datanets.accepted_batches(
+                    use.datanet, start, BATCHES_PER_READ_MAX
+                )
             ][: version.batches]
         for info in listed:
             batch = info.batch

@@ -31,9 +31,9 @@ from runtime.errors import ExitCode, OpenLedgerError
 
 logger = logging.getLogger(__name__)
 
-SEND_BYTES: Final = 256 * 1024
+SEND_BYTES_MAX: Final = 256 * 1024
 """How much of an answer must go out within one send timeout."""
-BACKLOG: Final = 512
+BACKLOG_MAX: Final = 512
 HEADER_BYTES_MAX: Final = 64 * 1024
 KEEPALIVE_IDLE_SECONDS: Final = 30
 KEEPALIVE_INTERVAL_SECONDS: Final = 10
@@ -111,10 +111,10 @@ class Transport:
     async def send_all(self, data: bytes) -> None:
         """Send, or raise BrokenResourceError when the peer takes nothing for too long."""
         view = memoryview(data)
-        for start in range(0, len(view), SEND_BYTES):
+        for start in range(0, len(view), SEND_BYTES_MAX):
             with trio.move_on_after(self._timeout_s) as scope:
                 try:
-                    await self._stream.send_all(view[start : start + SEND_BYTES])
+                    await self._stream.send_all(view[start : start + SEND_BYTES_MAX])
                 except trio.BrokenResourceError:
                     self.abort()
                     raise
@@ -223,7 +223,7 @@ class Connections:
 async def listen(host: str, port: int) -> list[trio.SocketListener]:
     """Open the listening sockets; port 0 lets the system choose. Raises ListenError."""
     try:
-        return list(await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG))
+        return list(await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG_MAX))
     except OSError as error:
         raise ListenError(
             f"The JSON-RPC server cannot listen on {host}:{port}: {error}. "

@@ -22,7 +22,7 @@ from node.rpc.session import Session
 from runtime.codec.hexadecimal import to_hex
 from runtime.types.primitives import Hash, Header, RuntimeVersion
 
-INITIAL_FINALIZED_BLOCKS: Final = 16
+INITIAL_FINALIZED_BLOCKS_MAX: Final = 16
 """How many final blocks `initialized` lists."""
 
 
@@ -67,7 +67,7 @@ class Follow:
         chain = self._chain
         self._finalized = chain.finalized
         recent = [self._finalized]
-        while len(recent) < INITIAL_FINALIZED_BLOCKS and recent[-1].number:
+        while len(recent) < INITIAL_FINALIZED_BLOCKS_MAX and recent[-1].number:
             parent = chain.header(recent[-1].parent_hash)
             if parent is None:
                 break

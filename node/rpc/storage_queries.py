@@ -22,8 +22,8 @@ from runtime.crypto.hashing import blake2b_256
 from runtime.trie.backend import Backend
 from runtime.trie.trie_node import HASH_BYTES, Leaf, decode, nibbles_of
 
-PAGE_ITEMS: Final = 128
-PAGE_BYTES: Final = 512 * 1024
+PAGE_ITEMS_MAX: Final = 128
+PAGE_BYTES_MAX: Final = 512 * 1024
 ITEMS_MAX: Final = 1_024
 CODE: Final = b":code"
 """Where Substrate keeps the runtime. papi tells runtimes apart by the hash of what is here, and
@@ -106,14 +106,14 @@ def _descendants(backend: Backend, query: Query) -> Page:
     items: list[dict[str, Json]] = []
     size = 0
     after = query.after
-    for key in islice(backend.keys(query.key, after), PAGE_ITEMS):
+    for key in islice(backend.keys(query.key, after), PAGE_ITEMS_MAX):
         value = backend.get(key)
         assert value is not None, "a listed key has a value"
         items.append(_item(key, value, query.kind is Kind.DESCENDANTS_HASHES))
         after, size = key, size + len(value)
-        if size >= PAGE_BYTES:
+        if size >= PAGE_BYTES_MAX:
             break
-    is_full = len(items) == PAGE_ITEMS or size >= PAGE_BYTES
+    is_full = len(items) == PAGE_ITEMS_MAX or size >= PAGE_BYTES_MAX
     more = is_full and next(backend.keys(query.key, after), None) is not None
     return Page(items, Query(query.key, query.kind, after) if more else None)
 

@@ -53,7 +53,7 @@ from runtime.types.primitives import Hash
 RECEIPT_VERSION: Final = 1
 ROWS_SHOWN: Final = 8
 PROMPT_SHOWN_CHARACTERS: Final = 160
-MODELS_LISTED: Final = 256
+MODELS_LISTED_MAX: Final = 256
 
 logger = logging.getLogger(__name__)
 _signed_receipt = codec(SignedReceipt)
@@ -90,7 +90,7 @@ class PaidAnswerService:
     async def models(self) -> Sequence[ModelCard]:
         """Return the published models."""
         with self._reader.at() as state:
-            infos = state.models.models(0, MODELS_LISTED)
+            infos = state.models.models(0, MODELS_LISTED_MAX)
         return [
             ModelCard(info.model.name, 0, ss58.encode(info.model.owner))
             for info in infos

@@ -18,7 +18,7 @@ from node.storage.state_layout import HeadState, Reader, Space, end_of, height_b
 from runtime.codec import scale
 from runtime.trie.backend import Former, merge_changes
 
-PRUNED_HEIGHTS_PER_BLOCK: Final = 16
+PRUNED_PER_BLOCK_MAX: Final = 16
 
 _REVERSE_VALUE: Final = b"R"
 _REVERSE_NODE: Final = b"N"
@@ -173,7 +173,7 @@ def prune(plan: CommitPlan, *, head: int, oldest: int, history_blocks: int | Non
     if history_blocks is None:
         return oldest
     # A folder that was an archive catches up over many blocks instead of in one giant batch.
-    target = min(head - history_blocks, oldest + PRUNED_HEIGHTS_PER_BLOCK)
+    target = min(head - history_blocks, oldest + PRUNED_PER_BLOCK_MAX)
     for height in range(oldest + 1, target + 1):
         plan.forget(height)
     return max(oldest, target)
