@@ -32,7 +32,8 @@ from node.chain.state_reader import StateReader
 from node.jobs.answer_store import AnswerDamagedError, AnswerStore, JobAnswer
 from node.jobs.executor_process import ExecutorDiedError, ExecutorProcess
 from node.jobs.inputs import Inputs, InputsAwaited, InputsMissingError, InputsRefusedError
-from node.storage.blob_store import BlobError, BlobStore
+from node.storage.blob_errors import BlobError
+from node.storage.blob_store import BlobStore
 from node.transactions.errors import PoolError
 from node.transactions.submitter import Submitter
 from pallets.jobs.job import FailureReason, Job, JobEntry, JobState, Slot, SlotState

@@ -14,7 +14,8 @@ from typing import Final, Protocol
 
 from ml.durable_file import write_durably
 from node.chain.state_reader import StateReader
-from node.storage.blob_store import BlobNotFoundError, BlobStore
+from node.storage.blob_errors import BlobNotFoundError
+from node.storage.blob_store import BlobStore
 from node.sync.blob_fetcher import BlobUnavailableError
 from runtime.codec.scale import DecodeError, codec
 from runtime.crypto.keys import KeyKind, verify

@@ -29,8 +29,6 @@ from runtime.shared.documents import (
 )
 from runtime.types.primitives import Hash, MultiSignature
 
-RECEIPTS_LISTED_MAX: Final = 10_000
-
 _signed = codec(SignedReceipt)
 _signature = codec(MultiSignature)
 _SCHEMA: Final = """

@@ -4,7 +4,7 @@
     fetcher.bring(blob)            in a worker thread, such as one that prepares a job's inputs
 
 Several peers are asked, each for another range; a chunk is written once it is proven. What has
-come is kept (node/storage/blob_store.py), so a download that a crash or a lack of peers
+come is kept (node/storage/blob_upload.py), so a download that a crash or a lack of peers
 interrupted goes on where it was. Few downloads run at the same time; who asks for a blob that is
 on its way waits for it.
 """
@@ -17,13 +17,9 @@ from typing import Final
 
 import trio
 
-from node.storage.blob_store import (
-    BLOB_BYTES_MAX,
-    BlobError,
-    BlobStore,
-    Upload,
-    UploadIncompleteError,
-)
+from node.storage.blob_errors import BlobError, UploadIncompleteError
+from node.storage.blob_store import BLOB_BYTES_MAX, BlobStore
+from node.storage.blob_upload import Upload
 from p2p.protocols.blob_download import AskChunks, BlobLimits, BlobPlanner
 from p2p.protocols.blob_messages import BlobAnswer, BlobRange, BlobRequest, check_range
 from p2p.protocols.reputation import Fault

@@ -15,7 +15,8 @@ from typing import Final
 import trio
 
 from node.chain.chain import Chain
-from node.storage.blob_store import BlobError, BlobStore
+from node.storage.blob_errors import BlobError
+from node.storage.blob_store import BlobStore
 from node.storage.errors import DatabaseError, HeightUnknownError
 from node.sync.blob_chunk_server import BlobChunkServer
 from node.sync.epoch_archive import EpochArchive

@@ -189,6 +189,7 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
     "node/service/networking.py": ("tests/cluster/test_lifecycle.py",),
     "node/service/service.py": ("tests/story/test_training_survives_kills.py",),
     "node/serving/served_models.py": ("tests/node/serving/test_answer_service.py",),
+    "node/storage/blob_errors.py": ("tests/node/storage/test_blob_store.py",),
     "node/storage/errors.py": ("tests/node/storage/test_crash.py",),
     "node/storage/log_file.py": ("tests/node/finality/test_write_ahead_log.py",),
     "node/storage/records.py": ("tests/node/storage/test_crash.py",),

@@ -26,7 +26,7 @@ from runtime.types.primitives import Hash
 EXTRINSIC_UPDATE: Final = "author_extrinsicUpdate"
 REMOVED_MAX: Final = 1_000
 QUIET_SECONDS: Final = 0.2
-QUIET_MAX_SECONDS: Final = 1.0
+QUIET_SECONDS_MAX: Final = 1.0
 
 
 class Author:
@@ -143,7 +143,7 @@ async def _pause(session: Session, included_at: float) -> None:
     """
     while True:
         quiet_from = min(
-            max(included_at, session.heard_at) + QUIET_SECONDS, included_at + QUIET_MAX_SECONDS
+            max(included_at, session.heard_at) + QUIET_SECONDS, included_at + QUIET_SECONDS_MAX
         )
         if quiet_from <= trio.current_time():
             return

@@ -96,7 +96,7 @@ HANDLED = {
     "node.rpc.session": "the session ends",
     "node.service.control_socket": "the socket answers with it",
     "node.serving.settler": "a JSON-RPC error or a log line",
-    "node.storage.blob_store": "an HTTP status or a stalled job",
+    "node.storage.blob_errors": "an HTTP status or a stalled job",
     "node.storage.log_file": "an OSError, which has an exit code",
     "node.storage.receipt_store": "the answer service takes the next epoch",
     "node.sync.blob_fetcher": "a stalled job",
