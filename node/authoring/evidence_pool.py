@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 _all = codec(tuple[Equivocation, ...])
 
 
-class EvidenceBox:
+class EvidencePool:
     """One piece of evidence for each voter of an epoch: a second one would convict nobody."""
 
     def __init__(self, path: Path) -> None:

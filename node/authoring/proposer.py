@@ -14,7 +14,7 @@ from typing import Final
 import trio
 
 from node.authoring.author import CANDIDATES_MAX, timestamp_inherent, wall_clock_ms
-from node.authoring.evidence_pool import EvidenceBox
+from node.authoring.evidence_pool import EvidencePool
 from node.chain.chain import Chain
 from node.chain.epochs import Epochs
 from node.transactions.pool import Pool
@@ -45,7 +45,7 @@ class Proposer:
         pool: Pool,
         block_time_ms: int,
         secret: bytes,
-        evidence: EvidenceBox,
+        evidence: EvidencePool,
         *,
         is_instant: bool,
         clock_ms: Callable[[], int] = wall_clock_ms,
