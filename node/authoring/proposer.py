@@ -34,8 +34,8 @@ _claim = codec(Claim)
 class Proposer:
     """Builds blocks for the views that this node leads.
 
-    `secret` feeds the chain's randomness (pallets/randomness.py): the same for ever, and told to
-    nobody.
+    `secret` feeds the chain's randomness (pallets/randomness.py): the same for ever, and never
+    disclosed.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Proposer:
         return is_hurried or (self._is_instant and self._pool.has_ready)
 
     async def _wait_for_cause(self, parent: Header) -> None:
-        """Wait until a transaction comes or somebody hurries."""
+        """Wait until a transaction comes or propose_immediately is called."""
         async with trio.open_nursery() as nursery:
             for wait in (self._hurried.wait, self._pool.wait_changed):
                 await nursery.start(partial(_cancel_after, wait, nursery.cancel_scope))

@@ -1,7 +1,7 @@
 """Bounded fan-out of events to subscribers that may lag.
 
 A subscriber that does not keep up loses its subscription, not the publisher its time: its channel
-is closed, its iteration ends, and one log line tells so.
+is closed, its iteration ends, and one line is logged.
 """
 
 from __future__ import annotations

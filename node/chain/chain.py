@@ -3,10 +3,10 @@
 Unfinalized blocks are a tree of diffs in memory; finality writes a branch to the database in one
 synced batch and drops every competing one. Queries never block execution. Rules that hold here:
 - Best is what `set_best` says, and nothing else moves it but finality elsewhere: consensus decides
-  and not length. A lone author says it with `extend`.
+  and not length. A solo author sets it with `extend`.
 - Best is final or descends from the last final block, before, while and after a commit.
 - A block is announced after it is stored; finalized is never reverted.
-- Whoever lags as a subscriber loses the subscription. Listeners (`on_event`) hear at once.
+- A subscriber that lags loses its subscription. Listeners (`on_event`) are called at once.
 """
 
 from __future__ import annotations
@@ -268,7 +268,7 @@ class Chain:
         self._left.update(dict.fromkeys(gone))
         while len(self._left) > PRUNED_EARLY_MAX:
             del self._left[next(iter(self._left))]
-        self._tell(NewBlock(executed.header))
+        self._publish(NewBlock(executed.header))
 
     def extend(self, executed: ExecutedBlock) -> None:
         """Add a block and make it best if it is longer: how a chain without consensus decides.
@@ -297,7 +297,7 @@ class Chain:
         first = header.number - len(enacted) + 1
         self._hashes.update(zip(range(first, header.number + 1), enacted, strict=True))
         self._best = header
-        self._tell(BestChanged(header, retracted, enacted))
+        self._publish(BestChanged(header, retracted, enacted))
 
     async def finalize(self, block_hash: Hash, justification: bytes | None = None) -> None:
         """Make a block and its ancestors final: one synced batch. Returns once it is on disk.
@@ -326,9 +326,9 @@ class Chain:
                 await trio.to_thread.run_sync(self.database.commit, *records)
             finally:
                 self._finalizing = None
-            self._settle([executed.header for executed in branch])
+            self._publish_final([executed.header for executed in branch])
 
-    def _settle(self, branch: list[Header]) -> None:
+    def _publish_final(self, branch: list[Header]) -> None:
         last = branch[-1]
         pruned = (*self._left, *self._tree.settle(last.hash))
         self._left.clear()
@@ -336,8 +336,8 @@ class Chain:
             del self._hashes[header.number]
         self._checks.forget_state()
         for header in branch[:-1]:
-            self._tell(Finalized(header))
-        self._tell(Finalized(last, pruned))
+            self._publish(Finalized(header))
+        self._publish(Finalized(last, pruned))
 
     def close(self) -> None:
         """End all subscriptions; the database is closed by its owner."""
@@ -345,7 +345,7 @@ class Chain:
 
     # ----------------------------------------------------------------------------- internal
 
-    def _tell(self, event: ChainEvent) -> None:
+    def _publish(self, event: ChainEvent) -> None:
         for listener in self.on_event:
             listener(event)
         self._events.publish(event)

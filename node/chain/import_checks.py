@@ -54,7 +54,7 @@ def check_timestamp(
 class InvalidBlocks:
     """Hashes of blocks that were executed and found invalid, so that they are not executed again.
 
-    A refused body says nothing of a header: whoever sent it may have changed it on the way.
+    A refused body says nothing of a header: its sender may have changed it on the way.
     """
 
     def __init__(self) -> None:

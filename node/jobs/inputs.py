@@ -113,7 +113,7 @@ class Inputs:
         with self._reader.at() as state:
             job, record = state.jobs.jobs.get(train_job), state.models.get(model)
         known = () if record is None else record.trainings
-        trained = [each.trained for each in known if each.train_job == train_job]
+        trained = [training.trained for training in known if training.train_job == train_job]
         if job is None or not isinstance(job.spec, Train) or not trained:
             raise InputsMissingError(f"Training job {train_job} of model {model} is not settled.")
         return job.spec, trained[0]

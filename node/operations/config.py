@@ -173,7 +173,7 @@ def _convert(hint: Any, value: Any, place: str) -> Any:
         raise ConfigError(f"{place}: true or false is expected, not {value!r}")
     if hint == tuple[str, ...]:
         words = value.split(",") if isinstance(value, str) else value
-        if not isinstance(words, list | tuple) or not all(isinstance(one, str) for one in words):
+        if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
             raise ConfigError(f"{place}: a list of texts is expected, not {value!r}")
         return tuple(word.strip() for word in words if word.strip())
     if hint is int:

@@ -1,6 +1,6 @@
 """Blocks, states and runtime calls as the namespaces ask for them, with errors for callers.
 
-A state is fetched anew for each use and never kept across a checkpoint: the finalized state moves.
+A state is fetched again for each use and never kept across a checkpoint: the finalized state moves.
 What depends on the runtime version alone (metadata above all) is computed once.
 """
 

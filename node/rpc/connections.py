@@ -72,7 +72,7 @@ class Endpoint:
 
 
 def is_loopback(address: str) -> bool:
-    """Tell whether a numeric address is this machine's own."""
+    """Return whether a numeric address is this machine's own."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -135,7 +135,7 @@ class Transport:
         return data
 
     async def send_eof(self) -> None:
-        """Tell the peer that nothing more comes."""
+        """Close the sending half of the stream."""
         await self._stream.send_eof()
 
     async def aclose(self) -> None:

@@ -200,6 +200,6 @@ def _refuse_constant(name: str) -> Json:
     raise ValueError(f"{name} is no JSON number")
 
 
-# Made once: json.loads and json.dumps make them anew for each text when given options.
+# Made once: json.loads and json.dumps make new ones for each text when given options.
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""One chainHead_v1_follow: which blocks it has reported, which are pinned, what it is told next.
+"""One chainHead_v1_follow: which blocks it has reported, which are pinned, what it is sent next.
 
 The blocks that a follower knows form one tree. Events of the chain are turned into its events so
 that the tree stays whole, even when the chain was faster than the follower.
@@ -97,7 +97,7 @@ class Follow:
             yield from self._finalize(event)
 
     def _report(self, header: Header) -> Iterator[dict[str, Json]]:
-        """Tell a block and those ancestors of it that are not told yet."""
+        """Report a block and its ancestors that are not reported yet."""
         branch: list[tuple[Hash, Header]] = []
         at: Header | None = header
         while at is not None and at.number > self._finalized.number:

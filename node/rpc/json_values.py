@@ -59,7 +59,7 @@ def version_form(version: RuntimeVersion) -> Json:
 
 
 def runtime_form(version: RuntimeVersion) -> Json:
-    """Return a runtime as chainHead events tell it: apis as an object."""
+    """Return a runtime as chainHead events carry it: apis as an object."""
     return {
         "type": "valid",
         "spec": {

@@ -127,7 +127,7 @@ def reader_of(hint: Any) -> Reader:
 
 
 def is_optional(hint: Any) -> bool:
-    """Tell whether null is a value of the type."""
+    """Return whether null is a value of the type."""
     return hint == Json or type(None) in typing.get_args(hint)
 
 

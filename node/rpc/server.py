@@ -53,7 +53,7 @@ DEFAULT_LIMITS: Final = Limits()
 
 
 class TaskStatus(Protocol):
-    """What trio hands to `serve` to tell that it listens, and where."""
+    """The part of trio's task status that `serve` uses: it hands over the endpoint."""
 
     def started(self, value: Endpoint) -> None: ...
 
@@ -218,7 +218,7 @@ class Server:
     # -------------------------------------------------------------------------------- trust
 
     def _is_local(self, peer: str, headers: Mapping[str, str]) -> bool:
-        """Tell whether a caller is a program on this machine."""
+        """Return whether a caller is a program on this machine."""
         if not (self._endpoint.is_loopback and is_loopback(peer)):
             return False
         if any(name in headers for name in PROXY_HEADERS):
@@ -236,5 +236,5 @@ async def _send(websocket: WebSocket, session: Session) -> None:
         while True:
             await websocket.send_text(await outbox.take())
     except (WebSocketDisconnect, RuntimeError, OSError):
-        # The client is gone; the reading task hears of it as well.
+        # The client is gone; the reading task ends by itself as well.
         session.close()

@@ -72,7 +72,7 @@ class Author:
 
     @method("author_hasKey", local=True)
     def has_key(self, public_key: HexBytes, key_type: str) -> Json:
-        """Tell whether the node has the secret key of a public one."""
+        """Return whether the node has the secret key of a public one."""
         try:
             return self._keys().has(public_key, key_type)
         except ValueError as error:

@@ -70,21 +70,21 @@ class Chain:
 
     @method("chain_subscribeNewHeads", "chain_subscribeNewHead", "subscribe_newHead")
     def subscribe_new_heads(self, session: Session) -> Json:
-        """Tell the best header, and each that becomes best, whatever branch it is on."""
+        """Notify the best header, and each that becomes best, whatever branch it is on."""
         return session.subscribe(
             NEW_HEAD, lambda subscription: self._follow(subscription, BestChanged)
         )
 
     @method("chain_subscribeAllHeads")
     def subscribe_all_heads(self, session: Session) -> Json:
-        """Tell the best header, and each that is new, forks as well."""
+        """Notify the best header, and each that is new, forks as well."""
         return session.subscribe(
             ALL_HEAD, lambda subscription: self._follow(subscription, NewBlock)
         )
 
     @method("chain_subscribeFinalizedHeads", "chain_subscribeFinalisedHeads")
     def subscribe_finalized_heads(self, session: Session) -> Json:
-        """Tell the finalized header, and each that becomes final."""
+        """Notify the finalized header, and each that becomes final."""
         return session.subscribe(
             FINALIZED_HEAD, lambda subscription: self._follow(subscription, Finalized)
         )

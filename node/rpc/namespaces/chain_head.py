@@ -59,7 +59,7 @@ class ChainHead:
 
     @method("chainHead_v1_follow")
     def follow(self, session: Session, with_runtime: bool) -> Json:
-        """Tell where the chain is, and how it goes on."""
+        """Follow the chain: notify its head, then each change."""
         most = session.limits.follows_per_connection
         if session.count_of(FOLLOW_EVENT) >= most:
             raise TooManyFollowsError(
@@ -78,11 +78,11 @@ class ChainHead:
         self._follows[subscription.id] = follow, subscription
         try:
             async with self._node.chain.events() as events:
-                for told in follow.start(self._blocks.version):
-                    await subscription.notify(told)
+                for message in follow.start(self._blocks.version):
+                    await subscription.notify(message)
                 async for event in events:
-                    for told in follow.events_of(event):
-                        await subscription.notify(told)
+                    for message in follow.events_of(event):
+                        await subscription.notify(message)
             reason = "the follower lags"
         except PinLimitError as error:
             reason = str(error)

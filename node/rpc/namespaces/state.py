@@ -138,7 +138,7 @@ class State:
 
     @method("state_subscribeRuntimeVersion", "chain_subscribeRuntimeVersion")
     def subscribe_version(self, session: Session) -> Json:
-        """Tell the runtime's version, and each that follows."""
+        """Notify the runtime's version, and each that follows."""
         return session.subscribe(RUNTIME_VERSION, self._follow_version)
 
     @method("state_unsubscribeRuntimeVersion", "chain_unsubscribeRuntimeVersion")
@@ -148,7 +148,7 @@ class State:
 
     @method("state_subscribeStorage")
     def subscribe_storage(self, session: Session, keys: list[HexBytes]) -> Json:
-        """Tell the values of keys, and how they change from one best block to the next."""
+        """Notify the values of keys, and how they change from one best block to the next."""
         self._check_count(keys)
         return session.subscribe(
             STORAGE, lambda subscription: self._follow_storage(subscription, keys)

@@ -53,7 +53,7 @@ class Transaction:
 
     @method("transactionWatch_v1_submitAndWatch")
     def submit_and_watch(self, session: Session, transaction: HexBytes) -> Json:
-        """Submit a transaction; a refusal is told as an event."""
+        """Submit a transaction; a refusal is notified as an event."""
         return session.subscribe(
             WATCH_EVENT, lambda subscription: self._watch(subscription, transaction)
         )
