@@ -27,9 +27,10 @@ from node.storage.errors import (
     damaged,
 )
 from node.storage.leveldb import LevelReader, LevelStore
+from node.storage.pruning import prune
 from node.storage.records import BlockRecord, CheckReport, StoredBlock
 from node.storage.staging import Staging
-from node.storage.state_history import CommitPlan, HistoricState, prune
+from node.storage.state_history import CommitPlan, HistoricState
 from node.storage.state_layout import SPACES, HeadState, Space, height_bytes, state_range
 from runtime.codec import scale
 from runtime.crypto.hashing import blake2b_256
