@@ -197,6 +197,7 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
     "node/storage/state_layout.py": ("tests/node/storage/test_crash.py",),
     "node/sync/epoch_archive.py": ("tests/node/sync/test_state_sync.py",),
     "node/transactions/entry.py": ("tests/node/transactions/test_pool.py",),
+    "node/transactions/status.py": ("tests/node/transactions/test_pool_watchers.py",),
     "node/transactions/errors.py": (
         "tests/node/transactions/test_pool.py",
         "tests/node/transactions/test_pool_forks.py",
