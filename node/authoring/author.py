@@ -87,7 +87,7 @@ class Author:
                 await trio.sleep(seconds)
 
     async def seal(self) -> ExecutedBlock:
-        """Make one block from what is ready, finalize it, and tell everyone."""
+        """Make one block from what is ready, finalize it, and call the listeners."""
         async with self._sealing_lock:
             chain, pool = self._chain, self._pool
             began = trio.current_time()

@@ -16,16 +16,18 @@ logger = logging.getLogger(__name__)
 _all = codec(tuple[Equivocation, ...])
 
 
-class EvidenceBox:
-    """One piece of evidence for each voter of an epoch: a second one would convict nobody."""
+class EvidencePool:
+    """One piece of evidence for each voter of an epoch: a second one would change nothing."""
 
     def __init__(self, path: Path) -> None:
-        """Read the file; one that cannot be read is begun anew, for it can be found again."""
+        """Read the file; an unreadable one is replaced, because evidence can be found again."""
         self._path = path
         self._held: dict[tuple[int, int], Equivocation] = {}
         if path.exists():
             try:
-                self._held = {_key(one): one for one in _all.decode(path.read_bytes())}
+                self._held = {
+                    _key(evidence): evidence for evidence in _all.decode(path.read_bytes())
+                }
             except DecodeError as error:
                 logger.error("evidence-unreadable path=%s cause=%r", path, str(error))
 
@@ -39,7 +41,7 @@ class EvidenceBox:
         self._save()
 
     def discard(self, evidence: Equivocation) -> None:
-        """Forget evidence that is on chain, or that convicts nobody any more."""
+        """Forget evidence that is on chain, or that convicts no validator any more."""
         if self._held.pop(_key(evidence), None) is not None:
             self._save()
 

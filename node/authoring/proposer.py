@@ -14,7 +14,7 @@ from typing import Final
 import trio
 
 from node.authoring.author import CANDIDATES_MAX, timestamp_inherent, wall_clock_ms
-from node.authoring.evidence_pool import EvidenceBox
+from node.authoring.evidence_pool import EvidencePool
 from node.chain.chain import Chain
 from node.chain.epochs import Epochs
 from node.transactions.pool import Pool
@@ -24,7 +24,7 @@ from runtime.frame.executive import ExecutedBlock, InvalidBlockError
 from runtime.shared.finality import ENGINE, Claim
 from runtime.types.primitives import AccountId, Hash, Header, PreRuntime
 
-EVIDENCE_PER_BLOCK: Final = 4
+EVIDENCE_PER_BLOCK_MAX: Final = 4
 """As many as the pallet Offences takes."""
 
 logger = logging.getLogger(__name__)
@@ -34,8 +34,8 @@ _claim = codec(Claim)
 class Proposer:
     """Builds blocks for the views that this node leads.
 
-    `secret` feeds the chain's randomness (pallets/randomness.py): the same for ever, and told to
-    nobody.
+    `secret` feeds the chain's randomness (pallets/randomness.py): the same for ever, and never
+    disclosed.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Proposer:
         pool: Pool,
         block_time_ms: int,
         secret: bytes,
-        evidence: EvidenceBox,
+        evidence: EvidencePool,
         *,
         is_instant: bool,
         clock_ms: Callable[[], int] = wall_clock_ms,
@@ -102,7 +102,7 @@ class Proposer:
         return is_hurried or (self._is_instant and self._pool.has_ready)
 
     async def _wait_for_cause(self, parent: Header) -> None:
-        """Wait until a transaction comes or somebody hurries."""
+        """Wait until a transaction comes or propose_immediately is called."""
         async with trio.open_nursery() as nursery:
             for wait in (self._hurried.wait, self._pool.wait_changed):
                 await nursery.start(partial(_cancel_after, wait, nursery.cancel_scope))
@@ -125,7 +125,7 @@ class Proposer:
             # The genesis state does not know its own hash, so it knows of no signature yet.
             elif final.number and not self._epochs.reportable(final.hash, evidence):
                 self.evidence.discard(evidence)
-        return inherents[:EVIDENCE_PER_BLOCK]
+        return inherents[:EVIDENCE_PER_BLOCK_MAX]
 
 
 async def _cancel_after(

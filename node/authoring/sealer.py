@@ -13,7 +13,7 @@ class SealingRefusedError(ValueError):
 
 
 class AuthorSealer:
-    """Lets the author make a block now. Blocks of a lone author are final at once."""
+    """Lets the author make a block now. Blocks of a solo author are final at once."""
 
     def __init__(self, author: Author, chain: Chain, pool: Pool) -> None:
         self._author = author

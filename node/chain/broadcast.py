@@ -1,7 +1,7 @@
 """Bounded fan-out of events to subscribers that may lag.
 
 A subscriber that does not keep up loses its subscription, not the publisher its time: its channel
-is closed, its iteration ends, and one log line tells so.
+is closed, its iteration ends, and one line is logged.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import trio
 
-BACKLOG_MAX = 1024
+BACKLOG_MAX: Final = 1024
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -3,10 +3,10 @@
 Unfinalized blocks are a tree of diffs in memory; finality writes a branch to the database in one
 synced batch and drops every competing one. Queries never block execution. Rules that hold here:
 - Best is what `set_best` says, and nothing else moves it but finality elsewhere: consensus decides
-  and not length. A lone author says it with `extend`.
+  and not length. A solo author sets it with `extend`.
 - Best is final or descends from the last final block, before, while and after a commit.
 - A block is announced after it is stored; finalized is never reverted.
-- Whoever lags as a subscriber loses the subscription. Listeners (`on_event`) hear at once.
+- A subscriber that lags loses its subscription. Listeners (`on_event`) are called at once.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import trio
 
 from genesis.spec import ChainSpec
 from node.chain.broadcast import Broadcast
-from node.chain.checked_signatures import CheckedSignatures, check_signatures
+from node.chain.checked_signatures import CheckedSignatures
 from node.chain.errors import (
     ForkTooOldError,
     KnownBlockError,
@@ -33,37 +33,24 @@ from node.chain.errors import (
 from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
 from node.chain.fork_tree import ForkTree, TreeFullError
 from node.chain.import_checks import InvalidBlocks
+from node.chain.transaction_checks import Checked, TransactionChecks
 from node.storage.database import Database
 from node.storage.errors import HeightUnknownError
 from node.storage.records import BlockRecord
 from pallets import compose
 from runtime.codec.scale import codec
 from runtime.frame.executive import ExecutedBlock, Executive, InvalidBlockError
-from runtime.frame.extrinsic import Additional, Extrinsic
-from runtime.frame.state import Overlay
-from runtime.frame.validity import ValidTransaction
+from runtime.frame.extrinsic import Extrinsic
 from runtime.trie.backend import Backend
 from runtime.types.primitives import AccountId, DigestItem, Hash, Header
 
 UNFINALIZED_MAX: Final = 1024
 """How far any branch may be ahead of finality; all branches together: see ForkTree."""
-NEXT_VALUES_MAX: Final = 1 << 16
-LEFT_MAX: Final = 1 << 14
+PRUNED_EARLY_MAX: Final = 1 << 14
 """How many blocks that left the tree before finality are told as pruned."""
 
 logger = logging.getLogger(__name__)
 _header_codec = codec(Header)
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """How an extrinsic fits on top of the best block."""
-
-    validity: ValidTransaction
-    birth: Hash
-    """The birth block that its signature covers; genesis for an immortal one."""
-    nonce: int
-    """The next nonce of its signer."""
 
 
 class Chain:
@@ -74,7 +61,6 @@ class Chain:
         self.database = database
         self.machine = compose()
         self.executive = Executive(self.machine)
-        self.signatures = CheckedSignatures()
         self.on_event: list[Callable[[ChainEvent], None]] = []
         """Called with each event, before subscribers: what must never lag behind the chain."""
         self._worker = Executive(compose())
@@ -83,6 +69,7 @@ class Chain:
         self._invalid = InvalidBlocks()
         genesis = spec.build()
         self.genesis_hash = genesis.hash
+        self._checks = TransactionChecks(self.executive, genesis.hash)
         if database.head is None:
             database.commit(
                 BlockRecord(
@@ -103,8 +90,6 @@ class Chain:
         self._left: dict[Hash, None] = {}
         """Blocks that left the tree for want of room; told as pruned with the next final one."""
         self._finalizing: Hash | None = None
-        self._next: Overlay | None = None
-        self._next_of = self._best.hash
 
     # ------------------------------------------------------------------------------ queries
 
@@ -186,63 +171,32 @@ class Chain:
         """Return the state after the best block, for one synchronous use: it moves with commits."""
         return self._tip(self._best.hash)
 
+    @property
+    def signatures(self) -> CheckedSignatures:
+        """The signatures that are checked already, with the birth blocks that they cover."""
+        return self._checks.signatures
+
     def nonce(self, account: AccountId) -> int:
         """Return an account's next nonce at the best block."""
-        with self.machine.on(self._next_state()):
-            return self.executive.nonce(account)
+        return self._checks.nonce(account, self._best, self.best_state)
 
     def birth(self, extrinsic: Extrinsic) -> Hash | None:
         """Return the birth block that an extrinsic's signature must cover on top of the best one.
 
         None where there is none: no signature, an address without an account, an ancient era.
         """
-        with self.machine.on(self._next_state()):
-            return self.executive.birth_of(extrinsic)
+        return self._checks.birth(extrinsic, self._best, self.best_state)
 
     def check(self, extrinsic: Extrinsic) -> Checked:
-        """Check an extrinsic on top of the best block. Raises TransactionRefused.
-
-        A signature that was checked before, for the same birth block, is not checked again.
-        """
-        executive = self.executive
-        with self.machine.on(self._next_state()):
-            birth = executive.birth_of(extrinsic)
-            is_verified = self.signatures.holds(extrinsic.hash, birth)
-            validity = executive.validate_here(extrinsic, is_verified=is_verified)
-            signed = extrinsic.signed
-            assert signed is not None, "the runtime validates only signed transactions"
-            assert signed.account is not None, "the runtime has resolved the signer"
-            assert birth is not None, "the runtime refuses ancient birth blocks"
-            nonce = executive.nonce(signed.account)
-        if not is_verified:
-            self.signatures.note(extrinsic.hash, birth)
-        return Checked(validity, birth, nonce)
+        """Check an extrinsic on top of the best block. Raises TransactionRefused."""
+        return self._checks.check(extrinsic, self._best, self.best_state)
 
     async def check_signatures(self, extrinsics: Sequence[Extrinsic]) -> list[bool]:
-        """Check signatures off the event loop, and remember which hold on the best branch.
+        """Check signatures off the event loop; False only for those that do not hold.
 
-        False only for those that were checked and do not hold; `check` refuses the rest.
+        `check` refuses those that could not be checked.
         """
-        said = [True] * len(extrinsics)
-        work: list[tuple[int, Extrinsic, Additional]] = []
-        with self.machine.on(self._next_state()):
-            births = [self.executive.birth_of(extrinsic) for extrinsic in extrinsics]
-        for index, (extrinsic, birth) in enumerate(zip(extrinsics, births, strict=True)):
-            if birth is not None and not self.signatures.holds(extrinsic.hash, birth):
-                work.append((index, extrinsic, self._additional(birth)))
-        pairs = [(extrinsic, additional) for _, extrinsic, additional in work]
-        results = await trio.to_thread.run_sync(check_signatures, pairs) if pairs else []
-        for (index, extrinsic, additional), holds in zip(work, results, strict=True):
-            said[index] = holds
-            if holds:
-                self.signatures.note(extrinsic.hash, additional.birth_hash)
-        return said
-
-    def _additional(self, birth: Hash) -> Additional:
-        version = self.machine.version
-        return Additional(
-            version.spec_version, version.transaction_version, self.genesis_hash, birth
-        )
+        return await self._checks.check_signatures(extrinsics, self._best, self.best_state)
 
     def events(self) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[ChainEvent]]:
         """Receive all events from now on; ends early for a subscriber that lags."""
@@ -312,9 +266,9 @@ class Chain:
             raise UnfinalizedLimitError(str(error)) from error
         self._left.pop(block_hash, None)
         self._left.update(dict.fromkeys(gone))
-        while len(self._left) > LEFT_MAX:
+        while len(self._left) > PRUNED_EARLY_MAX:
             del self._left[next(iter(self._left))]
-        self._tell(NewBlock(executed.header))
+        self._publish(NewBlock(executed.header))
 
     def extend(self, executed: ExecutedBlock) -> None:
         """Add a block and make it best if it is longer: how a chain without consensus decides.
@@ -343,7 +297,7 @@ class Chain:
         first = header.number - len(enacted) + 1
         self._hashes.update(zip(range(first, header.number + 1), enacted, strict=True))
         self._best = header
-        self._tell(BestChanged(header, retracted, enacted))
+        self._publish(BestChanged(header, retracted, enacted))
 
     async def finalize(self, block_hash: Hash, justification: bytes | None = None) -> None:
         """Make a block and its ancestors final: one synced batch. Returns once it is on disk.
@@ -372,18 +326,18 @@ class Chain:
                 await trio.to_thread.run_sync(self.database.commit, *records)
             finally:
                 self._finalizing = None
-            self._settle([executed.header for executed in branch])
+            self._publish_final([executed.header for executed in branch])
 
-    def _settle(self, branch: list[Header]) -> None:
+    def _publish_final(self, branch: list[Header]) -> None:
         last = branch[-1]
         pruned = (*self._left, *self._tree.settle(last.hash))
         self._left.clear()
         for header in branch:
             del self._hashes[header.number]
-        self._next = None
+        self._checks.forget_state()
         for header in branch[:-1]:
-            self._tell(Finalized(header))
-        self._tell(Finalized(last, pruned))
+            self._publish(Finalized(header))
+        self._publish(Finalized(last, pruned))
 
     def close(self) -> None:
         """End all subscriptions; the database is closed by its owner."""
@@ -391,7 +345,7 @@ class Chain:
 
     # ----------------------------------------------------------------------------- internal
 
-    def _tell(self, event: ChainEvent) -> None:
+    def _publish(self, event: ChainEvent) -> None:
         for listener in self.on_event:
             listener(event)
         self._events.publish(event)
@@ -404,17 +358,6 @@ class Chain:
     def _tip(self, block_hash: Hash) -> Backend:
         """The state to execute on: the fast head state under the diffs of the branch."""
         return self._tree.tip(block_hash, self.database.head_state())
-
-    def _next_state(self) -> Overlay:
-        """The state of the block after the best one, kept while that stays the best.
-
-        A pool asks it of every transaction: so block and values are set up and decoded once.
-        """
-        state = self._next
-        if state is None or self._next_of != self._best.hash or state.size > NEXT_VALUES_MAX:
-            state = self.executive.begin_next(self.best_state(), self._best)
-            self._next, self._next_of = state, self._best.hash
-        return state
 
     def _parent(self, block_hash: Hash) -> Header:
         """The block to build on: the finalized one, or one above it."""

@@ -2,7 +2,7 @@
 
 A mortal extrinsic's signature covers the hash of its birth block, which its bytes do not name. So
 what was checked is a pair, extrinsic and birth block: on a branch with another block at that height
-the signature does not hold, and whoever asks there finds another birth and checks again.
+the signature does not hold, so a check there finds another birth and verifies again.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Epochs:
         return Epoch(authorities, root, first, first + blocks)
 
     def reportable(self, block: Hash, evidence: Equivocation) -> bool:
-        """Return whether evidence still convicts someone in the block after this one."""
+        """Return whether evidence still convicts its validator in the block after this one."""
         with self._reader.at(block) as state:
             return state.offences.is_reportable(evidence)
 

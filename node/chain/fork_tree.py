@@ -134,7 +134,7 @@ class ForkTree:
     def _make_room(self, size_bytes: int, kept: Collection[Hash]) -> tuple[Hash, ...]:
         if len(self._nodes) < BLOCKS_MAX and self.size_bytes + size_bytes <= BYTES_MAX:
             return ()
-        protected = {each.hash for tip in kept for each in self.branch(tip) or ()}
+        protected = {executed.hash for tip in kept for executed in self.branch(tip) or ()}
         gone: list[Hash] = []
         while len(self._nodes) >= BLOCKS_MAX or self.size_bytes + size_bytes > BYTES_MAX:
             leaves = [

@@ -15,7 +15,7 @@ from runtime.frame.executive import BodyRefusedError, InvalidBlockError
 from runtime.frame.machine import Machine
 from runtime.types.primitives import Hash, Header
 
-TIMESTAMP_AHEAD_MAX_MS: Final = 30_000
+TIMESTAMP_AHEAD_MS_MAX: Final = 30_000
 INVALID_MAX: Final = 1_024
 
 
@@ -43,10 +43,10 @@ def check_timestamp(
 ) -> None:
     """Refuse a block that is too far ahead of the clock. Raises TimestampAheadError."""
     now, stamp = clock_ms(), timestamp_of(machine, extrinsics)
-    if stamp is not None and stamp > now + TIMESTAMP_AHEAD_MAX_MS:
+    if stamp is not None and stamp > now + TIMESTAMP_AHEAD_MS_MAX:
         raise TimestampAheadError(
             f"The block's time is {stamp - now} ms ahead of this machine's clock; at most "
-            f"{TIMESTAMP_AHEAD_MAX_MS} ms are accepted. Set the clock of this machine by NTP if "
+            f"{TIMESTAMP_AHEAD_MS_MAX} ms are accepted. Set the clock of this machine by NTP if "
             "it is the one that is wrong."
         )
 
@@ -54,7 +54,7 @@ def check_timestamp(
 class InvalidBlocks:
     """Hashes of blocks that were executed and found invalid, so that they are not executed again.
 
-    A refused body says nothing of a header: whoever sent it may have changed it on the way.
+    A refused body says nothing of a header: its sender may have changed it on the way.
     """
 
     def __init__(self) -> None:

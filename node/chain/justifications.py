@@ -3,11 +3,13 @@
 A certificate proves its block and all before it. So a block without one waits for the next block
 that has one; the last block of an epoch decides who may sign for the next, so none waits beyond it.
 
-Blocks of a lone author (no claim of a leader, no certificates) prove nothing. They are taken on a
+Blocks of a solo author (no claim of a leader, no certificates) prove nothing. They are taken on a
 chain without validators, and on a development chain, which names validators but may run alone.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from pallets.session import Session
 from runtime.codec.scale import DecodeError, codec
@@ -25,7 +27,7 @@ from runtime.shared.finality import (
 from runtime.trie.backend import Backend
 from runtime.types.primitives import Hash, Header
 
-_CERTIFICATE = codec(Certificate)
+_CERTIFICATE: Final = codec(Certificate)
 
 
 class JustificationError(OpenLedgerError):
@@ -54,8 +56,8 @@ class FinalityCheck:
         """
         if self._waiting is not None and self._waiting[1] != authorities.epoch:
             self.end()
-        is_alone = self._is_development and claim_of(header) is None and self._waiting is None
-        if not authorities.authorities or (is_alone and justification is None):
+        is_solo = self._is_development and claim_of(header) is None and self._waiting is None
+        if not authorities.authorities or (is_solo and justification is None):
             return True
         if justification is None:
             self._waiting = header, authorities.epoch

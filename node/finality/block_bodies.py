@@ -48,7 +48,7 @@ class ProposedBodies:
         self._network = network
         self._sent: OrderedDict[Hash, tuple[PeerId, Body]] = OrderedDict()
 
-    def put(self, block: Hash, giver: PeerId, body: Body) -> None:
+    def add_body(self, block: Hash, giver: PeerId, body: Body) -> None:
         """Keep a body that came with a proposal; it replaces none, for neither was looked at."""
         self._sent.setdefault(block, (giver, body))
         if len(self._sent) > BODIES_MAX:
@@ -56,13 +56,13 @@ class ProposedBodies:
 
     async def obtain(self, header: Header, peer: PeerId | None) -> Body:
         """Return a block's body, asking `peer` first. Raises BodyUnavailableError."""
-        found = self._chain.body(header.hash)
-        if found is None:
-            found = await self._take_sent(header)
-        if found is None:
-            others = [each.peer for each in self._network.peers() if each.peer != peer]
-            found = await self._pull(header, ([peer, *others] if peer else others)[:PEERS_MAX])
-        return found
+        body = self._chain.body(header.hash)
+        if body is None:
+            body = await self._take_sent(header)
+        if body is None:
+            others = [other.peer for other in self._network.peers() if other.peer != peer]
+            body = await self._pull(header, ([peer, *others] if peer else others)[:PEERS_MAX])
+        return body
 
     async def _take_sent(self, header: Header) -> Body | None:
         """Return the body that came with a proposal, if it is the block's."""
@@ -74,8 +74,8 @@ class ProposedBodies:
     async def _pull(self, header: Header, asked: Sequence[PeerId]) -> Body:
         answers: list[Body] = []
         async with trio.open_nursery() as nursery:
-            for each in asked:
-                nursery.start_soon(self._ask, header, each, answers, nursery.cancel_scope)
+            for candidate in asked:
+                nursery.start_soon(self._ask, header, candidate, answers, nursery.cancel_scope)
                 await trio.sleep(HEAD_START_SECONDS)
                 sent = await self._take_sent(header)  # it may have come meanwhile
                 if sent is not None:

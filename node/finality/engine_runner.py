@@ -48,7 +48,7 @@ from runtime.types.primitives import AccountId, Hash, Header
 EVENTS_MAX: Final = 4_096
 RELAYS_MAX: Final = 64
 """Proposals that are passed on once their blocks are executed."""
-EXECUTE_ATTEMPTS: Final = 5
+EXECUTE_ATTEMPTS_MAX: Final = 5
 EXECUTE_AGAIN_SECONDS: Final = 1.0
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ _certificate = codec(Certificate)
 
 
 class Network(PeerRequests, Protocol):
-    """What a runner needs of the network service."""
+    """The methods of the network service that a runner needs."""
 
     def broadcast(
         self, kind: MessageKind, body: bytes, *, besides: PeerId | None = None
@@ -73,8 +73,8 @@ class Fetcher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    """What a runner works with; it outlives the epochs."""
+class RunnerContext:
+    """The parts of the node that a runner works with; they outlive the epochs."""
 
     chain: Chain
     network: Network
@@ -88,12 +88,14 @@ class Desk:
 class EngineRunner:
     """One engine at work."""
 
-    def __init__(self, desk: Desk, epoch: Epoch, engine: Engine, me: int | None) -> None:
-        self._desk = desk
+    def __init__(
+        self, context: RunnerContext, epoch: Epoch, engine: Engine, me: int | None
+    ) -> None:
+        self._context = context
         self._epoch = epoch
         self._engine = engine
         self._me = me
-        self._bodies = ProposedBodies(desk.chain, desk.network)
+        self._bodies = ProposedBodies(context.chain, context.network)
         self._executing: dict[Hash, trio.Event] = {}
         self._relays: OrderedDict[Hash, tuple[PeerId, m.Proposal]] = OrderedDict()
         self._timers: dict[m.TimerKind, m.Timer] = {}
@@ -123,7 +125,7 @@ class EngineRunner:
     def receive(self, source: PeerId, message: m.Message, body: tuple[bytes, ...] | None) -> None:
         """Take a message of a peer; dropped when the engine is thousands of messages behind."""
         if isinstance(message, m.Proposal) and body is not None:
-            self._bodies.put(message.header.hash, source, body)
+            self._bodies.add_body(message.header.hash, source, body)
         try:
             self._inbox.send_nowait(m.Received(source, message))
         except trio.WouldBlock:
@@ -138,7 +140,7 @@ class EngineRunner:
         if not self._is_sound(proposal):
             return
         block = proposal.header.hash
-        if self._desk.chain.header(block) is not None:
+        if self._context.chain.header(block) is not None:
             self._relay(source, proposal)
         else:
             self._relays.setdefault(block, (source, proposal))
@@ -162,7 +164,7 @@ class EngineRunner:
         )
 
     def _relay(self, source: PeerId, proposal: m.Proposal) -> None:
-        self._desk.network.broadcast(*self._encode(proposal), besides=source)
+        self._context.network.broadcast(*self._encode(proposal), besides=source)
 
     # ------------------------------------------------------------------------------ actions
 
@@ -202,7 +204,7 @@ class EngineRunner:
 
     def _begin(self, action: m.Action) -> None:
         """Carry out an action that nothing after it waits for."""
-        nursery, network = self._nursery, self._desk.network
+        nursery, network = self._nursery, self._context.network
         match action:
             case m.Broadcast(message):
                 network.broadcast(*self._encode(message))
@@ -225,7 +227,7 @@ class EngineRunner:
                     evidence.first.ballot.epoch,
                     evidence.first.ballot.view,
                 )
-                self._desk.proposer.evidence.add(evidence)
+                self._context.proposer.evidence.add(evidence)
             case m.Report(source, reason):
                 if _is_peer(source):
                     network.penalize(PeerId(str(source)), Fault.BAD_MESSAGE, reason)
@@ -233,7 +235,7 @@ class EngineRunner:
                 self._halt(second, f"it conflicts with 0x{first.ballot.digest.hex()}")
 
     async def _sign(self, ballot: Ballot) -> Vote | None:
-        signer = self._desk.signer
+        signer = self._context.signer
         assert signer is not None, "an engine without a signer casts no ballots"
         assert self._me is not None, "an engine with a signer is a member"
         try:
@@ -247,12 +249,12 @@ class EngineRunner:
     async def _write(self, records: list[bytes]) -> None:
         async with self._writing:
             bodies_first, self._unwritten = [*self._unwritten, *records], []
-            await trio.to_thread.run_sync(self._desk.log.append, bodies_first)
+            await trio.to_thread.run_sync(self._context.log.append, bodies_first)
 
     def _encode(self, message: m.Message) -> tuple[MessageKind, bytes]:
         body = None
         if isinstance(message, m.Proposal):
-            body = self._desk.chain.body(message.header.hash)
+            body = self._context.chain.body(message.header.hash)
         return write_message(message, body)
 
     async def _run_timer(self, timer: m.Timer, delay_ms: int) -> None:
@@ -266,9 +268,9 @@ class EngineRunner:
         header = None
         try:
             parent = await self._obtain(wanted.parent, None)
-            executed = await self._desk.proposer.propose(parent, wanted.claim, self._account())
+            executed = await self._context.proposer.propose(parent, wanted.claim, self._account())
             self._keep_body(executed)
-            self._desk.chain.add(executed)
+            self._context.chain.add(executed)
             header = executed.header
         except (ChainError, InvalidBlockError, TransportError) as error:
             logger.info("proposal-given-up view=%d cause=%r", wanted.view, str(error))
@@ -280,14 +282,14 @@ class EngineRunner:
 
     async def _execute(self, header: Header, source: Hashable, attempt: int = 0) -> None:
         """Execute a proposed block; says nothing where it cannot be told whether it is valid."""
-        block, chain = header.hash, self._desk.chain
+        block, chain = header.hash, self._context.chain
         peer = PeerId(str(source)) if _is_peer(source) else None
         is_valid: bool | None = None
         done = self._executing[block] = trio.Event()
         try:
             await self._obtain(header.parent_hash, peer)
             body = await self._bodies.obtain(header, peer)
-            check_timestamp(chain.machine, body, self._desk.clock_ms)
+            check_timestamp(chain.machine, body, self._context.clock_ms)
             executed = await chain.execute(header, body)
             self._keep_body(executed)
             chain.add(executed)
@@ -312,12 +314,12 @@ class EngineRunner:
     async def _execute_again(self, header: Header, attempt: int) -> None:
         """Try once more what failed for want of a peer, of an ancestor, or of time."""
         await trio.sleep(EXECUTE_AGAIN_SECONDS)
-        if attempt < EXECUTE_ATTEMPTS and header.number > self._desk.chain.finalized.number:
+        if attempt < EXECUTE_ATTEMPTS_MAX and header.number > self._context.chain.finalized.number:
             await self._execute(header, None, attempt)
 
     async def _restore(self, records: tuple[bytes, ...]) -> None:
         """Execute again the blocks that were voted for and not final when the node ended."""
-        chain = self._desk.chain
+        chain = self._context.chain
         known = {body.block: body.extrinsics for body in bodies(records)}
         found = [record for record in map(decode_record, records) if isinstance(record, Header)]
         for header in sorted(found, key=lambda header: header.number):
@@ -340,13 +342,13 @@ class EngineRunner:
 
     async def _obtain(self, block: Hash, peer: PeerId | None) -> Header:
         """Return the header of a block that is executed here, fetched where it is missing."""
-        found, executing = self._desk.chain.header(block), self._executing.get(block)
+        found, executing = self._context.chain.header(block), self._executing.get(block)
         if found is None and executing is not None:
             await executing.wait()
-            found = self._desk.chain.header(block)
+            found = self._context.chain.header(block)
         if found is None:
-            await self._desk.fetcher.fetch(block, peer)
-            found = self._desk.chain.header(block)
+            await self._context.fetcher.fetch(block, peer)
+            found = self._context.chain.header(block)
             if found is None:
                 raise UnknownBlockError(f"Block 0x{block.hex()} lost against a final one.")
         return found
@@ -354,7 +356,7 @@ class EngineRunner:
     def _prefer(self, certificate: Certificate) -> None:
         """Make a notarized block the best one; fetch it first where it is missing."""
         block = certificate.ballot.digest
-        if self._desk.chain.header(block) is None:
+        if self._context.chain.header(block) is None:
             self._nursery.start_soon(self._fetch_best, block)
         else:
             self._set_best(block)
@@ -369,7 +371,7 @@ class EngineRunner:
 
     def _set_best(self, block: Hash) -> None:
         try:
-            self._desk.chain.set_best(block)
+            self._context.chain.set_best(block)
         except ChainError as error:  # what is final by now has overtaken it
             logger.debug("best-not-changed hash=0x%s cause=%r", block.hex(), str(error))
 
@@ -377,7 +379,7 @@ class EngineRunner:
 
     async def _finalize_certified(self) -> None:
         """Finalize what the engine commits, one after another."""
-        chain = self._desk.chain
+        chain = self._context.chain
         async for certificate in self._certificates:
             block = self._committed = certificate.ballot.digest
             try:
@@ -396,7 +398,7 @@ class EngineRunner:
         """Let the log forget what a view that is final in the database made superfluous."""
         ballot = certificate.ballot
         async with self._writing:
-            await trio.to_thread.run_sync(self._desk.log.compact, ballot.epoch, ballot.view)
+            await trio.to_thread.run_sync(self._context.log.compact, ballot.epoch, ballot.view)
 
     def _halt(self, certificate: Certificate, cause: str) -> None:
         """Sign nothing more: a block is certified as final that conflicts with what is final."""
@@ -412,7 +414,7 @@ class EngineRunner:
 
     async def _watch_finality(self) -> None:
         """End when the last block is final; tell the engine what was finalized without it."""
-        chain = self._desk.chain
+        chain = self._context.chain
         while chain.finalized.number < self._epoch.last_number:
             async with chain.events() as events:
                 await self._publish_certificate(chain.finalized)
@@ -425,7 +427,7 @@ class EngineRunner:
 
     async def _publish_certificate(self, header: Header) -> None:
         """Let the engine see the justification of a block that it did not commit itself."""
-        justification = self._desk.chain.justification(header.hash)
+        justification = self._context.chain.justification(header.hash)
         if justification is None or header.hash == self._committed:
             return
         if header.number > self._epoch.root_number:

@@ -1,7 +1,7 @@
 """Messages that came an epoch early, kept until their epoch begins.
 
-Nobody can check their signatures yet, so each peer has its own share: who fills its share loses its
-own messages and nobody else's. When all shares together are too much, the largest one gives way.
+Their signatures cannot be checked yet, so each peer has its own share: a peer that fills it loses
+only its own messages. When all shares together are too much, the largest one gives way.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ BYTES_MAX: Final = 16 << 20
 """Bytes of all peers together."""
 
 
-class Early:
-    """What waits for the next epoch, by peer."""
+class NextEpochMessages:
+    """The messages that wait for the next epoch, by peer."""
 
     def __init__(self) -> None:
         self._waiting: dict[PeerId, deque[Inbound]] = {}
         self._bytes: dict[PeerId, int] = {}
 
-    def put(self, message: Inbound) -> None:
+    def add_message(self, message: Inbound) -> None:
         """Keep a message; too many drop the oldest of the same peer."""
         peer = message.peer
         queue = self._waiting.setdefault(peer, deque())
@@ -34,10 +34,10 @@ class Early:
         if len(queue) > MESSAGES_MAX:
             self._drop_oldest(peer)
         while sum(self._bytes.values()) > BYTES_MAX:
-            self._drop_oldest(max(self._bytes, key=lambda each: self._bytes[each]))
+            self._drop_oldest(max(self._bytes, key=lambda peer: self._bytes[peer]))
 
-    def take(self) -> list[Inbound]:
-        """Return everything, each peer's in its order, and begin anew."""
+    def take_messages(self) -> list[Inbound]:
+        """Return everything, each peer's in its order."""
         messages = [message for queue in self._waiting.values() for message in queue]
         self._waiting, self._bytes = {}, {}
         return messages

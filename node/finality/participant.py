@@ -22,8 +22,8 @@ from consensus.settings import Settings
 from node.chain.epochs import Epochs
 from node.finality.codec import read_message
 from node.finality.doppelganger import LISTEN_SECONDS, check_own_vote, listen_before_voting
-from node.finality.engine_runner import Desk, EngineRunner
-from node.finality.next_epoch_messages import Early
+from node.finality.engine_runner import EngineRunner, RunnerContext
+from node.finality.next_epoch_messages import NextEpochMessages
 from p2p.protocols.reputation import Fault
 from p2p.protocols.status import Roles
 from p2p.service.service import Inbound, Service
@@ -53,28 +53,28 @@ class Participant:
 
     def __init__(
         self,
-        desk: Desk,
+        context: RunnerContext,
         epochs: Epochs,
         service: Service,
         settings: Settings,
         listen_seconds: float = LISTEN_SECONDS,
     ) -> None:
-        self._desk = desk
+        self._context = context
         self._epochs = epochs
         self._service = service
         self._settings = settings
-        self._listen_seconds = listen_seconds if desk.signer is not None else 0.0
-        self._early = Early()
+        self._listen_seconds = listen_seconds if context.signer is not None else 0.0
+        self._next_epoch_messages = NextEpochMessages()
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._runner: EngineRunner | None = None
-        self.epoch = epochs.after(desk.chain.finalized.hash)
+        self.epoch = epochs.after(context.chain.finalized.hash)
         self.last_votes: dict[int, LastVote] = {}
         """By the index of each validator in the current epoch."""
 
     @property
     def me(self) -> int | None:
         """This node's index among the validators of the current epoch."""
-        signer = self._desk.signer
+        signer = self._context.signer
         return None if signer is None else self.epoch.authorities.index_of(signer.public)
 
     @property
@@ -92,18 +92,18 @@ class Participant:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receive)
             await listen_before_voting(self._listen_seconds)
-            records = self._desk.log.records
+            records = self._context.log.records
             while True:
                 await self._run_epoch(records)
                 if self.halted:
                     # Synchronization may end an epoch; the log stays, it is evidence.
                     await trio.sleep_forever()
                 # The epoch's last block is in the database: nothing of the log is needed any more.
-                self._desk.log.clear()
+                self._context.log.clear()
                 records = ()
 
     async def _run_epoch(self, records: tuple[bytes, ...]) -> None:
-        chain = self._desk.chain
+        chain = self._context.chain
         epoch = self.epoch = self._epochs.after(chain.finalized.hash)
         self.last_votes.clear()
         engine = Engine(
@@ -114,7 +114,7 @@ class Participant:
             last_number=epoch.last_number,
             settings=self._settings,
         )
-        self._runner = EngineRunner(self._desk, epoch, engine, self.me)
+        self._runner = EngineRunner(self._context, epoch, engine, self.me)
         logger.info(
             "epoch-started epoch=%d validators=%d last=%d voting=%s",
             epoch.number,
@@ -122,7 +122,7 @@ class Participant:
             epoch.last_number,
             self.me is not None,
         )
-        for inbound in self._early.take():
+        for inbound in self._next_epoch_messages.take_messages():
             self._take(inbound)
         await self._runner.run(records)
 
@@ -140,7 +140,7 @@ class Participant:
             return
         epoch = _epoch_of(message)
         if epoch == self.epoch.number + 1:
-            self._early.put(inbound)
+            self._next_epoch_messages.add_message(inbound)
         elif epoch < self.epoch.number:
             self._send_last_certificate(inbound, epoch)
         elif epoch == self.epoch.number:
@@ -152,7 +152,7 @@ class Participant:
 
     def _send_last_certificate(self, inbound: Inbound, epoch: int) -> None:
         """Give a peer that is in an earlier epoch the certificate that ends it."""
-        chain = self._desk.chain
+        chain = self._context.chain
         length = self.epoch.last_number - self.epoch.root_number
         last = chain.hash_of((epoch + 1) * length)
         justification = None if last is None else chain.justification(last)
@@ -172,10 +172,10 @@ class Participant:
             # Any peer can repeat an old vote, so it does not prove that its voter is active.
             if is_fresh or vote.ballot.view < last_vote.view:
                 return
-        if not is_signed(self._desk.chain.genesis_hash, self.epoch.authorities, vote):
+        if not is_signed(self._context.chain.genesis_hash, self.epoch.authorities, vote):
             return
         self.last_votes[vote.voter] = LastVote(vote.ballot.view, now)
-        signer = self._desk.signer
+        signer = self._context.signer
         if is_mine and signer is not None:
             check_own_vote(signer, vote)
 
@@ -188,7 +188,7 @@ class Participant:
         if isinstance(message, m.Proposal):
             if self._runner is not None:
                 self._runner.pass_on(inbound.peer, message)
-        elif is_signed(self._desk.chain.genesis_hash, self.epoch.authorities, message):
+        elif is_signed(self._context.chain.genesis_hash, self.epoch.authorities, message):
             self._service.broadcast(inbound.kind, inbound.body, besides=inbound.peer)
 
     def _is_mesh_full(self) -> bool:

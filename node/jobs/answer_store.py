@@ -17,7 +17,7 @@ import msgpack
 from ml.durable_file import write_durably
 
 RECORD_BYTES_MAX: Final = 16 << 20
-_SUFFIX = ".msgpack"
+_SUFFIX: Final = ".msgpack"
 
 
 class AnswerDamagedError(Exception):

@@ -32,7 +32,8 @@ from node.chain.state_reader import StateReader
 from node.jobs.answer_store import AnswerDamagedError, AnswerStore, JobAnswer
 from node.jobs.executor_process import ExecutorDiedError, ExecutorProcess
 from node.jobs.inputs import Inputs, InputsAwaited, InputsMissingError, InputsRefusedError
-from node.storage.blob_store import BlobError, BlobStore
+from node.storage.blob_errors import BlobError
+from node.storage.blob_store import BlobStore
 from node.transactions.errors import PoolError
 from node.transactions.submitter import Submitter
 from pallets.jobs.job import FailureReason, Job, JobEntry, JobState, Slot, SlotState
@@ -43,7 +44,7 @@ from runtime.types.primitives import Hash
 RESEND_BLOCKS: Final = 8
 PROGRESS_KEPT_MAX: Final = 4_096
 SALT_BYTES: Final = 32
-OUTPUTS_KEPT: Final = 64
+STALE_ANSWERS_MAX: Final = 64
 STALL_BLOCKS: Final = 30
 AWAITED_BLOCKS: Final = 120
 """How long a job waits for a peer with its inputs before this executor reports a failure: the node
@@ -197,7 +198,7 @@ class Executor:
     def _forget(self, alive: set[int]) -> None:
         """Drop answers, work folders and notes of jobs that no longer need an answer."""
         stale = [key for key in self._answers if key[0] not in alive]
-        for job, attempt in stale[: max(0, len(stale) - OUTPUTS_KEPT)]:
+        for job, attempt in stale[: max(0, len(stale) - STALE_ANSWERS_MAX)]:
             self._answers.remove(job, attempt)
         busy = alive | {job for job, _ in self._computing}
         for path in self._work_folders():

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from ml.durable_file import write_durably
 from node.chain.state_reader import StateReader
-from node.storage.blob_store import BlobNotFoundError, BlobStore
+from node.storage.blob_errors import BlobNotFoundError
+from node.storage.blob_store import BlobStore
 from node.sync.blob_fetcher import BlobUnavailableError
 from runtime.codec.scale import DecodeError, codec
 from runtime.crypto.keys import KeyKind, verify
@@ -37,7 +38,7 @@ from runtime.shared.documents import (
 from runtime.types.primitives import AccountId, Hash
 from runtime.types.signature import is_signed_by
 
-PAGE = 256
+BATCHES_PER_READ_MAX: Final = 256
 
 _rows = codec(RowsInput)
 _spec = codec(JobSpec)
@@ -112,7 +113,7 @@ class Inputs:
         with self._reader.at() as state:
             job, record = state.jobs.jobs.get(train_job), state.models.get(model)
         known = () if record is None else record.trainings
-        trained = [each.trained for each in known if each.train_job == train_job]
+        trained = [training.trained for training in known if training.train_job == train_job]
         if job is None or not isinstance(job.spec, Train) or not trained:
             raise InputsMissingError(f"Training job {train_job} of model {model} is not settled.")
         return job.spec, trained[0]
@@ -134,8 +135,10 @@ class Inputs:
                 raise InputsMissingError(f"Datanet {use.datanet} has no version {use.version}.")
             listed = [
                 info
-                for start in range(0, version.batches, PAGE)
-                for info in state.datanets.accepted_batches(use.datanet, start, PAGE)
+                for start in range(0, version.batches, BATCHES_PER_READ_MAX)
+                for info in state.datanets.accepted_batches(
+                    use.datanet, start, BATCHES_PER_READ_MAX
+                )
             ][: version.batches]
         for info in listed:
             batch = info.batch

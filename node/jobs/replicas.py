@@ -20,7 +20,8 @@ from node.chain.chain import Chain
 from node.chain.events import Finalized
 from node.chain.state_reader import PalletViews, StateReader
 from node.jobs.inputs import InputsRefusedError, check_settlement
-from node.storage.blob_store import BlobError, BlobStore
+from node.storage.blob_errors import BlobError
+from node.storage.blob_store import BlobStore
 from node.storage.receipt_store import ReceiptStore
 from pallets.attribution.records import Epoch
 from pallets.jobs.job import Job, JobState

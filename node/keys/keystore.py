@@ -31,19 +31,19 @@ from runtime.crypto import ss58
 from runtime.crypto.keys import KeyKind, Keypair
 from runtime.errors import ExitCode, OpenLedgerError
 
-FILE_BYTES_MAX = 64 * 1024
-FILE_MODE = 0o600
-FOLDER_MODE = 0o700
-VERSION = "3"
+FILE_BYTES_MAX: Final = 64 * 1024
+FILE_MODE: Final = 0o600
+FOLDER_MODE: Final = 0o700
+VERSION: Final = "3"
 
 _SEALING: Final = ["scrypt", "xsalsa20-poly1305"]
 _KINDS: Final = {kind.name.lower(): kind for kind in KeyKind}
-_SALT_BYTES = 32
-_COST_BYTES = 12
-_NONCE_BYTES = SecretBox.NONCE_SIZE
-_SCRYPT_MEMORY_MAX = 192 * 1024 * 1024
-_PKCS8_HEAD = bytes.fromhex("3053020101300506032b657004220420")
-_PKCS8_DIVIDER = bytes.fromhex("a123032100")
+_SALT_BYTES: Final = 32
+_COST_BYTES: Final = 12
+_NONCE_BYTES: Final = SecretBox.NONCE_SIZE
+_SCRYPT_MEMORY_MAX: Final = 192 * 1024 * 1024
+_PKCS8_HEAD: Final = bytes.fromhex("3053020101300506032b657004220420")
+_PKCS8_DIVIDER: Final = bytes.fromhex("a123032100")
 
 
 class KeystoreError(OpenLedgerError):
@@ -99,9 +99,9 @@ class ScryptCost:
     r: int = 8
 
 
-COST = ScryptCost(1 << 17, 1)
-LIGHT_COST = ScryptCost(1 << 15, 1)
-KNOWN_COSTS = (
+COST: Final = ScryptCost(1 << 17, 1)
+LIGHT_COST: Final = ScryptCost(1 << 15, 1)
+KNOWN_COSTS: Final = (
     ScryptCost(1 << 13, 10),
     ScryptCost(1 << 14, 5),
     ScryptCost(1 << 15, 3),

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
 
 from ml.durable_file import write_durably
 from node.keys.keystore import Keystore, KeystoreError
 from node.operations.config import ConfigError, NodeConfig
 from runtime.crypto.keys import KeyKind, Keypair
 
-KEYSTORE_FOLDER = "keys"
-PEER_SEED_FILE = "peer.seed"
-SEED_SIZE = 32
-DEVELOPMENT_TYPES = ("Development", "Local")
+KEYSTORE_FOLDER: Final = "keys"
+PEER_SEED_FILE: Final = "peer.seed"
+SEED_BYTES: Final = 32
+DEVELOPMENT_TYPES: Final = ("Development", "Local")
 
 
 def load_pair(config: NodeConfig, chain_type: str) -> Keypair:
@@ -38,9 +39,9 @@ def load_peer_seed(folder: Path) -> bytes:
     """
     path = folder / PEER_SEED_FILE
     if not path.exists():
-        write_durably(path, os.urandom(SEED_SIZE), 0o600)
+        write_durably(path, os.urandom(SEED_BYTES), 0o600)
     seed = path.read_bytes()
-    if len(seed) != SEED_SIZE:
+    if len(seed) != SEED_BYTES:
         raise ConfigError(
             f"{path} is damaged: it has {len(seed)} bytes of 32. Remove "
             "the file; the node then gets a new identity among its peers."

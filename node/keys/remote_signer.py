@@ -40,7 +40,8 @@ FRAME_BYTES_MAX: Final = 256 * 1024
 ANSWER_SECONDS: Final = 2.0
 """A signer that hangs holds up consensus so long, twice a vote; a view lasts three seconds."""
 RETRY_SECONDS: Final = 0.2
-OK, REFUSED = "ok", "refused"
+OK: Final = "ok"
+REFUSED: Final = "refused"
 
 _LENGTH: Final = Struct("<I")
 _ballot = codec(Ballot)

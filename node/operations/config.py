@@ -19,10 +19,11 @@ import platformdirs
 from genesis.spec import PRESETS
 from runtime.errors import ExitCode, OpenLedgerError
 
-ENVIRONMENT_PREFIX = "OPENLEDGER_"
+ENVIRONMENT_PREFIX: Final = "OPENLEDGER_"
 BLOCK_TIME_MS: Final = 1_000
-LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
-TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+TRUE_WORDS: Final = ("1", "true", "yes", "on")
+FALSE_WORDS: Final = ("0", "false", "no", "off")
 
 
 class ConfigError(OpenLedgerError, ValueError):
@@ -172,7 +173,7 @@ def _convert(hint: Any, value: Any, place: str) -> Any:
         raise ConfigError(f"{place}: true or false is expected, not {value!r}")
     if hint == tuple[str, ...]:
         words = value.split(",") if isinstance(value, str) else value
-        if not isinstance(words, list | tuple) or not all(isinstance(one, str) for one in words):
+        if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
             raise ConfigError(f"{place}: a list of texts is expected, not {value!r}")
         return tuple(word.strip() for word in words if word.strip())
     if hint is int:

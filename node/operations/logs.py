@@ -8,11 +8,11 @@ import re
 import shlex
 import sys
 import time
-from typing import TextIO
+from typing import Final, TextIO
 
 from node.operations.config import LogFormat
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class TextFormatter(logging.Formatter):

@@ -6,6 +6,7 @@ Names are openledger_<noun>_<unit>, counters end in _total.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,10 +21,10 @@ from prometheus_client.registry import Collector
 
 from runtime.frame.executive import ExecutedBlock
 
-CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-PREFIX = "openledger"
-CALL_SECONDS = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
-BLOCK_SECONDS = (0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
+CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+PREFIX: Final = "openledger"
+CALL_SECONDS: Final = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
+BLOCK_SECONDS: Final = (0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 class Metrics:

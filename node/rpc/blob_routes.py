@@ -23,23 +23,22 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from node.storage.blob_store import (
-    RANGE_BYTES_MAX,
+from node.storage.blob_errors import (
     BlobError,
     BlobNotFoundError,
-    BlobStore,
     BlobTooLargeError,
     ChunkRefusedError,
     RangeError,
     StoreFullError,
-    Upload,
 )
+from node.storage.blob_store import RANGE_BYTES_MAX, BlobStore
+from node.storage.blob_upload import Upload
 from node.sync.blob_fetcher import BlobUnavailableError
 from runtime.trie.merkle import CHUNK_SIZE
 from runtime.types.primitives import Hash
 
 MANIFEST_BYTES_MAX: Final = 1 << 20
-_RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
+_RANGE: Final = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 _STATUS: Final[dict[type[BlobError], int]] = {
     BlobNotFoundError: 404,
     BlobTooLargeError: 413,

@@ -1,10 +1,12 @@
 """Blocks, states and runtime calls as the namespaces ask for them, with errors for callers.
 
-A state is fetched anew for each use and never kept across a checkpoint: the finalized state moves.
+A state is fetched again for each use and never kept across a checkpoint: the finalized state moves.
 What depends on the runtime version alone (metadata above all) is computed once.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from node.chain.errors import StatePrunedError, UnknownBlockError
 from node.rpc.errors import (
@@ -21,8 +23,8 @@ from runtime.metadata.interfaces import OpaqueMetadata, runtime_version
 from runtime.trie.backend import Backend
 from runtime.types.primitives import Hash, Header, RuntimeVersion
 
-_METADATA = codec(OpaqueMetadata)
-_VERSION = codec(RuntimeVersion)
+_METADATA: Final = codec(OpaqueMetadata)
+_VERSION: Final = codec(RuntimeVersion)
 
 
 class Blocks:

@@ -16,7 +16,7 @@ import socket
 import struct
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
@@ -31,16 +31,16 @@ from runtime.errors import ExitCode, OpenLedgerError
 
 logger = logging.getLogger(__name__)
 
-SEND_BYTES = 256 * 1024
+SEND_BYTES_MAX: Final = 256 * 1024
 """How much of an answer must go out within one send timeout."""
-BACKLOG = 512
-HEADER_BYTES_MAX = 64 * 1024
-KEEPALIVE_IDLE_SECONDS = 30
-KEEPALIVE_INTERVAL_SECONDS = 10
-KEEPALIVE_PROBES = 3
-ENDED_PING_SECONDS = 0.05
-ABORT = struct.pack("ii", 1, 0)
-TOO_MANY = (
+BACKLOG_MAX: Final = 512
+HEADER_BYTES_MAX: Final = 64 * 1024
+KEEPALIVE_IDLE_SECONDS: Final = 30
+KEEPALIVE_INTERVAL_SECONDS: Final = 10
+KEEPALIVE_PROBES: Final = 3
+ENDED_PING_SECONDS: Final = 0.05
+ABORT: Final = struct.pack("ii", 1, 0)
+TOO_MANY: Final = (
     b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\nconnection: close\r\n"
     b"retry-after: 10\r\n\r\n"
 )
@@ -72,7 +72,7 @@ class Endpoint:
 
 
 def is_loopback(address: str) -> bool:
-    """Tell whether a numeric address is this machine's own."""
+    """Return whether a numeric address is this machine's own."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -111,10 +111,10 @@ class Transport:
     async def send_all(self, data: bytes) -> None:
         """Send, or raise BrokenResourceError when the peer takes nothing for too long."""
         view = memoryview(data)
-        for start in range(0, len(view), SEND_BYTES):
+        for start in range(0, len(view), SEND_BYTES_MAX):
             with trio.move_on_after(self._timeout_s) as scope:
                 try:
-                    await self._stream.send_all(view[start : start + SEND_BYTES])
+                    await self._stream.send_all(view[start : start + SEND_BYTES_MAX])
                 except trio.BrokenResourceError:
                     self.abort()
                     raise
@@ -135,7 +135,7 @@ class Transport:
         return data
 
     async def send_eof(self) -> None:
-        """Tell the peer that nothing more comes."""
+        """Close the sending half of the stream."""
         await self._stream.send_eof()
 
     async def aclose(self) -> None:
@@ -223,7 +223,7 @@ class Connections:
 async def listen(host: str, port: int) -> list[trio.SocketListener]:
     """Open the listening sockets; port 0 lets the system choose. Raises ListenError."""
     try:
-        return list(await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG))
+        return list(await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG_MAX))
     except OSError as error:
         raise ListenError(
             f"The JSON-RPC server cannot listen on {host}:{port}: {error}. "

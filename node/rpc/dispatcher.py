@@ -14,6 +14,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import trio
 from prometheus_client import Counter, Histogram
@@ -36,7 +37,7 @@ from node.rpc.session import Session
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN_METHOD = "unknown"
+UNKNOWN_METHOD: Final = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +200,6 @@ def _refuse_constant(name: str) -> Json:
     raise ValueError(f"{name} is no JSON number")
 
 
-# Made once: json.loads and json.dumps make them anew for each text when given options.
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
+# Made once: json.loads and json.dumps make new ones for each text when given options.
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""One chainHead_v1_follow: which blocks it has reported, which are pinned, what it is told next.
+"""One chainHead_v1_follow: which blocks it has reported, which are pinned, what it is sent next.
 
 The blocks that a follower knows form one tree. Events of the chain are turned into its events so
 that the tree stays whole, even when the chain was faster than the follower.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 import trio
 
@@ -21,7 +22,7 @@ from node.rpc.session import Session
 from runtime.codec.hexadecimal import to_hex
 from runtime.types.primitives import Hash, Header, RuntimeVersion
 
-INITIAL_FINALIZED_BLOCKS = 16
+INITIAL_FINALIZED_BLOCKS_MAX: Final = 16
 """How many final blocks `initialized` lists."""
 
 
@@ -66,7 +67,7 @@ class Follow:
         chain = self._chain
         self._finalized = chain.finalized
         recent = [self._finalized]
-        while len(recent) < INITIAL_FINALIZED_BLOCKS and recent[-1].number:
+        while len(recent) < INITIAL_FINALIZED_BLOCKS_MAX and recent[-1].number:
             parent = chain.header(recent[-1].parent_hash)
             if parent is None:
                 break
@@ -96,7 +97,7 @@ class Follow:
             yield from self._finalize(event)
 
     def _report(self, header: Header) -> Iterator[dict[str, Json]]:
-        """Tell a block and those ancestors of it that are not told yet."""
+        """Report a block and its ancestors that are not reported yet."""
         branch: list[tuple[Hash, Header]] = []
         at: Header | None = header
         while at is not None and at.number > self._finalized.number:

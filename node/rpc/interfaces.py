@@ -1,4 +1,4 @@
-"""What the JSON-RPC server needs of a node: narrow Protocols, and a network of nobody."""
+"""What the JSON-RPC server needs of a node: narrow Protocols, and a network without peers."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class NoNetwork:
     should_have_peers: bool = False
 
     def peers(self) -> Sequence[Peer]:
-        """Nobody."""
+        """Return no peers."""
         return ()
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from node.rpc.parameters import Json
 from runtime.codec.hexadecimal import to_hex
 from runtime.codec.scale import codec
 from runtime.types.primitives import DigestItem, Header, RuntimeVersion
 
-_HEADER = codec(Header)
-_DIGEST_ITEM = codec(DigestItem)
+_HEADER: Final = codec(Header)
+_DIGEST_ITEM: Final = codec(DigestItem)
 
 
 def header_form(header: Header) -> dict[str, Json]:
@@ -58,7 +59,7 @@ def version_form(version: RuntimeVersion) -> Json:
 
 
 def runtime_form(version: RuntimeVersion) -> Json:
-    """Return a runtime as chainHead events tell it: apis as an object."""
+    """Return a runtime as chainHead events carry it: apis as an object."""
     return {
         "type": "valid",
         "spec": {

@@ -11,7 +11,7 @@ from p2p.service.service import Service
 
 
 class NetworkView:
-    """A node's network, for the namespaces that tell about it."""
+    """A node's network, for the namespaces that show it."""
 
     def __init__(self, service: Service, synchronizer: Synchronizer) -> None:
         self._service = service
@@ -34,7 +34,7 @@ class NetworkView:
 
     @property
     def highest_block(self) -> int | None:
-        """The highest final block that any peer speaks of."""
+        """The highest final block that any peer has announced."""
         return self._synchronizer.highest_block
 
     @property

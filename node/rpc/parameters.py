@@ -10,7 +10,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Callable
-from typing import Any, NewType
+from typing import Any, Final, NewType
 
 from node.rpc.errors import InvalidParamsError
 from node.rpc.errors import Json as Json
@@ -23,8 +23,8 @@ HexBytes = NewType("HexBytes", bytes)
 SubscriptionId = NewType("SubscriptionId", str)
 """The id that a subscribe call answered."""
 
-HASH_BYTES = 32
-U32_MAX = 2**32 - 1
+HASH_BYTES: Final = 32
+U32_MAX: Final = 2**32 - 1
 
 Reader = Callable[[Json], Any]
 
@@ -99,7 +99,7 @@ def _read_anything(value: Json) -> Json:
     return value
 
 
-_READERS: dict[Any, Reader] = {
+_READERS: Final[dict[Any, Reader]] = {
     HexBytes: read_bytes,
     Hash: read_hash,
     AccountId: read_account,
@@ -127,7 +127,7 @@ def reader_of(hint: Any) -> Reader:
 
 
 def is_optional(hint: Any) -> bool:
-    """Tell whether null is a value of the type."""
+    """Return whether null is a value of the type."""
     return hint == Json or type(None) in typing.get_args(hint)
 
 

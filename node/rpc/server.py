@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from typing import Protocol
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 import trio
@@ -44,15 +44,16 @@ from node.rpc.session import Session
 
 logger = logging.getLogger(__name__)
 
-HOST, PORT = "127.0.0.1", 9944
-LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
-JSON_TYPE = "application/json"
-DEFAULT_LIMITS = Limits()
+HOST: Final = "127.0.0.1"
+PORT: Final = 9944
+LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
+PROXY_HEADERS: Final = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+JSON_TYPE: Final = "application/json"
+DEFAULT_LIMITS: Final = Limits()
 
 
 class TaskStatus(Protocol):
-    """What trio hands to `serve` to tell that it listens, and where."""
+    """The part of trio's task status that `serve` uses: it hands over the endpoint."""
 
     def started(self, value: Endpoint) -> None: ...
 
@@ -217,7 +218,7 @@ class Server:
     # -------------------------------------------------------------------------------- trust
 
     def _is_local(self, peer: str, headers: Mapping[str, str]) -> bool:
-        """Tell whether a caller is a program on this machine."""
+        """Return whether a caller is a program on this machine."""
         if not (self._endpoint.is_loopback and is_loopback(peer)):
             return False
         if any(name in headers for name in PROXY_HEADERS):
@@ -235,5 +236,5 @@ async def _send(websocket: WebSocket, session: Session) -> None:
         while True:
             await websocket.send_text(await outbox.take())
     except (WebSocketDisconnect, RuntimeError, OSError):
-        # The client is gone; the reading task hears of it as well.
+        # The client is gone; the reading task ends by itself as well.
         session.close()

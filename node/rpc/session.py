@@ -16,6 +16,7 @@ import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 import trio
 
@@ -25,7 +26,7 @@ from node.rpc.parameters import Json, SubscriptionId
 
 logger = logging.getLogger(__name__)
 
-SUBSCRIPTION_ID_BYTES = 8
+SUBSCRIPTION_ID_BYTES: Final = 8
 
 
 class LaggingError(Exception):

@@ -13,6 +13,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Final
 
 from node.rpc.errors import InvalidParamsError
 from node.rpc.parameters import Json, read_bytes
@@ -21,10 +22,10 @@ from runtime.crypto.hashing import blake2b_256
 from runtime.trie.backend import Backend
 from runtime.trie.trie_node import HASH_BYTES, Leaf, decode, nibbles_of
 
-PAGE_ITEMS = 128
-PAGE_BYTES = 512 * 1024
-ITEMS_MAX = 1_024
-CODE = b":code"
+PAGE_ITEMS_MAX: Final = 128
+PAGE_BYTES_MAX: Final = 512 * 1024
+ITEMS_MAX: Final = 1_024
+CODE: Final = b":code"
 """Where Substrate keeps the runtime. papi tells runtimes apart by the hash of what is here, and
 fails without; a native runtime has no code, so its encoded version is answered in its place."""
 
@@ -39,7 +40,7 @@ class Kind(enum.StrEnum):
     DESCENDANTS_HASHES = "descendantsHashes"
 
 
-_DESCENDANTS = (Kind.DESCENDANTS_VALUES, Kind.DESCENDANTS_HASHES)
+_DESCENDANTS: Final = (Kind.DESCENDANTS_VALUES, Kind.DESCENDANTS_HASHES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +106,14 @@ def _descendants(backend: Backend, query: Query) -> Page:
     items: list[dict[str, Json]] = []
     size = 0
     after = query.after
-    for key in islice(backend.keys(query.key, after), PAGE_ITEMS):
+    for key in islice(backend.keys(query.key, after), PAGE_ITEMS_MAX):
         value = backend.get(key)
         assert value is not None, "a listed key has a value"
         items.append(_item(key, value, query.kind is Kind.DESCENDANTS_HASHES))
         after, size = key, size + len(value)
-        if size >= PAGE_BYTES:
+        if size >= PAGE_BYTES_MAX:
             break
-    is_full = len(items) == PAGE_ITEMS or size >= PAGE_BYTES
+    is_full = len(items) == PAGE_ITEMS_MAX or size >= PAGE_BYTES_MAX
     more = is_full and next(backend.keys(query.key, after), None) is not None
     return Page(items, Query(query.key, query.kind, after) if more else None)
 

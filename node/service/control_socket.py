@@ -11,7 +11,7 @@ One JSON object a line in, one out; what cannot be done is answered {"ok": false
 
 Rules that hold here:
 - Only a node of a development chain opens the socket, and only when it was told to.
-- The socket is this user's alone (mode 0600), and listens only once that is so.
+- Only this user may open the socket (mode 0600), and listens only once that is so.
 - Lines, connections and waits are bounded. Nothing that a caller writes ends the node.
 """
 
@@ -87,7 +87,7 @@ async def serve_control(
     *,
     task_status: Started = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answer on BASE_PATH/control.sock until cancelled; started() tells the path in fact.
+    """Answer on BASE_PATH/control.sock until cancelled; started() passes the actual path.
 
     Raises ControlRefusedError on a chain that is not for development.
     """
@@ -116,7 +116,7 @@ def _socket_path(base_path: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="openledger-") as folder:
             yield Path(folder) / SOCKET_NAME
         return
-    path.unlink(missing_ok=True)  # the lock on the data folder says that nobody listens there
+    path.unlink(missing_ok=True)  # the lock on the data folder shows that no node listens there
     try:
         yield path
     finally:

@@ -31,7 +31,7 @@ class NetworkCollector(Collector):
             ),
             "consensus_silent_validators": (
                 "Validators of this epoch that are not heard.",
-                sum(one.is_silent for one in status.validators),
+                sum(validator.is_silent for validator in status.validators),
             ),
             "consensus_voting_status": ("1 where this node votes.", int(status.is_voting)),
             "consensus_halted_status": ("1 after conflicting finality.", int(status.halted)),

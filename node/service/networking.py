@@ -1,4 +1,4 @@
-"""What makes a node one of many: peers, synchronization, consensus, and what they tell each other.
+"""The networked part of a node: peers, synchronization, consensus, and the events between them.
 
 Opened before it runs, like the node itself (node/service/service.py); started in the order network,
 synchronization, consensus. A node without a session key follows; with one it votes.
@@ -18,13 +18,13 @@ import trio
 
 from consensus.settings import Settings as EngineSettings
 from genesis.spec import ChainSpec
-from node.authoring.evidence_pool import EvidenceBox
+from node.authoring.evidence_pool import EvidencePool
 from node.authoring.proposer import Proposer
 from node.chain.chain import Chain
 from node.chain.epochs import Epochs
 from node.chain.events import BestChanged, Finalized
 from node.finality.doppelganger import LISTEN_SECONDS
-from node.finality.engine_runner import Desk
+from node.finality.engine_runner import RunnerContext
 from node.finality.participant import Participant
 from node.finality.write_ahead_log import WriteAheadLog
 from node.keys.node_keys import load_peer_seed, load_session_pair
@@ -73,18 +73,22 @@ class Networking:
         """Start everything; what runs ends with the nursery."""
         await nursery.start(partial(self.service.run))
         nursery.start_soon(self.archive.run)
-        nursery.start_soon(self._take_transactions)
+        nursery.start_soon(self._enter_transactions)
         nursery.start_soon(self.synchronizer.run)
         nursery.start_soon(self.participant.run)
 
-    async def _take_transactions(self) -> None:
-        """Enter what peers gossip. Nobody is blamed: gossip is passed on before it is judged."""
+    async def _enter_transactions(self) -> None:
+        """Enter the transactions that peers gossip.
+
+        No peer is penalized for an invalid one: gossip is relayed before it is checked, so the
+        sender may be an honest relay.
+        """
         async for _, batch in self.service.transactions:
             await self.pool.submit_many(batch)
 
 
 class NetworkControl:
-    """What the control socket of a devnet may do to a node (node/service/control_socket.py)."""
+    """The node as the control socket of a devnet changes it (node/service/control_socket.py)."""
 
     def __init__(self, networking: Networking) -> None:
         self._networking = networking
@@ -113,7 +117,7 @@ class NetworkControl:
         self._networking.proposer.propose_immediately(until)
 
     def state(self) -> Mapping[str, object]:
-        """Return what holds now, as JSON values."""
+        """Return the settings of now, as JSON values."""
         return {
             "blocked": list(self._blocked),
             "latency_ms": self._latency_ms,
@@ -137,52 +141,74 @@ async def networked(
     epochs = Epochs(chain)
     archive = EpochArchive(chain, epochs.after)
     seed = load_peer_seed(folder)
-    service = _service(config, spec, chain, blobs, archive, seed)
+    service = _service(config, spec, chain, blobs=blobs, archive=archive, seed=seed)
     synchronizer = Synchronizer(chain, service, epochs.authorities_after)
     secret = blake2b_256(RANDOMNESS_DOMAIN + chain.genesis_hash + seed)
-    evidence = EvidenceBox(folder / "consensus" / "evidence")
     proposer = Proposer(
-        chain, epochs, pool, config.block_time_ms, secret, evidence, is_instant=config.instant
+        chain=chain,
+        epochs=epochs,
+        pool=pool,
+        block_time_ms=config.block_time_ms,
+        secret=secret,
+        evidence=EvidencePool(folder / "consensus" / "evidence"),
+        is_instant=config.instant,
     )
     delay = max(DELAY_MS, config.block_time_ms)
     with ExitStack() as closing:
         log = WriteAheadLog(folder / "consensus" / "log")
         closing.callback(log.close)
-        signer = await _signer(config, spec, chain, folder, closing)
-        desk = Desk(chain, service, synchronizer, proposer, log, signer)
-        listen = LISTEN_SECONDS if config.doppelganger else 0.0
-        participant = Participant(desk, epochs, service, EngineSettings(delay), listen)
-        _connect(chain, pool, service)
+        context = RunnerContext(
+            chain=chain,
+            network=service,
+            fetcher=synchronizer,
+            proposer=proposer,
+            log=log,
+            signer=await _signer(config, spec, chain, folder=folder, closing=closing),
+        )
+        participant = Participant(
+            context=context,
+            epochs=epochs,
+            service=service,
+            settings=EngineSettings(delay),
+            listen_seconds=LISTEN_SECONDS if config.doppelganger else 0.0,
+        )
+        _announce_changes(chain, pool, service)
         yield Networking(
-            service,
-            NetworkView(service, synchronizer),
-            synchronizer,
-            participant,
-            proposer,
-            archive,
-            BlobFetcher(blobs, service),
-            chain,
-            pool,
+            service=service,
+            view=NetworkView(service, synchronizer),
+            synchronizer=synchronizer,
+            participant=participant,
+            proposer=proposer,
+            archive=archive,
+            fetcher=BlobFetcher(blobs, service),
+            chain=chain,
+            pool=pool,
         )
 
 
 async def begin_fast(
     config: NodeConfig, spec: ChainSpec, database: Database, blobs: BlobStore, folder: Path
 ) -> None:
-    """Take a new node to a recent state; one that has blocks already is left as it is.
+    """Bring a new node to a recent state; one that has blocks already stays as it is.
 
-    It is a node of the network meanwhile, with its own identity, and has genesis to offer.
+    Meanwhile it is a node of the network with its own identity, and serves genesis.
     Raises FastSyncRefusedError, NoAuthoritiesError.
     """
     chain = Chain(spec, database)
     if database.head != 0:
         return
     epoch = Epochs(chain).after(chain.genesis_hash)
-    service = _service(config, spec, chain, blobs, None, load_peer_seed(folder))
+    service = _service(config, spec, chain, blobs=blobs, archive=None, seed=load_peer_seed(folder))
     length = epoch.last_number - epoch.root_number
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(service.run))
-        sync = FastSync(database, chain.genesis_hash, epoch.authorities, length, service)
+        sync = FastSync(
+            database=database,
+            genesis=chain.genesis_hash,
+            authorities=epoch.authorities,
+            epoch_blocks=length,
+            network=service,
+        )
         height = await sync.run()
         logger.info("fast-sync-ended height=%s", height)
         nursery.cancel_scope.cancel()
@@ -193,6 +219,7 @@ def _service(
     config: NodeConfig,
     spec: ChainSpec,
     chain: Chain,
+    *,
     blobs: BlobStore,
     archive: EpochArchive | None,
     seed: bytes,
@@ -205,7 +232,7 @@ def _service(
     listen = f"/ip4/{config.p2p_host}/tcp/{config.p2p_port}"
     return Service(
         lambda: Libp2pTransport(seed, [listen], limits),
-        Provider(chain, blobs, archive, roles, config.name),
+        Provider(chain=chain, blobs=blobs, archive=archive, roles=roles, agent=config.name),
         Settings(
             bootnodes=(*spec.boot_nodes, *config.bootnodes),
             identity=Keypair.from_seed(seed),
@@ -215,9 +242,9 @@ def _service(
 
 
 async def _signer(
-    config: NodeConfig, spec: ChainSpec, chain: Chain, folder: Path, closing: ExitStack
+    config: NodeConfig, spec: ChainSpec, chain: Chain, *, folder: Path, closing: ExitStack
 ) -> VoteSigner | None:
-    """Return who signs this node's votes; None for a node that only follows."""
+    """Return the signer of this node's votes; None for a node that only follows."""
     if not config.validator:
         return None
     if config.signer is not None:
@@ -226,17 +253,17 @@ async def _signer(
         await remote.connect()
         return remote
     pair = load_session_pair(config, spec.chain_type)
-    mark = SigningHistory(folder / "consensus" / f"{pair.account.hex()[:16]}.mark")
-    closing.callback(mark.close)
-    return LocalSigner(pair, chain.genesis_hash, mark)
+    history = SigningHistory(folder / "consensus" / f"{pair.account.hex()[:16]}.mark")
+    closing.callback(history.close)
+    return LocalSigner(pair, chain.genesis_hash, history)
 
 
-def _connect(chain: Chain, pool: Pool, service: Service) -> None:
-    """Let peers hear of what happens here."""
+def _announce_changes(chain: Chain, pool: Pool, service: Service) -> None:
+    """Announce new best and final blocks to peers, and gossip accepted transactions."""
 
-    def hear(event: object) -> None:
+    def on_chain_event(event: object) -> None:
         if isinstance(event, BestChanged | Finalized):
             service.announce()
 
-    chain.on_event.append(hear)
+    chain.on_event.append(on_chain_event)
     pool.on_accepted.append(service.gossip)

@@ -1,7 +1,7 @@
 """A running node: everything it consists of, started in order and stopped in the reverse one.
 
 Start: logs, data folder, database, chain, pool, author, network and consensus where there are
-others, services over them, JSON-RPC last, so that whoever can connect meets a node that works.
+others, services over them, JSON-RPC last, so that a client that can connect meets a whole node.
 Stop (cancellation, SIGTERM): the server goes first, the database is closed last; a crash at any
 point loses nothing that was acknowledged.
 """
@@ -17,9 +17,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
+from starlette.routing import BaseRoute
 
 from genesis.spec import load_spec
 from ml.api.app import create_app
@@ -46,15 +47,16 @@ from node.service.control_socket import serve_control
 from node.service.network_metrics import NetworkCollector
 from node.service.networking import NetworkControl, Networking, begin_fast, networked
 from node.serving.answer_service import PaidAnswerService
+from node.serving.epoch_closer import EpochCloser
 from node.serving.served_models import ServedModels
-from node.serving.settler import Settler
 from node.storage.blob_store import BlobStore
 from node.storage.database import Database
 from node.storage.receipt_store import ReceiptStore
+from node.sync.blob_fetcher import BlobFetcher
 from node.transactions.pool import Pool
 from node.transactions.submitter import Submitter
 
-ENDPOINT_FILE = "endpoint.json"
+ENDPOINT_FILE: Final = "endpoint.json"
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ class RunningNode:
     folder: Path
     network: Network = field(default_factory=NoNetwork)
     networking: Networking | None = None
-    """What a node of a network has more; None for a node that makes its blocks alone."""
+    """The networked part; None for a node with a solo author."""
     keys: Keys | None = None
     namespaces: tuple[object, ...] = ()
     rpc_port: int = 0
@@ -92,7 +94,7 @@ class RunningNode:
 
 
 class Started(Protocol):
-    """What trio gives to a task that is started: a way to hand over what runs now."""
+    """The part of trio's task status that a node uses: it hands over the node that runs now."""
 
     def started(self, node: RunningNode, /) -> None: ...
 
@@ -118,7 +120,7 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
     try:
         blobs = await trio.to_thread.run_sync(BlobStore, folder / "blobs")
         if config.is_networked and config.sync is SyncMode.FAST:
-            await begin_fast(config, spec, database, blobs, folder)
+            await begin_fast(config, spec, database, blobs=blobs, folder=folder)
         chain = Chain(spec, database)
         pool = Pool(chain)
         author = Author(chain, pool, config.sealing, config.block_time_ms)
@@ -134,11 +136,22 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
         receipts = ReceiptStore(folder / "receipts.sqlite3")
         sealer = None if config.is_networked else AuthorSealer(author, chain, pool)
         node = RunningNode(
-            config, about, chain, pool, author, blobs, submitter, receipts, sealer, folder
+            config=config,
+            about=about,
+            chain=chain,
+            pool=pool,
+            author=author,
+            blobs=blobs,
+            submitter=submitter,
+            receipts=receipts,
+            sealer=sealer,
+            folder=folder,
         )
         try:
             if config.is_networked:
-                async with networked(config, spec, chain, pool, blobs, folder) as networking:
+                async with networked(
+                    config, spec, chain, pool=pool, blobs=blobs, folder=folder
+                ) as networking:
                     yield replace(node, network=networking.view, networking=networking)
             else:
                 yield node
@@ -147,6 +160,102 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
             chain.close()
     finally:
         database.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Services:
+    """The services over an open node; none of them runs yet."""
+
+    executor: Executor
+    answers: PaidAnswerService
+    epoch_closer: EpochCloser
+    replicas: Replicas | None
+    """None for a node without a network, which has no peers to fetch from."""
+    routes: list[BaseRoute]
+    metrics: Metrics
+
+    def start(self, config: NodeConfig, nursery: trio.Nursery) -> None:
+        """Start what the configuration asks for; it ends with the nursery."""
+        if config.executor:
+            nursery.start_soon(self.executor.run)
+        if self.replicas is not None:
+            nursery.start_soon(self.replicas.run)
+        if config.serve:
+            nursery.start_soon(self.answers.run)
+            nursery.start_soon(self.epoch_closer.run)
+
+
+def _services(node: RunningNode) -> _Services:
+    """Make the services over an open node."""
+    config, chain, submitter, blobs = node.config, node.chain, node.submitter, node.blobs
+    reader = StateReader(chain)
+    fetcher = None if node.networking is None else node.networking.fetcher
+    inputs = Inputs(reader, blobs, fetcher)
+    models = ServedModels(
+        reader=reader,
+        blobs=blobs,
+        inputs=inputs,
+        folder=node.folder / "served",
+        base_model=config.base_model,
+    )
+    answers = PaidAnswerService(
+        chain=chain, reader=reader, submitter=submitter, receipts=node.receipts, models=models
+    )
+    metrics = Metrics()
+    node.author.on_sealed.append(metrics.observe_block)
+    if node.networking is not None:
+        metrics.watch(NetworkCollector(node.networking))
+    return _Services(
+        executor=Executor(
+            chain=chain,
+            reader=reader,
+            submitter=submitter,
+            blobs=blobs,
+            inputs=inputs,
+            process=ExecutorProcess(config.threads),
+            folder=node.folder,
+            base_model=config.base_model,
+        ),
+        answers=answers,
+        epoch_closer=EpochCloser(
+            chain=chain, reader=reader, submitter=submitter, receipts=node.receipts, blobs=blobs
+        ),
+        replicas=None if fetcher is None else _replicas(node, reader, inputs, fetcher),
+        routes=[
+            *blob_routes(blobs, fetcher),
+            *feedback_routes(node.receipts),
+            *create_app(answers).routes,
+        ],
+        metrics=metrics,
+    )
+
+
+def _replicas(
+    node: RunningNode, reader: StateReader, inputs: Inputs, fetcher: BlobFetcher
+) -> Replicas:
+    return Replicas(
+        chain=node.chain,
+        reader=reader,
+        fetcher=fetcher,
+        rows=inputs,
+        blobs=node.blobs,
+        receipts=node.receipts,
+        account=node.submitter.account,
+    )
+
+
+def _namespaces(node: RunningNode, services: _Services) -> tuple[object, ...]:
+    """Return the JSON-RPC namespaces that only this chain's nodes have."""
+    own = OpenLedger(
+        account=node.submitter.account,
+        author=node.author,
+        executor=services.executor,
+        epoch_closer=services.epoch_closer,
+        receipts=node.receipts,
+    )
+    if node.networking is None:
+        return (own,)
+    return (own, ConsensusNamespace(node.chain, node.networking.participant))
 
 
 async def run_node(
@@ -159,57 +268,25 @@ async def run_node(
         if node.networking is not None:
             await node.networking.run(nursery)
         control = await _open_control(node, nursery) if config.control else None
-        metrics = Metrics()
-        node.author.on_sealed.append(metrics.observe_block)
-        reader = StateReader(node.chain)
-        worker = ExecutorProcess(config.threads)
-        networking = node.networking
-        fetcher = None if networking is None else networking.fetcher
-        inputs = Inputs(reader, node.blobs, fetcher)
-        executor = Executor(
-            node.chain,
-            reader,
-            node.submitter,
-            node.blobs,
-            inputs,
-            worker,
-            node.folder,
-            config.base_model,
-        )
-        models = ServedModels(reader, node.blobs, inputs, node.folder / "served", config.base_model)
-        answers = PaidAnswerService(node.chain, reader, node.submitter, node.receipts, models)
-        settler = Settler(node.chain, reader, node.submitter, node.receipts, node.blobs)
-        namespaces: list[object] = [
-            OpenLedger(node.submitter.account, node.author, executor, settler, node.receipts)
-        ]
-        if node.networking is not None:
-            namespaces.append(ConsensusNamespace(node.chain, node.networking.participant))
-            metrics.watch(NetworkCollector(node.networking))
-        node = replace(node, namespaces=tuple(namespaces))
-        routes = [
-            *blob_routes(node.blobs, fetcher),
-            *feedback_routes(node.receipts),
-            *create_app(answers).routes,
-        ]
+        services = _services(node)
+        node = replace(node, namespaces=_namespaces(node, services))
+        # JSON-RPC before the author and the services: a client that connects meets a whole node,
+        # and the first block is not made before it can be watched.
         endpoint = await nursery.start(
             partial(
-                serve, node, config.rpc_host, config.rpc_port, Limits(), routes, metrics=metrics
+                serve,
+                node,
+                config.rpc_host,
+                config.rpc_port,
+                Limits(),
+                extra_routes=services.routes,
+                metrics=services.metrics,
             )
         )
         node = replace(node, rpc_port=endpoint.port)
         if node.networking is None:
             nursery.start_soon(node.author.run_until_halted)
-        if config.executor:
-            nursery.start_soon(executor.run)
-        if fetcher is not None:
-            account = node.submitter.account
-            replicas = Replicas(
-                node.chain, reader, fetcher, inputs, node.blobs, node.receipts, account
-            )
-            nursery.start_soon(replicas.run)
-        if config.serve:
-            nursery.start_soon(answers.run)
-            nursery.start_soon(settler.run)
+        services.start(config, nursery)
         _write_endpoint(node, control)
         logger.info("node-started chain=%s url=%s", node.chain.spec.id, node.rpc_url)
         task_status.started(node)
@@ -226,7 +303,7 @@ async def _open_control(node: RunningNode, nursery: trio.Nursery) -> Path:
 
 
 def _write_endpoint(node: RunningNode, control: Path | None) -> None:
-    """Tell other programs on this machine where the node listens."""
+    """Write the file in which other programs on this machine find the node's addresses."""
     path = node.config.base_path / ENDPOINT_FILE
     text: dict[str, object] = {"rpc": node.rpc_url, "http": node.http_url, "pid": os.getpid()}
     if node.networking is not None:

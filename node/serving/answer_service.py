@@ -13,7 +13,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Literal
+from typing import Final, Literal
 
 import trio
 
@@ -50,8 +50,8 @@ from runtime.shared.documents import Receipt, SignedReceipt, receipt_hash
 from runtime.shared.shares import PERMILLE
 from runtime.types.primitives import Hash
 
-RECEIPT_VERSION = 1
-MODELS_LISTED = 256
+RECEIPT_VERSION: Final = 1
+MODELS_LISTED_MAX: Final = 256
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class PaidAnswerService:
     async def models(self) -> Sequence[ModelCard]:
         """Return the published models."""
         with self._reader.at() as state:
-            infos = state.models.models(0, MODELS_LISTED)
+            infos = state.models.models(0, MODELS_LISTED_MAX)
         return [
             ModelCard(info.model.name, 0, ss58.encode(info.model.owner))
             for info in infos

@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ml.engine.builtin import BuiltinEngine
     from ml.jobs.inputs import JobRows
 
-MODELS_LOADED_MAX = 16
+MODELS_LOADED_MAX: Final = 16
 
 
 @dataclass(frozen=True, slots=True)

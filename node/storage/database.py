@@ -27,9 +27,10 @@ from node.storage.errors import (
     damaged,
 )
 from node.storage.leveldb import LevelReader, LevelStore
+from node.storage.pruning import prune
 from node.storage.records import BlockRecord, CheckReport, StoredBlock
 from node.storage.staging import Staging
-from node.storage.state_history import CommitPlan, HistoricState, prune
+from node.storage.state_history import CommitPlan, HistoricState
 from node.storage.state_layout import SPACES, HeadState, Space, height_bytes, state_range
 from runtime.codec import scale
 from runtime.crypto.hashing import blake2b_256
@@ -40,14 +41,14 @@ from runtime.types.primitives import Header
 SCHEMA_VERSION: Final = 1
 HISTORY_BLOCKS: Final = 256
 
-_SCHEMA = b"mschema"
-_HEAD = b"mhead"
-_OLDEST_STATE = b"moldest_state"
-_OLDEST_BLOCK = b"moldest_block"
-_SPACE = b"mspace"
-_RECORD = b"m:"
-_EXTRINSICS = scale.codec(tuple[bytes, ...])
-_HEADER = scale.codec(Header)
+_SCHEMA: Final = b"mschema"
+_HEAD: Final = b"mhead"
+_OLDEST_STATE: Final = b"moldest_state"
+_OLDEST_BLOCK: Final = b"moldest_block"
+_SPACE: Final = b"mspace"
+_RECORD: Final = b"m:"
+_EXTRINSICS: Final = scale.codec(tuple[bytes, ...])
+_HEADER: Final = scale.codec(Header)
 
 Result = TypeVar("Result")
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from runtime.codec.scale import codec
 from runtime.errors import ExitCode, OpenLedgerError
@@ -28,11 +29,9 @@ from runtime.shared.documents import (
 )
 from runtime.types.primitives import Hash, MultiSignature
 
-RECEIPTS_LISTED_MAX = 10_000
-
 _signed = codec(SignedReceipt)
 _signature = codec(MultiSignature)
-_SCHEMA = """
+_SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS receipts (
     hash BLOB PRIMARY KEY, id TEXT NOT NULL UNIQUE, model INTEGER NOT NULL, epoch INTEGER NOT NULL,
     sequence INTEGER NOT NULL, signed BLOB NOT NULL, question TEXT NOT NULL, answer TEXT NOT NULL,

@@ -16,7 +16,7 @@ from node.storage.state_layout import Reader, Space, state_range
 from runtime.crypto.hashing import blake2b_256
 from runtime.trie.trie import EMPTY_ROOT
 
-CLEARED_PER_BATCH: Final = 20_000
+CLEARED_PER_BATCH_MAX: Final = 20_000
 _TARGET: Final = b"mstaging_target"
 _NOTE: Final = b"mstaging_note"
 
@@ -52,7 +52,7 @@ class Staging:
         self._write({_TARGET: None, _NOTE: None})
         for nodes in (False, True):
             names = self._reader.keys(*state_range(self.space, nodes=nodes))
-            while batch := list(islice(names, CLEARED_PER_BATCH)):
+            while batch := list(islice(names, CLEARED_PER_BATCH_MAX)):
                 self._write(dict.fromkeys(batch))
         self._write({_TARGET: target})
 

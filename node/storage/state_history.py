@@ -1,8 +1,8 @@
-"""The history of the state: what blocks overwrote, so that former states can be read, and pruning.
+"""The history of the state: what blocks overwrote, so that former states can be read.
 
 What a block overwrites is kept in reverse records, whose names end in the block's height: the state
 after block H holds the first record above H, or the current value when there is none. So a historic
-read is one seek. `P` ++ height lists a block's reverse records, to prune them.
+read is one seek. `P` ++ height lists a block's reverse records, for node/storage/pruning.py.
 
 A storage key inside a reverse name is escaped (00 -> 00 FF) and ended by 00, which keeps names in
 the order of the keys whatever their lengths; a nibble path is led by its length.
@@ -18,11 +18,12 @@ from node.storage.state_layout import HeadState, Reader, Space, end_of, height_b
 from runtime.codec import scale
 from runtime.trie.backend import Former, merge_changes
 
-PRUNED_HEIGHTS_PER_BLOCK: Final = 16
-
-_REVERSE_VALUE, _REVERSE_NODE, _REVERSE_NAMES = b"R", b"N", b"P"
-_ABSENT, _PRESENT = b"\0", b"\1"
-_NAMES = scale.codec(tuple[bytes, ...])
+_REVERSE_VALUE: Final = b"R"
+_REVERSE_NODE: Final = b"N"
+_REVERSE_NAMES: Final = b"P"
+_ABSENT: Final = b"\0"
+_PRESENT: Final = b"\1"
+_NAMES: Final = scale.codec(tuple[bytes, ...])
 
 
 class HistoricState:
@@ -160,20 +161,6 @@ class CommitPlan:
     def _names(self, height: int) -> tuple[bytes, ...]:
         encoded = self.get(_REVERSE_NAMES + height_bytes(height))
         return () if encoded is None else _NAMES.decode(encoded)
-
-
-def prune(plan: CommitPlan, *, head: int, oldest: int, history_blocks: int | None) -> int:
-    """Delete the history that is no longer kept; returns the oldest state that remains.
-
-    `history_blocks` is None in an archive, which keeps everything.
-    """
-    if history_blocks is None:
-        return oldest
-    # A folder that was an archive catches up over many blocks instead of in one giant batch.
-    target = min(head - history_blocks, oldest + PRUNED_HEIGHTS_PER_BLOCK)
-    for height in range(oldest + 1, target + 1):
-        plan.forget(height)
-    return max(oldest, target)
 
 
 def _reverse_value(key: bytes) -> bytes:

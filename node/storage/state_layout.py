@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Space:
     nodes: bytes
 
 
-SPACES = (Space(b"v", b"n"), Space(b"w", b"o"))
+SPACES: Final = (Space(b"v", b"n"), Space(b"w", b"o"))
 """One is in use; the other is empty, or a state is being put together there."""
 
 

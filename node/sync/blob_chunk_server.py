@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from node.storage.blob_store import BlobNotFoundError, BlobStore
+from node.storage.blob_errors import BlobNotFoundError
+from node.storage.blob_store import BlobStore
 from p2p.protocols.blob_messages import CHUNKS_MAX, BlobAnswer, BlobRange, BlobRequest
 from p2p.transport.transport import RequestError
 from runtime.codec.scale import codec

@@ -1,12 +1,12 @@
-"""The blob fetcher: brings blobs that this node lacks from its peers, chunk by proven chunk.
+"""The blob fetcher: brings missing blobs from its peers, chunk by proven chunk.
 
     await fetcher.fetch(blob)      on the event loop
     fetcher.bring(blob)            in a worker thread, such as one that prepares a job's inputs
 
 Several peers are asked, each for another range; a chunk is written once it is proven. What has
-come is kept (node/storage/blob_store.py), so a download that a crash or a lack of peers
-interrupted goes on where it was. Few downloads run at the same time; who asks for a blob that is
-on its way waits for it.
+come is kept (node/storage/blob_upload.py), so a download that a crash or a lack of peers
+interrupted goes on where it was. Few downloads run at the same time; a second call for
+a blob on its way waits for it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,9 @@ from typing import Final
 
 import trio
 
-from node.storage.blob_store import (
-    BLOB_BYTES_MAX,
-    BlobError,
-    BlobStore,
-    Upload,
-    UploadIncompleteError,
-)
+from node.storage.blob_errors import BlobError, UploadIncompleteError
+from node.storage.blob_store import BLOB_BYTES_MAX, BlobStore
+from node.storage.blob_upload import Upload
 from p2p.protocols.blob_download import AskChunks, BlobLimits, BlobPlanner
 from p2p.protocols.blob_messages import BlobAnswer, BlobRange, BlobRequest, check_range
 from p2p.protocols.reputation import Fault
@@ -135,14 +131,14 @@ class _Download:
         async with trio.open_nursery() as nursery:
             while not planner.is_complete:
                 now = trio.current_time()
-                planner.note_peers(tuple(each.peer for each in self._network.peers()))
+                planner.note_peers(tuple(peer.peer for peer in self._network.peers()))
                 for ask in planner.requests(now):
                     nursery.start_soon(self._ask, ask)
                 if not planner.is_hopeless:
                     gives_up_at = now + patience.wait_s
                 elif now >= gives_up_at:
                     break
-                # No peer tells when it gets a blob, so look again after a while.
+                # No peer announces a new blob, so look again after a while.
                 wake_at = min(planner.wake_at(now) or float("inf"), now + patience.look_s)
                 with trio.move_on_at(min(wake_at, gives_up_at)):
                     await self._rung.receive()
@@ -173,9 +169,9 @@ class _Download:
             logger.debug("blob-not-answered peer=%s cause=%r", ask.peer, str(error))
         except BlobError as error:
             self._failure = error
-        self._settle(ask, count)
+        self._record_answer(ask, count)
 
-    def _settle(self, ask: AskChunks, count: int) -> None:
+    def _record_answer(self, ask: AskChunks, count: int) -> None:
         planner, upload = self._planner, self._upload
         if upload is not None and (count or not upload.length):
             if not planner.has_begun:

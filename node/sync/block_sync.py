@@ -44,7 +44,7 @@ from runtime.frame.executive import InvalidBlockError
 from runtime.shared.finality import AuthoritySet
 from runtime.types.primitives import Hash
 
-BRANCH_COUNT: Final = 64
+BRANCH_BLOCKS_MAX: Final = 64
 """Blocks that are asked for at once by hash."""
 BRANCH_BYTES_MAX: Final = 64 << 20
 FETCH_PEERS_MAX: Final = 4
@@ -322,7 +322,7 @@ class Synchronizer:
         at, size = block, 0
         while len(branch) < TRAIL_MAX and size < BRANCH_BYTES_MAX:
             first = self._chain.finalized.number + 1
-            answer = await self._request(peer, BlocksRequest(first, BRANCH_COUNT, at))
+            answer = await self._request(peer, BlocksRequest(first, BRANCH_BLOCKS_MAX, at))
             if not answer.blocks:
                 raise FetchError(f"peer {peer} does not have it above block {first - 1}")
             await trio.to_thread.run_sync(_check_branch, answer, at)
@@ -348,7 +348,7 @@ class Synchronizer:
 def _check_branch(answer: Blocks, last: Hash) -> None:
     """Check that blocks end in one hash and follow one another. Raises WrongAnswerError."""
     headers = [block.header for block in answer.blocks]
-    if headers[-1].hash != last or len(headers) > BRANCH_COUNT or answer.trail or answer.proof:
+    if headers[-1].hash != last or len(headers) > BRANCH_BLOCKS_MAX or answer.trail or answer.proof:
         raise WrongAnswerError(f"the blocks do not end in 0x{last.hex()}")
     check_links(headers)
     for block in answer.blocks:

@@ -15,7 +15,8 @@ from typing import Final
 import trio
 
 from node.chain.chain import Chain
-from node.storage.blob_store import BlobError, BlobStore
+from node.storage.blob_errors import BlobError
+from node.storage.blob_store import BlobStore
 from node.storage.errors import DatabaseError, HeightUnknownError
 from node.sync.blob_chunk_server import BlobChunkServer
 from node.sync.epoch_archive import EpochArchive
@@ -41,9 +42,9 @@ from runtime.trie.proof import ProofError
 from runtime.trie.range_proof import prove_range
 from runtime.types.primitives import Hash, Header
 
-BLOCKS_BYTES: Final = 2 << 20
+BLOCKS_BYTES_MAX: Final = 2 << 20
 """An answer ends with the block that exceeds this; one block may be larger alone."""
-EPOCHS_BYTES: Final = 2 << 20
+EPOCHS_BYTES_MAX: Final = 2 << 20
 THREADS_MAX: Final = 4
 """Answers that are read from the disk at the same time."""
 
@@ -130,7 +131,7 @@ class Provider:
                 break
             block = Block(_header.decode(stored.header), stored.body, stored.justification)
             size += len(_block.encode(block))
-            if blocks and size > BLOCKS_BYTES:
+            if blocks and size > BLOCKS_BYTES_MAX:
                 break
             blocks.append(block)
         if not blocks or blocks[-1].justification is not None:
@@ -165,7 +166,7 @@ class Provider:
                 break
             block = Block(header, body)
             size += len(_block.encode(block))
-            if blocks and size > BLOCKS_BYTES:
+            if blocks and size > BLOCKS_BYTES_MAX:
                 break
             blocks.append(block)
             at = header.parent_hash
@@ -189,7 +190,7 @@ class Provider:
             return _epochs.encode(())
         ends = self._archive.ends(request.first, request.count)
         answer = _epochs.encode(ends)
-        while len(answer) > EPOCHS_BYTES and len(ends) > 1:
+        while len(answer) > EPOCHS_BYTES_MAX and len(ends) > 1:
             ends = ends[: (len(ends) + 1) // 2]
             answer = _epochs.encode(ends)
         return answer

@@ -6,7 +6,7 @@
     install     the state becomes the database's; later blocks come by node/sync/block_sync.py
 
 Every step is durable before the next: after kill -9 it goes on where it was. Peers keep few states;
-when nobody has the chosen one any more, a newer one is chosen and copied from its beginning.
+when no peer has the chosen one any more, a newer one is chosen and copied from its beginning.
 No peer is trusted: what one says counts where it proves it.
 """
 
@@ -276,7 +276,7 @@ class FastSync:
         return True
 
     async def _chunk(self, peer: PeerId, header: Header, start: bytes) -> _Kept | _Failed | None:
-        """Ask for a chunk and keep it; None when the peer says that it lacks the state."""
+        """Ask for a chunk and keep it; None when the peer does not have the state."""
         request = StateRequest(header.hash, start, self._limits.chunk_bytes)
         raw = await self._request(peer, RequestKind.STATE, codec(StateRequest).encode(request))
         if raw is None:

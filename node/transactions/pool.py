@@ -50,7 +50,7 @@ from runtime.types.primitives import AccountId, Hash
 FUTURE_NONCES_MAX: Final = 2_048
 FOREIGN_MAX: Final = 512
 """How many transactions of retracted blocks are taken in at one time that never waited here."""
-BATCH: Final = 64
+BATCH_MAX: Final = 64
 """How many of many transactions are entered before other tasks get their turn."""
 NOT_PERMANENT: Final = (validity.ExhaustsResources, validity.Future)
 """Refusals that a later block may lift."""
@@ -97,8 +97,8 @@ class Pool:
         flood never holds up consensus.
         """
         results: list[Hash | PoolError] = []
-        for start in range(0, len(raws), BATCH):
-            results += await self._submit_batch(raws[start : start + BATCH])
+        for start in range(0, len(raws), BATCH_MAX):
+            results += await self._submit_batch(raws[start : start + BATCH_MAX])
         return results
 
     async def _submit_batch(self, raws: Sequence[bytes]) -> list[Hash | PoolError]:

@@ -7,7 +7,7 @@ that no change of the best branch makes it invalid.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from node.chain.chain import Chain
 from node.transactions.pool import Pool
@@ -16,7 +16,7 @@ from runtime.frame.extrinsic import Additional, Extra
 from runtime.types.era import mortal
 from runtime.types.primitives import AccountId, Hash
 
-ERA_BLOCKS = 64
+ERA_BLOCKS: Final = 64
 
 
 class Submitter:

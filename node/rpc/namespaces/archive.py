@@ -5,6 +5,8 @@ Source: https://paritytech.github.io/json-rpc-interface-spec/
 
 from __future__ import annotations
 
+from typing import Final
+
 from node.rpc.blocks import Blocks
 from node.rpc.errors import BlockUnavailableError, RpcError, RuntimeCallError
 from node.rpc.interfaces import RpcNode
@@ -16,7 +18,7 @@ from node.rpc.storage_queries import Query, answer, read_queries
 from runtime.codec.hexadecimal import to_hex
 from runtime.types.primitives import Hash
 
-STORAGE_EVENT = "archive_v1_storageEvent"
+STORAGE_EVENT: Final = "archive_v1_storageEvent"
 
 
 class Archive:
@@ -72,19 +74,19 @@ class Archive:
         items: list[Json],
         child_trie: Json = None,
     ) -> Json:
-        """Tell storage items of a block."""
+        """Send the storage items of a block."""
         queries = read_queries(items, child_trie)
         return session.subscribe(
-            STORAGE_EVENT, lambda subscription: self._tell(subscription, hash, queries)
+            STORAGE_EVENT, lambda subscription: self._notify_items(subscription, hash, queries)
         )
 
     @method("archive_v1_stopStorage")
     def stop_storage(self, session: Session, subscription: SubscriptionId) -> Json:
-        """Stop telling storage items."""
+        """Stop sending storage items."""
         session.unsubscribe(subscription, STORAGE_EVENT)
         return None
 
-    async def _tell(
+    async def _notify_items(
         self, subscription: Subscription, block_hash: Hash, queries: list[Query]
     ) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from typing import Final
 
 import trio
 
@@ -22,10 +23,10 @@ from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.hashing import blake2b_256
 from runtime.types.primitives import Hash
 
-EXTRINSIC_UPDATE = "author_extrinsicUpdate"
-REMOVED_MAX = 1_000
-QUIET_SECONDS = 0.2
-QUIET_MAX_SECONDS = 1.0
+EXTRINSIC_UPDATE: Final = "author_extrinsicUpdate"
+REMOVED_MAX: Final = 1_000
+QUIET_SECONDS: Final = 0.2
+QUIET_SECONDS_MAX: Final = 1.0
 
 
 class Author:
@@ -71,7 +72,7 @@ class Author:
 
     @method("author_hasKey", local=True)
     def has_key(self, public_key: HexBytes, key_type: str) -> Json:
-        """Tell whether the node has the secret key of a public one."""
+        """Return whether the node has the secret key of a public one."""
         try:
             return self._keys().has(public_key, key_type)
         except ValueError as error:
@@ -142,7 +143,7 @@ async def _pause(session: Session, included_at: float) -> None:
     """
     while True:
         quiet_from = min(
-            max(included_at, session.heard_at) + QUIET_SECONDS, included_at + QUIET_MAX_SECONDS
+            max(included_at, session.heard_at) + QUIET_SECONDS, included_at + QUIET_SECONDS_MAX
         )
         if quiet_from <= trio.current_time():
             return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
 from node.rpc.blocks import Blocks
 from node.rpc.errors import InvalidParamsError
@@ -13,8 +15,10 @@ from node.rpc.session import LaggingError, Session, Subscription
 from runtime.codec.hexadecimal import to_hex
 from runtime.types.primitives import Hash, Header
 
-NEW_HEAD, ALL_HEAD, FINALIZED_HEAD = "chain_newHead", "chain_allHead", "chain_finalizedHead"
-HEIGHTS_MAX = 1_000
+NEW_HEAD: Final = "chain_newHead"
+ALL_HEAD: Final = "chain_allHead"
+FINALIZED_HEAD: Final = "chain_finalizedHead"
+HEIGHTS_MAX: Final = 1_000
 
 
 class Chain:
@@ -66,21 +70,21 @@ class Chain:
 
     @method("chain_subscribeNewHeads", "chain_subscribeNewHead", "subscribe_newHead")
     def subscribe_new_heads(self, session: Session) -> Json:
-        """Tell the best header, and each that becomes best, whatever branch it is on."""
+        """Notify the best header, and each that becomes best, whatever branch it is on."""
         return session.subscribe(
             NEW_HEAD, lambda subscription: self._follow(subscription, BestChanged)
         )
 
     @method("chain_subscribeAllHeads")
     def subscribe_all_heads(self, session: Session) -> Json:
-        """Tell the best header, and each that is new, forks as well."""
+        """Notify the best header, and each that is new, forks as well."""
         return session.subscribe(
             ALL_HEAD, lambda subscription: self._follow(subscription, NewBlock)
         )
 
     @method("chain_subscribeFinalizedHeads", "chain_subscribeFinalisedHeads")
     def subscribe_finalized_heads(self, session: Session) -> Json:
-        """Tell the finalized header, and each that becomes final."""
+        """Notify the finalized header, and each that becomes final."""
         return session.subscribe(
             FINALIZED_HEAD, lambda subscription: self._follow(subscription, Finalized)
         )

@@ -16,6 +16,7 @@ Source: https://paritytech.github.io/json-rpc-interface-spec/
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import trio
 
@@ -40,7 +41,7 @@ from node.rpc.storage_queries import Query, answer, read_queries
 from runtime.codec.hexadecimal import to_hex
 from runtime.types.primitives import Hash
 
-FOLLOW_EVENT = "chainHead_v1_followEvent"
+FOLLOW_EVENT: Final = "chainHead_v1_followEvent"
 
 Emit = Callable[[str, dict[str, Json]], Awaitable[None]]
 """Sends an event of an operation."""
@@ -58,7 +59,7 @@ class ChainHead:
 
     @method("chainHead_v1_follow")
     def follow(self, session: Session, with_runtime: bool) -> Json:
-        """Tell where the chain is, and how it goes on."""
+        """Follow the chain: notify its head, then each change."""
         most = session.limits.follows_per_connection
         if session.count_of(FOLLOW_EVENT) >= most:
             raise TooManyFollowsError(
@@ -77,11 +78,11 @@ class ChainHead:
         self._follows[subscription.id] = follow, subscription
         try:
             async with self._node.chain.events() as events:
-                for told in follow.start(self._blocks.version):
-                    await subscription.notify(told)
+                for message in follow.start(self._blocks.version):
+                    await subscription.notify(message)
                 async for event in events:
-                    for told in follow.events_of(event):
-                        await subscription.notify(told)
+                    for message in follow.events_of(event):
+                        await subscription.notify(message)
             reason = "the follower lags"
         except PinLimitError as error:
             reason = str(error)

@@ -29,5 +29,5 @@ class ChainSpec:
 
     @method("chainSpec_v1_properties")
     def properties(self) -> Json:
-        """Tell address prefix, token symbol and decimals."""
+        """Return address prefix, token symbol and decimals."""
         return dict(self._node.about.properties)

@@ -1,4 +1,4 @@
-"""openledger_consensus: who decides the blocks of a network, and what finality lacks."""
+"""openledger_consensus: the validators of a network, and the stake that finality still needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from node.rpc.parameters import Json
 
 
 class ConsensusNamespace:
-    """What a node of a network says about consensus."""
+    """The state of consensus at a node of a network."""
 
     def __init__(self, chain: Chain, participant: Participant) -> None:
         self._chain = chain
@@ -18,7 +18,7 @@ class ConsensusNamespace:
 
     @method("openledger_consensus")
     def consensus(self) -> Json:
-        """Tell the epoch, the view, each validator's last vote, and why finality is where it is.
+        """Return the epoch, the view, each validator's last vote, and why finality is where it is.
 
         Weights are planck of stake as decimal texts.
         """
@@ -36,14 +36,14 @@ class ConsensusNamespace:
             "sentence": status.sentence,
             "validators": [
                 {
-                    "index": one.index,
-                    "account": one.account,
-                    "weight": str(one.weight),
-                    "isMe": one.is_me,
-                    "isSilent": one.is_silent,
-                    "lastView": one.last_view,
-                    "heardSecondsAgo": one.last_vote_seconds_ago,
+                    "index": validator.index,
+                    "account": validator.account,
+                    "weight": str(validator.weight),
+                    "isMe": validator.is_me,
+                    "isSilent": validator.is_silent,
+                    "lastView": validator.last_view,
+                    "heardSecondsAgo": validator.last_vote_seconds_ago,
                 }
-                for one in status.validators
+                for validator in status.validators
             ],
         }

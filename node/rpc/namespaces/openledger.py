@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from node.authoring.author import Author
 from node.jobs.executor import Executor
 from node.rpc.errors import InvalidParamsError
 from node.rpc.methods import method
 from node.rpc.parameters import Json
-from node.serving.settler import SettlementRefusedError, Settler
+from node.serving.epoch_closer import EpochCloser, SettlementRefusedError
 from node.storage.receipt_store import ReceiptStore
 from node.transactions.errors import PoolError
 from runtime.codec.hexadecimal import to_hex
@@ -16,7 +18,7 @@ from runtime.crypto import ss58
 from runtime.shared.documents import SignedReceipt, receipt_hash
 from runtime.types.primitives import AccountId
 
-PROGRESS_MAX = 4_096
+PROGRESS_MAX: Final = 4_096
 _signed = codec(SignedReceipt)
 
 
@@ -28,13 +30,13 @@ class OpenLedger:
         account: AccountId,
         author: Author,
         executor: Executor,
-        settler: Settler,
+        epoch_closer: EpochCloser,
         receipts: ReceiptStore,
     ) -> None:
         self._account = account
         self._author = author
         self._executor = executor
-        self._settler = settler
+        self._epoch_closer = epoch_closer
         self._receipts = receipts
 
     @method("openledger_status")
@@ -70,7 +72,7 @@ class OpenLedger:
     def close_epoch(self, model: int) -> Json:
         """Redeem vouchers and close the oldest open epoch of a model now."""
         try:
-            return self._settler.close_model(model)
+            return self._epoch_closer.close_model(model)
         except (SettlementRefusedError, PoolError) as error:
             raise InvalidParamsError(str(error)) from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from node.rpc.blocks import Blocks
 from node.rpc.methods import method
 from node.rpc.parameters import HexBytes, Json
@@ -9,9 +11,9 @@ from pallets.transaction_payment import FeeDetails, RuntimeDispatchInfo
 from runtime.codec.scale import codec, u32
 from runtime.types.primitives import Hash
 
-_INFO = codec(RuntimeDispatchInfo)
-_DETAILS = codec(FeeDetails)
-_LENGTH = codec(u32)
+_INFO: Final = codec(RuntimeDispatchInfo)
+_DETAILS: Final = codec(FeeDetails)
+_LENGTH: Final = codec(u32)
 
 
 class Payment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Final
 
 from node.chain.events import BestChanged
 from node.rpc.blocks import Blocks
@@ -24,7 +25,8 @@ from runtime.trie.backend import Backend
 from runtime.trie.proof import ProofError, prove
 from runtime.types.primitives import Hash
 
-STORAGE, RUNTIME_VERSION = "state_storage", "state_runtimeVersion"
+STORAGE: Final = "state_storage"
+RUNTIME_VERSION: Final = "state_runtimeVersion"
 
 
 class State:
@@ -136,7 +138,7 @@ class State:
 
     @method("state_subscribeRuntimeVersion", "chain_subscribeRuntimeVersion")
     def subscribe_version(self, session: Session) -> Json:
-        """Tell the runtime's version, and each that follows."""
+        """Notify the runtime's version, and each that follows."""
         return session.subscribe(RUNTIME_VERSION, self._follow_version)
 
     @method("state_unsubscribeRuntimeVersion", "chain_unsubscribeRuntimeVersion")
@@ -146,7 +148,7 @@ class State:
 
     @method("state_subscribeStorage")
     def subscribe_storage(self, session: Session, keys: list[HexBytes]) -> Json:
-        """Tell the values of keys, and how they change from one best block to the next."""
+        """Notify the values of keys, and how they change from one best block to the next."""
         self._check_count(keys)
         return session.subscribe(
             STORAGE, lambda subscription: self._follow_storage(subscription, keys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from node.rpc.blocks import Blocks
 from node.rpc.interfaces import RpcNode
@@ -14,9 +15,11 @@ from runtime.frame.dispatch import DispatchError
 from runtime.frame.validity import TransactionRefused, TransactionValidityError
 from runtime.types.primitives import AccountId, Hash
 
-_DISPATCH_ERROR = codec(DispatchError)
-_VALIDITY_ERROR = codec(TransactionValidityError)
-APPLIED, FAILED, REFUSED = b"\0\0", b"\0\1", b"\1"
+_DISPATCH_ERROR: Final = codec(DispatchError)
+_VALIDITY_ERROR: Final = codec(TransactionValidityError)
+APPLIED: Final = b"\0\0"
+FAILED: Final = b"\0\1"
+REFUSED: Final = b"\1"
 """Heads of an ApplyExtrinsicResult: Ok(Ok), Ok(Err(DispatchError)), Err(validity error)."""
 
 
@@ -42,7 +45,7 @@ class System:
 
     @method("system_version")
     def version(self) -> Json:
-        """Tell the software's version."""
+        """Return the software's version."""
         return self._node.about.version
 
     @method("system_chain")
@@ -52,17 +55,17 @@ class System:
 
     @method("system_chainType")
     def chain_type(self) -> Json:
-        """Tell whether the chain is for development, local or live."""
+        """Return whether the chain is for development, local or live."""
         return self._node.about.chain_type
 
     @method("system_properties")
     def properties(self) -> Json:
-        """Tell address prefix, token symbol and decimals."""
+        """Return address prefix, token symbol and decimals."""
         return dict(self._node.about.properties)
 
     @method("system_health")
     def health(self) -> Json:
-        """Tell whether the node has peers and keeps up."""
+        """Return whether the node has peers and keeps up."""
         network = self._node.network
         return {
             "peers": len(network.peers()),
@@ -85,22 +88,22 @@ class System:
 
     @method("system_nodeRoles")
     def roles(self) -> Json:
-        """Tell what the node does."""
+        """Return what the node does."""
         return list(self._node.about.roles)
 
     @method("system_localPeerId")
     def local_peer_id(self) -> Json:
-        """Tell the node's name in the network."""
+        """Return the node's name in the network."""
         return self._node.network.peer_id
 
     @method("system_localListenAddresses")
     def listen_addresses(self) -> Json:
-        """Tell where other nodes reach this one."""
+        """Return where other nodes reach this one."""
         return list(self._node.network.listen_addresses)
 
     @method("system_syncState")
     def sync_state(self) -> Json:
-        """Tell how far the chain is known here and in the network."""
+        """Return how far the chain is known here and in the network."""
         current = self._node.chain.best.number
         highest = self._node.network.highest_block
         return {

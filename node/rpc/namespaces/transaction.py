@@ -13,6 +13,7 @@ Source: https://paritytech.github.io/json-rpc-interface-spec/
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from typing import Final
 
 import trio
 
@@ -38,8 +39,8 @@ from node.transactions.status import (
 from runtime.codec.hexadecimal import to_hex
 from runtime.types.primitives import Hash
 
-WATCH_EVENT = "transactionWatch_v1_watchEvent"
-BROADCAST = "transaction_v1_broadcast"
+WATCH_EVENT: Final = "transactionWatch_v1_watchEvent"
+BROADCAST: Final = "transaction_v1_broadcast"
 
 
 class Transaction:
@@ -52,7 +53,7 @@ class Transaction:
 
     @method("transactionWatch_v1_submitAndWatch")
     def submit_and_watch(self, session: Session, transaction: HexBytes) -> Json:
-        """Submit a transaction; a refusal is told as an event."""
+        """Submit a transaction; a refusal is notified as an event."""
         return session.subscribe(
             WATCH_EVENT, lambda subscription: self._watch(subscription, transaction)
         )

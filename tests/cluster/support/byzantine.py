@@ -145,10 +145,10 @@ async def propose_wrongly(runner: EngineRunner, wanted: m.Propose) -> None:
     if not turns:
         await honest_propose(runner, wanted)
         return
-    desk = runner._desk
+    context = runner._context
     try:
         parent = await runner._obtain(wanted.parent, None)
-        made = await desk.proposer.propose(parent, wanted.claim, runner._account())
+        made = await context.proposer.propose(parent, wanted.claim, runner._account())
     except (ChainError, TransportError):
         await runner._inbox.send(m.Built(wanted.view, None))
         return
@@ -160,13 +160,13 @@ async def propose_wrongly(runner: EngineRunner, wanted: m.Propose) -> None:
     header, body = made.header, made.extrinsics
     spoil = {fault.__name__: fault for fault in (*FAULTS, *MALFORMED)}.get(name)
     if spoil is not None:
-        header, body = spoil(made, desk.chain)
+        header, body = spoil(made, context.chain)
     elif name == "forged_parent" and proof is not None:
         proof = forged(proof.ballot)
     elif name == "forged_skips":
         skips = (*skips, forged(Ballot(wanted.claim.epoch, wanted.view, Kind.NULLIFY, NO_DIGEST)))
     ballot = Ballot(wanted.claim.epoch, wanted.view, Kind.NOTARIZE, header.hash)
-    signer, me = desk.signer, runner._me
+    signer, me = context.signer, runner._me
     assert isinstance(signer, LocalSigner)
     assert me is not None
     signature = signer._pair.sign(payload(signer._genesis, ballot))
@@ -175,7 +175,7 @@ async def propose_wrongly(runner: EngineRunner, wanted: m.Propose) -> None:
     inline = body if sum(map(len, body)) <= BODY_INLINE_MAX else None
     logger.warning("byzantine-proposed fault=%s height=%d", name, header.number)
     content = _message.encode(ProposalMessage(proposal, inline))
-    desk.network.broadcast(MessageKind.PROPOSAL, content)
+    context.network.broadcast(MessageKind.PROPOSAL, content)
     await trio.lowlevel.checkpoint()
     await runner._inbox.send(m.Built(wanted.view, None))
 

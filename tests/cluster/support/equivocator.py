@@ -19,12 +19,12 @@ honest_sign = EngineRunner._sign
 async def sign_twice(runner: EngineRunner, ballot: Ballot) -> Vote | None:
     """Sign as told, and for another block as well."""
     vote = await honest_sign(runner, ballot)
-    signer = runner._desk.signer
+    signer = runner._context.signer
     if vote is not None and ballot.kind == Kind.NOTARIZE and isinstance(signer, LocalSigner):
         other = Hash(blake2b_256(ballot.digest))
         twin = Ballot(ballot.epoch, ballot.view, ballot.kind, other)
         signature = signer._pair.sign(payload(signer._genesis, twin))
-        runner._desk.network.broadcast(*write_message(Vote(twin, vote.voter, signature)))
+        runner._context.network.broadcast(*write_message(Vote(twin, vote.voter, signature)))
     return vote
 
 

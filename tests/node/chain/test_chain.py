@@ -22,7 +22,6 @@ from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
 from node.storage.database import Database
 from node.storage.errors import DatabaseInUseError
 from runtime.frame.executive import InvalidBlockError
-from runtime.frame.validity import TransactionRefused
 from runtime.trie.backend import Former
 from runtime.types.primitives import ZERO_HASH, AccountId, Hash
 from tests.node.support.small_node import ALICE, BOB, dev_spec, run, small_node
@@ -267,40 +266,6 @@ def test_unfinalized_blocks_are_bounded(tmp_path: Path, monkeypatch: pytest.Monk
             await node.chain.finalize(branch[0].hash)
             node.chain.extend(third)
             assert node.chain.best.number == 3
-
-    run(scenario)
-
-
-def test_what_is_remembered_of_the_best_block_is_bounded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(chain_module, "NEXT_VALUES_MAX", 20)
-
-    async def scenario() -> None:
-        async with small_node(tmp_path) as node:
-            for number in range(50):
-                assert node.chain.nonce(AccountId(bytes((number,)) * 32)) == 0
-                assert node.chain._next is not None
-                assert node.chain._next.size <= 21
-
-    run(scenario)
-
-
-def test_transactions_are_validated_on_the_block_that_is_best_now(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with small_node(tmp_path) as node:
-            chain, raw = node.chain, node.sign()
-            (extrinsic,) = node.decode(raw)
-            assert chain.check(extrinsic) == chain.check(extrinsic)
-            left = node.fork(chain.genesis_hash, b"left", raw)
-            chain.extend(left)
-            with pytest.raises(TransactionRefused):
-                chain.check(extrinsic)
-            for executed in node.grow(chain.genesis_hash, [b"right", b"longer"]):
-                assert not executed.refused
-            assert chain.check(extrinsic).validity.longevity == 2**64 - 1
-            await chain.finalize(left.hash)
-            assert chain.nonce(AccountId(ALICE.account)) == 1
 
     run(scenario)
 

@@ -6,7 +6,7 @@ import pytest
 
 from node.chain import import_checks as block_checks
 from node.chain.import_checks import (
-    TIMESTAMP_AHEAD_MAX_MS,
+    TIMESTAMP_AHEAD_MS_MAX,
     InvalidBlocks,
     TimestampAheadError,
     check_timestamp,
@@ -21,7 +21,7 @@ NOW = 1_700_000_000_000
 
 def test_a_block_too_far_ahead_of_the_clock_is_refused_until_its_time_comes() -> None:
     blocks = Blocks()
-    limit = NOW + TIMESTAMP_AHEAD_MAX_MS
+    limit = NOW + TIMESTAMP_AHEAD_MS_MAX
     check_timestamp(blocks.machine, [blocks.timestamp(now=limit)], lambda: NOW)
     late = [blocks.timestamp(now=limit + 1), blocks.transfer()]
     with pytest.raises(TimestampAheadError, match="30001 ms ahead"):

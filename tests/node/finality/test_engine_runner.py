@@ -11,7 +11,7 @@ import trio.testing
 
 from consensus import messages as m
 from node.authoring.author import wall_clock_ms
-from node.chain.import_checks import TIMESTAMP_AHEAD_MAX_MS
+from node.chain.import_checks import TIMESTAMP_AHEAD_MS_MAX
 from node.finality import block_bodies as proposed_bodies
 from node.finality import engine_runner
 from p2p.protocols.reputation import Fault
@@ -136,7 +136,7 @@ def test_a_block_of_the_future_is_not_voted_for(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with seated(tmp_path / "node", me=me) as made:
-            late = wall_clock_ms() + TIMESTAMP_AHEAD_MAX_MS + 60_000
+            late = wall_clock_ms() + TIMESTAMP_AHEAD_MS_MAX + 60_000
             built = await made.block(1, made.chain.genesis_hash, now_ms=late)
             made.hear(HONEST, made.proposal(built, 1), built.extrinsics)
             nullify = Ballot(0, 1, Kind.NULLIFY, NO_DIGEST)

@@ -38,7 +38,7 @@ def test_descendants_come_whole_and_sorted_page_by_page(
     backend, found = backend_of(state), []
     rest: Query | None = Query(prefix, kind)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(storage_queries, "PAGE_ITEMS", 3)
+        patch.setattr(storage_queries, "PAGE_ITEMS_MAX", 3)
         while rest is not None:
             page = answer(backend, rest, b"")
             assert len(page.items) <= 3

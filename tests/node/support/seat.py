@@ -17,12 +17,12 @@ from consensus.settings import Settings
 from genesis.devnet import devnet_spec, validator_uri
 from genesis.spec import ChainSpec
 from node.authoring.author import timestamp_inherent, wall_clock_ms
-from node.authoring.evidence_pool import EvidenceBox
+from node.authoring.evidence_pool import EvidencePool
 from node.authoring.proposer import Proposer
 from node.chain.chain import Chain
 from node.chain.epochs import Epochs
 from node.finality.codec import read_message, write_message
-from node.finality.engine_runner import Desk
+from node.finality.engine_runner import RunnerContext
 from node.finality.participant import Participant
 from node.finality.write_ahead_log import WriteAheadLog
 from node.keys.vote_signer import LocalSigner, SigningHistory
@@ -139,7 +139,7 @@ class Seat:
     log: WriteAheadLog
     signer: LocalSigner | None
     service: FakeService
-    desk: Desk
+    context: RunnerContext
     participant: Participant
 
     def hear(self, source: PeerId, message: Message, body: tuple[bytes, ...] | None = None) -> None:
@@ -230,7 +230,7 @@ async def seat(
         chain = Chain(spec, database)
         pool = Pool(chain)
         epochs = Epochs(chain)
-        evidence = EvidenceBox(folder / "evidence")
+        evidence = EvidencePool(folder / "evidence")
         proposer = Proposer(
             chain,
             epochs,
@@ -247,16 +247,16 @@ async def seat(
             pair = Keypair.from_uri(validator_uri(me))
             signer = LocalSigner(pair, chain.genesis_hash, SigningHistory(folder / "mark"))
         network = service or FakeService()
-        desk = Desk(chain, network, NoFetcher(), proposer, log, signer, clock_ms)
+        context = RunnerContext(chain, network, NoFetcher(), proposer, log, signer, clock_ms)
         participant = Participant(
-            desk,
+            context,
             epochs,
             network,  # type: ignore[arg-type]
             Settings(delay_ms),
             listen_seconds,
         )
         try:
-            yield Seat(chain, pool, epochs, proposer, log, signer, network, desk, participant)
+            yield Seat(chain, pool, epochs, proposer, log, signer, network, context, participant)
         finally:
             log.close()
             if signer is not None:

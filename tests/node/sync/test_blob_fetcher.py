@@ -10,7 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from node.storage.blob_store import BlobStore, BlobTooLargeError, StoreFullError
+from node.storage.blob_errors import BlobTooLargeError, StoreFullError
+from node.storage.blob_store import BlobStore
 from node.sync.blob_fetcher import BlobFetcher, BlobPatience, BlobUnavailableError
 from p2p.protocols.blob_download import BlobLimits
 from p2p.protocols.blob_messages import BlobAnswer, BlobRange, BlobRequest

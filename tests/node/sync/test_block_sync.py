@@ -318,7 +318,7 @@ def test_a_final_block_that_executes_differently_stops_the_node(
 def test_a_block_is_fetched_with_the_ancestors_that_are_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.sync.block_sync.BRANCH_COUNT", 3)
+    monkeypatch.setattr("node.sync.block_sync.BRANCH_BLOCKS_MAX", 3)
 
     async def scenario() -> None:
         async with two(tmp_path) as (ahead, late):

@@ -96,7 +96,7 @@ def test_blocks_that_nothing_proves_are_not_served(tmp_path: Path) -> None:
 def test_an_answer_ends_where_it_is_large_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.sync.peer_requests.BLOCKS_BYTES", 1500)
+    monkeypatch.setattr("node.sync.peer_requests.BLOCKS_BYTES_MAX", 1500)
 
     async def scenario(node: SmallNode, serving: Provider) -> None:
         answer = await blocks_of(serving, 1, 10)

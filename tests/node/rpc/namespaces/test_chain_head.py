@@ -151,7 +151,7 @@ def test_storage_is_told_by_value_hash_descendants_and_merkle_value(drive: Drive
 def test_many_descendants_wait_for_a_continue_between_pages(
     drive: Drive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.rpc.storage_queries.PAGE_ITEMS", 5)
+    monkeypatch.setattr("node.rpc.storage_queries.PAGE_ITEMS_MAX", 5)
 
     async def scenario(node: NodeUnderTest) -> None:
         async with node.connect() as client:

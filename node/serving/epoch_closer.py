@@ -1,4 +1,4 @@
-"""The settler: draws what vouchers allow and closes epochs, so that contributors are paid.
+"""The epoch closer: draws what vouchers allow and closes epochs, so that contributors are paid.
 
 Closing an epoch seals it here first (later answers belong to the next one), then redeems every
 channel of the model for what its answers did cost, then names the receipts' root on chain. All of
@@ -35,7 +35,7 @@ class SettlementRefusedError(Exception):
     """An epoch cannot be closed now; the message says why and what to do."""
 
 
-class Settler:
+class EpochCloser:
     """Closes the epochs of the models that this node answers for."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The settler: seals, draws what answers cost, closes; whatever is done already is left alone."""
+"""The epoch closer: seals, draws what answers cost, closes; what is done already stays as it is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from typing import Any, cast
 
 import pytest
 
-from node.serving.settler import EPOCH_BLOCKS, RESEND_BLOCKS, SettlementRefusedError, Settler
+from node.serving.epoch_closer import (
+    EPOCH_BLOCKS,
+    RESEND_BLOCKS,
+    EpochCloser,
+    SettlementRefusedError,
+)
 from node.storage.blob_store import BlobStore
 from node.storage.receipt_store import ChannelRecord, ReceiptStore
 from node.transactions.errors import BadFormatError
@@ -26,7 +31,7 @@ SIGNATURE = codec(MultiSignature).encode(Ed25519(bytes(64)))
 
 
 class FakeChainState:
-    """What the settler reads, and where its calls go."""
+    """What the epoch closer reads, and where its calls go."""
 
     def __init__(self) -> None:
         self.epochs: dict[tuple[int, int], Any] = {}
@@ -75,15 +80,15 @@ def blobs(tmp_path: Path) -> BlobStore:
 
 
 @pytest.fixture
-def settler(receipts: ReceiptStore, state: FakeChainState, blobs: BlobStore) -> Settler:
+def closer(receipts: ReceiptStore, state: FakeChainState, blobs: BlobStore) -> EpochCloser:
     fake = cast(Any, state)
-    return Settler(cast(Any, None), fake, fake, receipts, blobs)
+    return EpochCloser(cast(Any, None), fake, fake, receipts, blobs)
 
 
 def test_closing_draws_what_answers_cost_and_names_the_receipts(
-    settler: Settler, receipts: ReceiptStore, state: FakeChainState, blobs: BlobStore
+    closer: EpochCloser, receipts: ReceiptStore, state: FakeChainState, blobs: BlobStore
 ) -> None:
-    assert settler.close_model(MODEL) == 0
+    assert closer.close_model(MODEL) == 0
     (redeem, drawn), (close, closed) = state.sent
     assert (redeem, close) == ("Inference.redeem", "Attribution.close_epoch")
     assert (drawn["channel"], drawn["cumulative"], drawn["drawn"]) == (7, 500, 30)
@@ -96,59 +101,59 @@ def test_closing_draws_what_answers_cost_and_names_the_receipts(
 
 
 def test_what_is_redeemed_already_is_not_redeemed_again(
-    settler: Settler, state: FakeChainState
+    closer: EpochCloser, state: FakeChainState
 ) -> None:
     state.channels[7].redeemed_planck = 30
-    settler.close(MODEL, 0)
+    closer.close(MODEL, 0)
     assert [name for name, _ in state.sent] == ["Attribution.close_epoch"]
 
 
 def test_channels_of_other_models_and_closed_ones_are_left_alone(
-    settler: Settler, state: FakeChainState
+    closer: EpochCloser, state: FakeChainState
 ) -> None:
     state.channels[7].model = 2
-    settler.close(MODEL, 0)
+    closer.close(MODEL, 0)
     state.channels.clear()
-    settler.close(MODEL, 0)
+    closer.close(MODEL, 0)
     assert {name for name, _ in state.sent} == {"Attribution.close_epoch"}
 
 
-def test_an_epoch_that_failed_is_closed_again(settler: Settler, state: FakeChainState) -> None:
+def test_an_epoch_that_failed_is_closed_again(closer: EpochCloser, state: FakeChainState) -> None:
     state.epochs[MODEL, 0] = SimpleNamespace(state=EpochState.Failed)
     state.ledger.epoch = 1
-    settler.close(MODEL, 0)
+    closer.close(MODEL, 0)
     assert state.sent[-1][0] == "Attribution.close_again"
     assert state.sent[-1][1]["epoch"] == 0
 
 
 def test_an_epoch_that_cannot_be_closed_now_is_left_unsealed(
-    settler: Settler, receipts: ReceiptStore, state: FakeChainState
+    closer: EpochCloser, receipts: ReceiptStore, state: FakeChainState
 ) -> None:
     state.rows = 49
     with pytest.raises(SettlementRefusedError, match="49 of 50 rows"):
-        settler.close(MODEL, 0)
+        closer.close(MODEL, 0)
     state.rows, state.ledger.settling = 50, 0
     with pytest.raises(SettlementRefusedError, match="being settled"):
-        settler.close(MODEL, 0)
+        closer.close(MODEL, 0)
     state.ledger.settling, state.ledger.epoch = None, 3
     with pytest.raises(SettlementRefusedError, match="at epoch 3"):
-        settler.close(MODEL, 0)
+        closer.close(MODEL, 0)
     state.epochs[MODEL, 0] = SimpleNamespace(state=EpochState.Settled)
     with pytest.raises(SettlementRefusedError, match="closed already"):
-        settler.close(MODEL, 0)
+        closer.close(MODEL, 0)
     with pytest.raises(SettlementRefusedError, match="no receipts"):
-        settler.close_model(MODEL)
+        closer.close_model(MODEL)
     assert state.sent == []
     assert receipts.open_epoch(MODEL) == 0
 
 
-def test_a_pool_that_refuses_does_not_stop_the_settler(
-    settler: Settler, state: FakeChainState
+def test_a_pool_that_refuses_does_not_stop_the_closer(
+    closer: EpochCloser, state: FakeChainState
 ) -> None:
     state.is_refusing = True
-    settler._close_all(EPOCH_BLOCKS)
-    assert not settler._is_due(EPOCH_BLOCKS + RESEND_BLOCKS)
+    closer._close_all(EPOCH_BLOCKS)
+    assert not closer._is_due(EPOCH_BLOCKS + RESEND_BLOCKS)
     state.is_refusing = False
-    settler._close_all(2 * EPOCH_BLOCKS)
-    assert settler._is_due(2 * EPOCH_BLOCKS + RESEND_BLOCKS)
-    assert not settler._is_due(2 * EPOCH_BLOCKS + 1)
+    closer._close_all(2 * EPOCH_BLOCKS)
+    assert closer._is_due(2 * EPOCH_BLOCKS + RESEND_BLOCKS)
+    assert not closer._is_due(2 * EPOCH_BLOCKS + 1)
