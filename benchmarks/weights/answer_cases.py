@@ -7,12 +7,14 @@ from typing import Final
 
 from benchmarks.weights.case import Benchmarks, Work
 from benchmarks.weights.data_cases import store_model
+from benchmarks.weights.job_cases import fill_deadlines
 from benchmarks.weights.stage import GENESIS_HASH, Stage
 from pallets.attribution import ATTRIBUTION_POT, INDEXES_MAX, Attribution
 from pallets.attribution import Parameters as AttributionParameters
 from pallets.attribution.records import Earning, Epoch, EpochState, Ledger
 from pallets.inference import Channel, Inference
 from pallets.inference import Parameters as InferenceParameters
+from pallets.jobs import Parameters as JobParameters
 from pallets.models import Deployment, Models
 from pallets.system import System
 from runtime.crypto.keys import KeyKind, Keypair
@@ -57,8 +59,10 @@ def _served(stage: Stage) -> AccountId:
 
 @ATTRIBUTION.constant
 def attribution_close_epoch(stage: Stage) -> Work:
+    server = _served(stage)
+    fill_deadlines(stage, JobParameters().assignment_blocks)
     return stage.signed(
-        _served(stage),
+        server,
         "Attribution",
         "close_epoch",
         model=0,
@@ -83,6 +87,7 @@ def attribution_close_again(stage: Stage) -> Work:
         receipts_blob=ZERO_HASH,
     )
     stage.pallet(Attribution).epochs.put((0, 0), failed)
+    fill_deadlines(stage, JobParameters().assignment_blocks)
     return stage.signed(
         server,
         "Attribution",

@@ -13,7 +13,7 @@ from pallets.balances import Balances, HoldReason
 from pallets.jobs import Jobs, Parameters
 from pallets.jobs.executors import EXECUTORS_MAX
 from pallets.jobs.job import Executor, FailureReason, Job, JobState, Slot, SlotState
-from pallets.jobs.lifecycle import BUCKET_MAX
+from pallets.jobs.lifecycle import BUCKET_MAX, UNFINISHED_MAX
 from pallets.jobs.recipe import TARGETS
 from pallets.jobs.submission import SETTLEMENT_ENTRIES_MAX
 from pallets.system import System
@@ -47,6 +47,8 @@ EXECUTORS: Final = 5
 FORMER: Final = 8
 """Executors of former attempts that were silent."""
 ATTEMPT: Final = 4
+FULL_BUCKETS: Final = UNFINISHED_MAX // BUCKET_MAX - 1
+"""Buckets that are full where all other jobs of the chain have their deadlines in a row."""
 FEES: Final[Balance] = 1_000 * OPEN
 BOND: Final[Balance] = 1_000 * OPEN
 ESCROW: Final[Balance] = 10 * OPEN
@@ -101,6 +103,15 @@ def _store(stage: Stage, state: JobState, spec: JobSpec, slots: tuple[Slot, ...]
     for slot in slots:
         jobs.assignments.put(slot.executor, (1, 2, 3, JOB))
     return owner
+
+
+def fill_deadlines(stage: Stage, *after: int) -> None:
+    """Fill the buckets that a deadline so many blocks from now passes on its way to a free one."""
+    jobs = stage.pallet(Jobs)
+    full = tuple(range(1_000, 1_000 + BUCKET_MAX))
+    for first in after:
+        for block in range(BLOCK + first, BLOCK + first + FULL_BUCKETS):
+            jobs.deadlines.put(block, full)
 
 
 def _slots(stage: Stage, own: SlotState, others: SlotState, **fields: Any) -> tuple[Slot, ...]:
@@ -172,6 +183,7 @@ def jobs_set_parameters(stage: Stage) -> Work:
 def jobs_submit(stage: Stage) -> Work:
     owner = stage.account("owner")
     store_model(stage, owner)
+    fill_deadlines(stage, Parameters().assignment_blocks)
     return stage.signed(owner, "Jobs", "submit", spec=TRAINING)
 
 
@@ -206,6 +218,7 @@ def jobs_index_again(stage: Stage) -> Work:
             index_job=JOB + 1,
         ),
     )
+    fill_deadlines(stage, Parameters().assignment_blocks)
     return stage.signed(owner, "Jobs", "index_again", train_job=JOB)
 
 
@@ -213,6 +226,7 @@ def jobs_index_again(stage: Stage) -> Work:
 def jobs_commit(stage: Stage) -> Work:
     slots = _slots(stage, SlotState.Assigned, SlotState.Committed)
     _store(stage, JobState.Committing, TRAINING, slots)
+    fill_deadlines(stage, 1, Parameters().reveal_blocks)
     sealed = Hash(blake2b_256(b"commitment"))
     who = slots[-1].executor
     return stage.signed(who, "Jobs", "commit", job=JOB, attempt=ATTEMPT, commitment=sealed)
@@ -225,6 +239,7 @@ def jobs_report_failure(stage: Stage) -> Work:
     reported, own = slots[-EXECUTORS:-1], slots[-1]
     silent = slots[: EXECUTORS - 1]  # with more of them the reports would be no majority
     _store(stage, JobState.Committing, TRAINING, (*silent, *reported, own))
+    fill_deadlines(stage, 1, Parameters().reveal_blocks)
     reason = FailureReason.MissingBlob
     return stage.signed(
         own.executor, "Jobs", "report_failure", job=JOB, attempt=ATTEMPT, reason=reason
@@ -251,6 +266,7 @@ def jobs_reveal(stage: Stage, entries: int) -> Work:
     )
     slots = _slots(stage, SlotState.Committed, SlotState.Revealed, commitment=sealed)
     _store(stage, JobState.Revealing, Settle(0, 0, ZERO_HASH), slots)
+    fill_deadlines(stage, 1)
     return stage.signed(who, "Jobs", "reveal", job=JOB, output=output, salt=SALT)
 
 
@@ -266,7 +282,9 @@ def jobs_deadline(stage: Stage, entries: int, executors: int) -> Work:
     else:
         slots = _slots(stage, SlotState.Committed, SlotState.Committed)
         _store(stage, JobState.Revealing, TRAINING, slots)
-    jobs.parameters.put(Parameters(executors_per_job=EXECUTORS, extra_attempts=ATTEMPT))
+    parameters = Parameters(executors_per_job=EXECUTORS, extra_attempts=ATTEMPT)
+    jobs.parameters.put(parameters)
+    fill_deadlines(stage, 1, parameters.reveal_blocks, parameters.assignment_blocks)
     jobs.deadlines.put(BLOCK, (JOB,))
     return jobs.on_initialize
 

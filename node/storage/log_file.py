@@ -50,10 +50,11 @@ class LogFile:
         return read_log(self.path.read_bytes())[0]
 
     def rewrite(self, records: Sequence[bytes]) -> None:
-        """Replace all records by these."""
+        """Replace all records by these. Raises OSError; the file is then as before."""
         data = write_log(records)
-        self._file.close()
+        # Written before the old file is closed: where the disk is full, appending goes on there.
         write_durably(self.path, data, FILE_MODE)
+        self._file.close()
         self._file = self.path.open("ab", buffering=0)
         self.size_bytes = len(data)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from consensus.write_ahead_log import DamagedLogError
+from node.storage import log_file
 from node.storage.log_file import LogFile, ShortWriteError
 
 RECORDS = (b"one", b"two" * 50, b"three")
@@ -81,3 +82,19 @@ def test_a_disk_that_takes_a_part_leaves_no_torn_record_behind(
     again = LogFile(path)
     assert again.records == (RECORDS[0], RECORDS[2])
     again.close()
+
+
+def test_a_rewrite_that_fails_leaves_the_file_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    log = LogFile(tmp_path / "log")
+    log.append(RECORDS[:1])
+    monkeypatch.setattr(log_file, "write_durably", full)
+    with pytest.raises(OSError, match="No space"):
+        log.rewrite(())
+    log.append(RECORDS[1:2])
+    assert log.read() == RECORDS[:2]
+    log.close()
