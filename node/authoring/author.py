@@ -94,8 +94,8 @@ class Author:
             candidates = pool.candidates(CANDIDATES_MAX)
             executed = await chain.build((), (self._timestamp(),), candidates)
             chain.extend(executed)
-            for found, refusal in executed.refused:
-                pool.refuse(found, refusal)
+            for transaction, refusal in executed.refused:
+                pool.refuse(transaction, refusal)
             await chain.finalize(executed.hash)
             for listener in self.on_sealed:
                 listener(executed, trio.current_time() - began)

@@ -86,8 +86,8 @@ class Proposer:
             # What is not needed must never cost this node its turn, and the chain a leader.
             logger.error("inherents-left-out number=%d cause=%r", parent.number + 1, str(error))
             executed = await chain.build(logs, inherents[:1], candidates, parent.hash)
-        for found, refusal in executed.refused:
-            pool.refuse(found, refusal)
+        for transaction, refusal in executed.refused:
+            pool.refuse(transaction, refusal)
         return executed
 
     async def _pace(self, parent: Header) -> None:

@@ -137,8 +137,8 @@ class Chain:
         """Return the hash of the block with this number on the best chain."""
         if number > self.finalized.number:
             return self._hashes.get(number)
-        found = self.database.hash_at(number)
-        return None if found is None else Hash(found)
+        block_hash = self.database.hash_at(number)
+        return None if block_hash is None else Hash(block_hash)
 
     def hashes_at(self, number: int) -> tuple[Hash, ...]:
         """Return the hashes of all known blocks with this number, the best chain's first."""
@@ -147,7 +147,7 @@ class Chain:
         if number <= self.finalized.number:
             return first
         others = (header.hash for header in self.unfinalized() if header.number == number)
-        return (*first, *(found for found in others if found != best))
+        return (*first, *(other for other in others if other != best))
 
     def state(self, block_hash: Hash) -> Backend:
         """Return the state after a block; it stays the same whatever is finalized later.

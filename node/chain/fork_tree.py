@@ -139,8 +139,8 @@ class ForkTree:
         while len(self._nodes) >= BLOCKS_MAX or self.size_bytes + size_bytes > BYTES_MAX:
             leaves = [
                 node.header
-                for found, node in self._nodes.items()
-                if not node.children and found not in protected
+                for block_hash, node in self._nodes.items()
+                if not node.children and block_hash not in protected
             ]
             if not leaves:
                 raise TreeFullError(
@@ -176,9 +176,9 @@ class ForkTree:
         root = self.root.hash
         at = block_hash
         while at != root:
-            found = known.get(at)
-            if found is not None:
-                state = found
+            tip = known.get(at)
+            if tip is not None:
+                state = tip
                 break
             node = self._nodes[at]
             span = self._span(node)

@@ -321,8 +321,8 @@ class EngineRunner:
         """Execute again the blocks that were voted for and not final when the node ended."""
         chain = self._context.chain
         known = {body.block: body.extrinsics for body in bodies(records)}
-        found = [record for record in map(decode_record, records) if isinstance(record, Header)]
-        for header in sorted(found, key=lambda header: header.number):
+        headers = [record for record in map(decode_record, records) if isinstance(record, Header)]
+        for header in sorted(headers, key=lambda header: header.number):
             is_above = header.number > chain.finalized.number
             if is_above and header.hash in known and chain.header(header.hash) is None:
                 try:

@@ -141,7 +141,7 @@ class Replicas:
             self._open.update(dict.fromkeys(range(first, end), 0))
             self._next = end
             accounts = state.jobs.executor_accounts.get()
-            for job_id in [each for each, at in self._open.items() if at <= height]:
+            for job_id in [open_job for open_job, at in self._open.items() if at <= height]:
                 job = state.jobs.jobs.get(job_id)
                 if job is not None and not job.is_final:
                     continue

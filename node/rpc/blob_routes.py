@@ -224,7 +224,7 @@ def _manifest(body: bytes) -> tuple[int, list[Hash]]:
         ) from error
     if isinstance(length, bool) or not isinstance(length, int) or length < 0:
         raise BlobRequestError(400, "size_bytes is a whole number.")
-    if any(len(each) != 32 for each in hashes):
+    if any(len(chunk_hash) != 32 for chunk_hash in hashes):
         raise BlobRequestError(400, "A chunk hash is 64 hex digits.")
     return length, hashes
 

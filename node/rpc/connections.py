@@ -74,11 +74,11 @@ class Endpoint:
 def is_loopback(address: str) -> bool:
     """Return whether a numeric address is this machine's own."""
     try:
-        found = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).is_loopback
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return (mapped or parsed).is_loopback
 
 
 class Life(WorkerContext):

@@ -173,8 +173,8 @@ def _is_id(value: Json) -> bool:
 
 def _id_of(request: Json) -> Json:
     """The id of an invalid request, where it has one that can be repeated."""
-    found = request.get("id") if isinstance(request, dict) else None
-    return found if _is_id(found) else None
+    request_id = request.get("id") if isinstance(request, dict) else None
+    return request_id if _is_id(request_id) else None
 
 
 def _read_json(text: str | bytes) -> Json:

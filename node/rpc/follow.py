@@ -141,7 +141,11 @@ class Follow:
         branch = list(self._down_to_finalized(event.header))
         final = {header.hash for header in branch}
         last = event.header.hash
-        pruned = [found for found in event.pruned if found in self._reported and found not in final]
+        pruned = [
+            block_hash
+            for block_hash in event.pruned
+            if block_hash in self._reported and block_hash not in final
+        ]
         lives_on = self._reported - final
         lives_on.difference_update(pruned)
         if self._best != last and self._best not in lives_on:
@@ -154,7 +158,7 @@ class Follow:
         yield {
             "event": "finalized",
             "finalizedBlockHashes": [to_hex(header.hash) for header in reversed(branch)],
-            "prunedBlockHashes": [to_hex(found) for found in pruned],
+            "prunedBlockHashes": [to_hex(block_hash) for block_hash in pruned],
         }
 
     def _down_to_finalized(self, header: Header) -> Iterator[Header]:

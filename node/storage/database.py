@@ -343,13 +343,13 @@ def _check_order(record: BlockRecord, head: int | None, head_hash: bytes | None)
 
 def _check_schema(store: LevelStore) -> None:
     reader = store.reader
-    found = reader.get(_SCHEMA)
-    if found is None:
+    stored = reader.get(_SCHEMA)
+    if stored is None:
         if next(reader.keys(b"", b"\xff"), None) is not None:
             raise damaged(reader.path, "it has records but no schema version")
         store.write({_SCHEMA: SCHEMA_VERSION.to_bytes(4, "big")})
         return
-    version = int.from_bytes(found, "big")
+    version = int.from_bytes(stored, "big")
     if version > SCHEMA_VERSION:
         raise SchemaVersionError(
             f"{reader.path} has schema version {version}, this program knows up to "

@@ -163,9 +163,9 @@ class ReceiptStore:
 
     def find(self, name: str) -> StoredReceipt | None:
         """Return a receipt by its attribution id, or by its hash in hex."""
-        found = self._one("id = ?", name)
-        if found is not None:
-            return found
+        receipt = self._one("id = ?", name)
+        if receipt is not None:
+            return receipt
         try:
             return self.get(Hash(bytes.fromhex(name.removeprefix("0x"))))
         except ValueError:

@@ -103,7 +103,7 @@ class Synchronizer:
     @property
     def highest_block(self) -> int:
         """The highest block that this node or a peer has."""
-        return max([self._chain.best.number, *(each.best for each in self._network.peers())])
+        return max([self._chain.best.number, *(state.best for state in self._network.peers())])
 
     async def run(self) -> None:
         """Catch up whenever peers are ahead, until cancelled. Raises DivergedError."""
@@ -185,7 +185,7 @@ class Synchronizer:
             nursery.cancel_scope.cancel()
 
     def _note_peers(self) -> None:
-        here = {each.peer: each.finalized for each in self._network.peers()}
+        here = {state.peer: state.finalized for state in self._network.peers()}
         for peer in self._planner.peers:
             if peer not in here:
                 self._planner.drop_peer(peer)
@@ -296,15 +296,15 @@ class Synchronizer:
         async with self._fetching:
             if self._chain.header(block) is not None:
                 return
-            others = [each.peer for each in self._network.peers() if each.peer != peer]
+            others = [state.peer for state in self._network.peers() if state.peer != peer]
             random.shuffle(others)  # so that no few peers can stand in the way for ever
             asked = ([] if peer is None else [peer]) + others
             reason = "no peer is connected"
-            for each in asked[:FETCH_PEERS_MAX]:
+            for other in asked[:FETCH_PEERS_MAX]:
                 try:
-                    branch = await self._branch(block, each)
+                    branch = await self._branch(block, other)
                 except WrongAnswerError as error:
-                    self._network.penalize(each, Fault.BAD_ANSWER, str(error))
+                    self._network.penalize(other, Fault.BAD_ANSWER, str(error))
                     reason = str(error)
                 except TransportError as error:
                     reason = str(error)
@@ -326,7 +326,7 @@ class Synchronizer:
             if not answer.blocks:
                 raise FetchError(f"peer {peer} does not have it above block {first - 1}")
             await trio.to_thread.run_sync(_check_branch, answer, at)
-            size += sum(len(each) for block in answer.blocks for each in block.extrinsics)
+            size += sum(len(raw) for block in answer.blocks for raw in block.extrinsics)
             branch = [*answer.blocks, *branch]
             at = branch[0].header.parent_hash
             if self._chain.header(at) is not None:

@@ -113,13 +113,13 @@ class EpochArchive:
 
     def ends(self, first: int, count: int) -> tuple[EpochEnd, ...]:
         """Return the ends of up to `count` epochs from `first` on, as far as they are final."""
-        found = []
+        ends = []
         for epoch in range(first, first + count):
             end = _end_of(self._chain.database, epoch, (epoch + 1) * self.epoch_blocks)
             if end is None:
                 break
-            found.append(end)
-        return tuple(found)
+            ends.append(end)
+        return tuple(ends)
 
 
 def _end_of(database: Database, epoch: int, number: int) -> EpochEnd | None:

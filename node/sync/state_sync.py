@@ -131,7 +131,7 @@ class FastSync:
             return True
         gives_up_at = trio.current_time() + self._limits.wait_s
         while True:
-            highest = max((each.finalized for each in self._network.peers()), default=0)
+            highest = max((state.finalized for state in self._network.peers()), default=0)
             if highest >= self._limits.gain_blocks:
                 return True
             if trio.current_time() >= gives_up_at or highest:
@@ -149,11 +149,11 @@ class FastSync:
         """The peers that have a height final and are not resting, the highest first."""
         now = trio.current_time()
         able = [
-            each
-            for each in self._network.peers()
-            if each.finalized >= height and self._resting.get(each.peer, 0.0) <= now
+            state
+            for state in self._network.peers()
+            if state.finalized >= height and self._resting.get(state.peer, 0.0) <= now
         ]
-        return [each.peer for each in sorted(able, key=lambda each: -each.finalized)]
+        return [state.peer for state in sorted(able, key=lambda state: -state.finalized)]
 
     def _rest(self, peer: PeerId) -> None:
         self._resting[peer] = trio.current_time() + REST_SECONDS
@@ -182,7 +182,7 @@ class FastSync:
         await self._follow()
         for peer in self._able(max(1, self._light.epoch * self._epoch_blocks)):
             height = next(
-                (each.finalized for each in self._network.peers() if each.peer == peer), None
+                (state.finalized for state in self._network.peers() if state.peer == peer), None
             )
             if height is None or height > (self._light.epoch + 1) * self._epoch_blocks:
                 continue  # an epoch has ended meanwhile: follow it first
@@ -258,7 +258,7 @@ class FastSync:
         while start is not None:
             peers = [peer for peer in self._able(block.header.number) if peer not in lacking]
             if not peers:
-                here = {each.peer for each in self._network.peers()}
+                here = {state.peer for state in self._network.peers()}
                 if here and here <= lacking:
                     logger.info("fast-sync-state-gone height=%d", block.header.number)
                     await trio.to_thread.run_sync(self._staging.begin, None)

@@ -41,7 +41,7 @@ class Archive:
     @method("archive_v1_hashByHeight")
     def hash_by_height(self, height: int) -> Json:
         """Return the hashes of the blocks at a height, of all branches above the final block."""
-        return [to_hex(found) for found in self._node.chain.hashes_at(height)]
+        return [to_hex(block_hash) for block_hash in self._node.chain.hashes_at(height)]
 
     @method("archive_v1_header")
     def header(self, hash: Hash) -> Json:

@@ -66,7 +66,9 @@ class Author:
         if len(extrinsics) > REMOVED_MAX:
             raise InvalidParamsError(f"At most {REMOVED_MAX} transactions are removed at once.")
         hashes = [_hash_of(entry) for entry in extrinsics]
-        return [to_hex(found) for found in hashes if self._node.pool.remove(found)]
+        return [
+            to_hex(transaction) for transaction in hashes if self._node.pool.remove(transaction)
+        ]
 
     # --------------------------------------------------------------------------------- keys
 

@@ -58,8 +58,8 @@ class Chain:
         return self._hash_of(number)
 
     def _hash_of(self, number: Json) -> Json:
-        found = self._node.chain.hash_of(read_number(number))
-        return None if found is None else to_hex(found)
+        block_hash = self._node.chain.hash_of(read_number(number))
+        return None if block_hash is None else to_hex(block_hash)
 
     @method("chain_getFinalizedHead", "chain_getFinalisedHead")
     def finalized_head(self) -> Json:

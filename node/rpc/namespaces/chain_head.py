@@ -98,11 +98,11 @@ class ChainHead:
     @method("chainHead_v1_header")
     def header(self, session: Session, follow_subscription: SubscriptionId, hash: Hash) -> Json:
         """Return the header of a pinned block."""
-        found = self._find(session, follow_subscription)
-        if found is None:
+        follow = self._find(session, follow_subscription)
+        if follow is None:
             return None
-        _check_pinned(found[0], hash)
-        return encoded_header(found[0].pinned[hash])
+        _check_pinned(follow[0], hash)
+        return encoded_header(follow[0].pinned[hash])
 
     @method("chainHead_v1_body")
     def body(self, session: Session, follow_subscription: SubscriptionId, hash: Hash) -> Json:
@@ -127,8 +127,8 @@ class ChainHead:
         call_parameters: HexBytes,
     ) -> Json:
         """Start a call of a runtime API at a pinned block."""
-        found = self._find(session, follow_subscription)
-        if found is not None and not found[0].with_runtime:
+        follow = self._find(session, follow_subscription)
+        if follow is not None and not follow[0].with_runtime:
             raise FollowWithoutRuntimeError("Follow with `withRuntime` true to call the runtime.")
 
         async def run(operation: Operation, emit: Emit) -> None:
@@ -154,8 +154,8 @@ class ChainHead:
     ) -> Json:
         """Start fetching storage items of a pinned block."""
         queries = read_queries(items, child_trie)
-        found = self._find(session, follow_subscription)
-        accepted = queries if found is None else queries[: max(0, found[0].room())]
+        follow = self._find(session, follow_subscription)
+        accepted = queries if follow is None else queries[: max(0, follow[0].room())]
         discarded = len(queries) - len(accepted)
         if discarded and not accepted:
             return {"result": "limitReached"}
@@ -200,15 +200,15 @@ class ChainHead:
         if hash_or_hashes is None or len(given) > session.limits.pinned_blocks:
             raise InvalidParamsError("A hash, or a list of pinned hashes, is expected.")
         hashes = [read_hash(entry) for entry in given]
-        found = self._find(session, follow_subscription)
-        if found is None:
+        follow = self._find(session, follow_subscription)
+        if follow is None:
             return None
         if len(set(hashes)) != len(hashes):
             raise DuplicateHashesError("A hash is listed twice.")
         for block_hash in hashes:
-            _check_pinned(found[0], block_hash)
+            _check_pinned(follow[0], block_hash)
         for block_hash in hashes:
-            found[0].unpin(block_hash)
+            follow[0].unpin(block_hash)
         return None
 
     # --------------------------------------------------------------------------- operations
@@ -216,14 +216,14 @@ class ChainHead:
     def _find(
         self, session: Session, follow_subscription: SubscriptionId
     ) -> tuple[Follow, Subscription] | None:
-        found = self._follows.get(follow_subscription)
-        return found if found is not None and found[0].session is session else None
+        follow = self._follows.get(follow_subscription)
+        return follow if follow is not None and follow[0].session is session else None
 
     def _operation(
         self, session: Session, follow_subscription: SubscriptionId, operation_id: str
     ) -> Operation | None:
-        found = self._find(session, follow_subscription)
-        return None if found is None else found[0].operations.get(operation_id)
+        follow = self._find(session, follow_subscription)
+        return None if follow is None else follow[0].operations.get(operation_id)
 
     def _start(
         self,
