@@ -18,7 +18,7 @@ SYSTEM_REMARK: Final = weight(2)
 
 def system_remark_with_event(kibibytes: int) -> Weight:
     """Return the weight of System.remark_with_event, which hashes the remark."""
-    return weight(4) + weight(2) * kibibytes
+    return weight(3) + weight(2) * kibibytes
 
 
 # Utility
@@ -36,9 +36,9 @@ TIMESTAMP_SET: Final = weight(5, reads=2, writes=2)
 # Balances
 BALANCES_TRANSFER_ALLOW_DEATH: Final = weight(32, reads=4, writes=4)
 BALANCES_FORCE_TRANSFER: Final = weight(32, reads=4, writes=4)
-BALANCES_TRANSFER_KEEP_ALIVE: Final = weight(22, reads=2, writes=2)
+BALANCES_TRANSFER_KEEP_ALIVE: Final = weight(26, reads=2, writes=2)
 BALANCES_TRANSFER_ALL: Final = weight(27, reads=2, writes=2)
-BALANCES_BURN: Final = weight(15, reads=3, writes=3)
+BALANCES_BURN: Final = weight(19, reads=3, writes=3)
 
 
 # Sudo
@@ -49,7 +49,7 @@ SUDO_REMOVE_KEY: Final = weight(5, reads=1, writes=1)
 
 
 # Authorship
-AUTHORSHIP_NO_CLAIM: Final = weight(3, reads=1, writes=1)
+AUTHORSHIP_NO_CLAIM: Final = weight(4, reads=1, writes=1)
 AUTHORSHIP_IMPOSSIBLE_CLAIM: Final = weight(35, reads=4, writes=1)
 
 
@@ -60,34 +60,34 @@ def authorship_on_initialize(skipped_views: int) -> Weight:
 
 # Randomness
 RANDOMNESS_COMMIT: Final = weight(16, reads=3, writes=1)
-RANDOMNESS_REVEAL: Final = weight(21, reads=5, writes=3)
+RANDOMNESS_REVEAL: Final = weight(22, reads=5, writes=3)
 
 
 # Offences
-OFFENCES_CONVICT: Final = weight(960, reads=12, writes=7)
-OFFENCES_REPORT: Final = weight(980, reads=12, writes=7)
+OFFENCES_CONVICT: Final = weight(970, reads=12, writes=7)
+OFFENCES_REPORT: Final = weight(960, reads=12, writes=7)
 OFFENCES_CANCEL_SLASH: Final = weight(170, reads=3, writes=3)
 
 
 def offences_on_initialize(validators: int) -> Weight:
     """Return the weight of Offences.on_initialize, which judges the turns of an epoch."""
-    return weight(14, reads=3, writes=1) + weight(27, reads=2, writes=2) * validators
+    return weight(14, reads=3, writes=1) + weight(26, reads=2, writes=2) * validators
 
 
 def offences_apply_slash(backers: int) -> Weight:
     """Return the weight of one slash in Offences.on_initialize."""
-    return weight(35, reads=7, writes=4) + weight(54, reads=3, writes=3) * backers
+    return weight(38, reads=7, writes=4) + weight(53, reads=3, writes=3) * backers
 
 
 # Staking
-STAKING_BOND: Final = weight(39, reads=4, writes=4)
+STAKING_BOND: Final = weight(40, reads=4, writes=4)
 STAKING_BOND_EXTRA: Final = weight(220, reads=23, writes=6)
-STAKING_UNBOND: Final = weight(280, reads=28, writes=6)
+STAKING_UNBOND: Final = weight(290, reads=28, writes=6)
 STAKING_WITHDRAW_UNBONDED: Final = weight(250, reads=24, writes=6)
 STAKING_REBOND: Final = weight(240, reads=24, writes=6)
 STAKING_SET_PAYEE: Final = weight(11, reads=1, writes=1)
-STAKING_VALIDATE: Final = weight(34, reads=7, writes=4)
-STAKING_NOMINATE: Final = weight(93, reads=23, writes=4)
+STAKING_VALIDATE: Final = weight(35, reads=7, writes=4)
+STAKING_NOMINATE: Final = weight(95, reads=23, writes=4)
 STAKING_CHILL: Final = weight(25, reads=4, writes=2)
 STAKING_SET_PARAMETERS: Final = weight(6, writes=1)
 STAKING_ON_INITIALIZE: Final = weight(2, reads=1)
@@ -95,99 +95,99 @@ STAKING_ON_INITIALIZE: Final = weight(2, reads=1)
 
 def staking_sweep(payouts: int) -> Weight:
     """Return the weight of Staking.on_initialize, which pays earnings."""
-    return weight(94, reads=21, writes=3) + weight(130, reads=5, writes=4) * payouts
+    return weight(98, reads=21, writes=3) + weight(130, reads=5, writes=4) * payouts
 
 
 def staking_plan_era(validators: int, nominators: int) -> Weight:
     """Return the weight of the election for an era."""
     return (
         weight(0, reads=1, writes=2)
-        + weight(82, reads=3, writes=1) * validators
-        + weight(32, reads=2) * nominators
+        + weight(230, reads=3, writes=1) * validators
+        + weight(87, reads=2) * nominators
     )
 
 
 def staking_begin_era(validators: int, nominators: int) -> Weight:
     """Return the weight of the change of eras: what one pays, and the positions of the next."""
     return (
-        weight(83, reads=10, writes=6)
-        + weight(44, reads=5, writes=2) * validators
-        + weight(28, reads=1, writes=1) * nominators
+        weight(65, reads=10, writes=6)
+        + weight(110, reads=5, writes=2) * validators
+        + weight(85, reads=1, writes=1) * nominators
     )
 
 
 # Session
 SESSION_SET_KEYS: Final = weight(96, reads=2, writes=2)
 SESSION_PURGE_KEYS: Final = weight(7, reads=1, writes=1)
-SESSION_ON_INITIALIZE: Final = weight(2, reads=1)
+SESSION_ON_INITIALIZE: Final = weight(3, reads=1)
 
 
 def session_rotate(validators: int) -> Weight:
     """Return the weight of the end of an epoch in Session.on_finalize, elections apart."""
-    return weight(43, reads=10, writes=6) + weight(8, reads=1) * validators
+    return weight(44, reads=10, writes=6) + weight(8, reads=1) * validators
 
 
 # Datanets
-DATANETS_CREATE: Final = weight(63, reads=4, writes=5)
-DATANETS_EDIT: Final = weight(57, reads=1, writes=1)
+DATANETS_CREATE: Final = weight(64, reads=4, writes=5)
+DATANETS_EDIT: Final = weight(58, reads=1, writes=1)
 DATANETS_REQUEST_ACCESS: Final = weight(44, reads=3, writes=1)
-DATANETS_GRANT_ACCESS: Final = weight(43, reads=2, writes=2)
-DATANETS_REVOKE_ACCESS: Final = weight(43, reads=2, writes=2)
+DATANETS_GRANT_ACCESS: Final = weight(44, reads=2, writes=2)
+DATANETS_REVOKE_ACCESS: Final = weight(44, reads=2, writes=2)
 DATANETS_ADD_CURATOR: Final = weight(51, reads=1, writes=1)
-DATANETS_REMOVE_CURATOR: Final = weight(52, reads=1, writes=1)
+DATANETS_REMOVE_CURATOR: Final = weight(53, reads=1, writes=1)
 DATANETS_REVIEW_ACCEPT: Final = weight(110, reads=6, writes=7)
 
 
 def datanets_contribute(rows: int) -> Weight:
     """Return the weight of Datanets.contribute, which looks up and stores each row."""
-    return weight(99, reads=5, writes=5) + weight(9, reads=1, writes=1) * rows
+    return weight(98, reads=5, writes=5) + weight(9, reads=1, writes=1) * rows
 
 
 def datanets_review_refuse(rows: int) -> Weight:
     """Return the weight of Datanets.review that rejects a batch or calls it spam."""
-    return weight(98, reads=8, writes=7) + weight(6, writes=1) * rows
+    return weight(99, reads=8, writes=7) + weight(6, writes=1) * rows
 
 
 def datanets_withdraw(rows: int) -> Weight:
     """Return the weight of Datanets.withdraw, which frees each row."""
-    return weight(91, reads=6, writes=5) + weight(6, writes=1) * rows
+    return weight(92, reads=6, writes=5) + weight(6, writes=1) * rows
 
 
 def datanets_publish(batches: int) -> Weight:
     """Return the weight of Datanets.publish, which hashes the root of each accepted batch."""
-    return weight(52, reads=2, writes=2) + weight(16, reads=2) * batches
+    return weight(53, reads=2, writes=2) + weight(16, reads=2) * batches
 
 
 # Models
 MODELS_REGISTER_BASE: Final = weight(9, reads=1, writes=1)
-MODELS_PUBLISH: Final = weight(33, reads=1, writes=1)
+MODELS_PUBLISH: Final = weight(37, reads=1, writes=1)
 MODELS_SET_RATES: Final = weight(35, reads=1, writes=1)
-MODELS_RETIRE: Final = weight(54, reads=3, writes=3)
+MODELS_RETIRE: Final = weight(55, reads=3, writes=3)
 
 
 def models_create(datanets: int) -> Weight:
     """Return the weight of Models.create, which looks up each datanet version."""
-    return weight(67, reads=5, writes=5) + weight(41, reads=3) * datanets
+    return weight(57, reads=5, writes=5) + weight(43, reads=3) * datanets
 
 
 # Jobs
 JOBS_REGISTER_EXECUTOR: Final = weight(180, reads=6, writes=5)
-JOBS_ADD_BOND: Final = weight(40, reads=3, writes=3)
-JOBS_HEARTBEAT: Final = weight(12, reads=1, writes=1)
-JOBS_UNREGISTER_EXECUTOR: Final = weight(21, reads=3, writes=1)
+JOBS_ADD_BOND: Final = weight(42, reads=3, writes=3)
+JOBS_HEARTBEAT: Final = weight(13, reads=1, writes=1)
+JOBS_UNREGISTER_EXECUTOR: Final = weight(22, reads=3, writes=1)
 JOBS_WITHDRAW_BOND: Final = weight(190, reads=5, writes=4)
 JOBS_CANCEL: Final = weight(110, reads=6, writes=6)
 JOBS_SET_PARAMETERS: Final = weight(10, writes=1)
 JOBS_SUBMIT: Final = weight(1_600, reads=120, writes=9)
-JOBS_INDEX_AGAIN: Final = weight(970, reads=89, writes=10)
-JOBS_COMMIT: Final = weight(860, reads=69, writes=5)
-JOBS_REPORT_FAILURE: Final = weight(530, reads=33, writes=32)
-JOBS_ON_INITIALIZE: Final = weight(6, reads=1, writes=1)
+JOBS_INDEX_AGAIN: Final = weight(990, reads=89, writes=10)
+JOBS_COMMIT: Final = weight(880, reads=69, writes=5)
+JOBS_REPORT_FAILURE: Final = weight(540, reads=33, writes=32)
+JOBS_ON_INITIALIZE: Final = weight(7, reads=1, writes=1)
 
 
 def jobs_reveal(entries: int) -> Weight:
     """Return the weight of Jobs.reveal, which hashes the output."""
-    return weight(850, reads=69, writes=5) + weight(1) * entries
+    return weight(870, reads=69, writes=5) + weight(1) * entries
 
 
 def jobs_deadline(entries: int, executors: int) -> Weight:
@@ -200,18 +200,18 @@ def jobs_deadline(entries: int, executors: int) -> Weight:
 
 
 # Attribution
-ATTRIBUTION_CLOSE_EPOCH: Final = weight(860, reads=75, writes=11)
-ATTRIBUTION_CLOSE_AGAIN: Final = weight(860, reads=76, writes=11)
-ATTRIBUTION_CLAIM: Final = weight(37, reads=4, writes=4)
+ATTRIBUTION_CLOSE_EPOCH: Final = weight(870, reads=75, writes=11)
+ATTRIBUTION_CLOSE_AGAIN: Final = weight(870, reads=76, writes=11)
+ATTRIBUTION_CLAIM: Final = weight(38, reads=4, writes=4)
 ATTRIBUTION_CLAIM_FOR: Final = weight(37, reads=4, writes=4)
-ATTRIBUTION_SPEND_COMMONS: Final = weight(35, reads=4, writes=4)
-ATTRIBUTION_SET_PARAMETERS: Final = weight(6, writes=1)
+ATTRIBUTION_SPEND_COMMONS: Final = weight(40, reads=4, writes=4)
+ATTRIBUTION_SET_PARAMETERS: Final = weight(7, writes=1)
 
 
 # Inference
 INFERENCE_SET_PARAMETERS: Final = weight(5, writes=1)
-INFERENCE_OPEN_CHANNEL: Final = weight(72, reads=4, writes=6)
-INFERENCE_TOP_UP: Final = weight(41, reads=3, writes=3)
+INFERENCE_OPEN_CHANNEL: Final = weight(73, reads=4, writes=6)
+INFERENCE_TOP_UP: Final = weight(42, reads=3, writes=3)
 INFERENCE_REDEEM: Final = weight(270, reads=15, writes=12)
 INFERENCE_CLOSE_CHANNEL: Final = weight(45, reads=3, writes=5)
-INFERENCE_FINISH_CLOSE: Final = weight(45, reads=3, writes=5)
+INFERENCE_FINISH_CLOSE: Final = weight(46, reads=3, writes=5)

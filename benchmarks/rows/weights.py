@@ -56,13 +56,11 @@ def _figure(fit: Fit) -> Figure:
 
 
 def _declared(fit: Fit) -> Weight:
+    """Return what pallets declare with all components at their most."""
     declared = getattr(weights, fit.benchmark.weight_name)
     if isinstance(declared, Weight):
         return declared
-    corners = fit.benchmark.corners
-    total: Weight = max(
-        (declared(**corner) for corner in corners), key=lambda weight: weight.ref_time
-    )
+    total: Weight = declared(**fit.benchmark.most)
     return total
 
 

@@ -51,6 +51,11 @@ class Benchmark:
         least = {name: low for name, (low, _) in self.components.items()}
         return (least, *({**least, name: high} for name, (_, high) in self.components.items()))
 
+    @property
+    def most(self) -> Mapping[str, int]:
+        """All components at their most."""
+        return {name: high for name, (_, high) in self.components.items()}
+
 
 @dataclass(slots=True)
 class Benchmarks:

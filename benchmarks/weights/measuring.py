@@ -50,6 +50,26 @@ class Usage:
         """Return the usage of a part or a multiple of the work."""
         return Usage(self.microseconds * factor, self.reads * factor, self.writes * factor)
 
+    def scaled(self, factor: Usage) -> Usage:
+        """Return the usage with each part multiplied by that of the factor."""
+        return Usage(
+            self.microseconds * factor.microseconds,
+            self.reads * factor.reads,
+            self.writes * factor.writes,
+        )
+
+    def factor_to(self, needed: Usage) -> Usage:
+        """Return by how much each part must grow to cover another usage, at least 1."""
+
+        def factor(own: float, other: float) -> float:
+            return max(1.0, other / own) if own > 0 else 1.0
+
+        return Usage(
+            factor(self.microseconds, needed.microseconds),
+            factor(self.reads, needed.reads),
+            factor(self.writes, needed.writes),
+        )
+
     @property
     def floored(self) -> Usage:
         """The same without what noise makes negative."""
@@ -58,7 +78,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The measured weight: base + slope x component for each component; `worst` is the greatest."""
+    """The measured weight: base + slope x component for each component.
+
+    `worst` is the usage with all components at their most, which the line is never below.
+    """
 
     benchmark: Benchmark
     base: Usage
@@ -67,21 +90,33 @@ class Fit:
 
 
 def measure(stage: Stage, benchmark: Benchmark, runs: int) -> Fit:
-    """Measure a benchmark at the corners of its components and fit a line to each of them."""
+    """Measure a benchmark at the corners of its components and fit a line to each of them.
+
+    Components may cost more together than each for itself: an election goes through validators for
+    each nominator. The slopes are raised until the line covers all of them at their most.
+    """
     empty = _usage(stage, _nothing, _prepared(stage)[1], runs).microseconds
-    usages = []
-    for corner in benchmark.corners:
+
+    def at(corner: Mapping[str, int]) -> Usage:
         work, state = stage.prepare(partial(benchmark.prepare, stage, **corner))
         used = _usage(stage, work, state, runs)
-        usages.append(Usage(max(used.microseconds - empty, 1.0), used.reads, used.writes))
-    least = usages[0]
+        return Usage(max(used.microseconds - empty, 1.0), used.reads, used.writes)
+
+    least, *usages = map(at, benchmark.corners)
     slopes = {}
     base = least
-    for (name, (low, high)), most in zip(benchmark.components.items(), usages[1:], strict=True):
+    for (name, (low, high)), most in zip(benchmark.components.items(), usages, strict=True):
         slopes[name] = (most - least).times(1 / (high - low)).floored
         base -= slopes[name].times(low)
-    worst = max(usages, key=lambda usage: usage.microseconds + usage.reads + usage.writes)
-    return Fit(benchmark, base.floored, slopes, worst)
+    base = base.floored
+    worst = usages[0] if len(usages) == 1 else at(benchmark.most)
+    grown = Usage(0.0, 0.0, 0.0)
+    for name, high in benchmark.most.items():
+        grown += slopes[name].times(high)
+    factor = grown.factor_to(worst - base)
+    return Fit(
+        benchmark, base, {name: slope.scaled(factor) for name, slope in slopes.items()}, worst
+    )
 
 
 def _nothing() -> None:

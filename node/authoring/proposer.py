@@ -58,14 +58,14 @@ class Proposer:
         self.evidence = evidence
         self._is_instant = is_instant
         self._clock_ms = clock_ms
-        self._hurry_until = 0
-        self._hurried = trio.Event()
+        self._immediate_until = 0
+        self._pace_changed = trio.Event()
 
     def propose_immediately(self, until: int) -> None:
         """Propose without pause until the chain has this height."""
-        self._hurry_until = until
-        self._hurried.set()
-        self._hurried = trio.Event()
+        self._immediate_until = until
+        self._pace_changed.set()
+        self._pace_changed = trio.Event()
 
     async def propose(self, parent: Header, claim: Claim, author: AccountId) -> ExecutedBlock:
         """Wait for the time, then build a block on a parent. Raises ChainError."""
@@ -98,13 +98,13 @@ class Proposer:
 
     def _is_due(self, parent: Header) -> bool:
         """Say whether there is a cause to propose before the time."""
-        is_hurried = parent.number < self._hurry_until
-        return is_hurried or (self._is_instant and self._pool.has_ready)
+        is_immediate = parent.number < self._immediate_until
+        return is_immediate or (self._is_instant and self._pool.has_ready)
 
     async def _wait_for_cause(self, parent: Header) -> None:
         """Wait until a transaction comes or propose_immediately is called."""
         async with trio.open_nursery() as nursery:
-            for wait in (self._hurried.wait, self._pool.wait_changed):
+            for wait in (self._pace_changed.wait, self._pool.wait_changed):
                 await nursery.start(partial(_cancel_after, wait, nursery.cancel_scope))
             if self._is_due(parent):  # it may have come before both were waited for
                 nursery.cancel_scope.cancel()

@@ -15,7 +15,7 @@ from pathlib import Path
 from node.client import Client
 from node.demo.contributors import Contributor, gather
 from node.demo.datanet import contribute, fund, open_datanet
-from node.demo.node_process import NodeProcess
+from node.demo.node_process import NodeFailedError, NodeProcess
 from node.demo.payouts import Earned, pay_out, settle
 from node.demo.proof import check_issuance, verify
 from node.demo.questions import ask, choose_questions
@@ -78,8 +78,11 @@ def run_story_at(
 @contextmanager
 def _one_node(plan: Plan, folder: Path, print_line: PrintLine) -> Iterator[list[str]]:
     print_line("Starting a development node ...")
-    with NodeProcess(folder, chain=plan.chain) as node:
-        yield [node.url]
+    try:
+        with NodeProcess(folder, chain=plan.chain) as node:
+            yield [node.url]
+    except NodeFailedError as error:
+        raise StoryFailedError(str(error)) from error
 
 
 @contextmanager

@@ -19,29 +19,24 @@ from node.storage.log_file import FILE_MODE, LogFile
 REWRITE_BYTES: Final = 16 << 20
 """A log beyond this size is rewritten with what is still needed."""
 REPAIR_COMMAND: Final = "openledger chain repair-log"
-
-
-class RepairableLogError(DamagedLogError):
-    """The log of this node is damaged; the message names the command that repairs it."""
-
-    def __init__(self, damage: DamagedLogError) -> None:
-        super().__init__(
-            damage.offset,
-            damage.following,
-            f" To keep what precedes the damage run `{REPAIR_COMMAND}`; the signer's own mark still"
-            " refuses to contradict an earlier vote.",
-        )
+REMEDY: Final = (
+    f" To keep what precedes the damage run `{REPAIR_COMMAND}`; the signer's own mark still"
+    " refuses to contradict an earlier vote."
+)
 
 
 class WriteAheadLog:
     """The records of one node's consensus, in order."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the log; a torn tail is cut. Raises RepairableLogError."""
+        """Open or make the log; a torn tail is cut.
+
+        Raises DamagedLogError, which names the repair.
+        """
         try:
             self._file = LogFile(path)
         except DamagedLogError as error:
-            raise RepairableLogError(error) from error
+            raise DamagedLogError(error.offset, error.following, REMEDY) from error
         self._rewrite_bytes = REWRITE_BYTES
 
     @property

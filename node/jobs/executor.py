@@ -31,7 +31,7 @@ from node.chain.events import Finalized
 from node.chain.state_reader import StateReader
 from node.jobs.answer_store import AnswerDamagedError, AnswerStore, JobAnswer
 from node.jobs.executor_process import ExecutorDiedError, ExecutorProcess
-from node.jobs.inputs import Inputs, InputsAwaited, InputsMissingError, InputsRefusedError
+from node.jobs.inputs import Inputs, InputsAwaitedError, InputsMissingError, InputsRefusedError
 from node.storage.blob_errors import BlobError
 from node.storage.blob_store import BlobStore
 from node.transactions.errors import PoolError
@@ -191,7 +191,7 @@ class Executor:
         try:
             return self._answers.load(job, attempt)
         except AnswerDamagedError as error:
-            logger.error("answer-damaged job=%d attempt=%d reason=%r", job, attempt, str(error))
+            logger.error("outbox-damaged job=%d attempt=%d reason=%r", job, attempt, str(error))
             self._answers.remove(job, attempt)
             return None
 
@@ -232,7 +232,7 @@ class Executor:
         try:
             answer = await self._compute_answer(entry, self._folder / "jobs" / str(entry.id))
             await trio.to_thread.run_sync(self._answers.store, answer)
-        except (OSError, BlobError, InputsAwaited) as error:
+        except (OSError, BlobError, InputsAwaitedError) as error:
             logger.error("job-stalled job=%d reason=%r", entry.id, str(error))
             self._stalled[key] = self._chain.finalized.number
             return
@@ -249,14 +249,14 @@ class Executor:
     async def _compute_answer(self, entry: JobEntry, folder: Path) -> JobAnswer:
         """Compute the answer, a failure included.
 
-        Raises OSError, BlobError, InputsAwaited.
+        Raises OSError, BlobError, InputsAwaitedError.
         """
         try:
             frame = await trio.to_thread.run_sync(self._prepare, entry, folder)
             result: Result | Failed = await self.process.run(frame, self._record_progress)
             return await trio.to_thread.run_sync(self._answer_of, entry, result, folder)
         except InputsMissingError as error:
-            if isinstance(error, InputsAwaited) and self._may_wait(entry):
+            if isinstance(error, InputsAwaitedError) and self._may_wait(entry):
                 raise
             return self._failure(entry, FailureReason.MissingBlob, str(error))
         except InputsRefusedError as error:

@@ -50,7 +50,7 @@ class InputsMissingError(Exception):
     """A blob or a record that the job needs is not on this node."""
 
 
-class InputsAwaited(InputsMissingError):
+class InputsAwaitedError(InputsMissingError):
     """No peer gives a blob now; one that has it may come back."""
 
 
@@ -175,14 +175,14 @@ class Inputs:
     def read(self, blob: Hash) -> bytes:
         """Return a blob, brought from a peer where it is not here.
 
-        Raises InputsAwaited, InputsMissingError where there are no peers.
+        Raises InputsAwaitedError, InputsMissingError where there are no peers.
         """
         try:
             if self._missing is not None and not self._blobs.has(blob):
                 self._missing.bring(blob)
             return self._blobs.get(blob)
         except BlobUnavailableError as error:
-            raise InputsAwaited(str(error)) from error
+            raise InputsAwaitedError(str(error)) from error
         except BlobNotFoundError as error:
             raise InputsMissingError(str(error)) from error
 

@@ -1,4 +1,4 @@
-"""The control socket of a devnet's node: how a test of the network cuts, slows and hurries it.
+"""The control socket of a devnet's node: how a test cuts the node off, slows it, sets its pace.
 
     {"do": "block", "peers": [...]}   neither talk nor listen to these peers   {"ok": true}
     {"do": "unblock"}                 talk to everyone again

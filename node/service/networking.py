@@ -121,7 +121,7 @@ class NetworkControl:
         return {
             "blocked": list(self._blocked),
             "latency_ms": self._latency_ms,
-            "hurry_until": self._until,
+            "immediate_until": self._until,
         }
 
 

@@ -106,7 +106,10 @@ class AddressBook:
         return [record for _, _, record in known[: RECORDS_MAX - 1]]
 
     def next_dials(self, now: float, excluded: Collection[PeerId], slots: int) -> list[Dial]:
-        """Return the peers to dial now, bootnodes first; they count as failed until `is_ready`."""
+        """Return the peers to dial now, bootnodes first.
+
+        They count as failed until `record_ready`.
+        """
         ready = [
             (not entry.is_bootnode, entry.failures, self._random(), peer)
             for peer, entry in self._entries.items()
@@ -131,7 +134,7 @@ class AddressBook:
             entry.is_dialing = False
             entry.not_before = now + self._pause(entry)
 
-    def is_ready(self, peer: PeerId) -> None:
+    def record_ready(self, peer: PeerId) -> None:
         """Record that the handshake with a peer is done."""
         entry = self._entries.get(peer)
         if entry is not None:

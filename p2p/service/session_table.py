@@ -126,7 +126,7 @@ class SessionTable:
     def mark_ready(self, session: Session) -> None:
         """Publish a peer whose handshake is done."""
         session.came.set()
-        self._book.is_ready(session.peer)
+        self._book.record_ready(session.peer)
         self.counters.peers_came += 1
         state = self.state(session)
         logger.info(

@@ -393,7 +393,7 @@ class Attribution(Pallet, index=23):
 
     def record_settlement_failed(self, model: int, epoch: int) -> None:
         """Give the fees of an epoch back to the pool, because its SETTLE job ended without one."""
-        closing.return_fees(self, model, epoch)
+        closing.refund_fees(self, model, epoch)
 
     # ----------------------------------------------------------------- genesis, invariants
 

@@ -123,8 +123,8 @@ def settle(attribution: Attribution, model: int, epoch: int, output: Settled) ->
     attribution.emit(attribution.EpochSettled(model, epoch, sum(earned), commons))
 
 
-def return_fees(attribution: Attribution, model: int, epoch: int) -> None:
-    """Return the fees of an epoch whose settlement failed to the pool and to its server's account
+def refund_fees(attribution: Attribution, model: int, epoch: int) -> None:
+    """Refund the fees of an epoch whose settlement failed to the pool and to its server's account
     there; it can be closed again."""
     record = attribution.epochs.get((model, epoch))
     assert record is not None, "a settle job belongs to a closed epoch"

@@ -339,7 +339,7 @@ def _parse(hint: Any) -> Shape:
             return Option(shape_of(inner[0]))
     if isinstance(hint, type):
         return _parse_class(hint)
-    raise ShapeError(f"{hint!r} has no SCALE encoding; use the types of runtime.scale")
+    raise ShapeError(f"{hint!r} has no SCALE encoding; use the types of runtime.codec.scale")
 
 
 def _parse_class(cls: type) -> Shape:
@@ -349,7 +349,7 @@ def _parse_class(cls: type) -> Shape:
         return struct_shape(cls) if "_index" in vars(cls) else Variants(cls)
     if issubclass(cls, enum.IntEnum):
         return Choice(cls)
-    raise ShapeError(f"{cls.__name__} has no SCALE encoding; use the types of runtime.scale")
+    raise ShapeError(f"{cls.__name__} has no SCALE encoding; use the types of runtime.codec.scale")
 
 
 _structs: dict[type, Struct] = {}

@@ -229,7 +229,7 @@ def test_a_node_is_added_and_removed(fake_devnet: Devnet) -> None:
     assert not node_folder(cluster.folder, 1).exists()
 
 
-def test_hurrying_is_told_to_all_running_nodes(fake_devnet: Devnet) -> None:
+def test_all_running_nodes_are_told_to_propose_immediately(fake_devnet: Devnet) -> None:
     cluster = fake_devnet(2)
     done = cluster.advance(10)
     assert done.to_height == done.from_height + 10

@@ -1,1 +1,1 @@
-"""What all commands share: the frame, output, documents, values, signing, sending."""
+"""What all commands share: decorators, exit codes, output, documents, values, look-ups, sending."""

@@ -121,7 +121,7 @@ def test_a_proposer_that_is_not_instant_waits_with_work_too(tmp_path: Path) -> N
     run(scenario)
 
 
-def test_a_hurried_proposer_does_not_wait_until_its_height(tmp_path: Path) -> None:
+def test_a_proposer_does_not_wait_up_to_the_height_it_is_told(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with seat(tmp_path, 1, me=0, block_time_ms=LONG_MS) as made:
             made.proposer.propose_immediately(3)
@@ -134,7 +134,7 @@ def test_a_hurried_proposer_does_not_wait_until_its_height(tmp_path: Path) -> No
     run(scenario)
 
 
-def test_who_waits_is_hurried_at_once(tmp_path: Path) -> None:
+def test_a_waiting_proposer_proposes_at_once_when_told(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with seat(tmp_path, 1, me=0, block_time_ms=LONG_MS) as made:
             made.proposer.propose_immediately(1)

@@ -30,7 +30,7 @@ from node.jobs.executor import (
     Step,
     next_step,
 )
-from node.jobs.inputs import InputsAwaited
+from node.jobs.inputs import InputsAwaitedError
 from node.transactions.errors import BadFormatError
 from pallets.jobs.job import FINAL_STATES, FailureReason, Job, JobEntry, JobState, Slot, SlotState
 from runtime.codec.scale import codec
@@ -204,7 +204,7 @@ class AbsentInputs:
     """Inputs that no peer gives."""
 
     def prepare(self, spec: object, folder: Path) -> None:
-        raise InputsAwaited("nobody has it")
+        raise InputsAwaitedError("nobody has it")
 
 
 def answered(

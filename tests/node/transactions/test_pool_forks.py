@@ -258,6 +258,9 @@ def check(node: SmallNode, submitted: set[bytes]) -> None:
     assert built.refused == ()
     assert {entry.extrinsic.raw for entry in pool._inclusions.transactions.values()} <= included
     assert not set(pool._inclusions.transactions) & {entry.hash for entry in pool._queues}
+    assert set(pool._next_nonces) <= {entry.account for entry in pool._queues}
+    for account, nonce in pool._next_nonces.items():
+        assert nonce == chain.nonce(account)
 
 
 # ------------------------------------------------------------------------------ from the network

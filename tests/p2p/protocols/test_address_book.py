@@ -147,7 +147,7 @@ def test_the_pause_is_shortest_again_after_a_handshake() -> None:
     for now in (0.0, 100.0, 200.0):
         book.next_dials(now, (), 1)
         book.dialed(peer(1), now)
-    book.is_ready(peer(1))
+    book.record_ready(peer(1))
     book.went(peer(1), 300.0)
     assert not book.next_dials(300.4, (), 1)
     assert book.next_dials(300.5, (), 1)

@@ -83,7 +83,7 @@ HANDLED: Final = {
     "node.chain.fork_tree": "the chain raises UnfinalizedLimitError",
     "node.chain.import_checks": "the engine runner waits",
     "node.client.transport_websocket": "the client raises MayStillLandError",
-    "node.demo.node_process": "the story and its tests",
+    "node.demo.node_process": "the story raises StoryFailedError",
     "node.demo.stage": "the demo prints it",
     "node.jobs.answer_store": "the executor computes again",
     "node.jobs.executor": "the executor reports a failure on chain",
