@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The project's commands, for a machine with only Python and git.
 
-    python3 make.py demo      the whole story on real rows, about three minutes
+    python3 make.py demo      the whole story on real rows, two to four minutes
     python3 make.py test      the tests
     python3 make.py check     formatting, lint, types, import floors, then the tests
     python3 make.py bench     the benchmark table

@@ -67,7 +67,7 @@ def demo_command(
 ) -> DemoDocument:
     """Run the whole story on real rows: contribute, train, ask, pay, verify.
 
-    It takes about three minutes.
+    It takes two to four minutes.
     """
     from node.demo.stage import StoryFailedError
     from node.demo.story import Plan, run_story
