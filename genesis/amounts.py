@@ -12,6 +12,7 @@ DIGITS_MAX: Final = 80
 """The most digits of an amount that is read; more would only cost time."""
 DECIMALS_SHOWN: Final = 6
 _AMOUNT: Final = re.compile(r"^\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*(OPEN|mOPEN|uOPEN|planck)?\s*$")
+_GROUPED: Final = re.compile(r"^(?:[0-9]+|[0-9]{1,3}(?:[,_][0-9]{3})+)(?:\.[0-9]+)?$")
 _UNITS: Final[dict[str | None, int]] = {
     "OPEN": OPEN,
     "mOPEN": OPEN // 10**3,
@@ -32,6 +33,11 @@ def parse_amount(text: str) -> int:
     match = _AMOUNT.match(text)
     if match is None:
         raise ValueTextError(f"{text!r} is no amount; write 1.5OPEN, 20mOPEN or planck as digits")
+    if not _GROUPED.match(match[1]):
+        raise ValueTextError(
+            f"{text!r} is no amount: commas part groups of three digits, the decimal sign is a "
+            "point. Write 1.5OPEN for one and a half, 1,500 OPEN for fifteen hundred."
+        )
     whole, _, part = match[1].replace(",", "").replace("_", "").partition(".")
     if len(whole) + len(part) > DIGITS_MAX:
         raise ValueTextError(f"{text!r:.60} has more than {DIGITS_MAX} digits")

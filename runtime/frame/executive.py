@@ -46,11 +46,10 @@ from runtime.frame.validity import (
     BadSigner,
     CannotLookupSigner,
     ExhaustsResources,
-    Future,
     MandatoryValidation,
-    Stale,
     TransactionRefused,
     ValidTransaction,
+    check_nonce,
 )
 from runtime.trie.backend import Backend, Recorder
 from runtime.trie.trie import V1, ordered_root, update
@@ -317,11 +316,7 @@ class Executive:
         if signed.extra.era.period and is_verified:
             # Checking a signature reads the birth block; where that is skipped, the era is not.
             self._birth_hash(extrinsic)
-        nonce = system.nonce(account)
-        if signed.extra.nonce < nonce:
-            raise TransactionRefused(Stale())
-        if exact_nonce and signed.extra.nonce > nonce:
-            raise TransactionRefused(Future())
+        check_nonce(signed.extra.nonce, system.nonce(account), exact=exact_nonce)
         return account
 
     def _was_verified(self, extrinsic: Extrinsic, verified: Mapping[Hash, Hash]) -> bool:

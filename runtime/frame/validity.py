@@ -144,3 +144,14 @@ class TransactionRefused(Exception):
         )
         self.reason = reason
         self.is_invalid = invalid
+
+
+def check_nonce(nonce: int, expected: int, *, exact: bool) -> None:
+    """Refuse a nonce that is used already, or, where a block needs the exact one, a later one.
+
+    `expected` is the account's next nonce. Raises TransactionRefused with Stale or Future.
+    """
+    if nonce < expected:
+        raise TransactionRefused(Stale())
+    if exact and nonce > expected:
+        raise TransactionRefused(Future())

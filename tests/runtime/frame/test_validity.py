@@ -19,6 +19,7 @@ from runtime.frame.validity import (
     Unknown,
     UnknownTransaction,
     ValidTransaction,
+    check_nonce,
 )
 
 ERROR = codec(TransactionValidityError)
@@ -59,3 +60,14 @@ def test_a_valid_transaction_keeps_its_encoding() -> None:
     raw = codec(ValidTransaction).encode(valid)
     assert raw.hex() == "0100000000000000" + "040461" + "08046200" + "ff" * 8 + "01"
     assert codec(ValidTransaction).decode(raw) == valid
+
+
+def test_a_used_nonce_is_stale_and_a_later_one_waits_unless_the_exact_one_is_needed() -> None:
+    with pytest.raises(TransactionRefused) as refused:
+        check_nonce(4, 5, exact=False)
+    assert isinstance(refused.value.reason, Stale)
+    check_nonce(5, 5, exact=True)
+    check_nonce(6, 5, exact=False)
+    with pytest.raises(TransactionRefused) as refused:
+        check_nonce(6, 5, exact=True)
+    assert isinstance(refused.value.reason, Future)
