@@ -26,6 +26,15 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what takes long unless more than the least is asked for."""
+    if int(os.environ.get("OPENLEDGER_SCALE", "1")) > 1:
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="takes long; set OPENLEDGER_SCALE=2"))
+
+
 @pytest.fixture
 def shared() -> Path:
     """The folder with outside clients and vectors; tests that use it skip where it is absent."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -22,15 +21,6 @@ Devnet = Callable[..., Cluster]
 """Called with nodes=4 and settings=..., it starts a cluster and returns it."""
 
 _failed = pytest.StashKey[bool]()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what takes long unless more than the least is asked for."""
-    if int(os.environ.get("OPENLEDGER_SCALE", "1")) > 1:
-        return
-    for item in items:
-        if item.get_closest_marker("slow") and Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.skip(reason="takes long; set OPENLEDGER_SCALE=2"))
 
 
 @pytest.hookimpl(wrapper=True)

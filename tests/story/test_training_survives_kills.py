@@ -7,6 +7,8 @@ import signal
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from node.client import Client
 from node.demo.node_process import NodeProcess
 from pallets.jobs.job import JobState
@@ -58,6 +60,7 @@ def trained(client: Client, model: int, job: int) -> Trained:
     return output
 
 
+@pytest.mark.slow
 def test_a_job_ends_with_the_same_adapter_after_kills_of_executor_and_node(
     tmp_path: Path,
 ) -> None:
