@@ -100,9 +100,7 @@ class Stage:
 
     def pallet(self, kind: type[P]) -> P:
         """Return the instance of a pallet class."""
-        instance = self.machine.pallets[kind.__name__]
-        assert isinstance(instance, kind)
-        return instance
+        return self.machine.pallet(kind)
 
     @property
     def _system(self) -> Any:

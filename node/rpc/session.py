@@ -123,11 +123,6 @@ class Session:
         self._subscriptions: dict[SubscriptionId, Subscription] = {}
         self._waiting: list[Task] = []
 
-    @property
-    def subscription_count(self) -> int:
-        """How many subscriptions the client has."""
-        return len(self._subscriptions)
-
     def subscribe(self, event: str, task: SubscriptionTask) -> SubscriptionId:
         """Run a task for a new subscription once its id is answered. Raises RpcError."""
         self.require_stream()

@@ -364,7 +364,8 @@ class Executive:
     ) -> ValidTransaction:
         """Return how an extrinsic may follow `best`. Raises TransactionRefused."""
         overlay = self.begin_next(backend, best)
-        return self.validate_on(overlay, extrinsic, is_verified=is_verified)
+        with self.machine.on(overlay):
+            return self.validate_here(extrinsic, is_verified=is_verified)
 
     def begin_next(self, backend: Backend, best: Header) -> Overlay:
         """Return the state in which transactions on top of `best` are validated.
@@ -375,13 +376,6 @@ class Executive:
         with self.machine.on(overlay):
             self._system.initialize(best.number + 1, best.hash, Digest(()))
         return overlay
-
-    def validate_on(
-        self, overlay: Overlay, extrinsic: Extrinsic, *, is_verified: bool = False
-    ) -> ValidTransaction:
-        """Validate over a state that `begin_next` made. Raises TransactionRefused."""
-        with self.machine.on(overlay):
-            return self.validate_here(extrinsic, is_verified=is_verified)
 
     def validate_here(self, extrinsic: Extrinsic, *, is_verified: bool = False) -> ValidTransaction:
         """Validate within the current, initialized overlay. Raises TransactionRefused."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,19 +53,10 @@ from tests.node.support.small_node import (
     SmallNode,
     composed,
     dev_spec,
-    run,
-    small_node,
 )
+from tests.node.transactions.support.pool_scenarios import drive
 
 FAR = 2_048
-
-
-def drive(folder: Path, scenario: Callable[[SmallNode], Any]) -> None:
-    async def main() -> None:
-        async with small_node(folder) as node:
-            await scenario(node)
-
-    run(main)
 
 
 # ----------------------------------------------------------------------------- a model as oracle

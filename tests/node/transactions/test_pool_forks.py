@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -35,24 +34,8 @@ from runtime.frame.executive import ExecutedBlock
 from runtime.frame.extrinsic import Extrinsic
 from runtime.types.era import IMMORTAL, mortal
 from runtime.types.primitives import Hash
-from tests.node.support.small_node import ALICE, BOB, CHARLIE, SmallNode, run, small_node
-
-
-def drive(folder: Path, scenario: Callable[[SmallNode], Any]) -> None:
-    async def main() -> None:
-        async with small_node(folder) as node:
-            await scenario(node)
-
-    run(main)
-
-
-def received(statuses: trio.MemoryReceiveChannel[Any]) -> list[Any]:
-    found: list[Any] = []
-    while True:
-        try:
-            found.append(statuses.receive_nowait())
-        except (trio.WouldBlock, trio.EndOfChannel):
-            return found
+from tests.node.support.small_node import ALICE, BOB, CHARLIE, SmallNode
+from tests.node.transactions.support.pool_scenarios import drive, received
 
 
 def grow(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,26 +33,8 @@ from tests.node.support.small_node import (
     DAVE,
     EVE,
     SmallNode,
-    run,
-    small_node,
 )
-
-
-def drive(folder: Path, scenario: Callable[[SmallNode], Any]) -> None:
-    async def main() -> None:
-        async with small_node(folder) as node:
-            await scenario(node)
-
-    run(main)
-
-
-def received(statuses: trio.MemoryReceiveChannel[Status]) -> list[Status]:
-    found: list[Status] = []
-    while True:
-        try:
-            found.append(statuses.receive_nowait())
-        except (trio.WouldBlock, trio.EndOfChannel):
-            return found
+from tests.node.transactions.support.pool_scenarios import drive, received
 
 
 def kinds(statuses: trio.MemoryReceiveChannel[Status]) -> list[type]:
