@@ -37,6 +37,8 @@ class Block:
     is_wanted: bool = False
     """Voted on now or certified: worth executing."""
     is_logged: bool = False
+    failures: int = 0
+    """Attempts to fetch and execute it that failed."""
 
 
 class Blocks:

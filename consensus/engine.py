@@ -17,6 +17,7 @@
     Built                        _on_built                 of this view, no NULLIFY(v): cast
                                                            NOTARIZE(v, block); wrong block: Report
     BlockExecuted                _on_block_executed        valid: log its header
+    BlockUnavailable             _on_block_unavailable     still needed: Execute after a pause
     Signed                       _on_signed                the ballot was cast: Broadcast the vote,
                                                            or as leader the Proposal with it
     BlockFinalized               _on_block_finalized       the block is executed and final
@@ -75,6 +76,7 @@ from consensus.messages import (
     Action,
     BlockExecuted,
     BlockFinalized,
+    BlockUnavailable,
     Broadcast,
     Built,
     CertificateRequest,
@@ -195,6 +197,8 @@ class Engine:
                 self._on_built(event)
             case BlockExecuted():
                 self._on_block_executed(event)
+            case BlockUnavailable(block):
+                self._on_block_unavailable(block)
             case Signed(vote):
                 self._on_signed(vote)
             case BlockFinalized(header):
@@ -289,6 +293,29 @@ class Engine:
         block.status = Status.VALID if executed.is_valid else Status.INVALID
         if executed.is_valid:
             self.state.log_header(block)
+
+    def _on_block_unavailable(self, digest: Hash) -> None:
+        """Have a block tried again while consensus needs it, however long that takes.
+
+        A certified block is needed until it is behind what is final, another one while it may be
+        voted on; later it waits until a certificate makes it needed again.
+        """
+        block = self.state.blocks.get(digest)
+        if block is None or block.status != Status.EXECUTING:
+            return
+        block.failures += 1
+        if self._is_needed(digest):
+            pause_ms = self.settings.pause_ms(block.failures)
+            self._actions.emit(Execute(block.header, block.source, pause_ms))
+        else:
+            block.status, block.is_wanted = Status.WAITING, False
+
+    def _is_needed(self, digest: Hash) -> bool:
+        rounds = self.state.rounds
+        current = rounds.find(self.state.view)
+        proposal = None if current is None else current.proposal
+        is_voted_on = proposal is not None and proposal.vote.ballot.digest == digest
+        return is_voted_on or rounds.view_of(digest) is not None
 
     def _on_signed(self, vote: Vote) -> None:
         round = self.state.rounds.find(vote.ballot.view)

@@ -112,6 +112,16 @@ class BlockExecuted:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockUnavailable:
+    """The other answer to Execute: whether the block is valid cannot be known yet.
+
+    Its body or an ancestor did not arrive, or its timestamp is ahead of the clock.
+    """
+
+    block: Hash
+
+
+@dataclass(frozen=True, slots=True)
 class Signed:
     """The answer to Sign."""
 
@@ -125,7 +135,7 @@ class BlockFinalized:
     header: Header
 
 
-Event = Start | Received | TimedOut | Built | BlockExecuted | Signed | BlockFinalized
+Event = Start | Received | TimedOut | Built | BlockExecuted | BlockUnavailable | Signed | BlockFinalized
 
 # ----------------------------------------------------------------------------------- actions
 
@@ -178,10 +188,15 @@ class Propose:
 
 @dataclass(frozen=True, slots=True)
 class Execute:
-    """Fetch the body where it is missing, execute the block, answer BlockExecuted."""
+    """After a pause, fetch the body where it is missing and execute the block.
+
+    Answer BlockExecuted, or BlockUnavailable after one attempt with every peer asked in turn:
+    the engine decides whether there is another one.
+    """
 
     header: Header
     source: Hashable
+    pause_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ class ProposedBodies:
         self._chain = chain
         self._network = network
         self._sent: OrderedDict[Hash, tuple[PeerId, Body]] = OrderedDict()
+        self._turn = 0
 
     def add_body(self, block: Hash, giver: PeerId, body: Body) -> None:
         """Keep a body that came with a proposal; it replaces none, for neither was looked at."""
@@ -60,9 +61,16 @@ class ProposedBodies:
         if body is None:
             body = await self._take_sent(header)
         if body is None:
-            others = [other.peer for other in self._network.peers() if other.peer != peer]
-            body = await self._pull(header, ([peer, *others] if peer else others)[:PEERS_MAX])
+            body = await self._pull(header, self._candidates(peer))
         return body
+
+    def _candidates(self, first: PeerId | None) -> list[PeerId]:
+        """Return the peers to ask; those after the first take turns, so that each is asked."""
+        others = sorted(other.peer for other in self._network.peers() if other.peer != first)
+        turn = self._turn % len(others) if others else 0
+        self._turn += PEERS_MAX - (first is not None)
+        others = [*others[turn:], *others[:turn]]
+        return (others if first is None else [first, *others])[:PEERS_MAX]
 
     async def _take_sent(self, header: Header) -> Body | None:
         """Return the body that came with a proposal, if it is the block's."""

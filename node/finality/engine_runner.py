@@ -48,8 +48,6 @@ from runtime.types.primitives import AccountId, Hash, Header
 EVENTS_MAX: Final = 4_096
 RELAYS_MAX: Final = 64
 """Proposals that are passed on once their blocks are executed."""
-EXECUTE_ATTEMPTS_MAX: Final = 5
-EXECUTE_AGAIN_SECONDS: Final = 1.0
 
 logger = logging.getLogger(__name__)
 _certificate = codec(Certificate)
@@ -216,8 +214,8 @@ class EngineRunner:
                 nursery.start_soon(self._run_timer, timer, delay_ms)
             case m.Propose(view, parent, claim):
                 nursery.start_soon(self._propose, m.Propose(view, parent, claim))
-            case m.Execute(header, source):
-                nursery.start_soon(self._execute, header, source)
+            case m.Execute():
+                nursery.start_soon(self._execute, action)
             case m.Notarized(certificate):
                 self._prefer(certificate)
             case m.ReportEquivocation(evidence):
@@ -280,10 +278,12 @@ class EngineRunner:
         assert self._me is not None, "only a member proposes"
         return self._epoch.authorities.authorities[self._me].account
 
-    async def _execute(self, header: Header, source: Hashable, attempt: int = 0) -> None:
-        """Execute a proposed block; says nothing where it cannot be told whether it is valid."""
-        block, chain = header.hash, self._context.chain
-        peer = PeerId(str(source)) if _is_peer(source) else None
+    async def _execute(self, wanted: m.Execute) -> None:
+        """Execute a proposed block and answer the engine, which decides on another attempt."""
+        await trio.sleep(wanted.pause_ms / 1_000)
+        header, chain = wanted.header, self._context.chain
+        block = header.hash
+        peer = PeerId(str(wanted.source)) if _is_peer(wanted.source) else None
         is_valid: bool | None = None
         done = self._executing[block] = trio.Event()
         try:
@@ -301,21 +301,16 @@ class EngineRunner:
             is_valid = False
         except (ChainError, TransportError, TimestampAheadError) as error:
             logger.warning("block-not-executed number=%d cause=%r", header.number, str(error))
-            self._nursery.start_soon(self._execute_again, header, attempt + 1)
         finally:
             done.set()
             del self._executing[block]
         relay = self._relays.pop(block, None)
         if is_valid and relay is not None:
             self._relay(*relay)
-        if is_valid is not None:
+        if is_valid is None:
+            await self._inbox.send(m.BlockUnavailable(block))
+        else:
             await self._inbox.send(m.BlockExecuted(block, is_valid))
-
-    async def _execute_again(self, header: Header, attempt: int) -> None:
-        """Try once more what failed for want of a peer, of an ancestor, or of time."""
-        await trio.sleep(EXECUTE_AGAIN_SECONDS)
-        if attempt < EXECUTE_ATTEMPTS_MAX and header.number > self._context.chain.finalized.number:
-            await self._execute(header, None, attempt)
 
     async def _restore(self, records: tuple[bytes, ...]) -> None:
         """Execute again the blocks that were voted for and not final when the node ended."""
@@ -378,21 +373,32 @@ class EngineRunner:
     # ------------------------------------------------------------------------------ finality
 
     async def _finalize_certified(self) -> None:
-        """Finalize what the engine commits, one after another."""
-        chain = self._context.chain
+        """Finalize what the engine commits, one after another.
+
+        What is not here is fetched until it is, unless a later certificate stands for it.
+        """
         async for certificate in self._certificates:
-            block = self._committed = certificate.ballot.digest
-            try:
-                await self._obtain(block, None)
-                await chain.finalize(block, _certificate.encode(certificate))
-                await self._compact(certificate)
-            except ForkTooOldError as error:
-                # Not on the branch that is final here, and certified: nothing can be trusted now.
-                self._halt(certificate, str(error))
-            except (ChainError, TransportError) as error:
-                logger.warning(
-                    "finality-waits hash=0x%s cause=%r", block.hex(), str(error)
-                )  # synchronization brings it, or the next certificate
+            failures = 0
+            while not await self._finalize(certificate):
+                failures += 1
+                with trio.move_on_after(self._engine.settings.pause_ms(failures) / 1_000):
+                    certificate = await self._certificates.receive()
+                    failures = 0
+
+    async def _finalize(self, certificate: Certificate) -> bool:
+        """Make a committed block final; False where it could not be fetched now."""
+        block = self._committed = certificate.ballot.digest
+        try:
+            await self._obtain(block, None)
+            await self._context.chain.finalize(block, _certificate.encode(certificate))
+            await self._compact(certificate)
+        except ForkTooOldError as error:
+            # Not on the branch that is final here, and certified: nothing can be trusted now.
+            self._halt(certificate, str(error))
+        except (ChainError, TransportError) as error:
+            logger.warning("finality-waits hash=0x%s cause=%r", block.hex(), str(error))
+            return False
+        return True
 
     async def _compact(self, certificate: Certificate) -> None:
         """Let the log forget what a view that is final in the database made superfluous."""

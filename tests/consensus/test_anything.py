@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from consensus.engine import Engine
 from consensus.messages import (
     BlockExecuted,
+    BlockUnavailable,
     BlockFinalized,
     Built,
     CertificateRequest,
@@ -109,6 +110,7 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(TimedOut, st.builds(Timer, st.integers(0, 7), st.sampled_from(TimerKind))),
     st.builds(Built, views, st.none() | st.sampled_from(HEADERS)),
     st.builds(BlockExecuted, st.sampled_from(DIGESTS), st.booleans()),
+    st.builds(BlockUnavailable, st.sampled_from(DIGESTS)),
     st.builds(Signed, votes),
     st.builds(BlockFinalized, st.sampled_from(HEADERS)),
     st.builds(Start),

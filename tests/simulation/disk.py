@@ -15,9 +15,11 @@ class Disk:
         self.records: list[bytes] = []
         self.history: list[bytes] = []
         """All that was ever synced, for the judges of forks."""
+        self.is_full = False
 
     def append(self, records: Sequence[bytes]) -> None:
         """Write and sync."""
+        assert not self.is_full, "a full disk takes nothing"
         self.records += records
         self.history += records
 

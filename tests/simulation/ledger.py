@@ -41,6 +41,9 @@ GENESIS: Final = GENESIS_HEADER.hash
 EVIDENCE: Final = b"evidence"
 """The first bytes of an extrinsic with evidence."""
 
+TIME: Final = b"time"
+"""The first bytes of an extrinsic with the time of the block's leader, in milliseconds."""
+
 Body = tuple[bytes, ...]
 Members = tuple[tuple[int, int], ...]
 """Identity and weight of each validator of an epoch."""
@@ -123,6 +126,18 @@ def evidence_in(body: Body) -> Sequence[Equivocation]:
         for extrinsic in body
         if extrinsic.startswith(EVIDENCE)
     ]
+
+
+def time_extrinsic(now_ms: int) -> bytes:
+    """Return the extrinsic that gives a block its time."""
+    return TIME + now_ms.to_bytes(8, "little", signed=True)
+
+
+def time_of(body: Body) -> int | None:
+    """Return the time of a block in milliseconds, None where it has none."""
+    if not body or not body[0].startswith(TIME):
+        return None
+    return int.from_bytes(body[0][len(TIME) :], "little", signed=True)
 
 
 def accusation(evidence: Equivocation) -> bytes:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from runtime.shared.finality import BadCertificateError, Certificate, Kind, check_certificate
 from runtime.types.primitives import Hash, Header
-from tests.simulation.ledger import GENESIS, GENESIS_HEADER, Body
+from node.chain.import_checks import TIMESTAMP_AHEAD_MS_MAX
+from tests.simulation.ledger import GENESIS, GENESIS_HEADER, Body, time_of
 
 if TYPE_CHECKING:
     from tests.simulation.node import Node
@@ -43,6 +44,7 @@ class Library:
         self._fetches: deque[tuple[Hash, Hashable, Callable[[bool], None]]] = deque()
         self._is_fetching = False
         self._progress = (0, 0)
+        self._turn = 0
 
     @property
     def final(self) -> Header:
@@ -122,8 +124,9 @@ class Library:
         header: Header,
         source: Hashable,
         then: Callable[[Header, Body | None, bool], None],
+        give_up: Callable[[], None],
     ) -> None:
-        """Execute a proposed block; where a part is missing and does not come, nothing is said."""
+        """Execute a proposed block, or give up where a part is missing and does not come."""
         if header.hash in self.blocks:
             then(header, None, True)
             return
@@ -133,9 +136,15 @@ class Library:
             parent = self.blocks.get(header.parent_hash)
             if body is None or parent is None:
                 world.counts["body-missing"] += 1
+                give_up()
                 return
             if header.hash in self.blocks:
                 then(header, None, True)
+                return
+            time_ms = time_of(body)
+            if time_ms is not None and time_ms > node.clock_ms() + TIMESTAMP_AHEAD_MS_MAX:
+                world.counts["block-ahead-of-clock"] += 1
+                give_up()
                 return
             is_valid = world.ledger.is_valid(header, parent, body, node.set_of)
             if not is_valid:
@@ -150,13 +159,34 @@ class Library:
             body = node.bodies.pop(header.hash, None)
             if not has_parent or body is not None:
                 execute(body if has_parent else None)
-            elif isinstance(source, int):
-                ask = lambda peer: peer.serve_body(header.hash)
-                world.request(node, source, ask, execute)
             else:
-                execute(None)
+                self._request_body(header.hash, self._peers_in_turn(source), execute)
 
         self.obtain(header.parent_hash, source, find_body)
+
+    def _peers_in_turn(self, source: Hashable) -> list[int]:
+        """Return the peers to ask for one body; those after the source take turns."""
+        others = [identity for identity in self._order if identity != source]
+        turn = self._turn % len(others) if others else 0
+        self._turn += FETCH_PEERS_MAX - isinstance(source, int)
+        others = [*others[turn:], *others[:turn]]
+        peers = [source, *others] if isinstance(source, int) else others
+        return [identity for identity in peers if self._is_peer(identity)][:FETCH_PEERS_MAX]
+
+    def _request_body(
+        self, block: Hash, asked: list[int], then: Callable[[Body | None], None]
+    ) -> None:
+        """Ask peers one after another for the body of a block."""
+
+        def take(body: Body | None) -> None:
+            if body is not None or not asked:
+                then(body)
+            else:
+                self._node.world.request(
+                    self._node, asked.pop(0), lambda peer: peer.serve_body(block), take
+                )
+
+        take(None)
 
     # -------------------------------------------------------------------------------- fetching
 

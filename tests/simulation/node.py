@@ -22,7 +22,7 @@ from consensus.write_ahead_log import bodies, decode_record, encode_record
 from runtime.shared.finality import AuthoritySet, Ballot, Certificate, Equivocation, Vote
 from runtime.types.primitives import Hash, Header
 from tests.simulation.disk import Disk
-from tests.simulation.ledger import GENESIS, Body, accusation
+from tests.simulation.ledger import GENESIS, Body, accusation, time_extrinsic, time_of
 from tests.simulation.library import Branch, Library, Segment
 from tests.simulation.signing import key_of, sign
 
@@ -74,6 +74,7 @@ class Node:
         self.answered: dict[tuple[int, int], None] = {}
         self.transactions = {}
         self.accusations: dict[tuple[int, int], bytes] = {}
+        self.unwritten: list[Call] = []
         self.library.reopen()
         self._begin_epoch(self.disk.read())
 
@@ -82,6 +83,7 @@ class Node:
         self.is_up = False
         self.life += 1
         self.death = None
+        self.unwritten = []
 
     def pause(self) -> None:
         """Freeze: messages and timers wait."""
@@ -190,19 +192,25 @@ class Node:
 
     def _drain(self) -> None:
         life = self.life
-        while self.inbox and life == self.life:
+        while self.inbox and life == self.life and not self.unwritten:
             self.is_stepping = True
-            self._step(self.inbox.popleft())
+            self._carry_out(deque(self._step(self.inbox.popleft())))
             if life == self.life:
                 self.is_stepping = False
 
     # ------------------------------------------------------------------- what the engine says
 
-    def _step(self, event: m.Event) -> None:
+    def _step(self, event: m.Event) -> list[m.Action]:
         self.world.steps += 1
-        actions = deque(self.engine.step(event))
+        return self.engine.step(event)
+
+    def _carry_out(self, actions: deque[m.Action]) -> None:
+        """Do what the engine asks for, in order; what a full disk stops goes on later."""
         has_died_after = False
         while actions:
+            if type(actions[0]) is m.Persist and self.disk.is_full:
+                self.unwritten.append(lambda: self._carry_out(actions))
+                return
             action = actions.popleft()
             if type(action) is m.Persist:
                 records = [action.record]
@@ -234,6 +242,26 @@ class Node:
         self.disk.append(records)
         return True
 
+    def fill_disk(self) -> None:
+        """Nothing more can be written, until `free_disk`."""
+        self.disk.is_full = True
+
+    def free_disk(self) -> None:
+        """Write what has waited, in its order, and go on."""
+        self.disk.is_full = False
+        self.call(self._write_what_waited)
+
+    def _write_what_waited(self) -> None:
+        life = self.life
+        unwritten, self.unwritten = self.unwritten, []
+        for call in unwritten:
+            if life == self.life:
+                self.is_stepping = True
+                call()
+        if life == self.life and self.is_up:
+            self.is_stepping = False
+            self._drain()
+
     def die(self) -> None:
         """Crash at the point that was chosen."""
         assert self.death is not None
@@ -261,8 +289,8 @@ class Node:
             case m.Propose():
                 world.oracle.on_propose(self, action)
                 world.after(world.habits.pace_ms, self, lambda: self.propose(action))
-            case m.Execute(header, source):
-                self.library.obtain_block(header, source, self._executed)
+            case m.Execute():
+                world.after(action.pause_ms, self, lambda: self._execute(action))
             case m.Notarized(certificate):
                 self.library.obtain(certificate.ballot.digest, None, lambda _: None)
             case m.ReportEquivocation(evidence):
@@ -306,6 +334,9 @@ class Node:
 
     def _build(self, wanted: m.Propose, is_here: bool) -> None:
         header = None
+        if is_here and self.disk.is_full:
+            self.unwritten.append(lambda: self._build(wanted, is_here=True))
+            return
         if is_here:
             parent = self.library.blocks[wanted.parent]
             body = self.body_on(parent)
@@ -319,10 +350,32 @@ class Node:
         """Choose evidence and transactions that the branch does not have yet."""
         had = self.library.extrinsics_of(parent)
         wanted = [*self.accusations.values(), *self.transactions]
-        return tuple(extrinsic for extrinsic in wanted if extrinsic not in had)[:TRANSACTIONS_MAX]
+        body = tuple(extrinsic for extrinsic in wanted if extrinsic not in had)[:TRANSACTIONS_MAX]
+        if not self.world.is_clocked:
+            return body
+        former = time_of(self.library.bodies[parent.hash])
+        now = self.clock_ms() if former is None else max(self.clock_ms(), former + 1)
+        return (time_extrinsic(now), *body)
+
+    def clock_ms(self) -> int:
+        """Return the time of this node's clock."""
+        return self.world.now + self.world.skews_ms.get(self.identity, 0)
+
+    def _execute(self, wanted: m.Execute) -> None:
+        """Execute a proposed block; the engine decides on another attempt."""
+        header = wanted.header
+        self.library.obtain_block(
+            header,
+            wanted.source,
+            self._executed,
+            lambda: self.post(m.BlockUnavailable(header.hash)),
+        )
 
     def _executed(self, header: Header, body: Body | None, is_valid: bool) -> None:
         """Tell the engine what came of a block; its body is durable before that."""
+        if self.disk.is_full:
+            self.unwritten.append(lambda: self._executed(header, body, is_valid))
+            return
         if is_valid and body is not None:
             if not self.write([encode_record(BodyRecord(header.hash, body))]):
                 return
@@ -346,14 +399,31 @@ class Node:
     # ------------------------------------------------------------------------------ finality
 
     def _finalize_next(self) -> None:
-        if self.is_finalizing or not self.commits:
-            return
-        certificate = self.commits.popleft()
-        self.is_finalizing = True
-        self.committed = certificate.ballot.digest
-        self.library.obtain(self.committed, None, lambda _: self._finalize(certificate))
+        if not self.is_finalizing and self.commits:
+            self.is_finalizing = True
+            self._try_to_finalize(self.commits.popleft(), 0)
 
-    def _finalize(self, certificate: Certificate) -> None:
+    def _try_to_finalize(self, certificate: Certificate, failures: int) -> None:
+        self.committed = certificate.ballot.digest
+        self.library.obtain(
+            self.committed,
+            None,
+            lambda is_here: self._finalize(certificate, failures, is_here),
+        )
+
+    def _finalize(self, certificate: Certificate, failures: int, is_here: bool) -> None:
+        if not is_here:  # again after a pause, unless a later certificate stands for it
+            pause_ms = 0 if self.commits else self.engine.settings.pause_ms(failures + 1)
+            self.world.after(
+                pause_ms,
+                self,
+                lambda: (
+                    self._try_to_finalize(self.commits.popleft(), 0)
+                    if self.commits
+                    else self._try_to_finalize(certificate, failures + 1)
+                ),
+            )
+            return
         self.is_finalizing = False
         life = self.life
         self.finalize(certificate)
@@ -365,6 +435,9 @@ class Node:
         block = certificate.ballot.digest
         if self.halted is not None:
             return  # an operator has to look at it
+        if self.disk.is_full:
+            self.unwritten.append(lambda: self.finalize(certificate))
+            return
         added = self.library.finalize(block, certificate)
         if not added:
             return

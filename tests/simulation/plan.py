@@ -42,6 +42,8 @@ class Plan:
     """From here on everything is repaired, and the network is fair."""
     absent: frozenset[int]
     """Honest nodes that stay down even then."""
+    skews_ms: Mapping[int, int]
+    """By how much the clocks of some nodes are ahead, or behind (negative), for ever."""
 
     @property
     def identities(self) -> Sequence[int]:
@@ -51,7 +53,7 @@ class Plan:
     @property
     def is_calm(self) -> bool:
         """Say whether nothing at all is wrong in the end."""
-        return not self.byzantine and not self.absent
+        return not self.byzantine and not self.absent and not self.skews_ms
 
 
 def draw(seed: int) -> Plan:
@@ -69,16 +71,22 @@ def draw(seed: int) -> Plan:
     absent = frozenset(identity for identity in faulty if rng.random() < 0.15)
     byzantine = {identity: rng.choice(ROLES) for identity in faulty if identity not in absent}
     gst = rng.choice((2000, 5000, 8000, 12000))
+    epoch_blocks = rng.choice((2, 3, 4, 5, 8, 30))
+    conditions, habits = _link_conditions(rng), _habits(rng)
+    honest = [identity for identity in everyone if identity not in byzantine]
+    faults = _faults(rng, honest, gst)
+    faults, gst = _add_lost_bodies(rng, faults, gst)
     return Plan(
         seed=seed,
         epochs=epochs,
-        epoch_blocks=rng.choice((2, 3, 4, 5, 8, 30)),
+        epoch_blocks=epoch_blocks,
         byzantine=byzantine,
-        conditions=_link_conditions(rng),
-        habits=_habits(rng),
-        faults=_faults(rng, [identity for identity in everyone if identity not in byzantine], gst),
+        conditions=conditions,
+        habits=habits,
+        faults=sorted([*faults, *_full_disks(rng, honest, gst)], key=lambda fault: fault.at_ms),
         gst_ms=gst,
         absent=absent,
+        skews_ms=_skews(rng, epochs, faulty),
     )
 
 
@@ -160,4 +168,45 @@ def _faults(rng: Random, honest: Sequence[int], gst: int) -> list[Fault]:
             count = rng.choice((2, 2, 2, 3))
             groups = {identity: rng.randrange(count) for identity in range(32)}
             faults += [Fault(at, "partition", groups=groups), Fault(until, "heal")]
-    return sorted(faults, key=lambda fault: fault.at_ms)
+    return faults
+
+
+def _add_lost_bodies(rng: Random, faults: list[Fault], gst: int) -> tuple[list[Fault], int]:
+    """Draw whether the bodies of all blocks are lost for minutes, which puts off GST."""
+    if rng.random() >= 0.04:
+        return faults, gst
+    at = rng.randrange(gst)
+    until = at + rng.randrange(60_000, 180_000)
+    return [*faults, Fault(at, "lose-bodies"), Fault(until, "bring-bodies")], until
+
+
+def _full_disks(rng: Random, honest: Sequence[int], gst: int) -> list[Fault]:
+    """Draw disks that are full for a while: of one node, or of all."""
+    if rng.random() >= 0.1:
+        return []
+    at = rng.randrange(gst)
+    until = min(gst, at + rng.randrange(50, 20_000))
+    nodes = honest if rng.random() < 0.2 else [rng.choice(honest)]
+    return [
+        fault
+        for node in nodes
+        for fault in (Fault(at, "fill-disk", node), Fault(until, "free-disk", node))
+    ]
+
+
+def _skews(rng: Random, epochs: Sequence[Members], faulty: Sequence[int]) -> dict[int, int]:
+    """Draw wrong clocks: minutes off for so few that with the faulty ones they decide nothing.
+
+    Were they more, the time of the chain itself would be wrong, and it waits until it is right.
+    """
+    skews: dict[int, int] = {}
+    if rng.random() >= 0.1:
+        return skews
+    everyone = sorted({identity for members in epochs for identity, _ in members})
+    for identity in rng.sample(everyone, len(everyone)):
+        wrong = [*faulty, *skews, identity]
+        if identity not in faulty and all(_is_safe(members, wrong) for members in epochs):
+            skews[identity] = rng.choice((-600_000, -60_000, -31_000, 20_000, 60_000, 600_000))
+            if rng.random() < 0.5:
+                break
+    return skews

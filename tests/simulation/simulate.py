@@ -63,6 +63,7 @@ def run(plan: Plan) -> Outcome:
     counts = world.counts + world.oracle.counts
     counts.update(Counter(plan.byzantine.values()))
     counts["absent"] += len(plan.absent)
+    counts["skewed-clock"] += len(plan.skews_ms)
     heights = [node.height for node in honest(world)]
     return Outcome(
         seed=plan.seed,
@@ -88,6 +89,7 @@ def build(plan: Plan) -> World:
     oracle = Oracle(ledger, frozenset(plan.byzantine), may_fork=False)
     world = World(ledger, oracle, Random(plan.seed ^ 0x5EED))
     world.conditions, world.habits = plan.conditions, plan.habits
+    world.skews_ms, world.is_clocked = dict(plan.skews_ms), bool(plan.skews_ms)
     for identity in plan.identities:
         role = plan.byzantine.get(identity)
         if role == "twin":
@@ -123,8 +125,16 @@ def strike(world: World, fault: Fault, absent: frozenset[int] = frozenset()) -> 
         world.groups = None
         if world.rng.random() < 0.5:  # the twins show themselves to others
             world.halves = {identity: world.rng.choice((0, 1, BOTH)) for identity in world.halves}
+    elif fault.kind in ("lose-bodies", "bring-bodies"):
+        world.are_bodies_lost = fault.kind == "lose-bodies"
+        world.counts["bodies-lost-for-minutes"] += world.are_bodies_lost
     elif node is None:
         return
+    elif fault.kind == "fill-disk":
+        node.fill_disk()
+        world.counts["disk-full"] += 1
+    elif fault.kind == "free-disk":
+        node.free_disk()
     elif fault.kind == "crash" and node.is_up:
         node.death = fault.death
         if fault.death is Death.NOW:
@@ -143,12 +153,15 @@ def strike(world: World, fault: Fault, absent: frozenset[int] = frozenset()) -> 
 def repair(world: World, plan: Plan) -> None:
     """GST: the network is fair from now on, and who is not absent for ever runs."""
     world.groups = None
+    world.are_bodies_lost = False
     world.conditions = FAIR
     world.habits = replace(plan.habits, refusal=0.0)
     for node in world.nodes:
         if node.identity in plan.absent:
             continue
         node.death = None
+        if node.disk.is_full:
+            node.free_disk()
         if not node.is_up:
             node.boot()
         elif node.is_paused:

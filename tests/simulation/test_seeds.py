@@ -57,6 +57,10 @@ KINDS = (
     "sync-refused",
     "epochs",
     "convictions-on-chain",
+    "bodies-lost-for-minutes",
+    "disk-full",
+    "skewed-clock",
+    "block-ahead-of-clock",
 )
 
 
@@ -77,9 +81,10 @@ def test_a_seed_replays_to_the_bit() -> None:
         assert simulate(6) == simulate(6)
 
 
-@pytest.mark.parametrize("seed", [424, 669, 1013])
+@pytest.mark.parametrize("seed", [424, 669, 1013, 7700839])
 def test_what_was_once_broken_holds(seed: int) -> None:
-    """Skips proven otherwise, one who rules alone, a leader whose votes are always late."""
+    """Skips proven otherwise, one who rules alone, a leader whose votes are always late, a
+    certified block whose body does not come at first."""
     assert_clean(run_seeds([seed]))
 
 

@@ -111,6 +111,48 @@ def test_a_body_that_one_peer_withholds_is_pulled_from_another(
     run(scenario)
 
 
+def test_a_certified_block_is_fetched_however_long_its_body_is_lost_and_over_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = seat_that_does_not_lead_first(tmp_path)
+    monkeypatch.setattr(proposed_bodies, "HEAD_START_SECONDS", 0.0)
+    bodies: dict[PeerId, tuple[bytes, ...] | None] = {}
+
+    async def scenario() -> None:
+        async with seated(tmp_path / "node", me=me, delay_ms=10) as made:
+            built = await made.block(1, made.chain.genesis_hash)
+            proposal = made.proposal(built, 1)
+            certificate = made.certificate(Ballot(0, 1, Kind.NOTARIZE, built.hash))
+            made.hear(HOSTILE, proposal)
+            made.hear(HOSTILE, certificate)
+            await made.until(lambda: len(made.service.asked) > 12 * 3)
+            assert {HONEST, OTHER, HOSTILE} <= set(made.service.asked)
+        async with seated(tmp_path / "node", me=me, delay_ms=10) as made:
+            made.service.answer = answering(bodies)
+            made.hear(HOSTILE, proposal)
+            await made.until(lambda: len(made.service.asked) > 12 * 3)
+            assert made.chain.best.number == 0
+            bodies[OTHER] = built.extrinsics
+            await made.until(lambda: made.chain.best.hash == built.hash)
+
+    run(scenario)
+
+
+def test_a_final_block_is_fetched_until_it_is_there(tmp_path: Path) -> None:
+    """The last block of an epoch has no later certificate that would stand for it."""
+    me = seat_that_does_not_lead_first(tmp_path)
+
+    async def scenario() -> None:
+        async with seated(tmp_path / "node", me=me, delay_ms=10) as made:
+            built = await made.block(1, made.chain.genesis_hash)
+            made.fetcher.brings, made.fetcher.failures = built, 12
+            made.hear(HONEST, made.certificate(Ballot(0, 1, Kind.FINALIZE, built.hash)))
+            await made.until(lambda: made.chain.finalized.hash == built.hash)
+            assert made.fetcher.failures == -1, "the thirteenth attempt brought it"
+
+    run(scenario)
+
+
 def test_a_body_that_comes_while_another_is_awaited_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,11 +121,19 @@ class FakeService:
         return [message for message, besides in self.said if besides is not None]
 
 
-class NoFetcher:
-    """Brings nothing."""
+@dataclass
+class FakeFetcher:
+    """Adds a block to the chain after a number of failed attempts; without one it brings nothing."""
+
+    chain: Chain
+    brings: ExecutedBlock | None = None
+    failures: int = 0
 
     async def fetch(self, block: Hash, peer: PeerId | None) -> None:
-        raise FetchError("There is nobody to fetch it from.")
+        self.failures -= 1
+        if self.brings is None or self.failures >= 0:
+            raise FetchError("There is nobody to fetch it from.")
+        self.chain.add(self.brings)
 
 
 @dataclass
@@ -139,6 +147,7 @@ class Seat:
     log: WriteAheadLog
     signer: LocalSigner | None
     service: FakeService
+    fetcher: FakeFetcher
     context: RunnerContext
     participant: Participant
 
@@ -247,7 +256,8 @@ async def seat(
             pair = Keypair.from_uri(validator_uri(me))
             signer = LocalSigner(pair, chain.genesis_hash, SigningHistory(folder / "mark"))
         network = service or FakeService()
-        context = RunnerContext(chain, network, NoFetcher(), proposer, log, signer, clock_ms)
+        fetcher = FakeFetcher(chain)
+        context = RunnerContext(chain, network, fetcher, proposer, log, signer, clock_ms)
         participant = Participant(
             context,
             epochs,
@@ -256,7 +266,18 @@ async def seat(
             listen_seconds,
         )
         try:
-            yield Seat(chain, pool, epochs, proposer, log, signer, network, context, participant)
+            yield Seat(
+                chain,
+                pool,
+                epochs,
+                proposer,
+                log,
+                signer,
+                network,
+                fetcher,
+                context,
+                participant,
+            )
         finally:
             log.close()
             if signer is not None:
