@@ -135,7 +135,9 @@ class BlockFinalized:
     header: Header
 
 
-Event = Start | Received | TimedOut | Built | BlockExecuted | BlockUnavailable | Signed | BlockFinalized
+Event = (
+    Start | Received | TimedOut | Built | BlockExecuted | BlockUnavailable | Signed | BlockFinalized
+)
 
 # ----------------------------------------------------------------------------------- actions
 

@@ -27,6 +27,8 @@ class ExitCode(enum.IntEnum):
     """An account cannot pay."""
     LOCKED = 6
     """A key cannot be opened: no password, or a wrong one."""
+    DOPPELGANGER = 7
+    """Another node uses this validator's key: starting again by itself would be wrong."""
     STOPPED = 130
     """Stopped by Ctrl-C."""
 

@@ -1,36 +1,109 @@
 """The doppelganger check: find out whether another node votes with this node's session key.
 
 Two nodes that sign with one key contradict each other sooner or later and lose their stake. So a
-validator listens before it votes for the first time, and checks every verified vote of its own key:
-one that its signer never signed was signed elsewhere, and the node stops.
+validator listens before its first vote: it follows the chain by synchronization alone until it has
+heard other validators in LISTEN_VIEWS views of the current epoch. A second node with its key would
+have voted in them. Every vote of its own key counts, in votes and inside certificates; one that its
+signer never signed was signed elsewhere, and the node stops.
+
+Rules: what a node hears before it has peers, or in an epoch that its peers have left, tells it
+nothing. A validator that has heard nobody does not vote, with two exceptions. Where the whole
+network stands still, nobody can be heard, and somebody has to vote first: then the silence has to
+last as long as those views would take. And a validator that is alone in the set has nobody to hear.
 """
 
 from __future__ import annotations
 
-import logging
+from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
-import trio
-
+from consensus.settings import Settings
 from node.keys.vote_signer import VoteSigner
-from runtime.errors import OpenLedgerError
+from runtime.errors import ExitCode, OpenLedgerError
 from runtime.shared.finality import Vote
 
-LISTEN_SECONDS: Final = 10.0
-"""How long a validator listens before its first vote: several views of a healthy network."""
-
-logger = logging.getLogger(__name__)
+LISTEN_VIEWS: Final = 6
+"""Views in which other validators are heard before the first vote."""
+REFUSED_SECONDS_MAX: Final = 25.0
+"""For so long peers may refuse this node's key: a dead link to it is found and dropped sooner."""
 
 
 class DoppelgangerError(OpenLedgerError):
-    """Another node votes with this node's session key."""
+    """Another node votes, or is connected, with a key of this node."""
+
+    exit_code = ExitCode.DOPPELGANGER
 
 
-async def listen_before_voting(seconds: float) -> None:
-    """Wait, while the votes of peers are received and checked; 0 seconds skip the check."""
-    if seconds:
-        logger.info("doppelganger-listening seconds=%.0f", seconds)
-        await trio.sleep(seconds)
+class Waiting(Enum):
+    """What a listening validator waits for."""
+
+    PEERS = "validators among its peers"
+    SYNC = "the current epoch"
+    VOTES = "votes of other validators"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a listening validator knows of its network."""
+
+    is_alone: bool
+    """Whether it is the only validator of the epoch."""
+    validators: int
+    """Connected peers that vote, by their own word."""
+    is_current: bool
+    """Whether most peers are in no later epoch."""
+    height: int
+    """The last final block here."""
+
+
+class Listening:
+    """Decides when a validator has heard enough to vote. Times are seconds on a steady clock."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._silence_seconds = LISTEN_VIEWS * settings.advance_ms / 1_000
+        self._heard: set[tuple[int, int]] = set()
+        self._height = -1
+        self._quiet_since: float | None = None
+        self.waits_for: Waiting | None = Waiting.PEERS
+        """None once the validator may vote."""
+
+    def hear(self, vote: Vote) -> None:
+        """Count the view of a verified vote of another validator in the epoch of this node."""
+        if self.waits_for is not Waiting.VOTES:
+            return
+        epoch, view = int(vote.ballot.epoch), int(vote.ballot.view)
+        # An epoch may have fewer views than are needed, so the one before counts as well.
+        self._heard = {other for other in self._heard if other[0] >= epoch - 1}
+        if (epoch, view) not in self._heard:
+            self._heard.add((epoch, view))
+            self._quiet_since = None
+        if len(self._heard) >= LISTEN_VIEWS:
+            self.waits_for = None
+
+    def look(self, around: Surroundings, now: float) -> None:
+        """Take notice of the network; called again and again until nothing is waited for."""
+        if self.waits_for is None:
+            return
+        if around.is_alone:
+            self.waits_for = None
+        elif not around.validators:
+            self._wait_for(Waiting.PEERS)
+        elif not around.is_current:
+            self._wait_for(Waiting.SYNC)
+        else:
+            self.waits_for = Waiting.VOTES
+            self._note_silence(around.height, now)
+
+    def _wait_for(self, waiting: Waiting) -> None:
+        self.waits_for, self._quiet_since = waiting, None
+        self._heard.clear()
+
+    def _note_silence(self, height: int, now: float) -> None:
+        if self._quiet_since is None or height != self._height:
+            self._quiet_since, self._height = now, height
+        elif now - self._quiet_since >= self._silence_seconds:
+            self.waits_for = None
 
 
 def check_own_vote(signer: VoteSigner, vote: Vote) -> None:
@@ -42,4 +115,15 @@ def check_own_vote(signer: VoteSigner, vote: Vote) -> None:
             f"{ballot.epoch}, view {ballot.view} was not signed here. Two nodes with "
             "one key lose their stake, so this node stops. Stop the other one, or give this "
             "one a key of its own."
+        )
+
+
+def check_identity(seconds_refused: float) -> None:
+    """Check that peers take this node. Raises DoppelgangerError where its key is in use."""
+    if seconds_refused > REFUSED_SECONDS_MAX:
+        raise DoppelgangerError(
+            "Every peer refuses this node, because another node with the same peer key is "
+            "connected to it: this data folder is a copy of one that is in use. Two validators "
+            "with one session key lose their stake, so this node stops. Stop the other one, or "
+            "give this one a data folder of its own."
         )

@@ -3,8 +3,8 @@
 It passes the messages of peers to the engine of the current epoch
 (node/finality/engine_runner.py), holds those that come an epoch early, sends the last certificate
 of an earlier epoch to peers that are still in it, and relays new messages if not all validators
-are connected with each other. Before its first vote comes the doppelganger check
-(node/finality/doppelganger.py).
+are connected with each other. Before a validator's first vote comes the doppelganger check
+(node/finality/doppelganger.py): while it listens no engine runs, and synchronization brings blocks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ from consensus.engine import Engine
 from consensus.settings import Settings
 from node.chain.epochs import Epochs
 from node.finality.codec import read_message
-from node.finality.doppelganger import LISTEN_SECONDS, check_own_vote, listen_before_voting
+from node.finality.doppelganger import (
+    Listening,
+    Surroundings,
+    Waiting,
+    check_identity,
+    check_own_vote,
+)
 from node.finality.engine_runner import EngineRunner, RunnerContext
 from node.finality.next_epoch_messages import NextEpochMessages
 from p2p.protocols.reputation import Fault
@@ -30,12 +36,14 @@ from p2p.service.service import Inbound, Service
 from p2p.transport.wire import MessageKind
 from runtime.codec.scale import DecodeError
 from runtime.crypto.hashing import blake2b_256
-from runtime.shared.finality import Vote, is_signed
+from runtime.shared.finality import Certificate, Vote, is_signed
 
 SEEN_MAX: Final = 8_192
 """Messages that are remembered so that each is passed on once."""
 VERIFY_AGAIN_SECONDS: Final = 1.0
 """How often a validator's vote is verified to know that the validator is active."""
+LOOK_SECONDS: Final = 0.1
+"""How often a listening validator looks at its network."""
 
 logger = logging.getLogger(__name__)
 
@@ -57,13 +65,15 @@ class Participant:
         epochs: Epochs,
         service: Service,
         settings: Settings,
-        listen_seconds: float = LISTEN_SECONDS,
+        *,
+        is_listening_first: bool = True,
     ) -> None:
         self._context = context
         self._epochs = epochs
         self._service = service
         self._settings = settings
-        self._listen_seconds = listen_seconds if context.signer is not None else 0.0
+        self._has_to_listen = is_listening_first and context.signer is not None
+        self._listening: Listening | None = None
         self._next_epoch_messages = NextEpochMessages()
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._runner: EngineRunner | None = None
@@ -87,13 +97,21 @@ class Participant:
         """Whether two conflicting certificates of finality were seen, so that nothing is signed."""
         return self._runner is not None and self._runner.is_halted
 
+    @property
+    def waits_for(self) -> Waiting | None:
+        """What the validator listens for before its first vote; None for one that votes."""
+        return None if self._listening is None else self._listening.waits_for
+
     async def run(self) -> None:
         """Take part until cancelled. Raises DoppelgangerError, DamagedLogError."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receive)
-            await listen_before_voting(self._listen_seconds)
             records = self._context.log.records
             while True:
+                self._enter_epoch()
+                if self._has_to_listen and self.me is not None:
+                    await self._listen()
+                    self._has_to_listen = False
                 await self._run_epoch(records)
                 if self.halted:
                     # Synchronization may end an epoch; the log stays, it is evidence.
@@ -102,10 +120,44 @@ class Participant:
                 self._context.log.clear()
                 records = ()
 
-    async def _run_epoch(self, records: tuple[bytes, ...]) -> None:
-        chain = self._context.chain
-        epoch = self.epoch = self._epochs.after(chain.finalized.hash)
+    def _enter_epoch(self) -> None:
+        """Take the epoch that follows the last final block."""
+        self.epoch = self._epochs.after(self._context.chain.finalized.hash)
         self.last_votes.clear()
+
+    async def _listen(self) -> None:
+        """Return when this validator may vote. Raises DoppelgangerError."""
+        listening = self._listening = Listening(self._settings)
+        waited_for: Waiting | None = None
+        while listening.waits_for is not None:
+            if self._context.chain.finalized.number >= self.epoch.last_number:
+                self._enter_epoch()
+                self._take_early_messages()
+            check_identity(self._service.seconds_refused())
+            listening.look(self._surroundings(), trio.current_time())
+            if listening.waits_for not in (waited_for, None):
+                waited_for = listening.waits_for
+                logger.info("doppelganger-listening waits-for=%r", waited_for.value)
+            await trio.sleep(LOOK_SECONDS)
+        self._listening = None
+
+    def _surroundings(self) -> Surroundings:
+        peers = self._service.peers()
+        # Of the peers more than half decide: a height is a peer's own word.
+        ahead = sum(peer.finalized > self.epoch.last_number for peer in peers)
+        return Surroundings(
+            is_alone=len(self.epoch.authorities.authorities) == 1,
+            validators=sum(bool(Roles.VALIDATOR & peer.roles) for peer in peers),
+            is_current=2 * ahead <= len(peers),
+            height=self._context.chain.finalized.number,
+        )
+
+    def _take_early_messages(self) -> None:
+        for inbound in self._next_epoch_messages.take_messages():
+            self._take(inbound)
+
+    async def _run_epoch(self, records: tuple[bytes, ...]) -> None:
+        chain, epoch = self._context.chain, self.epoch
         engine = Engine(
             genesis=chain.genesis_hash,
             authorities=epoch.authorities,
@@ -122,8 +174,7 @@ class Participant:
             epoch.last_number,
             self.me is not None,
         )
-        for inbound in self._next_epoch_messages.take_messages():
-            self._take(inbound)
+        self._take_early_messages()
         await self._runner.run(records)
 
     # ----------------------------------------------------------------------------- messages
@@ -146,6 +197,8 @@ class Participant:
         elif epoch == self.epoch.number:
             if isinstance(message, Vote):
                 self._record_vote(message)
+            else:
+                self._check_certified_votes(message)
             if self._runner is not None:
                 self._runner.receive(inbound.peer, message, body)
             self._relay(inbound, message)
@@ -178,6 +231,21 @@ class Participant:
         signer = self._context.signer
         if is_mine and signer is not None:
             check_own_vote(signer, vote)
+        elif self._listening is not None:
+            self._listening.hear(vote)
+
+    def _check_certified_votes(self, message: m.Message) -> None:
+        """Check the votes of this node's own key inside certificates.
+
+        Relays leave out votes that everybody should have from their voter, certificates do not.
+        """
+        signer, me = self._context.signer, self.me
+        if signer is None or me is None:
+            return
+        for certificate in _certificates_of(message):
+            for voter, signature in certificate.votes:
+                if voter == me and signer.is_foreign(certificate.ballot):
+                    self._record_vote(Vote(certificate.ballot, voter, signature))
 
     def _relay(self, inbound: Inbound, message: m.Message) -> None:
         """Relay a signed message once, unless every validator gets it from its origin anyway."""
@@ -203,6 +271,16 @@ class Participant:
         while len(self._seen) > SEEN_MAX:
             self._seen.popitem(last=False)
         return True
+
+
+def _certificates_of(message: m.Message) -> tuple[Certificate, ...]:
+    match message:
+        case m.Proposal(parent=parent, skips=skips):
+            return skips if parent is None else (parent, *skips)
+        case Certificate():
+            return (message,)
+        case _:
+            return ()
 
 
 def _epoch_of(message: m.Message) -> int:

@@ -23,7 +23,6 @@ from node.authoring.proposer import Proposer
 from node.chain.chain import Chain
 from node.chain.epochs import Epochs
 from node.chain.events import BestChanged, Finalized
-from node.finality.doppelganger import LISTEN_SECONDS
 from node.finality.engine_runner import RunnerContext
 from node.finality.participant import Participant
 from node.finality.write_ahead_log import WriteAheadLog
@@ -170,7 +169,7 @@ async def networked(
             epochs=epochs,
             service=service,
             settings=EngineSettings(delay),
-            listen_seconds=LISTEN_SECONDS if config.doppelganger else 0.0,
+            is_listening_first=config.doppelganger,
         )
         _announce_changes(chain, pool, service)
         yield Networking(

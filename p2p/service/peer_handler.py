@@ -58,6 +58,8 @@ from p2p.transport.wire import (
 logger = logging.getLogger(__name__)
 
 ANSWER_LIMIT_SECONDS: Final = 15.0
+REFUSED_RECENTLY_SECONDS: Final = 45.0
+"""Longer than the longest pause between two dials of one peer."""
 BATCHES_MAX: Final = 256
 """Transaction batches that wait for the node."""
 
@@ -85,6 +87,9 @@ class PeerHandler:
             tuple[PeerId, tuple[bytes, ...]]
         ](BATCHES_MAX)
         self.own_record: AddressRecord | None = None
+        self._first_refusal: float | None = None
+        """When a peer refused this node for its key, since one took it; on trio's clock."""
+        self._last_refusal = 0.0
         self.fresh_records: list[AddressRecord] = []
         self.records_waiting = trio.Event()
         self._provider = provider
@@ -114,6 +119,12 @@ class PeerHandler:
         """Lower a peer's reputation; a peer that is banned by it is disconnected."""
         if self._sessions.penalize(peer, fault, reason):
             self.consensus.drop(peer)
+
+    def seconds_refused(self) -> float:
+        """Return for how long every peer refuses this node because its key is in use."""
+        first, now = self._first_refusal, trio.current_time()
+        is_over = now - self._last_refusal > REFUSED_RECENTLY_SECONDS
+        return 0.0 if first is None or is_over or self._sessions.ready() else now - first
 
     # ------------------------------------------------------------------ transport.Handler
 
@@ -214,6 +225,14 @@ class PeerHandler:
         self._counters.requests_answered += 1
         return answer
 
+    def identity_in_use(self, peer: PeerId) -> None:
+        """Record that a peer refuses this node because another one with its key is connected."""
+        self._sessions.counters.identity_refused += 1
+        logger.warning("identity-in-use peer=%s", peer)
+        self._last_refusal = trio.current_time()
+        if self._first_refusal is None:
+            self._first_refusal = self._last_refusal
+
     # ------------------------------------------------------------------ messages of peers
 
     def _step(self, session: Session, envelope: Envelope, now: float) -> None:
@@ -222,6 +241,7 @@ class PeerHandler:
             case SayWelcome():
                 self._sessions.send(session, MessageKind.WELCOME, b"")
             case Ready():
+                self._first_refusal = None
                 self._sessions.mark_ready(session)
                 self.send_addresses(session)
             case Updated():

@@ -135,6 +135,10 @@ class Service:
         """Return the peers whose handshake is done, in the order they came."""
         return [self._sessions.state(session) for session in self._sessions.ready()]
 
+    def seconds_refused(self) -> float:
+        """Return for how long every peer refuses this node because another one has its key."""
+        return self._handler.seconds_refused()
+
     @asynccontextmanager
     async def changes(self) -> AsyncIterator[trio.MemoryReceiveChannel[PeerChange]]:
         """Subscribe to peers that come, go and change; a slow reader misses the latest."""

@@ -72,4 +72,6 @@ class Counters:
     requests_refused: int = 0
     dials: int = 0
     dials_failed: int = 0
+    identity_refused: int = 0
+    """Refusals because another node with this node's key is connected."""
     transport_restarts: int = 0

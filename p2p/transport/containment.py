@@ -43,6 +43,12 @@ class ContainedHandler:
             _log.exception("contain-handler call=gossiped peer=%s topic=%s", source, topic)
             return False
 
+    def identity_in_use(self, peer: PeerId) -> None:
+        try:
+            self._handler.identity_in_use(peer)
+        except Exception:  # noqa: BLE001 - see above
+            _log.exception("contain-handler call=identity_in_use peer=%s", peer)
+
     async def answer(self, peer: PeerId, request: bytes) -> bytes:
         """Answer a request. Raises RequestError, whatever the handler raised."""
         try:

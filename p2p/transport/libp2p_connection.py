@@ -21,6 +21,8 @@ class Connection:
     """A connected peer. A link is a connection of the library; two may carry one Connection."""
 
     peer: PeerId
+    since: float
+    """When its first link came, on trio's clock."""
     links: list[SwarmConn] = field(default_factory=list)
     gone: trio.Event = field(default_factory=trio.Event)
     sending: dict[Channel, INetStream] = field(default_factory=dict)

@@ -9,6 +9,9 @@ Rules:
   stream from a peer replaces the older one, so that frames keep their order.
 - Requests have streams of their own (libp2p_requests.py).
 - Whatever a peer sends ends at most its own stream or link.
+- A node with the key of a peer that is connected is a second one with that key, or the first one
+  came back before its old link was found dead: it is told so and hung up on, as long as the old
+  link lives.
 - No write is cut short by a cancellation: half a frame would end the whole link.
 """
 
@@ -41,6 +44,7 @@ from p2p.transport.libp2p_setup import (
     hang_up,
     make_gossip,
     make_host,
+    open_on,
     parse_address,
 )
 from p2p.transport.streams import FrameReader, join_frames
@@ -75,6 +79,11 @@ if TYPE_CHECKING:
     from multiaddr import Multiaddr
 
 SEND_LIMIT_SECONDS: Final = 10.0
+SAME_NODE_SECONDS: Final = 15.0
+"""Links of one peer that come within this time are two nodes that dialled each other at once."""
+REFUSAL_LIMIT_SECONDS: Final = 3.0
+IDENTITY_IN_USE: Final = TProtocol("/openledger/identity-in-use/1")
+"""The protocol of a stream that carries nothing: its opening refuses the link."""
 STOP_LIMIT_SECONDS: Final = 3.0
 
 _log = logging.getLogger(__name__)
@@ -257,6 +266,7 @@ class Libp2pTransport:
         for channel in Channel:
             host.set_stream_handler(_protocol(channel), self._receive_on(channel))
         host.set_stream_handler(REQUEST_PROTOCOL, self._serve_requests)
+        host.set_stream_handler(IDENTITY_IN_USE, self._receive_refusal)
         pubsub, router = make_gossip(host, self._settings)
         async with host.run(self._listen), closing_sockets(swarm, pubsub):
             if len(swarm.listeners) < len(self._listen):
@@ -284,9 +294,12 @@ class Libp2pTransport:
         if connection is None and len(self._connections) >= self._settings.max_peers:
             self._nursery.start_soon(hang_up, link)
             return None
+        if connection is not None and _is_rival(connection, link):
+            self._nursery.start_soon(self._refuse_rival, peer, link)
+            return None
         is_new = connection is None
         if connection is None:
-            connection = self._connections[peer] = Connection(peer)
+            connection = self._connections[peer] = Connection(peer, trio.current_time())
         if link not in connection.links:
             connection.links.append(link)
             self._nursery.start_soon(self._watch, connection, link)
@@ -294,6 +307,22 @@ class Libp2pTransport:
             is_inbound = link.direction == Direction.INBOUND
             self._handler.connected(peer, address_of(link), is_inbound=is_inbound)
         return connection
+
+    async def _refuse_rival(self, peer: PeerId, link: SwarmConn) -> None:
+        """Tell a node that another one with its key is connected here, and hang up."""
+        _log.info("refuse-link peer=%s reason='its key is in use by a connected peer'", peer)
+        try:
+            if self._host is not None:
+                await open_on(self._host, link, IDENTITY_IN_USE, REFUSAL_LIMIT_SECONDS)
+        except Exception as error:  # noqa: BLE001 - see the rules of this file
+            _log.debug("refuse-link peer=%s reason=%r", peer, error)
+        await hang_up(link)
+
+    async def _receive_refusal(self, stream: INetStream) -> None:
+        peer = PeerId(str(compat.connection_of(stream).muxed_conn.peer_id))
+        if self._handler is not None:
+            self._handler.identity_in_use(peer)
+        await give_up(stream)
 
     async def _watch(self, connection: Connection, link: SwarmConn) -> None:
         await link.event_closed.wait()
@@ -367,6 +396,16 @@ class Libp2pTransport:
         if not is_wanted or self._handler is None:
             return False
         return self._handler.gossiped(peer, message.topicIDs[0], message.data)
+
+
+def _is_rival(connection: Connection, link: SwarmConn) -> bool:
+    """Return whether a link comes from another node than the one that is connected.
+
+    A node does not dial a peer that it is connected with, except at the same moment as the peer.
+    """
+    is_new = link not in connection.links
+    is_late = trio.current_time() - connection.since > SAME_NODE_SECONDS
+    return is_new and is_late and link.direction == Direction.INBOUND and connection.is_connected
 
 
 def _protocol(channel: Channel) -> TProtocol:

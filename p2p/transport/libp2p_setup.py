@@ -23,6 +23,7 @@ from libp2p.host.basic_host import BasicHost
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.swarm import Swarm
+from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
@@ -184,6 +185,17 @@ def address_of(connection: SwarmConn) -> str:
         return f"/p2p/{muxed.peer_id}"
     host, port = remote
     return f"/{'ip6' if ':' in host else 'ip4'}/{host}/tcp/{port}/p2p/{muxed.peer_id}"
+
+
+async def open_on(
+    host: BasicHost, connection: SwarmConn, protocol: TProtocol, seconds: float
+) -> INetStream:
+    """Open a stream on one of a peer's connections, where the library would choose another."""
+    stream = await connection.new_stream()
+    communicator = MultiselectCommunicator(stream)
+    await host.multiselect_client.select_one_of([protocol], communicator, max(1, int(seconds)))
+    stream.set_protocol(protocol)
+    return stream
 
 
 async def hang_up(connection: SwarmConn) -> None:

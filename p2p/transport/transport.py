@@ -114,6 +114,10 @@ class Handler(Protocol):
         """Answer a request. Raises RequestError to refuse it; its message is sent to the peer."""
         ...
 
+    def identity_in_use(self, peer: PeerId) -> None:
+        """Take a peer's refusal: another node with this node's key is connected to it."""
+        ...
+
 
 class Started(Protocol):
     """The signal that a transport accepts connections (trio's task_status)."""

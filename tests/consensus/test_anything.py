@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from consensus.engine import Engine
 from consensus.messages import (
     BlockExecuted,
-    BlockUnavailable,
     BlockFinalized,
+    BlockUnavailable,
     Built,
     CertificateRequest,
     Event,

@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from node.chain.import_checks import TIMESTAMP_AHEAD_MS_MAX
 from runtime.shared.finality import BadCertificateError, Certificate, Kind, check_certificate
 from runtime.types.primitives import Hash, Header
-from node.chain.import_checks import TIMESTAMP_AHEAD_MS_MAX
 from tests.simulation.ledger import GENESIS, GENESIS_HEADER, Body, time_of
 
 if TYPE_CHECKING:

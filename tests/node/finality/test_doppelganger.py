@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from node.finality.doppelganger import DoppelgangerError
+from consensus.settings import Settings as EngineSettings
+from node.finality import participant as participant_module
+from node.finality.doppelganger import (
+    LISTEN_VIEWS,
+    REFUSED_SECONDS_MAX,
+    DoppelgangerError,
+    Listening,
+    Surroundings,
+    Waiting,
+)
 from node.keys.vote_signer import REMEMBERED_VIEWS, ConflictingBallotError, RecentBallots
-from runtime.shared.finality import NO_DIGEST, Ballot, Kind
+from runtime.codec.scale import codec
+from runtime.errors import ExitCode
+from runtime.shared.finality import NO_DIGEST, Ballot, Certificate, Kind, Vote
 from runtime.types.primitives import Hash
 from tests.node.support.seat import (
     HONEST,
     HOSTILE,
+    OTHER,
+    FakeService,
+    Peer,
+    Seat,
     replace_signature,
     seated,
 )
@@ -78,19 +95,23 @@ def test_a_forged_vote_in_this_nodes_name_stops_nobody(tmp_path: Path) -> None:
     run(scenario)
 
 
-@pytest.mark.parametrize("listen_seconds", [0.0, 5.0])
+@pytest.mark.parametrize("is_listening_first", [False, True])
+@pytest.mark.parametrize("is_certified", [False, True])
 def test_a_vote_that_was_signed_elsewhere_stops_the_node(
-    tmp_path: Path, listen_seconds: float
+    tmp_path: Path, is_listening_first: bool, is_certified: bool
 ) -> None:
+    """Also one that comes only inside a certificate."""
     said_by_this: list[Ballot] = []
 
     async def scenario() -> None:
-        async with seated(tmp_path, 4, me=0, listen_seconds=listen_seconds) as made:
+        async with seated(tmp_path, 4, me=0, is_listening_first=is_listening_first) as made:
             me = made.participant.me
             assert me is not None
-            if listen_seconds:
-                assert made.participant.view == 0
-            made.hear(HOSTILE, made.vote(me, Ballot(0, 1, Kind.NOTARIZE, ANY)))
+            foreign = Ballot(0, 1, Kind.NOTARIZE, ANY)
+            if is_certified:
+                made.hear(HOSTILE, made.certificate(foreign, (me, (me + 1) % 4, (me + 2) % 4)))
+            else:
+                made.hear(HOSTILE, made.vote(me, foreign))
             try:
                 await trio.sleep(10)
             finally:
@@ -98,9 +119,184 @@ def test_a_vote_that_was_signed_elsewhere_stops_the_node(
 
     error = raised_by(scenario)
     assert isinstance(error, DoppelgangerError)
+    assert error.exit_code == ExitCode.DOPPELGANGER == 7
     assert "give this one a key of its own" in str(error)
-    if listen_seconds:
+    if is_listening_first:
         assert said_by_this == [], "it had not voted yet"
+
+
+def test_a_forged_certificate_in_this_nodes_name_stops_nobody(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with seated(tmp_path, 4, me=0, is_listening_first=True) as made:
+            me = made.participant.me
+            assert me is not None
+            certificate = made.certificate(Ballot(0, 1, Kind.NOTARIZE, ANY), (me,))
+            forged = replace(certificate, votes=((me, bytes(64)),))
+            made.hear(HOSTILE, forged)
+            await trio.sleep(0.3)
+
+    run(scenario)
+
+
+def hear_views(made: Seat, first: int, last: int, epoch: int = 0) -> None:
+    """Let another validator be heard in views."""
+    other = next(voter for voter in range(4) if voter != made.participant.me)
+    for view in range(first, last + 1):
+        made.hear(HONEST, made.vote(other, Ballot(epoch, view, Kind.NULLIFY, NO_DIGEST)))
+
+
+def test_a_validator_that_hears_others_in_enough_views_votes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(participant_module, "VERIFY_AGAIN_SECONDS", 0.0)
+
+    async def scenario() -> None:
+        async with seated(tmp_path, 4, me=0, is_listening_first=True) as made:
+            await made.until(lambda: made.participant.waits_for is Waiting.VOTES)
+            hear_views(made, 1, LISTEN_VIEWS - 1)
+            await trio.sleep(0.5)
+            assert made.participant.view == 0
+            hear_views(made, LISTEN_VIEWS, LISTEN_VIEWS)
+            await made.until(lambda: bool(made.service.own_votes))
+
+    run(scenario)
+
+
+def test_a_validator_without_peers_never_votes(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        service = FakeService(connected=())
+        options = {"is_listening_first": True, "delay_ms": 10, "service": service}
+        async with seated(tmp_path, 4, me=0, **options) as made:
+            await trio.sleep(1.5)
+            assert made.participant.waits_for is Waiting.PEERS
+            assert made.service.own_votes == []
+
+    run(scenario)
+
+
+def test_a_validator_that_peers_have_left_behind_hears_nothing_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of three peers that claims a height delays nobody; the word of most counts."""
+    monkeypatch.setattr(participant_module, "VERIFY_AGAIN_SECONDS", 0.0)
+
+    async def scenario() -> None:
+        service = FakeService(connected=(Peer(HONEST, finalized=99), Peer(OTHER, finalized=99)))
+        options = {"is_listening_first": True, "delay_ms": 10, "service": service}
+        async with seated(tmp_path, 4, me=0, **options) as made:
+            await made.until(lambda: made.participant.waits_for is Waiting.SYNC)
+            hear_views(made, 1, 2 * LISTEN_VIEWS)
+            await trio.sleep(1.0)
+            assert made.participant.waits_for is Waiting.SYNC
+            service.connected = (Peer(HONEST), Peer(OTHER), Peer(HOSTILE, finalized=10**9))
+            hear_views(made, 1, 2 * LISTEN_VIEWS)
+            await made.until(lambda: bool(made.service.own_votes))
+
+    run(scenario)
+
+
+def test_where_the_whole_network_stands_still_somebody_votes_first(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with seated(tmp_path, 4, me=0, is_listening_first=True, delay_ms=40) as made:
+            began = trio.current_time()
+            await made.until(lambda: bool(made.service.own_votes))
+            assert trio.current_time() - began >= LISTEN_VIEWS * 3 * 0.040
+
+    run(scenario)
+
+
+def test_a_validator_that_is_alone_in_the_set_votes_at_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        service = FakeService(connected=())
+        async with seated(tmp_path, 1, me=0, is_listening_first=True, service=service) as made:
+            await made.until(lambda: bool(made.service.own_votes))
+
+    run(scenario)
+
+
+def test_a_copy_of_a_data_folder_that_every_peer_refuses_ends_with_its_own_exit_code(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        service = FakeService(connected=())
+        async with seated(tmp_path, 4, me=0, is_listening_first=True, service=service) as made:
+            service.refused_seconds = REFUSED_SECONDS_MAX
+            await trio.sleep(0.3)
+            assert made.participant.waits_for is Waiting.PEERS
+            service.refused_seconds = REFUSED_SECONDS_MAX + 1
+            await trio.sleep(10)
+
+    error = raised_by(scenario)
+    assert isinstance(error, DoppelgangerError)
+    assert "data folder is a copy" in str(error)
+
+
+def test_an_epoch_that_ends_while_a_validator_listens_is_followed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with seated(tmp_path, 4, me=0, is_listening_first=True, epoch_blocks=2) as made:
+            await made.until(lambda: made.participant.waits_for is Waiting.VOTES)
+            parent = made.chain.genesis_hash
+            for view in (1, 2):
+                built = await made.block(view, parent)
+                made.chain.add(built)
+                ballot = Ballot(0, view, Kind.FINALIZE, built.hash)
+                justification = codec(Certificate).encode(made.certificate(ballot))
+                await made.chain.finalize(built.hash, justification)
+                parent = built.hash
+            await made.until(lambda: made.participant.epoch.number == 1)
+            assert made.participant.view == 0
+
+    run(scenario)
+
+
+class LifeOfAListener(RuleBasedStateMachine):
+    """Whatever a network does, a validator votes only after enough views, or enough silence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listening = Listening(EngineSettings(1_000))
+        self.now = 0.0
+        self.heard: set[tuple[int, int]] = set()
+        self.around = Surroundings(is_alone=False, validators=0, is_current=False, height=0)
+        self.quiet_since: float | None = None
+
+    @precondition(lambda self: self.listening.waits_for is not None)
+    @rule(validators=st.integers(0, 3), is_current=st.booleans(), rise=st.integers(0, 1))
+    def look(self, validators: int, is_current: bool, rise: int) -> None:
+        self.around = Surroundings(
+            is_alone=False,
+            validators=validators,
+            is_current=is_current,
+            height=self.around.height + rise,
+        )
+        is_ready = validators > 0 and is_current
+        if not is_ready:
+            self.heard.clear()
+        if not is_ready or rise or self.quiet_since is None:
+            self.quiet_since = self.now if is_ready else None
+        self.listening.look(self.around, self.now)
+        if self.listening.waits_for is None:
+            assert is_ready
+            assert self.quiet_since is not None
+            assert self.now - self.quiet_since >= LISTEN_VIEWS * 3
+
+    @rule(seconds=st.floats(0.1, 8.0))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @precondition(lambda self: self.listening.waits_for is not None)
+    @rule(epoch=st.integers(0, 2), view=st.integers(1, 9))
+    def hear(self, epoch: int, view: int) -> None:
+        if self.listening.waits_for is Waiting.VOTES and (epoch, view) not in self.heard:
+            self.heard.add((epoch, view))
+            self.quiet_since = None
+        self.listening.hear(Vote(Ballot(epoch, view, int(Kind.NULLIFY), NO_DIGEST), 1, bytes(64)))
+        if self.listening.waits_for is None:
+            assert len(self.heard) >= LISTEN_VIEWS
+
+
+LifeOfAListener.TestCase.settings = settings(max_examples=200, stateful_step_count=40)
+test_random_lives_of_a_listener = LifeOfAListener.TestCase
 
 
 def test_a_mark_that_was_lost_stops_the_node_before_it_votes_anew(tmp_path: Path) -> None:
@@ -113,7 +309,7 @@ def test_a_mark_that_was_lost_stops_the_node_before_it_votes_anew(tmp_path: Path
             votes.extend(made.service.own_votes)
 
     async def after() -> None:
-        async with seated(tmp_path, 4, me=0, listen_seconds=5.0) as made:
+        async with seated(tmp_path, 4, me=0, is_listening_first=True) as made:
             me = made.participant.me
             assert me is not None
             made.hear(HOSTILE, made.vote(me, votes[0]))

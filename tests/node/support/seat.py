@@ -68,6 +68,7 @@ class Peer:
 
     peer: PeerId
     roles: Roles = Roles.FULL | Roles.VALIDATOR
+    finalized: int = 0
 
 
 Answer = Callable[[PeerId, RequestKind, bytes], Awaitable[bytes]]
@@ -88,12 +89,16 @@ class FakeService:
     sent: list[tuple[PeerId, MessageKind, bytes]] = field(default_factory=list)
     blamed: list[tuple[PeerId, Fault, str]] = field(default_factory=list)
     asked: list[PeerId] = field(default_factory=list)
+    refused_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.inbound, self.consensus = trio.open_memory_channel[Inbound](1_000)
 
     def peers(self) -> Sequence[Peer]:
         return self.connected
+
+    def seconds_refused(self) -> float:
+        return self.refused_seconds
 
     def broadcast(self, kind: MessageKind, body: bytes, *, besides: PeerId | None = None) -> None:
         message, extrinsics = read_message(kind, body)
@@ -123,7 +128,7 @@ class FakeService:
 
 @dataclass
 class FakeFetcher:
-    """Adds a block to the chain after a number of failed attempts; without one it brings nothing."""
+    """Adds a block to the chain after some failed attempts; without one it brings nothing."""
 
     chain: Chain
     brings: ExecutedBlock | None = None
@@ -166,8 +171,10 @@ class Seat:
         signed = payload(self.chain.genesis_hash, ballot)
         return Vote(ballot, voter, self.pair(voter).sign(signed))
 
-    def certificate(self, ballot: Ballot, voters: Sequence[int] = (0, 1, 2)) -> Certificate:
-        """Certify a ballot."""
+    def certificate(self, ballot: Ballot, voters: Sequence[int] | None = None) -> Certificate:
+        """Certify a ballot, by three others than this node unless voters are named."""
+        if voters is None:
+            voters = [voter for voter in range(4) if voter != self.participant.me][:3]
         votes = tuple((voter, self.vote(voter, ballot).signature) for voter in voters)
         return Certificate(ballot, votes)
 
@@ -227,7 +234,7 @@ async def seat(
     epoch_blocks: int = 5,
     block_time_ms: int = 50,
     delay_ms: int = 1_500,
-    listen_seconds: float = 0.0,
+    is_listening_first: bool = False,
     is_instant: bool = False,
     clock_ms: Callable[[], int] = wall_clock_ms,
     service: FakeService | None = None,
@@ -263,7 +270,7 @@ async def seat(
             epochs,
             network,  # type: ignore[arg-type]
             Settings(delay_ms),
-            listen_seconds,
+            is_listening_first=is_listening_first,
         )
         try:
             yield Seat(
@@ -290,7 +297,9 @@ async def seated(folder: Path, validators: int = 4, **options: Any) -> AsyncIter
     """Open a seat and let it take part."""
     async with seat(folder, validators, **options) as made, trio.open_nursery() as nursery:
         nursery.start_soon(made.participant.run)
-        await made.until(lambda: made.participant.view > 0 or options.get("listen_seconds", 0) > 0)
+        await made.until(
+            lambda: made.participant.view > 0 or options.get("is_listening_first", False)
+        )
         yield made
         nursery.cancel_scope.cancel()
 
