@@ -182,7 +182,7 @@ class EngineRunner:
             actions = [more for vote in votes for more in self._engine.step(m.Signed(vote))]
 
     async def _log_and_sign(self, actions: Sequence[m.Action]) -> list[Vote]:
-        """Do what must be durable: the log and the signer's mark sync their files side by side.
+        """Do what must be durable: the log and the signing history sync their files side by side.
 
         When it returns, the log has all records, so everything may be sent.
         """

@@ -29,7 +29,7 @@ from node.finality.participant import Participant
 from node.finality.write_ahead_log import WriteAheadLog
 from node.keys.node_keys import load_peer_seed, load_session_pair
 from node.keys.remote_signer import RemoteSigner
-from node.keys.vote_signer import LocalSigner, SigningHistory, VoteSigner
+from node.keys.vote_signer import LocalSigner, SigningHistory, VoteSigner, history_path
 from node.operations.config import NodeConfig
 from node.rpc.network import NetworkView
 from node.storage.blob_store import BlobStore
@@ -253,7 +253,7 @@ async def _signer(
         await remote.connect()
         return remote
     pair = load_session_pair(config, spec.chain_type)
-    history = SigningHistory(folder / "consensus" / f"{pair.account.hex()[:16]}.mark")
+    history = SigningHistory(history_path(folder / "consensus", pair.account))
     closing.callback(history.close)
     return LocalSigner(pair, chain.genesis_hash, history)
 
