@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ml.jobs.frames import ROWS_FILE
 from node.client import Client, RequestRefusedError
 from node.client.serving import StoredReceipt
 from node.commands.base.output import Output
@@ -324,7 +325,7 @@ def _write_rows(client: Client, spec: Train, folder: Path) -> None:
     batches = tuple(batch for use in spec.datanets for batch in _batches(client, use))
     for batch in batches:
         (folder / batch.blob.hex()).write_bytes(client.blobs.download(batch.blob))
-    (folder / "rows.scale").write_bytes(codec(RowsInput).encode(RowsInput(batches)))
+    (folder / ROWS_FILE).write_bytes(codec(RowsInput).encode(RowsInput(batches)))
 
 
 def _batches(client: Client, use: Any) -> Iterator[BatchInput]:

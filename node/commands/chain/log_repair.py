@@ -21,6 +21,12 @@ from node.commands.base.output import Output
 from node.finality.write_ahead_log import repair_log as repair_file
 from node.keys.vote_signer import FILE_SUFFIX, RecentBallots
 from node.operations.config import default_base_path
+from node.operations.data_folder import (
+    DATABASE_FOLDER,
+    chain_folder,
+    signer_folder,
+    write_ahead_log_path,
+)
 from runtime.codec.compact import DecodeError
 from runtime.codec.scale import codec
 from runtime.shared.finality import Ballot
@@ -62,20 +68,20 @@ def repair_log(output: Output, chain_name: str, base_path: Path | None) -> Repai
 
     base = base_path or default_base_path()
     identifier = load_spec(chain_name).id
-    folder = base / "chains" / identifier
-    log = folder / "consensus" / "log"
+    folder = chain_folder(base, identifier)
+    log = write_ahead_log_path(folder)
     if not log.is_file():
         refuse(
             f"There is no consensus log at {log}. Name the node's folder with --base-path and its "
             "chain with --chain."
         )
-    if not (folder / "db").is_dir():
+    if not (folder / DATABASE_FOLDER).is_dir():
         refuse(f"{folder} has no database, so it is no node's folder. Name it with --base-path.")
     # A running node has its database open, which refuses a second owner; until the repair is over
     # no node can start either.
-    database = Database.open(folder / "db")
+    database = Database.open(folder / DATABASE_FOLDER)
     try:
-        histories = _signing_histories(log.parent, base / "signer" / identifier)
+        histories = _signing_histories(log.parent, signer_folder(base, identifier))
         document = _repaired(log, tuple(histories))
     finally:
         database.close()

@@ -22,6 +22,7 @@ from node.keys.remote_signer import serve_signer
 from node.keys.vote_signer import SigningHistory, history_path
 from node.operations import logs
 from node.operations.config import LogFormat, NodeConfig
+from node.operations.data_folder import chain_folder, consensus_folder, signer_folder
 from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.keys import Keypair
 from runtime.types.primitives import Hash
@@ -74,9 +75,9 @@ def signer_command(
     genesis = spec.build().hash
     path = socket or base_path / SOCKET_NAME
     _check_socket(path)
-    own_path = history_path(base_path / "signer" / spec.id, pair.account)
-    node_path = history_path(base_path / "chains" / spec.id / "consensus", pair.account)
-    _check_handover(node_path, own_path)
+    own_path = history_path(signer_folder(base_path, spec.id), pair.account)
+    node_folder = consensus_folder(chain_folder(base_path, spec.id))
+    _check_handover(history_path(node_folder, pair.account), own_path)
     history = SigningHistory(own_path)
 
     def announce() -> None:

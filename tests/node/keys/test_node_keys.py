@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from node.keys.keystore import LIGHT_COST, Keystore
-from node.keys.node_keys import KEYSTORE_FOLDER, load_pair
+from node.keys.node_keys import load_pair
 from node.operations.config import ConfigError, NodeConfig
 from runtime.crypto.keys import KeyKind, Keypair
 
