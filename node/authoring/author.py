@@ -53,7 +53,7 @@ class Author:
         self._sealing_lock = trio.Lock()
         self.on_sealed: list[Callable[[ExecutedBlock, float], None]] = []
         """Called with each block and the seconds that making it took."""
-        self.halted = ""
+        self.halt_reason = ""
         """Why no more blocks are made; empty while they are."""
 
     async def run_until_halted(self) -> None:
@@ -65,8 +65,8 @@ class Author:
         try:
             await self.run()
         except DatabaseError as error:
-            self.halted = f"{type(error).__name__}: {error} Then start the node again."
-            logger.critical("sealing-halted reason=%r", self.halted)
+            self.halt_reason = f"{type(error).__name__}: {error} Then start the node again."
+            logger.critical("sealing-halted reason=%r", self.halt_reason)
             await trio.sleep_forever()
 
     async def run(self) -> None:

@@ -131,7 +131,7 @@ class EngineRunner:
         except trio.WouldBlock:
             logger.warning("consensus-message-dropped peer=%s cause=backlog", source)
 
-    def pass_on(self, source: PeerId, proposal: m.Proposal) -> None:
+    def relay(self, source: PeerId, proposal: m.Proposal) -> None:
         """Relay a proposal, once its block is executed, where nothing in it is wrong.
 
         Whoever relays is held to be its origin, so nothing is relayed unseen: anybody can give a
@@ -141,7 +141,7 @@ class EngineRunner:
             return
         block = proposal.header.hash
         if self._context.chain.header(block) is not None:
-            self._relay(source, proposal)
+            self._relay_executed(source, proposal)
         else:
             self._relays.setdefault(block, (source, proposal))
             while len(self._relays) > RELAYS_MAX:
@@ -163,7 +163,7 @@ class EngineRunner:
             and schedule_of(epoch.authorities).leader(vote.ballot.view) == vote.voter
         )
 
-    def _relay(self, source: PeerId, proposal: m.Proposal) -> None:
+    def _relay_executed(self, source: PeerId, proposal: m.Proposal) -> None:
         self._context.network.broadcast(*self._encode(proposal), besides=source)
 
     # ------------------------------------------------------------------------------ actions
@@ -307,7 +307,7 @@ class EngineRunner:
             del self._executing[block]
         relay = self._relays.pop(block, None)
         if is_valid and relay is not None:
-            self._relay(*relay)
+            self._relay_executed(*relay)
         if is_valid is not None:
             await self._inbox.send(m.BlockExecuted(block, is_valid))
 

@@ -83,7 +83,7 @@ class Participant:
         return 0 if self._runner is None else self._runner.view
 
     @property
-    def halted(self) -> bool:
+    def is_halted(self) -> bool:
         """Whether two conflicting certificates of finality were seen, so that nothing is signed."""
         return self._runner is not None and self._runner.is_halted
 
@@ -95,7 +95,7 @@ class Participant:
             records = self._context.log.records
             while True:
                 await self._run_epoch(records)
-                if self.halted:
+                if self.is_halted:
                     # Synchronization may end an epoch; the log stays, it is evidence.
                     await trio.sleep_forever()
                 # The epoch's last block is in the database: nothing of the log is needed any more.
@@ -187,7 +187,7 @@ class Participant:
             return
         if isinstance(message, m.Proposal):
             if self._runner is not None:
-                self._runner.pass_on(inbound.peer, message)
+                self._runner.relay(inbound.peer, message)
         elif is_signed(self._context.chain.genesis_hash, self.epoch.authorities, message):
             self._service.broadcast(inbound.kind, inbound.body, besides=inbound.peer)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from runtime.codec.hexadecimal import from_hex
 from runtime.codec.scale import codec
 from runtime.errors import ExitCode, OpenLedgerError
 from runtime.shared.documents import (
@@ -167,7 +168,7 @@ class ReceiptStore:
         if receipt is not None:
             return receipt
         try:
-            return self.get(Hash(bytes.fromhex(name.removeprefix("0x"))))
+            return self.get(Hash(from_hex(name)))
         except ValueError:
             return None
 

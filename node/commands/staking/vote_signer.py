@@ -16,7 +16,6 @@ import trio
 from genesis.spec import load_spec
 from node.commands.base.command import command_output, refuse
 from node.commands.base.output import Output
-from node.commands.devnet.running import first_cause
 from node.keys.node_keys import load_session_pair
 from node.keys.remote_signer import serve_signer
 from node.keys.vote_signer import SigningHistory, history_path
@@ -25,6 +24,7 @@ from node.operations.config import LogFormat, NodeConfig
 from node.operations.data_folder import chain_folder, consensus_folder, signer_folder
 from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.keys import Keypair
+from runtime.errors import first_cause
 from runtime.types.primitives import Hash
 
 SOCKET_NAME: Final = "signer.sock"

@@ -45,7 +45,7 @@ class OpenLedger:
         process = self._executor.process.status
         return {
             "account": ss58.encode(self._account),
-            "author": {"halted": self._author.halted or None},
+            "author": {"halted": self._author.halt_reason or None},
             "executor": {
                 "pid": process.pid,
                 "runningJob": process.running_job,
