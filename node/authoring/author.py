@@ -59,8 +59,8 @@ class Author:
     async def run_until_halted(self) -> None:
         """Make blocks until cancelled; when the disk fails, stop making them and say so.
 
-        The node goes on answering from what is stored. Nothing that was told to be final is lost:
-        it is told after the write.
+        The node goes on answering from what is stored. Nothing that was published as final is
+        lost: it is published after the write.
         """
         try:
             await self.run()

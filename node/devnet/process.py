@@ -69,12 +69,12 @@ class Process:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it lives; a paused one does."""
+        """Return whether it lives; a paused one does."""
         return self.pid is not None
 
     @property
     def is_paused(self) -> bool:
-        """Whether it is stopped by SIGSTOP; only known where the system has /proc."""
+        """Return whether it is stopped by SIGSTOP; only known where the system has /proc."""
         try:
             fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
         except OSError:

@@ -4,7 +4,7 @@
 
 One task steps the engine and carries out its actions in their order. What may take long (building,
 executing, fetching, finalizing) has tasks of its own and answers with an event. The runner ends
-when the epoch's last block is final, whoever brought it: the engine, or synchronization.
+when the epoch's last block is final, from either source: the engine, or synchronization.
 
 Rules: nothing is sent before the log has it on disk; a body is in the log before the vote for its
 block; who halted, or whose key votes elsewhere, signs no more.
@@ -134,7 +134,7 @@ class EngineRunner:
     def relay(self, source: PeerId, proposal: m.Proposal) -> None:
         """Relay a proposal, once its block is executed, where nothing in it is wrong.
 
-        Whoever relays is held to be its origin, so nothing is relayed unseen: anybody can give a
+        A node that relays counts as the origin, so nothing is relayed unseen: any peer can give a
         leader's signed proposal another body or other certificates.
         """
         if not self._is_sound(proposal):
@@ -281,7 +281,7 @@ class EngineRunner:
         return self._epoch.authorities.authorities[self._me].account
 
     async def _execute(self, header: Header, source: Hashable, attempt: int = 0) -> None:
-        """Execute a proposed block; says nothing where it cannot be told whether it is valid."""
+        """Execute a proposed block; no answer where its validity is not known."""
         block, chain = header.hash, self._context.chain
         peer = PeerId(str(source)) if _is_peer(source) else None
         is_valid: bool | None = None
@@ -413,7 +413,7 @@ class EngineRunner:
         )
 
     async def _watch_finality(self) -> None:
-        """End when the last block is final; tell the engine what was finalized without it."""
+        """End when the last block is final; notify the engine of what was finalized without it."""
         chain = self._context.chain
         while chain.finalized.number < self._epoch.last_number:
             async with chain.events() as events:

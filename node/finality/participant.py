@@ -84,7 +84,7 @@ class Participant:
 
     @property
     def is_halted(self) -> bool:
-        """Whether two conflicting certificates of finality were seen, so that nothing is signed."""
+        """Return whether two conflicting certificates of finality were seen: nothing is signed."""
         return self._runner is not None and self._runner.is_halted
 
     async def run(self) -> None:
@@ -192,7 +192,7 @@ class Participant:
             self._service.broadcast(inbound.kind, inbound.body, besides=inbound.peer)
 
     def _is_mesh_full(self) -> bool:
-        """Whether this node is connected with all other validators."""
+        """Return whether this node is connected with all other validators."""
         others = len(self.epoch.authorities.authorities) - (self.me is not None)
         return sum(bool(Roles.VALIDATOR & peer.roles) for peer in self._service.peers()) >= others
 

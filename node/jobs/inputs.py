@@ -197,7 +197,7 @@ class Inputs:
 def check_settlement(spec: Settle, server: AccountId, served: EpochReceipts) -> None:
     """Check that the server signed each receipt and the asker each verdict, once.
 
-    Raises InputsRefusedError: whoever closes an epoch can invent no answer and no blame.
+    Raises InputsRefusedError: the closer of an epoch can invent no answer and no blame.
     """
     askers = {}
     for signed in served.receipts:

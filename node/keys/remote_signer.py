@@ -176,7 +176,7 @@ class RemoteSigner:
             return answer
 
     def is_foreign(self, ballot: Ballot) -> bool:
-        """Say whether a vote of this key for the ballot can only have been signed elsewhere."""
+        """Return whether a vote of this key for the ballot can only have been signed elsewhere."""
         return self._recent.is_foreign(ballot)
 
     def close(self) -> None:

@@ -70,7 +70,7 @@ class VoteSigner(Protocol):
         ...
 
     def is_foreign(self, ballot: Ballot, /) -> bool:
-        """Say whether a vote of this key for the ballot can only have been signed elsewhere."""
+        """Return whether a vote of this key for the ballot can only have been signed elsewhere."""
         ...
 
 

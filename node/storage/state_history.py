@@ -120,7 +120,7 @@ class CommitPlan:
     ) -> None:
         """Write one block's changes and, if `keep_old`, the reverse records that undo them.
 
-        What `former` does not tell of the state before is read.
+        What `former` does not have of the state before is read.
         """
         names: list[bytes] = []
         at = height_bytes(height)

@@ -291,7 +291,7 @@ class Compiler:
 
 
 def _has_slots_alone(shape: Struct) -> bool:
-    """Whether all that making a value does is to fill the slots of its fields."""
+    """Return whether all that making a value does is to fill the slots of its fields."""
     cls = shape.cls
     if not isinstance(cls, type) or not shape.fields or hasattr(cls, "__post_init__"):
         return False

@@ -237,7 +237,7 @@ def remote_signer(cluster: Cluster, folder: Path) -> Iterator[subprocess.Popen[b
 
 
 def is_silent(cluster: Cluster, account: str) -> bool:
-    """Whether the first node hears nothing of a validator."""
+    """Return whether the first node hears nothing of a validator."""
     asked = {"jsonrpc": "2.0", "id": 1, "method": "openledger_consensus", "params": []}
     request = urllib.request.Request(
         cluster.url(0).replace("ws://", "http://"),

@@ -72,7 +72,7 @@ class Module:
 
     @property
     def is_mirrored(self) -> bool:
-        """Whether the mirroring test file exists."""
+        """Return whether the mirroring test file exists."""
         return (ROOT / self.mirror).is_file()
 
 

@@ -53,7 +53,7 @@ class SessionKey:
 
     @property
     def is_development(self) -> bool:
-        """Whether the key is publicly known."""
+        """Return whether the key is publicly known."""
         return self.name.startswith("//")
 
     def public(self) -> bytes | None:
