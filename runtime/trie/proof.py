@@ -12,6 +12,7 @@ Rules that hold here:
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from runtime.crypto.hashing import blake2b_256
 from runtime.errors import OpenLedgerError
@@ -19,7 +20,7 @@ from runtime.trie.backend import Backend
 from runtime.trie.trie import EMPTY_ROOT
 from runtime.trie.trie_node import HASH_BYTES, Cell, Leaf, NodeError, cell_value, decode, nibbles_of
 
-PROOF_ENTRIES_MAX = 65_536
+PROOF_ENTRIES_MAX: Final = 65_536
 
 
 class ProofError(OpenLedgerError, ValueError):

@@ -19,9 +19,9 @@ DATA = chain_folder(BASE, "dev")
 
 
 def test_the_names_are_those_of_the_folders_of_running_nodes() -> None:
-    assert BASE / KEYSTORE_FOLDER == Path("base/keys")
-    assert DATA / DATABASE_FOLDER == Path("base/chains/dev/db")
-    assert write_ahead_log_path(DATA) == Path("base/chains/dev/consensus/log")
+    assert (BASE / KEYSTORE_FOLDER).as_posix() == "base/keys"
+    assert (DATA / DATABASE_FOLDER).as_posix() == "base/chains/dev/db"
+    assert write_ahead_log_path(DATA).as_posix() == "base/chains/dev/consensus/log"
 
 
 def test_a_signing_history_has_the_name_of_its_key() -> None:
