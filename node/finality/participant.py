@@ -92,7 +92,7 @@ class Participant:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receive)
             await listen_before_voting(self._listen_seconds)
-            records = self._context.log.records
+            records = await trio.to_thread.run_sync(self._context.log.read)
             while True:
                 await self._run_epoch(records)
                 if self.is_halted:

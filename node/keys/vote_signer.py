@@ -130,7 +130,7 @@ class SigningHistory:
                 "not known any more. Never vote with this key again: make another with "
                 "`openledger validator keys` and register it with `openledger validator set-keys`."
             ) from error
-        for record in self._file.records:
+        for record in self._file.read():
             self.recent.add(_ballot.decode(record))
 
     def record_ballot(self, ballot: Ballot) -> None:
