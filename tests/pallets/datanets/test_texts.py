@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,10 @@ from pallets.datanets.records import (
 from pallets.datanets.texts import has_blank_text, has_long_text, is_licence
 
 PROFILE = Profile("a summary", "", (), "MIT", "a source", "a purpose", "a schema")
+
+
+def changed(**texts: Any) -> Profile:
+    return replace(PROFILE, **texts)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +41,7 @@ def test_any_other_licence_is_refused(licence: str) -> None:
 def test_a_mandatory_text_is_more_than_white_space(name: str) -> None:
     assert not has_blank_text(PROFILE)
     for text in ("", " \t\r\n"):
-        assert has_blank_text(replace(PROFILE, **{name: text}))
+        assert has_blank_text(changed(**{name: text}))
 
 
 @pytest.mark.parametrize(
@@ -51,11 +56,11 @@ def test_a_mandatory_text_is_more_than_white_space(name: str) -> None:
 )
 def test_a_text_has_its_maximum_in_bytes_and_no_more(name: str, bytes_max: int) -> None:
     longest = "é" * (bytes_max // 2)
-    assert not has_long_text(replace(PROFILE, **{name: longest}))
-    assert has_long_text(replace(PROFILE, **{name: longest + "x"}))
+    assert not has_long_text(changed(**{name: longest}))
+    assert has_long_text(changed(**{name: longest + "x"}))
 
 
 def test_tags_have_their_maximum_in_number_and_bytes() -> None:
-    assert not has_long_text(replace(PROFILE, tags=("a" * TAG_BYTES_MAX,) * TAGS_MAX))
-    assert has_long_text(replace(PROFILE, tags=("a" * (TAG_BYTES_MAX + 1),)))
-    assert has_long_text(replace(PROFILE, tags=("a",) * (TAGS_MAX + 1)))
+    assert not has_long_text(changed(tags=("a" * TAG_BYTES_MAX,) * TAGS_MAX))
+    assert has_long_text(changed(tags=("a" * (TAG_BYTES_MAX + 1),)))
+    assert has_long_text(changed(tags=("a",) * (TAGS_MAX + 1)))
