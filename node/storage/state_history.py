@@ -46,10 +46,10 @@ class HistoricState:
 
     def keys(self, prefix: bytes, after: bytes | None = None) -> Iterator[bytes]:
         """Yield the keys that start with `prefix`, sorted, strictly after `after`."""
-        old = _OldValues(self)
-        return merge_changes(self._now.keys(prefix, after), self._changed(prefix, after), old)
+        now, changed = self._now.keys(prefix, after), self._changed(prefix, after)
+        return merge_changes(now, changed, self._old_value)
 
-    def old_value(self, key: bytes) -> bytes | None:
+    def _old_value(self, key: bytes) -> bytes | None:
         """Return the value that a key changed since then had."""
         return self._before(_reverse_value(key))[1]
 
@@ -77,22 +77,6 @@ class HistoricState:
                 yield _unescape(group[1:-1])
             # Heights begin with a zero byte and escaped zeros with 00 FF: no other key is skipped.
             start = group + b"\x01"
-
-
-class _OldValues(Mapping[bytes, bytes | None]):
-    """The part of a mapping that merge_changes needs, read when asked."""
-
-    def __init__(self, state: HistoricState) -> None:
-        self._state = state
-
-    def __getitem__(self, key: bytes) -> bytes | None:
-        return self._state.old_value(key)
-
-    def __iter__(self) -> Iterator[bytes]:
-        raise NotImplementedError("The old values are asked for by key.")
-
-    def __len__(self) -> int:
-        raise NotImplementedError("The old values are asked for by key.")
 
 
 class CommitPlan:
