@@ -157,7 +157,7 @@ class Session:
         return sum(entry.event == event for entry in self._subscriptions.values())
 
     def log_end(self, subscription: Subscription, reason: str) -> None:
-        """Say why a subscription ends before its time."""
+        """Log why a subscription ends before its time."""
         logger.warning(
             "subscription-stopped peer=%s event=%s reason=%s", self.peer, subscription.event, reason
         )

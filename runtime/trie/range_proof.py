@@ -195,7 +195,7 @@ def _cut(
 
 
 def _place(path: bytes, low: bytes, high: bytes | None) -> _Place:
-    """Say where the keys under a path lie."""
+    """Return where the keys under a path lie."""
     if path < low:
         return _Place.EDGE if low.startswith(path) else _Place.BEFORE
     if high is None:

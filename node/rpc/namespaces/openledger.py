@@ -41,7 +41,7 @@ class OpenLedger:
 
     @method("openledger_status")
     def status(self) -> Json:
-        """Say whose node this is, whether it makes blocks, and what its executor is doing."""
+        """Return whose node this is, whether it makes blocks, and what its executor is doing."""
         process = self._executor.process.status
         return {
             "account": ss58.encode(self._account),

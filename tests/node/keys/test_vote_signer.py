@@ -73,7 +73,7 @@ def test_a_conflicting_ballot_is_refused_also_after_a_restart(
     again.close()
 
 
-def test_what_lies_below_the_window_is_refused(tmp_path: Path) -> None:
+def test_what_lies_below_the_remembered_views_is_refused(tmp_path: Path) -> None:
     alice = signer(tmp_path)
     trio.run(alice.sign, Ballot(0, REMEMBERED_VIEWS + 10, Kind.NOTARIZE, ONE))
     with pytest.raises(ConflictingBallotError, match="below the mark"):
