@@ -43,7 +43,7 @@ GENESIS: Final = Hash(b"g" * 32)
 ROOT: Final = Hash(b"r" * 32)
 DELAY_MS: Final = 100
 HEIGHT_MAX: Final = 1_000_000
-_claim = codec(Claim)
+_claim: Final = codec(Claim)
 
 
 @dataclass(slots=True)

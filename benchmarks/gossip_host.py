@@ -86,7 +86,7 @@ async def run_ours(number: int, delays: Delays) -> None:
 
 
 async def run_stock(number: int, delays: Delays) -> None:
-    """Gossip by the library alone, with its own defaults."""
+    """Gossip by the library itself, with its own defaults."""
     from libp2p import new_host
     from libp2p.crypto.ed25519 import create_new_key_pair
     from libp2p.custom_types import TProtocol

@@ -39,7 +39,7 @@ AUTHORITIES: Final = AuthoritySet(
     tuple(Authority(AccountId(pair.account), pair.account, 1) for pair in VALIDATORS),
 )
 """Of all blocks: no epoch ends here."""
-_certificate = codec(Certificate)
+_certificate: Final = codec(Certificate)
 
 
 def certify(genesis: Hash, header: Header) -> bytes:

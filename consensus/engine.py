@@ -158,12 +158,12 @@ class Engine:
 
     @property
     def is_halted(self) -> bool:
-        """Whether two branches are final, so that the engine does nothing more."""
+        """Return whether two branches are final, so that the engine does nothing more."""
         return self.state.is_halted
 
     @property
     def is_finished(self) -> bool:
-        """Whether the epoch's boundary block is final."""
+        """Return whether the epoch's boundary block is final."""
         return self.state.is_finished
 
     def step(self, event: Event) -> list[Action]:

@@ -30,8 +30,8 @@ from runtime.types.primitives import (
     Sr25519,
 )
 
-ATTRIBUTION = Benchmarks("Attribution")
-INFERENCE = Benchmarks("Inference")
+ATTRIBUTION: Final = Benchmarks("Attribution")
+INFERENCE: Final = Benchmarks("Inference")
 
 FEES: Final[Balance] = 100 * OPEN
 DEPOSIT: Final[Balance] = 10 * OPEN

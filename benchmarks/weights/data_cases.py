@@ -29,8 +29,8 @@ from runtime.crypto.hashing import blake2b_256
 from runtime.shared.documents import DatanetVersion, Trained
 from runtime.types.primitives import OPEN, ZERO_HASH, AccountId, Hash, Id
 
-DATANETS = Benchmarks("Datanets")
-MODELS = Benchmarks("Models")
+DATANETS: Final = Benchmarks("Datanets")
+MODELS: Final = Benchmarks("Models")
 
 BATCHES: Final = 256
 """Accepted batches of the version that is published; a datanet may have more, at the same slope."""

@@ -39,7 +39,7 @@ from runtime.types.primitives import (
     Hash,
 )
 
-JOBS = Benchmarks("Jobs")
+JOBS: Final = Benchmarks("Jobs")
 
 JOB: Final = 7
 EXECUTORS: Final = 5

@@ -13,11 +13,11 @@ from runtime.crypto.hashing import blake2b_256
 from runtime.frame.dispatch import Call
 from runtime.types.primitives import AccountId, Id
 
-SYSTEM = Benchmarks("System")
-UTILITY = Benchmarks("Utility")
-TIMESTAMP = Benchmarks("Timestamp")
-BALANCES = Benchmarks("Balances")
-SUDO = Benchmarks("Sudo")
+SYSTEM: Final = Benchmarks("System")
+UTILITY: Final = Benchmarks("Utility")
+TIMESTAMP: Final = Benchmarks("Timestamp")
+BALANCES: Final = Benchmarks("Balances")
+SUDO: Final = Benchmarks("Sudo")
 
 REMARK_KIBIBYTES_MAX: Final = 3_000
 """About as many fit the part of a block that one extrinsic may use."""

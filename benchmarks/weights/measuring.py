@@ -14,14 +14,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from benchmarks.weights.case import Benchmark, Work
 from benchmarks.weights.stage import CountingBackend, Stage
 
-NANOSECONDS_PER_MICROSECOND = 1_000
-FEW_RUNS = 5
+NANOSECONDS_PER_MICROSECOND: Final = 1_000
+FEW_RUNS: Final = 5
 """Runs of work that takes long, whatever the number asked for."""
-LONG_MICROSECONDS = 20_000
+LONG_MICROSECONDS: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,11 +45,11 @@ from runtime.shared.finality import (
 )
 from runtime.types.primitives import OPEN, ZERO_HASH, AccountId, Hash, Id, PreRuntime
 
-AUTHORSHIP = Benchmarks("Authorship")
-RANDOMNESS = Benchmarks("Randomness")
-OFFENCES = Benchmarks("Offences")
-STAKING = Benchmarks("Staking")
-SESSION = Benchmarks("Session")
+AUTHORSHIP: Final = Benchmarks("Authorship")
+RANDOMNESS: Final = Benchmarks("Randomness")
+OFFENCES: Final = Benchmarks("Offences")
+STAKING: Final = Benchmarks("Staking")
+SESSION: Final = Benchmarks("Session")
 
 EPOCH: Final = 7
 """An epoch in which no era begins and none is planned, and neither does in the next one."""

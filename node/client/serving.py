@@ -14,9 +14,8 @@ from typing import Any, Final
 import httpx
 
 from node.client.errors import InsufficientFundsError, RequestRefusedError, UnreachableError
-from node.client.remote_state import unhex
 from node.client.transport_http import HttpTransport, json_of, refusal_of
-from runtime.codec.hexadecimal import to_hex
+from runtime.codec.hexadecimal import from_hex, to_hex
 from runtime.codec.scale import DecodeError, codec
 from runtime.crypto.keys import KeyKind, Keypair
 from runtime.shared.documents import (
@@ -102,7 +101,7 @@ class Serving:
         answer = self._http.request("GET", f"/v1/attributions/{receipt.hex()}")
         details = _checked(answer)
         try:
-            signed = codec(SignedReceipt).decode(unhex(details["signed_receipt"]))
+            signed = codec(SignedReceipt).decode(from_hex(details["signed_receipt"]))
         except (DecodeError, KeyError, ValueError) as error:
             raise UnreachableError(
                 f"The node's answer about receipt {receipt.hex()} holds no receipt ({error})."
@@ -150,7 +149,7 @@ def _read_events(answer: httpx.Response) -> Iterator[Text | Answer]:
         tokens_in=int(usage.get("prompt_tokens", 0)),
         tokens_out=int(usage.get("completion_tokens", 0)),
         attribution=attribution,
-        receipt=Hash(unhex(receipt_text)) if receipt_text else None,
+        receipt=Hash(from_hex(receipt_text)) if receipt_text else None,
     )
 
 

@@ -23,6 +23,7 @@ STOP_SECONDS: Final = 20.0
 PAUSE_SECONDS: Final = 1.0
 """Also what `pause` costs where the system has no /proc to see that a process is frozen."""
 ENDPOINT_FILE: Final = "endpoint.json"
+"""As node/service/service.py writes it."""
 BOOTNODES_MAX: Final = 8
 LOG_LINES_QUOTED: Final = 15
 ENVIRONMENT_KEPT: Final = ("OPENLEDGER_BASE_MODEL", "OPENLEDGER_THREADS", "OPENLEDGER_LOG_LEVEL")

@@ -1,7 +1,7 @@
 """Blocks, states and runtime calls as the namespaces ask for them, with errors for callers.
 
 A state is fetched again for each use and never kept across a checkpoint: the finalized state moves.
-What depends on the runtime version alone (metadata above all) is computed once.
+What depends only on the runtime version (metadata above all) is computed once.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from hypercorn.typing import ConnectionState
 
 from node.operations.metrics import Metrics
 from node.rpc.limits import Limits
-from runtime.errors import ExitCode, OpenLedgerError
+from runtime.errors import ExitCode, OpenLedgerError, first_cause
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Endpoint:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine reaches it."""
+        """Return whether only this machine reaches it."""
         return is_loopback(self.host)
 
     @property
@@ -185,7 +185,7 @@ class Connections:
             peer = str(stream.socket.getpeername()[0])
             await self._admit(stream, peer)
         except Exception as error:  # noqa: BLE001 - a client's failure is not the node's
-            logger.warning("connection-failed peer=%s error=%r", peer, _first_cause(error))
+            logger.warning("connection-failed peer=%s error=%r", peer, first_cause(error))
         finally:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(stream)
@@ -262,9 +262,3 @@ def _watch_peer(sock: trio.socket.SocketType, timeout_s: float) -> None:
         option = getattr(socket, name, None)
         if option is not None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def _first_cause(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -55,7 +55,7 @@ class PoolView(Protocol):
 
 
 class Keys(Protocol):
-    """The node's own keys, for callers on this machine alone. All may raise ValueError."""
+    """The node's own keys, for callers on this machine only. All may raise ValueError."""
 
     def insert(self, kind: str, secret_uri: str, public: bytes, /) -> None: ...
     def rotate(self) -> bytes: ...
@@ -99,7 +99,7 @@ class Network(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NoNetwork:
-    """The network of a node that runs alone."""
+    """The network of a node that has none."""
 
     peer_id: str = ""
     listen_addresses: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 A WebSocket has one task that reads and answers in order, one that sends, and one for each
 subscription. Methods that touch keys or remove transactions are answered to callers on this machine
-alone: the server listens on loopback, the peer is on loopback, and neither a web page (by its
+only: the server listens on loopback, the peer is on loopback, and neither a web page (by its
 Origin or, with a rebound name, its Host) nor a proxy stands between.
 """
 

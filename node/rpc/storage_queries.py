@@ -26,7 +26,7 @@ PAGE_ITEMS_MAX: Final = 128
 PAGE_BYTES_MAX: Final = 512 * 1024
 ITEMS_MAX: Final = 1_024
 CODE: Final = b":code"
-"""Where Substrate keeps the runtime. papi tells runtimes apart by the hash of what is here, and
+"""Where Substrate keeps the runtime. papi distinguishes runtimes by the hash of what is here, and
 fails without; a native runtime has no code, so its encoded version is answered in its place."""
 
 

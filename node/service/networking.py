@@ -29,8 +29,9 @@ from node.finality.participant import Participant
 from node.finality.write_ahead_log import WriteAheadLog
 from node.keys.node_keys import load_peer_seed, load_session_pair
 from node.keys.remote_signer import RemoteSigner
-from node.keys.vote_signer import LocalSigner, SigningHistory, VoteSigner
+from node.keys.vote_signer import LocalSigner, SigningHistory, VoteSigner, history_path
 from node.operations.config import NodeConfig
+from node.operations.data_folder import consensus_folder, write_ahead_log_path
 from node.rpc.network import NetworkView
 from node.storage.blob_store import BlobStore
 from node.storage.database import Database
@@ -150,12 +151,12 @@ async def networked(
         pool=pool,
         block_time_ms=config.block_time_ms,
         secret=secret,
-        evidence=EvidencePool(folder / "consensus" / "evidence"),
+        evidence=EvidencePool(consensus_folder(folder) / "evidence"),
         is_instant=config.instant,
     )
     delay = max(DELAY_MS, config.block_time_ms)
     with ExitStack() as closing:
-        log = WriteAheadLog(folder / "consensus" / "log")
+        log = WriteAheadLog(write_ahead_log_path(folder))
         closing.callback(log.close)
         context = RunnerContext(
             chain=chain,
@@ -253,7 +254,7 @@ async def _signer(
         await remote.connect()
         return remote
     pair = load_session_pair(config, spec.chain_type)
-    history = SigningHistory(folder / "consensus" / f"{pair.account.hex()[:16]}.mark")
+    history = SigningHistory(history_path(consensus_folder(folder), pair.account))
     closing.callback(history.close)
     return LocalSigner(pair, chain.genesis_hash, history)
 

@@ -35,6 +35,7 @@ from node.jobs.inputs import Inputs
 from node.jobs.replicas import Replicas
 from node.keys.node_keys import load_pair
 from node.operations.config import ConfigError, NodeConfig, SyncMode
+from node.operations.data_folder import DATABASE_FOLDER, chain_folder
 from node.operations.metrics import Metrics
 from node.rpc.blob_routes import blob_routes
 from node.rpc.feedback_routes import feedback_routes
@@ -57,6 +58,7 @@ from node.transactions.pool import Pool
 from node.transactions.submitter import Submitter
 
 ENDPOINT_FILE: Final = "endpoint.json"
+"""Frozen: devnets read it (node/devnet/member.py), which import nothing of a running node."""
 
 logger = logging.getLogger(__name__)
 
@@ -112,10 +114,10 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
     """Open everything that does not run by itself; closed again in the reverse order."""
     spec = load_spec(config.chain)
     config.base_path.mkdir(parents=True, exist_ok=True)
-    folder = config.base_path / "chains" / spec.id
+    folder = chain_folder(config.base_path, spec.id)
     folder.mkdir(parents=True, exist_ok=True)
     database = await trio.to_thread.run_sync(
-        lambda: Database.open(folder / "db", archive=config.archive)
+        lambda: Database.open(folder / DATABASE_FOLDER, archive=config.archive)
     )
     try:
         blobs = await trio.to_thread.run_sync(BlobStore, folder / "blobs")

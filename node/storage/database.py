@@ -109,7 +109,7 @@ class Database:
 
     @property
     def is_archive(self) -> bool:
-        """Say whether the states of all blocks are kept."""
+        """Return whether the states of all blocks are kept."""
         return self._history_blocks is None
 
     @property

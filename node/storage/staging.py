@@ -39,7 +39,7 @@ class Staging:
 
     @property
     def target(self) -> bytes | None:
-        """What `begin` was told; None where nothing is staged."""
+        """The argument of `begin`; None where nothing is staged."""
         return self._reader.get(_TARGET)
 
     @property

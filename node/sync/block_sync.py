@@ -1,4 +1,4 @@
-"""The synchronizer: brings the blocks that this node lacks, without anybody's help.
+"""The synchronizer: fetches the blocks that this node does not have, from any peer.
 
 Whenever peers have final blocks that do not come by consensus (a new node, one that was off or cut
 off), it asks several peers for ranges (planned by p2p/protocols/block_download.py), checks each
@@ -193,7 +193,7 @@ class Synchronizer:
             self._planner.note_peer(peer, finalized)
 
     async def _ask(self, ask: AskBlocks) -> None:
-        """Ask one peer for one range, and tell the planner what came of it."""
+        """Ask one peer for one range, and report the outcome to the planner."""
         segments: tuple[Segment, ...] = ()
         try:
             answer = await self._request(ask.peer, BlocksRequest(ask.first, ask.count))

@@ -259,7 +259,7 @@ class Pool:
 
     @property
     def has_ready(self) -> bool:
-        """Whether a block could take a transaction now."""
+        """Return whether a block could take a transaction now."""
         return self._queues.has_ready(self._state_nonce)
 
     async def wait_changed(self) -> None:

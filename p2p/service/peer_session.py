@@ -88,12 +88,12 @@ class Session:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether the peer's status was accepted: what it sends is taken."""
+        """Return whether the peer's status was accepted: what it sends is taken."""
         return self.handshake.stage is not Stage.CONNECTED
 
     @property
     def is_ready(self) -> bool:
-        """Whether the handshake is done on both sides: everything may be sent to it."""
+        """Return whether the handshake is done on both sides: everything may be sent to it."""
         return self.handshake.stage is Stage.READY
 
     def state(self, score: float) -> PeerState:

@@ -43,6 +43,7 @@ from p2p.transport.transport import (
     peer_id_of,
 )
 from p2p.transport.wire import ANSWER_SIZE_MAX, CHANNELS, MessageKind, RequestKind, encode
+from runtime.errors import first_cause
 
 __all__ = [
     "Change",
@@ -260,7 +261,7 @@ class Service:
                 reason = "it ended"
             except Exception as error:  # noqa: BLE001 - a dead one is replaced, whatever killed it
                 if is_first and not started.is_set():
-                    return _cause(error)
+                    return first_cause(error)
                 reason = _cause_line(error)
             finally:
                 self._sessions.stop()
@@ -380,14 +381,7 @@ def _consensus_frame(kind: MessageKind, body: bytes) -> bytes:
     return encode(kind, body)
 
 
-def _cause(error: BaseException) -> BaseException:
-    """Return the first cause: nurseries wrap it in groups."""
-    while isinstance(error, BaseExceptionGroup) and error.exceptions:
-        error = error.exceptions[0]
-    return error
-
-
 def _cause_line(error: BaseException) -> str:
     """Return the first cause in one line."""
-    cause = _cause(error)
+    cause = first_cause(error)
     return f"{type(cause).__name__}: {cause}"[:300]

@@ -19,10 +19,10 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from hashlib import blake2b
 from itertools import pairwise
 from typing import Final, Protocol
 
+from runtime.crypto.hashing import blake2b_256
 from runtime.trie.backend import Backend, MemoryBackend
 from runtime.trie.proof import ProofError
 from runtime.trie.trie import EMPTY_ROOT, KEY_BYTES_MAX, V1, update
@@ -76,13 +76,13 @@ def prove_range(backend: Backend, start: bytes, size_max: int) -> Chunk:
 
     def opened(path: bytes, reference: bytes) -> bytes:
         node = backend.node(path)
-        if node is None or _hash(node) != reference:
+        if node is None or blake2b_256(node) != reference:
             raise ProofError("The stored trie does not match its root. The state is damaged.")
         entries.add(node)
         return node
 
     last = nibbles_of(pairs[-1][0]) if pairs else None
-    for _ in _cut(opened, _hash(root), nibbles_of(start), last):
+    for _ in _cut(opened, blake2b_256(root), nibbles_of(start), last):
         pass
     return Chunk(tuple(pairs), tuple(sorted(entries)))
 
@@ -95,7 +95,7 @@ def verify_range(root: bytes, start: bytes, chunk: Chunk, version: int = V1) -> 
         if pairs or chunk.proof:
             raise ProofError("The state is empty, but keys came.")
         return Verified({}, None)
-    entries = {_hash(node): node for node in chunk.proof}
+    entries = {blake2b_256(node): node for node in chunk.proof}
     nodes: dict[bytes, bytes] = {}
     used: set[bytes] = set()
 
@@ -195,7 +195,7 @@ def _cut(
 
 
 def _place(path: bytes, low: bytes, high: bytes | None) -> _Place:
-    """Say where the keys under a path lie."""
+    """Return where the keys under a path lie."""
     if path < low:
         return _Place.EDGE if low.startswith(path) else _Place.BEFORE
     if high is None:
@@ -292,8 +292,4 @@ def _keys_from(backend: Backend, start: bytes) -> Iterator[bytes]:
 
 def _reference(node: bytes) -> bytes:
     """Return how a parent refers to a node."""
-    return node if len(node) < HASH_BYTES else _hash(node)
-
-
-def _hash(data: bytes) -> bytes:
-    return blake2b(data, digest_size=HASH_BYTES).digest()
+    return node if len(node) < HASH_BYTES else blake2b_256(node)

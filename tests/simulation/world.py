@@ -78,7 +78,7 @@ class World:
         self.halves: Mapping[int, int] = {}
         """The copy of each twin that an honest node is connected to."""
         self.cut = False
-        """Whether honest nodes of different halves are disconnected."""
+        """True where honest nodes of different halves are disconnected."""
         self.counts: Counter[str] = Counter()
         self.steps = 0
         self._heap: list[tuple[int, int, Node, int, Packet | Call]] = []
@@ -117,7 +117,7 @@ class World:
     # ---------------------------------------------------------------------------- network
 
     def connected(self, origin: Node, target: Node) -> bool:
-        """Say whether two nodes have a connection."""
+        """Return whether two nodes have a connection."""
         return target.is_up and self._is_open(origin.identity, target.identity)
 
     def route(self, origin: Node, identity: int) -> Node | None:

@@ -20,7 +20,7 @@ from node.commands.base.output import Output
 from node.commands.base.transaction import Spending, send
 from pallets.inference import Channel
 from pallets.models import ModelInfo
-from runtime.codec.hexadecimal import to_hex
+from runtime.codec.hexadecimal import from_hex, to_hex
 from runtime.crypto.hashing import blake2b_256
 from runtime.crypto.keys import KeyKind, Keypair, verify
 from runtime.frame.dispatch import Call
@@ -278,7 +278,7 @@ def read_receipt(text: str) -> SignedReceipt:
     """Return the receipt that 0x hex of SCALE stands for. Raises DecodeError."""
     from runtime.codec.scale import codec
 
-    return codec(SignedReceipt).decode(bytes.fromhex(text.removeprefix("0x")))
+    return codec(SignedReceipt).decode(from_hex(text))
 
 
 def answer_document(text: str, stored: StoredReceipt) -> AnswerDocument:

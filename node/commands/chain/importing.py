@@ -11,6 +11,7 @@ from genesis.spec import ChainSpec
 from node.chain.chain import Chain
 from node.chain.justifications import FinalityCheck, authorities_in
 from node.commands.chain.block_file import StoredBlock
+from node.operations.data_folder import DATABASE_FOLDER
 from node.storage.database import Database
 from runtime.types.primitives import Hash
 
@@ -23,7 +24,7 @@ def import_into(
     Raises DatabaseError, ChainError, InvalidBlockError, JustificationError; what is final stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    database = Database.open(folder / "db")
+    database = Database.open(folder / DATABASE_FOLDER)
     try:
         chain = Chain(spec, database)
         count = trio.run(_import, chain, blocks, on_block)

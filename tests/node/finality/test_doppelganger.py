@@ -120,7 +120,7 @@ def test_a_mark_that_was_lost_stops_the_node_before_it_votes_anew(tmp_path: Path
             await trio.sleep(10)
 
     run(before)
-    (tmp_path / "mark").unlink()
+    (tmp_path / "history").unlink()
     (tmp_path / "log").unlink()
     assert isinstance(raised_by(after), DoppelgangerError)
 

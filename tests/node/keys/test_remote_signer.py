@@ -31,14 +31,14 @@ OTHER = Ballot(0, 5, Kind.NOTARIZE, Hash(b"2" * 32))
 
 @asynccontextmanager
 async def served(folder: Path) -> AsyncIterator[Path]:
-    mark = SigningHistory(folder / "mark")
+    history = SigningHistory(folder / "history")
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(serve_signer, folder / "s", ALICE, GENESIS, mark)
+            await nursery.start(serve_signer, folder / "s", ALICE, GENESIS, history)
             yield folder / "s"
             nursery.cancel_scope.cancel()
     finally:
-        mark.close()
+        history.close()
 
 
 def run(scenario: Callable[[Path], Awaitable[None]]) -> None:

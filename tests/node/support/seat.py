@@ -245,7 +245,7 @@ async def seat(
         signer = None
         if me is not None:
             pair = Keypair.from_uri(validator_uri(me))
-            signer = LocalSigner(pair, chain.genesis_hash, SigningHistory(folder / "mark"))
+            signer = LocalSigner(pair, chain.genesis_hash, SigningHistory(folder / "history"))
         network = service or FakeService()
         context = RunnerContext(chain, network, NoFetcher(), proposer, log, signer, clock_ms)
         participant = Participant(
