@@ -16,7 +16,7 @@ import trio
 from genesis.spec import load_spec
 from node.commands.base.command import command_output, refuse
 from node.commands.base.output import Output
-from node.commands.devnet.running import first_cause
+from node.commands.node.running import first_cause
 from node.keys.node_keys import load_session_pair
 from node.keys.remote_signer import serve_signer
 from node.keys.vote_signer import SigningHistory
