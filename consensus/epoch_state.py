@@ -313,9 +313,8 @@ class EpochState:
                 self.adopt(record)
         self._is_restoring = False
         # Of what adopting emitted, the newest Commit stands for all earlier ones.
-        effects = self._actions.effects
-        reports = [action for action in effects if isinstance(action, ReportEquivocation | Halt)]
-        effects.clear()
+        emitted = self._actions.take()
+        reports = [action for action in emitted if isinstance(action, ReportEquivocation | Halt)]
         if self.final is not None:
             self._actions.emit(Commit(self.final))
         self._actions.emit(*reports)
