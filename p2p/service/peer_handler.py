@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -24,6 +25,7 @@ from p2p.protocols.addresses import (
     AddressRecord,
     decode_records,
     encode_records,
+    sign_record,
 )
 from p2p.protocols.consensus_queue import ConsensusQueue, Inbound
 from p2p.protocols.reputation import Fault
@@ -54,6 +56,7 @@ from p2p.transport.wire import (
     decode_request,
     encode,
 )
+from runtime.crypto.keys import Keypair
 
 logger = logging.getLogger(__name__)
 
@@ -79,20 +82,41 @@ class PeerHandler:
 
     def __init__(self, provider: Provider, book: AddressBook, sessions: SessionTable) -> None:
         self.consensus = ConsensusQueue()
-        self.consensus_waiting = trio.Event()
         self.transactions = Transactions()
         self.batches_out, self.batches_in = trio.open_memory_channel[
             tuple[PeerId, tuple[bytes, ...]]
         ](BATCHES_MAX)
-        self.own_record: AddressRecord | None = None
-        self.fresh_records: list[AddressRecord] = []
-        self.records_waiting = trio.Event()
+        self._consensus_waiting = trio.Event()
+        self._own_record: AddressRecord | None = None
+        self._fresh_records: list[AddressRecord] = []
+        self._records_waiting = trio.Event()
         self._provider = provider
         self._book = book
         self._sessions = sessions
         self._counters = sessions.counters
 
     # ------------------------------------------------------------------ for the service
+
+    async def next_consensus(self) -> Inbound:
+        """Wait for a consensus message: one of each peer in turn."""
+        while (message := self.consensus.take()) is None:
+            self._consensus_waiting = trio.Event()
+            await self._consensus_waiting.wait()
+        return message
+
+    async def next_records(self) -> Sequence[AddressRecord]:
+        """Wait for address records that peers sent of themselves, and return them once."""
+        await self._records_waiting.wait()
+        self._records_waiting = trio.Event()
+        records, self._fresh_records = self._fresh_records, []
+        return records
+
+    def sign_addresses(self, identity: Keypair, addresses: tuple[str, ...]) -> None:
+        """Sign this node's addresses where they changed, to be sent to peers."""
+        known = self._own_record
+        if addresses and (known is None or known.addresses != addresses):
+            # The wall clock numbers records across restarts.
+            self._own_record = sign_record(identity, time.time_ns() // 1_000_000, addresses)
 
     def publish_status(self) -> None:
         """Send the node's status to every peer."""
@@ -102,7 +126,7 @@ class PeerHandler:
 
     def send_addresses(self, session: Session) -> None:
         """Send a peer this node's addresses and those of others."""
-        own = [self.own_record] if self.own_record is not None else []
+        own = [self._own_record] if self._own_record is not None else []
         self.send_records(session, own + self._book.records(besides=session.peer))
 
     def send_records(self, session: Session, records: Sequence[AddressRecord]) -> None:
@@ -260,9 +284,9 @@ class PeerHandler:
                 reason = f"a record of {record.peer} that it did not sign"
                 self.penalize(session.peer, Fault.BAD_RECORD, reason)
                 return
-            if is_own_news and len(self.fresh_records) < RECORDS_MAX:
-                self.fresh_records.append(record)
-                self.records_waiting.set()
+            if is_own_news and len(self._fresh_records) < RECORDS_MAX:
+                self._fresh_records.append(record)
+                self._records_waiting.set()
 
     def _on_consensus(self, session: Session, envelope: Envelope, now: float) -> None:
         message = Inbound(session.peer, envelope.kind, envelope.body)
@@ -270,7 +294,7 @@ class PeerHandler:
             self._counters.consensus_known += 1
         elif self.consensus.put(message):
             self._counters.consensus_taken += 1
-            self.consensus_waiting.set()
+            self._consensus_waiting.set()
         else:
             self._counters.consensus_lost += 1
 

@@ -13,7 +13,8 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from typing import Final
 
 import trio
@@ -44,10 +45,12 @@ class SessionTable:
         self.counters = Counters()
         self.reputation = Reputation(ban_s=settings.ban_s)
         self.blocked: frozenset[PeerId] = frozenset()
+        """Peers that are refused in both directions."""
         self.latency_s = 0.0
+        """The delay of everything that leaves this node."""
         self.leaving: set[PeerId] = set()
         """Peers whose connection is being closed."""
-        self.watchers: set[trio.MemorySendChannel[PeerChange]] = set()
+        self._watchers: set[trio.MemorySendChannel[PeerChange]] = set()
         self._genesis_hash = genesis_hash
         self._book = book
         self._settings = settings
@@ -83,10 +86,6 @@ class SessionTable:
         """Return the sessions whose handshake is done, in the order they came."""
         return [session for session in self._sessions.values() if session.is_ready]
 
-    def all(self) -> list[Session]:
-        """Return every session."""
-        return list(self._sessions.values())
-
     def connected_peers(self) -> Collection[PeerId]:
         """Return every peer with a session, whether its handshake is done or not."""
         return self._sessions.keys()
@@ -94,6 +93,31 @@ class SessionTable:
     def state(self, session: Session) -> PeerState:
         """Return what is known of a peer."""
         return session.state(self.reputation.score(session.peer, trio.current_time()))
+
+    @asynccontextmanager
+    async def changes(self) -> AsyncIterator[trio.MemoryReceiveChannel[PeerChange]]:
+        """Subscribe to peers that come, go and change; a slow reader misses the latest."""
+        send, receive = trio.open_memory_channel[PeerChange](CHANGES_MAX)
+        self._watchers.add(send)
+        try:
+            yield receive
+        finally:
+            self._watchers.discard(send)
+            send.close()
+            receive.close()
+
+    # ------------------------------------------------------------------------ for devnets
+
+    def block(self, peers: frozenset[PeerId]) -> None:
+        """Cut off exactly these peers: disconnect them and refuse them in both directions."""
+        self.blocked = peers
+        for session in tuple(self._sessions.values()):
+            if session.peer in peers:
+                self.leave(session, "blocked")
+
+    def set_latency_s(self, latency_s: float) -> None:
+        """Delay everything that leaves this node."""
+        self.latency_s = latency_s
 
     # --------------------------------------------------------------------- begin and end
 
@@ -210,7 +234,7 @@ class SessionTable:
     def publish_change(self, change: Change, session: Session) -> None:
         """Publish a change to all watchers; a full one misses it, and delays nothing."""
         news = PeerChange(change, self.state(session))
-        for watcher in tuple(self.watchers):
+        for watcher in tuple(self._watchers):
             try:
                 watcher.send_nowait(news)
             except (trio.WouldBlock, trio.BrokenResourceError):
