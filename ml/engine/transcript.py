@@ -22,7 +22,7 @@ class Transcript:
     """The text of one answer so far."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerFast, question: str, stops: tuple[str, ...] = ()
+        self, tokenizer: PreTrainedTokenizerFast, question: str, stops: tuple[str, ...]
     ) -> None:
         """Encode the question with the chat template."""
         from ml.train.data import encode_prompt

@@ -204,9 +204,9 @@ class Cluster:
         """Return where a node's clients connect. Raises NodeStateError unless it runs."""
         return self.member(node).ready_endpoint().rpc
 
-    def client(self, node: int, timeout_s: float = 30.0) -> Client:
+    def client(self, node: int) -> Client:
         """Return a client of a node; close it."""
-        return Client(self.url(node), timeout_s=timeout_s)
+        return Client(self.url(node))
 
     def report(self) -> tuple[NodeReport, ...]:
         """Return a report of each node, read now."""

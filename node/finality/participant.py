@@ -21,7 +21,7 @@ from consensus.engine import Engine
 from consensus.settings import Settings
 from node.chain.epochs import Epochs
 from node.finality.codec import read_message
-from node.finality.doppelganger import LISTEN_SECONDS, check_own_vote, listen_before_voting
+from node.finality.doppelganger import check_own_vote, listen_before_voting
 from node.finality.engine_runner import EngineRunner, RunnerContext
 from node.finality.next_epoch_messages import NextEpochMessages
 from p2p.protocols.reputation import Fault
@@ -57,7 +57,7 @@ class Participant:
         epochs: Epochs,
         service: Service,
         settings: Settings,
-        listen_seconds: float = LISTEN_SECONDS,
+        listen_seconds: float,
     ) -> None:
         self._context = context
         self._epochs = epochs

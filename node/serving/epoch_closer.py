@@ -45,14 +45,12 @@ class EpochCloser:
         submitter: Submitter,
         receipts: ReceiptStore,
         blobs: BlobStore,
-        epoch_blocks: int = EPOCH_BLOCKS,
     ) -> None:
         self._chain = chain
         self._reader = reader
         self._submitter = submitter
         self._receipts = receipts
         self._blobs = blobs
-        self._epoch_blocks = epoch_blocks
         self._tried_at: dict[tuple[int, int], int] = {}
         self._checked_at = 0
 
@@ -67,7 +65,7 @@ class EpochCloser:
 
     def _is_due(self, number: int) -> bool:
         retries = any(number >= at + RESEND_BLOCKS for at in self._tried_at.values())
-        return retries or number >= self._checked_at + self._epoch_blocks
+        return retries or number >= self._checked_at + EPOCH_BLOCKS
 
     def _close_all(self, number: int) -> None:
         self._checked_at = number

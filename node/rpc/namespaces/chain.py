@@ -43,8 +43,7 @@ class Chain:
         header, body = chain.header(block_hash), chain.body(block_hash)
         if header is None or body is None:
             return None
-        engine = self._node.about.justification_engine
-        return block_form(header, body, engine, chain.justification(block_hash))
+        return block_form(header, body, chain.justification(block_hash))
 
     @method("chain_getBlockHash", "chain_getHead")
     def block_hash(self, number: Json = None) -> Json:
