@@ -29,7 +29,7 @@ from node.authoring.proposer import Proposer
 from node.chain.chain import Chain
 from node.chain.epochs import Epoch
 from node.chain.errors import ChainError, ForkTooOldError, KnownBlockError, UnknownBlockError
-from node.chain.events import Finalized
+from node.chain.events import FinalChanged
 from node.chain.import_checks import TimestampAheadError, check_timestamp
 from node.finality.block_bodies import ProposedBodies
 from node.finality.codec import write_message
@@ -419,7 +419,7 @@ class EngineRunner:
             async with chain.events() as events:
                 await self._publish_certificate(chain.finalized)
                 async for event in events:  # ends early where this task lags
-                    if isinstance(event, Finalized):
+                    if isinstance(event, FinalChanged):
                         await self._publish_certificate(event.header)
                     if chain.finalized.number >= self._epoch.last_number:
                         break

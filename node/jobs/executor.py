@@ -27,7 +27,7 @@ import trio
 from ml.jobs.frames import Failed, Progress, Result
 from ml.jobs.frames import Job as JobFrame
 from node.chain.chain import Chain
-from node.chain.events import Finalized
+from node.chain.events import FinalChanged
 from node.chain.state_reader import StateReader
 from node.jobs.answer_store import AnswerDamagedError, AnswerStore, JobAnswer
 from node.jobs.executor_process import ExecutorDiedError, ExecutorProcess
@@ -161,7 +161,7 @@ class Executor:
     ) -> None:
         self._act(nursery)
         async for event in events:
-            if isinstance(event, Finalized):
+            if isinstance(event, FinalChanged):
                 self._act(nursery)
 
     def _act(self, nursery: trio.Nursery) -> None:

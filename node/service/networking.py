@@ -22,7 +22,7 @@ from node.authoring.evidence_pool import EvidencePool
 from node.authoring.proposer import Proposer
 from node.chain.chain import Chain
 from node.chain.epochs import Epochs
-from node.chain.events import BestChanged, Finalized
+from node.chain.events import BestChanged, FinalChanged
 from node.finality.doppelganger import LISTEN_SECONDS
 from node.finality.engine_runner import RunnerContext
 from node.finality.participant import Participant
@@ -262,7 +262,7 @@ def _announce_changes(chain: Chain, pool: Pool, service: Service) -> None:
     """Announce new best and final blocks to peers, and gossip accepted transactions."""
 
     def on_chain_event(event: object) -> None:
-        if isinstance(event, BestChanged | Finalized):
+        if isinstance(event, BestChanged | FinalChanged):
             service.announce()
 
     chain.on_event.append(on_chain_event)

@@ -11,7 +11,7 @@ import logging
 from typing import Final
 
 from node.chain.chain import Chain
-from node.chain.events import Finalized
+from node.chain.events import FinalChanged
 from node.chain.state_reader import PalletViews, StateReader
 from node.storage.blob_store import BlobStore
 from node.storage.receipt_store import ChannelRecord, ReceiptStore
@@ -60,7 +60,7 @@ class EpochCloser:
         while True:
             async with self._chain.events() as events:
                 async for event in events:
-                    if isinstance(event, Finalized) and self._is_due(event.header.number):
+                    if isinstance(event, FinalChanged) and self._is_due(event.header.number):
                         self._close_all(event.header.number)
 
     def _is_due(self, number: int) -> bool:
