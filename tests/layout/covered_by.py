@@ -20,10 +20,6 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
         "tests/consensus/test_engine_views.py",
         "tests/consensus/test_engine_votes.py",
     ),
-    "consensus/epoch_state.py": (
-        "tests/consensus/test_transition_table.py",
-        "tests/consensus/test_engine_views.py",
-    ),
     "consensus/messages.py": (
         "tests/consensus/test_transition_table.py",
         "tests/consensus/test_engine_votes.py",
@@ -32,6 +28,10 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
     "consensus/round.py": ("tests/consensus/test_anything.py",),
     "consensus/settings.py": ("tests/consensus/test_engine_views.py",),
     "consensus/signatures.py": ("tests/consensus/test_anything.py",),
+    "consensus/state.py": (
+        "tests/consensus/test_transition_table.py",
+        "tests/consensus/test_engine_views.py",
+    ),
     "consensus/step_actions.py": ("tests/consensus/test_transition_table.py",),
     "consensus/tally.py": ("tests/consensus/test_light.py",),
     "ml/api/requests.py": ("tests/ml/api/test_app.py",),

@@ -1,8 +1,9 @@
 """The state of consensus in one epoch, and the moves on it that keep consensus safe.
 
-`EpochState` holds certificates, votes, views and finality. Every move that could break safety is a
-method here: adopting a certificate, casting and recording votes, finalizing, halting, restoring the
-log. The engine (`consensus/engine.py`) holds one and decides which move an event leads to.
+`ConsensusState` holds certificates, votes, views and finality. Every move that could break safety
+is a method here: adopting a certificate, casting and recording votes, finalizing, halting,
+restoring the log. The engine (`consensus/engine.py`) holds one and decides which move an event
+leads to.
 
 Rules: a ballot and a certificate are persisted before they are acted on; NOTARIZE is cast once a
 view and not after NULLIFY; NULLIFY not after FINALIZE; FINALIZE not after NULLIFY. Nothing here
@@ -48,7 +49,7 @@ RELAYS_MAX: Final = 16
 """Nodes that relay a new certificate; whose turn it is changes with the view."""
 
 
-class EpochState:
+class ConsensusState:
     """The certificates, votes, views and finality of one epoch.
 
     `me` is this node's index in the set, None for a follower. `root` is the boundary block before
