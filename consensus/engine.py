@@ -69,7 +69,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Final
 
-from consensus.blocks import Status
+from consensus.blocks import BlockStatus
 from consensus.catchup import Catchup
 from consensus.messages import (
     Action,
@@ -94,7 +94,7 @@ from consensus.messages import (
 )
 from consensus.proposals import BadProposalError, OtherSkipsError, check_form, is_again
 from consensus.round import VIEWS_AHEAD, VIEWS_BEHIND, Round
-from consensus.settings import Settings
+from consensus.settings import EngineSettings
 from consensus.signatures import Signatures
 from consensus.state import ConsensusState
 from consensus.step_actions import StepActions
@@ -131,7 +131,7 @@ class Engine:
         me: int | None,
         root: Hash,
         last_number: int,
-        settings: Settings,
+        settings: EngineSettings,
     ) -> None:
         self.settings = settings
         self._actions = StepActions()
@@ -278,16 +278,16 @@ class Engine:
         if Kind.NULLIFY in round.own or Kind.NOTARIZE in round.own:
             return
         block = state.blocks.add(header, built.view, None)
-        block.status = Status.VALID
+        block.status = BlockStatus.VALID
         state.log_header(block)
         round.draft = header
         state.cast_vote(Kind.NOTARIZE, round, header.hash)
 
     def _on_block_executed(self, executed: BlockExecuted) -> None:
         block = self.state.blocks.get(executed.block)
-        if block is None or block.status != Status.EXECUTING:
+        if block is None or block.status != BlockStatus.EXECUTING:
             return
-        block.status = Status.VALID if executed.is_valid else Status.INVALID
+        block.status = BlockStatus.VALID if executed.is_valid else BlockStatus.INVALID
         if executed.is_valid:
             self.state.log_header(block)
 
@@ -445,7 +445,7 @@ class Engine:
             return
         digest = round.proposal.vote.ballot.digest
         block = state.blocks.get(digest)
-        if block is not None and block.status == Status.INVALID:
+        if block is not None and block.status == BlockStatus.INVALID:
             state.cast_vote(Kind.NULLIFY, round, NO_DIGEST)
         elif state.blocks.is_valid(digest) and not state.leaves_final_branch(round.proposal):
             state.cast_vote(Kind.NOTARIZE, round, digest)

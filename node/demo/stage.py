@@ -23,7 +23,7 @@ class StoryFailedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class StoryStage:
     """A node's client, clients of other nodes that may compute its jobs, and where lines go."""
 
     client: Client

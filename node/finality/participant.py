@@ -18,7 +18,7 @@ import trio
 
 from consensus import messages as m
 from consensus.engine import Engine
-from consensus.settings import Settings
+from consensus.settings import EngineSettings
 from node.chain.epochs import Epochs
 from node.finality.codec import read_message
 from node.finality.doppelganger import check_own_vote, listen_before_voting
@@ -56,7 +56,7 @@ class Participant:
         context: RunnerContext,
         epochs: Epochs,
         service: Service,
-        settings: Settings,
+        settings: EngineSettings,
         listen_seconds: float,
     ) -> None:
         self._context = context

@@ -55,7 +55,7 @@ class Status:
     agent: str
 
 
-class Stage(Enum):
+class HandshakeStage(Enum):
     """How far the handshake is; see the table on top."""
 
     CONNECTED = "connected"
@@ -111,7 +111,7 @@ class Handshake:
     """The handshake with one peer, from its connection on."""
 
     def __init__(self, genesis_hash: Hash, now: float) -> None:
-        self.stage = Stage.CONNECTED
+        self.stage = HandshakeStage.CONNECTED
         self.status: Status | None = None
         self._genesis_hash = genesis_hash
         self._deadline = now + HANDSHAKE_LIMIT_SECONDS
@@ -126,12 +126,12 @@ class Handshake:
         """Return the action that a message leads to at this stage."""
         if envelope.kind is MessageKind.STATUS:
             return self._on_status(envelope.body, now)
-        if self.stage is Stage.CONNECTED:
+        if self.stage is HandshakeStage.CONNECTED:
             return Leave(Fault.EARLY, f"it sent {envelope.kind.name} before its status")
         if envelope.kind is MessageKind.WELCOME:
-            if self.stage is Stage.READY:
+            if self.stage is HandshakeStage.READY:
                 return Nothing()
-            self.stage = Stage.READY
+            self.stage = HandshakeStage.READY
             return Ready()
         return Take()
 
@@ -149,8 +149,8 @@ class Handshake:
         if status.genesis_hash != self._genesis_hash:
             return Leave(Fault.WRONG_CHAIN, f"its genesis block is 0x{status.genesis_hash.hex()}")
         self.status = status
-        if self.stage is Stage.CONNECTED:
-            self.stage = Stage.GREETED
+        if self.stage is HandshakeStage.CONNECTED:
+            self.stage = HandshakeStage.GREETED
             return SayWelcome()
         return Updated()
 

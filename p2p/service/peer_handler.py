@@ -41,7 +41,7 @@ from p2p.protocols.status import (
     encode_status,
 )
 from p2p.protocols.transactions import Transactions, decode_batch
-from p2p.service.peer_session import REQUESTS_MAX, Change, Session
+from p2p.service.peer_session import REQUESTS_MAX, Change, PeerSession
 from p2p.service.session_table import SessionTable
 from p2p.service.settings import COST_SIZE
 from p2p.transport.transport import Channel, PeerId, RequestError
@@ -124,12 +124,12 @@ class PeerHandler:
         for session in self._sessions.ready():
             self._sessions.send_frame(session, MessageKind.STATUS, frame)
 
-    def send_addresses(self, session: Session) -> None:
+    def send_addresses(self, session: PeerSession) -> None:
         """Send a peer this node's addresses and those of others."""
         own = [self._own_record] if self._own_record is not None else []
         self.send_records(session, own + self._book.records(besides=session.peer))
 
-    def send_records(self, session: Session, records: Sequence[AddressRecord]) -> None:
+    def send_records(self, session: PeerSession, records: Sequence[AddressRecord]) -> None:
         """Send a peer some address records."""
         if records:
             self._sessions.send(session, MessageKind.ADDRESSES, encode_records(records))
@@ -240,7 +240,7 @@ class PeerHandler:
 
     # ------------------------------------------------------------------ messages of peers
 
-    def _step(self, session: Session, envelope: Envelope, now: float) -> None:
+    def _step(self, session: PeerSession, envelope: Envelope, now: float) -> None:
         """Step the handshake with one message, and pass it on. Raises DecodeError."""
         match session.handshake.step(envelope, now):
             case SayWelcome():
@@ -265,7 +265,7 @@ class PeerHandler:
             case Take():
                 self._on_control(session, envelope, now)
 
-    def _on_control(self, session: Session, envelope: Envelope, now: float) -> None:
+    def _on_control(self, session: PeerSession, envelope: Envelope, now: float) -> None:
         if envelope.kind is MessageKind.PING:
             self._sessions.send(session, MessageKind.PONG, envelope.body)
         elif envelope.kind is MessageKind.PONG:
@@ -274,7 +274,7 @@ class PeerHandler:
         elif envelope.kind is MessageKind.ADDRESSES:
             self._on_addresses(session, envelope.body, now)
 
-    def _on_addresses(self, session: Session, body: bytes, now: float) -> None:
+    def _on_addresses(self, session: PeerSession, body: bytes, now: float) -> None:
         if not session.addresses.take(now):
             self.penalize(session.peer, Fault.FLOODING, "too many address records")
             return
@@ -288,7 +288,7 @@ class PeerHandler:
                 self._fresh_records.append(record)
                 self._records_waiting.set()
 
-    def _on_consensus(self, session: Session, envelope: Envelope, now: float) -> None:
+    def _on_consensus(self, session: PeerSession, envelope: Envelope, now: float) -> None:
         message = Inbound(session.peer, envelope.kind, envelope.body)
         if self.consensus.is_known(message, now):
             self._counters.consensus_known += 1

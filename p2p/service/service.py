@@ -29,7 +29,7 @@ from p2p.service.dialer import Dialer
 from p2p.service.peer_handler import PeerHandler, Provider
 from p2p.service.peer_session import Change, PeerChange, PeerState
 from p2p.service.session_table import SessionTable
-from p2p.service.settings import Counters, Settings
+from p2p.service.settings import Counters, NetworkSettings
 from p2p.transport.transport import (
     Channel,
     PeerGoneError,
@@ -51,7 +51,7 @@ __all__ = [
     "PeerState",
     "Provider",
     "Service",
-    "Settings",
+    "NetworkSettings",
 ]
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Service:
         self,
         make_transport: Callable[[], Transport],
         provider: Provider,
-        settings: Settings = Settings(),  # noqa: B008 - frozen
+        settings: NetworkSettings = NetworkSettings(),  # noqa: B008 - frozen
     ) -> None:
         """`make_transport` is called again whenever a transport died: each runs once."""
         self._make_transport = make_transport

@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 from consensus import engine as engine_module
 from consensus import messages as m
-from consensus.blocks import Status
+from consensus.blocks import BlockStatus
 from consensus.catchup import Catchup
 from consensus.engine import Engine
 from consensus.messages import Action, BlockExecuted, Event, Propose, Sign
@@ -172,7 +172,7 @@ def _on_built_unchecked(self: Engine, built: m.Built) -> None:
     if Kind.NULLIFY in round.own or Kind.NOTARIZE in round.own:
         return
     block = state.blocks.add(header, built.view, None)
-    block.status = Status.VALID
+    block.status = BlockStatus.VALID
     state.log_header(block)
     round.draft = header
     state.cast_vote(Kind.NOTARIZE, round, header.hash)
