@@ -55,7 +55,7 @@ logger = logging.getLogger(__name__)
 _certificate = codec(Certificate)
 
 
-class Network(PeerRequests, Protocol):
+class ConsensusNetwork(PeerRequests, Protocol):
     """The methods of the network service that a runner needs."""
 
     def broadcast(
@@ -64,7 +64,7 @@ class Network(PeerRequests, Protocol):
     def send(self, peer: PeerId, kind: MessageKind, body: bytes) -> None: ...
 
 
-class Fetcher(Protocol):
+class BlockFetcher(Protocol):
     """Brings blocks that are missing here (node/sync/block_sync.py)."""
 
     async def fetch(self, block: Hash, peer: PeerId | None) -> None:
@@ -77,8 +77,8 @@ class RunnerContext:
     """The parts of the node that a runner works with; they outlive the epochs."""
 
     chain: Chain
-    network: Network
-    fetcher: Fetcher
+    network: ConsensusNetwork
+    fetcher: BlockFetcher
     proposer: Proposer
     log: WriteAheadLog
     signer: VoteSigner | None

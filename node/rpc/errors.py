@@ -78,7 +78,7 @@ class BatchTooBigError(RpcError):
     code = -32010
 
 
-class BadFormatError(RpcError):
+class ExtrinsicFormatError(RpcError):
     """An extrinsic does not decode."""
 
     code = 1001

@@ -23,9 +23,8 @@ from typing import Final
 
 from p2p.protocols.limits import Bucket, Rate
 from p2p.protocols.reputation import Fault
-from p2p.transport.wire import DecodeError, Envelope, MessageKind
-from runtime.codec.scale import DecodeError as ScaleDecodeError
-from runtime.codec.scale import codec, scale, u8, u32, u64
+from p2p.transport.wire import Envelope, MessageKind, WireDecodeError
+from runtime.codec.scale import DecodeError, codec, scale, u8, u32, u64
 from runtime.types.primitives import Hash
 
 PROTOCOL_VERSION: Final = 1
@@ -140,7 +139,7 @@ class Handshake:
             return Refuse(Fault.FLOODING, "too many updates of its status")
         try:
             status = decode_status(body)
-        except DecodeError as error:
+        except WireDecodeError as error:
             return Refuse(Fault.BAD_MESSAGE, str(error))
         if status.version != PROTOCOL_VERSION:
             version = status.version
@@ -162,11 +161,11 @@ def encode_status(status: Status) -> bytes:
 
 
 def decode_status(body: bytes) -> Status:
-    """Return the status in a body. Raises wire.DecodeError."""
+    """Return the status in a body. Raises WireDecodeError."""
     try:
         status = codec(Status).decode(body)
-    except ScaleDecodeError as error:
-        raise DecodeError(f"the status cannot be read: {error}"[:200]) from error
+    except DecodeError as error:
+        raise WireDecodeError(f"the status cannot be read: {error}"[:200]) from error
     if len(status.agent) > AGENT_LENGTH_MAX or not status.agent.isprintable():
-        raise DecodeError(f"the agent is not a line of at most {AGENT_LENGTH_MAX} letters")
+        raise WireDecodeError(f"the agent is not a line of at most {AGENT_LENGTH_MAX} letters")
     return status

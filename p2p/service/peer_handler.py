@@ -48,10 +48,10 @@ from p2p.transport.transport import Channel, PeerId, RequestError
 from p2p.transport.wire import (
     ANSWER_SIZE_MAX,
     CHANNELS,
-    DecodeError,
     Envelope,
     MessageKind,
     RequestKind,
+    WireDecodeError,
     decode,
     decode_request,
     encode,
@@ -180,7 +180,7 @@ class PeerHandler:
                 self.penalize(peer, Fault.OUT_OF_TURN, f"{name} came on {channel.value}")
                 return
             self._step(session, envelope, now)
-        except DecodeError as error:
+        except WireDecodeError as error:
             self.penalize(peer, Fault.BAD_FRAME, str(error))
 
     def gossiped(self, source: PeerId, topic: str, message: bytes) -> bool:
@@ -198,9 +198,9 @@ class PeerHandler:
         try:
             envelope = decode(message)
             if envelope.kind is not MessageKind.TRANSACTIONS:
-                raise DecodeError(f"{envelope.kind.name} is not gossip")
+                raise WireDecodeError(f"{envelope.kind.name} is not gossip")
             batch = decode_batch(envelope.body)
-        except DecodeError as error:
+        except WireDecodeError as error:
             self._counters.gossip_refused += 1
             self.penalize(source, Fault.BAD_FRAME, str(error))
             return False
@@ -241,7 +241,7 @@ class PeerHandler:
     # ------------------------------------------------------------------ messages of peers
 
     def _step(self, session: PeerSession, envelope: Envelope, now: float) -> None:
-        """Step the handshake with one message, and pass it on. Raises DecodeError."""
+        """Step the handshake with one message, and pass it on. Raises WireDecodeError."""
         match session.handshake.step(envelope, now):
             case SayWelcome():
                 self._sessions.send(session, MessageKind.WELCOME, b"")
@@ -301,7 +301,7 @@ class PeerHandler:
     async def _answer(self, peer: PeerId, request: bytes) -> bytes:
         try:
             decoded = decode_request(request)
-        except DecodeError as error:
+        except WireDecodeError as error:
             self.penalize(peer, Fault.BAD_FRAME, str(error))
             raise RequestError(f"The request cannot be read: {error}.") from error
         name = decoded.kind.name

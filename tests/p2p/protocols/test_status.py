@@ -26,7 +26,7 @@ from p2p.protocols.status import (
     decode_status,
     encode_status,
 )
-from p2p.transport.wire import DecodeError, Envelope, MessageKind
+from p2p.transport.wire import Envelope, MessageKind, WireDecodeError
 from runtime.codec.scale import codec
 from runtime.types.primitives import Hash
 
@@ -112,11 +112,11 @@ def test_a_status_is_read_as_it_was_written(number: int, roles: int, agent: str)
 
 @given(st.binary(max_size=200))
 def test_garbage_is_no_status(body: bytes) -> None:
-    with pytest.raises(DecodeError):
+    with pytest.raises(WireDecodeError):
         decode_status(body)
 
 
 @pytest.mark.parametrize("agent", ["a" * 65, "two\nlines", "\x1b[31m"])
 def test_an_agent_is_one_short_line(agent: str) -> None:
-    with pytest.raises(DecodeError):
+    with pytest.raises(WireDecodeError):
         decode_status(codec(Status).encode(replace(STATUS, agent=agent)))
