@@ -28,7 +28,7 @@ class StoryStage:
 
     client: Client
     print_line: PrintLine
-    others: Sequence[Client] = ()
+    others: Sequence[Client]
 
     def send(
         self, pair: Keypair, pallet: str, name: str, /, *, may_fail: bool = False, **arguments: Any
