@@ -80,7 +80,7 @@ class Peer:
     best_number: int
 
 
-class NetworkView(Protocol):
+class RpcNetwork(Protocol):
     """The other nodes."""
 
     @property
@@ -132,7 +132,7 @@ class RpcNode(Protocol):
     @property
     def pool(self) -> PoolView: ...
     @property
-    def network(self) -> NetworkView: ...
+    def network(self) -> RpcNetwork: ...
     @property
     def keys(self) -> Keys | None: ...
     @property

@@ -38,7 +38,7 @@ from node.operations.config import ConfigError, NodeConfig, SyncMode
 from node.operations.metrics import Metrics
 from node.rpc.blob_routes import blob_routes
 from node.rpc.feedback_routes import feedback_routes
-from node.rpc.interfaces import About, Keys, NetworkView, NoNetwork, Sealer
+from node.rpc.interfaces import About, Keys, NoNetwork, RpcNetwork, Sealer
 from node.rpc.limits import Limits
 from node.rpc.namespaces.consensus import ConsensusNamespace
 from node.rpc.namespaces.openledger import OpenLedger
@@ -75,7 +75,7 @@ class RunningNode:
     receipts: ReceiptStore
     sealer: Sealer | None
     folder: Path
-    network: NetworkView = field(default_factory=NoNetwork)
+    network: RpcNetwork = field(default_factory=NoNetwork)
     networking: Networking | None = None
     """The networked part; None for a node with a solo author."""
     keys: Keys | None = None
