@@ -25,7 +25,7 @@ from consensus.messages import (
     Signed,
     Start,
 )
-from consensus.settings import Settings
+from consensus.settings import EngineSettings
 from runtime.codec.scale import codec
 from runtime.crypto.keys import Keypair
 from runtime.shared.finality import (
@@ -69,7 +69,7 @@ class EngineNetwork:
             tuple(Authority(AccountId(pair.account), pair.account, 1) for pair in self._pairs),
         )
         self._engines = tuple(
-            Engine(GENESIS, authorities, index, ROOT, HEIGHT_MAX, Settings(delay_ms=1_000))
+            Engine(GENESIS, authorities, index, ROOT, HEIGHT_MAX, EngineSettings(delay_ms=1_000))
             for index in range(self.nodes)
         )
         for index in range(self.nodes):

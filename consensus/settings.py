@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class EngineSettings:
     """Times: `delay_ms` is D, the delay of a message that a healthy network stays below."""
 
     delay_ms: int = 1000

@@ -62,7 +62,7 @@ class CountingBackend:
         return self._state.keys(prefix, after)
 
 
-class Stage:
+class WeighingStage:
     """A composed runtime with a state for one case at a time."""
 
     def __init__(self) -> None:

@@ -30,7 +30,7 @@ from node.chain.errors import (
     UnknownBlockError,
     WrongChainError,
 )
-from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
+from node.chain.events import BestChanged, ChainEvent, FinalChanged, NewBlock
 from node.chain.fork_tree import ForkTree, TreeFullError
 from node.chain.import_checks import InvalidBlocks
 from node.chain.transaction_checks import Checked, TransactionChecks
@@ -336,8 +336,8 @@ class Chain:
             del self._hashes[header.number]
         self._checks.forget_state()
         for header in branch[:-1]:
-            self._publish(Finalized(header))
-        self._publish(Finalized(last, pruned))
+            self._publish(FinalChanged(header))
+        self._publish(FinalChanged(last, pruned))
 
     def close(self) -> None:
         """End all subscriptions; the database is closed by its owner."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from node.client.blobs import Blobs
 from node.client.connection import Connection
-from node.client.endpoint import DEFAULT_URL, Endpoint
+from node.client.endpoint import Endpoint
 from node.client.errors import UsageError, WrongNodeError
 from node.client.recording import Recording
 from node.client.remote_state import RemoteState
@@ -32,19 +32,17 @@ from runtime.shared.finality import ENGINE
 from runtime.trie import proof
 from runtime.types.primitives import AccountData, AccountId, Digest, DigestItem, Hash, Header
 
-TIMEOUT_SECONDS: Final = 30.0
-
 
 class QueryClient:
     """Queries of one node. `genesis_hash` pins the chain; a node of another is refused."""
 
     def __init__(
         self,
-        url: str = DEFAULT_URL,
+        url: str,
         *,
-        genesis_hash: Hash | None = None,
-        machine: Machine | None = None,
-        timeout_s: float = TIMEOUT_SECONDS,
+        genesis_hash: Hash | None,
+        machine: Machine | None,
+        timeout_s: float,
     ) -> None:
         self.machine = machine or compose()
         self.timeout_s = timeout_s

@@ -53,7 +53,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredReceipt:
+class ServedReceipt:
     """A receipt as its server stores it, with the server's details of it."""
 
     signed: SignedReceipt
@@ -96,7 +96,7 @@ class Serving:
                 raise _refusal(answer)
             yield from _read_events(answer)
 
-    def receipt(self, receipt: Hash) -> StoredReceipt:
+    def receipt(self, receipt: Hash) -> ServedReceipt:
         """Return a receipt by its id."""
         answer = self._http.request("GET", f"/v1/attributions/{receipt.hex()}")
         details = _checked(answer)
@@ -106,7 +106,7 @@ class Serving:
             raise UnreachableError(
                 f"The node's answer about receipt {receipt.hex()} holds no receipt ({error})."
             ) from error
-        return StoredReceipt(signed, details)
+        return ServedReceipt(signed, details)
 
     def feedback(self, feedback: Feedback, pair: Keypair) -> None:
         """Sign and send a verdict on an answer, by the account that asked."""

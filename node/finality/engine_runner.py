@@ -29,7 +29,7 @@ from node.authoring.proposer import Proposer
 from node.chain.chain import Chain
 from node.chain.epochs import Epoch
 from node.chain.errors import ChainError, ForkTooOldError, KnownBlockError, UnknownBlockError
-from node.chain.events import Finalized
+from node.chain.events import FinalChanged
 from node.chain.import_checks import TimestampAheadError, check_timestamp
 from node.finality.block_bodies import ProposedBodies
 from node.finality.codec import write_message
@@ -55,7 +55,7 @@ logger = logging.getLogger(__name__)
 _certificate = codec(Certificate)
 
 
-class Network(PeerRequests, Protocol):
+class ConsensusNetwork(PeerRequests, Protocol):
     """The methods of the network service that a runner needs."""
 
     def broadcast(
@@ -64,7 +64,7 @@ class Network(PeerRequests, Protocol):
     def send(self, peer: PeerId, kind: MessageKind, body: bytes) -> None: ...
 
 
-class Fetcher(Protocol):
+class BlockFetcher(Protocol):
     """Brings blocks that are missing here (node/sync/block_sync.py)."""
 
     async def fetch(self, block: Hash, peer: PeerId | None) -> None:
@@ -77,8 +77,8 @@ class RunnerContext:
     """The parts of the node that a runner works with; they outlive the epochs."""
 
     chain: Chain
-    network: Network
-    fetcher: Fetcher
+    network: ConsensusNetwork
+    fetcher: BlockFetcher
     proposer: Proposer
     log: WriteAheadLog
     signer: VoteSigner | None
@@ -419,7 +419,7 @@ class EngineRunner:
             async with chain.events() as events:
                 await self._publish_certificate(chain.finalized)
                 async for event in events:  # ends early where this task lags
-                    if isinstance(event, Finalized):
+                    if isinstance(event, FinalChanged):
                         await self._publish_certificate(event.header)
                     if chain.finalized.number >= self._epoch.last_number:
                         break

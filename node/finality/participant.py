@@ -18,10 +18,10 @@ import trio
 
 from consensus import messages as m
 from consensus.engine import Engine
-from consensus.settings import Settings
+from consensus.settings import EngineSettings
 from node.chain.epochs import Epochs
 from node.finality.codec import read_message
-from node.finality.doppelganger import LISTEN_SECONDS, check_own_vote, listen_before_voting
+from node.finality.doppelganger import check_own_vote, listen_before_voting
 from node.finality.engine_runner import EngineRunner, RunnerContext
 from node.finality.next_epoch_messages import NextEpochMessages
 from p2p.protocols.reputation import Fault
@@ -56,8 +56,8 @@ class Participant:
         context: RunnerContext,
         epochs: Epochs,
         service: Service,
-        settings: Settings,
-        listen_seconds: float = LISTEN_SECONDS,
+        settings: EngineSettings,
+        listen_seconds: float,
     ) -> None:
         self._context = context
         self._epochs = epochs

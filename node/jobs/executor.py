@@ -27,9 +27,9 @@ import trio
 from ml.jobs.frames import OUTPUTS_FOLDER, Failed, Progress, Result
 from ml.jobs.frames import Job as JobFrame
 from node.chain.chain import Chain
-from node.chain.events import Finalized
+from node.chain.events import FinalChanged
 from node.chain.state_reader import StateReader
-from node.jobs.answer_store import AnswerDamagedError, AnswerStore, JobAnswer
+from node.jobs.answer_store import AnswerDamagedError, JobAnswer, JobAnswerStore
 from node.jobs.executor_process import ExecutorDiedError, ExecutorProcess
 from node.jobs.inputs import Inputs, InputsAwaitedError, InputsMissingError, InputsRefusedError
 from node.storage.blob_errors import BlobError
@@ -137,7 +137,7 @@ class Executor:
         self.process = process
         self._folder = folder
         self._base_model = base_model
-        self._answers = AnswerStore(folder / "outbox")
+        self._answers = JobAnswerStore(folder / "outbox")
         self._computing: set[tuple[int, int]] = set()
         self._sent: dict[tuple[int, int, Step], _Sent] = {}
         self._stalled: dict[tuple[int, int], int] = {}
@@ -164,7 +164,7 @@ class Executor:
     ) -> None:
         self._act(nursery)
         async for event in events:
-            if isinstance(event, Finalized):
+            if isinstance(event, FinalChanged):
                 self._act(nursery)
 
     def _act(self, nursery: trio.Nursery) -> None:

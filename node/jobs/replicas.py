@@ -17,7 +17,7 @@ from typing import Final, Protocol
 import trio
 
 from node.chain.chain import Chain
-from node.chain.events import Finalized
+from node.chain.events import FinalChanged
 from node.chain.state_reader import PalletViews, StateReader
 from node.jobs.inputs import InputsRefusedError, check_settlement
 from node.storage.blob_errors import BlobError
@@ -110,7 +110,7 @@ class Replicas:
         while True:
             async with self._chain.events() as events:
                 async for event in events:
-                    if isinstance(event, Finalized):
+                    if isinstance(event, FinalChanged):
                         height = event.header.number
                         if height >= self._looked_at + LOOK_BLOCKS:
                             await self.keep_up(height)

@@ -53,7 +53,7 @@ class ListenError(OpenLedgerError):
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ServerEndpoint:
     """Where the server listens."""
 
     host: str
@@ -94,7 +94,7 @@ class Life(WorkerContext):
             await trio.sleep(ENDED_PING_SECONDS)
 
 
-class Transport:
+class ClientStream:
     """A client's byte stream for Hypercorn that gives up on a peer which takes nothing."""
 
     def __init__(
@@ -160,7 +160,7 @@ class Connections:
         self._limits = limits
         self._metrics = metrics
         self._config = _config(limits)
-        self._transports: set[Transport] = set()
+        self._transports: set[ClientStream] = set()
         self._peers: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -199,7 +199,7 @@ class Connections:
                 await stream.send_all(TOO_MANY)
             return
         _watch_peer(stream.socket, limits.send_timeout_s)
-        transport = Transport(stream, peer, limits, self._metrics)
+        transport = ClientStream(stream, peer, limits, self._metrics)
         self._transports.add(transport)
         self._peers[peer] += 1
         self._metrics.rpc_connections.set(len(self))
@@ -231,10 +231,10 @@ async def listen(host: str, port: int) -> list[trio.SocketListener]:
         ) from error
 
 
-def endpoint_of(listeners: list[trio.SocketListener]) -> Endpoint:
+def endpoint_of(listeners: list[trio.SocketListener]) -> ServerEndpoint:
     """Return where listeners listen; the first one's where there are several."""
     host, port = listeners[0].socket.getsockname()[:2]
-    return Endpoint(str(host), int(port))
+    return ServerEndpoint(str(host), int(port))
 
 
 def _config(limits: Limits) -> Config:

@@ -13,7 +13,6 @@ from node.chain.events import ChainEvent
 from node.transactions.status import Status
 from runtime.frame.executive import Executive
 from runtime.frame.machine import Machine
-from runtime.shared.finality import ENGINE
 from runtime.trie.backend import Backend
 from runtime.types.primitives import AccountId, Hash, Header
 
@@ -81,7 +80,7 @@ class Peer:
     best_number: int
 
 
-class Network(Protocol):
+class RpcNetwork(Protocol):
     """The other nodes."""
 
     @property
@@ -121,8 +120,6 @@ class About:
     chain_type: str
     properties: Mapping[str, Any]
     roles: tuple[str, ...] = ("Full",)
-    justification_engine: bytes = ENGINE
-    """The consensus engine id, 4 bytes, under which justifications are shown."""
 
 
 class RpcNode(Protocol):
@@ -135,7 +132,7 @@ class RpcNode(Protocol):
     @property
     def pool(self) -> PoolView: ...
     @property
-    def network(self) -> Network: ...
+    def network(self) -> RpcNetwork: ...
     @property
     def keys(self) -> Keys | None: ...
     @property

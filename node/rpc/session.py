@@ -33,7 +33,7 @@ class LaggingError(Exception):
     """A subscriber took so little that its events were lost."""
 
 
-class Outbox:
+class ClientOutbox:
     """Texts that wait to be sent to one client, in order; bounded in number and size."""
 
     def __init__(self, limits: Limits) -> None:
@@ -118,7 +118,7 @@ class Session:
         self.is_local = is_local
         self.heard_at = trio.current_time()
         """When the client last asked something."""
-        self.outbox = None if nursery is None else Outbox(limits)
+        self.outbox = None if nursery is None else ClientOutbox(limits)
         self._nursery = nursery
         self._subscriptions: dict[SubscriptionId, Subscription] = {}
         self._waiting: list[Task] = []

@@ -16,13 +16,13 @@ from typing import Final
 
 import trio
 
-from consensus.settings import Settings as EngineSettings
+from consensus.settings import EngineSettings
 from genesis.spec import ChainSpec
 from node.authoring.evidence_pool import EvidencePool
 from node.authoring.proposer import Proposer
 from node.chain.chain import Chain
 from node.chain.epochs import Epochs
-from node.chain.events import BestChanged, Finalized
+from node.chain.events import BestChanged, FinalChanged
 from node.finality.doppelganger import LISTEN_SECONDS
 from node.finality.engine_runner import RunnerContext
 from node.finality.participant import Participant
@@ -43,7 +43,7 @@ from node.sync.state_sync import FastSync
 from node.transactions.pool import Pool
 from p2p.protocols.status import Roles
 from p2p.protocols.transactions import topic_of
-from p2p.service.service import Service, Settings
+from p2p.service.service import NetworkSettings, Service
 from p2p.transport.libp2p_host import Libp2pTransport
 from p2p.transport.transport import PeerId, TransportSettings
 from runtime.crypto.hashing import blake2b_256
@@ -234,7 +234,7 @@ def _service(
     return Service(
         lambda: Libp2pTransport(seed, [listen], limits),
         Provider(chain=chain, blobs=blobs, archive=archive, roles=roles, agent=config.name),
-        Settings(
+        NetworkSettings(
             bootnodes=(*spec.boot_nodes, *config.bootnodes),
             identity=Keypair.from_seed(seed),
             max_peers=config.peers_max,
@@ -263,7 +263,7 @@ def _announce_changes(chain: Chain, pool: Pool, service: Service) -> None:
     """Announce new best and final blocks to peers, and gossip accepted transactions."""
 
     def on_chain_event(event: object) -> None:
-        if isinstance(event, BestChanged | Finalized):
+        if isinstance(event, BestChanged | FinalChanged):
             service.announce()
 
     chain.on_event.append(on_chain_event)

@@ -39,7 +39,7 @@ from node.operations.data_folder import DATABASE_FOLDER, chain_folder
 from node.operations.metrics import Metrics
 from node.rpc.blob_routes import blob_routes
 from node.rpc.feedback_routes import feedback_routes
-from node.rpc.interfaces import About, Keys, Network, NoNetwork, Sealer
+from node.rpc.interfaces import About, Keys, NoNetwork, RpcNetwork, Sealer
 from node.rpc.limits import Limits
 from node.rpc.namespaces.consensus import ConsensusNamespace
 from node.rpc.namespaces.openledger import OpenLedger
@@ -77,7 +77,7 @@ class RunningNode:
     receipts: ReceiptStore
     sealer: Sealer | None
     folder: Path
-    network: Network = field(default_factory=NoNetwork)
+    network: RpcNetwork = field(default_factory=NoNetwork)
     networking: Networking | None = None
     """The networked part; None for a node with a solo author."""
     keys: Keys | None = None

@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from node.storage.leveldb import Writes
-from node.storage.state_layout import HeadState, Reader, Space, end_of, height_bytes
+from node.storage.state_layout import HeadState, Reader, Space, Writes, end_of, height_bytes
 from runtime.codec import scale
 from runtime.trie.backend import Former, merge_changes
 

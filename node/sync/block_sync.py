@@ -90,7 +90,7 @@ class Synchronizer:
         self._network = network
         self._set_after = set_after
         self._patience = patience or Patience()
-        self._planner = BlockPlanner(chain.finalized.number, limits)
+        self._planner = BlockPlanner(chain.finalized.number, limits or SyncLimits())
         self._fetching = trio.Lock()
         self._bell, self._rung = trio.open_memory_channel[None](1)
         self._is_syncing = False

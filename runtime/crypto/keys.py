@@ -143,7 +143,7 @@ def verify(kind: int, signature: bytes, message: bytes, account: bytes) -> bool:
     return False
 
 
-def generate_phrase(words: int = 12) -> str:
+def generate_phrase(words: int) -> str:
     """Return a new random mnemonic of 12, 15, 18, 21 or 24 words; raises PhraseError."""
     if words not in _ENTROPY_BYTES:
         raise PhraseError(f"A phrase has 12, 15, 18, 21 or 24 words, not {words}.")

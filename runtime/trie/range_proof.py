@@ -87,7 +87,7 @@ def prove_range(backend: Backend, start: bytes, size_max: int) -> Chunk:
     return Chunk(tuple(pairs), tuple(sorted(entries)))
 
 
-def verify_range(root: bytes, start: bytes, chunk: Chunk, version: int = V1) -> Verified:
+def verify_range(root: bytes, start: bytes, chunk: Chunk) -> Verified:
     """Check that the pairs are all keys from `start` to the last of them. Raises ProofError."""
     pairs = chunk.pairs
     _check_form(start, chunk)
@@ -108,7 +108,7 @@ def verify_range(root: bytes, start: bytes, chunk: Chunk, version: int = V1) -> 
         return node
 
     last = nibbles_of(pairs[-1][0]) if pairs else None
-    ordered = _Ordered(pairs, version)
+    ordered = _Ordered(pairs)
     counted, goes_on = 0, False
     for part in _cut(opened, root, nibbles_of(start), last):
         if isinstance(part, _Beyond):
@@ -218,17 +218,16 @@ def _whole(place: _Place, path: bytes, reference: bytes) -> Iterator[_Inside | _
 class _Ordered:
     """The pairs of a chunk by the nibbles of their keys."""
 
-    def __init__(self, pairs: Sequence[Pair], version: int) -> None:
+    def __init__(self, pairs: Sequence[Pair]) -> None:
         self._pairs = pairs
         self._paths = [nibbles_of(key) for key, _ in pairs]
-        self._version = version
 
     def check_single(self, part: _Single) -> None:
         """Check that a key on an edge came with its value."""
         at = bisect_left(self._paths, part.key)
         if at == len(self._paths) or self._paths[at] != part.key:
             raise ProofError("A key of the range is missing.")
-        if value_cell(self._pairs[at][1], self._version) != part.cell:
+        if value_cell(self._pairs[at][1], V1) != part.cell:
             raise ProofError("A value is not the one in the state.")
 
     def rebuild(self, part: _Inside, nodes: dict[bytes, bytes]) -> int:
@@ -239,7 +238,7 @@ class _Ordered:
         high = bisect_left(self._paths, path + b"\x10", low)
         if low == high:
             raise ProofError("Keys of the range are missing.")
-        built = update(MemoryBackend(), self._pairs[low:high], self._version).nodes
+        built = update(MemoryBackend(), self._pairs[low:high]).nodes
         top = built.pop(b"")
         assert top is not None, "a trie with keys has a root"
         # Built by itself, the subtree's root carries the whole way to it in its partial key.

@@ -122,9 +122,9 @@ def root_of(
     return update(_NoNodes(), sorted(items), version).root
 
 
-def ordered_root(values: Sequence[bytes], version: int = V1) -> bytes:
+def ordered_root(values: Sequence[bytes]) -> bytes:
     """Return the root of a list, keyed by SCALE compact index: the extrinsics root."""
-    return root_of([(encode_compact(index), value) for index, value in enumerate(values)], version)
+    return root_of([(encode_compact(index), value) for index, value in enumerate(values)])
 
 
 class _NoNodes:

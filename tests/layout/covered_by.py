@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
-    "consensus/epoch_state.py": ("tests/consensus/test_transition_table.py",),
+    "consensus/state.py": ("tests/consensus/test_transition_table.py",),
     "consensus/messages.py": (
         "tests/consensus/test_transition_table.py",
         "tests/consensus/test_engine_votes.py",
@@ -186,9 +186,9 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     },
     "It runs in processes that the tests start.": {
         "ml/jobs/__main__.py": ("tests/ml/jobs/test_executor.py",),
-        "node/commands/devnet/dev.py": ("tests/test_cli.py",),
-        "node/commands/devnet/node.py": ("tests/test_cli.py",),
-        "node/commands/devnet/running.py": ("tests/test_cli.py",),
+        "node/commands/node/dev.py": ("tests/test_cli.py",),
+        "node/commands/node/node.py": ("tests/test_cli.py",),
+        "node/commands/node/running.py": ("tests/test_cli.py",),
         "node/devnet/keeper.py": ("tests/cluster/test_devnet_commands.py",),
         "node/rpc/namespaces/consensus.py": ("tests/cluster/test_operator_mistakes.py",),
         "node/rpc/namespaces/openledger.py": ("tests/story/test_asking_and_verifying.py",),
@@ -216,7 +216,7 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         ),
         "node/commands/base/account_signer.py": ("tests/node/commands/wallet/test_account.py",),
         "node/commands/base/command.py": ("tests/node/commands/wallet/test_account.py",),
-        "node/commands/base/completion.py": ("tests/node/commands/chain/test_chain.py",),
+        "node/commands/completion.py": ("tests/node/commands/chain/test_chain.py",),
         "node/commands/base/documents.py": ("tests/node/commands/test_catalogue.py",),
         "node/commands/base/lookup.py": (
             "tests/node/commands/model/test_model.py",
@@ -243,7 +243,7 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "node/commands/staking/validator_start.py": (
             "tests/node/commands/staking/test_validator.py",
         ),
-        "node/commands/wallet/claim.py": ("tests/story/test_asking_and_verifying.py",),
+        "node/commands/datanet/claim.py": ("tests/story/test_asking_and_verifying.py",),
     },
     "The story that the tests run calls it.": {
         "node/demo/datanet.py": ("tests/story/test_rows_become_payouts.py",),

@@ -37,8 +37,8 @@ NODE_START: Final = (
     "node.devnet.member",
     "node.devnet.process",
     "cli",
-    "node.commands.devnet.node",
-    "node.commands.devnet.running",
+    "node.commands.node.node",
+    "node.commands.node.running",
     "node.service.service",
     "node.service.networking",
 )

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 
 from genesis.amounts import format_amount
 from node.client import Answer, Client, RejectedError, RequestRefusedError, Text
-from node.client.serving import StoredReceipt, signed_with
+from node.client.serving import ServedReceipt, signed_with
 from node.commands.base.account_signer import account_of
 from node.commands.base.command import refuse
 from node.commands.base.documents import Planck
@@ -281,7 +281,7 @@ def read_receipt(text: str) -> SignedReceipt:
     return codec(SignedReceipt).decode(from_hex(text))
 
 
-def answer_document(text: str, stored: StoredReceipt) -> AnswerDocument:
+def answer_document(text: str, stored: ServedReceipt) -> AnswerDocument:
     """Return an answer with its attribution, its numbers only from the signed receipt."""
     receipt = stored.signed.receipt
     row_texts: dict[int, Mapping[str, Any]] = {

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ml.jobs.frames import ROWS_FILE
 from node.client import Client, RequestRefusedError
-from node.client.serving import StoredReceipt
+from node.client.serving import ServedReceipt
 from node.commands.answers.asking import read_receipt
 from node.commands.base.output import Output
 from pallets.attribution.records import Epoch
@@ -155,7 +155,7 @@ class Verifier:
         detail = f"{where} has another {', '.join(wrong)}" if wrong else where
         return Check(*COMMITMENTS, not wrong, detail)
 
-    def _replay(self, stored: StoredReceipt, index: _Index) -> list[Check]:
+    def _replay(self, stored: ServedReceipt, index: _Index) -> list[Check]:
         """Run a receipt's own steps, and those of its index job if none did before it."""
         from ml.attribution.verify import verify_receipt
 

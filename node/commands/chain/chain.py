@@ -17,7 +17,7 @@ from node.commands.base.documents import Fields
 from node.commands.base.output import Output
 from node.commands.base.transaction import EventDocument, event_documents
 from node.commands.base.values import show_value
-from node.commands.chain.block_file import StoredBlock, read_blocks, replay, write_blocks
+from node.commands.chain.block_file import ExportedBlock, read_blocks, replay, write_blocks
 from node.commands.chain.log_repair import repair_log
 from node.commands.chain.status import StatusDocument, status_of
 from node.operations.config import default_base_path
@@ -222,7 +222,7 @@ def export_spec(output: Output, file: Path, chain_name: str, raw: bool) -> SpecD
     return SpecDocument(str(file), spec.id, raw, to_hex(spec.build().hash))
 
 
-def _fetch(client: Client, last: int, final: int) -> Iterator[StoredBlock]:
+def _fetch(client: Client, last: int, final: int) -> Iterator[ExportedBlock]:
     """Return the blocks from 1 to `last`; where some are certified, on to one that is."""
     is_certified = is_open = False
     for number in range(1, final + 1):
@@ -232,12 +232,12 @@ def _fetch(client: Client, last: int, final: int) -> Iterator[StoredBlock]:
         is_open = fetched.justification is None
         is_certified = is_certified or not is_open
         raws = tuple(extrinsic.raw for extrinsic in fetched.extrinsics)
-        yield StoredBlock(fetched.header, raws, fetched.justification)
+        yield ExportedBlock(fetched.header, raws, fetched.justification)
 
 
 def _counted(
-    blocks: Iterator[StoredBlock], on_block: Callable[[int], None]
-) -> Iterator[StoredBlock]:
+    blocks: Iterator[ExportedBlock], on_block: Callable[[int], None]
+) -> Iterator[ExportedBlock]:
     """Yield the blocks, and report after each how many were yielded."""
     for done, block in enumerate(blocks, start=1):
         yield block

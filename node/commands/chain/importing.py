@@ -10,14 +10,14 @@ import trio
 from genesis.spec import ChainSpec
 from node.chain.chain import Chain
 from node.chain.justifications import FinalityCheck, authorities_in
-from node.commands.chain.block_file import StoredBlock
+from node.commands.chain.block_file import ExportedBlock
 from node.operations.data_folder import DATABASE_FOLDER
 from node.storage.database import Database
 from runtime.types.primitives import Hash
 
 
 def import_into(
-    spec: ChainSpec, folder: Path, blocks: Iterable[StoredBlock], on_block: Callable[[int], None]
+    spec: ChainSpec, folder: Path, blocks: Iterable[ExportedBlock], on_block: Callable[[int], None]
 ) -> tuple[int, Hash]:
     """Execute and finalize the blocks that the folder does not have: (how many, the last hash).
 
@@ -34,7 +34,7 @@ def import_into(
 
 
 async def _import(
-    chain: Chain, blocks: Iterable[StoredBlock], on_block: Callable[[int], None]
+    chain: Chain, blocks: Iterable[ExportedBlock], on_block: Callable[[int], None]
 ) -> int:
     count = 0
     finality = FinalityCheck(chain.genesis_hash, chain.spec.chain_type)

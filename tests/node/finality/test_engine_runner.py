@@ -279,5 +279,5 @@ def test_the_log_shrinks_while_an_epoch_lasts(
 
 
 def test_the_service_of_these_tests_is_what_a_runner_needs() -> None:
-    network: engine_runner.Network = FakeService()
+    network: engine_runner.ConsensusNetwork = FakeService()
     assert network.peers()

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import trio
 
 from consensus.messages import Message, Proposal
-from consensus.settings import Settings
+from consensus.settings import EngineSettings
 from genesis.devnet import devnet_spec, validator_uri
 from genesis.spec import ChainSpec
 from node.authoring.author import timestamp_inherent, wall_clock_ms
@@ -252,7 +252,7 @@ async def seat(
             context,
             epochs,
             network,  # type: ignore[arg-type]
-            Settings(delay_ms),
+            EngineSettings(delay_ms),
             listen_seconds,
         )
         try:
