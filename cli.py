@@ -12,10 +12,7 @@ from typing import Final
 import click
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "dev": (
-        "node.commands.devnet.dev",
-        "Start a development node: instant blocks, funded accounts.",
-    ),
+    "dev": ("node.commands.node.dev", "Start a development node: instant blocks, funded accounts."),
     "demo": (
         "node.commands.devnet.demo",
         "Run the whole story on real rows, from data to payouts.",
@@ -40,8 +37,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "node.commands.answers.verify",
         "Replay everything behind a receipt and say what holds.",
     ),
-    "claim": ("node.commands.wallet.claim", "Pay out what your rows have earned."),
-    "earnings": ("node.commands.wallet.claim", "Show what an account's rows have earned."),
+    "claim": ("node.commands.datanet.claim", "Pay out what your rows have earned."),
+    "earnings": ("node.commands.datanet.claim", "Show what an account's rows have earned."),
     "stake": ("node.commands.staking.stake", "Put OPEN behind validators, or take it back."),
     "validator": ("node.commands.staking.validator", "Become a validator and see how it does."),
     "tx": ("node.commands.wallet.tx", "Send any call of the chain."),
@@ -50,12 +47,12 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "node.commands.devnet.devnet",
         "Run a cluster of nodes here; kill, cut and heal them.",
     ),
-    "node": ("node.commands.devnet.node", "Start a node for a chain spec."),
+    "node": ("node.commands.node.node", "Start a node for a chain spec."),
     "signer": (
         "node.commands.staking.vote_signer",
         "Sign a validator's votes in a process of its own.",
     ),
-    "completion": ("node.commands.base.completion", "Print the completion script of a shell."),
+    "completion": ("node.commands.completion", "Print the completion script of a shell."),
 }
 
 

@@ -2,7 +2,7 @@
 """The project's commands, for a machine with only Python and git.
 
     python3 make.py demo      the whole story on real rows, two to four minutes
-    python3 make.py test      the tests
+    python3 make.py test      the tests, on all cores
     python3 make.py check     formatting, lint, types, import floors, then the tests
     python3 make.py bench     the benchmark table
 
@@ -72,7 +72,8 @@ def main(arguments: list[str]) -> None:
         for check in CHECKS:
             run(*check)
     if command in ("test", "check"):
-        run("python", "-m", "pytest", *rest)
+        # A file's tests stay in one process: they share nodes and devnets.
+        run("python", "-m", "pytest", "--numprocesses", "auto", "--dist", "loadfile", *rest)
 
 
 if __name__ == "__main__":

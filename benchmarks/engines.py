@@ -25,7 +25,7 @@ from consensus.messages import (
     Signed,
     Start,
 )
-from consensus.settings import Settings
+from consensus.settings import EngineSettings
 from runtime.codec.scale import codec
 from runtime.crypto.keys import Keypair
 from runtime.shared.finality import (
@@ -43,7 +43,7 @@ GENESIS: Final = Hash(b"g" * 32)
 ROOT: Final = Hash(b"r" * 32)
 DELAY_MS: Final = 100
 HEIGHT_MAX: Final = 1_000_000
-_claim = codec(Claim)
+_claim: Final = codec(Claim)
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class EngineNetwork:
             tuple(Authority(AccountId(pair.account), pair.account, 1) for pair in self._pairs),
         )
         self._engines = tuple(
-            Engine(GENESIS, authorities, index, ROOT, HEIGHT_MAX, Settings(delay_ms=1_000))
+            Engine(GENESIS, authorities, index, ROOT, HEIGHT_MAX, EngineSettings(delay_ms=1_000))
             for index in range(self.nodes)
         )
         for index in range(self.nodes):

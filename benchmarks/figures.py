@@ -48,7 +48,7 @@ class Figure:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the goal is reached; None where there is none."""
+        """Return whether the goal is reached; None where there is none."""
         if self.goal is None:
             return None
         measured = self.ours if self.ratio is None else self.ratio

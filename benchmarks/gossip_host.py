@@ -42,7 +42,7 @@ async def run_ours(number: int, delays: Delays) -> None:
     """Gossip by the node's network service: batches, patches, our settings."""
     from p2p.protocols.status import PROTOCOL_VERSION, Roles, Status
     from p2p.protocols.transactions import topic_of
-    from p2p.service.service import Service, Settings
+    from p2p.service.service import NetworkSettings, Service
     from p2p.transport.libp2p_host import Libp2pTransport
     from p2p.transport.transport import PeerId, RequestError, TransportSettings
     from p2p.transport.wire import RequestKind
@@ -64,7 +64,7 @@ async def run_ours(number: int, delays: Delays) -> None:
     limits = TransportSettings(topics=frozenset({topic_of(genesis)}))
     transport = Libp2pTransport(seed, ["/ip4/127.0.0.1/tcp/0"], limits)
     async with trio.open_nursery() as nursery:
-        settings = Settings(identity=Keypair.from_seed(seed))
+        settings = NetworkSettings(identity=Keypair.from_seed(seed))
         service = Service(lambda: transport, Node(), settings)
         await nursery.start(partial(service.run))
         print_line(service.addresses[0])
@@ -86,7 +86,7 @@ async def run_ours(number: int, delays: Delays) -> None:
 
 
 async def run_stock(number: int, delays: Delays) -> None:
-    """Gossip by the library alone, with its own defaults."""
+    """Gossip by the library itself, with its own defaults."""
     from libp2p import new_host
     from libp2p.crypto.ed25519 import create_new_key_pair
     from libp2p.custom_types import TProtocol

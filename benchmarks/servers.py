@@ -27,7 +27,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from genesis.spec import load_spec
 from node.chain.chain import Chain
-from node.rpc.interfaces import About, Keys, Network, NoNetwork, Sealer
+from node.rpc.interfaces import About, Keys, NoNetwork, RpcNetwork, Sealer
 from node.rpc.server import serve as node_serve
 from node.storage.database import Database
 from node.transactions.pool import Pool
@@ -42,7 +42,7 @@ class ServedNode:
     about: About
     chain: Chain
     pool: Pool
-    network: Network
+    network: RpcNetwork
     keys: Keys | None = None
     sealer: Sealer | None = None
     namespaces: tuple[object, ...] = ()

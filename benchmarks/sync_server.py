@@ -22,7 +22,7 @@ from node.chain.chain import Chain
 from node.storage.blob_store import BlobStore
 from node.sync.peer_requests import Provider
 from p2p.protocols.transactions import topic_of
-from p2p.service.service import Service, Settings
+from p2p.service.service import NetworkSettings, Service
 from p2p.transport.libp2p_host import Libp2pTransport
 from p2p.transport.transport import TransportSettings
 from runtime.codec.scale import codec
@@ -39,7 +39,7 @@ AUTHORITIES: Final = AuthoritySet(
     tuple(Authority(AccountId(pair.account), pair.account, 1) for pair in VALIDATORS),
 )
 """Of all blocks: no epoch ends here."""
-_certificate = codec(Certificate)
+_certificate: Final = codec(Certificate)
 
 
 def certify(genesis: Hash, header: Header) -> bytes:
@@ -56,7 +56,7 @@ async def serving(
 ) -> AsyncIterator[Service]:
     """Run a node's network over libp2p: it serves its chain and dials its boot nodes."""
     limits = TransportSettings(topics=frozenset({topic_of(chain.genesis_hash)}))
-    settings = Settings(bootnodes=bootnodes, identity=Keypair.from_seed(seed))
+    settings = NetworkSettings(bootnodes=bootnodes, identity=Keypair.from_seed(seed))
     service = Service(
         lambda: Libp2pTransport(seed, ["/ip4/127.0.0.1/tcp/0"], limits),
         Provider(chain, BlobStore(folder)),

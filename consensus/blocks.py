@@ -17,7 +17,7 @@ WALK_MAX: Final = 4096
 """Ancestors that a walk visits before it gives up: no epoch leaves so many unfinalized."""
 
 
-class Status(IntEnum):
+class BlockStatus(IntEnum):
     """The execution status of a block."""
 
     WAITING = 0
@@ -33,7 +33,7 @@ class Block:
     header: Header
     view: int
     source: Hashable
-    status: Status = Status.WAITING
+    status: BlockStatus = BlockStatus.WAITING
     is_wanted: bool = False
     """Voted on now or certified: worth executing."""
     is_logged: bool = False
@@ -62,20 +62,20 @@ class Blocks:
     def is_valid(self, digest: Hash) -> bool:
         """Return whether a block is executed and valid, as the root is."""
         block = self._blocks.get(digest)
-        return digest == self.root or (block is not None and block.status == Status.VALID)
+        return digest == self.root or (block is not None and block.status == BlockStatus.VALID)
 
     def ready(self) -> list[Block]:
         """Mark and return the wanted blocks that can be executed now."""
         ready = []
         for digest, block in self._blocks.items():
-            if block.status != Status.WAITING:
+            if block.status != BlockStatus.WAITING:
                 continue
             parent = block.header.parent_hash
             above = self._blocks.get(parent)
-            if above is not None and above.status == Status.INVALID:
-                block.status = Status.INVALID
+            if above is not None and above.status == BlockStatus.INVALID:
+                block.status = BlockStatus.INVALID
             elif block.is_wanted and (self.is_valid(parent) or self._final in (parent, digest)):
-                block.status = Status.EXECUTING
+                block.status = BlockStatus.EXECUTING
                 ready.append(block)
         return ready
 
@@ -135,7 +135,7 @@ class Blocks:
     def trust(self, header: Header) -> None:
         """Record that the chain finalized a block, so that it is on the final branch."""
         block = self.add(header, 0, None)
-        block.status = Status.VALID
+        block.status = BlockStatus.VALID
         if header.hash == self._final:
             self._linked = self._final
             self._finals[header.number] = self._final

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Final
 
-from consensus.epoch_state import EpochState
 from consensus.messages import Broadcast, CertificateRequest, Message, Proposal, Send, Sign
 from consensus.round import VIEWS_BEHIND, Round
+from consensus.state import ConsensusState
 from consensus.step_actions import StepActions
 from runtime.shared.finality import Ballot, Certificate, Kind, Vote
 from runtime.types.primitives import Hash
@@ -31,7 +31,7 @@ LINK_VIEWS_MAX: Final = VIEWS_BEHIND
 class Catchup:
     """Requests and answers about missed views of one epoch."""
 
-    def __init__(self, state: EpochState, actions: StepActions) -> None:
+    def __init__(self, state: ConsensusState, actions: StepActions) -> None:
         self._state = state
         self._actions = actions
         self._answered: dict[Hashable, int] = {}

@@ -37,19 +37,20 @@
     view v lasts                 Catchup.repeat            Sign unsigned ballots; Broadcast own
                                                            votes, proposal, newest certificates
 
-    certificate of v             EpochState.adopt          Persist; if its turn: Broadcast; v + 1 is
+    certificate of v             ConsensusState.adopt      Persist; if its turn: Broadcast; v + 1 is
                                                            next; NOTARIZATION(v), v >= view: cast
                                                            FINALIZE(v); FINALIZATION(v): finalize
-    FINALIZATION of v > final    EpochState._finalize      on the branch of what is final: Commit
-    FINALIZATION of a fork       EpochState._halt          Persist and Broadcast both, then Halt
-    vote of this node            EpochState.cast_vote      the rules allow it: Persist, then Sign
-    votes are recorded           EpochState._act_on        forged vote: Report; quorum: adopt
-    conflicting votes            EpochState._report_equivocation
+    FINALIZATION of v > final    ConsensusState._finalize  on the branch of what is final: Commit
+    FINALIZATION of a fork       ConsensusState._halt      Persist and Broadcast both, then Halt
+    vote of this node            ConsensusState.cast_vote  the rules allow it: Persist, then Sign
+    votes are recorded           ConsensusState._act_on    forged vote: Report; quorum: adopt
+    conflicting votes            ConsensusState._report_equivocation
                                                            once a voter: ReportEquivocation
-    own vote missing in log      EpochState.recall_own_vote
+    own vote missing in log      ConsensusState.recall_own_vote
                                                            Persist its ballot
-    executed block               EpochState.log_header     once: Persist its header
-    records of the log           EpochState.restore        Commit what is final, Sign the ballots of
+    executed block               ConsensusState.log_header
+                                                           once: Persist its header
+    records of the log           ConsensusState.restore    Commit what is final, Sign the ballots of
                                                            recent views again
 
 A step takes one event; its handler uses the moves below it, each of which has a row of its own.
@@ -59,7 +60,7 @@ NULLIFY not after FINALIZE; FINALIZE not after NULLIFY. A certificate is durable
 on. All Persists of a step come before its other actions, so the caller may write them in one go.
 
 The engine reacts to events; the state that the rules protect, with every move on it, is
-`consensus/epoch_state.py`. The engine refuses to know bodies, chain state, clocks and its peers.
+`consensus/state.py`. The engine refuses to know bodies, chain state, clocks and its peers.
 tests/consensus/test_transition_table.py compares the table with the code. Sources: Chan and Pass,
 "Simplex Consensus" (2023), and the variant documented in commonware-consensus.
 """
@@ -69,9 +70,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Final
 
-from consensus.blocks import Status
+from consensus.blocks import BlockStatus
 from consensus.catchup import Catchup
-from consensus.epoch_state import EpochState
 from consensus.messages import (
     Action,
     BlockExecuted,
@@ -96,8 +96,9 @@ from consensus.messages import (
 )
 from consensus.proposals import BadProposalError, OtherSkipsError, check_form, is_again
 from consensus.round import VIEWS_AHEAD, VIEWS_BEHIND, Round
-from consensus.settings import Settings
+from consensus.settings import EngineSettings
 from consensus.signatures import Signatures
+from consensus.state import ConsensusState
 from consensus.step_actions import StepActions
 from consensus.write_ahead_log import decode_record
 from runtime.shared.finality import (
@@ -132,11 +133,11 @@ class Engine:
         me: int | None,
         root: Hash,
         last_number: int,
-        settings: Settings,
+        settings: EngineSettings,
     ) -> None:
         self.settings = settings
         self._actions = StepActions()
-        self.state = EpochState(
+        self.state = ConsensusState(
             genesis=genesis,
             authorities=authorities,
             me=me,
@@ -160,12 +161,12 @@ class Engine:
 
     @property
     def is_halted(self) -> bool:
-        """Whether two branches are final, so that the engine does nothing more."""
+        """Return whether two branches are final, so that the engine does nothing more."""
         return self.state.is_halted
 
     @property
     def is_finished(self) -> bool:
-        """Whether the epoch's boundary block is final."""
+        """Return whether the epoch's boundary block is final."""
         return self.state.is_finished
 
     def step(self, event: Event) -> list[Action]:
@@ -281,16 +282,16 @@ class Engine:
         if Kind.NULLIFY in round.own or Kind.NOTARIZE in round.own:
             return
         block = state.blocks.add(header, built.view, None)
-        block.status = Status.VALID
+        block.status = BlockStatus.VALID
         state.log_header(block)
         round.draft = header
         state.cast_vote(Kind.NOTARIZE, round, header.hash)
 
     def _on_block_executed(self, executed: BlockExecuted) -> None:
         block = self.state.blocks.get(executed.block)
-        if block is None or block.status != Status.EXECUTING:
+        if block is None or block.status != BlockStatus.EXECUTING:
             return
-        block.status = Status.VALID if executed.is_valid else Status.INVALID
+        block.status = BlockStatus.VALID if executed.is_valid else BlockStatus.INVALID
         if executed.is_valid:
             self.state.log_header(block)
 
@@ -301,14 +302,14 @@ class Engine:
         voted on; later it waits until a certificate makes it needed again.
         """
         block = self.state.blocks.get(digest)
-        if block is None or block.status != Status.EXECUTING:
+        if block is None or block.status != BlockStatus.EXECUTING:
             return
         block.failures += 1
         if self._is_needed(digest):
             pause_ms = self.settings.pause_ms(block.failures)
             self._actions.emit(Execute(block.header, block.source, pause_ms))
         else:
-            block.status, block.is_wanted = Status.WAITING, False
+            block.status, block.is_wanted = BlockStatus.WAITING, False
 
     def _is_needed(self, digest: Hash) -> bool:
         rounds = self.state.rounds
@@ -471,7 +472,7 @@ class Engine:
             return
         digest = round.proposal.vote.ballot.digest
         block = state.blocks.get(digest)
-        if block is not None and block.status == Status.INVALID:
+        if block is not None and block.status == BlockStatus.INVALID:
             state.cast_vote(Kind.NULLIFY, round, NO_DIGEST)
         elif state.blocks.is_valid(digest) and not state.leaves_final_branch(round.proposal):
             state.cast_vote(Kind.NOTARIZE, round, digest)

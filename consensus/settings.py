@@ -10,7 +10,7 @@ PAUSE_DOUBLINGS_MAX: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class EngineSettings:
     """Times: `delay_ms` is D, the delay of a message that a healthy network stays below."""
 
     delay_ms: int = 1000

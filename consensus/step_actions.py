@@ -28,7 +28,7 @@ class StepActions:
         self.effects += actions
 
     def take(self) -> list[Action]:
-        """Return the actions of the step that ends, and begin the next step with none."""
+        """Return the actions collected so far, and go on with none."""
         actions = [*self.records, *self.effects]
         self.records, self.effects = [], []
         return actions

@@ -205,10 +205,6 @@ class Session(Pallet, index=10):
         """Return the set of an epoch of which evidence still counts."""
         return self.history.get(epoch)
 
-    def key_of(self, account: AccountId) -> Bytes32 | None:
-        """Return the key that an account has registered."""
-        return self.next_keys.get(account)
-
     def disable(self, account: AccountId) -> None:
         """Leave an account out of the two sets that the next boundary makes."""
         former = self.disabled.get()

@@ -37,3 +37,10 @@ class OpenLedgerError(Exception):
     """Base of errors whose message a person reads."""
 
     exit_code: ClassVar[ExitCode] = ExitCode.REJECTED
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """Return the first exception itself: each nursery wraps it in a group of its own."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

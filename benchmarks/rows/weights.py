@@ -13,7 +13,7 @@ from benchmarks.timing import frozen_setup
 from benchmarks.weights.cases import BENCHMARKS
 from benchmarks.weights.measuring import Fit, measure
 from benchmarks.weights.source import SAFETY, source_of
-from benchmarks.weights.stage import Stage
+from benchmarks.weights.stage import WeighingStage
 from pallets import weights
 from runtime.frame.pallet import PICOSECONDS_PER_MICROSECOND, READ_WEIGHT, WRITE_WEIGHT
 from runtime.types.primitives import Weight
@@ -25,7 +25,7 @@ PATH: Final = Path(weights.__file__)
 def run(effort: Effort) -> Measured:
     """Measure every weight; a ratio above 1 says that pallets declare more than is used."""
     runs, rounds = effort.pick((60, 4), (10, 1), (1, 1))
-    stage = Stage()
+    stage = WeighingStage()
     # Each measurement collects garbage first: without this it would go through all of the set-up.
     with frozen_setup():
         # Round after round: a burst of other work on the machine then meets one round only.

@@ -8,7 +8,7 @@ from typing import Final
 from benchmarks.weights.case import Benchmarks, Work
 from benchmarks.weights.data_cases import store_model
 from benchmarks.weights.job_cases import fill_deadlines
-from benchmarks.weights.stage import GENESIS_HASH, Stage
+from benchmarks.weights.stage import GENESIS_HASH, WeighingStage
 from pallets.attribution import ATTRIBUTION_POT, INDEXES_MAX, Attribution
 from pallets.attribution import Parameters as AttributionParameters
 from pallets.attribution.records import Earning, Epoch, EpochState, Ledger
@@ -30,20 +30,20 @@ from runtime.types.primitives import (
     Sr25519,
 )
 
-ATTRIBUTION = Benchmarks("Attribution")
-INFERENCE = Benchmarks("Inference")
+ATTRIBUTION: Final = Benchmarks("Attribution")
+INFERENCE: Final = Benchmarks("Inference")
 
 FEES: Final[Balance] = 100 * OPEN
 DEPOSIT: Final[Balance] = 10 * OPEN
 RECEIPTS: Final = 1_000
 
 
-def _fill_pot(stage: Stage) -> None:
+def _fill_pot(stage: WeighingStage) -> None:
     record = AccountInfo(providers=1, data=AccountData(free=FEES))
     stage.pallet(System).put_account(ATTRIBUTION_POT, record)
 
 
-def _served(stage: Stage) -> AccountId:
+def _served(stage: WeighingStage) -> AccountId:
     """Return the server of a model whose receipts can be settled."""
     server, attribution = stage.account("server"), stage.pallet(Attribution)
     store_model(stage, server)
@@ -58,7 +58,7 @@ def _served(stage: Stage) -> AccountId:
 
 
 @ATTRIBUTION.constant
-def attribution_close_epoch(stage: Stage) -> Work:
+def attribution_close_epoch(stage: WeighingStage) -> Work:
     server = _served(stage)
     fill_deadlines(stage, JobParameters().assignment_blocks)
     return stage.signed(
@@ -74,7 +74,7 @@ def attribution_close_epoch(stage: Stage) -> Work:
 
 
 @ATTRIBUTION.constant
-def attribution_close_again(stage: Stage) -> Work:
+def attribution_close_again(stage: WeighingStage) -> Work:
     server = _served(stage)
     failed = Epoch(
         state=EpochState.Failed,
@@ -101,7 +101,7 @@ def attribution_close_again(stage: Stage) -> Work:
     )
 
 
-def _contributor(stage: Stage) -> AccountId:
+def _contributor(stage: WeighingStage) -> AccountId:
     """Return a contributor that has earned and has no account yet."""
     who, attribution = AccountId(stage.pair("contributor").account), stage.pallet(Attribution)
     attribution.earned.put(who, Earning(OPEN, OPEN))
@@ -111,25 +111,25 @@ def _contributor(stage: Stage) -> AccountId:
 
 
 @ATTRIBUTION.constant
-def attribution_claim(stage: Stage) -> Work:
+def attribution_claim(stage: WeighingStage) -> Work:
     return stage.signed(_contributor(stage), "Attribution", "claim")
 
 
 @ATTRIBUTION.constant
-def attribution_claim_for(stage: Stage) -> Work:
+def attribution_claim_for(stage: WeighingStage) -> Work:
     contributor, caller = _contributor(stage), stage.account("caller")
     return stage.signed(caller, "Attribution", "claim_for", account=contributor)
 
 
 @ATTRIBUTION.constant
-def attribution_spend_commons(stage: Stage) -> Work:
+def attribution_spend_commons(stage: WeighingStage) -> Work:
     dest, attribution = _contributor(stage), stage.pallet(Attribution)
     attribution.ledgers.put(0, Ledger(commons=OPEN))
     return stage.root("Attribution", "spend_commons", model=0, dest=dest, amount=OPEN)
 
 
 @ATTRIBUTION.constant
-def attribution_set_parameters(stage: Stage) -> Work:
+def attribution_set_parameters(stage: WeighingStage) -> Work:
     parameters = AttributionParameters()
     return stage.root("Attribution", "set_parameters", parameters=parameters)
 
@@ -137,7 +137,7 @@ def attribution_set_parameters(stage: Stage) -> Work:
 # ---------------------------------------------------------------------------------------- Inference
 
 
-def _asker(stage: Stage) -> Keypair:
+def _asker(stage: WeighingStage) -> Keypair:
     """Return the sr25519 key of an asker: its signatures take the longest to verify."""
     pair = _asker_key()
     record = AccountInfo(providers=1, data=AccountData(free=1_000 * OPEN))
@@ -145,7 +145,7 @@ def _asker(stage: Stage) -> Keypair:
     return pair
 
 
-def _published(stage: Stage) -> None:
+def _published(stage: WeighingStage) -> None:
     """Publish model 0."""
     model = store_model(stage, stage.account("owner"))
     assert model.latest is not None, "stored models are trained"
@@ -153,7 +153,7 @@ def _published(stage: Stage) -> None:
     stage.pallet(Models).records.put(0, replace(model, deployed=deployed))
 
 
-def _open(stage: Stage, *, closes_at: int | None = None) -> AccountId:
+def _open(stage: WeighingStage, *, closes_at: int | None = None) -> AccountId:
     """Open channel 0 of the asker and return it."""
     asker = AccountId(_asker(stage).account)
     _published(stage)
@@ -167,24 +167,24 @@ def _open(stage: Stage, *, closes_at: int | None = None) -> AccountId:
 
 
 @INFERENCE.constant
-def inference_set_parameters(stage: Stage) -> Work:
+def inference_set_parameters(stage: WeighingStage) -> Work:
     return stage.root("Inference", "set_parameters", parameters=InferenceParameters())
 
 
 @INFERENCE.constant
-def inference_open_channel(stage: Stage) -> Work:
+def inference_open_channel(stage: WeighingStage) -> Work:
     asker, server = AccountId(_asker(stage).account), Id(stage.account("server"))
     _published(stage)
     return stage.signed(asker, "Inference", "open_channel", model=0, server=server, deposit=DEPOSIT)
 
 
 @INFERENCE.constant
-def inference_top_up(stage: Stage) -> Work:
+def inference_top_up(stage: WeighingStage) -> Work:
     return stage.signed(_open(stage), "Inference", "top_up", channel=0, amount=OPEN)
 
 
 @INFERENCE.constant
-def inference_redeem(stage: Stage) -> Work:
+def inference_redeem(stage: WeighingStage) -> Work:
     _open(stage)
     server, pair = AccountId(stage.pair("server").account), _asker_key()
     signature = pair.sign(voucher_payload(Voucher(GENESIS_HASH, 0, OPEN)))
@@ -200,14 +200,14 @@ def inference_redeem(stage: Stage) -> Work:
 
 
 @INFERENCE.constant
-def inference_close_channel(stage: Stage) -> Work:
+def inference_close_channel(stage: WeighingStage) -> Work:
     _open(stage)
     server = AccountId(stage.pair("server").account)
     return stage.signed(server, "Inference", "close_channel", channel=0)
 
 
 @INFERENCE.constant
-def inference_finish_close(stage: Stage) -> Work:
+def inference_finish_close(stage: WeighingStage) -> Work:
     _open(stage, closes_at=1)
     return stage.signed(stage.account("caller"), "Inference", "finish_close", channel=0)
 

@@ -3,10 +3,11 @@
     BALANCES = Benchmarks("Balances")
 
     @BALANCES.constant
-    def balances_burn(stage: Stage) -> Work: ...               # weights.BALANCES_BURN
+    def balances_burn(stage: WeighingStage) -> Work: ...  # weights.BALANCES_BURN
 
     @DATANETS.linear(rows=(1, 1_024))
-    def datanets_contribute(stage: Stage, rows: int) -> Work:  # weights.datanets_contribute(rows)
+    def datanets_contribute(stage: WeighingStage, rows: int) -> Work:
+        # weights.datanets_contribute(rows)
         "Return the weight of Datanets.contribute."
 
 The function prepares the state in which the work costs most, and returns the work. A component is
@@ -18,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from benchmarks.weights.stage import Stage
+from benchmarks.weights.stage import WeighingStage
 
 Work = Callable[[], object]
 Prepare = Callable[..., Work]
@@ -64,7 +65,7 @@ class Benchmarks:
     pallet: str
     declared: list[Benchmark] = field(default_factory=list)
 
-    def constant(self, prepare: Callable[[Stage], Work]) -> Callable[[Stage], Work]:
+    def constant(self, prepare: Callable[[WeighingStage], Work]) -> Callable[[WeighingStage], Work]:
         """Declare the benchmark of a weight that is always the same."""
         self._declare(prepare, {})
         return prepare

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from benchmarks.weights.case import Benchmarks, Work
-from benchmarks.weights.stage import Stage
+from benchmarks.weights.stage import WeighingStage
 from pallets.datanets import Datanets
 from pallets.datanets.records import (
     BATCH_ROWS_MAX,
@@ -29,8 +29,8 @@ from runtime.crypto.hashing import blake2b_256
 from runtime.shared.documents import DatanetVersion, Trained
 from runtime.types.primitives import OPEN, ZERO_HASH, AccountId, Hash, Id
 
-DATANETS = Benchmarks("Datanets")
-MODELS = Benchmarks("Models")
+DATANETS: Final = Benchmarks("Datanets")
+MODELS: Final = Benchmarks("Models")
 
 BATCHES: Final = 256
 """Accepted batches of the version that is published; a datanet may have more, at the same slope."""
@@ -51,7 +51,9 @@ def texts() -> dict[str, Any]:
     }
 
 
-def publish_datanets(stage: Stage, owner: AccountId, count: int) -> tuple[DatanetVersion, ...]:
+def publish_datanets(
+    stage: WeighingStage, owner: AccountId, count: int
+) -> tuple[DatanetVersion, ...]:
     """Store published datanets that an account reads by a grant; returns their versions."""
     datanets, stranger = stage.pallet(Datanets), stage.account("stranger")
     curators = stage.accounts("curator", CURATORS_MAX - 1)
@@ -85,7 +87,7 @@ def publish_datanets(stage: Stage, owner: AccountId, count: int) -> tuple[Datane
     return tuple(uses)
 
 
-def _owned(stage: Stage, **changes: Any) -> AccountId:
+def _owned(stage: WeighingStage, **changes: Any) -> AccountId:
     """Return the owner of datanet 0, which has the longest texts and room for one curator."""
     owner, datanets = stage.account("owner"), stage.pallet(Datanets)
     publish_datanets(stage, owner, 1)
@@ -99,7 +101,7 @@ def _rows(count: int) -> tuple[Hash, ...]:
     return tuple(Hash(blake2b_256(b"row %d" % at)) for at in range(count))
 
 
-def _contributed(stage: Stage, rows: int) -> AccountId:
+def _contributed(stage: WeighingStage, rows: int) -> AccountId:
     """Return the contributor of a batch of datanet 0 that waits for its review."""
     owner = _owned(stage)
     contributor = stage.account("contributor")
@@ -108,7 +110,7 @@ def _contributed(stage: Stage, rows: int) -> AccountId:
     return owner
 
 
-def _contribution(stage: Stage, who: AccountId, rows: int) -> Work:
+def _contribution(stage: WeighingStage, who: AccountId, rows: int) -> Work:
     return stage.signed(
         who,
         "Datanets",
@@ -121,7 +123,7 @@ def _contribution(stage: Stage, who: AccountId, rows: int) -> Work:
 
 
 @DATANETS.constant
-def datanets_create(stage: Stage) -> Work:
+def datanets_create(stage: WeighingStage) -> Work:
     owner, access = stage.account("owner"), Access.Public
     return stage.signed(
         owner, "Datanets", "create", name="Datanet " + "x" * 56, access=access, **texts()
@@ -129,26 +131,26 @@ def datanets_create(stage: Stage) -> Work:
 
 
 @DATANETS.constant
-def datanets_edit(stage: Stage) -> Work:
+def datanets_edit(stage: WeighingStage) -> Work:
     owner, access = _owned(stage), Access.Public
     return stage.signed(owner, "Datanets", "edit", datanet=0, access=access, **texts())
 
 
 @DATANETS.constant
-def datanets_request_access(stage: Stage) -> Work:
+def datanets_request_access(stage: WeighingStage) -> Work:
     _owned(stage, access=Access.OnRequest)
     return stage.signed(stage.account("reader"), "Datanets", "request_access", datanet=0)
 
 
 @DATANETS.constant
-def datanets_grant_access(stage: Stage) -> Work:
+def datanets_grant_access(stage: WeighingStage) -> Work:
     owner, reader = _owned(stage), stage.account("reader")
     stage.pallet(Datanets).requests.put((0, reader), 1)
     return stage.signed(owner, "Datanets", "grant_access", datanet=0, account=Id(reader))
 
 
 @DATANETS.constant
-def datanets_revoke_access(stage: Stage) -> Work:
+def datanets_revoke_access(stage: WeighingStage) -> Work:
     owner, reader = _owned(stage), stage.account("reader")
     stage.pallet(Datanets).readers.put((0, reader), 1)
     stage.pallet(Datanets).requests.put((0, reader), 1)
@@ -156,26 +158,26 @@ def datanets_revoke_access(stage: Stage) -> Work:
 
 
 @DATANETS.constant
-def datanets_add_curator(stage: Stage) -> Work:
+def datanets_add_curator(stage: WeighingStage) -> Work:
     owner, curator = _owned(stage), Id(stage.account("curator"))
     return stage.signed(owner, "Datanets", "add_curator", datanet=0, curator=curator)
 
 
 @DATANETS.constant
-def datanets_remove_curator(stage: Stage) -> Work:
+def datanets_remove_curator(stage: WeighingStage) -> Work:
     owner, curator = _owned(stage), Id(stage.accounts("curator", 1)[0])
     return stage.signed(owner, "Datanets", "remove_curator", datanet=0, curator=curator)
 
 
 @DATANETS.constant
-def datanets_review_accept(stage: Stage) -> Work:
+def datanets_review_accept(stage: WeighingStage) -> Work:
     owner = _contributed(stage, BATCH_ROWS_MAX)
     verdict = Verdict.Accept
     return stage.signed(owner, "Datanets", "review", datanet=0, batch=1, verdict=verdict)
 
 
 @DATANETS.linear(rows=(1, BATCH_ROWS_MAX))
-def datanets_contribute(stage: Stage, rows: int) -> Work:
+def datanets_contribute(stage: WeighingStage, rows: int) -> Work:
     """Return the weight of Datanets.contribute, which looks up and stores each row."""
     _owned(stage)
     contributor = stage.account("contributor")
@@ -184,14 +186,14 @@ def datanets_contribute(stage: Stage, rows: int) -> Work:
 
 
 @DATANETS.linear(rows=(1, BATCH_ROWS_MAX))
-def datanets_review_refuse(stage: Stage, rows: int) -> Work:
+def datanets_review_refuse(stage: WeighingStage, rows: int) -> Work:
     """Return the weight of Datanets.review that rejects a batch or calls it spam."""
     owner, verdict = _contributed(stage, rows), Verdict.Spam
     return stage.signed(owner, "Datanets", "review", datanet=0, batch=1, verdict=verdict)
 
 
 @DATANETS.linear(rows=(1, BATCH_ROWS_MAX))
-def datanets_withdraw(stage: Stage, rows: int) -> Work:
+def datanets_withdraw(stage: WeighingStage, rows: int) -> Work:
     """Return the weight of Datanets.withdraw, which frees each row."""
     _contributed(stage, rows)
     contributor = AccountId(stage.pair("contributor").account)
@@ -199,7 +201,7 @@ def datanets_withdraw(stage: Stage, rows: int) -> Work:
 
 
 @DATANETS.linear(batches=(1, BATCHES))
-def datanets_publish(stage: Stage, batches: int) -> Work:
+def datanets_publish(stage: WeighingStage, batches: int) -> Work:
     """Return the weight of Datanets.publish, which hashes the root of each accepted batch."""
     owner = _contributed(stage, 1)
     datanets = stage.pallet(Datanets)
@@ -216,7 +218,9 @@ def datanets_publish(stage: Stage, batches: int) -> Work:
 # ------------------------------------------------------------------------------------------- Models
 
 
-def store_model(stage: Stage, owner: AccountId, datanets: int = MODEL_DATANETS_MAX) -> Model:
+def store_model(
+    stage: WeighingStage, owner: AccountId, datanets: int = MODEL_DATANETS_MAX
+) -> Model:
     """Store model 0 of an owner, trained on so many datanets and indexed."""
     models = stage.pallet(Models)
     models.bases.put(BASE, Base("base", 10**9, 4_096))
@@ -252,14 +256,14 @@ def store_model(stage: Stage, owner: AccountId, datanets: int = MODEL_DATANETS_M
 
 
 @MODELS.constant
-def models_register_base(stage: Stage) -> Work:
+def models_register_base(stage: WeighingStage) -> Work:
     return stage.root(
         "Models", "register_base", base=BASE, name="b" * 128, parameters=1, context_tokens=1
     )
 
 
 @MODELS.linear(datanets=(1, MODEL_DATANETS_MAX))
-def models_create(stage: Stage, datanets: int) -> Work:
+def models_create(stage: WeighingStage, datanets: int) -> Work:
     """Return the weight of Models.create, which looks up each datanet version."""
     owner = stage.account("owner")
     uses = publish_datanets(stage, owner, datanets)
@@ -277,14 +281,14 @@ def models_create(stage: Stage, datanets: int) -> Work:
 
 
 @MODELS.constant
-def models_publish(stage: Stage) -> Work:
+def models_publish(stage: WeighingStage) -> Work:
     owner = stage.account("owner")
     store_model(stage, owner)
     return stage.signed(owner, "Models", "publish", model=0, adapter=BASE)
 
 
 @MODELS.constant
-def models_set_rates(stage: Stage) -> Work:
+def models_set_rates(stage: WeighingStage) -> Work:
     owner = stage.account("owner")
     store_model(stage, owner)
     return stage.signed(
@@ -293,7 +297,7 @@ def models_set_rates(stage: Stage) -> Work:
 
 
 @MODELS.constant
-def models_retire(stage: Stage) -> Work:
+def models_retire(stage: WeighingStage) -> Work:
     owner = stage.account("owner")
     publish_datanets(stage, owner, MODEL_DATANETS_MAX)
     stage.pallet(Models).bases.put(BASE, Base("base", 10**9, 4_096))

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from benchmarks.weights.case import Benchmarks, Work
 from benchmarks.weights.data_cases import BASE, store_model
-from benchmarks.weights.stage import BLOCK, GENESIS_HASH, Stage
+from benchmarks.weights.stage import BLOCK, GENESIS_HASH, WeighingStage
 from pallets.attribution import ATTRIBUTION_POT, Attribution
 from pallets.attribution.records import Epoch, EpochState, Ledger
 from pallets.balances import Balances, HoldReason
@@ -39,7 +39,7 @@ from runtime.types.primitives import (
     Hash,
 )
 
-JOBS = Benchmarks("Jobs")
+JOBS: Final = Benchmarks("Jobs")
 
 JOB: Final = 7
 EXECUTORS: Final = 5
@@ -59,7 +59,7 @@ TRAINING: Final = Train(
 )
 
 
-def _executor(stage: Stage, name: str, registration: int) -> AccountId:
+def _executor(stage: WeighingStage, name: str, registration: int) -> AccountId:
     """Register the executor of a name; it works on a full list of jobs."""
     who, jobs = stage.account(name), stage.pallet(Jobs)
     jobs.registry.put(who, Executor(PROFILE, BOND, registration, last_seen=1))
@@ -67,7 +67,7 @@ def _executor(stage: Stage, name: str, registration: int) -> AccountId:
     return who
 
 
-def _register(stage: Stage, count: int) -> tuple[AccountId, ...]:
+def _register(stage: WeighingStage, count: int) -> tuple[AccountId, ...]:
     """Register executors that can be drawn; nobody else is listed."""
     jobs = stage.pallet(Jobs)
     made = stage.accounts("executor", count)
@@ -78,7 +78,9 @@ def _register(stage: Stage, count: int) -> tuple[AccountId, ...]:
     return made
 
 
-def _store(stage: Stage, state: JobState, spec: JobSpec, slots: tuple[Slot, ...] = ()) -> AccountId:
+def _store(
+    stage: WeighingStage, state: JobState, spec: JobSpec, slots: tuple[Slot, ...] = ()
+) -> AccountId:
     """Store the job, with its escrow, its deadline in a full bucket and its executors."""
     owner, jobs = stage.account("owner"), stage.pallet(Jobs)
     stage.pallet(Balances).hold(HoldReason.JobEscrow, owner, ESCROW)
@@ -105,7 +107,7 @@ def _store(stage: Stage, state: JobState, spec: JobSpec, slots: tuple[Slot, ...]
     return owner
 
 
-def fill_deadlines(stage: Stage, *after: int) -> None:
+def fill_deadlines(stage: WeighingStage, *after: int) -> None:
     """Fill the buckets that a deadline so many blocks from now passes on its way to a free one."""
     jobs = stage.pallet(Jobs)
     full = tuple(range(1_000, 1_000 + BUCKET_MAX))
@@ -114,7 +116,9 @@ def fill_deadlines(stage: Stage, *after: int) -> None:
             jobs.deadlines.put(block, full)
 
 
-def _slots(stage: Stage, own: SlotState, others: SlotState, **fields: Any) -> tuple[Slot, ...]:
+def _slots(
+    stage: WeighingStage, own: SlotState, others: SlotState, **fields: Any
+) -> tuple[Slot, ...]:
     """Return the slots of a job late in its life: silent ones first, then ours and its fellows."""
     silent = tuple(
         Slot(_executor(stage, f"silent {at}", at), at, 0, SlotState.NoShow) for at in range(FORMER)
@@ -135,29 +139,29 @@ def _given(fields: dict[str, Any], at: int) -> dict[str, Any]:
 
 
 @JOBS.constant
-def jobs_register_executor(stage: Stage) -> Work:
+def jobs_register_executor(stage: WeighingStage) -> Work:
     _register(stage, EXECUTORS_MAX - 1)
     who = stage.account("newcomer")
     return stage.signed(who, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
 
 
 @JOBS.constant
-def jobs_add_bond(stage: Stage) -> Work:
+def jobs_add_bond(stage: WeighingStage) -> Work:
     return stage.signed(_executor(stage, "executor", 1), "Jobs", "add_bond", amount=OPEN)
 
 
 @JOBS.constant
-def jobs_heartbeat(stage: Stage) -> Work:
+def jobs_heartbeat(stage: WeighingStage) -> Work:
     return stage.signed(_executor(stage, "executor", 1), "Jobs", "heartbeat")
 
 
 @JOBS.constant
-def jobs_unregister_executor(stage: Stage) -> Work:
+def jobs_unregister_executor(stage: WeighingStage) -> Work:
     return stage.signed(_executor(stage, "executor", 1), "Jobs", "unregister_executor")
 
 
 @JOBS.constant
-def jobs_withdraw_bond(stage: Stage) -> Work:
+def jobs_withdraw_bond(stage: WeighingStage) -> Work:
     who, jobs = _executor(stage, "executor", 1), stage.pallet(Jobs)
     jobs.registry.put(who, Executor(PROFILE, BOND, 1, last_seen=1, leaving_at=1))
     others = _register(stage, EXECUTORS_MAX - 1)
@@ -169,18 +173,18 @@ def jobs_withdraw_bond(stage: Stage) -> Work:
 
 
 @JOBS.constant
-def jobs_cancel(stage: Stage) -> Work:
+def jobs_cancel(stage: WeighingStage) -> Work:
     owner = _store(stage, JobState.Open, TRAINING)
     return stage.signed(owner, "Jobs", "cancel", job=JOB)
 
 
 @JOBS.constant
-def jobs_set_parameters(stage: Stage) -> Work:
+def jobs_set_parameters(stage: WeighingStage) -> Work:
     return stage.root("Jobs", "set_parameters", parameters=Parameters())
 
 
 @JOBS.constant
-def jobs_submit(stage: Stage) -> Work:
+def jobs_submit(stage: WeighingStage) -> Work:
     owner = stage.account("owner")
     store_model(stage, owner)
     fill_deadlines(stage, Parameters().assignment_blocks)
@@ -188,7 +192,7 @@ def jobs_submit(stage: Stage) -> Work:
 
 
 @JOBS.constant
-def jobs_index_again(stage: Stage) -> Work:
+def jobs_index_again(stage: WeighingStage) -> Work:
     owner, jobs = _store(stage, JobState.Settled, TRAINING), stage.pallet(Jobs)
     store_model(stage, owner)
     failed = Job(
@@ -223,7 +227,7 @@ def jobs_index_again(stage: Stage) -> Work:
 
 
 @JOBS.constant
-def jobs_commit(stage: Stage) -> Work:
+def jobs_commit(stage: WeighingStage) -> Work:
     slots = _slots(stage, SlotState.Assigned, SlotState.Committed)
     _store(stage, JobState.Committing, TRAINING, slots)
     fill_deadlines(stage, 1, Parameters().reveal_blocks)
@@ -233,7 +237,7 @@ def jobs_commit(stage: Stage) -> Work:
 
 
 @JOBS.constant
-def jobs_report_failure(stage: Stage) -> Work:
+def jobs_report_failure(stage: WeighingStage) -> Work:
     # The report that makes a majority fails the job: escrow, slashes and assignments follow.
     slots = _slots(stage, SlotState.Assigned, SlotState.ReportedFailure)
     reported, own = slots[-EXECUTORS:-1], slots[-1]
@@ -247,12 +251,12 @@ def jobs_report_failure(stage: Stage) -> Work:
 
 
 @JOBS.constant
-def jobs_on_initialize(stage: Stage) -> Work:
+def jobs_on_initialize(stage: WeighingStage) -> Work:
     return stage.pallet(Jobs).on_initialize
 
 
 @JOBS.linear(entries=(0, SETTLEMENT_ENTRIES_MAX))
-def jobs_reveal(stage: Stage, entries: int) -> Work:
+def jobs_reveal(stage: WeighingStage, entries: int) -> Work:
     """Return the weight of Jobs.reveal, which hashes the output."""
     output = _settled(entries)
     who = AccountId(stage.pair("executor").account)
@@ -271,7 +275,7 @@ def jobs_reveal(stage: Stage, entries: int) -> Work:
 
 
 @JOBS.linear(entries=(0, SETTLEMENT_ENTRIES_MAX), executors=(EXECUTORS, EXECUTORS_MAX))
-def jobs_deadline(stage: Stage, entries: int, executors: int) -> Work:
+def jobs_deadline(stage: WeighingStage, entries: int, executors: int) -> Work:
     """Return the weight of one deadline in Jobs.on_initialize: it fails, settles or draws."""
     jobs = stage.pallet(Jobs)
     if entries:
@@ -295,7 +299,7 @@ def _settled(entries: int) -> Settled:
     return Settled(entries, ZERO_HASH, FEES, scores)
 
 
-def _store_settlement(stage: Stage, entries: int) -> None:
+def _store_settlement(stage: WeighingStage, entries: int) -> None:
     """Store a SETTLE job whose executors have all revealed the same output."""
     attribution, output = stage.pallet(Attribution), _settled(entries)
     root = output_root(output)

@@ -14,14 +14,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from benchmarks.weights.case import Benchmark, Work
-from benchmarks.weights.stage import CountingBackend, Stage
+from benchmarks.weights.stage import CountingBackend, WeighingStage
 
-NANOSECONDS_PER_MICROSECOND = 1_000
-FEW_RUNS = 5
+NANOSECONDS_PER_MICROSECOND: Final = 1_000
+FEW_RUNS: Final = 5
 """Runs of work that takes long, whatever the number asked for."""
-LONG_MICROSECONDS = 20_000
+LONG_MICROSECONDS: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class Fit:
     worst: Usage
 
 
-def measure(stage: Stage, benchmark: Benchmark, runs: int) -> Fit:
+def measure(stage: WeighingStage, benchmark: Benchmark, runs: int) -> Fit:
     """Measure a benchmark at the corners of its components and fit a line to each of them.
 
     Components may cost more together than each for itself: an election goes through validators for
@@ -123,11 +124,11 @@ def _nothing() -> None:
     """Do nothing: the work of the empty transaction."""
 
 
-def _prepared(stage: Stage) -> tuple[Work, Mapping[bytes, bytes]]:
+def _prepared(stage: WeighingStage) -> tuple[Work, Mapping[bytes, bytes]]:
     return stage.prepare(lambda: _nothing)
 
 
-def _usage(stage: Stage, work: Work, state: Mapping[bytes, bytes], runs: int) -> Usage:
+def _usage(stage: WeighingStage, work: Work, state: Mapping[bytes, bytes], runs: int) -> Usage:
     """Run the work on the same state again and again; the first run warms up."""
     samples: list[float] = []
     reads = writes = 0

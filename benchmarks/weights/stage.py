@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from genesis.devnet import devnet_spec
 from pallets import compose
@@ -33,12 +33,12 @@ from runtime.types.primitives import (
 P = TypeVar("P", bound=Pallet)
 T = TypeVar("T")
 
-VALIDATORS = 16
+VALIDATORS: Final = 16
 """Validators and executors in genesis."""
-BLOCK = 10_000
+BLOCK: Final = 10_000
 """The block in which the work runs."""
-BALANCE = 1_000_000 * OPEN
-GENESIS_HASH = Hash(b"genesis".ljust(32, b"\0"))
+BALANCE: Final = 1_000_000 * OPEN
+GENESIS_HASH: Final = Hash(b"genesis".ljust(32, b"\0"))
 
 
 class CountingBackend:
@@ -62,7 +62,7 @@ class CountingBackend:
         return self._state.keys(prefix, after)
 
 
-class Stage:
+class WeighingStage:
     """A composed runtime with a state for one case at a time."""
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from benchmarks.weights.case import Benchmarks, Work
-from benchmarks.weights.stage import BLOCK, GENESIS_HASH, VALIDATORS, Stage
+from benchmarks.weights.stage import BLOCK, GENESIS_HASH, VALIDATORS, WeighingStage
 from pallets.authorship import MISSED_MAX, Authorship
 from pallets.balances import Balances, HoldReason
 from pallets.offences import Offence, Offences, PendingSlash, Turns
@@ -45,11 +45,11 @@ from runtime.shared.finality import (
 )
 from runtime.types.primitives import OPEN, ZERO_HASH, AccountId, Hash, Id, PreRuntime
 
-AUTHORSHIP = Benchmarks("Authorship")
-RANDOMNESS = Benchmarks("Randomness")
-OFFENCES = Benchmarks("Offences")
-STAKING = Benchmarks("Staking")
-SESSION = Benchmarks("Session")
+AUTHORSHIP: Final = Benchmarks("Authorship")
+RANDOMNESS: Final = Benchmarks("Randomness")
+OFFENCES: Final = Benchmarks("Offences")
+STAKING: Final = Benchmarks("Staking")
+SESSION: Final = Benchmarks("Session")
 
 EPOCH: Final = 7
 """An epoch in which no era begins and none is planned, and neither does in the next one."""
@@ -60,7 +60,7 @@ WAITING_SLASHES: Final = 32
 """Slashes that wait while one of them is cancelled."""
 
 
-def _authorities(stage: Stage, epoch: int, count: int) -> AuthoritySet:
+def _authorities(stage: WeighingStage, epoch: int, count: int) -> AuthoritySet:
     """Put a set of validators into an epoch and make it the current one."""
     session, members = stage.pallet(Session), []
     for at in range(count):
@@ -81,13 +81,13 @@ def _authorities(stage: Stage, epoch: int, count: int) -> AuthoritySet:
 
 
 @AUTHORSHIP.constant
-def authorship_no_claim(stage: Stage) -> Work:
+def authorship_no_claim(stage: WeighingStage) -> Work:
     stage.pallet(Authorship).block_author.put(stage.account("author"))
     return stage.pallet(Authorship).on_initialize
 
 
 @AUTHORSHIP.constant
-def authorship_impossible_claim(stage: Stage) -> Work:
+def authorship_impossible_claim(stage: WeighingStage) -> Work:
     _authorities(stage, EPOCH, VALIDATORS)
     stage.pallet(Authorship).block_author.put(stage.account("author"))
     _claim(stage, EPOCH + 1, 1)
@@ -95,7 +95,7 @@ def authorship_impossible_claim(stage: Stage) -> Work:
 
 
 @AUTHORSHIP.linear(skipped_views=(0, MISSED_MAX))
-def authorship_on_initialize(stage: Stage, skipped_views: int) -> Work:
+def authorship_on_initialize(stage: WeighingStage, skipped_views: int) -> Work:
     """Return the weight of Authorship.on_initialize for a possible claim."""
     _authorities(stage, EPOCH, MISSED_MAX)
     stage.pallet(Offences).counted_epoch.put(EPOCH)
@@ -104,7 +104,7 @@ def authorship_on_initialize(stage: Stage, skipped_views: int) -> Work:
     return stage.pallet(Authorship).on_initialize
 
 
-def _claim(stage: Stage, epoch: int, view: int) -> None:
+def _claim(stage: WeighingStage, epoch: int, view: int) -> None:
     stage.logs = (PreRuntime(ENGINE, codec(Claim).encode(Claim(epoch, view, ZERO_HASH))),)
 
 
@@ -112,19 +112,19 @@ def _claim(stage: Stage, epoch: int, view: int) -> None:
 
 
 @RANDOMNESS.constant
-def randomness_commit(stage: Stage) -> Work:
+def randomness_commit(stage: WeighingStage) -> Work:
     _committed(stage, Hash(blake2b_256(b"tip")))
     return stage.inherent("Randomness", "commit", tip=Hash(blake2b_256(b"next tip")))
 
 
 @RANDOMNESS.constant
-def randomness_reveal(stage: Stage) -> Work:
+def randomness_reveal(stage: WeighingStage) -> Work:
     link = Hash(blake2b_256(b"link"))
     _committed(stage, Hash(blake2b_256(link)))
     return stage.inherent("Randomness", "reveal", link=link)
 
 
-def _committed(stage: Stage, tip: Hash) -> None:
+def _committed(stage: WeighingStage, tip: Hash) -> None:
     author = stage.account("author")
     stage.pallet(Authorship).block_author.put(author)
     stage.pallet(Session).current_index.put(EPOCH)
@@ -137,18 +137,18 @@ def _committed(stage: Stage, tip: Hash) -> None:
 
 
 @OFFENCES.constant
-def offences_convict(stage: Stage) -> Work:
+def offences_convict(stage: WeighingStage) -> Work:
     return stage.inherent("Offences", "convict", evidence=_evidence(stage))
 
 
 @OFFENCES.constant
-def offences_report(stage: Stage) -> Work:
+def offences_report(stage: WeighingStage) -> Work:
     evidence = _evidence(stage)
     return stage.signed(stage.account("reporter"), "Offences", "report", evidence=evidence)
 
 
 @OFFENCES.constant
-def offences_cancel_slash(stage: Stage) -> Work:
+def offences_cancel_slash(stage: WeighingStage) -> Work:
     evidence = _evidence(stage)
     stage.inherent("Offences", "convict", evidence=evidence)()
     _wait(stage, WAITING_SLASHES - 1)
@@ -158,7 +158,7 @@ def offences_cancel_slash(stage: Stage) -> Work:
 
 
 @OFFENCES.linear(validators=(0, VALIDATORS_MAX))
-def offences_on_initialize(stage: Stage, validators: int) -> Work:
+def offences_on_initialize(stage: WeighingStage, validators: int) -> Work:
     """Return the weight of Offences.on_initialize, which judges the turns of an epoch."""
     authorities = _authorities(stage, EPOCH, max(validators, 1))
     offences, staking = stage.pallet(Offences), stage.pallet(Staking)
@@ -174,7 +174,7 @@ def offences_on_initialize(stage: Stage, validators: int) -> Work:
 
 
 @OFFENCES.linear(backers=(1, NOMINATORS_MAX))
-def offences_apply_slash(stage: Stage, backers: int) -> Work:
+def offences_apply_slash(stage: WeighingStage, backers: int) -> Work:
     """Return the weight of one slash in Offences.on_initialize."""
     staking, offences = stage.pallet(Staking), stage.pallet(Offences)
     stage.pallet(Session).current_index.put(EPOCH)
@@ -192,7 +192,7 @@ def offences_apply_slash(stage: Stage, backers: int) -> Work:
     return offences.on_initialize
 
 
-def _evidence(stage: Stage) -> Equivocation:
+def _evidence(stage: WeighingStage) -> Equivocation:
     """Return two conflicting votes of a validator; its set is the largest that stake elects."""
     _authorities(stage, EPOCH, VALIDATORS_MAX)
     stage.pallet(Offences).counted_epoch.put(EPOCH)
@@ -209,7 +209,7 @@ def _evidence(stage: Stage) -> Equivocation:
     return Equivocation(votes[0], votes[1])
 
 
-def _wait(stage: Stage, count: int) -> None:
+def _wait(stage: WeighingStage, count: int) -> None:
     """Let slashes of others wait."""
     waiting = stage.pallet(Offences).unapplied_slashes
     others = tuple(
@@ -224,7 +224,7 @@ def _wait(stage: Stage, count: int) -> None:
 # ------------------------------------------------------------------------------------------ Staking
 
 
-def _bond(stage: Stage, who: AccountId, ledger: StakingLedger | None = None) -> None:
+def _bond(stage: WeighingStage, who: AccountId, ledger: StakingLedger | None = None) -> None:
     """Bond stake of an account, with a hold of another reason beside it."""
     staking, balances = stage.pallet(Staking), stage.pallet(Balances)
     made = ledger or StakingLedger(STAKE)
@@ -234,7 +234,7 @@ def _bond(stage: Stage, who: AccountId, ledger: StakingLedger | None = None) -> 
     staking.payee.put(who, Payee.Staked)
 
 
-def _earn(stage: Stage, who: AccountId) -> None:
+def _earn(stage: WeighingStage, who: AccountId) -> None:
     """Let an account have earned behind as many validators as it may nominate."""
     staking = stage.pallet(Staking)
     validators = stage.accounts("backed", TARGETS_MAX)
@@ -246,7 +246,7 @@ def _earn(stage: Stage, who: AccountId) -> None:
     staking.owed.put(staking.owed.get() + STAKE)
 
 
-def _staker(stage: Stage, *, unlocking: int = 0) -> AccountId:
+def _staker(stage: WeighingStage, *, unlocking: int = 0) -> AccountId:
     """Return a nominator that has earned; half of its unlocking chunks are free."""
     who, staking = stage.account("staker"), stage.pallet(Staking)
     now = UNLOCKING_MAX
@@ -261,45 +261,45 @@ def _staker(stage: Stage, *, unlocking: int = 0) -> AccountId:
 
 
 @STAKING.constant
-def staking_bond(stage: Stage) -> Work:
+def staking_bond(stage: WeighingStage) -> Work:
     who = stage.account("staker")
     return stage.signed(who, "Staking", "bond", value=STAKE, payee=Payee.Staked)
 
 
 @STAKING.constant
-def staking_bond_extra(stage: Stage) -> Work:
+def staking_bond_extra(stage: WeighingStage) -> Work:
     return stage.signed(_staker(stage), "Staking", "bond_extra", max_additional=OPEN)
 
 
 @STAKING.constant
-def staking_unbond(stage: Stage) -> Work:
+def staking_unbond(stage: WeighingStage) -> Work:
     who = _staker(stage, unlocking=UNLOCKING_MAX)
     return stage.signed(who, "Staking", "unbond", value=STAKE // 2)
 
 
 @STAKING.constant
-def staking_withdraw_unbonded(stage: Stage) -> Work:
+def staking_withdraw_unbonded(stage: WeighingStage) -> Work:
     return stage.signed(_staker(stage, unlocking=UNLOCKING_MAX), "Staking", "withdraw_unbonded")
 
 
 @STAKING.constant
-def staking_rebond(stage: Stage) -> Work:
+def staking_rebond(stage: WeighingStage) -> Work:
     who = _staker(stage, unlocking=UNLOCKING_MAX)
     return stage.signed(who, "Staking", "rebond", value=UNLOCKING_MAX * OPEN)
 
 
 @STAKING.constant
-def staking_set_payee(stage: Stage) -> Work:
+def staking_set_payee(stage: WeighingStage) -> Work:
     return stage.signed(_staker(stage), "Staking", "set_payee", payee=Payee.Stash)
 
 
 @STAKING.constant
-def staking_validate(stage: Stage) -> Work:
+def staking_validate(stage: WeighingStage) -> Work:
     return stage.signed(_staker(stage), "Staking", "validate", prefs=ValidatorPrefs(100))
 
 
 @STAKING.constant
-def staking_nominate(stage: Stage) -> Work:
+def staking_nominate(stage: WeighingStage) -> Work:
     who, staking = _staker(stage), stage.pallet(Staking)
     staking.nominators.remove(who)
     staking.validators.put(who, ValidatorPrefs())
@@ -309,23 +309,23 @@ def staking_nominate(stage: Stage) -> Work:
 
 
 @STAKING.constant
-def staking_chill(stage: Stage) -> Work:
+def staking_chill(stage: WeighingStage) -> Work:
     return stage.signed(_staker(stage), "Staking", "chill")
 
 
 @STAKING.constant
-def staking_set_parameters(stage: Stage) -> Work:
+def staking_set_parameters(stage: WeighingStage) -> Work:
     return stage.root("Staking", "set_parameters", parameters=Parameters())
 
 
 @STAKING.constant
-def staking_on_initialize(stage: Stage) -> Work:
+def staking_on_initialize(stage: WeighingStage) -> Work:
     stage.pallet(Staking).sweep.put(Sweep(1, 0, 0, is_done=True))
     return stage.pallet(Staking).on_initialize
 
 
 @STAKING.linear(payouts=(1, PAYOUTS_PER_BLOCK))
-def staking_sweep(stage: Stage, payouts: int) -> Work:
+def staking_sweep(stage: WeighingStage, payouts: int) -> Work:
     """Return the weight of Staking.on_initialize, which pays earnings."""
     staking, era = stage.pallet(Staking), 1
     stash = stage.account("stash")
@@ -340,20 +340,20 @@ def staking_sweep(stage: Stage, payouts: int) -> Work:
 
 
 @STAKING.linear(validators=(4, VALIDATORS_MAX), nominators=(0, NOMINATORS_MAX))
-def staking_plan_era(stage: Stage, validators: int, nominators: int) -> Work:
+def staking_plan_era(stage: WeighingStage, validators: int, nominators: int) -> Work:
     """Return the weight of the election for an era."""
     _electorate(stage, validators, nominators)
     return partial(election.plan, stage.pallet(Staking), ERA + 1)
 
 
 @STAKING.linear(validators=(4, VALIDATORS_MAX), nominators=(0, NOMINATORS_MAX))
-def staking_begin_era(stage: Stage, validators: int, nominators: int) -> Work:
+def staking_begin_era(stage: WeighingStage, validators: int, nominators: int) -> Work:
     """Return the weight of the change of eras: what one pays, and the positions of the next."""
     _electorate(stage, validators, nominators)
     return partial(election.begin, stage.pallet(Staking), ERA + 1)
 
 
-def _electorate(stage: Stage, validators: int, nominators: int) -> None:
+def _electorate(stage: WeighingStage, validators: int, nominators: int) -> None:
     """Let validators stand, nominators back as many of them as they may, and plan two eras."""
     staking, balances = stage.pallet(Staking), stage.pallet(Balances)
     members = _authorities(stage, EPOCH, validators).authorities
@@ -383,14 +383,14 @@ def _electorate(stage: Stage, validators: int, nominators: int) -> None:
 
 
 @SESSION.constant
-def session_set_keys(stage: Stage) -> Work:
+def session_set_keys(stage: WeighingStage) -> Work:
     who, pair = stage.account("validator"), stage.pair("session key")
     proof = prove_possession(GENESIS_HASH, who, pair)
     return stage.signed(who, "Session", "set_keys", key=pair.account, proof=proof)
 
 
 @SESSION.constant
-def session_purge_keys(stage: Stage) -> Work:
+def session_purge_keys(stage: WeighingStage) -> Work:
     who, pair = stage.account("validator"), stage.pair("session key")
     proof = prove_possession(GENESIS_HASH, who, pair)
     stage.signed(who, "Session", "set_keys", key=pair.account, proof=proof)()
@@ -398,13 +398,13 @@ def session_purge_keys(stage: Stage) -> Work:
 
 
 @SESSION.constant
-def session_on_initialize(stage: Stage) -> Work:
+def session_on_initialize(stage: WeighingStage) -> Work:
     stage.pallet(Session).epoch_blocks.put(BLOCK + 1)
     return stage.pallet(Session).on_initialize
 
 
 @SESSION.linear(validators=(4, VALIDATORS_MAX))
-def session_rotate(stage: Stage, validators: int) -> Work:
+def session_rotate(stage: WeighingStage, validators: int) -> Work:
     """Return the weight of the end of an epoch in Session.on_finalize, elections apart."""
     session = stage.pallet(Session)
     session.epoch_blocks.put(BLOCK)

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from ml.api.requests import BODY_BYTES_MAX, Question, RequestRefusedError, read_question
+from ml.api.requests import BODY_BYTES_MAX, Question, RequestMalformedError, read_question
 from ml.api.responses import (
     STREAM_END,
     AnswerShape,
@@ -113,7 +113,7 @@ class Routes:
             return _error(413, f"The body exceeds {BODY_BYTES_MAX} bytes. Shorten the question.")
         try:
             question = read_question(data, is_chat, request.headers.get(VOUCHER_HEADER))
-        except RequestRefusedError as refusal:
+        except RequestMalformedError as refusal:
             return _error(400, str(refusal), parameter=refusal.parameter)
         return AnswerResponse(self._service, question)
 

@@ -59,7 +59,7 @@ _NEUTRAL: Final[dict[str, tuple[object, ...]]] = {
 }
 
 
-class RequestRefusedError(ValueError):
+class RequestMalformedError(ValueError):
     """The request is not valid; `parameter` names the field."""
 
     def __init__(self, message: str, parameter: str | None = None) -> None:
@@ -78,7 +78,7 @@ class Question:
 
 
 def read_question(data: bytes, is_chat: bool, voucher: str | None) -> Question:
-    """Decode the question of a body. Raises RequestRefusedError."""
+    """Decode the question of a body. Raises RequestMalformedError."""
     body = _object(data)
     _refuse_unknown(body, _CHAT if is_chat else _PLAIN)
     is_streamed = _field(body, "stream", _boolean, False)
@@ -97,14 +97,14 @@ def read_question(data: bytes, is_chat: bool, voucher: str | None) -> Question:
 
 
 def read_voucher(text: str) -> bytes:
-    """Return the bytes of the voucher header, hexadecimal digits. Raises RequestRefusedError."""
+    """Return the bytes of the voucher header, hexadecimal digits. Raises RequestMalformedError."""
     digits = text.removeprefix("0x")
     if len(digits) > 2 * VOUCHER_BYTES_MAX:
-        raise RequestRefusedError(f"The voucher exceeds {VOUCHER_BYTES_MAX} bytes.", "voucher")
+        raise RequestMalformedError(f"The voucher exceeds {VOUCHER_BYTES_MAX} bytes.", "voucher")
     try:
         return bytes.fromhex(digits)
     except ValueError as error:
-        raise RequestRefusedError(
+        raise RequestMalformedError(
             "The voucher is not hexadecimal. Send the SCALE bytes as hexadecimal digits.",
             "voucher",
         ) from error
@@ -117,9 +117,9 @@ def _object(data: bytes) -> Body:
     try:
         body = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise RequestRefusedError(f"The body is not JSON: {error}.") from error
+        raise RequestMalformedError(f"The body is not JSON: {error}.") from error
     if not isinstance(body, dict):
-        raise RequestRefusedError("The body is not a JSON object.")
+        raise RequestMalformedError("The body is not a JSON object.")
     return body
 
 
@@ -130,11 +130,11 @@ def _refuse_unknown(body: Body, own: set[str]) -> None:
             if not any(
                 type(value) is type(neutral) and value == neutral for neutral in _NEUTRAL[name]
             ):
-                raise RequestRefusedError(
+                raise RequestMalformedError(
                     f"{name} is not supported by this server. Leave it out.", name
                 )
         elif name not in own | _SHARED | _ABOUT_THE_CLIENT:
-            raise RequestRefusedError(f"Unrecognized request argument: {name[:80]}.", name[:80])
+            raise RequestMalformedError(f"Unrecognized request argument: {name[:80]}.", name[:80])
 
 
 def _field(body: Body, name: str, read: Callable[[str, object], T], default: D) -> T | D:
@@ -145,7 +145,7 @@ def _field(body: Body, name: str, read: Callable[[str, object], T], default: D) 
 def _model(body: Body) -> str:
     model = body.get("model")
     if not isinstance(model, str) or not 0 < len(model) <= MODEL_CHARACTERS_MAX:
-        raise RequestRefusedError("You must provide a model as a string.", "model")
+        raise RequestMalformedError("You must provide a model as a string.", "model")
     return model
 
 
@@ -154,30 +154,30 @@ def _prompt(body: Body) -> str:
     if isinstance(prompt, list) and len(prompt) == 1:
         (prompt,) = prompt
     if not isinstance(prompt, str) or not prompt:
-        raise RequestRefusedError("prompt must be one string that is not empty.", "prompt")
+        raise RequestMalformedError("prompt must be one string that is not empty.", "prompt")
     return prompt
 
 
 def _messages(body: Body) -> tuple[Message, ...]:
     messages = body.get("messages")
     if not isinstance(messages, list) or not 0 < len(messages) <= MESSAGES_MAX:
-        raise RequestRefusedError(f"messages must be a list of 1 to {MESSAGES_MAX}.", "messages")
+        raise RequestMalformedError(f"messages must be a list of 1 to {MESSAGES_MAX}.", "messages")
     return tuple(_message(f"messages[{at}]", message) for at, message in enumerate(messages))
 
 
 def _message(where: str, message: object) -> Message:
     if not isinstance(message, dict) or not message.keys() <= {"role", "content", "name"}:
-        raise RequestRefusedError(f"{where} must be an object of role and content.", where)
+        raise RequestMalformedError(f"{where} must be an object of role and content.", where)
     role = message.get("role")
     if not isinstance(role, str) or role not in _ROLES:
-        raise RequestRefusedError(
+        raise RequestMalformedError(
             f"{where}.role must be system, user or assistant.", f"{where}.role"
         )
     content = message.get("content")
     if isinstance(content, list):
         content = "".join(_text_part(f"{where}.content", part) for part in content)
     if not isinstance(content, str):
-        raise RequestRefusedError(f"{where}.content must be text.", f"{where}.content")
+        raise RequestMalformedError(f"{where}.content must be text.", f"{where}.content")
     return Message(_ROLES[role], content)
 
 
@@ -186,7 +186,7 @@ def _text_part(where: str, part: object) -> str:
         case {"type": "text", "text": str(text)}:
             return text
         case _:
-            raise RequestRefusedError(f"{where} may hold parts of type text only.", where)
+            raise RequestMalformedError(f"{where} may hold parts of type text only.", where)
 
 
 def _tokens(body: Body, is_chat: bool) -> int:
@@ -194,7 +194,7 @@ def _tokens(body: Body, is_chat: bool) -> int:
     newer = _field(body, "max_completion_tokens", read, None) if is_chat else None
     older = _field(body, "max_tokens", read, None)
     if newer is not None and older is not None and newer != older:
-        raise RequestRefusedError("max_tokens and max_completion_tokens differ.", "max_tokens")
+        raise RequestMalformedError("max_tokens and max_completion_tokens differ.", "max_tokens")
     return newer or older or TOKENS_DEFAULT
 
 
@@ -203,7 +203,7 @@ def _wants_usage(body: Body, is_streamed: bool) -> bool:
     if options is None:
         return False
     if not is_streamed or not isinstance(options, dict) or options.keys() - {"include_usage"}:
-        raise RequestRefusedError(
+        raise RequestMalformedError(
             "stream_options goes with stream and may hold include_usage only.", "stream_options"
         )
     return _field(options, "include_usage", _boolean, False)
@@ -212,10 +212,10 @@ def _wants_usage(body: Body, is_streamed: bool) -> bool:
 def _stops(name: str, value: object) -> tuple[str, ...]:
     stops = [value] if isinstance(value, str) else value
     if not isinstance(stops, list) or len(stops) > STOPS_MAX:
-        raise RequestRefusedError(f"{name} must be up to {STOPS_MAX} strings.", name)
+        raise RequestMalformedError(f"{name} must be up to {STOPS_MAX} strings.", name)
     for stop in stops:
         if not isinstance(stop, str) or not 0 < len(stop) <= STOP_CHARACTERS_MAX:
-            raise RequestRefusedError(
+            raise RequestMalformedError(
                 f"{name} must hold strings of 1 to {STOP_CHARACTERS_MAX} characters.", name
             )
     return tuple(stops)
@@ -223,16 +223,16 @@ def _stops(name: str, value: object) -> tuple[str, ...]:
 
 def _boolean(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise RequestRefusedError(f"{name} must be true or false.", name)
+        raise RequestMalformedError(f"{name} must be true or false.", name)
     return value
 
 
 def _number(least: float, most: float) -> Callable[[str, object], float]:
     def read(name: str, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise RequestRefusedError(f"{name} must be a number.", name)
+            raise RequestMalformedError(f"{name} must be a number.", name)
         if not least <= value <= most:
-            raise RequestRefusedError(f"{name} must lie between {least:g} and {most:g}.", name)
+            raise RequestMalformedError(f"{name} must lie between {least:g} and {most:g}.", name)
         return float(value)
 
     return read
@@ -241,9 +241,9 @@ def _number(least: float, most: float) -> Callable[[str, object], float]:
 def _integer(least: int, most: int) -> Callable[[str, object], int]:
     def read(name: str, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise RequestRefusedError(f"{name} must be an integer.", name)
+            raise RequestMalformedError(f"{name} must be an integer.", name)
         if not least <= value <= most:
-            raise RequestRefusedError(f"{name} must lie between {least} and {most}.", name)
+            raise RequestMalformedError(f"{name} must lie between {least} and {most}.", name)
         return value
 
     return read

@@ -128,9 +128,7 @@ def refusal_object(refusal: AnswerRefusedError) -> JsonObject:
     return error_object(str(refusal), refusal.kind, refusal.code, parameter)
 
 
-def invalid_request(
-    message: str, code: str | None = None, parameter: str | None = None
-) -> JsonObject:
+def invalid_request(message: str, code: str | None, parameter: str | None) -> JsonObject:
     """Return the error document of a request that is not valid."""
     return error_object(message, INVALID_REQUEST, code, parameter)
 

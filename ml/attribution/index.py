@@ -31,7 +31,6 @@ from ml.rows.row import Row
 from ml.train.data import Example, encode_row
 from runtime.codec.scale import codec
 from runtime.shared.documents import (
-    SKETCH_SIZE_DEFAULT,
     TOP_ROWS_MAX,
     ContributorAggregate,
     Indexed,
@@ -70,7 +69,7 @@ def build_index(
     contributors: Sequence[AccountId],
     moments: Mapping[str, Tensor],
     seed: bytes,
-    sketch_size: int = SKETCH_SIZE_DEFAULT,
+    sketch_size: int,
     max_tokens: int = ROW_TOKENS_DEFAULT,
     held_out: Collection[int] = (),
     progress: Progress | None = None,
@@ -253,7 +252,7 @@ class QuerySketcher:
         tokenizer: PreTrainedTokenizerFast,
         moments: Mapping[str, Tensor],
         seed: bytes,
-        sketch_size: int = SKETCH_SIZE_DEFAULT,
+        sketch_size: int,
         max_tokens: int = ROW_TOKENS_DEFAULT,
     ) -> None:
         """Draw the transform. Raises NoLoraSiteError, MomentsMismatchError, SeedLengthError."""

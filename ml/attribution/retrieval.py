@@ -21,7 +21,7 @@ import numpy.typing as npt
 from ml.rows.row import Row
 
 RETRIEVED_MAX: Final = 16
-ABLATIONS_DEFAULT: Final = 32
+ABLATIONS: Final = 32
 RIDGE: Final = 1e-3
 WORD: Final = re.compile(r"\w+")
 
@@ -73,10 +73,7 @@ def cited(answer: str, retrieved: Sequence[int]) -> tuple[int, ...]:
 
 
 def ablation_weights(
-    log_probability: Callable[[Sequence[bool]], float],
-    sources: int,
-    seed: int,
-    ablations: int = ABLATIONS_DEFAULT,
+    log_probability: Callable[[Sequence[bool]], float], sources: int, seed: int
 ) -> npt.NDArray[np.float64]:
     """Return the effect of each source on the log probability of an answer [sources].
 
@@ -84,10 +81,10 @@ def ablation_weights(
     are left out each time; the weights are those of a ridge regression.
     """
     draws = np.random.Generator(np.random.PCG64(seed))
-    kept = draws.random((ablations, sources)) < 0.5  # [ablations, sources]
+    kept = draws.random((ABLATIONS, sources)) < 0.5  # [ablations, sources]
     # [ablations]
     values = np.array([log_probability([bool(keep) for keep in row]) for row in kept], np.float64)
     design = kept.astype(np.float64) - kept.mean(axis=0)  # [ablations, sources]
-    normal = design.T @ design + RIDGE * ablations * np.eye(sources)  # [sources, sources]
+    normal = design.T @ design + RIDGE * ABLATIONS * np.eye(sources)  # [sources, sources]
     weights: npt.NDArray[np.float64] = np.linalg.solve(normal, design.T @ (values - values.mean()))
     return weights

@@ -54,7 +54,7 @@ SKETCH_UNITS_MAX: Final = 2
 SKETCH_DISTANCE_PERCENT: Final = 1
 """The largest distance of a recomputed sketch, in percent of its norm."""
 
-ROWS_CHECKED_DEFAULT: Final = 4
+ROWS_CHECKED: Final = 4
 """Top rows whose gradients are run again by default; each costs a pass of the model."""
 
 
@@ -70,10 +70,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """The verifier's material beside the blobs; each part allows more steps to be checked.
-
-    `checked_rows` names the rows whose gradients are run again (default: a few of the top rows).
-    """
+    """The verifier's material beside the blobs; each part allows more steps to be checked."""
 
     question: str | None = None
     answer: str | None = None
@@ -82,7 +79,6 @@ class Material:
     sketcher: QuerySketcher | None = None
     rows: Sequence[Row] | None = None
     contributors: Sequence[AccountId] | None = None
-    checked_rows: Sequence[int] | None = None
 
 
 def verify_receipt(
@@ -224,9 +220,7 @@ class _Replay:
         sketcher, rows = self.material.sketcher, self.material.rows
         if sketcher is None or rows is None:
             return None, "the model or the rows are not at hand"
-        checked = self.material.checked_rows
-        if checked is None:
-            checked = [row.row for row in self.receipt.top[:ROWS_CHECKED_DEFAULT]]
+        checked = [row.row for row in self.receipt.top[:ROWS_CHECKED]]
         for at in checked:
             if not 0 <= at < min(len(rows), self.indexed.rows):
                 return False, f"there is no row {at}"

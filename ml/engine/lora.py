@@ -139,7 +139,7 @@ class AdapterSlots:
     """
 
     layers: Mapping[str, MultiLoRALinear]
-    slots: int = SLOTS_DEFAULT
+    slots: int
     loads: int = 0
     evictions: int = 0
     _resident: OrderedDict[Adapter, Slot] = field(default_factory=OrderedDict)

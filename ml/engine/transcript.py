@@ -22,7 +22,7 @@ class Transcript:
     """The text of one answer so far."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerFast, question: str, stops: tuple[str, ...] = ()
+        self, tokenizer: PreTrainedTokenizerFast, question: str, stops: tuple[str, ...]
     ) -> None:
         """Encode the question with the chat template."""
         from ml.train.data import encode_prompt
@@ -53,16 +53,23 @@ class Transcript:
         self._tokens.append(event.token)
         # All tokens again and not only the new one: a character may span several tokens.
         self.text = str(self._tokenizer.decode(self._tokens, skip_special_tokens=True))
-        positions = [at for stop in self._stops if (at := self.text.find(stop)) >= 0]
-        if positions:
-            self.text = self.text[: min(positions)]
-            self.is_stopped = True
-            self.reason = FinishReason.STOP
+        # Half a character is decoded like a character of its own, so that it could be a stop text.
+        self._stop_within(len(self.text.rstrip(UNFINISHED)))
         return self._unsent_until(self._certain_length())
 
     def finish(self) -> str:
         """Return the rest of the text, which no token can change any more."""
+        if not self.is_stopped:
+            self._stop_within(len(self.text))
         return self._unsent_until(len(self.text))
+
+    def _stop_within(self, end: int) -> None:
+        """End the answer at the first stop text that lies in the text up to `end`."""
+        positions = [at for stop in self._stops if (at := self.text.find(stop, 0, end)) >= 0]
+        if positions:
+            self.text = self.text[: min(positions)]
+            self.is_stopped = True
+            self.reason = FinishReason.STOP
 
     def _certain_length(self) -> int:
         """Return the length of the text that no later token can change or remove."""

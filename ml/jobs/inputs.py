@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ml.jobs.frames import ROWS_FILE
 from ml.rows.near_duplicates import cluster_rows
 from ml.rows.row import EncodingRefusedError, Row, decode_batch, row_hash
 from runtime.codec.scale import DecodeError, codec
@@ -15,7 +16,6 @@ from runtime.shared.documents import BatchInput, RowsInput
 from runtime.trie.merkle import blob_id, merkle_root
 from runtime.types.primitives import AccountId, Hash
 
-ROWS_NAME: Final = "rows.scale"
 ROWS_FILE_BYTES_MAX: Final = 16 << 20
 BLOB_BYTES_MAX: Final = 512 << 20
 
@@ -51,11 +51,11 @@ def read_job_rows(inputs: Path) -> JobRows:
 
     Raises InputMissingError, InputCorruptError.
     """
-    listing = read_file(inputs / ROWS_NAME, ROWS_FILE_BYTES_MAX)
+    listing = read_file(inputs / ROWS_FILE, ROWS_FILE_BYTES_MAX)
     try:
         batches = codec(RowsInput).decode(listing).batches
     except DecodeError as error:
-        raise InputCorruptError(f"{ROWS_NAME} is not a list of batches: {error}.") from error
+        raise InputCorruptError(f"{ROWS_FILE} is not a list of batches: {error}.") from error
     rows: list[Row] = []
     contributors: list[AccountId] = []
     for batch in batches:

@@ -45,7 +45,6 @@ from runtime.shared.documents import (
 from runtime.trie.merkle import blob_id
 from runtime.types.primitives import Hash
 
-OUTPUTS: Final = "outputs"
 CURVE_NAME: Final = "curve.jsonl"
 SEED_BYTES: Final = 32
 SETTLEMENT_BYTES_MAX: Final = 512 << 20
@@ -76,7 +75,7 @@ def run_job(job: frames.Job, report: ReportProgress, profile: Profile) -> Outcom
     """Run one job to its end. Raises the named errors of the stage that fails."""
     spec = _decoded(job.spec, JobSpec, "spec")
     inputs, work = Path(job.inputs), Path(job.work)
-    (work / OUTPUTS).mkdir(parents=True, exist_ok=True)
+    (work / frames.OUTPUTS_FOLDER).mkdir(parents=True, exist_ok=True)
     if isinstance(spec, Train):
         return _train_adapter(job, spec, inputs, work, report=report, profile=profile)
     if isinstance(spec, Evaluate):
@@ -183,12 +182,12 @@ def _index_rows(
 def _settle_epoch(spec: Settle, inputs: Path) -> Outcome:
     """Settle from receipts.scale, negative.scale (receipt ids) and aggregates.scale."""
 
-    def read(name: str) -> bytes:
-        return read_file(inputs / name, SETTLEMENT_BYTES_MAX)
+    def read(name: str, hint: type[T]) -> T:
+        return _decoded(read_file(inputs / name, SETTLEMENT_BYTES_MAX), hint, name)
 
-    receipts = _decoded(read("receipts.scale"), tuple[Receipt, ...], "receipts.scale")
-    negative = _decoded(read("negative.scale"), tuple[Hash, ...], "negative.scale")
-    aggregates = AGGREGATES.decode(read("aggregates.scale"))
+    receipts = read(frames.RECEIPTS_FILE, tuple[Receipt, ...])
+    negative = read(frames.NEGATIVE_FILE, tuple[Hash, ...])
+    aggregates = AGGREGATES.decode(read_file(inputs / frames.AGGREGATES_FILE, SETTLEMENT_BYTES_MAX))
     settled = settle(receipts, frozenset(negative), aggregates)
     if settled.receipts_root != spec.receipts_root:
         raise InputCorruptError(
@@ -232,7 +231,7 @@ def _write_outputs(work: Path, *files: bytes) -> tuple[Hash, ...]:
     """Write files into outputs/ under their blob ids; return the ids."""
     names = tuple(blob_id(data) for data in files)
     for name, data in zip(names, files, strict=True):
-        write_durably(work / OUTPUTS / bytes(name).hex(), data)
+        write_durably(work / frames.OUTPUTS_FOLDER / bytes(name).hex(), data)
     return names
 
 

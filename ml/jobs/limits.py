@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-ADDRESS_SPACE_MIB_DEFAULT: Final = 24_576
+ADDRESS_SPACE_MIB: Final = 24_576
 FILE_BYTES_MAX: Final = 4 << 30
 OPEN_FILES_MAX: Final = 512
 NICENESS: Final = 10
@@ -86,7 +86,7 @@ def lower_priority() -> None:
     os.nice(max(0, NICENESS - os.nice(0)))
 
 
-def limit_resources(address_space_mib: int = ADDRESS_SPACE_MIB_DEFAULT) -> None:
+def limit_resources(address_space_mib: int) -> None:
     """Set the kernel's limits; an address space of 0 sets none, as CUDA needs."""
     limits = {
         resource.RLIMIT_CORE: 0,

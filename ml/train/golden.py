@@ -35,7 +35,7 @@ RECIPE: Final = Recipe(
 )
 
 
-def golden_hash(device: str | None = None) -> Hash:
+def golden_hash(device: str) -> Hash:
     """Return the trace root of the three-step training under the process's profile."""
     rows = [Row(f"golden {i}", f"{i} times {i} is {i * i}, and that is that.") for i in range(12)]
     return train(golden_model(), golden_tokenizer(), rows, RECIPE, device=device).trace_root

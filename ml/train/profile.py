@@ -79,7 +79,7 @@ class Profile:
         return hashlib.blake2b(PROFILE_CONTEXT + packed, digest_size=32).digest()
 
 
-def native_profile(threads: int = 2, device: str = "cpu") -> Profile:
+def native_profile(threads: int, device: str = "cpu") -> Profile:
     """Return the profile of this machine's libraries: float32, math attention, fixed threads."""
     assert 1 <= threads <= THREADS_MAX
     return Profile(

@@ -53,20 +53,20 @@ class Author:
         self._sealing_lock = trio.Lock()
         self.on_sealed: list[Callable[[ExecutedBlock, float], None]] = []
         """Called with each block and the seconds that making it took."""
-        self.halted = ""
+        self.halt_reason = ""
         """Why no more blocks are made; empty while they are."""
 
     async def run_until_halted(self) -> None:
         """Make blocks until cancelled; when the disk fails, stop making them and say so.
 
-        The node goes on answering from what is stored. Nothing that was told to be final is lost:
-        it is told after the write.
+        The node goes on answering from what is stored. Nothing that was published as final is
+        lost: it is published after the write.
         """
         try:
             await self.run()
         except DatabaseError as error:
-            self.halted = f"{type(error).__name__}: {error} Then start the node again."
-            logger.critical("sealing-halted reason=%r", self.halted)
+            self.halt_reason = f"{type(error).__name__}: {error} Then start the node again."
+            logger.critical("sealing-halted reason=%r", self.halt_reason)
             await trio.sleep_forever()
 
     async def run(self) -> None:

@@ -97,7 +97,7 @@ class Proposer:
                 await self._wait_for_cause(parent)
 
     def _is_due(self, parent: Header) -> bool:
-        """Say whether there is a cause to propose before the time."""
+        """Return whether there is a cause to propose before the time."""
         is_immediate = parent.number < self._immediate_until
         return is_immediate or (self._is_instant and self._pool.has_ready)
 

@@ -25,7 +25,7 @@ class AuthorSealer:
     ) -> Hash:
         """Make a block on the best one. Raises SealingRefusedError."""
         if parent is not None and parent != self._chain.best.hash:
-            raise SealingRefusedError("A lone author builds on the best block alone.")
+            raise SealingRefusedError("A solo author builds on the best block only.")
         if not create_empty and not self._pool.has_ready:
             raise SealingRefusedError("No transaction is ready; ask for an empty block.")
         executed = await self._author.seal()

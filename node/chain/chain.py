@@ -30,7 +30,7 @@ from node.chain.errors import (
     UnknownBlockError,
     WrongChainError,
 )
-from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
+from node.chain.events import BestChanged, ChainEvent, FinalChanged, NewBlock
 from node.chain.fork_tree import ForkTree, TreeFullError
 from node.chain.import_checks import InvalidBlocks
 from node.chain.transaction_checks import Checked, TransactionChecks
@@ -47,7 +47,7 @@ from runtime.types.primitives import AccountId, DigestItem, Hash, Header
 UNFINALIZED_MAX: Final = 1024
 """How far any branch may be ahead of finality; all branches together: see ForkTree."""
 PRUNED_EARLY_MAX: Final = 1 << 14
-"""How many blocks that left the tree before finality are told as pruned."""
+"""How many blocks that left the tree before finality are reported as pruned."""
 
 logger = logging.getLogger(__name__)
 _header_codec = codec(Header)
@@ -88,7 +88,7 @@ class Chain:
         self._hashes: dict[int, Hash] = {}
         """The unfinalized blocks of the best branch, by number."""
         self._left: dict[Hash, None] = {}
-        """Blocks that left the tree for want of room; told as pruned with the next final one."""
+        """Blocks that left the tree for want of room; reported with the next final one."""
         self._finalizing: Hash | None = None
 
     # ------------------------------------------------------------------------------ queries
@@ -336,8 +336,8 @@ class Chain:
             del self._hashes[header.number]
         self._checks.forget_state()
         for header in branch[:-1]:
-            self._publish(Finalized(header))
-        self._publish(Finalized(last, pruned))
+            self._publish(FinalChanged(header))
+        self._publish(FinalChanged(last, pruned))
 
     def close(self) -> None:
         """End all subscriptions; the database is closed by its owner."""
@@ -372,7 +372,7 @@ class Chain:
         return header
 
     def _descends(self, block_hash: Hash, ancestor: Hash) -> bool:
-        """Whether a block of the tree is another one or descends from it."""
+        """Return whether a block of the tree is another one or descends from it."""
         branch = self._tree.branch(block_hash) or ()
         return any(executed.hash == ancestor for executed in branch)
 

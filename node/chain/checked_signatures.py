@@ -22,10 +22,10 @@ class CheckedSignatures:
 
     def __init__(self) -> None:
         self.births: dict[Hash, Hash] = {}
-        """Read from other threads as well, by `get` alone."""
+        """Read from other threads as well, only by `get`."""
 
     def holds(self, extrinsic: Hash, birth: Hash | None) -> bool:
-        """Say whether a signature was found to hold under this birth block."""
+        """Return whether a signature was found to hold under this birth block."""
         return birth is not None and self.births.get(extrinsic) == birth
 
     def note(self, extrinsic: Hash, birth: Hash) -> None:
@@ -37,5 +37,5 @@ class CheckedSignatures:
 
 
 def check_signatures(work: Sequence[tuple[Extrinsic, Additional]]) -> list[bool]:
-    """Say of each extrinsic whether its signature holds. Meant for a worker thread."""
+    """Return of each extrinsic whether its signature holds. Meant for a worker thread."""
     return [extrinsic.is_verified(additional) for extrinsic, additional in work]

@@ -28,11 +28,11 @@ class BestChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class Finalized:
+class FinalChanged:
     """A block became final; `pruned` are the blocks of branches that lost."""
 
     header: Header
     pruned: tuple[Hash, ...] = ()
 
 
-ChainEvent = NewBlock | BestChanged | Finalized
+ChainEvent = NewBlock | BestChanged | FinalChanged

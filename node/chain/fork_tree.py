@@ -1,7 +1,7 @@
 """The tree of unfinalized blocks over the finalized one: each a diff in memory over its parent.
 
-It knows no best block and no database: what state lies under the root, and which branch must stay
-when room is needed, it is told. Rules that hold here:
+It knows no best block and no database: the state under the root, and the branch that must stay when
+room is needed, are arguments. Rules that hold here:
 - Every block's parent is in the tree, or is its root.
 - A read passes tens of layers however deep the tree is: every SPAN blocks the diffs are merged.
 - Blocks and bytes have a maximum; the lowest leaf of another branch leaves for a new block.

@@ -36,7 +36,7 @@ class BlobState:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is missing."""
+        """Return whether nothing is missing."""
         return not self.missing
 
 
@@ -72,7 +72,7 @@ class Blobs:
             notify(there, len(data))
         return blob
 
-    def download(self, blob: Hash, on_progress: OnProgress | None = None) -> bytes:
+    def download(self, blob: Hash) -> bytes:
         """Return a blob, checked against its id."""
         state = self.state(blob)
         if state is None or not state.is_complete:
@@ -91,8 +91,6 @@ class Blobs:
             if answer.status_code >= 400 or not answer.content:
                 raise RequestRefusedError(f"The file ended early: {refusal_of(answer)}")
             data += answer.content
-            if on_progress is not None:
-                on_progress(len(data), state.size_bytes)
         if blob_id(bytes(data)) != blob:
             raise RequestRefusedError(
                 f"What the node sent is not the file {blob.hex()}. Ask another node."

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from node.client.endpoint import DEFAULT_URL
 from node.client.errors import RequestRefusedError, UsageError, WrongNodeError
-from node.client.queries import TIMEOUT_SECONDS, QueryClient
+from node.client.queries import QueryClient
 from node.client.remote_state import RemoteState
 from node.client.results import (
     DryRun,
@@ -42,6 +42,7 @@ from runtime.frame.validity import TransactionRefused
 from runtime.types.era import IMMORTAL, mortal
 from runtime.types.primitives import AccountData, AccountId, Hash
 
+TIMEOUT_SECONDS: Final = 30.0
 WAIT_SECONDS: Final = 120.0
 ERA_BLOCKS: Final = 64
 _UNSIGNED: Final = bytes(64)

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from node.client.blobs import Blobs
 from node.client.connection import Connection
-from node.client.endpoint import DEFAULT_URL, Endpoint
+from node.client.endpoint import Endpoint
 from node.client.errors import UsageError, WrongNodeError
 from node.client.recording import Recording
-from node.client.remote_state import RemoteState, unhex
+from node.client.remote_state import RemoteState
 from node.client.results import Block, ChainInfo
 from node.client.serving import Serving
 from node.client.transport_websocket import Subscription
 from pallets import compose
-from runtime.codec.hexadecimal import to_hex
+from runtime.codec.hexadecimal import from_hex, to_hex
 from runtime.codec.scale import DecodeError, codec
 from runtime.crypto import ss58
 from runtime.frame.events import EventRecord
@@ -32,19 +32,17 @@ from runtime.shared.finality import ENGINE
 from runtime.trie import proof
 from runtime.types.primitives import AccountData, AccountId, Digest, DigestItem, Hash, Header
 
-TIMEOUT_SECONDS: Final = 30.0
-
 
 class QueryClient:
     """Queries of one node. `genesis_hash` pins the chain; a node of another is refused."""
 
     def __init__(
         self,
-        url: str = DEFAULT_URL,
+        url: str,
         *,
-        genesis_hash: Hash | None = None,
-        machine: Machine | None = None,
-        timeout_s: float = TIMEOUT_SECONDS,
+        genesis_hash: Hash | None,
+        machine: Machine | None,
+        timeout_s: float,
     ) -> None:
         self.machine = machine or compose()
         self.timeout_s = timeout_s
@@ -84,7 +82,7 @@ class QueryClient:
     def genesis_hash(self) -> Hash:
         """The hash of the chain's first block. Raises WrongNodeError for another than pinned."""
         if self._genesis_hash is None:
-            genesis = Hash(unhex(self._call("chain_getBlockHash", [0])))
+            genesis = Hash(from_hex(self._call("chain_getBlockHash", [0])))
             if self._pinned_genesis not in (None, genesis):
                 raise WrongNodeError(
                     f"The node at {self.endpoint.websocket_url} is on another chain (genesis "
@@ -116,11 +114,11 @@ class QueryClient:
         text = self._call("chain_getBlockHash", [number])
         if text is None:
             raise UsageError(f"The chain has no block {number} yet. Ask for an earlier one.")
-        return Hash(unhex(text))
+        return Hash(from_hex(text))
 
     def finalized_hash(self) -> Hash:
         """Return the hash of the last final block."""
-        return Hash(unhex(self._call("chain_getFinalizedHead", [])))
+        return Hash(from_hex(self._call("chain_getFinalizedHead", [])))
 
     def header(self, block: Hash | int | None = None) -> Header:
         """Return the header of a block, by default the best one. Raises UsageError."""
@@ -138,7 +136,7 @@ class QueryClient:
         proofs = {bytes(engine): bytes(proof) for engine, proof in answer["justifications"] or ()}
         return Block(
             _header_of(body["header"]),
-            tuple(self.machine.extrinsics.decode(unhex(raw)) for raw in body["extrinsics"]),
+            tuple(self.machine.extrinsics.decode(from_hex(raw)) for raw in body["extrinsics"]),
             proofs.get(ENGINE),
         )
 
@@ -184,7 +182,7 @@ class QueryClient:
         if isinstance(bound, Map):
             key = bound.key(keys[0] if len(keys) == 1 else keys)
         answer = self._call("state_getReadProof", [[to_hex(key)], to_hex(block.hash)])
-        raw = proof.verify(block.state_root, [unhex(node) for node in answer["proof"]], key)
+        raw = proof.verify(block.state_root, [from_hex(node) for node in answer["proof"]], key)
         return None if raw is None else self._decode(bound.spec.value, raw, f"{pallet}.{item}")
 
     def entries(
@@ -208,7 +206,7 @@ class QueryClient:
             for hint, argument in zip(hints, arguments, strict=True)
         )
         answer = self._call("state_call", [name, to_hex(data), *self._at(at)])
-        return self._decode(spec.returns, unhex(answer), name)
+        return self._decode(spec.returns, from_hex(answer), name)
 
     def constant(self, pallet: str, name: str) -> Any:
         """Return a constant of a pallet, as this program's runtime has it."""
@@ -271,9 +269,9 @@ def _apis_of(machine: Machine) -> dict[str, ApiSpec]:
 def _header_of(answer: dict[str, Any]) -> Header:
     items = codec(DigestItem)
     return Header(
-        parent_hash=Hash(unhex(answer["parentHash"])),
+        parent_hash=Hash(from_hex(answer["parentHash"])),
         number=int(answer["number"], 16),
-        state_root=Hash(unhex(answer["stateRoot"])),
-        extrinsics_root=Hash(unhex(answer["extrinsicsRoot"])),
-        digest=Digest(tuple(items.decode(unhex(text)) for text in answer["digest"]["logs"])),
+        state_root=Hash(from_hex(answer["stateRoot"])),
+        extrinsics_root=Hash(from_hex(answer["extrinsicsRoot"])),
+        digest=Digest(tuple(items.decode(from_hex(text)) for text in answer["digest"]["logs"])),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from runtime.codec.hexadecimal import to_hex
+from runtime.codec.hexadecimal import from_hex, to_hex
 from runtime.types.primitives import Hash
 
 PAGE_KEYS: Final = 512
@@ -29,7 +29,7 @@ class RemoteState:
         """Return the value of `key`, None when there is none."""
         if key not in self._values:
             text = self._call("state_getStorage", [to_hex(key), self._at])
-            self._values[key] = None if text is None else unhex(text)
+            self._values[key] = None if text is None else from_hex(text)
         return self._values[key]
 
     def node(self, path: bytes) -> bytes | None:
@@ -41,9 +41,9 @@ class RemoteState:
         start = None if after is None else to_hex(after)
         while True:
             page = self._call("state_getKeysPaged", [to_hex(prefix), PAGE_KEYS, start, self._at])
-            self.prefetch([unhex(text) for text in page])
+            self.prefetch([from_hex(text) for text in page])
             for text in page:
-                yield unhex(text)
+                yield from_hex(text)
             if len(page) < PAGE_KEYS:
                 return
             start = page[-1]
@@ -55,9 +55,4 @@ class RemoteState:
             page = missing_keys[start : start + PAGE_KEYS]
             for change_set in self._call("state_queryStorageAt", [page, self._at]):
                 for key, value in change_set["changes"]:
-                    self._values[unhex(key)] = None if value is None else unhex(value)
-
-
-def unhex(text: str) -> bytes:
-    """Return the bytes of 0x hex."""
-    return bytes.fromhex(text.removeprefix("0x"))
+                    self._values[from_hex(key)] = None if value is None else from_hex(value)

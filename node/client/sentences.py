@@ -41,7 +41,7 @@ def dispatch_sentence(machine: Machine, error: DispatchError) -> str:
 
 
 def needs_funds(machine: Machine, error: DispatchError) -> bool:
-    """Tell whether more money would help."""
+    """Return whether more money would help."""
     if isinstance(error, Token):
         return error.error in _FUNDS
     return isinstance(error, ModuleError) and any(

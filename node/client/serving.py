@@ -14,9 +14,8 @@ from typing import Any, Final
 import httpx
 
 from node.client.errors import InsufficientFundsError, RequestRefusedError, UnreachableError
-from node.client.remote_state import unhex
 from node.client.transport_http import HttpTransport, json_of, refusal_of
-from runtime.codec.hexadecimal import to_hex
+from runtime.codec.hexadecimal import from_hex, to_hex
 from runtime.codec.scale import DecodeError, codec
 from runtime.crypto.keys import KeyKind, Keypair
 from runtime.shared.documents import (
@@ -54,7 +53,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredReceipt:
+class ServedReceipt:
     """A receipt as its server stores it, with the server's details of it."""
 
     signed: SignedReceipt
@@ -97,17 +96,17 @@ class Serving:
                 raise _refusal(answer)
             yield from _read_events(answer)
 
-    def receipt(self, receipt: Hash) -> StoredReceipt:
+    def receipt(self, receipt: Hash) -> ServedReceipt:
         """Return a receipt by its id."""
         answer = self._http.request("GET", f"/v1/attributions/{receipt.hex()}")
         details = _checked(answer)
         try:
-            signed = codec(SignedReceipt).decode(unhex(details["signed_receipt"]))
+            signed = codec(SignedReceipt).decode(from_hex(details["signed_receipt"]))
         except (DecodeError, KeyError, ValueError) as error:
             raise UnreachableError(
                 f"The node's answer about receipt {receipt.hex()} holds no receipt ({error})."
             ) from error
-        return StoredReceipt(signed, details)
+        return ServedReceipt(signed, details)
 
     def feedback(self, feedback: Feedback, pair: Keypair) -> None:
         """Sign and send a verdict on an answer, by the account that asked."""
@@ -150,7 +149,7 @@ def _read_events(answer: httpx.Response) -> Iterator[Text | Answer]:
         tokens_in=int(usage.get("prompt_tokens", 0)),
         tokens_out=int(usage.get("completion_tokens", 0)),
         attribution=attribution,
-        receipt=Hash(unhex(receipt_text)) if receipt_text else None,
+        receipt=Hash(from_hex(receipt_text)) if receipt_text else None,
     )
 
 

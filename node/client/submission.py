@@ -13,10 +13,9 @@ from node.client.errors import (
     RequestRefusedError,
     UnreachableError,
 )
-from node.client.remote_state import unhex
 from node.client.results import Wait
 from node.client.transport_websocket import WaitEndedError
-from runtime.codec.hexadecimal import to_hex
+from runtime.codec.hexadecimal import from_hex, to_hex
 from runtime.frame.validity import Payment, TransactionRefused
 from runtime.types.primitives import Hash
 
@@ -56,7 +55,7 @@ def follow(
         name = update if isinstance(update, str) else next(iter(update), "")
         notify(name)
         if name in (awaited, "finalized") and isinstance(update, dict):
-            return Hash(unhex(update[name]))
+            return Hash(from_hex(update[name]))
         if name in _LOST:
             raise RejectedError(
                 f"The transaction {to_hex(extrinsic_hash)} is {name}: the pool let it go. "

@@ -9,7 +9,7 @@ from genesis.amounts import format_amount
 from ml.rows.row import Row, encode_batch, row_hash
 from node.client import Finalized
 from node.demo.contributors import Contributor
-from node.demo.stage import BANK, OWNER, Stage, event_of
+from node.demo.stage import BANK, OWNER, StoryStage, event_of
 from pallets.datanets.records import Access, Verdict
 from runtime.crypto.keys import Keypair
 from runtime.types.primitives import OPEN, AccountId, Hash, Id
@@ -18,7 +18,7 @@ BATCH_ROWS: Final = 500
 FUNDS: Final = 10_000 * OPEN
 
 
-def fund(stage: Stage, pairs: Sequence[Keypair]) -> None:
+def fund(stage: StoryStage, pairs: Sequence[Keypair]) -> None:
     """Give each account what its steps cost."""
     for pair in pairs:
         stage.send(
@@ -30,7 +30,7 @@ def fund(stage: Stage, pairs: Sequence[Keypair]) -> None:
         )
 
 
-def open_datanet(stage: Stage) -> int:
+def open_datanet(stage: StoryStage) -> int:
     """Open the datanet; return its number."""
     stage.print_line("\n2. Grace opens a datanet; contributors post a bond and upload their rows")
     included = stage.send(
@@ -50,7 +50,7 @@ def open_datanet(stage: Stage) -> int:
     return int(event_of(included, "Created").datanet)
 
 
-def contribute(stage: Stage, datanet: int, people: Sequence[Contributor]) -> dict[str, int]:
+def contribute(stage: StoryStage, datanet: int, people: Sequence[Contributor]) -> dict[str, int]:
     """Contribute, accept and publish all rows; return the accepted rows of each contributor."""
     accepted: dict[str, int] = {}
     for person in people:
@@ -78,7 +78,7 @@ def contribute(stage: Stage, datanet: int, people: Sequence[Contributor]) -> dic
 
 
 def _contribute_batch(
-    stage: Stage, datanet: int, person: Contributor, rows: Sequence[Row]
+    stage: StoryStage, datanet: int, person: Contributor, rows: Sequence[Row]
 ) -> Finalized | None:
     data = encode_batch(list(rows))
     blob = stage.client.blobs.upload(data)

@@ -15,6 +15,7 @@ from typing import IO, Final, Self
 READY_SECONDS: Final = 90.0
 STOP_SECONDS: Final = 20.0
 LOG_NAME: Final = "node.log"
+LOG_TAIL_LINES: Final = 20
 _PROGRAM: Final = "from cli import main; main()"
 
 
@@ -29,12 +30,11 @@ class NodeProcess:
     author.
     """
 
-    def __init__(self, base_path: Path, *options: str, chain: str = "dev", port: int = 0) -> None:
+    def __init__(self, base_path: Path, *options: str, chain: str = "dev") -> None:
         self.base_path = base_path
         solo = ("--sealing", "instant")
         self._start = ("dev",) if chain == "dev" else ("node", "start", "--chain", chain, *solo)
         self._options = options
-        self._port = port
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
         self.http_url = ""
@@ -62,7 +62,7 @@ class NodeProcess:
         self.base_path.mkdir(parents=True, exist_ok=True)
         command = [
             *(sys.executable, "-c", _PROGRAM, *self._start, "--json"),
-            *("--base-path", str(self.base_path), "--port", str(self._port)),
+            *("--base-path", str(self.base_path), "--port", "0"),
             *("--log-level", "info", *self._options),
         ]
         root = Path(__file__).resolve().parents[2]
@@ -119,11 +119,11 @@ class NodeProcess:
         if process.stdout is not None:
             process.stdout.close()
 
-    def log_tail(self, lines: int = 20) -> str:
+    def log_tail(self) -> str:
         """Return the last lines of the node's log."""
         path = self.base_path / LOG_NAME
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        return "\n".join(text.splitlines()[-lines:])
+        return "\n".join(text.splitlines()[-LOG_TAIL_LINES:])
 
 
 def _first_object(stream: IO[str]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from genesis.amounts import format_amount
 from node.demo.contributors import Contributor
-from node.demo.stage import POLL_SECONDS, WAIT_SECONDS, Stage, StoryFailedError
+from node.demo.stage import POLL_SECONDS, WAIT_SECONDS, StoryFailedError, StoryStage
 from node.demo.training import Model
 from runtime.crypto import ss58
 from runtime.types.primitives import AccountId
@@ -24,7 +24,7 @@ class Earned:
     earned_planck: int
 
 
-def settle(stage: Stage, model: Model) -> None:
+def settle(stage: StoryStage, model: Model) -> None:
     """Close the epoch and wait until it is settled. Raises StoryFailedError."""
     stage.print_line("\n5. The epoch closes: vouchers are redeemed, scores are netted, OPEN flows")
     epoch = int(stage.client.call("openledger_closeEpoch", model.number))
@@ -44,7 +44,7 @@ def settle(stage: Stage, model: Model) -> None:
 
 
 def pay_out(
-    stage: Stage, model: Model, people: Sequence[Contributor], accepted: dict[str, int]
+    stage: StoryStage, model: Model, people: Sequence[Contributor], accepted: dict[str, int]
 ) -> tuple[tuple[Earned, ...], int]:
     """Claim for every contributor; return what each has earned, and the model's commons."""
     earned = []

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from genesis.amounts import format_amount
-from node.demo.stage import Stage, StoryFailedError
+from node.demo.stage import StoryFailedError, StoryStage
 from runtime.types.primitives import OPEN, Hash
 
 SUPPLY: Final = 1_000_000_000 * OPEN
 
 
-def verify(stage: Stage, receipts: Sequence[Hash]) -> int:
+def verify(stage: StoryStage, receipts: Sequence[Hash]) -> int:
     """Replay all receipts by the command of users; return their number. Raises StoryFailedError."""
     stage.print_line("\n6. Every receipt is replayed: openledger verify RECEIPT ...")
     program = "from cli import main; main()"
@@ -36,7 +36,7 @@ def verify(stage: Stage, receipts: Sequence[Hash]) -> int:
     return len(receipts)
 
 
-def check_issuance(stage: Stage) -> bool:
+def check_issuance(stage: StoryStage) -> bool:
     """Compare all balances with the issuance. Raises StoryFailedError where they differ."""
     block = stage.client.finalized_hash()
     issuance = stage.client.query("Balances", "total_issuance", at=block)

@@ -9,7 +9,7 @@ from typing import Final
 from genesis.amounts import format_amount
 from node.client.serving import Answer, signed_with
 from node.demo.contributors import HONEST, Contributor
-from node.demo.stage import ASKER, Stage, StoryFailedError, event_of
+from node.demo.stage import ASKER, StoryFailedError, StoryStage, event_of
 from node.demo.training import MODEL_NAME, Model
 from pallets.inference import DEPOSIT_MIN
 from runtime.crypto.keys import Keypair
@@ -20,7 +20,7 @@ ANSWER_TOKENS: Final = 32
 SERVER: Final = AccountId(Keypair.from_uri("//Alice").account)
 
 
-def ask(stage: Stage, model: Model, questions: Sequence[str]) -> list[Hash]:
+def ask(stage: StoryStage, model: Model, questions: Sequence[str]) -> list[Hash]:
     """Ask all questions over one payment channel; return the receipts of the answers."""
     stage.print_line("\n4. Zoe (sr25519) opens a channel and asks; each answer leaves a receipt")
     price = stage.client.api("InferenceApi_quote", model.number, 256, ANSWER_TOKENS)
@@ -52,7 +52,7 @@ def choose_questions(people: Sequence[Contributor], count: int, seed: int) -> li
     return [source.choice(honest[number % len(honest)].rows).prompt for number in range(count)]
 
 
-def _ask_question(stage: Stage, channel: int, question: str, cumulative: int) -> Answer:
+def _ask_question(stage: StoryStage, channel: int, question: str, cumulative: int) -> Answer:
     voucher = Voucher(stage.client.genesis_hash, channel, cumulative)
     signed = SignedVoucher(
         voucher, AccountId(ASKER.account), signed_with(ASKER, voucher_payload(voucher))
@@ -66,7 +66,7 @@ def _ask_question(stage: Stage, channel: int, question: str, cumulative: int) ->
     raise StoryFailedError("The answer ended without its last event.")
 
 
-def _print_answer(stage: Stage, question: str, answer: Answer) -> None:
+def _print_answer(stage: StoryStage, question: str, answer: Answer) -> None:
     first = " ".join(question.split())[:72]
     text = " ".join(answer.text.split())[:100]
     fee = format_amount(int(answer.attribution["fee_planck"]))

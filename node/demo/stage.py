@@ -23,12 +23,12 @@ class StoryFailedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class StoryStage:
     """A node's client, clients of other nodes that may compute its jobs, and where lines go."""
 
     client: Client
     print_line: PrintLine
-    others: Sequence[Client] = ()
+    others: Sequence[Client]
 
     def send(
         self, pair: Keypair, pallet: str, name: str, /, *, may_fail: bool = False, **arguments: Any

@@ -19,7 +19,7 @@ from node.demo.node_process import NodeFailedError, NodeProcess
 from node.demo.payouts import Earned, pay_out, settle
 from node.demo.proof import check_issuance, verify
 from node.demo.questions import ask, choose_questions
-from node.demo.stage import ASKER, OWNER, PrintLine, Stage, StoryFailedError
+from node.demo.stage import ASKER, OWNER, PrintLine, StoryFailedError, StoryStage
 from node.demo.training import create_model, train
 
 
@@ -72,7 +72,7 @@ def run_story_at(
         client, *more = (clients.enter_context(Client(node_url)) for node_url in (url, *others))
         chain = client.info().chain
         print_line(f"  {chain} at {url}, genesis 0x{client.genesis_hash.hex()[:16]}...")
-        return _run_steps(plan, Stage(client, print_line, more), began)
+        return _run_steps(plan, StoryStage(client, print_line, more), began)
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def _cluster(plan: Plan, folder: Path, print_line: PrintLine) -> Iterator[list[s
         cluster.down(purge=False)
 
 
-def _run_steps(plan: Plan, stage: Stage, began: float) -> Ending:
+def _run_steps(plan: Plan, stage: StoryStage, began: float) -> Ending:
     contributors = _gather(plan, stage)
     fund(stage, [OWNER, ASKER, *(person.pair for person in contributors)])
     datanet = open_datanet(stage)
@@ -132,7 +132,7 @@ def _run_steps(plan: Plan, stage: Stage, began: float) -> Ending:
     )
 
 
-def _gather(plan: Plan, stage: Stage) -> list[Contributor]:
+def _gather(plan: Plan, stage: StoryStage) -> list[Contributor]:
     stage.print_line(
         "\n1. Rows: the documentation of your own Python, one row per function or class"
     )

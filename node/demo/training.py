@@ -10,8 +10,8 @@ from node.demo.stage import (
     OWNER,
     POLL_SECONDS,
     WAIT_SECONDS,
-    Stage,
     StoryFailedError,
+    StoryStage,
     event_of,
 )
 from pallets.jobs.job import JobState
@@ -33,7 +33,7 @@ class Model:
     versions: tuple[DatanetVersion, ...]
 
 
-def create_model(stage: Stage, datanet: int) -> Model:
+def create_model(stage: StoryStage, datanet: int) -> Model:
     """Create a model on the first version of a datanet and the chain's first base."""
     stage.print_line("\n3. Grace creates a model on the shipped base; validators train it as a job")
     bases = stage.client.entries("Models", "bases")
@@ -53,7 +53,7 @@ def create_model(stage: Stage, datanet: int) -> Model:
     return Model(int(event_of(included, "Created").model), base, versions)
 
 
-def train(stage: Stage, model: Model, *, epochs: int, seed: int) -> Trained:
+def train(stage: StoryStage, model: Model, *, epochs: int, seed: int) -> Trained:
     """Train, index and publish a model. Raises StoryFailedError unless the loss went down."""
     recipe = Recipe(learning_rate_nano=LEARNING_RATE_NANO, epochs=epochs, seed=seed)
     spec = Train(model.number, model.base, model.versions, recipe)
@@ -75,7 +75,7 @@ def train(stage: Stage, model: Model, *, epochs: int, seed: int) -> Trained:
     return trained
 
 
-def _watch(stage: Stage, job: int, label: str) -> None:
+def _watch(stage: StoryStage, job: int, label: str) -> None:
     """Follow a job to its end; print a line for each fifth of its steps."""
     began, printed_fifth = time.monotonic(), -1
     while True:
@@ -93,7 +93,7 @@ def _watch(stage: Stage, job: int, label: str) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _print_progress(stage: Stage, job: int, label: str, printed_fifth: int) -> int:
+def _print_progress(stage: StoryStage, job: int, label: str, printed_fifth: int) -> int:
     """Print the newest report of a job once per fifth; return the last fifth that was printed."""
     # Only the nodes that compute a job know its progress, so the first that has reports counts.
     clients = (stage.client, *stage.others)

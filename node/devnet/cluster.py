@@ -32,7 +32,7 @@ from node.devnet.errors import (
 from node.devnet.folders import locked
 from node.devnet.groups import Groups, check_groups
 from node.devnet.heights import FINAL_SECONDS, Advance
-from node.devnet.member import STOP_SECONDS, Condition, Endpoint, Member
+from node.devnet.member import STOP_SECONDS, Condition, Member, NodeEndpoint
 from node.devnet.report import NodeReport, report
 from node.devnet.state import (
     NODES_FOLDER,
@@ -204,9 +204,9 @@ class Cluster:
         """Return where a node's clients connect. Raises NodeStateError unless it runs."""
         return self.member(node).ready_endpoint().rpc
 
-    def client(self, node: int, timeout_s: float = 30.0) -> Client:
+    def client(self, node: int) -> Client:
         """Return a client of a node; close it."""
-        return Client(self.url(node), timeout_s=timeout_s)
+        return Client(self.url(node))
 
     def report(self) -> tuple[NodeReport, ...]:
         """Return a report of each node, read now."""
@@ -381,7 +381,7 @@ class Cluster:
                 self._ready(member, endpoint)
                 say(f"node {member.number} is ready at {endpoint.rpc}")
 
-    def _ready(self, member: Member, endpoint: Endpoint) -> None:
+    def _ready(self, member: Member, endpoint: NodeEndpoint) -> None:
         self._remember(
             replace(
                 self._state.node(member.number),

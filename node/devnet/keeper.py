@@ -25,7 +25,11 @@ import sys
 import time
 from typing import Final
 
-FILES: Final = ("alive.lock", "process.json", "exit.json")
+LOCK_FILE: Final = "alive.lock"
+PROCESS_FILE: Final = "process.json"
+EXIT_FILE: Final = "exit.json"
+FILES: Final = (LOCK_FILE, PROCESS_FILE, EXIT_FILE)
+"""Frozen: the keeper of a node that runs may be older than the program that reads its files."""
 LOCK_ATTEMPTS: Final = 250
 LOCK_WAIT_SECONDS: Final = 0.02
 """A reader that looks whether the node lives holds the lock for an instant, and the keeper of one
@@ -36,10 +40,10 @@ IS_MISSING: Final = 127
 
 def main(folder: str, log: str, command: list[str]) -> int:
     """Start the node; returns only in the first process."""
-    lock = os.open(os.path.join(folder, FILES[0]), os.O_RDWR | os.O_CREAT, 0o600)
+    lock = os.open(os.path.join(folder, LOCK_FILE), os.O_RDWR | os.O_CREAT, 0o600)
     if not _locked(lock):
         return IS_BUSY
-    for name in FILES[1:]:
+    for name in (PROCESS_FILE, EXIT_FILE):
         if os.path.exists(os.path.join(folder, name)):
             os.unlink(os.path.join(folder, name))
     reader, writer = os.pipe()
@@ -79,7 +83,7 @@ def _run_node(folder: str, log: str, command: list[str], lock: int, writer: int)
             process_group=0,
             preexec_fn=_restore_signals,
         )
-    _write(folder, "process.json", {"pid": node.pid, "log_start": log_start})
+    _write(folder, PROCESS_FILE, {"pid": node.pid, "log_start": log_start})
     os.write(writer, b"\0")
     os.close(writer)
     for stream in (0, 1, 2):
@@ -88,7 +92,7 @@ def _run_node(folder: str, log: str, command: list[str], lock: int, writer: int)
     end = os.waitid(os.P_PID, node.pid, os.WEXITED | os.WNOWAIT)
     assert end is not None, "it was waited for"
     status = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
-    _write(folder, "exit.json", {"status": status})
+    _write(folder, EXIT_FILE, {"status": status})
     node.wait()
 
 

@@ -95,7 +95,7 @@ class Ledger:
         return receipt
 
     def is_final(self, receipt: Receipt, node: int) -> bool:
-        """Tell whether a node's last final state has the payment."""
+        """Return whether a node's last final state has the payment."""
         with self.cluster.client(node) as client:
             account = AccountId(receipt)
             return client.balance(account, at=client.finalized_hash()).free == AMOUNT

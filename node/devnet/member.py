@@ -23,6 +23,7 @@ STOP_SECONDS: Final = 20.0
 PAUSE_SECONDS: Final = 1.0
 """Also what `pause` costs where the system has no /proc to see that a process is frozen."""
 ENDPOINT_FILE: Final = "endpoint.json"
+"""As node/service/service.py writes it."""
 BOOTNODES_MAX: Final = 8
 LOG_LINES_QUOTED: Final = 15
 ENVIRONMENT_KEPT: Final = ("OPENLEDGER_BASE_MODEL", "OPENLEDGER_THREADS", "OPENLEDGER_LOG_LEVEL")
@@ -44,7 +45,7 @@ class Condition(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class NodeEndpoint:
     """Where a running node listens."""
 
     pid: int
@@ -105,12 +106,12 @@ class Member:
         return words
 
     @property
-    def endpoint(self) -> Endpoint | None:
+    def endpoint(self) -> NodeEndpoint | None:
         """Where it listens; None while it does not live or is not ready."""
         pid = self.process.pid
         try:
             data = json.loads((self.base_path / ENDPOINT_FILE).read_text(encoding="utf-8"))
-            endpoint = Endpoint(
+            endpoint = NodeEndpoint(
                 pid=int(data["pid"]),
                 rpc=str(data["rpc"]),
                 p2p=tuple(map(str, data["p2p"])),
@@ -122,7 +123,7 @@ class Member:
         # The file of an earlier process may still lie there.
         return endpoint if pid is not None and endpoint.pid == pid else None
 
-    def wait_ready(self, seconds: float = READY_SECONDS) -> Endpoint:
+    def wait_ready(self, seconds: float = READY_SECONDS) -> NodeEndpoint:
         """Wait until it accepts connections. Raises NodeStartError with what its log says."""
         until(lambda: self.endpoint is not None or not self.process.is_alive, seconds)
         endpoint = self.endpoint
@@ -138,7 +139,7 @@ class Member:
             )
         return endpoint
 
-    def ready_endpoint(self) -> Endpoint:
+    def ready_endpoint(self) -> NodeEndpoint:
         """Return where it listens. Raises NodeStateError unless it runs."""
         condition, endpoint = self.condition, self.endpoint
         if condition is not Condition.RUNNING or endpoint is None:

@@ -63,18 +63,18 @@ class Process:
     @property
     def pid(self) -> int | None:
         """The process id while it lives, None otherwise."""
-        if not self._is_locked() or self._number("exit.json", "status") is not None:
+        if not self._is_locked() or self._number(keeper.EXIT_FILE, "status") is not None:
             return None
-        return self._number("process.json", "pid")
+        return self._number(keeper.PROCESS_FILE, "pid")
 
     @property
     def is_alive(self) -> bool:
-        """Whether it lives; a paused one does."""
+        """Return whether it lives; a paused one does."""
         return self.pid is not None
 
     @property
     def is_paused(self) -> bool:
-        """Whether it is stopped by SIGSTOP; only known where the system has /proc."""
+        """Return whether it is stopped by SIGSTOP; only known where the system has /proc."""
         try:
             fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -98,7 +98,7 @@ class Process:
 
     def cause_of_end(self) -> str:
         """Return why it is not alive, in words: its status and the last error in its log."""
-        status = self._number("exit.json", "status")
+        status = self._number(keeper.EXIT_FILE, "status")
         if status is None:
             how = "ended with the machine, or with its keeper" if self._began() else "never started"
         elif status < 0:
@@ -110,7 +110,7 @@ class Process:
 
     def last_error(self) -> str:
         """Return the last error line since its start, empty when there is none."""
-        start = self._number("process.json", "log_start") or 0
+        start = self._number(keeper.PROCESS_FILE, "log_start") or 0
         for line in reversed(self._tail(start).splitlines()):
             if _ERROR_LINE.match(line):
                 return line[:500]
@@ -130,7 +130,7 @@ class Process:
             return ""
 
     def _began(self) -> bool:
-        return (self._folder / "process.json").exists()
+        return (self._folder / keeper.PROCESS_FILE).exists()
 
     def _number(self, name: str, field: str) -> int | None:
         try:
@@ -141,7 +141,7 @@ class Process:
 
     def _is_locked(self) -> bool:
         try:
-            lock = os.open(self._folder / "alive.lock", os.O_RDWR)
+            lock = os.open(self._folder / keeper.LOCK_FILE, os.O_RDWR)
         except FileNotFoundError:
             return False
         try:

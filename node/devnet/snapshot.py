@@ -13,6 +13,7 @@ from typing import Final
 
 from node.devnet.errors import SaveError
 from node.devnet.keeper import FILES as KEEPER_FILES
+from node.devnet.member import ENDPOINT_FILE
 from node.devnet.process import LOG_NAME
 from node.devnet.state import (
     FOLDER_MODE,
@@ -24,8 +25,9 @@ from node.devnet.state import (
     write_state,
 )
 
-VOLATILE: Final = frozenset([*KEEPER_FILES, LOG_NAME, "endpoint.json", "control.sock"])
-"""Files of a node's base path that mean nothing without its process."""
+VOLATILE: Final = frozenset([*KEEPER_FILES, LOG_NAME, ENDPOINT_FILE, "control.sock"])
+"""Files of a node's base path that mean nothing without its process; the last one is the socket of
+node/service/control_socket.py."""
 
 
 def check_new(target: Path) -> None:

@@ -1,8 +1,8 @@
 """The bodies of proposed blocks: those that came with their proposals, and those that are pulled.
 
 A leader signs a header and not its body, so a body is believed only by the header's extrinsics
-root: anybody may hand on a proposal with another one. Whoever gives a wrong body is penalized, and
-the next one is asked; who is silent delays nothing, because others are asked meanwhile.
+root: any peer may relay a proposal with another one. A peer that gives a wrong body is penalized,
+and the next one is asked; who is silent delays nothing, because others are asked meanwhile.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BODIES_MAX: Final = 64
 PEERS_MAX: Final = 4
 """Peers that are asked for one body."""
 HEAD_START_SECONDS: Final = 0.5
-"""How long a peer is asked alone, before the next one is asked as well."""
+"""How long one peer is asked, before the next one is asked as well."""
 
 Body = tuple[bytes, ...]
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from consensus.settings import Settings
+from consensus.settings import EngineSettings
 from node.keys.vote_signer import VoteSigner
 from runtime.errors import ExitCode, OpenLedgerError
 from runtime.shared.finality import Vote
@@ -60,7 +60,7 @@ class Surroundings:
 class Listening:
     """Decides when a validator has heard enough to vote. Times are seconds on a steady clock."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: EngineSettings) -> None:
         self._silence_seconds = LISTEN_VIEWS * settings.advance_ms / 1_000
         self._heard: set[tuple[int, int]] = set()
         self._height = -1

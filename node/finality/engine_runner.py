@@ -4,7 +4,7 @@
 
 One task steps the engine and carries out its actions in their order. What may take long (building,
 executing, fetching, finalizing) has tasks of its own and answers with an event. The runner ends
-when the epoch's last block is final, whoever brought it: the engine, or synchronization.
+when the epoch's last block is final, from either source: the engine, or synchronization.
 
 Rules: nothing is sent before the log has it on disk; a body is in the log before the vote for its
 block; who halted, or whose key votes elsewhere, signs no more.
@@ -29,7 +29,7 @@ from node.authoring.proposer import Proposer
 from node.chain.chain import Chain
 from node.chain.epochs import Epoch
 from node.chain.errors import ChainError, ForkTooOldError, KnownBlockError, UnknownBlockError
-from node.chain.events import Finalized
+from node.chain.events import FinalChanged
 from node.chain.import_checks import TimestampAheadError, check_timestamp
 from node.finality.block_bodies import ProposedBodies
 from node.finality.codec import write_message
@@ -53,7 +53,7 @@ logger = logging.getLogger(__name__)
 _certificate = codec(Certificate)
 
 
-class Network(PeerRequests, Protocol):
+class ConsensusNetwork(PeerRequests, Protocol):
     """The methods of the network service that a runner needs."""
 
     def broadcast(
@@ -62,7 +62,7 @@ class Network(PeerRequests, Protocol):
     def send(self, peer: PeerId, kind: MessageKind, body: bytes) -> None: ...
 
 
-class Fetcher(Protocol):
+class BlockFetcher(Protocol):
     """Brings blocks that are missing here (node/sync/block_sync.py)."""
 
     async def fetch(self, block: Hash, peer: PeerId | None) -> None:
@@ -75,8 +75,8 @@ class RunnerContext:
     """The parts of the node that a runner works with; they outlive the epochs."""
 
     chain: Chain
-    network: Network
-    fetcher: Fetcher
+    network: ConsensusNetwork
+    fetcher: BlockFetcher
     proposer: Proposer
     log: WriteAheadLog
     signer: VoteSigner | None
@@ -129,17 +129,17 @@ class EngineRunner:
         except trio.WouldBlock:
             logger.warning("consensus-message-dropped peer=%s cause=backlog", source)
 
-    def pass_on(self, source: PeerId, proposal: m.Proposal) -> None:
+    def relay(self, source: PeerId, proposal: m.Proposal) -> None:
         """Relay a proposal, once its block is executed, where nothing in it is wrong.
 
-        Whoever relays is held to be its origin, so nothing is relayed unseen: anybody can give a
+        A node that relays counts as the origin, so nothing is relayed unseen: any peer can give a
         leader's signed proposal another body or other certificates.
         """
         if not self._is_sound(proposal):
             return
         block = proposal.header.hash
         if self._context.chain.header(block) is not None:
-            self._relay(source, proposal)
+            self._relay_executed(source, proposal)
         else:
             self._relays.setdefault(block, (source, proposal))
             while len(self._relays) > RELAYS_MAX:
@@ -161,7 +161,7 @@ class EngineRunner:
             and schedule_of(epoch.authorities).leader(vote.ballot.view) == vote.voter
         )
 
-    def _relay(self, source: PeerId, proposal: m.Proposal) -> None:
+    def _relay_executed(self, source: PeerId, proposal: m.Proposal) -> None:
         self._context.network.broadcast(*self._encode(proposal), besides=source)
 
     # ------------------------------------------------------------------------------ actions
@@ -180,7 +180,7 @@ class EngineRunner:
             actions = [more for vote in votes for more in self._engine.step(m.Signed(vote))]
 
     async def _log_and_sign(self, actions: Sequence[m.Action]) -> list[Vote]:
-        """Do what must be durable: the log and the signer's mark sync their files side by side.
+        """Do what must be durable: the log and the signing history sync their files side by side.
 
         When it returns, the log has all records, so everything may be sent.
         """
@@ -306,7 +306,7 @@ class EngineRunner:
             del self._executing[block]
         relay = self._relays.pop(block, None)
         if is_valid and relay is not None:
-            self._relay(*relay)
+            self._relay_executed(*relay)
         if is_valid is None:
             await self._inbox.send(m.BlockUnavailable(block))
         else:
@@ -419,13 +419,13 @@ class EngineRunner:
         )
 
     async def _watch_finality(self) -> None:
-        """End when the last block is final; tell the engine what was finalized without it."""
+        """End when the last block is final; notify the engine of what was finalized without it."""
         chain = self._context.chain
         while chain.finalized.number < self._epoch.last_number:
             async with chain.events() as events:
                 await self._publish_certificate(chain.finalized)
                 async for event in events:  # ends early where this task lags
-                    if isinstance(event, Finalized):
+                    if isinstance(event, FinalChanged):
                         await self._publish_certificate(event.header)
                     if chain.finalized.number >= self._epoch.last_number:
                         break

@@ -18,7 +18,7 @@ import trio
 
 from consensus import messages as m
 from consensus.engine import Engine
-from consensus.settings import Settings
+from consensus.settings import EngineSettings
 from node.chain.epochs import Epochs
 from node.finality.codec import read_message
 from node.finality.doppelganger import (
@@ -64,9 +64,9 @@ class Participant:
         context: RunnerContext,
         epochs: Epochs,
         service: Service,
-        settings: Settings,
+        settings: EngineSettings,
         *,
-        is_listening_first: bool = True,
+        is_listening_first: bool,
     ) -> None:
         self._context = context
         self._epochs = epochs
@@ -93,8 +93,8 @@ class Participant:
         return 0 if self._runner is None else self._runner.view
 
     @property
-    def halted(self) -> bool:
-        """Whether two conflicting certificates of finality were seen, so that nothing is signed."""
+    def is_halted(self) -> bool:
+        """Return whether two conflicting certificates of finality were seen: nothing is signed."""
         return self._runner is not None and self._runner.is_halted
 
     @property
@@ -106,14 +106,14 @@ class Participant:
         """Take part until cancelled. Raises DoppelgangerError, DamagedLogError."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receive)
-            records = self._context.log.records
+            records = await trio.to_thread.run_sync(self._context.log.read)
             while True:
                 self._enter_epoch()
                 if self._has_to_listen and self.me is not None:
                     await self._listen()
                     self._has_to_listen = False
                 await self._run_epoch(records)
-                if self.halted:
+                if self.is_halted:
                     # Synchronization may end an epoch; the log stays, it is evidence.
                     await trio.sleep_forever()
                 # The epoch's last block is in the database: nothing of the log is needed any more.
@@ -255,12 +255,12 @@ class Participant:
             return
         if isinstance(message, m.Proposal):
             if self._runner is not None:
-                self._runner.pass_on(inbound.peer, message)
+                self._runner.relay(inbound.peer, message)
         elif is_signed(self._context.chain.genesis_hash, self.epoch.authorities, message):
             self._service.broadcast(inbound.kind, inbound.body, besides=inbound.peer)
 
     def _is_mesh_full(self) -> bool:
-        """Whether this node is connected with all other validators."""
+        """Return whether this node is connected with all other validators."""
         others = len(self.epoch.authorities.authorities) - (self.me is not None)
         return sum(bool(Roles.VALIDATOR & peer.roles) for peer in self._service.peers()) >= others
 

@@ -52,7 +52,7 @@ class FinalityStatus:
     active_weight: int
     needed_weight: int
     is_voting: bool
-    halted: bool
+    is_halted: bool
     validators: tuple[ValidatorState, ...]
     sentence: str
 
@@ -94,9 +94,9 @@ def finality_status(chain: Chain, participant: Participant) -> FinalityStatus:
         active_weight=active_weight,
         needed_weight=needed,
         is_voting=me is not None,
-        halted=participant.halted,
+        is_halted=participant.is_halted,
         validators=tuple(states),
-        sentence=_sentence(states, active_weight, needed, total, is_halted=participant.halted),
+        sentence=_sentence(states, active_weight, needed, total, is_halted=participant.is_halted),
     )
 
 

@@ -39,10 +39,9 @@ class WriteAheadLog:
             raise DamagedLogError(error.offset, error.following, REMEDY) from error
         self._rewrite_bytes = REWRITE_BYTES
 
-    @property
-    def records(self) -> tuple[bytes, ...]:
-        """The records of the log when it was opened, oldest first."""
-        return self._file.records
+    def read(self) -> tuple[bytes, ...]:
+        """Return the records that the log has now, oldest first."""
+        return self._file.read()
 
     def append(self, records: Sequence[bytes]) -> None:
         """Add records; when it returns they survive a power cut. Raises OSError."""

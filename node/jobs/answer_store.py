@@ -1,4 +1,4 @@
-"""The answer store: answers of an executor to jobs, on disk before anything is sent.
+"""The job answer store: answers of an executor to jobs, on disk before anything is sent.
 
 One file for each (job, attempt). It is written aside, synced and renamed, so a crash leaves the
 former record or the new one. With the salt and the output in it, a commitment that the chain has
@@ -40,7 +40,7 @@ class JobAnswer:
     message: str
 
 
-class AnswerStore:
+class JobAnswerStore:
     """A folder of answers."""
 
     def __init__(self, folder: Path) -> None:

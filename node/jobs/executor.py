@@ -24,12 +24,12 @@ from typing import Final
 
 import trio
 
-from ml.jobs.frames import Failed, Progress, Result
+from ml.jobs.frames import OUTPUTS_FOLDER, Failed, Progress, Result
 from ml.jobs.frames import Job as JobFrame
 from node.chain.chain import Chain
-from node.chain.events import Finalized
+from node.chain.events import FinalChanged
 from node.chain.state_reader import StateReader
-from node.jobs.answer_store import AnswerDamagedError, AnswerStore, JobAnswer
+from node.jobs.answer_store import AnswerDamagedError, JobAnswer, JobAnswerStore
 from node.jobs.executor_process import ExecutorDiedError, ExecutorProcess
 from node.jobs.inputs import Inputs, InputsAwaitedError, InputsMissingError, InputsRefusedError
 from node.storage.blob_errors import BlobError
@@ -41,6 +41,9 @@ from runtime.codec.scale import codec
 from runtime.shared.documents import JobOutput, JobSpec, commitment, output_root
 from runtime.types.primitives import Hash
 
+JOBS_FOLDER: Final = "jobs"
+WORK_FOLDER: Final = "work"
+"""Frozen: an upgraded node goes on with the jobs whose folders it finds."""
 RESEND_BLOCKS: Final = 8
 PROGRESS_KEPT_MAX: Final = 4_096
 SALT_BYTES: Final = 32
@@ -134,7 +137,7 @@ class Executor:
         self.process = process
         self._folder = folder
         self._base_model = base_model
-        self._answers = AnswerStore(folder / "outbox")
+        self._answers = JobAnswerStore(folder / "outbox")
         self._computing: set[tuple[int, int]] = set()
         self._sent: dict[tuple[int, int, Step], _Sent] = {}
         self._stalled: dict[tuple[int, int], int] = {}
@@ -161,7 +164,7 @@ class Executor:
     ) -> None:
         self._act(nursery)
         async for event in events:
-            if isinstance(event, Finalized):
+            if isinstance(event, FinalChanged):
                 self._act(nursery)
 
     def _act(self, nursery: trio.Nursery) -> None:
@@ -211,7 +214,7 @@ class Executor:
             del self._progress[job]
 
     def _work_folders(self) -> list[Path]:
-        folder = self._folder / "jobs"
+        folder = self._folder / JOBS_FOLDER
         paths = folder.iterdir() if folder.exists() else ()
         return [path for path in paths if path.name.isdecimal()]
 
@@ -230,7 +233,7 @@ class Executor:
         key = (entry.id, entry.job.attempt)
         logger.info("job-started job=%d kind=%s", entry.id, type(entry.job.spec).__name__)
         try:
-            answer = await self._compute_answer(entry, self._folder / "jobs" / str(entry.id))
+            answer = await self._compute_answer(entry, self._folder / JOBS_FOLDER / str(entry.id))
             await trio.to_thread.run_sync(self._answers.store, answer)
         except (OSError, BlobError, InputsAwaitedError) as error:
             logger.error("job-stalled job=%d reason=%r", entry.id, str(error))
@@ -273,7 +276,7 @@ class Executor:
         )
 
     def _prepare(self, entry: JobEntry, folder: Path) -> JobFrame:
-        work = folder / "work"
+        work = folder / WORK_FOLDER
         inputs = folder / "inputs"
         work.mkdir(parents=True, exist_ok=True)
         companion = self._inputs.prepare(entry.job.spec, inputs)
@@ -303,7 +306,7 @@ class Executor:
         if isinstance(result, Failed):
             reason = _REASONS.get(result.reason, FailureReason.Unsupported)
             return self._failure(entry, reason, f"{result.reason}: {result.message}")
-        outputs = folder / "work" / "outputs"
+        outputs = folder / WORK_FOLDER / OUTPUTS_FOLDER
         for at in range(0, len(result.files), 32):
             name = Hash(result.files[at : at + 32])
             path = outputs / name.hex()

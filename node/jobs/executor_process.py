@@ -53,11 +53,8 @@ class ExecutorStatus:
 class ExecutorProcess:
     """Runs one job at a time in the executor process."""
 
-    def __init__(self, threads: int, device: str = "cpu") -> None:
-        self._command = [
-            *(sys.executable, "-m", "ml.jobs"),
-            *("--threads", str(threads), "--device", device),
-        ]
+    def __init__(self, threads: int) -> None:
+        self._command = [sys.executable, "-m", "ml.jobs", "--threads", str(threads)]
         self._process: trio.Process | None = None
         self._decoder = FrameDecoder()
         self._lock = trio.Lock()

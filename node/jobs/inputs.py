@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from ml.durable_file import write_durably
+from ml.jobs.frames import AGGREGATES_FILE, NEGATIVE_FILE, RECEIPTS_FILE, ROWS_FILE
 from node.chain.state_reader import StateReader
 from node.storage.blob_errors import BlobNotFoundError
 from node.storage.blob_store import BlobStore
@@ -122,7 +123,7 @@ class Inputs:
         batches = tuple(batch for use in versions for batch in self._batches(use))
         for batch in batches:
             self._copy(batch.blob, folder)
-        write_durably(folder / "rows.scale", _rows.encode(RowsInput(batches)))
+        write_durably(folder / ROWS_FILE, _rows.encode(RowsInput(batches)))
 
     def batches(self, versions: tuple[DatanetVersion, ...]) -> tuple[BatchInput, ...]:
         """Return the accepted batches of published versions, in order."""
@@ -168,9 +169,9 @@ class Inputs:
             )
         receipts = tuple(signed.receipt for signed in served.receipts)
         negative = tuple(signed.feedback.receipt for signed in served.verdicts)
-        write_durably(folder / "receipts.scale", codec(tuple[Receipt, ...]).encode(receipts))
-        write_durably(folder / "negative.scale", codec(tuple[Hash, ...]).encode(negative))
-        write_durably(folder / "aggregates.scale", self.read(indexed.aggregates))
+        write_durably(folder / RECEIPTS_FILE, codec(tuple[Receipt, ...]).encode(receipts))
+        write_durably(folder / NEGATIVE_FILE, codec(tuple[Hash, ...]).encode(negative))
+        write_durably(folder / AGGREGATES_FILE, self.read(indexed.aggregates))
 
     def read(self, blob: Hash) -> bytes:
         """Return a blob, brought from a peer where it is not here.
@@ -196,7 +197,7 @@ class Inputs:
 def check_settlement(spec: Settle, server: AccountId, served: EpochReceipts) -> None:
     """Check that the server signed each receipt and the asker each verdict, once.
 
-    Raises InputsRefusedError: whoever closes an epoch can invent no answer and no blame.
+    Raises InputsRefusedError: the closer of an epoch can invent no answer and no blame.
     """
     askers = {}
     for signed in served.receipts:

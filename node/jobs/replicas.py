@@ -1,11 +1,11 @@
-"""Replicas: this node's share of keeping what settled jobs read and made, for whoever verifies it.
+"""Replicas: this node's share of keeping what settled jobs read and made, for its verifiers.
 
 Rows, adapters, sketches and receipts of closed epochs are kept by the executors of a job and by
-some other nodes, drawn for each job by a hash that everybody can compute. A keeper fetches what it
-lacks from peers; what nobody gives now is asked for again later.
+some other nodes, drawn for each job by a hash that everybody can compute. A keeper fetches from
+peers what it does not have; what no peer gives now is asked for again later.
 
     Train    rows, adapter, moments        Index    sketches, aggregates, span shards
-    Settle   the epoch's receipts, which this node then shows to whoever verifies one
+    Settle   the epoch's receipts, which this node then shows to their verifiers
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final, Protocol
 import trio
 
 from node.chain.chain import Chain
-from node.chain.events import Finalized
+from node.chain.events import FinalChanged
 from node.chain.state_reader import PalletViews, StateReader
 from node.jobs.inputs import InputsRefusedError, check_settlement
 from node.storage.blob_errors import BlobError
@@ -63,7 +63,7 @@ class Fetcher(Protocol):
 
 
 def is_keeper(account: AccountId, job_id: int, job: Job, accounts: Sequence[AccountId]) -> bool:
-    """Say whether an account is among the keepers of a job, drawn from all executors."""
+    """Return whether an account is among the keepers of a job, drawn from all executors."""
 
     def rank(candidate: AccountId) -> bytes:
         return blake2b_256(b"openledger/keep" + job_id.to_bytes(4, "little") + candidate)
@@ -110,7 +110,7 @@ class Replicas:
         while True:
             async with self._chain.events() as events:
                 async for event in events:
-                    if isinstance(event, Finalized):
+                    if isinstance(event, FinalChanged):
                         height = event.header.number
                         if height >= self._looked_at + LOOK_BLOCKS:
                             await self.keep_up(height)

@@ -125,9 +125,8 @@ class KeyEntry:
 class Keystore:
     """A folder of encrypted keys."""
 
-    def __init__(self, folder: Path, prefix: int = ss58.DEFAULT_PREFIX) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.prefix = prefix
 
     def add(
         self, pair: Keypair, password: str, name: str = "", cost: ScryptCost = COST
@@ -136,14 +135,14 @@ class Keystore:
 
         Raises KeyExistsError, EmptyPasswordError.
         """
-        address = ss58.encode(pair.account, self.prefix)
+        address = ss58.encode(pair.account)
         for entry in self.entries():
             if entry.account == pair.account or (name and entry.name == name):
                 raise KeyExistsError(
                     f"The keystore already has a key {entry.name or entry.address}. "
                     "Choose another name, or remove that key first."
                 )
-        text = seal(pair, password, name=name, prefix=self.prefix, cost=cost)
+        text = seal(pair, password, name=name, cost=cost)
         path = self.folder / f"{address}.json"
         self.folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         self.folder.chmod(FOLDER_MODE)
@@ -178,14 +177,7 @@ class Keystore:
         sync_folder(self.folder)
 
 
-def seal(
-    pair: Keypair,
-    password: str,
-    *,
-    name: str = "",
-    prefix: int = ss58.DEFAULT_PREFIX,
-    cost: ScryptCost = COST,
-) -> str:
+def seal(pair: Keypair, password: str, *, name: str = "", cost: ScryptCost = COST) -> str:
     """Return the JSON text of a key file; raises EmptyPasswordError."""
     if not password:
         raise EmptyPasswordError("A key needs a password. Choose one that is not empty.")
@@ -203,7 +195,7 @@ def seal(
             "type": _SEALING,
             "version": VERSION,
         },
-        "address": ss58.encode(pair.account, prefix),
+        "address": ss58.encode(pair.account),
         "meta": {"name": name} if name else {},
     }
     return json.dumps(document, indent=2) + "\n"

@@ -1,7 +1,7 @@
 """The remote signer: a session key in a process of its own, behind a Unix socket.
 
 The node that validates then holds no key: who breaks into it can stop its votes, and never make it
-vote twice, because the mark lives with the key. One node at a time is served.
+vote twice, because the signing history lives with the key. One node at a time is served.
 
 Frames are `u32 length ++ msgpack`, little-endian. A request is [VERSION, verb, bytes], an answer
 [VERSION, "ok" or "refused", bytes]:
@@ -81,7 +81,7 @@ async def serve_signer(
     task_status: Started = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Sign for one node at a time until cancelled. Raises OSError where the path is taken."""
-    path.unlink(missing_ok=True)  # the mark's lock says that no other signer uses it
+    path.unlink(missing_ok=True)  # the history's lock says that no other signer uses it
     with trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         former = os.umask(0o177)
         try:
@@ -148,7 +148,7 @@ class RemoteSigner:
         self._stream: trio.SocketStream | None = None
         self._asking = trio.Lock()
         self._public = b""
-        self._window = RecentBallots()
+        self._recent = RecentBallots()
 
     async def connect(self) -> None:
         """Learn who signs. Raises SignerUnreachableError, SignerError."""
@@ -172,12 +172,12 @@ class RemoteSigner:
                 verdict, answer = await self._ask("sign", _ballot.encode(ballot))
             if verdict != OK:
                 raise ConflictingBallotError(answer.decode(errors="replace"))
-            self._window.add(ballot)
+            self._recent.add(ballot)
             return answer
 
     def is_foreign(self, ballot: Ballot) -> bool:
-        """Say whether a vote of this key for the ballot can only have been signed elsewhere."""
-        return self._window.is_foreign(ballot)
+        """Return whether a vote of this key for the ballot can only have been signed elsewhere."""
+        return self._recent.is_foreign(ballot)
 
     def close(self) -> None:
         """Close the connection."""
@@ -211,8 +211,8 @@ class RemoteSigner:
             raise SignerError(f"The signer at {self._path} now holds another key.")
         self._public = found.public
         for ballot in found.ballots:
-            if ballot not in self._window.ballots:
-                self._window.add(ballot)
+            if ballot not in self._recent.ballots:
+                self._recent.add(ballot)
 
     async def _ask(self, verb: str, content: bytes) -> tuple[str, bytes]:
         if self._stream is None:

@@ -3,7 +3,7 @@
 Whatever the engine believes, and whichever write-ahead log was restored from a copy: a signer has a
 signing history of its own, on disk before a signature is given out. It signs the same ballot again,
 and refuses one that conflicts with a ballot it signed or that lies below what it remembers. A key
-of a set of one chain has one signer; a lock beside the history (`*.mark`) keeps a second one out.
+of a set of one chain has one signer; a lock beside the history keeps a second one out.
 
 A torn last record of the history was never signed. Two classes are a `VoteSigner`: the key in this
 process, or behind a socket (node/keys/remote_signer.py).
@@ -29,6 +29,9 @@ from runtime.types.primitives import Hash
 REMEMBERED_VIEWS: Final = 256
 """Ballots of so many views are remembered one by one; below them everything is refused."""
 FILE_BYTES_MAX: Final = 1 << 20
+FILE_SUFFIX: Final = ".mark"
+"""Frozen, for signing histories on disk have it. Command output and the sentences of errors are
+frozen too: there a signing history is called a mark."""
 _ballot = codec(Ballot)
 
 
@@ -46,7 +49,7 @@ class SignerLockedError(SignerError):
     """Another process signs with this key."""
 
 
-class DamagedMarkError(SignerError):
+class DamagedHistoryError(SignerError):
     """The history is damaged, so what the key has signed is not known any more."""
 
 
@@ -63,12 +66,17 @@ class VoteSigner(Protocol):
         ...
 
     async def sign(self, ballot: Ballot, /) -> bytes:
-        """Return the signature, 64 bytes, once the mark is on disk. Raises SignerError."""
+        """Return the signature, 64 bytes, once its ballot is on disk. Raises SignerError."""
         ...
 
     def is_foreign(self, ballot: Ballot, /) -> bool:
-        """Say whether a vote of this key for the ballot can only have been signed elsewhere."""
+        """Return whether a vote of this key for the ballot can only have been signed elsewhere."""
         ...
+
+
+def history_path(folder: Path, session_key: bytes) -> Path:
+    """Return the file of a session key's signing history in a folder."""
+    return folder / f"{session_key.hex()[:16]}{FILE_SUFFIX}"
 
 
 class RecentBallots:
@@ -109,7 +117,7 @@ class SigningHistory:
     """The ballots that one key signed on one chain: slashing protection, as a file with a lock."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file. Raises SignerLockedError, DamagedMarkError."""
+        """Open or make the file. Raises SignerLockedError, DamagedHistoryError."""
         self.recent = RecentBallots()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(path.with_suffix(".lock"))
@@ -117,12 +125,12 @@ class SigningHistory:
             self._file = LogFile(path)
         except DamagedLogError as error:
             self._lock.close()
-            raise DamagedMarkError(
+            raise DamagedHistoryError(
                 f"The mark {path} is damaged at byte {error.offset}, so what its key has signed is "
                 "not known any more. Never vote with this key again: make another with "
                 "`openledger validator keys` and register it with `openledger validator set-keys`."
             ) from error
-        for record in self._file.records:
+        for record in self._file.read():
             self.recent.add(_ballot.decode(record))
 
     def record_ballot(self, ballot: Ballot) -> None:

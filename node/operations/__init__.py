@@ -1,1 +1,1 @@
-"""What an operator sets and sees: configuration, logs, metrics."""
+"""What an operator sets and sees: configuration, names in the data folder, logs, metrics."""

@@ -96,7 +96,7 @@ class NodeConfig:
     """Multiaddresses to dial first; in a file or variable they may be separated by commas."""
     peers_max: int = 50
     validator: bool = False
-    """Whether this node votes, with its session key."""
+    """True where this node votes, with its session key."""
     session_key: str = ""
     """Whose key votes, in the same words as `account`; empty means the key of `account`."""
     signer: Path | None = None
@@ -111,7 +111,7 @@ class NodeConfig:
 
     @property
     def is_networked(self) -> bool:
-        """Whether a network makes the blocks, by consensus."""
+        """Return whether a network makes the blocks, by consensus."""
         if self.sealing is Sealing.AUTO:
             return self.chain not in PRESETS
         return self.sealing is Sealing.CONSENSUS

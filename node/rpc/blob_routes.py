@@ -34,6 +34,7 @@ from node.storage.blob_errors import (
 from node.storage.blob_store import RANGE_BYTES_MAX, BlobStore
 from node.storage.blob_upload import Upload
 from node.sync.blob_fetcher import BlobUnavailableError
+from runtime.codec.hexadecimal import from_hex
 from runtime.trie.merkle import CHUNK_SIZE
 from runtime.types.primitives import Hash
 
@@ -184,7 +185,7 @@ class _Uploads:
 
 def _blob_id(request: Request) -> Hash:
     try:
-        blob = bytes.fromhex(request.path_params["blob"].removeprefix("0x"))
+        blob = from_hex(request.path_params["blob"])
     except ValueError:
         blob = b""
     if len(blob) != 32:
@@ -217,7 +218,7 @@ def _manifest(body: bytes) -> tuple[int, list[Hash]]:
     try:
         data = json.loads(body)
         length, chunks = data["size_bytes"], data["chunks"]
-        hashes = [Hash(bytes.fromhex(chunk.removeprefix("0x"))) for chunk in chunks]
+        hashes = [Hash(from_hex(chunk)) for chunk in chunks]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BlobRequestError(
             400, 'The body is JSON: {"size_bytes": number, "chunks": [hex hashes]}.'

@@ -1,7 +1,7 @@
 """Blocks, states and runtime calls as the namespaces ask for them, with errors for callers.
 
 A state is fetched again for each use and never kept across a checkpoint: the finalized state moves.
-What depends on the runtime version alone (metadata above all) is computed once.
+What depends only on the runtime version (metadata above all) is computed once.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Final
 
 from node.chain.errors import StatePrunedError, UnknownBlockError
 from node.rpc.errors import (
-    BadFormatError,
     BlockUnavailableError,
+    ExtrinsicFormatError,
     RuntimeCallError,
 )
 from node.rpc.interfaces import RpcNode
@@ -68,11 +68,11 @@ class Blocks:
             raise BlockUnavailableError(f"State already discarded: {error}") from error
 
     def extrinsic(self, raw: bytes) -> Extrinsic:
-        """Decode an extrinsic. Raises BadFormatError."""
+        """Decode an extrinsic. Raises ExtrinsicFormatError."""
         try:
             return self._node.chain.machine.extrinsics.decode(raw)
         except DecodeError as error:
-            raise BadFormatError("Extrinsic has invalid format", str(error)) from error
+            raise ExtrinsicFormatError("Extrinsic has invalid format", str(error)) from error
 
     def call(self, name: str, data: bytes, at: Hash | None = None) -> bytes:
         """Call a runtime API at a block. Raises BlockUnavailableError, RuntimeCallError."""

@@ -27,7 +27,7 @@ from hypercorn.typing import ConnectionState
 
 from node.operations.metrics import Metrics
 from node.rpc.limits import Limits
-from runtime.errors import ExitCode, OpenLedgerError
+from runtime.errors import ExitCode, OpenLedgerError, first_cause
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class ListenError(OpenLedgerError):
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ServerEndpoint:
     """Where the server listens."""
 
     host: str
@@ -61,7 +61,7 @@ class Endpoint:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine reaches it."""
+        """Return whether only this machine reaches it."""
         return is_loopback(self.host)
 
     @property
@@ -94,7 +94,7 @@ class Life(WorkerContext):
             await trio.sleep(ENDED_PING_SECONDS)
 
 
-class Transport:
+class ClientStream:
     """A client's byte stream for Hypercorn that gives up on a peer which takes nothing."""
 
     def __init__(
@@ -160,7 +160,7 @@ class Connections:
         self._limits = limits
         self._metrics = metrics
         self._config = _config(limits)
-        self._transports: set[Transport] = set()
+        self._transports: set[ClientStream] = set()
         self._peers: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -185,7 +185,7 @@ class Connections:
             peer = str(stream.socket.getpeername()[0])
             await self._admit(stream, peer)
         except Exception as error:  # noqa: BLE001 - a client's failure is not the node's
-            logger.warning("connection-failed peer=%s error=%r", peer, _first_cause(error))
+            logger.warning("connection-failed peer=%s error=%r", peer, first_cause(error))
         finally:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(stream)
@@ -199,7 +199,7 @@ class Connections:
                 await stream.send_all(TOO_MANY)
             return
         _watch_peer(stream.socket, limits.send_timeout_s)
-        transport = Transport(stream, peer, limits, self._metrics)
+        transport = ClientStream(stream, peer, limits, self._metrics)
         self._transports.add(transport)
         self._peers[peer] += 1
         self._metrics.rpc_connections.set(len(self))
@@ -231,10 +231,10 @@ async def listen(host: str, port: int) -> list[trio.SocketListener]:
         ) from error
 
 
-def endpoint_of(listeners: list[trio.SocketListener]) -> Endpoint:
+def endpoint_of(listeners: list[trio.SocketListener]) -> ServerEndpoint:
     """Return where listeners listen; the first one's where there are several."""
     host, port = listeners[0].socket.getsockname()[:2]
-    return Endpoint(str(host), int(port))
+    return ServerEndpoint(str(host), int(port))
 
 
 def _config(limits: Limits) -> Config:
@@ -262,9 +262,3 @@ def _watch_peer(sock: trio.socket.SocketType, timeout_s: float) -> None:
         option = getattr(socket, name, None)
         if option is not None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def _first_cause(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -78,7 +78,7 @@ class BatchTooBigError(RpcError):
     code = -32010
 
 
-class BadFormatError(RpcError):
+class ExtrinsicFormatError(RpcError):
     """An extrinsic does not decode."""
 
     code = 1001
@@ -89,7 +89,7 @@ class TransactionRejectedError(RpcError):
 
     code = 1010
 
-    def __init__(self, number: int, message: str, data: Json = None) -> None:
+    def __init__(self, number: int, message: str, data: Json) -> None:
         super().__init__(message, data)
         self.number = number
 

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from node.storage.receipt_store import ReceiptStore
+from runtime.codec.hexadecimal import from_hex
 from runtime.codec.scale import codec
 from runtime.shared.documents import SignedFeedback, feedback_payload
 from runtime.types.primitives import MultiSignature
@@ -58,7 +59,7 @@ def feedback_routes(receipts: ReceiptStore) -> list[Route]:
 def take(receipts: ReceiptStore, body: bytes) -> None:
     """Check and store feedback. Raises FeedbackRefusedError."""
     try:
-        proof = _signed.decode(bytes.fromhex(json.loads(body)["proof"].removeprefix("0x")))
+        proof = _signed.decode(from_hex(json.loads(body)["proof"]))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FeedbackRefusedError(
             400, 'The body is JSON: {"proof": 0x SignedFeedback}.'

@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
+from node.chain.events import BestChanged, ChainEvent, FinalChanged, NewBlock
 from node.rpc.interfaces import ChainView
 from node.rpc.json_values import runtime_form
 from node.rpc.limits import Limits
@@ -134,7 +134,7 @@ class Follow:
             self._best = block_hash
             yield {"event": "bestBlockChanged", "bestBlockHash": to_hex(block_hash)}
 
-    def _finalize(self, event: Finalized) -> Iterator[dict[str, Json]]:
+    def _finalize(self, event: FinalChanged) -> Iterator[dict[str, Json]]:
         if event.header.number <= self._finalized.number:
             return
         yield from self._report(event.header)

@@ -13,7 +13,6 @@ from node.chain.events import ChainEvent
 from node.transactions.status import Status
 from runtime.frame.executive import Executive
 from runtime.frame.machine import Machine
-from runtime.shared.finality import ENGINE
 from runtime.trie.backend import Backend
 from runtime.types.primitives import AccountId, Hash, Header
 
@@ -55,7 +54,7 @@ class PoolView(Protocol):
 
 
 class Keys(Protocol):
-    """The node's own keys, for callers on this machine alone. All may raise ValueError."""
+    """The node's own keys, for callers on this machine only. All may raise ValueError."""
 
     def insert(self, kind: str, secret_uri: str, public: bytes, /) -> None: ...
     def rotate(self) -> bytes: ...
@@ -81,7 +80,7 @@ class Peer:
     best_number: int
 
 
-class Network(Protocol):
+class RpcNetwork(Protocol):
     """The other nodes."""
 
     @property
@@ -99,7 +98,7 @@ class Network(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NoNetwork:
-    """The network of a node that runs alone."""
+    """The network of a node that has none."""
 
     peer_id: str = ""
     listen_addresses: tuple[str, ...] = ()
@@ -121,8 +120,6 @@ class About:
     chain_type: str
     properties: Mapping[str, Any]
     roles: tuple[str, ...] = ("Full",)
-    justification_engine: bytes = ENGINE
-    """The consensus engine id, 4 bytes, under which justifications are shown."""
 
 
 class RpcNode(Protocol):
@@ -135,7 +132,7 @@ class RpcNode(Protocol):
     @property
     def pool(self) -> PoolView: ...
     @property
-    def network(self) -> Network: ...
+    def network(self) -> RpcNetwork: ...
     @property
     def keys(self) -> Keys | None: ...
     @property

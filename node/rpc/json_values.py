@@ -8,6 +8,7 @@ from typing import Final
 from node.rpc.parameters import Json
 from runtime.codec.hexadecimal import to_hex
 from runtime.codec.scale import codec
+from runtime.shared.finality import ENGINE
 from runtime.types.primitives import DigestItem, Header, RuntimeVersion
 
 _HEADER: Final = codec(Header)
@@ -30,11 +31,9 @@ def encoded_header(header: Header) -> str:
     return to_hex(_HEADER.encode(header))
 
 
-def block_form(
-    header: Header, extrinsics: Sequence[bytes], engine: bytes, justification: bytes | None
-) -> Json:
+def block_form(header: Header, extrinsics: Sequence[bytes], justification: bytes | None) -> Json:
     """Return a block as chain_getBlock answers it."""
-    justifications = None if justification is None else [[list(engine), list(justification)]]
+    justifications = None if justification is None else [[list(ENGINE), list(justification)]]
     return {
         "block": {
             "header": header_form(header),

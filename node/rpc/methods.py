@@ -4,7 +4,7 @@
         @method("system_chain")
         def chain(self) -> Json: ...
 
-        @method("author_rotateKeys", local=True)           # for callers on this machine alone
+        @method("author_rotateKeys", local=True)           # for callers on this machine only
         def rotate(self, session: Session) -> Json: ...    # `session` is the caller's
 
 Parameters are read as their annotations say, by position or by name (also in camelCase).

@@ -29,7 +29,7 @@ class NetworkView:
 
     @property
     def is_syncing(self) -> bool:
-        """Whether blocks are being caught up with."""
+        """Return whether blocks are being caught up with."""
         return self._synchronizer.is_syncing
 
     @property

@@ -34,7 +34,7 @@ def read_bytes(value: Json) -> HexBytes:
     if not isinstance(value, str):
         raise InvalidParamsError("hexadecimal text expected")
     digits = value[2:] if value[:2] in ("0x", "0X") else value
-    # fromhex alone would also take white space.
+    # fromhex itself would also accept white space.
     if not digits.isascii() or (digits and not digits.isalnum()):
         raise InvalidParamsError("hexadecimal text has the digits 0 to 9 and a to f alone")
     try:

@@ -2,7 +2,7 @@
 
 A WebSocket has one task that reads and answers in order, one that sends, and one for each
 subscription. Methods that touch keys or remove transactions are answered to callers on this machine
-alone: the server listens on loopback, the peer is on loopback, and neither a web page (by its
+only: the server listens on loopback, the peer is on loopback, and neither a web page (by its
 Origin or, with a rebound name, its Host) nor a proxy stands between.
 """
 
@@ -25,7 +25,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from node.operations.metrics import CONTENT_TYPE, Metrics
 from node.rpc.blocks import Blocks
-from node.rpc.connections import Connections, Endpoint, endpoint_of, is_loopback, listen
+from node.rpc.connections import Connections, ServerEndpoint, endpoint_of, is_loopback, listen
 from node.rpc.dispatcher import Dispatcher
 from node.rpc.interfaces import RpcNode
 from node.rpc.limits import Limits
@@ -55,7 +55,7 @@ DEFAULT_LIMITS: Final = Limits()
 class TaskStatus(Protocol):
     """The part of trio's task status that `serve` uses: it hands over the endpoint."""
 
-    def started(self, value: Endpoint) -> None: ...
+    def started(self, value: ServerEndpoint) -> None: ...
 
 
 async def serve(
@@ -104,7 +104,9 @@ def methods_for(node: RpcNode, limits: Limits) -> dict[str, Method]:
 class Server:
     """What is answered on the port."""
 
-    def __init__(self, node: RpcNode, limits: Limits, metrics: Metrics, endpoint: Endpoint) -> None:
+    def __init__(
+        self, node: RpcNode, limits: Limits, metrics: Metrics, endpoint: ServerEndpoint
+    ) -> None:
         self.metrics = metrics
         self.methods = methods_for(node, limits)
         self._node = node

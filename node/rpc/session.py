@@ -33,7 +33,7 @@ class LaggingError(Exception):
     """A subscriber took so little that its events were lost."""
 
 
-class Outbox:
+class ClientOutbox:
     """Texts that wait to be sent to one client, in order; bounded in number and size."""
 
     def __init__(self, limits: Limits) -> None:
@@ -44,7 +44,7 @@ class Outbox:
 
     @property
     def has_room(self) -> bool:
-        """Whether another text may be put in."""
+        """Return whether another text may be put in."""
         limits = self._limits
         return len(self._texts) < limits.outbound_messages and self._size < limits.outbound_bytes
 
@@ -75,7 +75,7 @@ class Outbox:
 
 @dataclass(eq=False, slots=True)
 class Subscription:
-    """Something that a client is told about until it unsubscribes or leaves."""
+    """A source of notifications to a client until it unsubscribes or leaves."""
 
     id: SubscriptionId
     event: str
@@ -118,7 +118,7 @@ class Session:
         self.is_local = is_local
         self.heard_at = trio.current_time()
         """When the client last asked something."""
-        self.outbox = None if nursery is None else Outbox(limits)
+        self.outbox = None if nursery is None else ClientOutbox(limits)
         self._nursery = nursery
         self._subscriptions: dict[SubscriptionId, Subscription] = {}
         self._waiting: list[Task] = []
@@ -157,7 +157,7 @@ class Session:
         return sum(entry.event == event for entry in self._subscriptions.values())
 
     def log_end(self, subscription: Subscription, reason: str) -> None:
-        """Say why a subscription ends before its time."""
+        """Log why a subscription ends before its time."""
         logger.warning(
             "subscription-stopped peer=%s event=%s reason=%s", self.peer, subscription.event, reason
         )

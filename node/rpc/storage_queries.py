@@ -26,11 +26,11 @@ PAGE_ITEMS_MAX: Final = 128
 PAGE_BYTES_MAX: Final = 512 * 1024
 ITEMS_MAX: Final = 1_024
 CODE: Final = b":code"
-"""Where Substrate keeps the runtime. papi tells runtimes apart by the hash of what is here, and
+"""Where Substrate keeps the runtime. papi distinguishes runtimes by the hash of what is here, and
 fails without; a native runtime has no code, so its encoded version is answered in its place."""
 
 
-class Kind(enum.StrEnum):
+class QueryKind(enum.StrEnum):
     """What of an item is asked for."""
 
     VALUE = "value"
@@ -40,7 +40,7 @@ class Kind(enum.StrEnum):
     DESCENDANTS_HASHES = "descendantsHashes"
 
 
-_DESCENDANTS: Final = (Kind.DESCENDANTS_VALUES, Kind.DESCENDANTS_HASHES)
+_DESCENDANTS: Final = (QueryKind.DESCENDANTS_VALUES, QueryKind.DESCENDANTS_HASHES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Query:
     """One item asked for; `after` is the last key of the page before."""
 
     key: bytes
-    kind: Kind
+    kind: QueryKind
     after: bytes | None = None
 
 
@@ -73,9 +73,9 @@ def _read_query(item: Json) -> Query:
     if not isinstance(item, dict):
         raise InvalidParamsError("An item is an object with `key` and `type`.")
     try:
-        kind = Kind(str(item.get("type")))
+        kind = QueryKind(str(item.get("type")))
     except ValueError as error:
-        kinds = ", ".join(Kind)
+        kinds = ", ".join(QueryKind)
         raise InvalidParamsError(f"The `type` of an item is one of {kinds}.") from error
     start = item.get("paginationStartKey")
     if start is not None and kind not in _DESCENDANTS:
@@ -91,7 +91,7 @@ def answer(backend: Backend, query: Query, code: bytes) -> Page:
     key = query.key
     if query.kind in _DESCENDANTS:
         return _descendants(backend, query)
-    if query.kind is Kind.MERKLE_VALUE:
+    if query.kind is QueryKind.MERKLE_VALUE:
         merkle_value = closest_descendant_merkle_value(backend, key)
         if merkle_value is None:
             return Page([], None)
@@ -99,7 +99,7 @@ def answer(backend: Backend, query: Query, code: bytes) -> Page:
     value = backend.get(key)
     if value is None and key == CODE:
         value = code
-    return Page([] if value is None else [_item(key, value, query.kind is Kind.HASH)], None)
+    return Page([] if value is None else [_item(key, value, query.kind is QueryKind.HASH)], None)
 
 
 def _descendants(backend: Backend, query: Query) -> Page:
@@ -109,7 +109,7 @@ def _descendants(backend: Backend, query: Query) -> Page:
     for key in islice(backend.keys(query.key, after), PAGE_ITEMS_MAX):
         value = backend.get(key)
         assert value is not None, "a listed key has a value"
-        items.append(_item(key, value, query.kind is Kind.DESCENDANTS_HASHES))
+        items.append(_item(key, value, query.kind is QueryKind.DESCENDANTS_HASHES))
         after, size = key, size + len(value)
         if size >= PAGE_BYTES_MAX:
             break

@@ -13,10 +13,10 @@ from node.transactions import errors
 from node.transactions.status import (
     Dropped,
     FinalityTimeout,
-    Finalized,
-    Future,
     InBlock,
-    Invalid,
+    InFinalBlock,
+    Invalidated,
+    NotReady,
     Ready,
     Retracted,
     Status,
@@ -43,7 +43,7 @@ def rejection(error: errors.PoolError) -> TransactionRejectedError:
 def status_json(status: Status) -> Json:
     """Return a status as author_submitAndWatchExtrinsic notifies it."""
     match status:
-        case Future():
+        case NotReady():
             return "future"
         case Ready():
             return "ready"
@@ -51,7 +51,7 @@ def status_json(status: Status) -> Json:
             return {"inBlock": to_hex(block)}
         case Retracted(block):
             return {"retracted": to_hex(block)}
-        case Finalized(block):
+        case InFinalBlock(block):
             return {"finalized": to_hex(block)}
         case FinalityTimeout(block):
             return {"finalityTimeout": to_hex(block)}
@@ -59,5 +59,5 @@ def status_json(status: Status) -> Json:
             return {"usurped": to_hex(by)}
         case Dropped():
             return "dropped"
-        case Invalid():
+        case Invalidated():
             return "invalid"

@@ -10,7 +10,7 @@
 One JSON object a line in, one out; what cannot be done is answered {"ok": false, "error": "..."}.
 
 Rules that hold here:
-- Only a node of a development chain opens the socket, and only when it was told to.
+- Only a node of a development chain opens the socket, and only when its configuration says so.
 - Only this user may open the socket (mode 0600), and listens only once that is so.
 - Lines, connections and waits are bounded. Nothing that a caller writes ends the node.
 """

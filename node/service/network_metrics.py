@@ -34,7 +34,7 @@ class NetworkCollector(Collector):
                 sum(validator.is_silent for validator in status.validators),
             ),
             "consensus_voting_status": ("1 where this node votes.", int(status.is_voting)),
-            "consensus_halted_status": ("1 after conflicting finality.", int(status.halted)),
+            "consensus_halted_status": ("1 after conflicting finality.", int(status.is_halted)),
         }
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(f"{PREFIX}_{name}", text, value=value)

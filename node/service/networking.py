@@ -16,20 +16,21 @@ from typing import Final
 
 import trio
 
-from consensus.settings import Settings as EngineSettings
+from consensus.settings import EngineSettings
 from genesis.spec import ChainSpec
 from node.authoring.evidence_pool import EvidencePool
 from node.authoring.proposer import Proposer
 from node.chain.chain import Chain
 from node.chain.epochs import Epochs
-from node.chain.events import BestChanged, Finalized
+from node.chain.events import BestChanged, FinalChanged
 from node.finality.engine_runner import RunnerContext
 from node.finality.participant import Participant
 from node.finality.write_ahead_log import WriteAheadLog
 from node.keys.node_keys import load_peer_seed, load_session_pair
 from node.keys.remote_signer import RemoteSigner
-from node.keys.vote_signer import LocalSigner, SigningHistory, VoteSigner
+from node.keys.vote_signer import LocalSigner, SigningHistory, VoteSigner, history_path
 from node.operations.config import NodeConfig
+from node.operations.data_folder import consensus_folder, write_ahead_log_path
 from node.rpc.network import NetworkView
 from node.storage.blob_store import BlobStore
 from node.storage.database import Database
@@ -41,7 +42,7 @@ from node.sync.state_sync import FastSync
 from node.transactions.pool import Pool
 from p2p.protocols.status import Roles
 from p2p.protocols.transactions import topic_of
-from p2p.service.service import Service, Settings
+from p2p.service.service import NetworkSettings, Service
 from p2p.transport.libp2p_host import Libp2pTransport
 from p2p.transport.transport import PeerId, TransportSettings
 from runtime.crypto.hashing import blake2b_256
@@ -149,12 +150,12 @@ async def networked(
         pool=pool,
         block_time_ms=config.block_time_ms,
         secret=secret,
-        evidence=EvidencePool(folder / "consensus" / "evidence"),
+        evidence=EvidencePool(consensus_folder(folder) / "evidence"),
         is_instant=config.instant,
     )
     delay = max(DELAY_MS, config.block_time_ms)
     with ExitStack() as closing:
-        log = WriteAheadLog(folder / "consensus" / "log")
+        log = WriteAheadLog(write_ahead_log_path(folder))
         closing.callback(log.close)
         context = RunnerContext(
             chain=chain,
@@ -232,7 +233,7 @@ def _service(
     return Service(
         lambda: Libp2pTransport(seed, [listen], limits),
         Provider(chain=chain, blobs=blobs, archive=archive, roles=roles, agent=config.name),
-        Settings(
+        NetworkSettings(
             bootnodes=(*spec.boot_nodes, *config.bootnodes),
             identity=Keypair.from_seed(seed),
             max_peers=config.peers_max,
@@ -252,7 +253,7 @@ async def _signer(
         await remote.connect()
         return remote
     pair = load_session_pair(config, spec.chain_type)
-    history = SigningHistory(folder / "consensus" / f"{pair.account.hex()[:16]}.mark")
+    history = SigningHistory(history_path(consensus_folder(folder), pair.account))
     closing.callback(history.close)
     return LocalSigner(pair, chain.genesis_hash, history)
 
@@ -261,7 +262,7 @@ def _announce_changes(chain: Chain, pool: Pool, service: Service) -> None:
     """Announce new best and final blocks to peers, and gossip accepted transactions."""
 
     def on_chain_event(event: object) -> None:
-        if isinstance(event, BestChanged | Finalized):
+        if isinstance(event, BestChanged | FinalChanged):
             service.announce()
 
     chain.on_event.append(on_chain_event)

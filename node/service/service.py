@@ -35,10 +35,11 @@ from node.jobs.inputs import Inputs
 from node.jobs.replicas import Replicas
 from node.keys.node_keys import load_pair
 from node.operations.config import ConfigError, NodeConfig, SyncMode
+from node.operations.data_folder import DATABASE_FOLDER, chain_folder
 from node.operations.metrics import Metrics
 from node.rpc.blob_routes import blob_routes
 from node.rpc.feedback_routes import feedback_routes
-from node.rpc.interfaces import About, Keys, Network, NoNetwork, Sealer
+from node.rpc.interfaces import About, Keys, NoNetwork, RpcNetwork, Sealer
 from node.rpc.limits import Limits
 from node.rpc.namespaces.consensus import ConsensusNamespace
 from node.rpc.namespaces.openledger import OpenLedger
@@ -57,6 +58,7 @@ from node.transactions.pool import Pool
 from node.transactions.submitter import Submitter
 
 ENDPOINT_FILE: Final = "endpoint.json"
+"""Frozen: devnets read it (node/devnet/member.py), which import nothing of a running node."""
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ class RunningNode:
     receipts: ReceiptStore
     sealer: Sealer | None
     folder: Path
-    network: Network = field(default_factory=NoNetwork)
+    network: RpcNetwork = field(default_factory=NoNetwork)
     networking: Networking | None = None
     """The networked part; None for a node with a solo author."""
     keys: Keys | None = None
@@ -112,10 +114,10 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
     """Open everything that does not run by itself; closed again in the reverse order."""
     spec = load_spec(config.chain)
     config.base_path.mkdir(parents=True, exist_ok=True)
-    folder = config.base_path / "chains" / spec.id
+    folder = chain_folder(config.base_path, spec.id)
     folder.mkdir(parents=True, exist_ok=True)
     database = await trio.to_thread.run_sync(
-        lambda: Database.open(folder / "db", archive=config.archive)
+        lambda: Database.open(folder / DATABASE_FOLDER, archive=config.archive)
     )
     try:
         blobs = await trio.to_thread.run_sync(BlobStore, folder / "blobs")

@@ -44,6 +44,7 @@ from node.serving.served_models import Evidence, ServedModel, ServedModels
 from node.serving.vouchers import Payment, VoucherBook
 from node.storage.receipt_store import EpochSealedError, ReceiptStore, StoredReceipt
 from node.transactions.submitter import Submitter
+from runtime.codec.hexadecimal import from_hex
 from runtime.crypto import ss58
 from runtime.crypto.hashing import blake2b_256
 from runtime.shared.documents import Receipt, SignedReceipt, receipt_hash
@@ -252,7 +253,7 @@ class PaidAnswerService:
     def _learned(self, name: str) -> Mapping[str, Json] | None:
         """Return the attribution of an answer of another node, whose texts are not here."""
         try:
-            signed = self._receipts.learned(Hash(bytes.fromhex(name.removeprefix("0x"))))
+            signed = self._receipts.learned(Hash(from_hex(name)))
         except ValueError:
             return None
         return None if signed is None else self._attribution(name, signed, None)

@@ -11,7 +11,7 @@ import logging
 from typing import Final
 
 from node.chain.chain import Chain
-from node.chain.events import Finalized
+from node.chain.events import FinalChanged
 from node.chain.state_reader import PalletViews, StateReader
 from node.storage.blob_store import BlobStore
 from node.storage.receipt_store import ChannelRecord, ReceiptStore
@@ -45,14 +45,12 @@ class EpochCloser:
         submitter: Submitter,
         receipts: ReceiptStore,
         blobs: BlobStore,
-        epoch_blocks: int = EPOCH_BLOCKS,
     ) -> None:
         self._chain = chain
         self._reader = reader
         self._submitter = submitter
         self._receipts = receipts
         self._blobs = blobs
-        self._epoch_blocks = epoch_blocks
         self._tried_at: dict[tuple[int, int], int] = {}
         self._checked_at = 0
 
@@ -62,12 +60,12 @@ class EpochCloser:
         while True:
             async with self._chain.events() as events:
                 async for event in events:
-                    if isinstance(event, Finalized) and self._is_due(event.header.number):
+                    if isinstance(event, FinalChanged) and self._is_due(event.header.number):
                         self._close_all(event.header.number)
 
     def _is_due(self, number: int) -> bool:
         retries = any(number >= at + RESEND_BLOCKS for at in self._tried_at.values())
-        return retries or number >= self._checked_at + self._epoch_blocks
+        return retries or number >= self._checked_at + EPOCH_BLOCKS
 
     def _close_all(self, number: int) -> None:
         self._checked_at = number

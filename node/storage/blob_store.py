@@ -95,7 +95,7 @@ class BlobStore:
         return blob
 
     def has(self, blob: Hash) -> bool:
-        """Say whether the blob is stored completely."""
+        """Return whether the blob is stored completely."""
         return self._path(blob).exists()
 
     def ids(self) -> list[Hash]:

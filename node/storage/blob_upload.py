@@ -73,7 +73,7 @@ class Upload:
         return [index for index, here in enumerate(self._here) if not here]
 
     def has_chunks(self) -> bool:
-        """Say whether a chunk has come, which proves that the length is right."""
+        """Return whether a chunk has come, which proves that the length is right."""
         return any(self._here)
 
     def expect(self, chunk_hashes: Sequence[Hash]) -> None:

@@ -109,7 +109,7 @@ class Database:
 
     @property
     def is_archive(self) -> bool:
-        """Say whether the states of all blocks are kept."""
+        """Return whether the states of all blocks are kept."""
         return self._history_blocks is None
 
     @property
@@ -269,7 +269,7 @@ class Database:
         self._head = self._oldest_state = block.number
         self._space = staging.space
 
-    def check(self, version: int = trie.V1) -> CheckReport:
+    def check(self) -> CheckReport:
         """Read everything and recompute it; raises DatabaseDamagedError at the first difference.
 
         Headers have the hashes they are filed under and follow one another, the flat state has the
@@ -287,7 +287,7 @@ class Database:
             (name[1:], value)
             for name, value in self._reader.pairs(*state_range(self._space, nodes=False))
         ]
-        expected = trie.update(MemoryBackend(), pairs, version)
+        expected = trie.update(MemoryBackend(), pairs)
         if expected.root != root:
             raise damaged(self.path, "the state does not have the head's state root")
         nodes = 0

@@ -26,9 +26,6 @@ WRITE_BUFFER_BYTES: Final = 16 * 1024 * 1024
 CACHE_BYTES: Final = 64 * 1024 * 1024
 _FULL_DISK_WORDS: Final = ("No space left", "Disk quota exceeded", "File too large")
 
-Writes = dict[bytes, bytes | None]
-"""New values by name; None deletes."""
-
 
 class LevelReader:
     """LevelDB or a snapshot of it, with checksums verified and its errors turned into ours."""

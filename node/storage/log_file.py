@@ -30,8 +30,7 @@ class LogFile:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         data = path.read_bytes() if path.exists() else b""
-        self.records, intact = read_log(data)
-        """The records of the file when it was opened, oldest first."""
+        _, intact = read_log(data)
         if intact < len(data) or not path.exists():
             write_durably(path, data[:intact], FILE_MODE)
         self._file: IO[bytes] = path.open("ab", buffering=0)

@@ -1,8 +1,8 @@
 """Receipts, vouchers and feedback of this node's service, in one SQLite file.
 
-Receipts of other servers' closed epochs are kept apart, for whoever verifies one here.
+Receipts of other servers' closed epochs are kept apart, for their verifiers.
 
-What an asker was told is on disk before the answer ends: a receipt, with the texts it was made
+What an asker was sent is on disk before the answer ends: a receipt, with the texts it was made
 from, and how much of the asker's channel is spent. SQLite is in write-ahead mode with full sync, so
 kill -9 loses nothing that was acknowledged. Every method is one transaction and may be called from
 any thread.
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from runtime.codec.hexadecimal import from_hex
 from runtime.codec.scale import codec
 from runtime.errors import ExitCode, OpenLedgerError
 from runtime.shared.documents import (
@@ -167,7 +168,7 @@ class ReceiptStore:
         if receipt is not None:
             return receipt
         try:
-            return self.get(Hash(bytes.fromhex(name.removeprefix("0x"))))
+            return self.get(Hash(from_hex(name)))
         except ValueError:
             return None
 

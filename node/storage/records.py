@@ -19,7 +19,7 @@ class BlockRecord:
     justification: bytes | None = field(default=None, repr=False)
     metadata: Mapping[str, bytes | None] = field(default_factory=dict, repr=False)
     former: Former = field(default_factory=Former, repr=False)
-    """What it overwrites in its parent's state; the commit reads what is not told."""
+    """What it overwrites in its parent's state; the commit reads what is not given."""
 
 
 @dataclass(frozen=True, slots=True)

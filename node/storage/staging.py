@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Final, Protocol
 
-from node.storage.leveldb import Writes
-from node.storage.state_layout import Reader, Space, state_range
+from node.storage.state_layout import Reader, Space, Writes, state_range
 from runtime.crypto.hashing import blake2b_256
 from runtime.trie.trie import EMPTY_ROOT
 
@@ -39,7 +38,7 @@ class Staging:
 
     @property
     def target(self) -> bytes | None:
-        """What `begin` was told; None where nothing is staged."""
+        """The argument of `begin`; None where nothing is staged."""
         return self._reader.get(_TARGET)
 
     @property

@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from node.storage.leveldb import Writes
-from node.storage.state_layout import HeadState, Reader, Space, end_of, height_bytes
+from node.storage.state_layout import HeadState, Reader, Space, Writes, end_of, height_bytes
 from runtime.codec import scale
 from runtime.trie.backend import Former, merge_changes
 
@@ -46,10 +45,10 @@ class HistoricState:
 
     def keys(self, prefix: bytes, after: bytes | None = None) -> Iterator[bytes]:
         """Yield the keys that start with `prefix`, sorted, strictly after `after`."""
-        old = _OldValues(self)
-        return merge_changes(self._now.keys(prefix, after), self._changed(prefix, after), old)
+        now, changed = self._now.keys(prefix, after), self._changed(prefix, after)
+        return merge_changes(now, changed, self._old_value)
 
-    def old_value(self, key: bytes) -> bytes | None:
+    def _old_value(self, key: bytes) -> bytes | None:
         """Return the value that a key changed since then had."""
         return self._before(_reverse_value(key))[1]
 
@@ -79,22 +78,6 @@ class HistoricState:
             start = group + b"\x01"
 
 
-class _OldValues(Mapping[bytes, bytes | None]):
-    """The part of a mapping that merge_changes needs, read when asked."""
-
-    def __init__(self, state: HistoricState) -> None:
-        self._state = state
-
-    def __getitem__(self, key: bytes) -> bytes | None:
-        return self._state.old_value(key)
-
-    def __iter__(self) -> Iterator[bytes]:
-        raise NotImplementedError("The old values are asked for by key.")
-
-    def __len__(self) -> int:
-        raise NotImplementedError("The old values are asked for by key.")
-
-
 class CommitPlan:
     """The writes of a commit while it is put together; reads see them already."""
 
@@ -120,7 +103,7 @@ class CommitPlan:
     ) -> None:
         """Write one block's changes and, if `keep_old`, the reverse records that undo them.
 
-        What `former` does not tell of the state before is read.
+        What `former` does not have of the state before is read.
         """
         names: list[bytes] = []
         at = height_bytes(height)

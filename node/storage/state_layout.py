@@ -23,6 +23,9 @@ class Space:
 SPACES: Final = (Space(b"v", b"n"), Space(b"w", b"o"))
 """One is in use; the other is empty, or a state is being put together there."""
 
+Writes = dict[bytes, bytes | None]
+"""New values of a sorted store of bytes, by name; None deletes."""
+
 
 class Reader(Protocol):
     """A consistent sorted store of bytes."""

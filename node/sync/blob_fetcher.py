@@ -59,13 +59,11 @@ class BlobFetcher:
         network: PeerRequests,
         patience: BlobPatience | None = None,
         limits: BlobLimits | None = None,
-        blob_bytes_max: int = BLOB_BYTES_MAX,
     ) -> None:
         self._blobs = blobs
         self._network = network
         self._patience = patience or BlobPatience()
         self._limits = limits or BlobLimits()
-        self._bytes_max = blob_bytes_max
         self._running: dict[Hash, trio.Event] = {}
         self._slots = trio.Semaphore(DOWNLOADS_MAX)
 
@@ -79,9 +77,8 @@ class BlobFetcher:
             done = self._running[blob] = trio.Event()
             try:
                 async with self._slots:
-                    await _Download(blob, self._blobs, self._network, self._patience).run(
-                        BlobPlanner(self._limits), self._bytes_max
-                    )
+                    planner = BlobPlanner(self._limits)
+                    await _Download(blob, self._blobs, self._network, self._patience).run(planner)
             finally:
                 del self._running[blob]
                 done.set()
@@ -106,9 +103,9 @@ class _Download:
         self._failure: BlobError | None = None
         self._bell, self._rung = trio.open_memory_channel[None](1)
 
-    async def run(self, planner: BlobPlanner, bytes_max: int) -> None:
+    async def run(self, planner: BlobPlanner) -> None:
         """Download. Raises BlobUnavailableError, StoreFullError."""
-        self._planner, self._bytes_max = planner, bytes_max
+        self._planner = planner
         self._upload = await trio.to_thread.run_sync(self._blobs.resume, self._blob)
         if self._upload is not None and self._upload.has_chunks():
             planner.begin(self._upload.missing())
@@ -190,7 +187,7 @@ class _Download:
         except DecodeError as error:
             raise WrongAnswerError(f"the blob's range cannot be read: {error}") from error
         if answer is not None:
-            check_range(request, answer, self._bytes_max)
+            check_range(request, answer, BLOB_BYTES_MAX)
         return answer
 
     def _keep(self, first: int, answer: BlobRange) -> int:

@@ -1,4 +1,4 @@
-"""The synchronizer: brings the blocks that this node lacks, without anybody's help.
+"""The synchronizer: fetches the blocks that this node does not have, from any peer.
 
 Whenever peers have final blocks that do not come by consensus (a new node, one that was off or cut
 off), it asks several peers for ranges (planned by p2p/protocols/block_download.py), checks each
@@ -90,7 +90,7 @@ class Synchronizer:
         self._network = network
         self._set_after = set_after
         self._patience = patience or Patience()
-        self._planner = BlockPlanner(chain.finalized.number, limits)
+        self._planner = BlockPlanner(chain.finalized.number, limits or SyncLimits())
         self._fetching = trio.Lock()
         self._bell, self._rung = trio.open_memory_channel[None](1)
         self._is_syncing = False
@@ -193,7 +193,7 @@ class Synchronizer:
             self._planner.note_peer(peer, finalized)
 
     async def _ask(self, ask: AskBlocks) -> None:
-        """Ask one peer for one range, and tell the planner what came of it."""
+        """Ask one peer for one range, and report the outcome to the planner."""
         segments: tuple[Segment, ...] = ()
         try:
             answer = await self._request(ask.peer, BlocksRequest(ask.first, ask.count))

@@ -14,7 +14,7 @@ import trio
 
 from node.chain.chain import Chain
 from node.chain.errors import ChainError
-from node.chain.events import Finalized
+from node.chain.events import FinalChanged
 from node.storage.database import Database
 from p2p.protocols.sync_messages import EpochEnd
 from runtime.codec.scale import Codec, codec
@@ -88,7 +88,10 @@ class EpochArchive:
             async with self._chain.events() as events:
                 await self.keep()
                 async for event in events:
-                    if isinstance(event, Finalized) and not event.header.number % self.epoch_blocks:
+                    if (
+                        isinstance(event, FinalChanged)
+                        and not event.header.number % self.epoch_blocks
+                    ):
                         await self.keep()
             await trio.lowlevel.checkpoint()
 

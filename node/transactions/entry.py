@@ -34,7 +34,7 @@ class Entry:
     block: Hash | None = None
     """The block of the best branch that includes it."""
     is_ready: bool = False
-    """Whether its last status is Ready."""
+    """True where its last status is Ready."""
     watchers: list[trio.MemorySendChannel[Status]] = field(default_factory=list)
 
     def notify(self, status: Status, *, last: bool = False) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from node.transactions.entry import Entry
-from node.transactions.status import FinalityTimeout, Finalized, InBlock, Retracted
+from node.transactions.status import FinalityTimeout, InBlock, InFinalBlock, Retracted
 from runtime.types.primitives import Hash
 
 FINALITY_BLOCKS_MAX: Final = 512
@@ -40,7 +40,7 @@ class Inclusions:
     def finalize(self, block: Hash) -> None:
         """Forget a block that is final; its watchers get their last status."""
         for entry in self._pop(block):
-            entry.notify(Finalized(block), last=True)
+            entry.notify(InFinalBlock(block), last=True)
 
     def time_out(self, best: int) -> None:
         """End the watches of blocks far below the best one: finality did not come."""

@@ -22,7 +22,7 @@ from typing import Final
 import trio
 
 from node.chain.chain import Chain
-from node.chain.events import BestChanged, ChainEvent, Finalized
+from node.chain.events import BestChanged, ChainEvent, FinalChanged
 from node.transactions.entry import WATCH_BACKLOG_MAX, Entry
 from node.transactions.errors import (
     REFUSALS,
@@ -37,7 +37,7 @@ from node.transactions.errors import (
 )
 from node.transactions.inclusions import Inclusions
 from node.transactions.queues import Queues
-from node.transactions.status import Dropped, Future, Invalid, Ready, Status, Usurped
+from node.transactions.status import Dropped, Invalidated, NotReady, Ready, Status, Usurped
 from runtime.codec.hexadecimal import to_hex
 from runtime.codec.scale import DecodeError
 from runtime.crypto.hashing import blake2b_256
@@ -227,7 +227,7 @@ class Pool:
                 entry.watchers.remove(send)
 
     def _waiting_status(self, entry: Entry) -> Status:
-        return Ready() if self._is_ready(entry) else Future()
+        return Ready() if self._is_ready(entry) else NotReady()
 
     def _notify_ready(self, account: AccountId, nonce: int) -> None:
         """Notify watchers of the account's unbroken run of transactions from a nonce on."""
@@ -259,7 +259,7 @@ class Pool:
 
     @property
     def has_ready(self) -> bool:
-        """Whether a block could take a transaction now."""
+        """Return whether a block could take a transaction now."""
         return self._queues.has_ready(self._state_nonce)
 
     async def wait_changed(self) -> None:
@@ -303,7 +303,7 @@ class Pool:
         if isinstance(refusal.reason, BRANCH_DEPENDENT) and self._fits_best_block(entry):
             return
         self._bans.add(transaction)
-        self._discard(entry, Invalid())
+        self._discard(entry, Invalidated())
 
     def _fits_best_block(self, entry: Entry) -> bool:
         try:
@@ -323,7 +323,7 @@ class Pool:
     def _on_chain_event(self, event: ChainEvent) -> None:
         if isinstance(event, BestChanged):
             self._follow_best(event)
-        elif isinstance(event, Finalized):
+        elif isinstance(event, FinalChanged):
             self._inclusions.finalize(event.header.hash)
 
     def _follow_best(self, event: BestChanged) -> None:
@@ -378,12 +378,12 @@ class Pool:
         nonce = self._state_nonce(account)
         for entry in list(self._queues.of(account).values()):
             if entry.nonce < nonce:
-                self._discard(entry, Invalid())
+                self._discard(entry, Invalidated())
         self._notify_ready(account, nonce)
 
     def _drop_dead(self, best: int) -> None:
         for entry in [entry for entry in self._queues if entry.dies_at <= best]:
-            self._discard(entry, Invalid())
+            self._discard(entry, Invalidated())
 
     def _drop_other_births(self) -> None:
         """Drop waiting mortal transactions whose birth block is not of the best branch."""
@@ -395,7 +395,7 @@ class Pool:
             if era not in births:
                 births[era] = self._chain.birth(entry.extrinsic)
             if births[era] != entry.birth:
-                self._discard(entry, Invalid())
+                self._discard(entry, Invalidated())
 
     def _reenter(self, entry: Entry) -> None:
         """Take a transaction back; era, nonce and fee are checked on the new best branch."""
@@ -405,7 +405,7 @@ class Pool:
         except PoolError as error:
             logger.info("transaction-lost transaction=%s reason=%r", to_hex(entry.hash), str(error))
             is_dropped = isinstance(error, ImmediatelyDroppedError)
-            entry.notify(Dropped() if is_dropped else Invalid(), last=True)
+            entry.notify(Dropped() if is_dropped else Invalidated(), last=True)
             return
         returned.watchers = entry.watchers
         if returned.watchers:

@@ -1,9 +1,9 @@
 """The statuses of a submitted transaction, in the order in which its watchers see them.
 
-    Future -> Ready -> InBlock -> Finalized
-    InBlock -> Retracted -> Ready | Future | InBlock     its block left the best branch
+    NotReady -> Ready -> InBlock -> InFinalBlock
+    InBlock -> Retracted -> Ready | NotReady | InBlock   its block left the best branch
     InBlock -> FinalityTimeout                           its block does not become final
-    any -> Usurped | Dropped | Invalid                   see each class
+    any -> Usurped | Dropped | Invalidated               see each class
 
 node/rpc/transaction_status.py writes them as JSON-RPC does.
 """
@@ -16,7 +16,7 @@ from runtime.types.primitives import Hash
 
 
 @dataclass(frozen=True, slots=True)
-class Future:
+class NotReady:
     """A transaction with an earlier nonce is missing."""
 
 
@@ -40,7 +40,7 @@ class Retracted:
 
 
 @dataclass(frozen=True, slots=True)
-class Finalized:
+class InFinalBlock:
     """The block that includes it is final; this is the last status."""
 
     block: Hash
@@ -66,10 +66,18 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
-class Invalid:
+class Invalidated:
     """It can no longer be included."""
 
 
 Status = (
-    Future | Ready | InBlock | Retracted | Finalized | FinalityTimeout | Usurped | Dropped | Invalid
+    NotReady
+    | Ready
+    | InBlock
+    | Retracted
+    | InFinalBlock
+    | FinalityTimeout
+    | Usurped
+    | Dropped
+    | Invalidated
 )

@@ -49,5 +49,5 @@ class Submitter:
         return self._pool.submit(machine.extrinsics.sign(call, self._pair, extra, additional))
 
     def rebroadcast(self, transaction: Hash) -> bool:
-        """Tell peers again of a transaction that waits here; False where it does not wait."""
+        """Send a waiting transaction to peers again; False where it does not wait."""
         return self._pool.rebroadcast(transaction)

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from p2p.transport.transport import PeerId, peer_id_of
-from p2p.transport.wire import DecodeError
-from runtime.codec.scale import Bytes32, Bytes64, codec, scale, u64
-from runtime.codec.scale import DecodeError as ScaleDecodeError
+from p2p.transport.wire import WireDecodeError
+from runtime.codec.scale import Bytes32, Bytes64, DecodeError, codec, scale, u64
 from runtime.crypto.keys import KeyKind, Keypair, verify
 
 DOMAIN: Final = b"openledger/addresses/1"
@@ -78,13 +77,13 @@ def encode_records(records: Sequence[AddressRecord]) -> bytes:
 
 
 def decode_records(body: bytes) -> tuple[AddressRecord, ...]:
-    """Return the records in a body, their signatures unchecked. Raises wire.DecodeError."""
+    """Return the records in a body, their signatures unchecked. Raises WireDecodeError."""
     try:
         records: tuple[AddressRecord, ...] = codec(tuple[AddressRecord, ...]).decode(body)
-    except ScaleDecodeError as error:
-        raise DecodeError(f"the address records cannot be read: {error}"[:200]) from error
+    except DecodeError as error:
+        raise WireDecodeError(f"the address records cannot be read: {error}"[:200]) from error
     if len(records) > RECORDS_MAX:
-        raise DecodeError(f"{len(records)} address records are more than {RECORDS_MAX}")
+        raise WireDecodeError(f"{len(records)} address records are more than {RECORDS_MAX}")
     return records
 
 

@@ -46,8 +46,8 @@ class _Peer:
 class BlobPlanner:
     """The download of one blob."""
 
-    def __init__(self, limits: BlobLimits | None = None) -> None:
-        self._limits = limits or BlobLimits()
+    def __init__(self, limits: BlobLimits) -> None:
+        self._limits = limits
         self._missing: list[int] | None = None
         self._peers: dict[PeerId, _Peer] = {}
         self._asked: dict[AskChunks, None] = {}

@@ -72,9 +72,9 @@ class _Range:
 class BlockPlanner:
     """The plan of which peer is asked for which blocks. `imported` is the height of the chain."""
 
-    def __init__(self, imported: int, limits: SyncLimits | None = None) -> None:
+    def __init__(self, imported: int, limits: SyncLimits) -> None:
         self.imported = imported
-        self._limits = limits or SyncLimits()
+        self._limits = limits
         self._peers: dict[PeerId, _Peer] = {}
         self._ranges: list[_Range] = []
 

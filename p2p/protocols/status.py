@@ -23,9 +23,8 @@ from typing import Final
 
 from p2p.protocols.limits import Bucket, Rate
 from p2p.protocols.reputation import Fault
-from p2p.transport.wire import DecodeError, Envelope, MessageKind
-from runtime.codec.scale import DecodeError as ScaleDecodeError
-from runtime.codec.scale import codec, scale, u8, u32, u64
+from p2p.transport.wire import Envelope, MessageKind, WireDecodeError
+from runtime.codec.scale import DecodeError, codec, scale, u8, u32, u64
 from runtime.types.primitives import Hash
 
 PROTOCOL_VERSION: Final = 1
@@ -55,7 +54,7 @@ class Status:
     agent: str
 
 
-class Stage(Enum):
+class HandshakeStage(Enum):
     """How far the handshake is; see the table on top."""
 
     CONNECTED = "connected"
@@ -111,7 +110,7 @@ class Handshake:
     """The handshake with one peer, from its connection on."""
 
     def __init__(self, genesis_hash: Hash, now: float) -> None:
-        self.stage = Stage.CONNECTED
+        self.stage = HandshakeStage.CONNECTED
         self.status: Status | None = None
         self._genesis_hash = genesis_hash
         self._deadline = now + HANDSHAKE_LIMIT_SECONDS
@@ -126,12 +125,12 @@ class Handshake:
         """Return the action that a message leads to at this stage."""
         if envelope.kind is MessageKind.STATUS:
             return self._on_status(envelope.body, now)
-        if self.stage is Stage.CONNECTED:
+        if self.stage is HandshakeStage.CONNECTED:
             return Leave(Fault.EARLY, f"it sent {envelope.kind.name} before its status")
         if envelope.kind is MessageKind.WELCOME:
-            if self.stage is Stage.READY:
+            if self.stage is HandshakeStage.READY:
                 return Nothing()
-            self.stage = Stage.READY
+            self.stage = HandshakeStage.READY
             return Ready()
         return Take()
 
@@ -140,7 +139,7 @@ class Handshake:
             return Refuse(Fault.FLOODING, "too many updates of its status")
         try:
             status = decode_status(body)
-        except DecodeError as error:
+        except WireDecodeError as error:
             return Refuse(Fault.BAD_MESSAGE, str(error))
         if status.version != PROTOCOL_VERSION:
             version = status.version
@@ -149,8 +148,8 @@ class Handshake:
         if status.genesis_hash != self._genesis_hash:
             return Leave(Fault.WRONG_CHAIN, f"its genesis block is 0x{status.genesis_hash.hex()}")
         self.status = status
-        if self.stage is Stage.CONNECTED:
-            self.stage = Stage.GREETED
+        if self.stage is HandshakeStage.CONNECTED:
+            self.stage = HandshakeStage.GREETED
             return SayWelcome()
         return Updated()
 
@@ -162,11 +161,11 @@ def encode_status(status: Status) -> bytes:
 
 
 def decode_status(body: bytes) -> Status:
-    """Return the status in a body. Raises wire.DecodeError."""
+    """Return the status in a body. Raises WireDecodeError."""
     try:
         status = codec(Status).decode(body)
-    except ScaleDecodeError as error:
-        raise DecodeError(f"the status cannot be read: {error}"[:200]) from error
+    except DecodeError as error:
+        raise WireDecodeError(f"the status cannot be read: {error}"[:200]) from error
     if len(status.agent) > AGENT_LENGTH_MAX or not status.agent.isprintable():
-        raise DecodeError(f"the agent is not a line of at most {AGENT_LENGTH_MAX} letters")
+        raise WireDecodeError(f"the agent is not a line of at most {AGENT_LENGTH_MAX} letters")
     return status

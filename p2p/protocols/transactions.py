@@ -11,9 +11,8 @@ from collections import deque
 from typing import Final
 
 from p2p.protocols.limits import Seen
-from p2p.transport.wire import SIZE_MAX, DecodeError, MessageKind
-from runtime.codec.scale import DecodeError as ScaleDecodeError
-from runtime.codec.scale import codec
+from p2p.transport.wire import SIZE_MAX, MessageKind, WireDecodeError
+from runtime.codec.scale import DecodeError, codec
 from runtime.types.primitives import Hash
 
 FLUSH_SECONDS: Final = 0.02
@@ -38,13 +37,15 @@ def encode_batch(batch: tuple[bytes, ...]) -> bytes:
 
 
 def decode_batch(body: bytes) -> tuple[bytes, ...]:
-    """Return the raw transactions in a body. Raises wire.DecodeError."""
+    """Return the raw transactions in a body. Raises WireDecodeError."""
     try:
         batch: tuple[bytes, ...] = codec(tuple[bytes, ...]).decode(body)
-    except ScaleDecodeError as error:
-        raise DecodeError(f"the batch cannot be read: {error}"[:200]) from error
+    except DecodeError as error:
+        raise WireDecodeError(f"the batch cannot be read: {error}"[:200]) from error
     if not 0 < len(batch) <= BATCH_COUNT_MAX or not all(batch):
-        raise DecodeError(f"a batch has 1 to {BATCH_COUNT_MAX} transactions, none of them empty")
+        raise WireDecodeError(
+            f"a batch has 1 to {BATCH_COUNT_MAX} transactions, none of them empty"
+        )
     return batch
 
 

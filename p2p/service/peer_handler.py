@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -24,6 +25,7 @@ from p2p.protocols.addresses import (
     AddressRecord,
     decode_records,
     encode_records,
+    sign_record,
 )
 from p2p.protocols.consensus_queue import ConsensusQueue, Inbound
 from p2p.protocols.reputation import Fault
@@ -39,21 +41,22 @@ from p2p.protocols.status import (
     encode_status,
 )
 from p2p.protocols.transactions import Transactions, decode_batch
-from p2p.service.peer_session import REQUESTS_MAX, Change, Session
+from p2p.service.peer_session import REQUESTS_MAX, Change, PeerSession
 from p2p.service.session_table import SessionTable
 from p2p.service.settings import COST_SIZE
 from p2p.transport.transport import Channel, PeerId, RequestError
 from p2p.transport.wire import (
     ANSWER_SIZE_MAX,
     CHANNELS,
-    DecodeError,
     Envelope,
     MessageKind,
     RequestKind,
+    WireDecodeError,
     decode,
     decode_request,
     encode,
 )
+from runtime.crypto.keys import Keypair
 
 logger = logging.getLogger(__name__)
 
@@ -81,17 +84,17 @@ class PeerHandler:
 
     def __init__(self, provider: Provider, book: AddressBook, sessions: SessionTable) -> None:
         self.consensus = ConsensusQueue()
-        self.consensus_waiting = trio.Event()
         self.transactions = Transactions()
         self.batches_out, self.batches_in = trio.open_memory_channel[
             tuple[PeerId, tuple[bytes, ...]]
         ](BATCHES_MAX)
-        self.own_record: AddressRecord | None = None
+        self._consensus_waiting = trio.Event()
+        self._own_record: AddressRecord | None = None
+        self._fresh_records: list[AddressRecord] = []
+        self._records_waiting = trio.Event()
         self._first_refusal: float | None = None
         """When a peer refused this node for its key, since one took it; on trio's clock."""
         self._last_refusal = 0.0
-        self.fresh_records: list[AddressRecord] = []
-        self.records_waiting = trio.Event()
         self._provider = provider
         self._book = book
         self._sessions = sessions
@@ -99,18 +102,39 @@ class PeerHandler:
 
     # ------------------------------------------------------------------ for the service
 
+    async def next_consensus(self) -> Inbound:
+        """Wait for a consensus message: one of each peer in turn."""
+        while (message := self.consensus.take()) is None:
+            self._consensus_waiting = trio.Event()
+            await self._consensus_waiting.wait()
+        return message
+
+    async def next_records(self) -> Sequence[AddressRecord]:
+        """Wait for address records that peers sent of themselves, and return them once."""
+        await self._records_waiting.wait()
+        self._records_waiting = trio.Event()
+        records, self._fresh_records = self._fresh_records, []
+        return records
+
+    def sign_addresses(self, identity: Keypair, addresses: tuple[str, ...]) -> None:
+        """Sign this node's addresses where they changed, to be sent to peers."""
+        known = self._own_record
+        if addresses and (known is None or known.addresses != addresses):
+            # The wall clock numbers records across restarts.
+            self._own_record = sign_record(identity, time.time_ns() // 1_000_000, addresses)
+
     def publish_status(self) -> None:
         """Send the node's status to every peer."""
         frame = encode(MessageKind.STATUS, encode_status(self._provider.status()))
         for session in self._sessions.ready():
             self._sessions.send_frame(session, MessageKind.STATUS, frame)
 
-    def send_addresses(self, session: Session) -> None:
+    def send_addresses(self, session: PeerSession) -> None:
         """Send a peer this node's addresses and those of others."""
-        own = [self.own_record] if self.own_record is not None else []
+        own = [self._own_record] if self._own_record is not None else []
         self.send_records(session, own + self._book.records(besides=session.peer))
 
-    def send_records(self, session: Session, records: Sequence[AddressRecord]) -> None:
+    def send_records(self, session: PeerSession, records: Sequence[AddressRecord]) -> None:
         """Send a peer some address records."""
         if records:
             self._sessions.send(session, MessageKind.ADDRESSES, encode_records(records))
@@ -167,7 +191,7 @@ class PeerHandler:
                 self.penalize(peer, Fault.OUT_OF_TURN, f"{name} came on {channel.value}")
                 return
             self._step(session, envelope, now)
-        except DecodeError as error:
+        except WireDecodeError as error:
             self.penalize(peer, Fault.BAD_FRAME, str(error))
 
     def gossiped(self, source: PeerId, topic: str, message: bytes) -> bool:
@@ -185,9 +209,9 @@ class PeerHandler:
         try:
             envelope = decode(message)
             if envelope.kind is not MessageKind.TRANSACTIONS:
-                raise DecodeError(f"{envelope.kind.name} is not gossip")
+                raise WireDecodeError(f"{envelope.kind.name} is not gossip")
             batch = decode_batch(envelope.body)
-        except DecodeError as error:
+        except WireDecodeError as error:
             self._counters.gossip_refused += 1
             self.penalize(source, Fault.BAD_FRAME, str(error))
             return False
@@ -235,8 +259,8 @@ class PeerHandler:
 
     # ------------------------------------------------------------------ messages of peers
 
-    def _step(self, session: Session, envelope: Envelope, now: float) -> None:
-        """Step the handshake with one message, and pass it on. Raises DecodeError."""
+    def _step(self, session: PeerSession, envelope: Envelope, now: float) -> None:
+        """Step the handshake with one message, and pass it on. Raises WireDecodeError."""
         match session.handshake.step(envelope, now):
             case SayWelcome():
                 self._sessions.send(session, MessageKind.WELCOME, b"")
@@ -261,7 +285,7 @@ class PeerHandler:
             case Take():
                 self._on_control(session, envelope, now)
 
-    def _on_control(self, session: Session, envelope: Envelope, now: float) -> None:
+    def _on_control(self, session: PeerSession, envelope: Envelope, now: float) -> None:
         if envelope.kind is MessageKind.PING:
             self._sessions.send(session, MessageKind.PONG, envelope.body)
         elif envelope.kind is MessageKind.PONG:
@@ -270,7 +294,7 @@ class PeerHandler:
         elif envelope.kind is MessageKind.ADDRESSES:
             self._on_addresses(session, envelope.body, now)
 
-    def _on_addresses(self, session: Session, body: bytes, now: float) -> None:
+    def _on_addresses(self, session: PeerSession, body: bytes, now: float) -> None:
         if not session.addresses.take(now):
             self.penalize(session.peer, Fault.FLOODING, "too many address records")
             return
@@ -280,24 +304,24 @@ class PeerHandler:
                 reason = f"a record of {record.peer} that it did not sign"
                 self.penalize(session.peer, Fault.BAD_RECORD, reason)
                 return
-            if is_own_news and len(self.fresh_records) < RECORDS_MAX:
-                self.fresh_records.append(record)
-                self.records_waiting.set()
+            if is_own_news and len(self._fresh_records) < RECORDS_MAX:
+                self._fresh_records.append(record)
+                self._records_waiting.set()
 
-    def _on_consensus(self, session: Session, envelope: Envelope, now: float) -> None:
+    def _on_consensus(self, session: PeerSession, envelope: Envelope, now: float) -> None:
         message = Inbound(session.peer, envelope.kind, envelope.body)
         if self.consensus.is_known(message, now):
             self._counters.consensus_known += 1
         elif self.consensus.put(message):
             self._counters.consensus_taken += 1
-            self.consensus_waiting.set()
+            self._consensus_waiting.set()
         else:
             self._counters.consensus_lost += 1
 
     async def _answer(self, peer: PeerId, request: bytes) -> bytes:
         try:
             decoded = decode_request(request)
-        except DecodeError as error:
+        except WireDecodeError as error:
             self.penalize(peer, Fault.BAD_FRAME, str(error))
             raise RequestError(f"The request cannot be read: {error}.") from error
         name = decoded.kind.name

@@ -10,9 +10,9 @@ import trio
 
 from p2p.protocols.keepalive import Keepalive
 from p2p.protocols.limits import Bucket
-from p2p.protocols.status import Handshake, Roles, Stage
+from p2p.protocols.status import Handshake, HandshakeStage, Roles
 from p2p.service.outbox import Outbox
-from p2p.service.settings import Settings
+from p2p.service.settings import NetworkSettings
 from p2p.transport.transport import Channel, PeerId
 from runtime.types.primitives import Hash
 
@@ -54,7 +54,7 @@ class PeerChange:
     state: PeerState
 
 
-class Session:
+class PeerSession:
     """One connection of a peer: its handshake, limits, outboxes and tasks."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Session:
         *,
         is_inbound: bool,
         genesis_hash: Hash,
-        settings: Settings,
+        settings: NetworkSettings,
         now: float,
     ) -> None:
         self.peer = peer
@@ -88,13 +88,13 @@ class Session:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether the peer's status was accepted: what it sends is taken."""
-        return self.handshake.stage is not Stage.CONNECTED
+        """Return whether the peer's status was accepted: what it sends is taken."""
+        return self.handshake.stage is not HandshakeStage.CONNECTED
 
     @property
     def is_ready(self) -> bool:
-        """Whether the handshake is done on both sides: everything may be sent to it."""
-        return self.handshake.stage is Stage.READY
+        """Return whether the handshake is done on both sides: everything may be sent to it."""
+        return self.handshake.stage is HandshakeStage.READY
 
     def state(self, score: float) -> PeerState:
         """Return the peer's state; only after its status was accepted."""

@@ -13,16 +13,14 @@ Rules:
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Final
 
 import trio
 
 from p2p.protocols.address_book import AddressBook
-from p2p.protocols.addresses import sign_record
 from p2p.protocols.consensus_queue import Inbound
 from p2p.protocols.reputation import Fault
 from p2p.protocols.status import encode_status
@@ -30,8 +28,8 @@ from p2p.protocols.transactions import encode_batch, topic_of
 from p2p.service.dialer import Dialer
 from p2p.service.peer_handler import PeerHandler, Provider
 from p2p.service.peer_session import Change, PeerChange, PeerState
-from p2p.service.session_table import CHANGES_MAX, SessionTable
-from p2p.service.settings import Counters, Settings
+from p2p.service.session_table import SessionTable
+from p2p.service.settings import Counters, NetworkSettings
 from p2p.transport.transport import (
     Channel,
     PeerGoneError,
@@ -43,6 +41,7 @@ from p2p.transport.transport import (
     peer_id_of,
 )
 from p2p.transport.wire import ANSWER_SIZE_MAX, CHANNELS, MessageKind, RequestKind, encode
+from runtime.errors import first_cause
 
 __all__ = [
     "Change",
@@ -53,7 +52,7 @@ __all__ = [
     "PeerState",
     "Provider",
     "Service",
-    "Settings",
+    "NetworkSettings",
 ]
 
 logger = logging.getLogger(__name__)
@@ -86,7 +85,7 @@ class Service:
         self,
         make_transport: Callable[[], Transport],
         provider: Provider,
-        settings: Settings = Settings(),  # noqa: B008 - frozen
+        settings: NetworkSettings = NetworkSettings(),  # noqa: B008 - frozen
     ) -> None:
         """`make_transport` is called again whenever a transport died: each runs once."""
         self._make_transport = make_transport
@@ -139,17 +138,9 @@ class Service:
         """Return for how long every peer refuses this node because another one has its key."""
         return self._handler.seconds_refused()
 
-    @asynccontextmanager
-    async def changes(self) -> AsyncIterator[trio.MemoryReceiveChannel[PeerChange]]:
+    def changes(self) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[PeerChange]]:
         """Subscribe to peers that come, go and change; a slow reader misses the latest."""
-        send, receive = trio.open_memory_channel[PeerChange](CHANGES_MAX)
-        self._sessions.watchers.add(send)
-        try:
-            yield receive
-        finally:
-            self._sessions.watchers.discard(send)
-            send.close()
-            receive.close()
+        return self._sessions.changes()
 
     # ------------------------------------------------------------------ sending
 
@@ -214,22 +205,20 @@ class Service:
 
     def block(self, peers: Collection[PeerId]) -> None:
         """Cut off exactly these peers: disconnect them and refuse them in both directions."""
-        self._sessions.blocked = frozenset(peers)
-        for session in self._sessions.all():
-            if session.peer in self._sessions.blocked:
-                self._sessions.leave(session, "blocked")
-        logger.info("peers-blocked count=%d", len(self._sessions.blocked))
+        blocked = frozenset(peers)
+        self._sessions.block(blocked)
+        logger.info("peers-blocked count=%d", len(blocked))
 
     def unblock(self) -> None:
         """Admit all peers again, and dial at once."""
-        self._sessions.blocked = frozenset()
+        self._sessions.block(frozenset())
         self._book.retry_all()
         logger.info("peers-unblocked")
 
     def set_latency_ms(self, latency_ms: int) -> None:
         """Delay everything that leaves this node."""
         assert 0 <= latency_ms <= LATENCY_MAX_MS, f"0 to {LATENCY_MAX_MS} ms"
-        self._sessions.latency_s = latency_ms / 1000
+        self._sessions.set_latency_s(latency_ms / 1000)
         logger.info("latency-set latency_ms=%d", latency_ms)
 
     # ------------------------------------------------------------------ its life
@@ -264,7 +253,7 @@ class Service:
                 reason = "it ended"
             except Exception as error:  # noqa: BLE001 - a dead one is replaced, whatever killed it
                 if is_first and not started.is_set():
-                    return _cause(error)
+                    return first_cause(error)
                 reason = _cause_line(error)
             finally:
                 self._sessions.stop()
@@ -291,14 +280,8 @@ class Service:
 
     async def _serve_consensus(self) -> None:
         """Pass one message of each peer in turn to the node."""
-        handler = self._handler
         while True:
-            message = handler.consensus.take()
-            if message is None:
-                handler.consensus_waiting = trio.Event()
-                await handler.consensus_waiting.wait()
-            else:
-                await self._consensus_out.send(message)
+            await self._consensus_out.send(await self._handler.next_consensus())
 
     async def _announce_news(self) -> None:
         while True:
@@ -352,23 +335,16 @@ class Service:
 
     async def _relay_new_addresses(self) -> None:
         """Send a new peer's addresses to all others soon: nodes that start together meet."""
-        handler = self._handler
         while True:
-            await handler.records_waiting.wait()
-            handler.records_waiting = trio.Event()
-            fresh, handler.fresh_records = handler.fresh_records, []
+            fresh = await self._handler.next_records()
             for session in self._sessions.ready():
                 others = [record for record in fresh if record.peer != session.peer]
-                handler.send_records(session, others)
+                self._handler.send_records(session, others)
             await trio.sleep(FRESH_ADDRESSES_SECONDS)
 
     def _sign_addresses(self) -> None:
-        """Sign the addresses where they changed; the wall clock numbers records across restarts."""
-        identity, known = self._settings.identity, self._handler.own_record
-        addresses = tuple(self.addresses)
-        if identity is None or not addresses or (known and known.addresses == addresses):
-            return
-        self._handler.own_record = sign_record(identity, time.time_ns() // 1_000_000, addresses)
+        if self._settings.identity is not None:
+            self._handler.sign_addresses(self._settings.identity, tuple(self.addresses))
 
 
 async def _run_once(
@@ -384,14 +360,7 @@ def _consensus_frame(kind: MessageKind, body: bytes) -> bytes:
     return encode(kind, body)
 
 
-def _cause(error: BaseException) -> BaseException:
-    """Return the first cause: nurseries wrap it in groups."""
-    while isinstance(error, BaseExceptionGroup) and error.exceptions:
-        error = error.exceptions[0]
-    return error
-
-
 def _cause_line(error: BaseException) -> str:
     """Return the first cause in one line."""
-    cause = _cause(error)
+    cause = first_cause(error)
     return f"{type(cause).__name__}: {cause}"[:300]

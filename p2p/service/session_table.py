@@ -13,7 +13,8 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from typing import Final
 
 import trio
@@ -21,8 +22,8 @@ import trio
 from p2p.protocols.address_book import AddressBook
 from p2p.protocols.keepalive import Ping, Silent
 from p2p.protocols.reputation import Fault, Reputation
-from p2p.service.peer_session import Change, PeerChange, PeerState, Session
-from p2p.service.settings import Counters, Settings
+from p2p.service.peer_session import Change, PeerChange, PeerSession, PeerState
+from p2p.service.settings import Counters, NetworkSettings
 from p2p.transport.transport import Channel, PeerGoneError, PeerId, Transport
 from p2p.transport.wire import CHANNELS, MessageKind, encode
 from runtime.types.primitives import Hash
@@ -40,18 +41,20 @@ CHANGES_MAX: Final = 1024
 class SessionTable:
     """The sessions of all connected peers, by peer."""
 
-    def __init__(self, genesis_hash: Hash, book: AddressBook, settings: Settings) -> None:
+    def __init__(self, genesis_hash: Hash, book: AddressBook, settings: NetworkSettings) -> None:
         self.counters = Counters()
         self.reputation = Reputation(ban_s=settings.ban_s)
         self.blocked: frozenset[PeerId] = frozenset()
+        """Peers that are refused in both directions."""
         self.latency_s = 0.0
+        """The delay of everything that leaves this node."""
         self.leaving: set[PeerId] = set()
         """Peers whose connection is being closed."""
-        self.watchers: set[trio.MemorySendChannel[PeerChange]] = set()
+        self._watchers: set[trio.MemorySendChannel[PeerChange]] = set()
         self._genesis_hash = genesis_hash
         self._book = book
         self._settings = settings
-        self._sessions: dict[PeerId, Session] = {}
+        self._sessions: dict[PeerId, PeerSession] = {}
         self._leaving_again: set[PeerId] = set()
         self._transport: Transport | None = None
         self._nursery: trio.Nursery | None = None
@@ -70,34 +73,55 @@ class SessionTable:
 
     # ------------------------------------------------------------------------------ reading
 
-    def find(self, peer: PeerId) -> Session | None:
+    def find(self, peer: PeerId) -> PeerSession | None:
         """Return the session of a peer, whether its handshake is done or not."""
         return self._sessions.get(peer)
 
-    def get(self, peer: PeerId) -> Session | None:
+    def get(self, peer: PeerId) -> PeerSession | None:
         """Return the session of a peer whose handshake is done."""
         session = self._sessions.get(peer)
         return session if session is not None and session.is_ready else None
 
-    def ready(self) -> list[Session]:
+    def ready(self) -> list[PeerSession]:
         """Return the sessions whose handshake is done, in the order they came."""
         return [session for session in self._sessions.values() if session.is_ready]
-
-    def all(self) -> list[Session]:
-        """Return every session."""
-        return list(self._sessions.values())
 
     def connected_peers(self) -> Collection[PeerId]:
         """Return every peer with a session, whether its handshake is done or not."""
         return self._sessions.keys()
 
-    def state(self, session: Session) -> PeerState:
+    def state(self, session: PeerSession) -> PeerState:
         """Return what is known of a peer."""
         return session.state(self.reputation.score(session.peer, trio.current_time()))
 
+    @asynccontextmanager
+    async def changes(self) -> AsyncIterator[trio.MemoryReceiveChannel[PeerChange]]:
+        """Subscribe to peers that come, go and change; a slow reader misses the latest."""
+        send, receive = trio.open_memory_channel[PeerChange](CHANGES_MAX)
+        self._watchers.add(send)
+        try:
+            yield receive
+        finally:
+            self._watchers.discard(send)
+            send.close()
+            receive.close()
+
+    # ------------------------------------------------------------------------ for devnets
+
+    def block(self, peers: frozenset[PeerId]) -> None:
+        """Cut off exactly these peers: disconnect them and refuse them in both directions."""
+        self.blocked = peers
+        for session in tuple(self._sessions.values()):
+            if session.peer in peers:
+                self.leave(session, "blocked")
+
+    def set_latency_s(self, latency_s: float) -> None:
+        """Delay everything that leaves this node."""
+        self.latency_s = latency_s
+
     # --------------------------------------------------------------------- begin and end
 
-    def admit(self, peer: PeerId, address: str, *, is_inbound: bool) -> Session | None:
+    def admit(self, peer: PeerId, address: str, *, is_inbound: bool) -> PeerSession | None:
         """Begin a session with a connected peer; None, and it is hung up, if it is refused."""
         now = trio.current_time()
         known = self._sessions.get(peer)
@@ -111,7 +135,7 @@ class SessionTable:
             logger.debug("peer-refused peer=%s reason=%s", peer, reason)
             self.hang_up(peer)
             return None
-        session = Session(
+        session = PeerSession(
             peer,
             address,
             is_inbound=is_inbound,
@@ -123,7 +147,7 @@ class SessionTable:
         self._nursery.start_soon(self._serve, session)
         return session
 
-    def mark_ready(self, session: Session) -> None:
+    def mark_ready(self, session: PeerSession) -> None:
         """Publish a peer whose handshake is done."""
         session.came.set()
         self._book.record_ready(session.peer)
@@ -140,7 +164,7 @@ class SessionTable:
         )
         self.publish_change(Change.CAME, session)
 
-    def remove(self, session: Session, reason: str) -> None:
+    def remove(self, session: PeerSession, reason: str) -> None:
         """Remove a session and stop its tasks; the connection is left as it is."""
         del self._sessions[session.peer]
         session.scope.cancel()
@@ -152,7 +176,7 @@ class SessionTable:
         else:
             logger.debug("peer-not-ready peer=%s reason=%r", session.peer, reason)
 
-    def leave(self, session: Session, reason: str) -> None:
+    def leave(self, session: PeerSession, reason: str) -> None:
         """End a session and close its connection."""
         if self._sessions.get(session.peer) is not session:
             return
@@ -197,20 +221,20 @@ class SessionTable:
 
     # ------------------------------------------------------------------------------ sending
 
-    def send(self, session: Session, kind: MessageKind, body: bytes) -> None:
+    def send(self, session: PeerSession, kind: MessageKind, body: bytes) -> None:
         """Queue a message for a peer."""
         self.send_frame(session, kind, encode(kind, body))
 
-    def send_frame(self, session: Session, kind: MessageKind, frame: bytes) -> None:
+    def send_frame(self, session: PeerSession, kind: MessageKind, frame: bytes) -> None:
         """Queue an encoded message for a peer; a peer whose outbox is full is disconnected."""
         due = trio.current_time() + self.latency_s
         if not session.outboxes[CHANNELS[kind]].put(frame, due):
             self.leave(session, "it reads too slowly, its outbox is full")
 
-    def publish_change(self, change: Change, session: Session) -> None:
+    def publish_change(self, change: Change, session: PeerSession) -> None:
         """Publish a change to all watchers; a full one misses it, and delays nothing."""
         news = PeerChange(change, self.state(session))
-        for watcher in tuple(self.watchers):
+        for watcher in tuple(self._watchers):
             try:
                 watcher.send_nowait(news)
             except (trio.WouldBlock, trio.BrokenResourceError):
@@ -218,7 +242,7 @@ class SessionTable:
 
     # -------------------------------------------------------------------- a session's tasks
 
-    async def _serve(self, session: Session) -> None:
+    async def _serve(self, session: PeerSession) -> None:
         """Run a session's tasks until it ends."""
         with session.scope:
             try:
@@ -230,7 +254,7 @@ class SessionTable:
                 logger.exception("session-failed peer=%s", session.peer)
                 self.leave(session, "its session failed")
 
-    async def _write_outbox(self, session: Session, channel: Channel) -> None:
+    async def _write_outbox(self, session: PeerSession, channel: Channel) -> None:
         """Write the outbox of one channel, in a task of its own: none waits for another."""
         outbox = session.outboxes[channel]
         while True:
@@ -247,7 +271,7 @@ class SessionTable:
             self.counters.frames_sent += len(frames)
             self.counters.bytes_sent += sum(map(len, frames))
 
-    async def _watch(self, session: Session) -> None:
+    async def _watch(self, session: PeerSession) -> None:
         """Disconnect a peer that does not finish the handshake, or is silent afterwards."""
         with trio.move_on_at(session.handshake.deadline):
             await session.came.wait()

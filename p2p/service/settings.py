@@ -21,7 +21,7 @@ REQUEST_RATE: Final = Rate(each_second=50, burst=200)
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class NetworkSettings:
     """How a node connects to others. The rates are for each peer."""
 
     bootnodes: tuple[str, ...] = ()

@@ -37,5 +37,5 @@ class Connection:
 
     @property
     def is_connected(self) -> bool:
-        """Whether a link is alive; known at once, before the end of the last link is noted."""
+        """Return whether a link is alive, known before the end of the last link is noted."""
         return any(is_alive(link) for link in self.links)

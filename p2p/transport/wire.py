@@ -1,8 +1,8 @@
 """The envelope of everything between peers: strict msgpack [version, kind, body].
 
 It defines the kinds of messages and requests and how large each may be, and decodes bytes to an
-`Envelope` or one `DecodeError`. It does not know the content of a body: bodies are SCALE, decoded
-by the reader of the kind.
+`Envelope` or one `WireDecodeError`. It does not know the content of a body: bodies are SCALE,
+decoded by the reader of the kind.
 
 Rules:
 - One encoding per message: a decoder refuses what `encode` would not produce.
@@ -33,7 +33,7 @@ KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
 
-class DecodeError(ValueError):
+class WireDecodeError(ValueError):
     """The bytes are no envelope that a peer of this version would send; the message says why."""
 
 
@@ -140,42 +140,42 @@ def encode(kind: MessageKind | RequestKind, body: bytes) -> bytes:
 
 
 def decode(data: bytes) -> Envelope:
-    """Return the message that `data` is. Raises DecodeError."""
+    """Return the message that `data` is. Raises WireDecodeError."""
     number, body = _open(data, _LARGEST)
     try:
         kind = MessageKind(number)
     except ValueError as error:
-        raise DecodeError(f"there is no message of kind {number}") from error
+        raise WireDecodeError(f"there is no message of kind {number}") from error
     if len(body) > SIZE_MAX[kind]:
-        raise DecodeError(f"{kind.name} has {len(body)} bytes, more than {SIZE_MAX[kind]}")
+        raise WireDecodeError(f"{kind.name} has {len(body)} bytes, more than {SIZE_MAX[kind]}")
     return Envelope(kind, body)
 
 
 def decode_request(data: bytes) -> RequestEnvelope:
-    """Return the request that `data` is. Raises DecodeError."""
+    """Return the request that `data` is. Raises WireDecodeError."""
     number, body = _open(data, REQUEST_SIZE_MAX)
     try:
         return RequestEnvelope(RequestKind(number), body)
     except ValueError as error:
-        raise DecodeError(f"there is no request of kind {number}") from error
+        raise WireDecodeError(f"there is no request of kind {number}") from error
 
 
 def _open(data: bytes, size_max: int) -> tuple[int, bytes]:
     if len(data) > size_max + ENVELOPE_SIZE_MAX:
-        raise DecodeError(f"{len(data)} bytes are more than {size_max}")
+        raise WireDecodeError(f"{len(data)} bytes are more than {size_max}")
     try:
         fields: object = msgpack.unpackb(
             data, max_array_len=3, max_bin_len=size_max, max_map_len=0, max_str_len=0, max_ext_len=0
         )
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise DecodeError(f"the bytes are not an envelope: {error}"[:200]) from error
+        raise WireDecodeError(f"the bytes are not an envelope: {error}"[:200]) from error
     if not isinstance(fields, list) or len(fields) != 3:
-        raise DecodeError("an envelope is an array of three")
+        raise WireDecodeError("an envelope is an array of three")
     version, kind, body = fields
     if type(version) is not int or type(kind) is not int or type(body) is not bytes:
-        raise DecodeError("an envelope is a version, a kind and a body in bytes")
+        raise WireDecodeError("an envelope is a version, a kind and a body in bytes")
     if version != VERSION:
-        raise DecodeError(f"the version is {version}, not {VERSION}")
+        raise WireDecodeError(f"the version is {version}, not {VERSION}")
     if msgpack.packb([version, kind, body], use_bin_type=True) != data:
-        raise DecodeError("the bytes are a longer form of an envelope")
+        raise WireDecodeError("the bytes are a longer form of an envelope")
     return kind, body

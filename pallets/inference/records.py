@@ -48,7 +48,7 @@ class Parameters:
 
     @property
     def is_within_bounds(self) -> bool:
-        """Whether every parameter is within the bounds that this code sets."""
+        """Return whether every parameter is within the bounds that this code sets."""
         return (
             self.platform_fee_planck <= PLATFORM_FEE_MAX
             and self.platform_permille in PLATFORM_PERMILLE

@@ -136,7 +136,7 @@ class Job:
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more happens to the job."""
+        """Return whether nothing more happens to the job."""
         return self.state in FINAL_STATES
 
     def current(self) -> tuple[Slot, ...]:
@@ -160,7 +160,7 @@ class Job:
 
     @property
     def may_reveal(self) -> bool:
-        """Whether revealing gives nothing away: so many commitments wait as a result needs."""
+        """Return whether revealing gives nothing away: a result needs no more commitments."""
         return self.sealed >= (1 if self.revealed else min(self.executors, AGREEING_MIN))
 
 

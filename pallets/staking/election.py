@@ -102,7 +102,7 @@ def snapshot(staking: Staking) -> tuple[list[AccountId], list[Voter]]:
     candidates, voters = [], []
     for who in sorted(staking.validators.keys()):
         ledger = staking.ledger.get(who)
-        if ledger is None or ledger.active < minimum or staking.session.key_of(who) is None:
+        if ledger is None or ledger.active < minimum or staking.session.registered_key(who) is None:
             continue
         candidates.append(who)
         voters.append(Voter(who, ledger.active, (who,)))

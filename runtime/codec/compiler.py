@@ -11,7 +11,7 @@ import dataclasses
 import struct
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from runtime.codec.compact import (
     DecodeError,
@@ -39,7 +39,7 @@ from runtime.codec.shape import (
     Variants,
 )
 
-RECURSION_MAX = 64
+RECURSION_MAX: Final = 64
 
 Write = Callable[[Any, Callable[[bytes], Any]], None]
 Read = Callable[[bytes, int, int], tuple[Any, int]]
@@ -52,7 +52,7 @@ class Compiled(Protocol):
     read: Read
 
 
-_STRUCT_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
+_STRUCT_CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
 class Compiler:
@@ -291,7 +291,7 @@ class Compiler:
 
 
 def _has_slots_alone(shape: Struct) -> bool:
-    """Whether all that making a value does is to fill the slots of its fields."""
+    """Return whether all that making a value does is to fill the slots of its fields."""
     cls = shape.cls
     if not isinstance(cls, type) or not shape.fields or hasattr(cls, "__post_init__"):
         return False

@@ -16,7 +16,7 @@ from __future__ import annotations
 import struct
 import typing
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from runtime.codec.compact import DecodeError, EncodeError, encode_compact, read_compact
 from runtime.codec.compiler import Compiler, Read, Write
@@ -127,7 +127,7 @@ class Codec(Generic[T]):
         return value, end
 
 
-_ENDS_EARLY = (struct.error, IndexError, UnicodeDecodeError)
+_ENDS_EARLY: Final = (struct.error, IndexError, UnicodeDecodeError)
 
 
 def _ended_early(error: Exception) -> DecodeError:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cache
 from hashlib import blake2b, pbkdf2_hmac
-from typing import Self
+from typing import Final, Self
 
 import sr25519
 from mnemonic import Mnemonic
@@ -28,17 +28,19 @@ from nacl.exceptions import CryptoError
 
 from runtime.errors import ExitCode, OpenLedgerError
 
-DEV_PHRASE = "bottom drive obey lake curtain smoke basket hold race lonely fit walk"
-SEED_BYTES = 32
-SIGNATURE_BYTES = 64
-ACCOUNT_BYTES = 32
-SECRET_BYTES = 64
+DEV_PHRASE: Final = "bottom drive obey lake curtain smoke basket hold race lonely fit walk"
+SEED_BYTES: Final = 32
+SIGNATURE_BYTES: Final = 64
+ACCOUNT_BYTES: Final = 32
+SECRET_BYTES: Final = 64
 
-_PHRASE_ROUNDS = 2048
-_ENTROPY_BYTES = {12: 16, 15: 20, 18: 24, 21: 28, 24: 32}
-_URI = re.compile(r"(?P<phrase>[^/]*)(?P<path>(?://?[^/]+)*)(?:///(?P<password>.*))?", re.DOTALL)
-_JUNCTION = re.compile(r"/(/?)([^/]+)")
-_NUMBER = re.compile(r"\+?[0-9]+")
+_PHRASE_ROUNDS: Final = 2048
+_ENTROPY_BYTES: Final = {12: 16, 15: 20, 18: 24, 21: 28, 24: 32}
+_URI: Final = re.compile(
+    r"(?P<phrase>[^/]*)(?P<path>(?://?[^/]+)*)(?:///(?P<password>.*))?", re.DOTALL
+)
+_JUNCTION: Final = re.compile(r"/(/?)([^/]+)")
+_NUMBER: Final = re.compile(r"\+?[0-9]+")
 
 
 class KeyKind(IntEnum):
@@ -141,7 +143,7 @@ def verify(kind: int, signature: bytes, message: bytes, account: bytes) -> bool:
     return False
 
 
-def generate_phrase(words: int = 12) -> str:
+def generate_phrase(words: int) -> str:
     """Return a new random mnemonic of 12, 15, 18, 21 or 24 words; raises PhraseError."""
     if words not in _ENTROPY_BYTES:
         raise PhraseError(f"A phrase has 12, 15, 18, 21 or 24 words, not {words}.")

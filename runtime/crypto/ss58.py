@@ -7,16 +7,17 @@ Source: the SS58 registry's format description.
 """
 
 from hashlib import blake2b
+from typing import Final
 
-ACCOUNT_BYTES = 32
-DEFAULT_PREFIX = 42
-PREFIX_LIMIT = 1 << 14
-RESERVED_PREFIXES = (46, 47)
+ACCOUNT_BYTES: Final = 32
+DEFAULT_PREFIX: Final = 42
+PREFIX_LIMIT: Final = 1 << 14
+RESERVED_PREFIXES: Final = (46, 47)
 
-_ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-_DIGIT = {letter: value for value, letter in enumerate(_ALPHABET)}
-_CHECKSUM_BYTES = 2
-_LONGEST_TEXT = 64
+_ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_DIGIT: Final = {letter: value for value, letter in enumerate(_ALPHABET)}
+_CHECKSUM_BYTES: Final = 2
+_LONGEST_TEXT: Final = 64
 
 
 class AddressError(ValueError):

@@ -359,13 +359,11 @@ class Executive:
 
     # --------------------------------------------------------------------------- validation
 
-    def validate(
-        self, backend: Backend, best: Header, extrinsic: Extrinsic, *, is_verified: bool = False
-    ) -> ValidTransaction:
+    def validate(self, backend: Backend, best: Header, extrinsic: Extrinsic) -> ValidTransaction:
         """Return how an extrinsic may follow `best`. Raises TransactionRefused."""
         overlay = self.begin_next(backend, best)
         with self.machine.on(overlay):
-            return self.validate_here(extrinsic, is_verified=is_verified)
+            return self.validate_here(extrinsic, is_verified=False)
 
     def begin_next(self, backend: Backend, best: Header) -> Overlay:
         """Return the state in which transactions on top of `best` are validated.
@@ -377,7 +375,7 @@ class Executive:
             self._system.initialize(best.number + 1, best.hash, Digest(()))
         return overlay
 
-    def validate_here(self, extrinsic: Extrinsic, *, is_verified: bool = False) -> ValidTransaction:
+    def validate_here(self, extrinsic: Extrinsic, *, is_verified: bool) -> ValidTransaction:
         """Validate within the current, initialized overlay. Raises TransactionRefused."""
         machine, signed = self.machine, extrinsic.signed
         account = self._check(extrinsic, is_verified=is_verified, exact_nonce=False)

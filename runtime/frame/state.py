@@ -14,7 +14,7 @@ from typing import Any, Final
 from runtime.codec.scale import Codec
 from runtime.trie.backend import Backend
 
-TRANSACTION_DEPTH_MAX = 32
+TRANSACTION_DEPTH_MAX: Final = 32
 
 _UNREAD: Final = object()
 

@@ -42,7 +42,7 @@ class Hasher(enum.IntEnum):
     IDENTITY = 6
 
 
-_HASH: dict[Hasher, Callable[[bytes], bytes]] = {
+_HASH: Final[dict[Hasher, Callable[[bytes], bytes]]] = {
     Hasher.BLAKE2_128: blake2b_128,
     Hasher.BLAKE2_256: blake2b_256,
     Hasher.BLAKE2_128_CONCAT: lambda key: blake2b_128(key) + key,
@@ -51,7 +51,7 @@ _HASH: dict[Hasher, Callable[[bytes], bytes]] = {
     Hasher.TWOX_64_CONCAT: lambda key: twox_64(key) + key,
     Hasher.IDENTITY: lambda key: key,
 }
-_CONCAT_SKIP = {Hasher.BLAKE2_128_CONCAT: 16, Hasher.TWOX_64_CONCAT: 8, Hasher.IDENTITY: 0}
+_CONCAT_SKIP: Final = {Hasher.BLAKE2_128_CONCAT: 16, Hasher.TWOX_64_CONCAT: 8, Hasher.IDENTITY: 0}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ Encodings are those of sp_runtime::transaction_validity; clients read them in V1
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 from runtime.codec.scale import Enumeration, scale, u8, u64
 from runtime.codec.shape import rust
 
-PRIORITY_MAX = 2**64 - 1
+PRIORITY_MAX: Final = 2**64 - 1
 
 
 @rust("sp_runtime::transaction_validity::TransactionSource")

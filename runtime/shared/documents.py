@@ -12,6 +12,8 @@ Rules that hold for all of them:
 
 from __future__ import annotations
 
+from typing import Final
+
 from runtime.codec.scale import (
     Bytes64,
     Enumeration,
@@ -28,9 +30,9 @@ from runtime.codec.scale import (
 from runtime.crypto.hashing import blake2b_256
 from runtime.types.primitives import AccountId, Balance, Hash, MultiSignature
 
-SKETCH_SIZE_DEFAULT = 4096
-TOP_ROWS_MAX = 64
-SPANS_MAX = 64
+SKETCH_SIZE_DEFAULT: Final = 4096
+TOP_ROWS_MAX: Final = 64
+SPANS_MAX: Final = 64
 
 
 @scale

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isqrt
-from typing import Protocol
+from typing import Final, Protocol
 
-PERMILLE = 1000
-MILLI = 1000
+PERMILLE: Final = 1000
+MILLI: Final = 1000
 
 
 class ScoredEntry(Protocol):

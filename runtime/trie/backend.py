@@ -11,7 +11,7 @@ Nodes shorter than 32 bytes are inlined in their parent and have no address.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -143,7 +143,7 @@ class DiffBackend:
             for key in state._changed(prefix, after):
                 changed.setdefault(key, state.changes[key])
             state = state.parent
-        return merge_changes(state.keys(prefix, after), iter(sorted(changed)), changed)
+        return merge_changes(state.keys(prefix, after), iter(sorted(changed)), changed.__getitem__)
 
     def _changed(self, prefix: bytes, after: bytes | None) -> Iterator[bytes]:
         if self._sorted is None:
@@ -152,9 +152,9 @@ class DiffBackend:
 
 
 def merge_changes(
-    older: Iterator[bytes], changed: Iterator[bytes], changes: Mapping[bytes, bytes | None]
+    older: Iterator[bytes], changed: Iterator[bytes], value_of: Callable[[bytes], bytes | None]
 ) -> Iterator[bytes]:
-    """Merge two sorted key sequences; a `changed` key exists if `changes` gives it a value."""
+    """Merge two sorted key sequences; a `changed` key exists if `value_of` gives it a value."""
     old = next(older, None)
     for key in changed:
         while old is not None and old < key:
@@ -162,7 +162,7 @@ def merge_changes(
             old = next(older, None)
         if old == key:
             old = next(older, None)
-        if changes[key] is not None:
+        if value_of(key) is not None:
             yield key
     if old is not None:
         yield old

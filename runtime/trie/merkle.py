@@ -17,25 +17,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from runtime.codec.scale import scale, u32, u128
 from runtime.crypto.hashing import blake2b_256
 from runtime.types.primitives import ZERO_HASH, Hash
 
-CHUNK_SIZE = 256 * 1024
+CHUNK_SIZE: Final = 256 * 1024
 """Bytes of every chunk of a blob but the last."""
 
-AMOUNT_MAX = (1 << 128) - 1
+AMOUNT_MAX: Final = (1 << 128) - 1
 """The largest amount and the largest total of a sum tree."""
 
-COUNT_MAX = (1 << 32) - 1
+COUNT_MAX: Final = (1 << 32) - 1
 """The largest number of leaves."""
 
-_LIST = (b"openledger/list/leaf", b"openledger/list/node", b"openledger/list/root")
-_SUM = (b"openledger/sums/leaf", b"openledger/sums/node", b"openledger/sums/root")
-_CHUNK = b"openledger/blob/chunk"
-_BLOB = b"openledger/blob/root"
+_LIST: Final = (b"openledger/list/leaf", b"openledger/list/node", b"openledger/list/root")
+_SUM: Final = (b"openledger/sums/leaf", b"openledger/sums/node", b"openledger/sums/root")
+_CHUNK: Final = b"openledger/blob/chunk"
+_BLOB: Final = b"openledger/blob/root"
 
 Node = TypeVar("Node")
 

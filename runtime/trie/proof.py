@@ -12,14 +12,15 @@ Rules that hold here:
 """
 
 from collections.abc import Iterable, Sequence
-from hashlib import blake2b
+from typing import Final
 
+from runtime.crypto.hashing import blake2b_256
 from runtime.errors import OpenLedgerError
 from runtime.trie.backend import Backend
 from runtime.trie.trie import EMPTY_ROOT
 from runtime.trie.trie_node import HASH_BYTES, Cell, Leaf, NodeError, cell_value, decode, nibbles_of
 
-PROOF_ENTRIES_MAX = 65_536
+PROOF_ENTRIES_MAX: Final = 65_536
 
 
 class ProofError(OpenLedgerError, ValueError):
@@ -29,7 +30,7 @@ class ProofError(OpenLedgerError, ValueError):
 def prove(backend: Backend, root: bytes, keys: Iterable[bytes]) -> list[bytes]:
     """Return the proof of what `keys` hold, or that they hold nothing; raises ProofError."""
     node = backend.node(b"")
-    if (EMPTY_ROOT if node is None else _hash(node)) != root:
+    if (EMPTY_ROOT if node is None else blake2b_256(node)) != root:
         raise ProofError("The state has another root. Ask for the proof at the block of this root.")
     entries: set[bytes] = set()
     for key in keys:
@@ -67,14 +68,14 @@ def _collect(backend: Backend, node: bytes, key: bytes, entries: set[bytes]) -> 
         cell, child, depth = _step(node, nibbles, depth)
         if cell is not None and cell[0]:
             value = backend.get(key)
-            if value is None or _hash(value) != cell[1]:
+            if value is None or blake2b_256(value) != cell[1]:
                 raise ProofError("The stored value does not match the trie. The state is damaged.")
             entries.add(value)
         if child is None:
             return
         if len(child) == HASH_BYTES:
             fetched = backend.node(nibbles[:depth])
-            if fetched is None or _hash(fetched) != child:
+            if fetched is None or blake2b_256(fetched) != child:
                 raise ProofError("The stored trie does not match its root. The state is damaged.")
             entries.add(fetched)
             child = fetched
@@ -116,7 +117,7 @@ def _step(node: bytes, nibbles: bytes, depth: int) -> tuple[Cell | None, bytes |
 def _by_hash(proof: Sequence[bytes]) -> dict[bytes, bytes]:
     if len(proof) > PROOF_ENTRIES_MAX:
         raise ProofError(f"The proof has more than {PROOF_ENTRIES_MAX} entries.")
-    entries = {_hash(entry): entry for entry in proof}
+    entries = {blake2b_256(entry): entry for entry in proof}
     if len(entries) != len(proof):
         raise ProofError("The proof has an entry twice. Ask for it again.")
     return entries
@@ -128,7 +129,3 @@ def _entry(entries: dict[bytes, bytes], name: bytes, used: set[bytes]) -> bytes:
         raise ProofError("The proof lacks an entry on the way to the key, or has another root.")
     used.add(name)
     return entry
-
-
-def _hash(data: bytes) -> bytes:
-    return blake2b(data, digest_size=HASH_BYTES).digest()

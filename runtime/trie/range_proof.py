@@ -19,10 +19,10 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from hashlib import blake2b
 from itertools import pairwise
 from typing import Final, Protocol
 
+from runtime.crypto.hashing import blake2b_256
 from runtime.trie.backend import Backend, MemoryBackend
 from runtime.trie.proof import ProofError
 from runtime.trie.trie import EMPTY_ROOT, KEY_BYTES_MAX, V1, update
@@ -76,18 +76,18 @@ def prove_range(backend: Backend, start: bytes, size_max: int) -> Chunk:
 
     def opened(path: bytes, reference: bytes) -> bytes:
         node = backend.node(path)
-        if node is None or _hash(node) != reference:
+        if node is None or blake2b_256(node) != reference:
             raise ProofError("The stored trie does not match its root. The state is damaged.")
         entries.add(node)
         return node
 
     last = nibbles_of(pairs[-1][0]) if pairs else None
-    for _ in _cut(opened, _hash(root), nibbles_of(start), last):
+    for _ in _cut(opened, blake2b_256(root), nibbles_of(start), last):
         pass
     return Chunk(tuple(pairs), tuple(sorted(entries)))
 
 
-def verify_range(root: bytes, start: bytes, chunk: Chunk, version: int = V1) -> Verified:
+def verify_range(root: bytes, start: bytes, chunk: Chunk) -> Verified:
     """Check that the pairs are all keys from `start` to the last of them. Raises ProofError."""
     pairs = chunk.pairs
     _check_form(start, chunk)
@@ -95,7 +95,7 @@ def verify_range(root: bytes, start: bytes, chunk: Chunk, version: int = V1) -> 
         if pairs or chunk.proof:
             raise ProofError("The state is empty, but keys came.")
         return Verified({}, None)
-    entries = {_hash(node): node for node in chunk.proof}
+    entries = {blake2b_256(node): node for node in chunk.proof}
     nodes: dict[bytes, bytes] = {}
     used: set[bytes] = set()
 
@@ -108,7 +108,7 @@ def verify_range(root: bytes, start: bytes, chunk: Chunk, version: int = V1) -> 
         return node
 
     last = nibbles_of(pairs[-1][0]) if pairs else None
-    ordered = _Ordered(pairs, version)
+    ordered = _Ordered(pairs)
     counted, goes_on = 0, False
     for part in _cut(opened, root, nibbles_of(start), last):
         if isinstance(part, _Beyond):
@@ -195,7 +195,7 @@ def _cut(
 
 
 def _place(path: bytes, low: bytes, high: bytes | None) -> _Place:
-    """Say where the keys under a path lie."""
+    """Return where the keys under a path lie."""
     if path < low:
         return _Place.EDGE if low.startswith(path) else _Place.BEFORE
     if high is None:
@@ -218,17 +218,16 @@ def _whole(place: _Place, path: bytes, reference: bytes) -> Iterator[_Inside | _
 class _Ordered:
     """The pairs of a chunk by the nibbles of their keys."""
 
-    def __init__(self, pairs: Sequence[Pair], version: int) -> None:
+    def __init__(self, pairs: Sequence[Pair]) -> None:
         self._pairs = pairs
         self._paths = [nibbles_of(key) for key, _ in pairs]
-        self._version = version
 
     def check_single(self, part: _Single) -> None:
         """Check that a key on an edge came with its value."""
         at = bisect_left(self._paths, part.key)
         if at == len(self._paths) or self._paths[at] != part.key:
             raise ProofError("A key of the range is missing.")
-        if value_cell(self._pairs[at][1], self._version) != part.cell:
+        if value_cell(self._pairs[at][1], V1) != part.cell:
             raise ProofError("A value is not the one in the state.")
 
     def rebuild(self, part: _Inside, nodes: dict[bytes, bytes]) -> int:
@@ -239,7 +238,7 @@ class _Ordered:
         high = bisect_left(self._paths, path + b"\x10", low)
         if low == high:
             raise ProofError("Keys of the range are missing.")
-        built = update(MemoryBackend(), self._pairs[low:high], self._version).nodes
+        built = update(MemoryBackend(), self._pairs[low:high]).nodes
         top = built.pop(b"")
         assert top is not None, "a trie with keys has a root"
         # Built by itself, the subtree's root carries the whole way to it in its partial key.
@@ -292,8 +291,4 @@ def _keys_from(backend: Backend, start: bytes) -> Iterator[bytes]:
 
 def _reference(node: bytes) -> bytes:
     """Return how a parent refers to a node."""
-    return node if len(node) < HASH_BYTES else _hash(node)
-
-
-def _hash(data: bytes) -> bytes:
-    return blake2b(data, digest_size=HASH_BYTES).digest()
+    return node if len(node) < HASH_BYTES else blake2b_256(node)

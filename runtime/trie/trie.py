@@ -31,7 +31,7 @@ becomes the leaf with partial 256 and value D. The root changes as well, the nod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Protocol
+from typing import Final, Protocol
 
 from runtime.codec.scale import encode_compact
 from runtime.trie.trie_node import (
@@ -57,13 +57,13 @@ from runtime.trie.trie_node import (
     with_partial,
 )
 
-V0 = 0
-V1 = 1
-EMPTY_ROOT = blake2b(EMPTY_NODE, digest_size=HASH_BYTES).digest()
-KEY_BYTES_MAX = 192
+V0: Final = 0
+V1: Final = 1
+EMPTY_ROOT: Final = blake2b(EMPTY_NODE, digest_size=HASH_BYTES).digest()
+KEY_BYTES_MAX: Final = 192
 
-_STEP = [bytes((nibble,)) for nibble in range(16)]
-_CHILD_BYTES = 1 + HASH_BYTES
+_STEP: Final = [bytes((nibble,)) for nibble in range(16)]
+_CHILD_BYTES: Final = 1 + HASH_BYTES
 
 
 class NodeReader(Protocol):
@@ -122,9 +122,9 @@ def root_of(
     return update(_NoNodes(), sorted(items), version).root
 
 
-def ordered_root(values: Sequence[bytes], version: int = V1) -> bytes:
+def ordered_root(values: Sequence[bytes]) -> bytes:
     """Return the root of a list, keyed by SCALE compact index: the extrinsics root."""
-    return root_of([(encode_compact(index), value) for index, value in enumerate(values)], version)
+    return root_of([(encode_compact(index), value) for index, value in enumerate(values)])
 
 
 class _NoNodes:

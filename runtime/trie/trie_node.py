@@ -12,27 +12,34 @@ Nibbles are bytes from 0 to 15. `decode` is strict and total: it serves proofs f
 from binascii import hexlify, unhexlify
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Final
 
 from runtime.codec.scale import DecodeError, encode_compact, read_compact
 
-HASH_BYTES = 32
-INLINE_VALUE_MAX = 32
-EMPTY_NODE = b"\0"
+HASH_BYTES: Final = 32
+INLINE_VALUE_MAX: Final = 32
+EMPTY_NODE: Final = b"\0"
 
-LEAF = 0x40
-LEAF_HASHED = 0x20
-BRANCH = 0x80
-BRANCH_VALUE = 0xC0
-BRANCH_HASHED = 0x10
+LEAF: Final = 0x40
+LEAF_HASHED: Final = 0x20
+BRANCH: Final = 0x80
+BRANCH_VALUE: Final = 0xC0
+BRANCH_HASHED: Final = 0x10
 # The bits of the head's first byte that count the partial key's nibbles.
-COUNT_MASK = {LEAF: 0x3F, LEAF_HASHED: 0x1F, BRANCH: 0x3F, BRANCH_VALUE: 0x3F, BRANCH_HASHED: 0x0F}
-IS_LEAF = (LEAF, LEAF_HASHED)
+COUNT_MASK: Final = {
+    LEAF: 0x3F,
+    LEAF_HASHED: 0x1F,
+    BRANCH: 0x3F,
+    BRANCH_VALUE: 0x3F,
+    BRANCH_HASHED: 0x0F,
+}
+IS_LEAF: Final = (LEAF, LEAF_HASHED)
 
-_HEX = b"0123456789abcdef" + bytes(240)
-_FROM_HEX = bytes(
+_HEX: Final = b"0123456789abcdef" + bytes(240)
+_FROM_HEX: Final = bytes(
     int(chr(byte), 16) if chr(byte) in "0123456789abcdef" else 0 for byte in range(256)
 )
-_CHILD_HASH_LENGTH = bytes([HASH_BYTES << 2])
+_CHILD_HASH_LENGTH: Final = bytes([HASH_BYTES << 2])
 
 Cell = tuple[bool, bytes]
 

@@ -11,7 +11,7 @@ from benchmarks import __main__ as benchmarks
 from benchmarks.weights.cases import BENCHMARKS
 from benchmarks.weights.measuring import Fit, Usage, measure, rounded_up
 from benchmarks.weights.source import SAFETY, source_of
-from benchmarks.weights.stage import Stage
+from benchmarks.weights.stage import WeighingStage
 from pallets import PALLETS, weights
 from runtime.frame.pallet import READ_WEIGHT, WRITE_WEIGHT, weight
 from runtime.types.primitives import Weight
@@ -44,12 +44,12 @@ def test_the_benchmarks_stand_in_the_order_of_the_runtime() -> None:
 
 
 def test_reads_and_writes_are_those_of_the_overlay() -> None:
-    fit = measure(Stage(), benchmark("BALANCES_TRANSFER_KEEP_ALIVE"), 1)
+    fit = measure(WeighingStage(), benchmark("BALANCES_TRANSFER_KEEP_ALIVE"), 1)
     assert (fit.base.reads, fit.base.writes) == (2, 2)  # the records of both accounts
 
 
 def test_a_component_has_the_slope_of_its_storage() -> None:
-    fit = measure(Stage(), benchmark("datanets_contribute"), 1)
+    fit = measure(WeighingStage(), benchmark("datanets_contribute"), 1)
     assert (fit.slopes["rows"].reads, fit.slopes["rows"].writes) == (1, 1)
 
 

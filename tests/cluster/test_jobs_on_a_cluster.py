@@ -89,7 +89,7 @@ def wait_settled(client: Client, job: int) -> Job:
 
 
 def has_begun(cluster: Cluster, node: int, job: int, step: int = 1) -> bool:
-    """Tell whether a node's executor has done so many steps of a job."""
+    """Return whether a node's executor has done so many steps of a job."""
     with cluster.client(node) as client:
         reports = client.call("openledger_jobProgress", job)
     return bool(reports) and int(reports[-1]["step"]) >= step

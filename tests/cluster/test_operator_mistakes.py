@@ -129,8 +129,8 @@ def test_a_key_that_votes_elsewhere_stops_a_node_before_it_votes(
     address = cluster.member(1).ready_endpoint().p2p[0]
     said = refusal(cluster, tmp_path, *words, address)
     assert "Another node votes with the session key of this one" in said
-    (mark,) = (tmp_path / "chains").glob("*/consensus/*.mark")
-    assert mark.stat().st_size == 0, "it has signed nothing"
+    (history,) = (tmp_path / "chains").glob("*/consensus/*.mark")
+    assert history.stat().st_size == 0, "it has signed nothing"
     assert_goes_on(cluster)
 
 
@@ -174,7 +174,7 @@ def start_words(cluster: Cluster, node: int) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("lost_bytes", [1, 50, 10_000_000])
 def test_a_log_that_is_torn_or_lost_is_gone_on_with(cluster: Cluster, lost_bytes: int) -> None:
-    """The signer's mark, a file of its own, keeps the node from voting twice."""
+    """The signing history, a file of its own, keeps the node from voting twice."""
     with killed(cluster, LAST) as folder:
         log = folder / "log"
         size = log.stat().st_size
@@ -191,8 +191,8 @@ def _stash(cluster: Cluster) -> AccountId:
 def test_a_log_or_a_mark_that_is_damaged_in_the_middle_is_refused(cluster: Cluster) -> None:
     with killed(cluster, LAST) as folder:
         base_path = node_folder(cluster.folder, LAST)
-        (mark,) = folder.glob("*.mark")
-        for path, remedy in ((folder / "log", "repair-log"), (mark, "mark")):
+        (history,) = folder.glob("*.mark")
+        for path, remedy in ((folder / "log", "repair-log"), (history, "mark")):
             kept = path.with_suffix(".kept")
             shutil.copy(path, kept)
             data = bytearray(path.read_bytes())
@@ -237,7 +237,7 @@ def remote_signer(cluster: Cluster, folder: Path) -> Iterator[subprocess.Popen[b
 
 
 def is_silent(cluster: Cluster, account: str) -> bool:
-    """Whether the first node hears nothing of a validator."""
+    """Return whether the first node hears nothing of a validator."""
     asked = {"jsonrpc": "2.0", "id": 1, "method": "openledger_consensus", "params": []}
     request = urllib.request.Request(
         cluster.url(0).replace("ws://", "http://"),
@@ -257,10 +257,10 @@ def test_votes_stop_without_the_signer_and_go_on_with_it(cluster: Cluster, tmp_p
     cluster.stop(LAST)
     base_path = node_folder(cluster.folder, LAST)
     (base_path / "endpoint.json").unlink()
-    (mark,) = (chain_folder(cluster, LAST) / "consensus").glob("*.mark")
-    moved = tmp_path / "signer" / chain_folder(cluster, LAST).name / mark.name
+    (history,) = (chain_folder(cluster, LAST) / "consensus").glob("*.mark")
+    moved = tmp_path / "signer" / chain_folder(cluster, LAST).name / history.name
     moved.parent.mkdir(parents=True)
-    mark.rename(moved)
+    history.rename(moved)
     words = (
         *("--validator", "--signer", str(tmp_path / "signer.sock"), "--account", account),
         *("--no-doppelganger", "--bootnode", cluster.member(0).ready_endpoint().p2p[0]),
@@ -287,6 +287,6 @@ def test_votes_stop_without_the_signer_and_go_on_with_it(cluster: Cluster, tmp_p
         finally:
             node.terminate()
             node.wait(timeout=SECONDS)
-    moved.rename(mark)  # the key comes back to the node, with all that it has signed
+    moved.rename(history)  # the key comes back to the node, with all that it has signed
     cluster.start(LAST)
     assert_goes_on(cluster)

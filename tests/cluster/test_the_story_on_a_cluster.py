@@ -56,7 +56,7 @@ def test_any_node_shows_receipts_that_verify(
 
 
 def has_all(client: Client) -> bool:
-    """Tell whether a node has all receipts, and what the model's training and its index made."""
+    """Return whether a node has all receipts, and what the model's training and its index made."""
     listed = client.call("openledger_receipts", 0, 0)
     training = client.query("Models", "records", 0).latest
     indexed = client.query("Attribution", "indexed", training.index_job)

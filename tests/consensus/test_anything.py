@@ -29,7 +29,7 @@ from consensus.messages import (
     TimerKind,
 )
 from consensus.round import VIEWS_AHEAD, VIEWS_BEHIND
-from consensus.settings import Settings
+from consensus.settings import EngineSettings
 from runtime.shared.finality import NO_DIGEST, Ballot, Claim, Kind, Vote, conflict
 from runtime.types.primitives import Hash
 from tests.consensus.support.network import (
@@ -135,7 +135,7 @@ class Caller:
             me=self.me,
             root=ROOT,
             last_number=LAST,
-            settings=Settings(),
+            settings=EngineSettings(),
         )
 
     def restart(self) -> None:
@@ -211,7 +211,12 @@ def test_a_death_after_any_record_contradicts_nothing(
 @settings(max_examples=20)
 def test_forged_votes_fill_no_memory(flood: list[tuple[int, int, bytes]]) -> None:
     engine = Engine(
-        genesis=GENESIS, authorities=SET, me=0, root=ROOT, last_number=LAST, settings=Settings()
+        genesis=GENESIS,
+        authorities=SET,
+        me=0,
+        root=ROOT,
+        last_number=LAST,
+        settings=EngineSettings(),
     )
     engine.step(Start())
     for voter, view, digest in flood:

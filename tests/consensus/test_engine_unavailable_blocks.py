@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consensus.messages import BlockExecuted, BlockFinalized, BlockUnavailable, Execute, Persist
-from consensus.settings import Settings
+from consensus.settings import EngineSettings
 from runtime.shared.finality import Kind
 from tests.consensus.support.network import certificate
 from tests.consensus.support.single_engine import (
@@ -90,7 +90,7 @@ def test_an_answer_about_a_block_that_nobody_executes_does_nothing() -> None:
 
 
 def test_pauses_are_counted_in_the_bound_of_the_network() -> None:
-    assert [Settings(100).pause_ms(failures) for failures in (1, 2, 3, 4, 99)] == [
+    assert [EngineSettings(100).pause_ms(failures) for failures in (1, 2, 3, 4, 99)] == [
         100,
         200,
         400,

@@ -16,11 +16,11 @@ from typing import get_args
 
 import pytest
 
-from consensus import catchup, engine, epoch_state, messages, step_actions
+from consensus import catchup, engine, messages, state, step_actions
 
 ACTIONS = frozenset(action.__name__ for action in get_args(messages.Action))
-MODULES: tuple[ModuleType, ...] = (engine, epoch_state, catchup, step_actions)
-PARTS = {"_catchup": "Catchup", "state": "EpochState", "_state": "EpochState"}
+MODULES: tuple[ModuleType, ...] = (engine, state, catchup, step_actions)
+PARTS = {"_catchup": "Catchup", "state": "ConsensusState", "_state": "ConsensusState"}
 """The attributes by which the engine's classes hold one another."""
 
 

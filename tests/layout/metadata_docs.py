@@ -34,7 +34,7 @@ class Described:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no line of the docs has any text."""
+        """Return whether no line of the docs has any text."""
         return not any(line.strip() for line in self.docs)
 
 

@@ -4,13 +4,15 @@
 
 The mirror of `ml/engine/lora.py` is `tests/ml/engine/test_lora.py`; that of a package's
 `__init__.py`, here `ml/engine`, is `tests/ml/test_engine.py`. An `__init__.py` of a docstring only
-needs no test. Every other module is mirrored, or `COVERED_BY` names the test files that cover it.
+needs no test. Every other module is mirrored, or a table names the test files that cover it:
+`COVERED_BY` those that import the module themselves, `REACHED_BY` those that reach it otherwise,
+under the reason why that covers it.
 
-A test file mentions a module where it imports it or names it in a string (a process that it starts,
+A test file reaches a module where it imports it or names it in a string (a process that it starts,
 an attribute that it patches), itself or in the support and conftest files that it uses. It also
-mentions a module through the module's room (`ml.engine`, or all of `genesis`): where it mentions
+reaches a module through the module's room (`ml.engine`, or all of `genesis`): where it reaches
 another module of the room, or an entry of `ENTRIES`, which imports or loads the module within the
-room. So an entry of the table cannot outlive the test that it names.
+room. So an entry of the tables cannot outlive the test that it names.
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ import argparse
 import ast
 import functools
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.layout.covered_by import COVERED_BY
+from tests.layout.covered_by import COVERED_BY, REACHED_BY
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGES: Final = ("runtime", "pallets", "consensus", "p2p", "ml", "genesis", "node")
@@ -34,8 +37,8 @@ NODE_START: Final = (
     "node.devnet.member",
     "node.devnet.process",
     "cli",
-    "node.commands.devnet.node",
-    "node.commands.devnet.running",
+    "node.commands.node.node",
+    "node.commands.node.running",
     "node.service.service",
     "node.service.networking",
 )
@@ -72,7 +75,7 @@ class Module:
 
     @property
     def is_mirrored(self) -> bool:
-        """Whether the mirroring test file exists."""
+        """Return whether the mirroring test file exists."""
         return (ROOT / self.mirror).is_file()
 
 
@@ -144,8 +147,8 @@ def names_in_strings(path: str) -> frozenset[str]:
 
 
 @functools.cache
-def mentioned_by(test: str) -> frozenset[str]:
-    """Return the modules that a test file, its support files and its conftest files mention."""
+def reached_by(test: str) -> frozenset[str]:
+    """Return the modules that a test file, its support files and its conftest files name."""
     conftests = [folder / "conftest.py" for folder in Path(test).parents if folder.name]
     waiting = [test, *(str(path) for path in conftests if (ROOT / path).is_file())]
     read: set[str] = set()
@@ -183,9 +186,9 @@ def is_in(name: str, room: str) -> bool:
     return name == room or name.startswith(f"{room}.") or name in ENTRIES.get(room, ())
 
 
-def mentions(test: str, module: Module) -> bool:
-    """Return whether a test file mentions a module, directly or through the module's room."""
-    names = mentioned_by(test)
+def reaches(test: str, module: Module) -> bool:
+    """Return whether a test file reaches a module, by its name or through the module's room."""
+    names = reached_by(test)
     return module.name in names or any(
         module.name in reached_in_room(name, module.room)
         for name in names
@@ -193,26 +196,42 @@ def mentions(test: str, module: Module) -> bool:
     )
 
 
+def entries() -> Iterator[tuple[str, tuple[str, ...], bool]]:
+    """Yield the entries of both tables: the module, its test files, and whether they import it."""
+    for path, tests in COVERED_BY.items():
+        yield path, tests, True
+    for covered in REACHED_BY.values():
+        for path, tests in covered.items():
+            yield path, tests, False
+
+
 def problems() -> list[str]:
-    """Return a sentence for each module without a test and each wrong entry of the table."""
+    """Return a sentence for each module without a test and each wrong entry of the tables."""
     sentences: list[str] = []
     known = {module.path: module for module in modules()}
+    named = Counter(path for path, _, _ in entries())
     for path, module in known.items():
-        if not module.is_mirrored and path not in COVERED_BY:
-            sentences.append(f"{path} has no {module.mirror} and no entry in COVERED_BY.")
-    for path, tests in COVERED_BY.items():
+        if not module.is_mirrored and path not in named:
+            sentences.append(f"{path} has no {module.mirror} and no entry in a table.")
+    sentences += [f"{path} has {count} entries." for path, count in named.items() if count > 1]
+    for path, tests, is_imported in entries():
         if path not in known:
-            sentences.append(f"COVERED_BY names {path}, which is gone or needs no test.")
+            sentences.append(f"An entry names {path}, which is gone or needs no test.")
             continue
-        if known[path].is_mirrored:
-            sentences.append(f"COVERED_BY names {path}, which {known[path].mirror} mirrors.")
+        module = known[path]
+        if module.is_mirrored:
+            sentences.append(f"An entry names {path}, which {module.mirror} mirrors.")
         if not tests:
-            sentences.append(f"COVERED_BY names no test file for {path}.")
+            sentences.append(f"The entry of {path} names no test file.")
         for test in tests:
             if not (ROOT / test).is_file():
-                sentences.append(f"COVERED_BY names {test} for {path}, which does not exist.")
-            elif not mentions(test, known[path]):
-                sentences.append(f"COVERED_BY names {test} for {path}, which never mentions it.")
+                sentences.append(f"The entry of {path} names {test}, which does not exist.")
+            elif is_imported and module.name not in imports_of(test):
+                sentences.append(f"COVERED_BY names {test} for {path}, which does not import it.")
+            elif not is_imported and module.name in imports_of(test):
+                sentences.append(f"{test} imports {path}: COVERED_BY is the table of its entry.")
+            elif not reaches(test, module):
+                sentences.append(f"REACHED_BY names {test} for {path}, which never reaches it.")
     return sentences
 
 
@@ -221,12 +240,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.layout.mirror", description=__doc__)
     parser.add_argument("package", nargs="*", default=PACKAGES, help="only these packages")
     options = parser.parse_args()
+    tests_of = {path: tests for path, tests, _ in entries()}
     for package in options.package:
         all_modules = list(modules([package]))
         unmirrored = [module for module in all_modules if not module.is_mirrored]
         print(f"{package}: {len(unmirrored)} of {len(all_modules)} modules without a mirror")
         for module in unmirrored:
-            print(f"    {module.path}: {', '.join(COVERED_BY.get(module.path, ())) or 'NO TEST'}")
+            print(f"    {module.path}: {', '.join(tests_of.get(module.path, ())) or 'NO TEST'}")
     for problem in problems():
         print(problem)
 

@@ -181,7 +181,7 @@ def test_the_stash_pays_whatever_keys_it_has_since(chain: Staked) -> None:
     proof = prove_possession(GENESIS_HASH, ANN, fresh)
     chain.sign(ANN, "Session", "set_keys", key=fresh.account, proof=proof)
     chain.next_era(2)
-    assert chain.session.key_of(ANN) == fresh.account
+    assert chain.session.registered_key(ANN) == fresh.account
     convict(chain, evidence)
     assert chain.events(Offences.Convicted)[0].stash == ANN
 

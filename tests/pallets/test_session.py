@@ -47,7 +47,7 @@ def test_a_key_without_its_own_signature_is_refused() -> None:
         for proof in bad:
             with pytest.raises(Session.InvalidProof):
                 committee.call_set_keys(STASHES[5], SPARE[0], proof)
-        assert committee.session.key_of(STASHES[5]) is None
+        assert committee.session.registered_key(STASHES[5]) is None
 
 
 def test_a_key_never_belongs_to_two_validators() -> None:
@@ -66,7 +66,7 @@ def test_a_validator_may_return_to_a_former_key() -> None:
     with Committee() as committee:
         for pair in (SPARE[0], SPARE[1], SPARE[0]):
             committee.call_set_keys(STASHES[5], pair)
-        assert committee.session.key_of(STASHES[5]) == SPARE[0].account
+        assert committee.session.registered_key(STASHES[5]) == SPARE[0].account
 
 
 def test_keys_that_are_not_there_cannot_be_purged() -> None:

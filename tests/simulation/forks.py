@@ -140,7 +140,7 @@ def _assert_halt(world: World, nodes: Sequence[Node]) -> None:
 
 
 def _knows_of_fork(node: Node) -> bool:
-    """Say whether a node got a certificate of finality that its headers show to be a rival's."""
+    """Return whether a node got a certificate of finality that its headers show to be a rival's."""
     return any(
         certificate.ballot.kind == Kind.FINALIZE
         and node.engine.state.blocks.conflicts(certificate.ballot.digest)

@@ -14,14 +14,14 @@ from unittest.mock import patch
 
 from consensus import engine as engine_module
 from consensus import messages as m
-from consensus.blocks import Status
+from consensus.blocks import BlockStatus
 from consensus.catchup import Catchup
 from consensus.engine import Engine
-from consensus.epoch_state import SILENT_VIEWS_MAX, EpochState
 from consensus.messages import Action, BlockExecuted, Event, Propose, Sign
 from consensus.proposals import OtherSkipsError, check_form
 from consensus.round import Round
 from consensus.signatures import Signatures
+from consensus.state import SILENT_VIEWS_MAX, ConsensusState
 from consensus.write_ahead_log import encode_record
 from runtime.shared.finality import NO_DIGEST, Ballot, Certificate, Claim, Kind, Vote
 from runtime.types.primitives import Hash
@@ -56,9 +56,9 @@ def _changed(changes: tuple[Change, ...]) -> Iterator[None]:
 
 
 def _voting(may: Callable[[Round, Kind], bool]) -> Callable[..., None]:
-    """Return `EpochState.cast_vote` with another rule of which votes are still allowed."""
+    """Return `ConsensusState.cast_vote` with another rule of which votes are still allowed."""
 
-    def cast_vote(self: EpochState, kind: Kind, round: Round, digest: Hash) -> None:
+    def cast_vote(self: ConsensusState, kind: Kind, round: Round, digest: Hash) -> None:
         if self.me is None or self.is_halted or self.is_finished or not may(round, kind):
             return
         ballot = Ballot(self.epoch, round.view, int(kind), digest)
@@ -110,10 +110,10 @@ def _vote_again(self: Engine, round: Round) -> None:
             self.state.cast_vote(Kind.NOTARIZE, round, digest)
 
 
-_adopt = EpochState.adopt
+_adopt = ConsensusState.adopt
 
 
-def _adopt_unlogged(self: EpochState, certificate: Certificate) -> None:
+def _adopt_unlogged(self: ConsensusState, certificate: Certificate) -> None:
     records = self._actions.records
     count = len(records)
     _adopt(self, certificate)
@@ -121,10 +121,10 @@ def _adopt_unlogged(self: EpochState, certificate: Certificate) -> None:
     records[count:] = [persist for persist in records[count:] if persist.record != unwanted]
 
 
-_is_proven = EpochState.is_proven
+_is_proven = ConsensusState.is_proven
 
 
-def _skips_are_proven(self: EpochState, certificate: Certificate) -> bool:
+def _skips_are_proven(self: ConsensusState, certificate: Certificate) -> bool:
     return certificate.ballot.kind == Kind.NULLIFY or _is_proven(self, certificate)
 
 
@@ -172,7 +172,7 @@ def _on_built_unchecked(self: Engine, built: m.Built) -> None:
     if Kind.NULLIFY in round.own or Kind.NOTARIZE in round.own:
         return
     block = state.blocks.add(header, built.view, None)
-    block.status = Status.VALID
+    block.status = BlockStatus.VALID
     state.log_header(block)
     round.draft = header
     state.cast_vote(Kind.NOTARIZE, round, header.hash)
@@ -185,16 +185,16 @@ def _check_form_without_skips(proposal: m.Proposal, *rest: Any) -> None:
         return
 
 
-def _silent_at_once(self: EpochState, voter: int) -> bool:
+def _silent_at_once(self: ConsensusState, voter: int) -> bool:
     return voter != self.me
 
 
-def _silent_when_late(self: EpochState, voter: int) -> bool:
+def _silent_when_late(self: ConsensusState, voter: int) -> bool:
     """Leave out votes that come after their quorum: what the engine once did."""
     return voter != self.me and self.view - self.last_active_view[voter] > SILENT_VIEWS_MAX
 
 
-def _halt_never(self: EpochState, first: Certificate, second: Certificate) -> None:
+def _halt_never(self: ConsensusState, first: Certificate, second: Certificate) -> None:
     """Take no notice."""
 
 
@@ -202,10 +202,10 @@ def _repeat_nothing(self: Catchup, round: Round) -> None:
     """Leave lost messages lost."""
 
 
-_record_vote = EpochState.record_vote
+_record_vote = ConsensusState.record_vote
 
 
-def _nullify_with_others(self: EpochState, vote: Vote, source: Hashable) -> None:
+def _nullify_with_others(self: ConsensusState, vote: Vote, source: Hashable) -> None:
     """Join every voter that nullifies a view, though FINALIZE was signed in it."""
     _record_vote(self, vote, source)
     if vote.ballot.kind == Kind.NULLIFY and vote.voter != self.me:
@@ -230,7 +230,7 @@ def _read_half(self: Disk) -> tuple[bytes, ...]:
     return _read(self)
 
 
-def _restore_nothing_signed(self: EpochState, round: Round) -> None:
+def _restore_nothing_signed(self: ConsensusState, round: Round) -> None:
     round.own.clear()
 
 
@@ -243,15 +243,15 @@ MUTANTS: Final[dict[str, Mutant]] = {
     ),
     "finalize-after-nullify": Mutant(
         "FINALIZE is signed in a view that was given up.",
-        ((EpochState, "cast_vote", _voting(_may_finalize_always)),),
+        ((ConsensusState, "cast_vote", _voting(_may_finalize_always)),),
         ("durability",),
         (0,),
     ),
     "nullify-after-finalize": Mutant(
         "A view is given up in which FINALIZE was signed.",
         (
-            (EpochState, "cast_vote", _voting(_may_nullify_always)),
-            (EpochState, "record_vote", _nullify_with_others),
+            (ConsensusState, "cast_vote", _voting(_may_nullify_always)),
+            (ConsensusState, "record_vote", _nullify_with_others),
         ),
         ("durability",),
         (0,),
@@ -259,7 +259,7 @@ MUTANTS: Final[dict[str, Mutant]] = {
     "notarize-twice": Mutant(
         "The second proposal of a leader is voted for too.",
         (
-            (EpochState, "cast_vote", _voting(_may_notarize_again)),
+            (ConsensusState, "cast_vote", _voting(_may_notarize_again)),
             (Engine, "_vote_on_proposal", _vote_again),
             (Engine, "_add_proposal", _add_every_proposal),
         ),
@@ -268,19 +268,19 @@ MUTANTS: Final[dict[str, Mutant]] = {
     ),
     "votes-forgotten": Mutant(
         "Ballots in the log are not taken up after a start.",
-        ((EpochState, "_restore_ballots", _restore_nothing_signed),),
+        ((ConsensusState, "_restore_ballots", _restore_nothing_signed),),
         ("durability",),
         (6,),
     ),
     "certificates-unlogged": Mutant(
         "Certificates are acted on without being durable.",
-        ((EpochState, "adopt", _adopt_unlogged),),
+        ((ConsensusState, "adopt", _adopt_unlogged),),
         ("durability", "liveness"),
         (0,),
     ),
     "skips-unchecked": Mutant(
         "The NULLIFICATIONS in a proposal are believed.",
-        ((EpochState, "is_proven", _skips_are_proven),),
+        ((ConsensusState, "is_proven", _skips_are_proven),),
         ("accountability", "validity", "agreement"),
         (1, 2, 13),
     ),
@@ -320,19 +320,19 @@ MUTANTS: Final[dict[str, Mutant]] = {
     ),
     "silent-at-once": Mutant(
         "Every leader is taken for silent.",
-        ((EpochState, "is_silent", _silent_at_once),),
+        ((ConsensusState, "is_silent", _silent_at_once),),
         ("responsiveness", "liveness"),
         (1,),
     ),
     "silent-when-late": Mutant(
         "A leader whose votes are always late is taken for silent.",
-        ((EpochState, "is_silent", _silent_when_late),),
+        ((ConsensusState, "is_silent", _silent_when_late),),
         ("responsiveness",),
         (1013,),
     ),
     "fork-ignored": Mutant(
         "A conflicting FINALIZATION is no reason to stop.",
-        ((EpochState, "_halt", _halt_never),),
+        ((ConsensusState, "_halt", _halt_never),),
         ("agreement",),
         (9,),
         "fork",

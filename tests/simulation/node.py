@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from consensus import messages as m
 from consensus.engine import Engine
-from consensus.settings import Settings
+from consensus.settings import EngineSettings
 from consensus.write_ahead_log import Body as BodyRecord
 from consensus.write_ahead_log import bodies, decode_record, encode_record
 from runtime.shared.finality import AuthoritySet, Ballot, Certificate, Equivocation, Vote
@@ -113,7 +113,7 @@ class Node:
         self.last_number = root.number + length
         self.authorities = library.sets[self.epoch]
         self.me = self.authorities.index_of(key_of(self.identity))
-        settings = Settings(delay_ms=DELAY_MS)
+        settings = EngineSettings(delay_ms=DELAY_MS)
         self.engine = self.engine_type(
             genesis=GENESIS,
             authorities=self.authorities,

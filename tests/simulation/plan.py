@@ -52,7 +52,7 @@ class Plan:
 
     @property
     def is_calm(self) -> bool:
-        """Say whether nothing at all is wrong in the end."""
+        """Return whether nothing at all is wrong in the end."""
         return not self.byzantine and not self.absent and not self.skews_ms
 
 
@@ -125,7 +125,7 @@ def _steep(rng: Random) -> int:
 
 
 def _is_safe(members: Members, faulty: Sequence[int]) -> bool:
-    """Say whether less than a third of the weight is faulty."""
+    """Return whether less than a third of the weight is faulty."""
     total = sum(weight for _, weight in members)
     return 3 * sum(weight for identity, weight in members if identity in faulty) < total
 

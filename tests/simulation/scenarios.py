@@ -90,7 +90,7 @@ class SimulatedNetwork:
         return Receipt(transaction)
 
     def is_final(self, receipt: Receipt, node: int) -> bool:
-        """Tell whether a transaction is in a block that this node holds to be final."""
+        """Return whether a transaction is in a block that this node holds to be final."""
         return receipt in self.world.nodes[node].library.included
 
     def finalized(self, node: int) -> int:

@@ -28,7 +28,7 @@ def sign(genesis: Hash, identity: int, voter: int, ballot: Ballot) -> Vote:
 
 
 def verify(_kind: int, signature: bytes, message: bytes, account: bytes) -> bool:
-    """Say whether a signature is real; stands in for `runtime.crypto.keys.verify`."""
+    """Return whether a signature is real; stands in for `runtime.crypto.keys.verify`."""
     return signature == _signature(account, message)
 
 

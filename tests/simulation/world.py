@@ -78,7 +78,7 @@ class World:
         self.halves: Mapping[int, int] = {}
         """The copy of each twin that an honest node is connected to."""
         self.cut = False
-        """Whether honest nodes of different halves are disconnected."""
+        """True where honest nodes of different halves are disconnected."""
         self.are_bodies_lost = False
         """Whether no body of a block reaches any node: messages do, requests for blocks fail."""
         self.skews_ms: dict[int, int] = {}
@@ -123,7 +123,7 @@ class World:
     # ---------------------------------------------------------------------------- network
 
     def connected(self, origin: Node, target: Node) -> bool:
-        """Say whether two nodes have a connection."""
+        """Return whether two nodes have a connection."""
         return target.is_up and self._is_open(origin.identity, target.identity)
 
     def route(self, origin: Node, identity: int) -> Node | None:

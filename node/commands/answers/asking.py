@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 
 from genesis.amounts import format_amount
 from node.client import Answer, Client, RejectedError, RequestRefusedError, Text
-from node.client.serving import StoredReceipt, signed_with
+from node.client.serving import ServedReceipt, signed_with
 from node.commands.base.account_signer import account_of
 from node.commands.base.command import refuse
 from node.commands.base.documents import Planck
@@ -20,7 +20,7 @@ from node.commands.base.output import Output
 from node.commands.base.transaction import Spending, send
 from pallets.inference import Channel
 from pallets.models import ModelInfo
-from runtime.codec.hexadecimal import to_hex
+from runtime.codec.hexadecimal import from_hex, to_hex
 from runtime.crypto.hashing import blake2b_256
 from runtime.crypto.keys import KeyKind, Keypair, verify
 from runtime.frame.dispatch import Call
@@ -278,10 +278,10 @@ def read_receipt(text: str) -> SignedReceipt:
     """Return the receipt that 0x hex of SCALE stands for. Raises DecodeError."""
     from runtime.codec.scale import codec
 
-    return codec(SignedReceipt).decode(bytes.fromhex(text.removeprefix("0x")))
+    return codec(SignedReceipt).decode(from_hex(text))
 
 
-def answer_document(text: str, stored: StoredReceipt) -> AnswerDocument:
+def answer_document(text: str, stored: ServedReceipt) -> AnswerDocument:
     """Return an answer with its attribution, its numbers only from the signed receipt."""
     receipt = stored.signed.receipt
     row_texts: dict[int, Mapping[str, Any]] = {

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ml.jobs.frames import ROWS_FILE
 from node.client import Client, RequestRefusedError
-from node.client.serving import StoredReceipt
+from node.client.serving import ServedReceipt
+from node.commands.answers.asking import read_receipt
 from node.commands.base.output import Output
 from pallets.attribution.records import Epoch
 from pallets.jobs.job import Job
@@ -26,7 +28,6 @@ from runtime.shared.documents import (
     Indexed,
     Receipt,
     RowsInput,
-    SignedReceipt,
     Train,
     Trained,
     receipt_hash,
@@ -154,7 +155,7 @@ class Verifier:
         detail = f"{where} has another {', '.join(wrong)}" if wrong else where
         return Check(*COMMITMENTS, not wrong, detail)
 
-    def _replay(self, stored: StoredReceipt, index: _Index) -> list[Check]:
+    def _replay(self, stored: ServedReceipt, index: _Index) -> list[Check]:
         """Run a receipt's own steps, and those of its index job if none did before it."""
         from ml.attribution.verify import verify_receipt
 
@@ -192,7 +193,7 @@ class Verifier:
         sums = self._epochs.get((model, epoch))
         if sums is None:
             listed = self._client.call("openledger_receipts", model, epoch)
-            receipts = [_decoded(entry["signedReceipt"]).receipt for entry in listed]
+            receipts = [read_receipt(entry["signedReceipt"]).receipt for entry in listed]
             leaves = [
                 (receipt_hash(receipt), receipt.contributor_fee_planck) for receipt in receipts
             ]
@@ -324,7 +325,7 @@ def _write_rows(client: Client, spec: Train, folder: Path) -> None:
     batches = tuple(batch for use in spec.datanets for batch in _batches(client, use))
     for batch in batches:
         (folder / batch.blob.hex()).write_bytes(client.blobs.download(batch.blob))
-    (folder / "rows.scale").write_bytes(codec(RowsInput).encode(RowsInput(batches)))
+    (folder / ROWS_FILE).write_bytes(codec(RowsInput).encode(RowsInput(batches)))
 
 
 def _batches(client: Client, use: Any) -> Iterator[BatchInput]:
@@ -340,7 +341,3 @@ def _batches(client: Client, use: Any) -> Iterator[BatchInput]:
                 blob=batch.blob,
                 rows=batch.rows,
             )
-
-
-def _decoded(text: str) -> SignedReceipt:
-    return codec(SignedReceipt).decode(bytes.fromhex(text.removeprefix("0x")))

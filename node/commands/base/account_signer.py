@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
-import platformdirs
 
 from genesis.accounts import AccountTextError, parse_account
 from node.client.errors import LockedKeyError
 from node.commands.base.command import refuse
 from node.keys.keystore import KeyNotFoundError, Keystore
+from node.operations.config import default_base_path
+from node.operations.data_folder import KEYSTORE_FOLDER
 from runtime.crypto.keys import KeyKind, Keypair
 from runtime.types.primitives import AccountId
 
@@ -38,7 +39,7 @@ def default_keys_folder() -> Path:
     """Return the folder of this user's keys: OPENLEDGER_KEYS, or one in the user's data."""
     if os.environ.get(KEYS_VARIABLE):
         return Path(os.environ[KEYS_VARIABLE])
-    return Path(platformdirs.user_data_dir("openledger")) / "keys"
+    return default_base_path() / KEYSTORE_FOLDER
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,10 +77,11 @@ def refuse(sentence: str) -> NoReturn:
 
 def hash_of(text: str) -> Any:
     """Return the 32 bytes that 0x hex stands for. Raises UsageError."""
+    from runtime.codec.hexadecimal import from_hex
     from runtime.types.primitives import Hash
 
     try:
-        data = bytes.fromhex(text.removeprefix("0x"))
+        data = from_hex(text)
     except ValueError:
         data = b""
     if len(data) != 32:

@@ -26,7 +26,7 @@ _HASH_BYTES: Final = 32
 
 
 @scale
-class StoredBlock:
+class ExportedBlock:
     """A block as the file holds it; `justification` is the SCALE of its FINALIZE certificate."""
 
     header: Header
@@ -34,14 +34,14 @@ class StoredBlock:
     justification: bytes | None = None
 
 
-_BLOCK: Final = codec(StoredBlock)
+_BLOCK: Final = codec(ExportedBlock)
 
 
 class BlockFileError(UsageError):
     """The file is no block file, or it is damaged."""
 
 
-def write_blocks(file: BinaryIO, genesis_hash: Hash, blocks: Iterable[StoredBlock]) -> int:
+def write_blocks(file: BinaryIO, genesis_hash: Hash, blocks: Iterable[ExportedBlock]) -> int:
     """Write blocks in order; returns their number."""
     file.write(MAGIC + genesis_hash)
     count = 0
@@ -52,7 +52,7 @@ def write_blocks(file: BinaryIO, genesis_hash: Hash, blocks: Iterable[StoredBloc
     return count
 
 
-def read_blocks(path: Path) -> tuple[Hash, Iterator[StoredBlock]]:
+def read_blocks(path: Path) -> tuple[Hash, Iterator[ExportedBlock]]:
     """Return the genesis hash of a file and an iterator that reads its blocks."""
     file = path.open("rb")
     head = file.read(len(MAGIC) + _HASH_BYTES)
@@ -64,7 +64,7 @@ def read_blocks(path: Path) -> tuple[Hash, Iterator[StoredBlock]]:
     return Hash(head[len(MAGIC) :]), _iterate(path, file)
 
 
-def _iterate(path: Path, file: BinaryIO) -> Iterator[StoredBlock]:
+def _iterate(path: Path, file: BinaryIO) -> Iterator[ExportedBlock]:
     with file:
         number = 0
         while length := file.read(_LENGTH_BYTES):
@@ -80,7 +80,7 @@ def _iterate(path: Path, file: BinaryIO) -> Iterator[StoredBlock]:
 
 
 def replay(
-    spec: ChainSpec, blocks: Iterable[StoredBlock], on_block: Callable[[int], None]
+    spec: ChainSpec, blocks: Iterable[ExportedBlock], on_block: Callable[[int], None]
 ) -> Header:
     """Execute blocks from genesis in memory and return the last header.
 

@@ -17,10 +17,11 @@ from node.commands.base.documents import Fields
 from node.commands.base.output import Output
 from node.commands.base.transaction import EventDocument, event_documents
 from node.commands.base.values import show_value
-from node.commands.chain.block_file import StoredBlock, read_blocks, replay, write_blocks
+from node.commands.chain.block_file import ExportedBlock, read_blocks, replay, write_blocks
 from node.commands.chain.log_repair import repair_log
 from node.commands.chain.status import StatusDocument, status_of
 from node.operations.config import default_base_path
+from node.operations.data_folder import DATABASE_FOLDER, chain_folder
 from runtime.codec.hexadecimal import to_hex
 from runtime.crypto import ss58
 from runtime.frame.extrinsic import Extrinsic
@@ -147,7 +148,7 @@ def import_blocks(
     spec = load_spec(chain_name)
     genesis_hash, blocks = read_blocks(file)
     _check_genesis(spec, genesis_hash, str(file))
-    folder = (base_path or default_base_path()) / "chains" / spec.id
+    folder = chain_folder(base_path or default_base_path(), spec.id)
     with output.progress("Importing", "blocks") as advance:
         count, last_hash = import_into(spec, folder, blocks, lambda done: advance(done, done))
     return _blocks(genesis_hash, count, last_hash, file)
@@ -188,11 +189,11 @@ def purge(output: Output, chain_name: str, base_path: Path | None, yes: bool) ->
     """Remove all blocks, state and files of one chain. Keys stay."""
     from node.storage.database import Database
 
-    folder = (base_path or default_base_path()) / "chains" / load_spec(chain_name).id
+    folder = chain_folder(base_path or default_base_path(), load_spec(chain_name).id)
     if not folder.is_dir():
         refuse(f"There is no data of this chain in {folder}. Name its folder with --base-path.")
-    if (folder / "db").is_dir():
-        Database.open(folder / "db").close()  # refuses while a node has the folder open
+    if (folder / DATABASE_FOLDER).is_dir():
+        Database.open(folder / DATABASE_FOLDER).close()  # refuses while a node has the folder open
     if not yes and not click.confirm(f"Remove {folder} for good?", err=True):
         refuse("Nothing was removed.")
     shutil.rmtree(folder)
@@ -221,7 +222,7 @@ def export_spec(output: Output, file: Path, chain_name: str, raw: bool) -> SpecD
     return SpecDocument(str(file), spec.id, raw, to_hex(spec.build().hash))
 
 
-def _fetch(client: Client, last: int, final: int) -> Iterator[StoredBlock]:
+def _fetch(client: Client, last: int, final: int) -> Iterator[ExportedBlock]:
     """Return the blocks from 1 to `last`; where some are certified, on to one that is."""
     is_certified = is_open = False
     for number in range(1, final + 1):
@@ -231,12 +232,12 @@ def _fetch(client: Client, last: int, final: int) -> Iterator[StoredBlock]:
         is_open = fetched.justification is None
         is_certified = is_certified or not is_open
         raws = tuple(extrinsic.raw for extrinsic in fetched.extrinsics)
-        yield StoredBlock(fetched.header, raws, fetched.justification)
+        yield ExportedBlock(fetched.header, raws, fetched.justification)
 
 
 def _counted(
-    blocks: Iterator[StoredBlock], on_block: Callable[[int], None]
-) -> Iterator[StoredBlock]:
+    blocks: Iterator[ExportedBlock], on_block: Callable[[int], None]
+) -> Iterator[ExportedBlock]:
     """Yield the blocks, and report after each how many were yielded."""
     for done, block in enumerate(blocks, start=1):
         yield block

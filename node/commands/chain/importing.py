@@ -10,20 +10,21 @@ import trio
 from genesis.spec import ChainSpec
 from node.chain.chain import Chain
 from node.chain.justifications import FinalityCheck, authorities_in
-from node.commands.chain.block_file import StoredBlock
+from node.commands.chain.block_file import ExportedBlock
+from node.operations.data_folder import DATABASE_FOLDER
 from node.storage.database import Database
 from runtime.types.primitives import Hash
 
 
 def import_into(
-    spec: ChainSpec, folder: Path, blocks: Iterable[StoredBlock], on_block: Callable[[int], None]
+    spec: ChainSpec, folder: Path, blocks: Iterable[ExportedBlock], on_block: Callable[[int], None]
 ) -> tuple[int, Hash]:
     """Execute and finalize the blocks that the folder does not have: (how many, the last hash).
 
     Raises DatabaseError, ChainError, InvalidBlockError, JustificationError; what is final stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    database = Database.open(folder / "db")
+    database = Database.open(folder / DATABASE_FOLDER)
     try:
         chain = Chain(spec, database)
         count = trio.run(_import, chain, blocks, on_block)
@@ -33,7 +34,7 @@ def import_into(
 
 
 async def _import(
-    chain: Chain, blocks: Iterable[StoredBlock], on_block: Callable[[int], None]
+    chain: Chain, blocks: Iterable[ExportedBlock], on_block: Callable[[int], None]
 ) -> int:
     count = 0
     finality = FinalityCheck(chain.genesis_hash, chain.spec.chain_type)

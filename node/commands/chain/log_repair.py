@@ -1,9 +1,9 @@
 """`openledger chain repair-log`: keep what precedes the damage of a node's consensus log.
 
 The log holds what a validator voted for before it was killed. Records behind the damage are lost to
-the validator, but not to the signer: its mark is a file of its own, and votes that it has are never
-contradicted. So the command also prints what the marks beside the log still protect. It never edits
-a mark: a key whose mark is damaged must not vote again.
+the validator, but not to the signer: its signing history is a file of its own, and votes that are
+in it are never contradicted. So the command also prints what the signing histories beside the log
+still protect. It never edits one: a key whose signing history is damaged must not vote again.
 """
 
 from __future__ import annotations
@@ -19,16 +19,22 @@ from genesis.spec import load_spec
 from node.commands.base.command import command_output, refuse
 from node.commands.base.output import Output
 from node.finality.write_ahead_log import repair_log as repair_file
-from node.keys.vote_signer import RecentBallots
+from node.keys.vote_signer import FILE_SUFFIX, RecentBallots
 from node.operations.config import default_base_path
+from node.operations.data_folder import (
+    DATABASE_FOLDER,
+    chain_folder,
+    signer_folder,
+    write_ahead_log_path,
+)
 from runtime.codec.compact import DecodeError
 from runtime.codec.scale import codec
 from runtime.shared.finality import Ballot
 
 
 @dataclass(frozen=True, slots=True)
-class MarkLine:
-    """What a signer's mark remembers of its key's votes: those from the floor to the newest."""
+class SigningHistoryLine:
+    """The votes of its key that a signing history remembers: from the floor to the newest."""
 
     file: str
     is_damaged: bool
@@ -47,7 +53,7 @@ class RepairDocument:
     kept_bytes: int
     lost_bytes: int
     saved_as: str | None
-    marks: tuple[MarkLine, ...]
+    marks: tuple[SigningHistoryLine, ...]
 
 
 @click.command("repair-log")
@@ -62,27 +68,28 @@ def repair_log(output: Output, chain_name: str, base_path: Path | None) -> Repai
 
     base = base_path or default_base_path()
     identifier = load_spec(chain_name).id
-    folder = base / "chains" / identifier
-    log = folder / "consensus" / "log"
+    folder = chain_folder(base, identifier)
+    log = write_ahead_log_path(folder)
     if not log.is_file():
         refuse(
             f"There is no consensus log at {log}. Name the node's folder with --base-path and its "
             "chain with --chain."
         )
-    if not (folder / "db").is_dir():
+    if not (folder / DATABASE_FOLDER).is_dir():
         refuse(f"{folder} has no database, so it is no node's folder. Name it with --base-path.")
     # A running node has its database open, which refuses a second owner; until the repair is over
     # no node can start either.
-    database = Database.open(folder / "db")
+    database = Database.open(folder / DATABASE_FOLDER)
     try:
-        document = _repaired(log, tuple(_marks(log.parent, base / "signer" / identifier)))
+        histories = _signing_histories(log.parent, signer_folder(base, identifier))
+        document = _repaired(log, tuple(histories))
     finally:
         database.close()
     _print_repair(output, document)
     return document
 
 
-def _repaired(log: Path, marks: tuple[MarkLine, ...]) -> RepairDocument:
+def _repaired(log: Path, histories: tuple[SigningHistoryLine, ...]) -> RepairDocument:
     repair = repair_file(log)
     return RepairDocument(
         log=str(log),
@@ -91,7 +98,7 @@ def _repaired(log: Path, marks: tuple[MarkLine, ...]) -> RepairDocument:
         kept_bytes=repair.kept_bytes,
         lost_bytes=repair.lost_bytes,
         saved_as=None if repair.saved_as is None else str(repair.saved_as),
-        marks=marks,
+        marks=histories,
     )
 
 
@@ -103,19 +110,19 @@ def _print_repair(output: Output, document: RepairDocument) -> None:
         )
     else:
         output.note("The log is not damaged; nothing was changed. The node can start with it.")
-    for mark in document.marks:
-        if mark.is_damaged:
+    for line in document.marks:
+        if line.is_damaged:
             output.note(
-                f"The signer's mark {mark.file} is damaged as well, so what its key signed is not "
+                f"The signer's mark {line.file} is damaged as well, so what its key signed is not "
                 "known. Do not vote with this key again: make another with `openledger validator "
                 "keys --session-key NAME` and register it with `openledger validator set-keys`."
             )
-        elif mark.newest_epoch is None:
-            output.note(f"The signer's mark {mark.file} is empty: its key has signed nothing here.")
+        elif line.newest_epoch is None:
+            output.note(f"The signer's mark {line.file} is empty: its key has signed nothing here.")
         else:
             output.note(
-                f"The signer's mark remembers {mark.ballots:,} votes up to epoch "
-                f"{mark.newest_epoch}, view {mark.newest_view}; it refuses to contradict them and "
+                f"The signer's mark remembers {line.ballots:,} votes up to epoch "
+                f"{line.newest_epoch}, view {line.newest_view}; it refuses to contradict them and "
                 "to vote below them, so the node cannot sign twice by what was lost."
             )
     if not document.marks:
@@ -125,19 +132,19 @@ def _print_repair(output: Output, document: RepairDocument) -> None:
         )
 
 
-def _marks(*folders: Path) -> Iterator[MarkLine]:
-    """Read the marks in these folders, and leave them as they are."""
-    for path in sorted(path for folder in folders for path in folder.glob("*.mark")):
+def _signing_histories(*folders: Path) -> Iterator[SigningHistoryLine]:
+    """Read the signing histories in these folders, and leave them as they are."""
+    for path in sorted(path for folder in folders for path in folder.glob(f"*{FILE_SUFFIX}")):
         recent = RecentBallots()
         try:
             for record in read_log(path.read_bytes())[0]:
                 recent.add(codec(Ballot).decode(record))
         except (DamagedLogError, DecodeError):
-            yield MarkLine(
+            yield SigningHistoryLine(
                 file=str(path), is_damaged=True, ballots=0, newest_epoch=None, newest_view=None
             )
             continue
         newest = max(
             ((ballot.epoch, ballot.view) for ballot in recent.ballots), default=(None, None)
         )
-        yield MarkLine(str(path), False, len(recent.ballots), *newest)
+        yield SigningHistoryLine(str(path), False, len(recent.ballots), *newest)

@@ -1,1 +1,1 @@
-"""Commands on datanets: create, contribute, review, publish."""
+"""Commands on datanets and what rows earn: datanet, claim, earnings."""

@@ -1,1 +1,1 @@
-"""Commands that start nodes: dev, demo, devnet, node."""
+"""Commands on clusters of nodes on this machine: devnet, demo."""

@@ -17,12 +17,12 @@ from node.commands.base.account_signer import development_pair, read_password
 from node.commands.base.command import refuse
 from node.commands.staking.validator_records import SessionKeyDocument
 from node.keys.keystore import KeyEntry, KeyNotFoundError, Keystore
+from node.operations.data_folder import KEYSTORE_FOLDER
 from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.keys import KeyKind, Keypair
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-KEYSTORE_FOLDER: Final = "keys"
 DEFAULT_NAME: Final = "session"
 
 base_path_option = click.option(
@@ -53,7 +53,7 @@ class SessionKey:
 
     @property
     def is_development(self) -> bool:
-        """Whether the key is publicly known."""
+        """Return whether the key is publicly known."""
         return self.name.startswith("//")
 
     def public(self) -> bytes | None:

@@ -41,7 +41,7 @@ class Plan:
 
     @property
     def is_done(self) -> bool:
-        """Whether no step remains."""
+        """Return whether no step remains."""
         return not (self.bonds_planck or self.sets_key or self.sets_prefs)
 
 

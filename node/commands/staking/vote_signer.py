@@ -16,14 +16,15 @@ import trio
 from genesis.spec import load_spec
 from node.commands.base.command import command_output, refuse
 from node.commands.base.output import Output
-from node.commands.devnet.running import first_cause
 from node.keys.node_keys import load_session_pair
 from node.keys.remote_signer import serve_signer
-from node.keys.vote_signer import SigningHistory
+from node.keys.vote_signer import SigningHistory, history_path
 from node.operations import logs
 from node.operations.config import LogFormat, NodeConfig
+from node.operations.data_folder import chain_folder, consensus_folder, signer_folder
 from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.keys import Keypair
+from runtime.errors import first_cause
 from runtime.types.primitives import Hash
 
 SOCKET_NAME: Final = "signer.sock"
@@ -46,7 +47,7 @@ class SignerDocument:
     "--base-path",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder of the keys, and of the mark of what was signed.",
+    help="Folder of the keys, and of the signing history.",
 )
 @click.option("--chain", required=True, help="A preset or the path of a chain spec.")
 @click.option("--session-key", required=True, help="The key's name in BASE_PATH/keys, or //Alice.")
@@ -65,7 +66,7 @@ def signer_command(
 ) -> None:
     """Sign votes for one validator, which then holds no key; until Ctrl-C or SIGTERM.
 
-    It never signs conflicting votes: its mark survives crashes and copies of nodes.
+    It never signs conflicting votes: its signing history survives crashes and copies of nodes.
     """
     logs.set_up(LogFormat.TEXT, log_level)
     spec = load_spec(chain)
@@ -74,16 +75,17 @@ def signer_command(
     genesis = spec.build().hash
     path = socket or base_path / SOCKET_NAME
     _check_socket(path)
-    mark_path = base_path / "signer" / spec.id / f"{pair.account.hex()[:16]}.mark"
-    _check_handover(base_path / "chains" / spec.id / "consensus" / mark_path.name, mark_path)
-    history = SigningHistory(mark_path)
+    own_path = history_path(signer_folder(base_path, spec.id), pair.account)
+    node_folder = consensus_folder(chain_folder(base_path, spec.id))
+    _check_handover(history_path(node_folder, pair.account), own_path)
+    history = SigningHistory(own_path)
 
     def announce() -> None:
         document = SignerDocument(
             socket=str(path),
             session_key=to_hex(pair.account),
             genesis_hash=to_hex(genesis),
-            mark=str(mark_path),
+            mark=str(own_path),
         )
         output.show(document)
 
@@ -96,13 +98,13 @@ def signer_command(
     output.note("Stopped.")
 
 
-def _check_handover(former: Path, mark: Path) -> None:
-    """Refuse to begin a new mark for a key whose node has one. Raises UsageError."""
-    if former.exists() and not mark.exists():
+def _check_handover(former: Path, own: Path) -> None:
+    """Refuse to begin a new signing history for a key whose node has one. Raises UsageError."""
+    if former.exists() and not own.exists():
         refuse(
             f"This key has voted from its node, which remembers its votes in {former}. Stop the "
-            f"node and move the mark, so that nothing is signed twice: mkdir -p {mark.parent} && "
-            f"mv {former} {mark}"
+            f"node and move the mark, so that nothing is signed twice: mkdir -p {own.parent} && "
+            f"mv {former} {own}"
         )
 
 

@@ -1,1 +1,1 @@
-"""Commands on keys and balances: key, account, tx, claim, earnings."""
+"""Commands on keys and balances: key, account, tx."""

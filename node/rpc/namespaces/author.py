@@ -18,7 +18,7 @@ from node.rpc.parameters import HexBytes, Json, SubscriptionId, read_bytes, read
 from node.rpc.session import Session, Subscription
 from node.rpc.transaction_status import rejection, status_json
 from node.transactions.errors import PoolError
-from node.transactions.status import Finalized, InBlock, Status
+from node.transactions.status import InBlock, InFinalBlock, Status
 from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.hashing import blake2b_256
 from runtime.types.primitives import Hash
@@ -130,7 +130,7 @@ async def _notify_statuses(
 ) -> None:
     included_at: float | None = None
     async for status in statuses:
-        if included_at is not None and isinstance(status, Finalized):
+        if included_at is not None and isinstance(status, InFinalBlock):
             await _pause(subscription.session, included_at)
         await subscription.notify(status_json(status))
         if isinstance(status, InBlock):

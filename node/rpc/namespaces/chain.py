@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
+from node.chain.events import BestChanged, ChainEvent, FinalChanged, NewBlock
 from node.rpc.blocks import Blocks
 from node.rpc.errors import InvalidParamsError
 from node.rpc.interfaces import RpcNode
@@ -43,8 +43,7 @@ class Chain:
         header, body = chain.header(block_hash), chain.body(block_hash)
         if header is None or body is None:
             return None
-        engine = self._node.about.justification_engine
-        return block_form(header, body, engine, chain.justification(block_hash))
+        return block_form(header, body, chain.justification(block_hash))
 
     @method("chain_getBlockHash", "chain_getHead")
     def block_hash(self, number: Json = None) -> Json:
@@ -86,7 +85,7 @@ class Chain:
     def subscribe_finalized_heads(self, session: Session) -> Json:
         """Notify the finalized header, and each that becomes final."""
         return session.subscribe(
-            FINALIZED_HEAD, lambda subscription: self._follow(subscription, Finalized)
+            FINALIZED_HEAD, lambda subscription: self._follow(subscription, FinalChanged)
         )
 
     @method("chain_unsubscribeNewHeads", "chain_unsubscribeNewHead", "unsubscribe_newHead")
@@ -107,7 +106,7 @@ class Chain:
     async def _follow(self, subscription: Subscription, wanted: type[ChainEvent]) -> None:
         chain = self._node.chain
         async with chain.events() as events:
-            head: Header = chain.finalized if wanted is Finalized else chain.best
+            head: Header = chain.finalized if wanted is FinalChanged else chain.best
             await subscription.notify(header_form(head))
             async for event in events:
                 if isinstance(event, wanted):

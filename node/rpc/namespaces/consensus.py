@@ -32,7 +32,7 @@ class ConsensusNamespace:
             "heardWeight": str(status.active_weight),
             "neededWeight": str(status.needed_weight),
             "isVoting": status.is_voting,
-            "isHalted": status.halted,
+            "isHalted": status.is_halted,
             "sentence": status.sentence,
             "validators": [
                 {

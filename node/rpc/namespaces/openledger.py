@@ -41,11 +41,11 @@ class OpenLedger:
 
     @method("openledger_status")
     def status(self) -> Json:
-        """Say whose node this is, whether it makes blocks, and what its executor is doing."""
+        """Return whose node this is, whether it makes blocks, and what its executor is doing."""
         process = self._executor.process.status
         return {
             "account": ss58.encode(self._account),
-            "author": {"halted": self._author.halted or None},
+            "author": {"halted": self._author.halt_reason or None},
             "executor": {
                 "pid": process.pid,
                 "runningJob": process.running_job,

@@ -50,7 +50,7 @@ class Payment:
         }
 
     def _ask(self, function: str, raw: bytes, at: Hash | None) -> bytes:
-        # Refused here, the caller hears of a bad extrinsic and not of bad arguments.
+        # Refused here, the caller learns of a bad extrinsic and not of bad arguments.
         self._blocks.extrinsic(raw)
         name = f"TransactionPaymentApi_{function}"
         return self._blocks.call(name, raw + _LENGTH.encode(len(raw)), at)

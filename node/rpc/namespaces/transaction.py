@@ -3,8 +3,8 @@
     status of the pool         event
     Ready                      validated
     InBlock, Retracted         bestChainBlockIncluded with the block, or null
-    Finalized                  finalized
-    Invalid, Usurped           invalid
+    InFinalBlock               finalized
+    Invalidated, Usurped       invalid
     Dropped, FinalityTimeout   dropped
 
 Source: https://paritytech.github.io/json-rpc-interface-spec/
@@ -27,10 +27,10 @@ from node.transactions.errors import AlreadyImportedError, ImmediatelyDroppedErr
 from node.transactions.status import (
     Dropped,
     FinalityTimeout,
-    Finalized,
-    Future,
     InBlock,
-    Invalid,
+    InFinalBlock,
+    Invalidated,
+    NotReady,
     Ready,
     Retracted,
     Status,
@@ -104,16 +104,16 @@ class Transaction:
                 return {"event": "bestChainBlockIncluded", "block": place}
             case Retracted():
                 return {"event": "bestChainBlockIncluded", "block": None}
-            case Finalized(block):
+            case InFinalBlock(block):
                 return {"event": "finalized", "block": self._place(block, transaction)}
-            case Invalid():
+            case Invalidated():
                 return {"event": "invalid", "error": "The transaction became invalid."}
             case Usurped(other):
                 sentence = f"The transaction was replaced by {to_hex(other)}."
                 return {"event": "invalid", "error": sentence}
             case FinalityTimeout():
                 return {"event": "dropped", "error": "Its block did not become final in time."}
-            case Future():
+            case NotReady():
                 return None
             case Dropped():
                 pass

@@ -14,6 +14,7 @@ import os
 import signal
 import socketserver
 import sys
+import tempfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any, Final
 
 BLOCK_SECONDS: Final = 0.02
+SOCKET_PATH_MAX: Final = 100
+"""A little less than the kernel takes for the path of a Unix socket."""
 
 
 def height() -> int:
@@ -83,6 +86,8 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     rpc = ThreadingHTTPServer(("127.0.0.1", options.port), Rpc)
     path = base / "control.sock"
+    if len(str(path)) > SOCKET_PATH_MAX:
+        path = Path(tempfile.mkdtemp()) / path.name
     path.unlink(missing_ok=True)
     control = socketserver.ThreadingUnixStreamServer(str(path), Control)
     control.daemon_threads = rpc.daemon_threads = True

@@ -143,7 +143,7 @@ class Hostile:
         return True
 
     def has_heard(self, kind: MessageKind) -> bool:
-        """Say whether a message of a kind came."""
+        """Return whether a message of a kind came."""
         return any(each is kind for each, _ in self.heard)
 
     def bodies(self, kind: MessageKind) -> list[bytes]:
@@ -152,7 +152,7 @@ class Hostile:
 
     @property
     def is_connected(self) -> bool:
-        """Whether the node keeps the connection."""
+        """Return whether the node keeps the connection."""
         return self.target in self.here
 
     async def until(self, is_so: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:

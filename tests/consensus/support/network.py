@@ -37,7 +37,7 @@ from consensus.messages import (
     TimedOut,
     TimerKind,
 )
-from consensus.settings import Settings
+from consensus.settings import EngineSettings
 from runtime.codec.scale import codec
 from runtime.crypto.hashing import blake2b_256
 from runtime.crypto.keys import Keypair
@@ -162,7 +162,7 @@ class Network:
             me=index,
             root=self.root,
             last_number=self.last_number,
-            settings=Settings(delay_ms=1000),
+            settings=EngineSettings(delay_ms=1000),
         )
 
     def start(self, *indices: int) -> None:

@@ -19,7 +19,7 @@ from consensus.messages import (
     Timer,
     TimerKind,
 )
-from consensus.settings import Settings
+from consensus.settings import EngineSettings
 from consensus.write_ahead_log import decode_record
 from runtime.shared.finality import Ballot, Kind
 from runtime.shared.leaders import schedule_of
@@ -56,7 +56,7 @@ def engine_of(me: int | None, last_number: int = 100) -> Engine:
         me=me,
         root=ROOT,
         last_number=last_number,
-        settings=Settings(delay_ms=1000),
+        settings=EngineSettings(delay_ms=1000),
     )
 
 

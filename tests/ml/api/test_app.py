@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.api.app import create_app
-from ml.api.requests import BODY_BYTES_MAX, RequestRefusedError, read_question
+from ml.api.requests import BODY_BYTES_MAX, RequestMalformedError, read_question
 from tests.ml.api.support.echo import VOUCHER, EchoService, chat, events_of
 
 SCOPE = {
@@ -228,7 +228,7 @@ def test_any_field_value_is_read_or_refused(value, is_chat):
         message = "accepted"
         try:
             read_question(body, is_chat, None)
-        except RequestRefusedError as refusal:
+        except RequestMalformedError as refusal:
             message = str(refusal)
         assert message
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ml.engine.interface import FinishReason, TokenEvent
@@ -40,6 +40,8 @@ def stream(made: Transcript, data: bytes, last: FinishReason | None = None) -> l
 
 
 @given(st.text(max_size=30), st.lists(st.text(min_size=1, max_size=4), max_size=3))
+@example("\x80", [UNFINISHED])
+@example(f"a{UNFINISHED}", [UNFINISHED])
 def test_what_was_streamed_is_the_answer_up_to_the_first_stop(text: str, stops: list[str]) -> None:
     made = transcript(*stops)
     pieces = stream(made, text.encode())

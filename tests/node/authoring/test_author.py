@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from node.chain.events import Finalized
+from node.chain.events import FinalChanged
 from node.operations.config import Sealing
 from node.transactions import status
 from runtime.frame import block
@@ -46,7 +46,7 @@ def run_author(folder: Path, sealing: Sealing, block_time_ms: int, scenario: Sce
 async def finals(node: SmallNode, count: int) -> None:
     async with node.chain.events() as events:
         async for event in events:
-            count -= isinstance(event, Finalized)
+            count -= isinstance(event, FinalChanged)
             if not count:
                 return
 
@@ -95,7 +95,7 @@ def test_instantly_a_ready_transaction_is_sealed_at_once(tmp_path: Path) -> None
             assert [type(found) async for found in statuses] == [
                 status.Ready,
                 status.InBlock,
-                status.Finalized,
+                status.InFinalBlock,
             ]
         assert trio.current_time() - start < 100
         assert node.free(BOB) > before

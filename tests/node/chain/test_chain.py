@@ -18,7 +18,7 @@ from node.chain.errors import (
     UnknownBlockError,
     WrongChainError,
 )
-from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
+from node.chain.events import BestChanged, ChainEvent, FinalChanged, NewBlock
 from node.storage.database import Database
 from node.storage.errors import DatabaseInUseError
 from runtime.frame.executive import InvalidBlockError
@@ -115,13 +115,13 @@ def test_finality_prunes_the_branches_that_lose(tmp_path: Path) -> None:
                 with pytest.raises(UnknownBlockError):
                     chain.state(lost.hash)
             seen = received(events)
-            told, moved = [NewBlock, BestChanged], [BestChanged, Finalized]
+            told, moved = [NewBlock, BestChanged], [BestChanged, FinalChanged]
             assert [type(event) for event in seen] == told * 3 + [NewBlock] * 2 + moved
             changed, final = seen[-2:]
             assert changed == BestChanged(
                 right[0].header, tuple(each.hash for each in reversed(left)), (right[0].hash,)
             )
-            assert isinstance(final, Finalized)
+            assert isinstance(final, FinalChanged)
             assert set(final.pruned) == {each.hash for each in left}
 
     run(scenario)
@@ -173,7 +173,7 @@ def test_finalizing_a_block_makes_its_ancestors_final_in_order(tmp_path: Path) -
         async with small_node(tmp_path) as node, node.chain.events() as events:
             branch = node.grow(node.chain.genesis_hash, [b"1", b"2", b"3"])
             await node.chain.finalize(branch[2].hash, b"certificate")
-            finals = [event for event in received(events) if isinstance(event, Finalized)]
+            finals = [event for event in received(events) if isinstance(event, FinalChanged)]
             assert [event.header.number for event in finals] == [1, 2, 3]
             assert node.chain.justification(branch[2].hash) == b"certificate"
             assert node.chain.justification(branch[1].hash) is None

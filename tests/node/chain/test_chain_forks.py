@@ -12,7 +12,7 @@ import trio
 from node.chain import chain as chain_module
 from node.chain import fork_tree
 from node.chain.errors import ForkTooOldError, KnownBlockError, UnknownBlockError
-from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
+from node.chain.events import BestChanged, ChainEvent, FinalChanged, NewBlock
 from node.storage.errors import DiskFullError
 from runtime.frame.executive import BodyRefusedError, ExecutedBlock, Executive, InvalidBlockError
 from runtime.frame.validity import TransactionRefused
@@ -116,8 +116,8 @@ def test_finality_of_another_branch_moves_best_before_it_is_told(tmp_path: Path)
             await chain.finalize(right[1].hash, b"proof")
             assert heard == [
                 BestChanged(right[1].header, hashes(left)[::-1], hashes(right)),
-                Finalized(right[0].header),
-                Finalized(right[1].header, hashes(left)),
+                FinalChanged(right[0].header),
+                FinalChanged(right[1].header, hashes(left)),
             ]
             assert chain.best == chain.finalized == right[1].header
             assert chain.unfinalized() == ()
@@ -339,7 +339,7 @@ def test_a_branch_may_be_ahead_of_finality_by_a_limit_and_no_more(
             told = [events.receive_nowait() for _ in range(6)]
             assert told[-2:] == [
                 NewBlock(third.header),
-                Finalized(left[0].header, (right[0].hash, third.hash)),
+                FinalChanged(left[0].header, (right[0].hash, third.hash)),
             ]
 
     run(scenario)

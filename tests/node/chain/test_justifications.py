@@ -15,7 +15,7 @@ from genesis.spec import ChainSpec
 from node.chain.chain import Chain
 from node.chain.justifications import FinalityCheck, JustificationError, authorities_in
 from node.client import Block, Client
-from node.commands.chain.block_file import StoredBlock, replay
+from node.commands.chain.block_file import ExportedBlock, replay
 from node.commands.chain.chain import _fetch
 from node.commands.chain.importing import import_into
 from node.storage.database import Database
@@ -45,7 +45,7 @@ def spec() -> ChainSpec:
 
 
 @functools.cache
-def certified() -> tuple[StoredBlock, ...]:
+def certified() -> tuple[ExportedBlock, ...]:
     """Blocks of two epochs and one more, each with its certificate."""
     executive, genesis, state = Executive(compose()), spec().build(), MemoryBackend()
     state.apply(genesis.changes, genesis.nodes)
@@ -60,7 +60,7 @@ def certified() -> tuple[StoredBlock, ...]:
         state.apply(executed.changes, executed.nodes)
         parent = executed.header
         ballot = Ballot(epoch, view + 1, Kind.FINALIZE, executed.hash)
-        blocks.append(StoredBlock(parent, executed.extrinsics, sign(ballot)))
+        blocks.append(ExportedBlock(parent, executed.extrinsics, sign(ballot)))
     return tuple(blocks)
 
 
@@ -80,7 +80,7 @@ def order() -> list[bytes]:
     return [bytes(one.key) for one in authorities_in(compose(), state).authorities]
 
 
-def imported(folder: Path, blocks: tuple[StoredBlock, ...]) -> tuple[int, Hash]:
+def imported(folder: Path, blocks: tuple[ExportedBlock, ...]) -> tuple[int, Hash]:
     return import_into(spec(), folder, iter(blocks), lambda done: None)
 
 
@@ -108,7 +108,7 @@ def test_a_certificate_proves_the_blocks_before_it_in_its_epoch(tmp_path: Path) 
 class FakeClient:
     """Answers with blocks as a node does."""
 
-    blocks: tuple[StoredBlock, ...]
+    blocks: tuple[ExportedBlock, ...]
 
     def block(self, number: int) -> Block:
         found = self.blocks[number - 1]
@@ -133,7 +133,7 @@ def test_an_export_goes_on_to_a_certified_block(
     ]
 
 
-def without(height: int) -> Callable[[StoredBlock], StoredBlock]:
+def without(height: int) -> Callable[[ExportedBlock], ExportedBlock]:
     return lambda block: (
         replace(block, justification=None) if block.header.number == height else block
     )

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from consensus.settings import Settings as EngineSettings
+from consensus.settings import EngineSettings
 from node.finality import participant as participant_module
 from node.finality.doppelganger import (
     LISTEN_VIEWS,
@@ -316,7 +316,7 @@ def test_a_mark_that_was_lost_stops_the_node_before_it_votes_anew(tmp_path: Path
             await trio.sleep(10)
 
     run(before)
-    (tmp_path / "mark").unlink()
+    (tmp_path / "history").unlink()
     (tmp_path / "log").unlink()
     assert isinstance(raised_by(after), DoppelgangerError)
 

@@ -292,7 +292,7 @@ def test_two_certified_chains_end_all_signing(tmp_path: Path) -> None:
             for built in (first, second):
                 made.hear(HONEST, made.proposal(built, 1), built.extrinsics)
                 made.hear(HONEST, made.certificate(Ballot(0, 1, Kind.FINALIZE, built.hash)))
-            await made.until(lambda: made.participant.halted)
+            await made.until(lambda: made.participant.is_halted)
             voted = len(made.service.own_votes)
             made.hear(HONEST, made.certificate(Ballot(0, 2, Kind.NULLIFY, NO_DIGEST)))
             await trio.testing.wait_all_tasks_blocked(0.05)
@@ -321,5 +321,5 @@ def test_the_log_shrinks_while_an_epoch_lasts(
 
 
 def test_the_service_of_these_tests_is_what_a_runner_needs() -> None:
-    network: engine_runner.Network = FakeService()
+    network: engine_runner.ConsensusNetwork = FakeService()
     assert network.peers()

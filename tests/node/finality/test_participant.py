@@ -232,7 +232,7 @@ def test_a_halted_node_signs_nothing_in_later_epochs(
             final = made.certificate(Ballot(0, 1, Kind.FINALIZE, first.hash))
             await made.chain.finalize(first.hash, codec(Certificate).encode(final))
             await settle()
-            assert made.participant.halted
+            assert made.participant.is_halted
             assert len(made.service.own_votes) == voted
             assert "Halted" in finality_status(made.chain, made.participant).sentence
 

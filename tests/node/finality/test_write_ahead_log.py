@@ -15,7 +15,7 @@ RECORDS = [b"one", b"two" * 50, b"three"]
 def reopened(path: Path) -> tuple[bytes, ...]:
     log = WriteAheadLog(path)
     log.close()
-    return log.records
+    return log.read()
 
 
 def test_records_survive_reopening(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_records_survive_reopening(tmp_path: Path) -> None:
     log.append(RECORDS[1:])
     log.close()
     again = WriteAheadLog(tmp_path / "consensus" / "wal")
-    assert list(again.records) == RECORDS
+    assert list(again.read()) == RECORDS
     again.append([b"four"])
     again.close()
     assert reopened(tmp_path / "consensus" / "wal") == (*RECORDS, b"four")
@@ -42,7 +42,7 @@ def test_a_torn_tail_is_cut_at_any_byte_and_writing_goes_on(tmp_path: Path) -> N
     for cut in range(intact, len(data)):
         path.write_bytes(data[:cut])
         torn = WriteAheadLog(path)
-        assert list(torn.records) == RECORDS[:2]
+        assert list(torn.read()) == RECORDS[:2]
         torn.append([b"next"])
         torn.close()
         assert reopened(path) == (*RECORDS[:2], b"next")

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.jobs import answer_store as answer_store_module
-from node.jobs.answer_store import AnswerDamagedError, AnswerStore, JobAnswer
+from node.jobs.answer_store import AnswerDamagedError, JobAnswer, JobAnswerStore
 
 ANSWER = JobAnswer(7, 1, bytes(32), b"output", 0, "")
 
 
 def test_a_promise_is_there_after_a_restart(tmp_path: Path) -> None:
-    AnswerStore(tmp_path).store(ANSWER)
-    answers = AnswerStore(tmp_path)
+    JobAnswerStore(tmp_path).store(ANSWER)
+    answers = JobAnswerStore(tmp_path)
     assert answers.load(7, 1) == ANSWER
     assert answers.load(7, 2) is None
     later = replace(ANSWER, output=b"", failure=3, message="why")
@@ -31,7 +31,7 @@ def test_a_promise_is_there_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_promises_are_listed_by_number(tmp_path: Path) -> None:
-    answers = AnswerStore(tmp_path)
+    answers = JobAnswerStore(tmp_path)
     for job, attempt in ((10, 0), (9, 1), (9, 0)):
         answers.store(replace(ANSWER, job=job, attempt=attempt))
     for stray in ("x-1.msgpack", "9-0.msgpack.draft", "notes.txt", "7.msgpack"):
@@ -60,7 +60,7 @@ def _decode(garbage: bytes, _: Path) -> JobAnswer:
 
 
 def test_a_record_with_a_flipped_bit_is_another_record_or_damaged(tmp_path: Path) -> None:
-    answers, source = AnswerStore(tmp_path), random.Random(4)
+    answers, source = JobAnswerStore(tmp_path), random.Random(4)
     answers.store(ANSWER)
     (path,) = tmp_path.iterdir()
     raw = path.read_bytes()
@@ -80,11 +80,11 @@ def test_a_record_with_a_flipped_bit_is_another_record_or_damaged(tmp_path: Path
 def test_another_shape_is_damage(tmp_path: Path, record: object) -> None:
     (tmp_path / "7-1.msgpack").write_bytes(msgpack.packb(record))
     with pytest.raises(AnswerDamagedError):
-        AnswerStore(tmp_path).load(7, 1)
+        JobAnswerStore(tmp_path).load(7, 1)
 
 
 def test_an_oversize_record_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "7-1.msgpack").open("wb") as file:
         file.truncate(answer_store_module.RECORD_BYTES_MAX + 1)
     with pytest.raises(AnswerDamagedError, match="too large"):
-        AnswerStore(tmp_path).load(7, 1)
+        JobAnswerStore(tmp_path).load(7, 1)

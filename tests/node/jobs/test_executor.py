@@ -20,7 +20,7 @@ import trio
 
 import ml
 from node.jobs import executor as executor_module
-from node.jobs.answer_store import AnswerStore, JobAnswer
+from node.jobs.answer_store import JobAnswer, JobAnswerStore
 from node.jobs.executor import (
     AWAITED_BLOCKS,
     REPORT_BLOCKS,
@@ -140,7 +140,7 @@ def act(node: FakeNode, tmp_path: Path) -> Callable[[int], list[str]]:
     nothing = cast(Any, None)
     executor = Executor(fake, fake, fake, nothing, nothing, nothing, tmp_path)
     output = codec(JobOutput).encode(Evaluated(2, 1))
-    AnswerStore(tmp_path / "outbox").store(JobAnswer(1, 0, bytes(32), output, 0, ""))
+    JobAnswerStore(tmp_path / "outbox").store(JobAnswer(1, 0, bytes(32), output, 0, ""))
 
     def after(blocks: int) -> list[str]:
         node.finalized.number += blocks
@@ -218,7 +218,7 @@ def answered(
     for height in heights:
         node.finalized.number = height
         trio.run(executor._compute, entry)
-    return AnswerStore(folder / "outbox").load(1, 0)
+    return JobAnswerStore(folder / "outbox").load(1, 0)
 
 
 def test_inputs_are_waited_for_while_their_node_may_come_back(

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from node.keys.keystore import LIGHT_COST, Keystore
-from node.keys.node_keys import KEYSTORE_FOLDER, load_pair
+from node.keys.node_keys import load_pair
 from node.operations.config import ConfigError, NodeConfig
+from node.operations.data_folder import KEYSTORE_FOLDER
 from runtime.crypto.keys import KeyKind, Keypair
 
 QUICK = LIGHT_COST

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 
 import pytest
 import trio
@@ -28,17 +28,19 @@ ALICE = Keypair.from_uri("//Alice")
 ONE = Ballot(0, 5, Kind.NOTARIZE, Hash(b"1" * 32))
 OTHER = Ballot(0, 5, Kind.NOTARIZE, Hash(b"2" * 32))
 
+GARBAGE = Random(7).randbytes(64)
+
 
 @asynccontextmanager
 async def served(folder: Path) -> AsyncIterator[Path]:
-    mark = SigningHistory(folder / "mark")
+    history = SigningHistory(folder / "history")
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(serve_signer, folder / "s", ALICE, GENESIS, mark)
+            await nursery.start(serve_signer, folder / "s", ALICE, GENESIS, history)
             yield folder / "s"
             nursery.cancel_scope.cancel()
     finally:
-        mark.close()
+        history.close()
 
 
 def run(scenario: Callable[[Path], Awaitable[None]]) -> None:
@@ -109,7 +111,14 @@ def test_a_signer_of_another_chain_refuses() -> None:
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"", b"\xff" * 4, b"\x05\0\0\0hello", b"\x01\0\0\0\x90", b"\0\0\0\x7f", os.urandom(64)],
+    [
+        b"",
+        b"\xff" * 4,
+        b"\x05\0\0\0hello",
+        b"\x01\0\0\0\x90",
+        b"\0\0\0\x7f",
+        Random(7).randbytes(64),
+    ],
 )
 def test_garbage_ends_the_connection_and_not_the_signer(garbage: bytes) -> None:
     async def scenario(folder: Path) -> None:

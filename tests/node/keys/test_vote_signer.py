@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from node.keys.vote_signer import (
     REMEMBERED_VIEWS,
     ConflictingBallotError,
-    DamagedMarkError,
+    DamagedHistoryError,
     LocalSigner,
     SignerLockedError,
     SigningHistory,
@@ -37,7 +37,7 @@ ballots = st.builds(
 
 
 def signer(folder: Path) -> LocalSigner:
-    return LocalSigner(Keypair.from_uri("//Alice"), GENESIS, SigningHistory(folder / "mark"))
+    return LocalSigner(Keypair.from_uri("//Alice"), GENESIS, SigningHistory(folder / "history"))
 
 
 def test_a_signature_verifies_and_the_same_ballot_is_signed_again(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_conflicting_ballot_is_refused_also_after_a_restart(
     again.close()
 
 
-def test_what_lies_below_the_window_is_refused(tmp_path: Path) -> None:
+def test_what_lies_below_the_remembered_views_is_refused(tmp_path: Path) -> None:
     alice = signer(tmp_path)
     trio.run(alice.sign, Ballot(0, REMEMBERED_VIEWS + 10, Kind.NOTARIZE, ONE))
     with pytest.raises(ConflictingBallotError, match="below the mark"):
@@ -83,27 +83,27 @@ def test_what_lies_below_the_window_is_refused(tmp_path: Path) -> None:
 
 
 def test_two_signers_cannot_share_a_mark(tmp_path: Path) -> None:
-    first = SigningHistory(tmp_path / "mark")
+    first = SigningHistory(tmp_path / "history")
     with pytest.raises(SignerLockedError, match="Another process"):
-        SigningHistory(tmp_path / "mark")
+        SigningHistory(tmp_path / "history")
     first.close()
-    SigningHistory(tmp_path / "mark").close()
+    SigningHistory(tmp_path / "history").close()
 
 
 def test_a_torn_mark_keeps_what_was_signed_before(tmp_path: Path) -> None:
     alice = signer(tmp_path)
     kept = Ballot(0, 1, Kind.NOTARIZE, ONE)
     trio.run(alice.sign, kept)
-    size = (tmp_path / "mark").stat().st_size
+    size = (tmp_path / "history").stat().st_size
     trio.run(alice.sign, Ballot(0, 2, Kind.NOTARIZE, ONE))
     alice.close()
-    data = (tmp_path / "mark").read_bytes()
+    data = (tmp_path / "history").read_bytes()
     for cut in range(size, len(data)):
-        (tmp_path / "mark").write_bytes(data[:cut])
-        mark = SigningHistory(tmp_path / "mark")
+        (tmp_path / "history").write_bytes(data[:cut])
+        history = SigningHistory(tmp_path / "history")
         with pytest.raises(ConflictingBallotError):
-            mark.record_ballot(Ballot(0, 1, Kind.NOTARIZE, OTHER))
-        mark.close()
+            history.record_ballot(Ballot(0, 1, Kind.NOTARIZE, OTHER))
+        history.close()
 
 
 def test_a_damaged_mark_is_never_begun_anew(tmp_path: Path) -> None:
@@ -111,13 +111,13 @@ def test_a_damaged_mark_is_never_begun_anew(tmp_path: Path) -> None:
     for view in range(1, 4):
         trio.run(alice.sign, Ballot(0, view, Kind.NOTARIZE, ONE))
     alice.close()
-    data = bytearray((tmp_path / "mark").read_bytes())
+    data = bytearray((tmp_path / "history").read_bytes())
     data[20] ^= 1
-    (tmp_path / "mark").write_bytes(data)
+    (tmp_path / "history").write_bytes(data)
     for _ in range(2):
-        with pytest.raises(DamagedMarkError, match="make another"):
-            SigningHistory(tmp_path / "mark")
-    assert (tmp_path / "mark").read_bytes() == data
+        with pytest.raises(DamagedHistoryError, match="make another"):
+            SigningHistory(tmp_path / "history")
+    assert (tmp_path / "history").read_bytes() == data
 
 
 def test_votes_signed_elsewhere_are_told_from_own_ones(tmp_path: Path) -> None:
@@ -135,17 +135,17 @@ def test_votes_signed_elsewhere_are_told_from_own_ones(tmp_path: Path) -> None:
 def test_no_two_signed_ballots_ever_exclude_each_other(
     tmp_path_factory: pytest.TempPathFactory, tried: list[Ballot], restarts: set[int]
 ) -> None:
-    path = tmp_path_factory.mktemp("mark") / "mark"
-    mark = SigningHistory(path)
+    path = tmp_path_factory.mktemp("history") / "history"
+    history = SigningHistory(path)
     signed: list[Ballot] = []
     for number, ballot in enumerate(tried):
         if number in restarts:
-            mark.close()
-            mark = SigningHistory(path)
+            history.close()
+            history = SigningHistory(path)
         try:
-            mark.record_ballot(ballot)
+            history.record_ballot(ballot)
         except ConflictingBallotError:
             continue
         signed.append(ballot)
-    mark.close()
+    history.close()
     assert not any(conflict(one, other) for one in signed for other in signed)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.chain.events import BestChanged, ChainEvent, Finalized, NewBlock
+from node.chain.events import BestChanged, ChainEvent, FinalChanged, NewBlock
 from node.rpc.follow import Follow, PinLimitError
 from node.rpc.interfaces import ChainView
 from node.rpc.limits import Limits
@@ -81,8 +81,8 @@ class Tree:
         )
         for lost in pruned:
             del self.headers[lost]
-        self.events += [Finalized(header) for header in reversed(branch[1:])]
-        self.events.append(Finalized(self.finalized, pruned))
+        self.events += [FinalChanged(header) for header in reversed(branch[1:])]
+        self.events.append(FinalChanged(self.finalized, pruned))
 
     def _descends(self, header: Header, ancestor: Header) -> bool:
         while header.number > ancestor.number:

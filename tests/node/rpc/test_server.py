@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed
 
-from node.rpc.connections import Endpoint, ListenError, is_loopback
+from node.rpc.connections import ListenError, ServerEndpoint, is_loopback
 from node.rpc.limits import Limits
 from node.rpc.server import serve
 from tests.node.rpc.support.node_under_test import ALICE, Drive, Failed, NodeUnderTest
@@ -223,7 +223,7 @@ def test_loopback_is_known_by_address() -> None:
     assert is_loopback("::ffff:127.0.0.1")
     assert not is_loopback("0.0.0.0")
     assert not is_loopback("localhost.example")
-    assert Endpoint("::1", 5).url == "ws://[::1]:5"
+    assert ServerEndpoint("::1", 5).url == "ws://[::1]:5"
 
 
 def test_stopping_the_server_cuts_its_clients(drive: Drive) -> None:
@@ -239,6 +239,6 @@ def test_stopping_the_server_cuts_its_clients(drive: Drive) -> None:
 
 
 async def _serve_again(
-    node: NodeUnderTest, task_status: trio.TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED
+    node: NodeUnderTest, task_status: trio.TaskStatus[ServerEndpoint] = trio.TASK_STATUS_IGNORED
 ) -> None:
     await serve(node, "127.0.0.1", 0, task_status=task_status)

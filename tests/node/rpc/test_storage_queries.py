@@ -10,8 +10,8 @@ from node.rpc import storage_queries
 from node.rpc.errors import InvalidParamsError
 from node.rpc.storage_queries import (
     CODE,
-    Kind,
     Query,
+    QueryKind,
     answer,
     closest_descendant_merkle_value,
     read_queries,
@@ -31,9 +31,9 @@ def backend_of(state: dict[bytes, bytes]) -> MemoryBackend:
     return backend
 
 
-@given(STATES, KEYS, st.sampled_from([Kind.DESCENDANTS_VALUES, Kind.DESCENDANTS_HASHES]))
+@given(STATES, KEYS, st.sampled_from([QueryKind.DESCENDANTS_VALUES, QueryKind.DESCENDANTS_HASHES]))
 def test_descendants_come_whole_and_sorted_page_by_page(
-    state: dict[bytes, bytes], prefix: bytes, kind: Kind
+    state: dict[bytes, bytes], prefix: bytes, kind: QueryKind
 ) -> None:
     backend, found = backend_of(state), []
     rest: Query | None = Query(prefix, kind)
@@ -68,14 +68,14 @@ def test_a_merkle_value_exists_where_a_key_has_descendants_and_depends_on_them_a
 
 def test_the_code_of_a_native_runtime_is_its_version() -> None:
     backend = backend_of({b"a": b"1"})
-    assert answer(backend, Query(CODE, Kind.VALUE), b"v1").items[0]["value"] == "0x7631"
+    assert answer(backend, Query(CODE, QueryKind.VALUE), b"v1").items[0]["value"] == "0x7631"
     own = backend_of({CODE: b"own"})
-    assert answer(own, Query(CODE, Kind.VALUE), b"v1").items[0]["value"] == "0x" + b"own".hex()
+    assert answer(own, Query(CODE, QueryKind.VALUE), b"v1").items[0]["value"] == "0x" + b"own".hex()
 
 
 def test_a_start_key_goes_with_descendants_alone() -> None:
     item = {"key": "0x", "type": "descendantsValues", "paginationStartKey": "0x01"}
-    assert read_queries([item], None) == [Query(b"", Kind.DESCENDANTS_VALUES, b"\1")]
+    assert read_queries([item], None) == [Query(b"", QueryKind.DESCENDANTS_VALUES, b"\1")]
     with pytest.raises(InvalidParamsError):
         read_queries([{**item, "type": "value"}], None)
     with pytest.raises(InvalidParamsError):

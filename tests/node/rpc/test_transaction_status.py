@@ -12,10 +12,10 @@ from node.transactions import errors
 from node.transactions.status import (
     Dropped,
     FinalityTimeout,
-    Finalized,
-    Future,
     InBlock,
-    Invalid,
+    InFinalBlock,
+    Invalidated,
+    NotReady,
     Ready,
     Retracted,
     Status,
@@ -26,15 +26,15 @@ from runtime.types.primitives import Hash
 BLOCK = Hash(b"\x0a" * 32)
 HEX = "0x" + "0a" * 32
 STATUSES: list[tuple[Status, Json]] = [
-    (Future(), "future"),
+    (NotReady(), "future"),
     (Ready(), "ready"),
     (InBlock(BLOCK), {"inBlock": HEX}),
     (Retracted(BLOCK), {"retracted": HEX}),
-    (Finalized(BLOCK), {"finalized": HEX}),
+    (InFinalBlock(BLOCK), {"finalized": HEX}),
     (FinalityTimeout(BLOCK), {"finalityTimeout": HEX}),
     (Usurped(BLOCK), {"usurped": HEX}),
     (Dropped(), "dropped"),
-    (Invalid(), "invalid"),
+    (Invalidated(), "invalid"),
 ]
 REFUSALS: list[tuple[type[errors.PoolError], int, str]] = [
     (errors.BadFormatError, 1001, "Extrinsic has invalid format"),

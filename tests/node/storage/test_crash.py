@@ -22,7 +22,7 @@ import pytest
 import trio
 
 from node.chain.chain import Chain
-from node.chain.events import Finalized
+from node.chain.events import FinalChanged
 from node.storage.database import Database
 from node.storage.errors import DatabaseError
 from node.transactions import status as status_module
@@ -61,7 +61,7 @@ async def stream(node: SmallNode) -> None:
     async def follow(raw: bytes) -> None:
         async with node.pool.watch(raw) as statuses:
             async for status in statuses:
-                if isinstance(status, status_module.Finalized):
+                if isinstance(status, status_module.InFinalBlock):
                     print(blake2b_256(raw).hex(), flush=True)
 
     async with trio.open_nursery() as nursery, node.chain.events() as events:
@@ -74,7 +74,7 @@ async def stream(node: SmallNode) -> None:
                     nursery.start_soon(follow, node.sign(pair, nonce, value=nonce + 1))
                     nonce += 1
             # One fill a block: what was started before must have reached the pool.
-            while not isinstance(await events.receive(), Finalized):
+            while not isinstance(await events.receive(), FinalChanged):
                 continue
 
 

@@ -27,7 +27,7 @@ def test_a_file_cut_anywhere_opens_with_the_records_before_the_cut(tmp_path: Pat
         path.write_bytes(data[:cut])
         whole = sum(end <= cut for end in ends) - 1
         opened = LogFile(path)
-        assert opened.records == RECORDS[:whole]
+        assert opened.read() == RECORDS[:whole]
         assert path.stat().st_size == opened.size_bytes == ends[whole]
         opened.close()
 
@@ -80,7 +80,7 @@ def test_a_disk_that_takes_a_part_leaves_no_torn_record_behind(
     log.append(RECORDS[2:])
     log.close()
     again = LogFile(path)
-    assert again.records == (RECORDS[0], RECORDS[2])
+    assert again.read() == (RECORDS[0], RECORDS[2])
     again.close()
 
 

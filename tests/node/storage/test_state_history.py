@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,10 +18,12 @@ blocks = st.lists(st.dictionaries(keys, st.none() | st.sampled_from([b"", b"\0",
 @settings(max_examples=30, deadline=None)
 @given(blocks, keys, st.none() | keys)
 def test_every_height_reads_as_its_own_state(
-    tmp_path_factory: object, changes: list[dict[bytes, bytes | None]], prefix: bytes, after: bytes
+    tmp_path_factory: pytest.TempPathFactory,
+    changes: list[dict[bytes, bytes | None]],
+    prefix: bytes,
+    after: bytes | None,
 ) -> None:
-    path: Path = tmp_path_factory.mktemp("history")  # type: ignore[attr-defined]
-    store, space = LevelStore.open(path, create=True), SPACES[0]
+    store, space = LevelStore.open(tmp_path_factory.mktemp("history"), create=True), SPACES[0]
     states: list[dict[bytes, bytes]] = []
     values: dict[bytes, bytes] = {}
     for height, changed in enumerate(changes):

@@ -17,7 +17,7 @@ from node.authoring.author import Author
 from node.chain.chain import Chain
 from node.operations.config import Sealing
 from node.rpc.blob_routes import blob_routes
-from node.rpc.interfaces import About, Keys, Network, NoNetwork, Sealer
+from node.rpc.interfaces import About, Keys, NoNetwork, RpcNetwork, Sealer
 from node.rpc.limits import Limits
 from node.rpc.server import serve
 from node.storage.blob_store import BlobStore
@@ -37,7 +37,7 @@ class LiveNode:
     pool: Pool
     blobs: BlobStore
     about: About = ABOUT
-    network: Network = field(default_factory=NoNetwork)
+    network: RpcNetwork = field(default_factory=NoNetwork)
     keys: Keys | None = None
     sealer: Sealer | None = None
     port: int = 0

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import trio
 
 from consensus.messages import Message, Proposal
-from consensus.settings import Settings
+from consensus.settings import EngineSettings
 from genesis.devnet import devnet_spec, validator_uri
 from genesis.spec import ChainSpec
 from node.authoring.author import timestamp_inherent, wall_clock_ms
@@ -261,7 +261,7 @@ async def seat(
         signer = None
         if me is not None:
             pair = Keypair.from_uri(validator_uri(me))
-            signer = LocalSigner(pair, chain.genesis_hash, SigningHistory(folder / "mark"))
+            signer = LocalSigner(pair, chain.genesis_hash, SigningHistory(folder / "history"))
         network = service or FakeService()
         fetcher = FakeFetcher(chain)
         context = RunnerContext(chain, network, fetcher, proposer, log, signer, clock_ms)
@@ -269,7 +269,7 @@ async def seat(
             context,
             epochs,
             network,  # type: ignore[arg-type]
-            Settings(delay_ms),
+            EngineSettings(delay_ms),
             is_listening_first=is_listening_first,
         )
         try:

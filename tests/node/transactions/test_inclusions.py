@@ -10,7 +10,7 @@ import trio
 from node.transactions import inclusions
 from node.transactions.entry import Entry
 from node.transactions.inclusions import Inclusions
-from node.transactions.status import FinalityTimeout, Finalized, InBlock, Retracted, Status
+from node.transactions.status import FinalityTimeout, InBlock, InFinalBlock, Retracted, Status
 from runtime.types.primitives import AccountId, Hash
 
 BLOCK, OTHER = Hash(b"\1" * 32), Hash(b"\2" * 32)
@@ -55,7 +55,7 @@ def test_a_retracted_transaction_may_be_included_again_and_become_final() -> Non
         InBlock(BLOCK),
         Retracted(BLOCK),
         InBlock(OTHER),
-        Finalized(OTHER),
+        InFinalBlock(OTHER),
     ]
     assert item.watchers == []
     assert not blocks.blocks

@@ -22,10 +22,10 @@ from node.transactions.errors import (
 )
 from node.transactions.status import (
     FinalityTimeout,
-    Finalized,
-    Future,
     InBlock,
-    Invalid,
+    InFinalBlock,
+    Invalidated,
+    NotReady,
     Ready,
     Retracted,
 )
@@ -72,7 +72,7 @@ def test_a_transaction_of_both_branches_is_retracted_and_in_the_other_block(
                 Retracted(right.hash),
                 Ready(),
                 InBlock(left.hash),
-                Finalized(left.hash),
+                InFinalBlock(left.hash),
             ]
         assert not node.pool._inclusions.transactions
         assert not node.pool._inclusions.blocks
@@ -125,7 +125,7 @@ def test_a_gap_that_another_authors_block_fills_makes_followers_ready(tmp_path: 
         async with node.pool.watch(node.sign(nonce=1)) as statuses:
             assert not node.pool.has_ready
             node.chain.set_best(other.hash)
-            assert received(statuses) == [Future(), Ready()]
+            assert received(statuses) == [NotReady(), Ready()]
             assert node.pool.has_ready
             node.chain.set_best(genesis)
             # The block's own transaction waits here now, so the follower stays ready.
@@ -146,7 +146,7 @@ def test_a_waiting_mortal_transaction_is_judged_by_the_new_branch(tmp_path: Path
             node.chain.set_best(left[0].hash)
             assert received(of_lost) == received(of_kept) == [Ready()]
             node.chain.set_best(right.hash)
-            assert received(of_lost) == [Invalid()]
+            assert received(of_lost) == [Invalidated()]
             assert received(of_kept) == []
         assert node.pool.pending() == [kept]
 
@@ -164,7 +164,7 @@ def test_a_retracted_transaction_that_the_new_branch_cannot_take_is_invalid(
         async with node.pool.watch(raw) as statuses:
             node.chain.set_best(left.hash)
             node.chain.set_best(right.hash)
-            told = [Ready(), InBlock(left.hash), Retracted(left.hash), Invalid()]
+            told = [Ready(), InBlock(left.hash), Retracted(left.hash), Invalidated()]
             assert received(statuses) == told
         assert len(node.pool) == 0
 

@@ -18,10 +18,10 @@ from node.transactions.errors import (
 )
 from node.transactions.status import (
     Dropped,
-    Finalized,
-    Future,
     InBlock,
-    Invalid,
+    InFinalBlock,
+    Invalidated,
+    NotReady,
     Ready,
     Retracted,
     Status,
@@ -50,7 +50,7 @@ def test_a_watcher_hears_the_whole_life_of_a_transaction(tmp_path: Path) -> None
         async with node.pool.watch(node.sign()) as statuses:
             executed = await node.author.seal()
             heard = [status async for status in statuses]
-        assert heard == [Ready(), InBlock(executed.hash), Finalized(executed.hash)]
+        assert heard == [Ready(), InBlock(executed.hash), InFinalBlock(executed.hash)]
 
     drive(tmp_path, scenario)
 
@@ -61,7 +61,7 @@ def test_a_future_transaction_is_ready_once_the_gap_is_filled(tmp_path: Path) ->
             node.pool.watch(node.sign(nonce=2)) as second,
             node.pool.watch(node.sign(nonce=1)) as first,
         ):
-            assert received(first) == received(second) == [Future()]
+            assert received(first) == received(second) == [NotReady()]
             assert not node.pool.has_ready
             node.pool.submit(node.sign(nonce=0))
             assert received(first) == received(second) == [Ready()]
@@ -139,7 +139,7 @@ def test_a_mortal_transaction_leaves_the_pool_when_its_era_is_over(tmp_path: Pat
             while node.chain.best.number + 1 < era.death(0):
                 assert len(node.pool) == 1
                 await node.author.seal()
-            assert received(statuses) == [Future(), Invalid()]
+            assert received(statuses) == [NotReady(), Invalidated()]
         await node.author.seal()
         with pytest.raises(PoolError):
             node.pool.submit(raw)
@@ -154,7 +154,7 @@ def test_a_foreign_block_takes_out_what_it_made_stale(tmp_path: Path) -> None:
         async with node.pool.watch(node.sign(nonce=0)) as statuses:
             node.pool.submit(node.sign(nonce=1))
             node.take(block)
-            assert received(statuses) == [Ready(), Invalid()]
+            assert received(statuses) == [Ready(), Invalidated()]
         assert len(node.pool) == 1
         assert node.pool.has_ready
 
@@ -174,7 +174,7 @@ def test_a_retracted_transaction_comes_back_and_is_included_again(tmp_path: Path
             await win(node, won)
             assert node.pool.pending() == [raw]
             await node.author.seal()
-            assert kinds(statuses) == [Ready, InBlock, Retracted, Ready, InBlock, Finalized]
+            assert kinds(statuses) == [Ready, InBlock, Retracted, Ready, InBlock, InFinalBlock]
 
     drive(tmp_path, scenario)
 
@@ -196,8 +196,8 @@ def test_a_transaction_that_both_branches_include_is_final_with_the_one_that_win
             won = node.fork(genesis, b"won", raw)
             await win(node, won)
             heard = [status async for status in statuses]
-        assert heard[-1] == Finalized(won.hash)
-        assert Invalid() not in heard
+        assert heard[-1] == InFinalBlock(won.hash)
+        assert Invalidated() not in heard
         assert not node.pool._inclusions.blocks
         assert not node.pool._inclusions.transactions
 
@@ -216,7 +216,7 @@ def test_a_retracted_transaction_whose_era_began_on_the_lost_branch_is_invalid(
             node.take(child)
             branch = [node.fork(node.chain.genesis_hash, b"won")]
             await win(node, *branch)
-            assert kinds(statuses) == [Ready, InBlock, Retracted, Invalid]
+            assert kinds(statuses) == [Ready, InBlock, Retracted, Invalidated]
         assert len(node.pool) == 0
         await node.author.seal()
 
@@ -229,7 +229,7 @@ def test_a_retracted_transaction_whose_nonce_the_winner_used_is_invalid(tmp_path
         async with node.pool.watch(raw) as statuses:
             node.take(node.fork(genesis, b"lost", raw))
             await win(node, node.fork(genesis, b"won", node.sign(nonce=0, value=3)))
-            assert kinds(statuses) == [Ready, InBlock, Retracted, Invalid]
+            assert kinds(statuses) == [Ready, InBlock, Retracted, Invalidated]
         assert len(node.pool) == 0
 
     drive(tmp_path, scenario)

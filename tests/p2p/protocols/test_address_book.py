@@ -27,7 +27,7 @@ from p2p.protocols.addresses import (
     sign_record,
 )
 from p2p.transport.transport import PeerId, peer_id_of
-from p2p.transport.wire import DecodeError
+from p2p.transport.wire import WireDecodeError
 from runtime.crypto.keys import Keypair
 
 OWN = PeerId("own")
@@ -92,7 +92,7 @@ def test_records_are_read_as_they_were_written() -> None:
 def test_garbage_is_a_decode_error_or_the_one_encoding_of_records(body: bytes) -> None:
     try:
         records = decode_records(body)
-    except DecodeError:
+    except WireDecodeError:
         return
     assert encode_records(records) == body
 

@@ -13,20 +13,20 @@ from p2p.protocols.status import (
     PROTOCOL_VERSION,
     Action,
     Handshake,
+    HandshakeStage,
     Leave,
     Nothing,
     Ready,
     Refuse,
     Roles,
     SayWelcome,
-    Stage,
     Status,
     Take,
     Updated,
     decode_status,
     encode_status,
 )
-from p2p.transport.wire import DecodeError, Envelope, MessageKind
+from p2p.transport.wire import Envelope, MessageKind, WireDecodeError
 from runtime.codec.scale import codec
 from runtime.types.primitives import Hash
 
@@ -52,11 +52,11 @@ VOTE = Envelope(MessageKind.VOTE, b"yes")
 ALIEN = said(replace(STATUS, genesis_hash=Hash(bytes(32))))
 
 
-def handshake_at(stage: Stage) -> Handshake:
+def handshake_at(stage: HandshakeStage) -> Handshake:
     handshake = Handshake(GENESIS, 0.0)
-    if stage is not Stage.CONNECTED:
+    if stage is not HandshakeStage.CONNECTED:
         handshake.step(said(STATUS), 0.0)
-    if stage is Stage.READY:
+    if stage is HandshakeStage.READY:
         handshake.step(WELCOME, 0.0)
     assert handshake.stage is stage
     return handshake
@@ -65,22 +65,22 @@ def handshake_at(stage: Stage) -> Handshake:
 @pytest.mark.parametrize(
     ("stage", "envelope", "action", "after"),
     [
-        (Stage.CONNECTED, said(STATUS), SayWelcome, Stage.GREETED),
-        (Stage.CONNECTED, ALIEN, Leave, Stage.CONNECTED),
-        (Stage.CONNECTED, WELCOME, Leave, Stage.CONNECTED),
-        (Stage.CONNECTED, VOTE, Leave, Stage.CONNECTED),
-        (Stage.GREETED, said(STATUS), Updated, Stage.GREETED),
-        (Stage.GREETED, ALIEN, Leave, Stage.GREETED),
-        (Stage.GREETED, WELCOME, Ready, Stage.READY),
-        (Stage.GREETED, VOTE, Take, Stage.GREETED),
-        (Stage.READY, said(STATUS), Updated, Stage.READY),
-        (Stage.READY, ALIEN, Leave, Stage.READY),
-        (Stage.READY, WELCOME, Nothing, Stage.READY),
-        (Stage.READY, VOTE, Take, Stage.READY),
+        (HandshakeStage.CONNECTED, said(STATUS), SayWelcome, HandshakeStage.GREETED),
+        (HandshakeStage.CONNECTED, ALIEN, Leave, HandshakeStage.CONNECTED),
+        (HandshakeStage.CONNECTED, WELCOME, Leave, HandshakeStage.CONNECTED),
+        (HandshakeStage.CONNECTED, VOTE, Leave, HandshakeStage.CONNECTED),
+        (HandshakeStage.GREETED, said(STATUS), Updated, HandshakeStage.GREETED),
+        (HandshakeStage.GREETED, ALIEN, Leave, HandshakeStage.GREETED),
+        (HandshakeStage.GREETED, WELCOME, Ready, HandshakeStage.READY),
+        (HandshakeStage.GREETED, VOTE, Take, HandshakeStage.GREETED),
+        (HandshakeStage.READY, said(STATUS), Updated, HandshakeStage.READY),
+        (HandshakeStage.READY, ALIEN, Leave, HandshakeStage.READY),
+        (HandshakeStage.READY, WELCOME, Nothing, HandshakeStage.READY),
+        (HandshakeStage.READY, VOTE, Take, HandshakeStage.READY),
     ],
 )
 def test_the_table_holds(
-    stage: Stage, envelope: Envelope, action: type[Action], after: Stage
+    stage: HandshakeStage, envelope: Envelope, action: type[Action], after: HandshakeStage
 ) -> None:
     handshake = handshake_at(stage)
     assert isinstance(handshake.step(envelope, 0.0), action)
@@ -88,14 +88,14 @@ def test_the_table_holds(
 
 
 def test_updates_are_limited() -> None:
-    handshake = handshake_at(Stage.READY)
+    handshake = handshake_at(HandshakeStage.READY)
     actions = [handshake.step(said(STATUS), 0.0) for _ in range(100)]
     assert Refuse(Fault.FLOODING, "too many updates of its status") in actions
     assert isinstance(handshake.step(said(STATUS), 60.0), Updated)
 
 
 def test_another_version_is_left() -> None:
-    action = handshake_at(Stage.CONNECTED).step(said(replace(STATUS, version=2)), 0.0)
+    action = handshake_at(HandshakeStage.CONNECTED).step(said(replace(STATUS, version=2)), 0.0)
     assert isinstance(action, Leave)
     assert action.fault is Fault.WRONG_VERSION
 
@@ -112,11 +112,11 @@ def test_a_status_is_read_as_it_was_written(number: int, roles: int, agent: str)
 
 @given(st.binary(max_size=200))
 def test_garbage_is_no_status(body: bytes) -> None:
-    with pytest.raises(DecodeError):
+    with pytest.raises(WireDecodeError):
         decode_status(body)
 
 
 @pytest.mark.parametrize("agent", ["a" * 65, "two\nlines", "\x1b[31m"])
 def test_an_agent_is_one_short_line(agent: str) -> None:
-    with pytest.raises(DecodeError):
+    with pytest.raises(WireDecodeError):
         decode_status(codec(Status).encode(replace(STATUS, agent=agent)))

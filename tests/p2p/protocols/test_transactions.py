@@ -16,7 +16,7 @@ from p2p.protocols.transactions import (
     encode_batch,
     topic_of,
 )
-from p2p.transport.wire import DecodeError, MessageKind, encode
+from p2p.transport.wire import MessageKind, WireDecodeError, encode
 from runtime.types.primitives import Hash
 
 batches = st.lists(st.binary(min_size=1, max_size=50), min_size=1, max_size=30).map(tuple)
@@ -31,14 +31,14 @@ def test_a_batch_is_read_as_it_was_written(batch: tuple[bytes, ...]) -> None:
 def test_garbage_is_a_decode_error_or_the_one_encoding_of_a_batch(body: bytes) -> None:
     try:
         batch = decode_batch(body)
-    except DecodeError:
+    except WireDecodeError:
         return
     assert encode_batch(batch) == body
 
 
 @pytest.mark.parametrize("batch", [(), (b"",), (b"x",) * 1025], ids=len)
 def test_a_batch_is_neither_empty_nor_endless(batch: tuple[bytes, ...]) -> None:
-    with pytest.raises(DecodeError):
+    with pytest.raises(WireDecodeError):
         decode_batch(encode_batch(batch))
 
 

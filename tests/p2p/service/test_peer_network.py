@@ -6,7 +6,12 @@ import dataclasses
 
 import pytest
 
-from p2p.service.peer_network import PeerNetwork, PeerRequests, PeerView
+from p2p.service.peer_network import (
+    ConnectedPeer,
+    PeerHeights,
+    PeerNetwork,
+    PeerRequests,
+)
 from p2p.service.peer_session import PeerState
 from p2p.service.service import Service
 
@@ -21,5 +26,7 @@ def test_the_service_has_what_downloads_call(protocol: type) -> None:
     assert all(hasattr(Service, name) for name in members(protocol))
 
 
-def test_a_peer_has_what_downloads_read() -> None:
-    assert members(PeerView) <= {field.name for field in dataclasses.fields(PeerState)}
+@pytest.mark.parametrize("protocol", [ConnectedPeer, PeerHeights])
+def test_a_peer_has_what_downloads_read(protocol: type) -> None:
+    assert members(protocol)
+    assert members(protocol) <= {field.name for field in dataclasses.fields(PeerState)}

@@ -39,7 +39,7 @@ def votes_waiting(service: Service) -> int:
 
 
 async def is_banned(stranger: Stranger, service: Service) -> bool:
-    """Say whether a node hangs up on a stranger that does everything right."""
+    """Return whether a node hangs up on a stranger that does everything right."""
     await until(lambda: not stranger.is_connected)
     await stranger.shake_hands(service)
     await trio.sleep(0.5)

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from p2p.protocols.transactions import topic_of
-from p2p.service.service import Service, Settings
+from p2p.service.service import NetworkSettings, Service
 from p2p.transport.libp2p_host import Libp2pTransport
 from p2p.transport.transport import TransportSettings
 from p2p.transport.wire import MessageKind, RequestKind
@@ -23,7 +23,7 @@ def service_of(number: int, *bootnodes: Service) -> Service:
     return Service(
         lambda: Libp2pTransport(seed_of(number), ["/ip4/127.0.0.1/tcp/0"], settings),
         Node(),
-        Settings(
+        NetworkSettings(
             bootnodes=tuple(address for boot in bootnodes for address in boot.addresses),
             identity=Keypair.from_seed(seed_of(number)),
         ),

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from p2p.protocols.status import PROTOCOL_VERSION, Roles, Status
 from p2p.protocols.transactions import topic_of
-from p2p.service.service import Service, Settings
+from p2p.service.service import NetworkSettings, Service
 from p2p.transport.memory import MemoryNetwork, MemoryTransport
 from p2p.transport.transport import PeerId, RequestError, Started, Transport, TransportSettings
 from p2p.transport.wire import RequestKind
@@ -81,7 +81,7 @@ class World:
     ) -> Service:
         """Make the service of a node that is not started yet."""
         node = Node(genesis_hash)
-        chosen = Settings(
+        chosen = NetworkSettings(
             bootnodes=tuple(boot.addresses[0] for boot in bootnodes),
             identity=Keypair.from_seed(seed_of(number)),
             random=self._random.random,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 import trio
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from p2p.transport.streams import FrameReader, StreamEndedError, join_frames
 from p2p.transport.transport import FrameTooLargeError
 
-BYTES_MAX = 1000
+BYTES_MAX: Final = 1000
 
 
 class Trickle:
@@ -35,6 +37,18 @@ def test_frames_are_read_as_written(frames: list[bytes], part_bytes: int) -> Non
         reader = FrameReader(Trickle(join_frames(frames), part_bytes), BYTES_MAX)
         assert [await reader.next() for _ in frames] == frames
         with pytest.raises(StreamEndedError):
+            await reader.next()
+
+    trio.run(scenario)
+
+
+@pytest.mark.parametrize("part_bytes", [1, 2 * BYTES_MAX])
+def test_a_frame_has_its_maximum_and_no_more(part_bytes: int) -> None:
+    async def scenario() -> None:
+        largest = bytes(BYTES_MAX)
+        reader = FrameReader(Trickle(join_frames([largest, largest + b"x"]), part_bytes), BYTES_MAX)
+        assert await reader.next() == largest
+        with pytest.raises(FrameTooLargeError):
             await reader.next()
 
     trio.run(scenario)

@@ -20,11 +20,11 @@ from p2p.transport.wire import (
     REQUEST_SIZE_MAX,
     SIZE_MAX,
     VERSION,
-    DecodeError,
     Envelope,
     MessageKind,
     RequestEnvelope,
     RequestKind,
+    WireDecodeError,
     decode,
     decode_request,
     encode,
@@ -60,7 +60,7 @@ def test_every_request_is_read_as_it_was_written(envelope: RequestEnvelope) -> N
 def test_garbage_is_a_decode_error_or_the_one_encoding_of_a_message(data: bytes) -> None:
     try:
         envelope = decode(data)
-    except DecodeError:
+    except WireDecodeError:
         return
     assert encode(envelope.kind, envelope.body) == data
 
@@ -74,14 +74,14 @@ def test_a_damaged_message_is_a_decode_error_or_another_message(
     frame[at] ^= data.draw(st.integers(1, 255))
     try:
         read = decode(bytes(frame))
-    except DecodeError:
+    except WireDecodeError:
         return
     assert encode(read.kind, read.body) == bytes(frame)
 
 
 @given(messages, st.binary(min_size=1, max_size=10))
 def test_nothing_may_follow_a_message(envelope: Envelope, rest: bytes) -> None:
-    with pytest.raises(DecodeError):
+    with pytest.raises(WireDecodeError):
         decode(encode(envelope.kind, envelope.body) + rest)
 
 
@@ -89,7 +89,7 @@ def test_nothing_may_follow_a_message(envelope: Envelope, rest: bytes) -> None:
 def test_a_body_has_its_maximum_and_no_more(kind: MessageKind) -> None:
     body = bytes(SIZE_MAX[kind])
     assert decode(encode(kind, body)).body == body
-    with pytest.raises(DecodeError):
+    with pytest.raises(WireDecodeError):
         decode(packed([VERSION, int(kind), body + b"x"]))
     with pytest.raises(AssertionError):
         encode(kind, body + b"x")
@@ -98,7 +98,7 @@ def test_a_body_has_its_maximum_and_no_more(kind: MessageKind) -> None:
 def test_a_request_has_its_maximum_and_no_more() -> None:
     body = bytes(REQUEST_SIZE_MAX)
     assert decode_request(encode(RequestKind.BLOB, body)).body == body
-    with pytest.raises(DecodeError):
+    with pytest.raises(WireDecodeError):
         decode_request(packed([VERSION, int(RequestKind.BLOB), body + b"x"]))
 
 
@@ -120,7 +120,7 @@ def test_a_request_has_its_maximum_and_no_more() -> None:
     ids=repr,
 )
 def test_what_is_no_message_is_refused(fields: object) -> None:
-    with pytest.raises(DecodeError):
+    with pytest.raises(WireDecodeError):
         decode(packed(fields))
 
 
@@ -139,14 +139,14 @@ def test_what_is_no_message_is_refused(fields: object) -> None:
     ids=lambda data: data[:8].hex(),
 )
 def test_longer_forms_and_false_lengths_are_refused(data: bytes) -> None:
-    with pytest.raises(DecodeError):
+    with pytest.raises(WireDecodeError):
         decode(data)
 
 
 def test_a_message_is_no_request_and_a_request_no_message() -> None:
-    with pytest.raises(DecodeError):
+    with pytest.raises(WireDecodeError):
         decode_request(encode(MessageKind.VOTE, b""))
-    with pytest.raises(DecodeError):
+    with pytest.raises(WireDecodeError):
         decode(encode(RequestKind.BODY, b""))
 
 

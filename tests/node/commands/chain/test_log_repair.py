@@ -45,7 +45,7 @@ def offline(tmp_path: Path) -> OpenLedger:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The chain folder of a node that has stopped, with an intact log and an empty mark."""
+    """The chain folder of a node that has stopped, with an intact log and no vote signed."""
     chain = tmp_path / "chains" / load_spec("dev").id
     (chain / "consensus").mkdir(parents=True)
     Database.open(chain / "db").close()
@@ -86,8 +86,8 @@ def test_a_node_refuses_a_damaged_log_names_the_repair_and_starts_after_it(
     assert document["lost_bytes"] == len(damaged) - first
     assert Path(document["saved_as"]).read_bytes() == damaged
     assert log.read_bytes() == intact[:first]
-    (mark,) = document["marks"]
-    assert mark["newest_view"] >= 3
+    (history,) = document["marks"]
+    assert history["newest_view"] >= 3
     with running(*start_words(tmp_path)) as process:
         height = process.document["best_number"]
         follow_to(process, height + 2)
@@ -108,22 +108,23 @@ def test_an_intact_or_torn_log_is_left_as_it_is(offline: OpenLedger, folder: Pat
     assert [path.name for path in log.parent.iterdir()] == ["log"]
 
 
-def test_what_the_marks_still_protect_is_told(offline: OpenLedger, folder: Path) -> None:
+def test_what_signing_histories_still_protect_is_told(offline: OpenLedger, folder: Path) -> None:
     damage(folder / "consensus" / "log", 20)
-    marks = (folder / "consensus" / "a.mark", folder.parent.parent / "signer" / "dev" / "b.mark")
-    for view, path in enumerate(marks, start=7):
-        mark = SigningHistory(path)
-        mark.record_ballot(Ballot(2, view, Kind.NOTARIZE, Hash(b"1" * 32)))
-        mark.record_ballot(Ballot(2, view + 1, Kind.NOTARIZE, Hash(b"2" * 32)))
-        mark.close()
-    damage(marks[1], 3)
-    before = [path.read_bytes() for path in marks]
-    called = offline("chain", "repair-log", "--base-path", str(folder.parent.parent), "--json")
+    base = folder.parent.parent
+    histories = (folder / "consensus" / "a.mark", base / "signer" / "dev" / "b.mark")
+    for view, path in enumerate(histories, start=7):
+        history = SigningHistory(path)
+        history.record_ballot(Ballot(2, view, Kind.NOTARIZE, Hash(b"1" * 32)))
+        history.record_ballot(Ballot(2, view + 1, Kind.NOTARIZE, Hash(b"2" * 32)))
+        history.close()
+    damage(histories[1], 3)
+    before = [path.read_bytes() for path in histories]
+    called = offline("chain", "repair-log", "--base-path", str(base), "--json")
     assert called.exit_code == 0
     assert "remembers 2 votes up to epoch 2, view 8" in called.err
     assert "Do not vote with this key again" in called.err
-    assert [mark["is_damaged"] for mark in called.document["marks"]] == [False, True]
-    assert [path.read_bytes() for path in marks] == before
+    assert [history["is_damaged"] for history in called.document["marks"]] == [False, True]
+    assert [path.read_bytes() for path in histories] == before
 
 
 def test_repeated_repairs_keep_every_damaged_log(offline: OpenLedger, folder: Path) -> None:

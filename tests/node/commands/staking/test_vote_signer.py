@@ -199,9 +199,9 @@ def test_a_mistake_ends_with_a_sentence(
 
 def test_a_key_that_voted_from_its_node_brings_its_mark(folder: Path, offline: OpenLedger) -> None:
     former = folder / "chains" / "dev" / "consensus" / f"{ALICE.account.hex()[:16]}.mark"
-    mark = SigningHistory(former)
-    mark.record_ballot(ONE)
-    mark.close()
+    history = SigningHistory(former)
+    history.record_ballot(ONE)
+    history.close()
     called = offline(*words(folder))
     assert called.exit_code == 2
     command = called.err.strip().partition("signed twice: ")[2]

@@ -21,7 +21,7 @@ from node.authoring.author import Author
 from node.chain.chain import Chain
 from node.operations.config import Sealing
 from node.operations.metrics import Metrics
-from node.rpc.connections import Endpoint
+from node.rpc.connections import ServerEndpoint
 from node.rpc.interfaces import About, NoNetwork
 from node.rpc.limits import Limits
 from node.rpc.server import serve
@@ -94,7 +94,7 @@ class NodeUnderTest:
     network: NoNetwork = field(default_factory=NoNetwork)
     keys: FakeKeys = field(default_factory=FakeKeys)
     sealer: FakeSealer | None = None
-    endpoint: Endpoint = field(default_factory=lambda: Endpoint("127.0.0.1", 0))
+    endpoint: ServerEndpoint = field(default_factory=lambda: ServerEndpoint("127.0.0.1", 0))
     _ids: itertools.count = field(default_factory=itertools.count)
 
     @property

@@ -41,7 +41,7 @@ class VictimProcess:
         return PeerId(self.address.rpartition("/")[2])
 
     async def is_serving(self) -> bool:
-        """Say whether an honest node that comes now, and tries again, is answered."""
+        """Return whether an honest node that comes now, and tries again, is answered."""
         with trio.move_on_after(SERVED_WITHIN_SECONDS):
             while True:
                 answer = b""
@@ -63,7 +63,7 @@ class VictimProcess:
         return state
 
     async def ended(self) -> bool:
-        """Say whether the process ends soon."""
+        """Return whether the process ends soon."""
         with trio.move_on_after(ENDS_WITHIN_SECONDS):
             await trio.to_thread.run_sync(self.process.wait, abandon_on_cancel=True)
         return self.process.poll() is not None

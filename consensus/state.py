@@ -1,8 +1,9 @@
 """The state of consensus in one epoch, and the moves on it that keep consensus safe.
 
-`EpochState` holds certificates, votes, views and finality. Every move that could break safety is a
-method here: adopting a certificate, casting and recording votes, finalizing, halting, restoring the
-log. The engine (`consensus/engine.py`) holds one and decides which move an event leads to.
+`ConsensusState` holds certificates, votes, views and finality. Every move that could break safety
+is a method here: adopting a certificate, casting and recording votes, finalizing, halting,
+restoring the log. The engine (`consensus/engine.py`) holds one and decides which move an event
+leads to.
 
 Rules: a ballot and a certificate are persisted before they are acted on; NOTARIZE is cast once a
 view and not after NULLIFY; NULLIFY not after FINALIZE; FINALIZE not after NULLIFY. Nothing here
@@ -48,7 +49,7 @@ RELAYS_MAX: Final = 16
 """Nodes that relay a new certificate; whose turn it is changes with the view."""
 
 
-class EpochState:
+class ConsensusState:
     """The certificates, votes, views and finality of one epoch.
 
     `me` is this node's index in the set, None for a follower. `root` is the boundary block before
@@ -313,9 +314,8 @@ class EpochState:
                 self.adopt(record)
         self._is_restoring = False
         # Of what adopting emitted, the newest Commit stands for all earlier ones.
-        effects = self._actions.effects
-        reports = [action for action in effects if isinstance(action, ReportEquivocation | Halt)]
-        effects.clear()
+        emitted = self._actions.take()
+        reports = [action for action in emitted if isinstance(action, ReportEquivocation | Halt)]
         if self.final is not None:
             self._actions.emit(Commit(self.final))
         self._actions.emit(*reports)

@@ -15,6 +15,7 @@ from node.operations import logs
 from node.operations.config import NodeConfig
 from node.service.service import RunningNode, run_node
 from runtime.codec.hexadecimal import to_hex
+from runtime.errors import first_cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +51,6 @@ async def _run(config: NodeConfig, on_ready: Callable[[RunningNode], None]) -> N
                 print(f"Stopping ({signal.Signals(number).name}).", file=sys.stderr)
                 break
             nursery.cancel_scope.cancel()
-
-
-def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first exception itself: each nursery wraps it in a group of its own."""
-    inner: BaseException = group
-    while isinstance(inner, BaseExceptionGroup):
-        inner = inner.exceptions[0]
-    return inner
 
 
 def ready_document(node: RunningNode) -> ReadyDocument:

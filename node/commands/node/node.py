@@ -10,7 +10,7 @@ import click
 
 from node.commands.base.command import command_output
 from node.commands.base.output import Output
-from node.commands.devnet.running import ReadyDocument, ready_document, run_until_stopped
+from node.commands.node.running import ReadyDocument, ready_document, run_until_stopped
 from node.operations.config import load
 
 
