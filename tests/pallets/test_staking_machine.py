@@ -60,9 +60,8 @@ class LifeOfStakers(RuleBasedStateMachine):
                 self.allotted += event.validator_payout
             elif isinstance(event, Staking.Rewarded):
                 self.paid += event.amount
-                # A stash that slashes left with nothing is none any more: its reward is free.
-                is_stash = self.chain.staking.ledger.get(event.stash) is not None
-                if is_stash and self.payees.get(event.stash) is Payee.Staked:
+                # One that left with nothing is no stash any more: its later reward is free.
+                if self.payees.get(event.stash) is Payee.Staked:
                     self.bonded[event.stash] += event.amount
             elif isinstance(event, Staking.Slashed):
                 self.bonded[event.staker] -= event.amount
@@ -95,7 +94,8 @@ class LifeOfStakers(RuleBasedStateMachine):
 
     @rule(who=WHO)
     def withdraw(self, who: AccountId) -> None:
-        self.run(who, "withdraw_unbonded")
+        if self.run(who, "withdraw_unbonded") and not self.bonded[who]:
+            del self.payees[who]
 
     @rule(who=WHO, payee=st.sampled_from(Payee))
     def set_payee(self, who: AccountId, payee: Payee) -> None:

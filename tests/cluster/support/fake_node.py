@@ -58,11 +58,12 @@ class Rpc(BaseHTTPRequestHandler):
 
 
 class Control(socketserver.StreamRequestHandler):
+    base: Path
+
     def handle(self) -> None:
         for line in self.rfile:
             request = json.loads(line)
-            folder = Path(str(self.server.server_address)).parent
-            path = folder / "requests.json"
+            path = self.base / "requests.json"
             requests = json.loads(path.read_text()) if path.exists() else []
             path.write_text(json.dumps([*requests, request]))
             self.wfile.write(b'{"ok": true}\n')
@@ -89,6 +90,7 @@ def main() -> None:
     if len(str(path)) > SOCKET_PATH_MAX:
         path = Path(tempfile.mkdtemp()) / path.name
     path.unlink(missing_ok=True)
+    Control.base = base
     control = socketserver.ThreadingUnixStreamServer(str(path), Control)
     control.daemon_threads = rpc.daemon_threads = True
     port = rpc.server_address[1]
