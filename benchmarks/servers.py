@@ -26,9 +26,11 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from genesis.spec import load_spec
+from node.authoring.author import Author
 from node.chain.chain import Chain
 from node.rpc.interfaces import About, Keys, NoNetwork, RpcNetwork, Sealer
 from node.rpc.server import serve as node_serve
+from node.service.health import NodeHealth
 from node.storage.database import Database
 from node.transactions.pool import Pool
 
@@ -46,6 +48,11 @@ class ServedNode:
     keys: Keys | None = None
     sealer: Sealer | None = None
     namespaces: tuple[object, ...] = ()
+
+    @property
+    def health(self) -> NodeHealth:
+        """The problems of the node."""
+        return NodeHealth(self.chain.database, Author(self.chain, self.pool), None)
 
 
 async def serve_node(report_port: ReportPort) -> None:

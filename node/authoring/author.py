@@ -15,7 +15,7 @@ import trio
 
 from node.chain.chain import Chain
 from node.operations.config import BLOCK_TIME_MS, Sealing
-from node.storage.errors import DatabaseError
+from node.storage.errors import DatabaseError, DiskLowError
 from node.transactions.pool import Pool
 from pallets.timestamp import Timestamp
 from runtime.frame.executive import ExecutedBlock
@@ -23,6 +23,8 @@ from runtime.frame.machine import Machine
 from runtime.frame.state import Overlay
 
 CANDIDATES_MAX: Final = 8_192
+SEAL_AGAIN_SECONDS: Final = 1.0
+"""How long the author waits for room on the disk before it tries again."""
 INHERENTS: Final = 1
 """How many inherents a block has: its timestamp."""
 
@@ -60,14 +62,21 @@ class Author:
         """Make blocks until cancelled; when the disk fails, stop making them and say so.
 
         The node goes on answering from what is stored. Nothing that was published as final is
-        lost: it is published after the write.
+        lost: it is published after the write. Where the disk is only short of room, blocks go on
+        when there is some.
         """
-        try:
-            await self.run()
-        except DatabaseError as error:
-            self.halt_reason = f"{type(error).__name__}: {error} Then start the node again."
-            logger.critical("sealing-halted reason=%r", self.halt_reason)
-            await trio.sleep_forever()
+        while True:
+            try:
+                await self.run()
+            except DiskLowError as error:
+                if not self.halt_reason:
+                    logger.critical("sealing-halted reason=%r", str(error))
+                self.halt_reason = str(error)
+                await trio.sleep(SEAL_AGAIN_SECONDS)
+            except DatabaseError as error:
+                self.halt_reason = f"{type(error).__name__}: {error} Then start the node again."
+                logger.critical("sealing-halted reason=%r", self.halt_reason)
+                await trio.sleep_forever()
 
     async def run(self) -> None:
         """Make blocks until cancelled."""
@@ -97,6 +106,9 @@ class Author:
             for transaction, refusal in executed.refused:
                 pool.refuse(transaction, refusal)
             await chain.finalize(executed.hash)
+            if self.halt_reason:
+                logger.info("sealing-resumed number=%d", executed.header.number)
+                self.halt_reason = ""
             for listener in self.on_sealed:
                 listener(executed, trio.current_time() - began)
             logger.info(

@@ -50,8 +50,11 @@ class EvidencePool:
         return tuple(self._held.values())
 
     def _save(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(self._path, _all.encode(self.all()))
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_durably(self._path, _all.encode(self.all()))
+        except OSError as error:  # the next one is written with it; until then it is in memory
+            logger.error("evidence-not-written path=%s cause=%r", self._path, str(error))
 
 
 def _key(evidence: Equivocation) -> tuple[int, int]:

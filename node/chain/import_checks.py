@@ -20,7 +20,15 @@ INVALID_MAX: Final = 1_024
 
 
 class TimestampAheadError(Exception):
-    """A block's time is too far after this machine's."""
+    """A block's time is too far after this machine's, by `ahead_ms`."""
+
+    def __init__(self, ahead_ms: int) -> None:
+        super().__init__(
+            f"The block's time is {ahead_ms} ms ahead of this machine's clock; at most "
+            f"{TIMESTAMP_AHEAD_MS_MAX} ms are accepted. Set the clock of this machine by NTP if "
+            "it is the one that is wrong."
+        )
+        self.ahead_ms = ahead_ms
 
 
 def timestamp_of(machine: Machine, extrinsics: Sequence[bytes]) -> int | None:
@@ -44,11 +52,7 @@ def check_timestamp(
     """Refuse a block that is too far ahead of the clock. Raises TimestampAheadError."""
     now, stamp = clock_ms(), timestamp_of(machine, extrinsics)
     if stamp is not None and stamp > now + TIMESTAMP_AHEAD_MS_MAX:
-        raise TimestampAheadError(
-            f"The block's time is {stamp - now} ms ahead of this machine's clock; at most "
-            f"{TIMESTAMP_AHEAD_MS_MAX} ms are accepted. Set the clock of this machine by NTP if "
-            "it is the one that is wrong."
-        )
+        raise TimestampAheadError(stamp - now)
 
 
 class InvalidBlocks:

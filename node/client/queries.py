@@ -13,7 +13,7 @@ from typing import Any, Self
 from node.client.blobs import Blobs
 from node.client.connection import Connection
 from node.client.endpoint import Endpoint
-from node.client.errors import UsageError, WrongNodeError
+from node.client.errors import RequestRefusedError, UsageError, WrongNodeError
 from node.client.recording import Recording
 from node.client.remote_state import RemoteState
 from node.client.results import Block, ChainInfo
@@ -108,6 +108,14 @@ class QueryClient:
             peers=health["peers"],
             is_syncing=health["isSyncing"],
         )
+
+    def problems(self) -> tuple[str, ...]:
+        """Return what keeps the node from serving well, a sentence each; none for others' nodes."""
+        try:
+            health = self._call("openledger_health", [])
+        except RequestRefusedError:
+            return ()
+        return tuple(problem["sentence"] for problem in health["problems"])
 
     def block_hash(self, number: int) -> Hash:
         """Return the hash of a block of the best chain. Raises UsageError when there is none."""

@@ -33,8 +33,10 @@ from node.chain.events import FinalChanged
 from node.chain.import_checks import TimestampAheadError, check_timestamp
 from node.finality.block_bodies import ProposedBodies
 from node.finality.codec import write_message
+from node.finality.obstacles import Obstacles
 from node.finality.write_ahead_log import WriteAheadLog
 from node.keys.vote_signer import SignerError, VoteSigner
+from node.storage.errors import DiskLowError
 from p2p.protocols.reputation import Fault
 from p2p.service.peer_network import PeerRequests
 from p2p.transport.transport import PeerId, TransportError
@@ -87,7 +89,12 @@ class EngineRunner:
     """One engine at work."""
 
     def __init__(
-        self, context: RunnerContext, epoch: Epoch, engine: Engine, me: int | None
+        self,
+        context: RunnerContext,
+        epoch: Epoch,
+        engine: Engine,
+        me: int | None,
+        obstacles: Obstacles,
     ) -> None:
         self._context = context
         self._epoch = epoch
@@ -102,6 +109,7 @@ class EngineRunner:
         self._writing = trio.Lock()
         self._unwritten: list[bytes] = []
         self._committed: Hash | None = None
+        self._obstacles = obstacles
         self.is_halted = False
 
     async def run(self, records: tuple[bytes, ...]) -> None:
@@ -238,7 +246,7 @@ class EngineRunner:
         assert self._me is not None, "an engine with a signer is a member"
         try:
             return Vote(ballot, self._me, await signer.sign(ballot))
-        except SignerError as error:
+        except (SignerError, OSError) as error:  # the engine repeats what is unsigned
             logger.error(
                 "vote-refused epoch=%d view=%d cause=%r", ballot.epoch, ballot.view, str(error)
             )
@@ -247,7 +255,7 @@ class EngineRunner:
     async def _write(self, records: list[bytes]) -> None:
         async with self._writing:
             bodies_first, self._unwritten = [*self._unwritten, *records], []
-            await trio.to_thread.run_sync(self._context.log.append, bodies_first)
+            await self._obstacles.write_until_done(self._context.log.append, bodies_first)
 
     def _encode(self, message: m.Message) -> tuple[MessageKind, bytes]:
         body = None
@@ -299,7 +307,11 @@ class EngineRunner:
         except InvalidBlockError as error:
             logger.warning("block-refused number=%d cause=%r", header.number, str(error))
             is_valid = False
-        except (ChainError, TransportError, TimestampAheadError) as error:
+        except TimestampAheadError as error:
+            self._obstacles.note_ahead(error.ahead_ms)
+            logger.warning("block-not-executed number=%d cause=%r", header.number, str(error))
+        except (ChainError, TransportError) as error:
+            self._obstacles.missing_blocks[block] = header.number
             logger.warning("block-not-executed number=%d cause=%r", header.number, str(error))
         finally:
             done.set()
@@ -310,6 +322,7 @@ class EngineRunner:
         if is_valid is None:
             await self._inbox.send(m.BlockUnavailable(block))
         else:
+            self._obstacles.missing_blocks.pop(block, None)
             await self._inbox.send(m.BlockExecuted(block, is_valid))
 
     async def _restore(self, records: tuple[bytes, ...]) -> None:
@@ -391,10 +404,15 @@ class EngineRunner:
         try:
             await self._obtain(block, None)
             await self._context.chain.finalize(block, _certificate.encode(certificate))
+            self._obstacles.write_failure = ""
             await self._compact(certificate)
         except ForkTooOldError as error:
             # Not on the branch that is final here, and certified: nothing can be trusted now.
             self._halt(certificate, str(error))
+        except DiskLowError as error:
+            self._obstacles.write_failure = str(error)
+            logger.error("finality-waits hash=0x%s cause=%r", block.hex(), str(error))
+            return False
         except (ChainError, TransportError) as error:
             logger.warning("finality-waits hash=0x%s cause=%r", block.hex(), str(error))
             return False
@@ -404,7 +422,10 @@ class EngineRunner:
         """Let the log forget what a view that is final in the database made superfluous."""
         ballot = certificate.ballot
         async with self._writing:
-            await trio.to_thread.run_sync(self._context.log.compact, ballot.epoch, ballot.view)
+            try:
+                await trio.to_thread.run_sync(self._context.log.compact, ballot.epoch, ballot.view)
+            except OSError as error:  # the log stays as it was, only longer
+                logger.error("log-not-compacted cause=%r", str(error))
 
     def _halt(self, certificate: Certificate, cause: str) -> None:
         """Sign nothing more: a block is certified as final that conflicts with what is final."""
@@ -426,6 +447,7 @@ class EngineRunner:
                 await self._publish_certificate(chain.finalized)
                 async for event in events:  # ends early where this task lags
                     if isinstance(event, FinalChanged):
+                        self._obstacles.forget_blocks(event.header.number)
                         await self._publish_certificate(event.header)
                     if chain.finalized.number >= self._epoch.last_number:
                         break

@@ -20,6 +20,7 @@ from consensus import messages as m
 from consensus.engine import Engine
 from consensus.settings import EngineSettings
 from node.chain.epochs import Epochs
+from node.chain.events import ChainEvent, FinalChanged
 from node.finality.codec import read_message
 from node.finality.doppelganger import (
     Listening,
@@ -30,18 +31,21 @@ from node.finality.doppelganger import (
 )
 from node.finality.engine_runner import EngineRunner, RunnerContext
 from node.finality.next_epoch_messages import NextEpochMessages
+from node.finality.obstacles import Obstacles
 from p2p.protocols.reputation import Fault
 from p2p.protocols.status import Roles
 from p2p.service.service import Inbound, Service
 from p2p.transport.wire import MessageKind
 from runtime.codec.scale import DecodeError
 from runtime.crypto.hashing import blake2b_256
-from runtime.shared.finality import Certificate, Vote, is_signed
+from runtime.shared.finality import Certificate, Kind, Vote, is_signed
 
 SEEN_MAX: Final = 8_192
 """Messages that are remembered so that each is passed on once."""
 VERIFY_AGAIN_SECONDS: Final = 1.0
 """How often a validator's vote is verified to know that the validator is active."""
+STANDING_VIEWS: Final = 5
+"""Finality stands when nothing has become final in the time of so many failing views."""
 LOOK_SECONDS: Final = 0.1
 """How often a listening validator looks at its network."""
 
@@ -50,10 +54,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class LastVote:
-    """The last verified vote of a validator of the current epoch."""
+    """The last verified votes of a validator of the current epoch, times on trio's clock."""
 
     view: int
     at_seconds: float
+    block_at_seconds: float | None
+    """When it last voted for a block, and not to skip a view; None for not in this epoch."""
 
 
 class Participant:
@@ -77,6 +83,9 @@ class Participant:
         self._next_epoch_messages = NextEpochMessages()
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._runner: EngineRunner | None = None
+        self.obstacles = Obstacles()
+        self._final_at = trio.current_time()
+        context.chain.on_event.append(self._note_final)
         self.epoch = epochs.after(context.chain.finalized.hash)
         self.last_votes: dict[int, LastVote] = {}
         """By the index of each validator in the current epoch."""
@@ -98,6 +107,27 @@ class Participant:
         return self._runner is not None and self._runner.is_halted
 
     @property
+    def seconds_without_finality(self) -> float:
+        """For how long no block has become final here."""
+        return trio.current_time() - self._final_at
+
+    @property
+    def write_failure(self) -> str:
+        """Why this node can write neither votes nor final blocks; empty while it can."""
+        return self.obstacles.write_failure
+
+    @property
+    def is_standing(self) -> bool:
+        """Return whether finality makes no progress at this node."""
+        limit_ms = STANDING_VIEWS * self._settings.advance_ms
+        return self.seconds_without_finality * 1_000 > limit_ms
+
+    @property
+    def connected_validators(self) -> int:
+        """The connected peers that vote, by their own word."""
+        return sum(bool(Roles.VALIDATOR & peer.roles) for peer in self._service.peers())
+
+    @property
     def waits_for(self) -> Waiting | None:
         """What the validator listens for before its first vote; None for one that votes."""
         return None if self._listening is None else self._listening.waits_for
@@ -117,8 +147,12 @@ class Participant:
                     # Synchronization may end an epoch; the log stays, it is evidence.
                     await trio.sleep_forever()
                 # The epoch's last block is in the database: nothing of the log is needed any more.
-                self._context.log.clear()
+                await self.obstacles.write_until_done(self._context.log.clear)
                 records = ()
+
+    def _note_final(self, event: ChainEvent) -> None:
+        if isinstance(event, FinalChanged):
+            self._final_at = trio.current_time()
 
     def _enter_epoch(self) -> None:
         """Take the epoch that follows the last final block."""
@@ -147,7 +181,7 @@ class Participant:
         ahead = sum(peer.finalized > self.epoch.last_number for peer in peers)
         return Surroundings(
             is_alone=len(self.epoch.authorities.authorities) == 1,
-            validators=sum(bool(Roles.VALIDATOR & peer.roles) for peer in peers),
+            validators=self.connected_validators,
             is_current=2 * ahead <= len(peers),
             height=self._context.chain.finalized.number,
         )
@@ -166,7 +200,7 @@ class Participant:
             last_number=epoch.last_number,
             settings=self._settings,
         )
-        self._runner = EngineRunner(self._context, epoch, engine, self.me)
+        self._runner = EngineRunner(self._context, epoch, engine, self.me, self.obstacles)
         logger.info(
             "epoch-started epoch=%d validators=%d last=%d voting=%s",
             epoch.number,
@@ -219,15 +253,18 @@ class Participant:
         Signatures cost, so another validator's is verified once in VERIFY_AGAIN_SECONDS.
         """
         last_vote, now = self.last_votes.get(vote.voter), trio.current_time()
-        is_mine = vote.voter == self.me
+        is_mine, is_for_block = vote.voter == self.me, vote.ballot.kind != Kind.NULLIFY
+        block_at = None if last_vote is None else last_vote.block_at_seconds
         if not is_mine and last_vote is not None:
-            is_fresh = now - last_vote.at_seconds < VERIFY_AGAIN_SECONDS
+            latest = block_at if is_for_block else last_vote.at_seconds
+            is_fresh = latest is not None and now - latest < VERIFY_AGAIN_SECONDS
             # Any peer can repeat an old vote, so it does not prove that its voter is active.
             if is_fresh or vote.ballot.view < last_vote.view:
                 return
         if not is_signed(self._context.chain.genesis_hash, self.epoch.authorities, vote):
             return
-        self.last_votes[vote.voter] = LastVote(vote.ballot.view, now)
+        block_at = now if is_for_block else block_at
+        self.last_votes[vote.voter] = LastVote(vote.ballot.view, now, block_at)
         signer = self._context.signer
         if is_mine and signer is not None:
             check_own_vote(signer, vote)
@@ -262,7 +299,7 @@ class Participant:
     def _is_mesh_full(self) -> bool:
         """Return whether this node is connected with all other validators."""
         others = len(self.epoch.authorities.authorities) - (self.me is not None)
-        return sum(bool(Roles.VALIDATOR & peer.roles) for peer in self._service.peers()) >= others
+        return self.connected_validators >= others
 
     def _is_new(self, key: bytes) -> bool:
         if key in self._seen:

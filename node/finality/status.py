@@ -1,10 +1,12 @@
-"""The status of finality: which validators vote, and how much stake a quorum still needs.
+"""The status of finality: whether it makes progress, who votes, and what keeps it from going on.
 
-`FinalityStatus.sentence` is the sentence about finality that operators read.
+`FinalityStatus.sentence` is what operators read. It says first whether blocks become final, from
+the age of the last one, and then names the causes that this node can see.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -22,6 +24,8 @@ NAMED_MAX: Final = 32
 """Validators of development networks that are called by their //Name."""
 SILENT_SECONDS: Final = 5.0
 """A validator without a verified vote for so long counts as silent."""
+SKIPPING_SECONDS: Final = 10.0
+"""A validator without a verified vote for a block for so long only skips views."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class ValidatorState:
     weight: int
     is_me: bool
     is_silent: bool
+    is_skipping: bool
+    """Whether it votes lately, but for no block."""
     last_view: int
     last_vote_seconds_ago: float | None
 
@@ -47,6 +53,8 @@ class FinalityStatus:
     epoch: int
     view: int
     finalized_number: int
+    finalized_seconds_ago: float
+    is_standing: bool
     last_number_of_epoch: int
     total_weight: int
     active_weight: int
@@ -67,6 +75,8 @@ def finality_status(chain: Chain, participant: Participant) -> FinalityStatus:
         last_vote = participant.last_votes.get(index)
         ago = None if last_vote is None else round(now - last_vote.at_seconds, 1)
         is_silent = index != me and (ago is None or ago > SILENT_SECONDS)
+        block_at = None if last_vote is None else last_vote.block_at_seconds
+        is_late = block_at is None or now - block_at > SKIPPING_SECONDS
         states.append(
             ValidatorState(
                 index=index,
@@ -74,6 +84,7 @@ def finality_status(chain: Chain, participant: Participant) -> FinalityStatus:
                 weight=authority.weight,
                 is_me=index == me,
                 is_silent=is_silent,
+                is_skipping=index != me and not is_silent and is_late,
                 last_view=participant.view
                 if index == me
                 else 0
@@ -89,6 +100,8 @@ def finality_status(chain: Chain, participant: Participant) -> FinalityStatus:
         epoch=epoch.number,
         view=participant.view,
         finalized_number=chain.finalized.number,
+        finalized_seconds_ago=round(participant.seconds_without_finality, 1),
+        is_standing=participant.is_standing,
         last_number_of_epoch=epoch.last_number,
         total_weight=total,
         active_weight=active_weight,
@@ -96,21 +109,99 @@ def finality_status(chain: Chain, participant: Participant) -> FinalityStatus:
         is_voting=me is not None,
         is_halted=participant.is_halted,
         validators=tuple(states),
-        sentence=_sentence(states, active_weight, needed, total, is_halted=participant.is_halted),
+        sentence=_sentence(chain, participant, states, Power(active_weight, needed, total)),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Power:
+    """Voting power in planck of stake: what is heard, what a quorum needs, and all."""
+
+    heard: int
+    needed: int
+    total: int
+
+
 def _sentence(
-    states: list[ValidatorState], heard: int, needed: int, total: int, *, is_halted: bool
+    chain: Chain, participant: Participant, states: Sequence[ValidatorState], power: Power
 ) -> str:
-    silent = [state for state in states if state.is_silent]
-    if is_halted:
+    """Return the progress of finality, and the causes that this node sees."""
+    if participant.is_halted:
         return (
             "Halted: two conflicting blocks are certified as final, so more than a third of the "
             "stake is faulty. Keep the data folder; it holds the evidence."
         )
+    silent = [state for state in states if state.is_silent]
+    own = _own_causes(participant)
+    if not participant.is_standing:
+        if not silent and not own:
+            return "All validators vote."
+        power_cause = _power_cause(power) or ["Finality goes on."]
+        return " ".join([*power_cause, *own, *_silent_cause(silent, power.total)])
+    age = participant.seconds_without_finality
+    progress = f"Finality stands: block {chain.finalized.number} became final {age:.0f} s ago."
+    causes = [
+        *_power_cause(power),
+        *own,
+        *_skipping_cause(states, power),
+        *_silent_cause(silent, power.total),
+        *_partition_cause(participant, len(states)),
+    ]
+    return " ".join([progress, *(causes or ["This node sees no cause; ask other nodes for it."])])
+
+
+def _own_causes(participant: Participant) -> list[str]:
+    """Name what is wrong at this node."""
+    obstacles, causes = participant.obstacles, []
+    if participant.waits_for is not None:
+        causes.append(
+            "This validator does not vote yet: it listens for another node with its key, and "
+            f"waits for {participant.waits_for.value}."
+        )
+    if obstacles.write_failure:
+        causes.append(f"This node cannot write: {obstacles.write_failure}")
+    if obstacles.ahead_ms:
+        causes.append(
+            f"This machine's clock is {obstacles.ahead_ms / 1_000:.0f} s behind the last proposed "
+            "block, so it is not voted for here. Set the clock by NTP, if it is not the proposer's "
+            "that is wrong."
+        )
+    if obstacles.missing_blocks:
+        heights = obstacles.missing_blocks.values()
+        causes.append(
+            f"No peer has given {len(heights)} of the proposed blocks, from height {min(heights)} "
+            "on; they are asked for again and again."
+        )
+    return causes
+
+
+def _power_cause(power: Power) -> list[str]:
+    if power.heard >= power.needed:
+        return []
+    return [
+        f"Finality lacks {_percent(power.needed - power.heard, power.total)} of the voting power: "
+        f"{_percent(power.heard, power.total)} is heard, more than 66.7 % is needed."
+    ]
+
+
+def _skipping_cause(states: Sequence[ValidatorState], power: Power) -> list[str]:
+    """Name validators that only skip views, where those would be needed."""
+    skipping = [state for state in states if state.is_skipping]
+    weight = sum(state.weight for state in skipping)
+    if not skipping or power.heard < power.needed or power.heard - weight >= power.needed:
+        return []
+    names = ", ".join(
+        f"{state.account} ({_percent(state.weight, power.total)})" for state in skipping
+    )
+    return [
+        f"Voting only to skip views: {names}. Their clocks may be wrong, their disks full, or "
+        "blocks do not reach them."
+    ]
+
+
+def _silent_cause(silent: Sequence[ValidatorState], total: int) -> list[str]:
     if not silent:
-        return "All validators vote."
+        return []
     names = ", ".join(
         f"{state.account} ({_percent(state.weight, total)}, "
         + (
@@ -121,12 +212,15 @@ def _sentence(
         + ")"
         for state in silent
     )
-    if heard >= needed:
-        return f"Finality goes on. Silent: {names}."
-    return (
-        f"Finality lacks {_percent(needed - heard, total)} of the voting power: "
-        f"{_percent(heard, total)} is heard, more than 66.7 % is needed. Silent: {names}."
-    )
+    return [f"Silent: {names}."]
+
+
+def _partition_cause(participant: Participant, validators: int) -> list[str]:
+    others = validators - (participant.me is not None)
+    connected = participant.connected_validators
+    if connected >= others:
+        return []
+    return [f"This node is connected with {connected} of the nodes of {others} other validators."]
 
 
 @cache

@@ -131,7 +131,7 @@ async def _answer(
         raise FrameError(f"no ballot: {error}") from error
     try:
         await trio.to_thread.run_sync(history.record_ballot, ballot)
-    except SignerError as error:
+    except (SignerError, OSError) as error:
         return REFUSED, str(error).encode()
     return OK, pair.sign(payload(genesis, ballot))
 

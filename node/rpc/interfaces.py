@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import trio
 
 from node.chain.events import ChainEvent
+from node.operations.health import Health
 from node.transactions.status import Status
 from runtime.frame.executive import Executive
 from runtime.frame.machine import Machine
@@ -133,6 +134,8 @@ class RpcNode(Protocol):
     def pool(self) -> PoolView: ...
     @property
     def network(self) -> RpcNetwork: ...
+    @property
+    def health(self) -> Health: ...
     @property
     def keys(self) -> Keys | None: ...
     @property

@@ -23,6 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from node.operations.health import HealthCollector
 from node.operations.metrics import CONTENT_TYPE, Metrics
 from node.rpc.blocks import Blocks
 from node.rpc.connections import Connections, ServerEndpoint, endpoint_of, is_loopback, listen
@@ -116,6 +117,7 @@ class Server:
         metrics.watch_heights(lambda: node.chain.best.number, lambda: node.chain.finalized.number)
         metrics.pool_transactions.set_function(lambda: len(node.pool))
         metrics.network_peers.set_function(lambda: len(node.network.peers()))
+        metrics.watch(HealthCollector(node.health))
 
     def app(self, extra_routes: Sequence[BaseRoute]) -> Starlette:
         """Return the ASGI application."""
@@ -141,16 +143,26 @@ class Server:
     # --------------------------------------------------------------------------------- HTTP
 
     async def _health(self, request: Request) -> Response:
+        """Answer 200 where the node is ready to serve, 503 with the problems where it is not."""
         network, chain = self._node.network, self._node.chain
+        problems = self._node.health.problems()
         return JSONResponse(
-            {
-                "status": "syncing" if network.is_syncing else "ok",
+            status_code=503 if problems else 200,
+            content={
+                "status": problems[0].kind
+                if problems
+                else "syncing"
+                if network.is_syncing
+                else "ok",
+                "problems": [
+                    {"kind": problem.kind, "sentence": problem.sentence} for problem in problems
+                ],
                 "isSyncing": network.is_syncing,
                 "peers": len(network.peers()),
                 "shouldHavePeers": network.should_have_peers,
                 "bestBlock": chain.best.number,
                 "finalizedBlock": chain.finalized.number,
-            }
+            },
         )
 
     async def _metrics_text(self, request: Request) -> Response:

@@ -45,6 +45,7 @@ from node.rpc.namespaces.consensus import ConsensusNamespace
 from node.rpc.namespaces.openledger import OpenLedger
 from node.rpc.server import serve
 from node.service.control_socket import serve_control
+from node.service.health import NodeHealth
 from node.service.network_metrics import NetworkCollector
 from node.service.networking import NetworkControl, Networking, begin_fast, networked
 from node.serving.answer_service import PaidAnswerService
@@ -83,6 +84,11 @@ class RunningNode:
     keys: Keys | None = None
     namespaces: tuple[object, ...] = ()
     rpc_port: int = 0
+
+    @property
+    def health(self) -> NodeHealth:
+        """The problems of the node, looked for when they are asked for."""
+        return NodeHealth(self.chain.database, self.author, self.networking)
 
     @property
     def rpc_url(self) -> str:
@@ -254,6 +260,7 @@ def _namespaces(node: RunningNode, services: _Services) -> tuple[object, ...]:
         executor=services.executor,
         epoch_closer=services.epoch_closer,
         receipts=node.receipts,
+        health=node.health,
     )
     if node.networking is None:
         return (own,)

@@ -103,6 +103,11 @@ class Database:
         self._store.close()
 
     @property
+    def fault(self) -> str:
+        """What reads and writes have found wrong with the files; empty for nothing."""
+        return self._store.fault
+
+    @property
     def head(self) -> int | None:
         """The number of the last finalized block, None before genesis."""
         return self._head

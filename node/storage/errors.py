@@ -28,7 +28,11 @@ class SchemaVersionError(DatabaseError):
 
 
 class DiskFullError(DatabaseError):
-    """There is no room left to write a block."""
+    """There was no room left to write a block; the database has to be opened again."""
+
+
+class DiskLowError(DatabaseError):
+    """Little room is left, so nothing is written until there is more."""
 
 
 class WriteFailedError(DatabaseError):

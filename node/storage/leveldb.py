@@ -13,7 +13,9 @@ from typing import Final
 
 import plyvel
 
+from node.storage.disk_space import DiskSpace
 from node.storage.errors import (
+    DatabaseDamagedError,
     DatabaseError,
     DatabaseFolderError,
     DatabaseInUseError,
@@ -30,16 +32,18 @@ _FULL_DISK_WORDS: Final = ("No space left", "Disk quota exceeded", "File too lar
 class LevelReader:
     """LevelDB or a snapshot of it, with checksums verified and its errors turned into ours."""
 
-    def __init__(self, path: Path, source: plyvel.DB) -> None:
+    def __init__(self, path: Path, source: plyvel.DB, faults: list[str]) -> None:
+        """`faults` takes the text of the first damage that is met."""
         self.path = path
         self.source = source
+        self._faults = faults
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key."""
         try:
             value: bytes | None = self.source.get(key, verify_checksums=True)
         except plyvel.Error as error:
-            raise damaged(self.path, str(error)) from error
+            raise self._damaged(error) from error
         return value
 
     def keys(self, start: bytes, stop: bytes) -> Iterator[bytes]:
@@ -49,14 +53,20 @@ class LevelReader:
                 start=start, stop=stop, include_value=False, verify_checksums=True
             )
         except plyvel.Error as error:
-            raise damaged(self.path, str(error)) from error
+            raise self._damaged(error) from error
 
     def pairs(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield keys and values from `start` up to and without `stop`, sorted."""
         try:
             yield from self.source.iterator(start=start, stop=stop, verify_checksums=True)
         except plyvel.Error as error:
-            raise damaged(self.path, str(error)) from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> DatabaseDamagedError:
+        found = damaged(self.path, str(error))
+        if not self._faults:
+            self._faults.append(str(found))
+        return found
 
     def first(self, start: bytes, stop: bytes) -> tuple[bytes, bytes] | None:
         """Return the first key from `start` up to and without `stop`, and its value."""
@@ -75,7 +85,14 @@ class LevelStore:
         self.path = path
         self._source = source
         self._failed = False
-        self.reader = LevelReader(path, source)
+        self._space = DiskSpace(path)
+        self._faults: list[str] = []
+        self.reader = LevelReader(path, source, self._faults)
+
+    @property
+    def fault(self) -> str:
+        """What reads or writes have found wrong first; empty for nothing."""
+        return self._faults[0] if self._faults else ""
 
     @classmethod
     def open(cls, path: Path, *, create: bool) -> LevelStore:
@@ -106,15 +123,16 @@ class LevelStore:
 
     def snapshot(self) -> LevelReader:
         """Return a reader of the store as it is now, whatever is written later."""
-        return LevelReader(self.path, self._source.snapshot())
+        return LevelReader(self.path, self._source.snapshot(), self._faults)
 
     def write(self, writes: Mapping[bytes, bytes | None]) -> None:
-        """Write one synced batch. Raises DiskFullError, WriteFailedError."""
+        """Write one synced batch. Raises DiskLowError, DiskFullError, WriteFailedError."""
         if self._failed:
             raise WriteFailedError(
                 f"An earlier write to {self.path} failed, so no more is written. "
                 "Remove the cause and restart the node."
             )
+        self._space.check()
         try:
             with self._source.write_batch(sync=True) as batch:
                 for key, value in writes.items():
@@ -124,7 +142,9 @@ class LevelStore:
                         batch.put(key, value)
         except (plyvel.Error, OSError) as error:
             self._failed = True
-            raise _writing_failed(self.path, error) from error
+            failure = _writing_failed(self.path, error)
+            self._faults.append(str(failure))
+            raise failure from error
 
     def close(self) -> None:
         """Give the folder back."""

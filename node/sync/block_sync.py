@@ -21,6 +21,7 @@ import trio
 
 from node.chain.chain import Chain
 from node.chain.errors import ChainError
+from node.storage.errors import DiskLowError
 from p2p.protocols.block_download import Arrived, AskBlocks, BlockPlanner, SyncLimits
 from p2p.protocols.reputation import Fault
 from p2p.protocols.sync_messages import (
@@ -228,7 +229,7 @@ class Synchronizer:
         except WrongAnswerError as error:
             self._network.penalize(arrived.ask.peer, Fault.BAD_ANSWER, str(error))
             planner.import_refused(arrived, trio.current_time())
-        except ChainError as error:
+        except (ChainError, DiskLowError) as error:
             logger.warning("import-refused first=%d cause=%r", arrived.ask.first, str(error))
             planner.import_refused(arrived, trio.current_time())
         else:

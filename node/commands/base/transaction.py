@@ -151,6 +151,8 @@ def send(
     """
     signed = client.sign(call, pair or spending.signer.unlock(), tip=spending.tip_planck)
     transaction = to_hex(signed.hash)
+    for problem in client.problems():
+        output.note(f"Warning: the node is not ready, so this may wait. {problem}")
 
     def print_hash(status: str) -> None:
         if status == "submitted":

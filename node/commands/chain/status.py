@@ -35,24 +35,33 @@ class StatusDocument:
 
 @dataclass(frozen=True, slots=True)
 class ValidatorLine:
-    """A validator of the current epoch as the node hears it; never heard is None."""
+    """A validator of the current epoch as the node hears it; never heard is None.
+
+    `is_skipping` says that it votes lately, but for no block.
+    """
 
     account: str
     stake: Planck
     is_this_node: bool
     is_silent: bool
+    is_skipping: bool
     last_view: int
     heard_seconds_ago: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class ExplanationDocument:
-    """Why finality is where it is; `heard` and `needed` are stake."""
+    """Why finality is where it is; `heard` and `needed` are stake.
+
+    `is_standing` says that no block has become final for longer than failing views would take.
+    """
 
     why: str
     epoch: int
     view: int
     finalized_number: int
+    finalized_seconds_ago: float
+    is_standing: bool
     epoch_ends_at: int
     is_voting: bool
     is_halted: bool
@@ -84,6 +93,8 @@ def explanation_of(client: Client) -> ExplanationDocument:
         epoch=finality["epoch"],
         view=finality["view"],
         finalized_number=finality["finalizedNumber"],
+        finalized_seconds_ago=finality["finalizedSecondsAgo"],
+        is_standing=finality["isStanding"],
         epoch_ends_at=finality["lastNumberOfEpoch"],
         is_voting=finality["isVoting"],
         is_halted=finality["isHalted"],
@@ -96,6 +107,7 @@ def explanation_of(client: Client) -> ExplanationDocument:
                 stake=Planck(int(validator["weight"])),
                 is_this_node=validator["isMe"],
                 is_silent=validator["isSilent"],
+                is_skipping=validator["isSkipping"],
                 last_view=validator["lastView"],
                 heard_seconds_ago=validator["heardSecondsAgo"],
             )

@@ -27,6 +27,8 @@ class ConsensusNamespace:
             "epoch": status.epoch,
             "view": status.view,
             "finalizedNumber": status.finalized_number,
+            "finalizedSecondsAgo": status.finalized_seconds_ago,
+            "isStanding": status.is_standing,
             "lastNumberOfEpoch": status.last_number_of_epoch,
             "totalWeight": str(status.total_weight),
             "heardWeight": str(status.active_weight),
@@ -41,6 +43,7 @@ class ConsensusNamespace:
                     "weight": str(validator.weight),
                     "isMe": validator.is_me,
                     "isSilent": validator.is_silent,
+                    "isSkipping": validator.is_skipping,
                     "lastView": validator.last_view,
                     "heardSecondsAgo": validator.last_vote_seconds_ago,
                 }

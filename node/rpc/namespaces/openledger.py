@@ -6,6 +6,7 @@ from typing import Final
 
 from node.authoring.author import Author
 from node.jobs.executor import Executor
+from node.operations.health import Health
 from node.rpc.errors import InvalidParamsError
 from node.rpc.methods import method
 from node.rpc.parameters import Json
@@ -32,12 +33,14 @@ class OpenLedger:
         executor: Executor,
         epoch_closer: EpochCloser,
         receipts: ReceiptStore,
+        health: Health,
     ) -> None:
         self._account = account
         self._author = author
         self._executor = executor
         self._epoch_closer = epoch_closer
         self._receipts = receipts
+        self._health = health
 
     @method("openledger_status")
     def status(self) -> Json:
@@ -52,6 +55,17 @@ class OpenLedger:
                 "restarts": process.restarts,
                 "profile": process.profile,
             },
+        }
+
+    @method("openledger_health")
+    def health(self) -> Json:
+        """Return whether the node is ready to serve, and each problem that keeps it from it."""
+        problems = self._health.problems()
+        return {
+            "isReady": not problems,
+            "problems": [
+                {"kind": problem.kind.value, "sentence": problem.sentence} for problem in problems
+            ],
         }
 
     @method("openledger_jobProgress")

@@ -25,6 +25,7 @@ from node.rpc.connections import ServerEndpoint
 from node.rpc.interfaces import About, NoNetwork
 from node.rpc.limits import Limits
 from node.rpc.server import serve
+from node.service.health import NodeHealth
 from node.storage.database import Database
 from node.transactions.pool import Pool
 from runtime.crypto.keys import Keypair
@@ -96,6 +97,10 @@ class NodeUnderTest:
     sealer: FakeSealer | None = None
     endpoint: ServerEndpoint = field(default_factory=lambda: ServerEndpoint("127.0.0.1", 0))
     _ids: itertools.count = field(default_factory=itertools.count)
+
+    @property
+    def health(self) -> NodeHealth:
+        return NodeHealth(self.chain.database, self.author, None)
 
     @property
     def http_url(self) -> str:

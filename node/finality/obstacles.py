@@ -1,0 +1,62 @@
+"""The obstacles that keep this node from taking part in finality, for whoever asks why it stands.
+
+The engine runner and the participant note them as they meet them; nothing is decided by them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from runtime.types.primitives import Hash
+
+RECENT_SECONDS: Final = 60.0
+"""A refused block tells of the clock for so long."""
+WRITE_AGAIN_SECONDS: Final = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Obstacles:
+    """What is wrong at this node now."""
+
+    missing_blocks: dict[Hash, int] = field(default_factory=dict)
+    """The heights of blocks whose bodies or ancestors no peer gave, by hash."""
+    write_failure: str = ""
+    """Why the log of consensus or the database takes no write; empty while it does."""
+    _ahead_ms: int = 0
+    _ahead_at: float = -RECENT_SECONDS
+
+    async def write_until_done(self, write: Callable[..., None], *arguments: object) -> None:
+        """Write in a thread, again and again while the disk refuses: nothing may happen before."""
+        while True:
+            try:
+                await trio.to_thread.run_sync(write, *arguments)
+                break
+            except OSError as error:
+                if not self.write_failure:
+                    logger.critical("consensus-waits-for-disk cause=%r", str(error))
+                self.write_failure = str(error)
+                await trio.sleep(WRITE_AGAIN_SECONDS)
+        self.write_failure = ""
+
+    def forget_blocks(self, height: int) -> None:
+        """Forget missing blocks that finality has overtaken."""
+        for block, number in list(self.missing_blocks.items()):
+            if number <= height:
+                del self.missing_blocks[block]
+
+    def note_ahead(self, ahead_ms: int) -> None:
+        """Note a block that was refused because its time is ahead of this machine's."""
+        self._ahead_ms, self._ahead_at = ahead_ms, trio.current_time()
+
+    @property
+    def ahead_ms(self) -> int:
+        """By how much the last block that was refused for its time was ahead; 0 for none lately."""
+        is_recent = trio.current_time() - self._ahead_at < RECENT_SECONDS
+        return self._ahead_ms if is_recent else 0

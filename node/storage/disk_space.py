@@ -1,0 +1,47 @@
+"""The space on the disk of a folder, of which the database leaves a reserve.
+
+A database that meets a full disk in the middle of a write has to be opened again before it writes
+another time. So nothing is written when little is left: then the node goes on by itself as soon as
+there is room, and logs and votes, which are small, have room until then.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from node.storage.errors import DiskLowError
+
+RESERVE_BYTES_MAX: Final = 64 << 20
+RESERVE_SHARE: Final = 20
+"""Of a small disk the reserve is one part in so many."""
+
+
+class DiskSpace:
+    """The free space that one folder can use."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def free_bytes(self) -> int:
+        """The bytes that this user can still write."""
+        found = os.statvfs(self._folder)
+        return found.f_bavail * found.f_frsize
+
+    @property
+    def reserve_bytes(self) -> int:
+        """The bytes that are left free."""
+        found = os.statvfs(self._folder)
+        return min(RESERVE_BYTES_MAX, found.f_blocks * found.f_frsize // RESERVE_SHARE)
+
+    def check(self) -> None:
+        """Check that there is room for another write. Raises DiskLowError."""
+        free, reserve = self.free_bytes, self.reserve_bytes
+        if free < reserve:
+            raise DiskLowError(
+                f"{free >> 20} MiB are free on the disk of {self._folder}, and {reserve >> 20} MiB "
+                "are kept in reserve, so no block is written. Free space; the node then goes on by "
+                "itself."
+            )
