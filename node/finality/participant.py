@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -32,34 +31,23 @@ from node.finality.doppelganger import (
 from node.finality.engine_runner import EngineRunner, RunnerContext
 from node.finality.next_epoch_messages import NextEpochMessages
 from node.finality.obstacles import Obstacles
+from node.finality.voter_activity import VoterActivity
 from p2p.protocols.reputation import Fault
 from p2p.protocols.status import Roles
 from p2p.service.service import Inbound, Service
 from p2p.transport.wire import MessageKind
 from runtime.codec.scale import DecodeError
 from runtime.crypto.hashing import blake2b_256
-from runtime.shared.finality import Certificate, Kind, Vote, is_signed
+from runtime.shared.finality import Certificate, Vote, is_signed
 
 SEEN_MAX: Final = 8_192
 """Messages that are remembered so that each is passed on once."""
-VERIFY_AGAIN_SECONDS: Final = 1.0
-"""How often a validator's vote is verified to know that the validator is active."""
 STANDING_VIEWS: Final = 5
 """Finality stands when nothing has become final in the time of so many failing views."""
 LOOK_SECONDS: Final = 0.1
 """How often a listening validator looks at its network."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class LastVote:
-    """The last verified votes of a validator of the current epoch, times on trio's clock."""
-
-    view: int
-    at_seconds: float
-    block_at_seconds: float | None
-    """When it last voted for a block, and not to skip a view; None for not in this epoch."""
 
 
 class Participant:
@@ -87,8 +75,8 @@ class Participant:
         self._final_at = trio.current_time()
         context.chain.on_event.append(self._note_final)
         self.epoch = epochs.after(context.chain.finalized.hash)
-        self.last_votes: dict[int, LastVote] = {}
-        """By the index of each validator in the current epoch."""
+        self.activity: dict[int, VoterActivity] = {}
+        """By the index of each validator in the current epoch that was heard."""
 
     @property
     def me(self) -> int | None:
@@ -157,7 +145,7 @@ class Participant:
     def _enter_epoch(self) -> None:
         """Take the epoch that follows the last final block."""
         self.epoch = self._epochs.after(self._context.chain.finalized.hash)
-        self.last_votes.clear()
+        self.activity.clear()
 
     async def _listen(self) -> None:
         """Return when this validator may vote. Raises DoppelgangerError."""
@@ -248,23 +236,14 @@ class Participant:
             self._service.send(inbound.peer, MessageKind.CERTIFICATE, justification)
 
     def _record_vote(self, vote: Vote) -> None:
-        """Record the vote of a validator; check a vote of this node's own key.
-
-        Signatures cost, so another validator's is verified once in VERIFY_AGAIN_SECONDS.
-        """
-        last_vote, now = self.last_votes.get(vote.voter), trio.current_time()
-        is_mine, is_for_block = vote.voter == self.me, vote.ballot.kind != Kind.NULLIFY
-        block_at = None if last_vote is None else last_vote.block_at_seconds
-        if not is_mine and last_vote is not None:
-            latest = block_at if is_for_block else last_vote.at_seconds
-            is_fresh = latest is not None and now - latest < VERIFY_AGAIN_SECONDS
-            # Any peer can repeat an old vote, so it does not prove that its voter is active.
-            if is_fresh or vote.ballot.view < last_vote.view:
-                return
+        """Record a sample of the votes of other validators; check each of this node's own key."""
+        activity, now = self.activity.get(vote.voter), trio.current_time()
+        is_mine = vote.voter == self.me
+        if not is_mine and activity is not None and not activity.is_news(vote, now):
+            return
         if not is_signed(self._context.chain.genesis_hash, self.epoch.authorities, vote):
             return
-        block_at = now if is_for_block else block_at
-        self.last_votes[vote.voter] = LastVote(vote.ballot.view, now, block_at)
+        self.activity.setdefault(vote.voter, VoterActivity()).add(vote, now)
         signer = self._context.signer
         if is_mine and signer is not None:
             check_own_vote(signer, vote)

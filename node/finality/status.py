@@ -24,8 +24,6 @@ NAMED_MAX: Final = 32
 """Validators of development networks that are called by their //Name."""
 SILENT_SECONDS: Final = 5.0
 """A validator without a verified vote for so long counts as silent."""
-SKIPPING_SECONDS: Final = 10.0
-"""A validator without a verified vote for a block for so long only skips views."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class ValidatorState:
     is_me: bool
     is_silent: bool
     is_skipping: bool
-    """Whether it votes lately, but for no block."""
+    """Whether it votes, but in most views for no block."""
     last_view: int
     last_vote_seconds_ago: float | None
 
@@ -72,11 +70,9 @@ def finality_status(chain: Chain, participant: Participant) -> FinalityStatus:
     names = _development_names() if is_development else {}
     states = []
     for index, authority in enumerate(epoch.authorities.authorities):
-        last_vote = participant.last_votes.get(index)
-        ago = None if last_vote is None else round(now - last_vote.at_seconds, 1)
+        activity = participant.activity.get(index)
+        ago = None if activity is None else round(now - activity.at_seconds, 1)
         is_silent = index != me and (ago is None or ago > SILENT_SECONDS)
-        block_at = None if last_vote is None else last_vote.block_at_seconds
-        is_late = block_at is None or now - block_at > SKIPPING_SECONDS
         states.append(
             ValidatorState(
                 index=index,
@@ -84,12 +80,12 @@ def finality_status(chain: Chain, participant: Participant) -> FinalityStatus:
                 weight=authority.weight,
                 is_me=index == me,
                 is_silent=is_silent,
-                is_skipping=index != me and not is_silent and is_late,
+                is_skipping=not is_silent and activity is not None and activity.is_skipping,
                 last_view=participant.view
                 if index == me
                 else 0
-                if last_vote is None
-                else last_vote.view,
+                if activity is None
+                else activity.view,
                 last_vote_seconds_ago=0.0 if index == me else ago,
             )
         )
@@ -131,23 +127,18 @@ def _sentence(
             "Halted: two conflicting blocks are certified as final, so more than a third of the "
             "stake is faulty. Keep the data folder; it holds the evidence."
         )
-    silent = [state for state in states if state.is_silent]
-    own = _own_causes(participant)
-    if not participant.is_standing:
-        if not silent and not own:
-            return "All validators vote."
-        power_cause = _power_cause(power) or ["Finality goes on."]
-        return " ".join([*power_cause, *own, *_silent_cause(silent, power.total)])
-    age = participant.seconds_without_finality
-    progress = f"Finality stands: block {chain.finalized.number} became final {age:.0f} s ago."
-    causes = [
-        *_power_cause(power),
-        *own,
-        *_skipping_cause(states, power),
-        *_silent_cause(silent, power.total),
-        *_partition_cause(participant, len(states)),
-    ]
-    return " ".join([progress, *(causes or ["This node sees no cause; ask other nodes for it."])])
+    slowing = [*_power_cause(power), *_skipping_cause(states, power)]
+    causes = [*slowing, *_own_causes(participant), *_silent_cause(states, power.total)]
+    if participant.is_standing:
+        age = participant.seconds_without_finality
+        progress = f"Finality stands: block {chain.finalized.number} became final {age:.0f} s ago."
+        causes += _partition_cause(participant, len(states))
+        causes = causes or ["This node sees no cause; ask other nodes for it."]
+    elif slowing:
+        progress = "Finality is slow or stops."
+    else:
+        progress = "Finality goes on." if causes else "All validators vote."
+    return " ".join([progress, *causes])
 
 
 def _own_causes(participant: Participant) -> list[str]:
@@ -194,12 +185,13 @@ def _skipping_cause(states: Sequence[ValidatorState], power: Power) -> list[str]
         f"{state.account} ({_percent(state.weight, power.total)})" for state in skipping
     )
     return [
-        f"Voting only to skip views: {names}. Their clocks may be wrong, their disks full, or "
+        f"Skipping most views: {names}. Their clocks may be wrong, their disks full, or "
         "blocks do not reach them."
     ]
 
 
-def _silent_cause(silent: Sequence[ValidatorState], total: int) -> list[str]:
+def _silent_cause(states: Sequence[ValidatorState], total: int) -> list[str]:
+    silent = [state for state in states if state.is_silent]
     if not silent:
         return []
     names = ", ".join(

@@ -3,7 +3,8 @@
 python byzantine.py node start ...   exactly like `openledger node start ...`
 
 Its log has a line `byzantine-proposed fault=...` for each. With BYZANTINE_CLOCK_MS it makes good
-blocks with a clock that is so many milliseconds ahead instead (behind where that is negative).
+blocks with a clock that is so many milliseconds ahead instead (behind where that is negative). With
+BYZANTINE_NO_BODIES it is honest, and no body of a block reaches it while that file exists.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -25,8 +27,9 @@ from node.chain.errors import ChainError
 from node.finality.codec import BODY_INLINE_MAX, ProposalMessage
 from node.finality.engine_runner import EngineRunner
 from node.keys.vote_signer import LocalSigner
-from p2p.transport.transport import TransportError
-from p2p.transport.wire import MessageKind
+from p2p.service.service import Service
+from p2p.transport.transport import PeerId, RequestError, TransportError
+from p2p.transport.wire import MessageKind, RequestKind
 from runtime.codec.scale import codec
 from runtime.frame.executive import ExecutedBlock
 from runtime.shared.finality import NO_DIGEST, Ballot, Certificate, Kind, Vote, payload
@@ -191,8 +194,31 @@ def shift_clock(shift_ms: int) -> None:
     time.time_ns = lambda: real() + shift_ms * 1_000_000
 
 
+def lose_bodies(path: Path) -> None:
+    """Let no body reach this node while a file exists: neither with proposals nor on request."""
+    receive, request = EngineRunner.receive, Service.request
+
+    def receive_without(
+        runner: EngineRunner, source: PeerId, message: m.Message, body: Body | None
+    ) -> None:
+        receive(runner, source, message, None if path.exists() else body)
+
+    async def request_without(
+        service: Service, peer: PeerId, kind: RequestKind, body: bytes
+    ) -> bytes:
+        if path.exists() and kind in (RequestKind.BODY, RequestKind.BLOCKS):
+            await trio.sleep(0.05)
+            raise RequestError("It was lost on its way.")
+        return await request(service, peer, kind, body)
+
+    EngineRunner.receive = receive_without  # type: ignore[method-assign]
+    Service.request = request_without  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
-    if "BYZANTINE_CLOCK_MS" in os.environ:
+    if "BYZANTINE_NO_BODIES" in os.environ:
+        lose_bodies(Path(os.environ["BYZANTINE_NO_BODIES"]))
+    elif "BYZANTINE_CLOCK_MS" in os.environ:
         shift_clock(int(os.environ["BYZANTINE_CLOCK_MS"]))
     else:
         EngineRunner._propose = propose_wrongly  # type: ignore[assignment, method-assign]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from consensus.settings import EngineSettings
-from node.finality import participant as participant_module
+from node.finality import voter_activity
 from node.finality.doppelganger import (
     LISTEN_VIEWS,
     REFUSED_SECONDS_MAX,
@@ -148,7 +148,7 @@ def hear_views(made: Seat, first: int, last: int, epoch: int = 0) -> None:
 def test_a_validator_that_hears_others_in_enough_views_votes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(participant_module, "VERIFY_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(voter_activity, "VERIFY_AGAIN_SECONDS", 0.0)
 
     async def scenario() -> None:
         async with seated(tmp_path, 4, me=0, is_listening_first=True) as made:
@@ -178,7 +178,7 @@ def test_a_validator_that_peers_have_left_behind_hears_nothing_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of three peers that claims a height delays nobody; the word of most counts."""
-    monkeypatch.setattr(participant_module, "VERIFY_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(voter_activity, "VERIFY_AGAIN_SECONDS", 0.0)
 
     async def scenario() -> None:
         service = FakeService(connected=(Peer(HONEST, finalized=99), Peer(OTHER, finalized=99)))

@@ -64,7 +64,7 @@ def test_messages_of_the_next_epoch_wait_for_it(tmp_path: Path) -> None:
             made.hear(HONEST, made.proposal(boundary, 1), boundary.extrinsics)
             made.hear(HONEST, made.certificate(Ballot(0, 1, Kind.FINALIZE, boundary.hash)))
             await made.until(lambda: made.participant.epoch.number == 1)
-            await made.until(lambda: len(made.participant.last_votes) == 4)
+            await made.until(lambda: len(made.participant.activity) == 4)
 
     run(scenario)
 

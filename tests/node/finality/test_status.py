@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import trio
 import trio.testing
 
+from node.finality import voter_activity
 from node.finality.doppelganger import Waiting
 from node.finality.status import finality_status
+from node.finality.voter_activity import SKIPPING_VIEWS_MIN, VoterActivity
 from runtime.shared.finality import NO_DIGEST, Ballot, Kind
 from runtime.types.primitives import Hash
 from tests.node.support.seat import (
@@ -34,12 +37,13 @@ def test_old_votes_do_not_make_a_validator_look_alive_in_an_old_view(tmp_path: P
     async def scenario() -> None:
         async with seated(tmp_path, 4, me=None) as made:
             made.hear(HONEST, made.vote(1, Ballot(0, 5, Kind.NULLIFY, NO_DIGEST)))
-            await made.until(lambda: 1 in made.participant.last_votes)
-            last_vote = made.participant.last_votes[1]
-            last_vote.at_seconds -= 100
+            await made.until(lambda: 1 in made.participant.activity)
+            heard = made.participant.activity[1]
+            heard.at_seconds -= 100
+            before = heard.at_seconds
             made.hear(HOSTILE, made.vote(1, Ballot(0, 2, Kind.NULLIFY, NO_DIGEST)))
             await settle()
-            assert made.participant.last_votes[1] == last_vote
+            assert (heard.view, heard.at_seconds) == (5, before)
             status = finality_status(made.chain, made.participant)
             assert status.validators[1].is_silent
             assert "Finality lacks" in status.sentence
@@ -55,10 +59,13 @@ def skip_vote(made: Seat, voter: int, view: int) -> None:
     made.hear(HONEST, made.vote(voter, Ballot(0, view, Kind.NULLIFY, NO_DIGEST)))
 
 
+NOBODY = VoterActivity()
+
+
 async def all_vote(made: Seat, voters: Sequence[int] = (0, 1, 2, 3)) -> None:
     for voter in voters:
         block_vote(made, voter, 5)
-    await made.until(lambda: len(made.participant.last_votes) == len(voters))
+    await made.until(lambda: len(made.participant.activity) == len(voters))
 
 
 def sentence_of(made: Seat) -> str:
@@ -77,19 +84,24 @@ def test_finality_that_stands_with_all_heard_is_not_said_to_go_on(tmp_path: Path
     run(scenario)
 
 
-def test_a_validator_that_only_skips_is_named_where_it_is_needed(tmp_path: Path) -> None:
+def test_a_validator_that_only_skips_is_named_where_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One of five clocks is wrong and one node is down: with three of five nothing is final."""
+    monkeypatch.setattr(voter_activity, "VERIFY_AGAIN_SECONDS", 0.0)
 
     async def scenario() -> None:
         async with seated(tmp_path, 5, me=None) as made:
             await all_vote(made, (0, 1, 2))
-            skip_vote(made, 3, 6)
-            await made.until(lambda: 3 in made.participant.last_votes)
+            for view in range(6, 6 + SKIPPING_VIEWS_MIN):
+                skip_vote(made, 3, view)
+            await made.until(lambda: made.participant.activity.get(3, NOBODY).is_skipping)
+            assert sentence_of(made).startswith("Finality is slow or stops.")
             made.participant._final_at -= 100
             said = sentence_of(made)
             skipping = finality_status(made.chain, made.participant).validators[3].account
             assert "Finality stands" in said
-            assert f"Voting only to skip views: {skipping} (20.0 %)" in said
+            assert f"Skipping most views: {skipping} (20.0 %)" in said
             assert "never heard" in said
 
     run(scenario)
