@@ -2,14 +2,16 @@
 
 Two nodes that sign with one key contradict each other sooner or later and lose their stake. So a
 validator listens before its first vote: it follows the chain by synchronization alone until it has
-heard other validators in LISTEN_VIEWS views of the current epoch. A second node with its key would
-have voted in them. Every vote of its own key counts, in votes and inside certificates; one that its
-signer never signed was signed elsewhere, and the node stops.
+heard validators with more than a third of the stake in LISTEN_VIEWS views of the current epoch
+each, so that the faulty ones alone cannot end the listening. A second node with its key would have
+voted in these views. Every vote of its own key counts, in votes and inside certificates; one that
+its signer never signed was signed elsewhere, and the node stops.
 
 Rules: what a node hears before it has peers, or in an epoch that its peers have left, tells it
-nothing. A validator that has heard nobody does not vote, with two exceptions. Where the whole
-network stands still, nobody can be heard, and somebody has to vote first: then the silence has to
-last as long as those views would take. And a validator that is alone in the set has nobody to hear.
+nothing. A validator that has heard nobody does not vote, with two exceptions. Where nothing becomes
+final, too few may vote to be heard, and somebody has to vote first: then that has to last as long
+as those views would take, and no peer's word is asked. And a validator that is alone in the set has
+nobody to hear.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Final
 from consensus.settings import EngineSettings
 from node.keys.vote_signer import VoteSigner
 from runtime.errors import ExitCode, OpenLedgerError
-from runtime.shared.finality import Vote
+from runtime.shared.finality import AuthoritySet, Vote
 
 LISTEN_VIEWS: Final = 6
 """Views in which other validators are heard before the first vote."""
@@ -62,23 +64,28 @@ class Listening:
 
     def __init__(self, settings: EngineSettings) -> None:
         self._silence_seconds = LISTEN_VIEWS * settings.advance_ms / 1_000
-        self._heard: set[tuple[int, int]] = set()
+        self._heard: dict[bytes, set[tuple[int, int]]] = {}
+        """By session key: the epochs and views of its verified votes."""
         self._height = -1
         self._quiet_since: float | None = None
         self.waits_for: Waiting | None = Waiting.PEERS
         """None once the validator may vote."""
 
-    def hear(self, vote: Vote) -> None:
-        """Count the view of a verified vote of another validator in the epoch of this node."""
+    def hear(self, vote: Vote, authorities: AuthoritySet) -> None:
+        """Count a verified vote of another validator in the epoch of this node."""
         if self.waits_for is not Waiting.VOTES:
             return
         epoch, view = int(vote.ballot.epoch), int(vote.ballot.view)
+        views = self._heard.setdefault(authorities.authorities[vote.voter].key, set())
+        views.add((epoch, view))
         # An epoch may have fewer views than are needed, so the one before counts as well.
-        self._heard = {other for other in self._heard if other[0] >= epoch - 1}
-        if (epoch, view) not in self._heard:
-            self._heard.add((epoch, view))
-            self._quiet_since = None
-        if len(self._heard) >= LISTEN_VIEWS:
+        views -= {other for other in views if other[0] < epoch - 1}
+        heard = sum(
+            authority.weight
+            for authority in authorities.authorities
+            if len(self._heard.get(authority.key, ())) >= LISTEN_VIEWS
+        )
+        if 3 * heard > authorities.total:
             self.waits_for = None
 
     def look(self, around: Surroundings, now: float) -> None:
@@ -88,18 +95,16 @@ class Listening:
         if around.is_alone:
             self.waits_for = None
         elif not around.validators:
-            self._wait_for(Waiting.PEERS)
-        elif not around.is_current:
-            self._wait_for(Waiting.SYNC)
+            self.waits_for, self._quiet_since = Waiting.PEERS, None
+            self._heard.clear()
         else:
-            self.waits_for = Waiting.VOTES
+            self.waits_for = Waiting.VOTES if around.is_current else Waiting.SYNC
+            if not around.is_current:
+                self._heard.clear()
             self._note_silence(around.height, now)
 
-    def _wait_for(self, waiting: Waiting) -> None:
-        self.waits_for, self._quiet_since = waiting, None
-        self._heard.clear()
-
     def _note_silence(self, height: int, now: float) -> None:
+        """Note for how long nothing became final; what peers claim beyond it was not proven."""
         if self._quiet_since is None or height != self._height:
             self._quiet_since, self._height = now, height
         elif now - self._quiet_since >= self._silence_seconds:

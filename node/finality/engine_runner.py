@@ -311,7 +311,7 @@ class EngineRunner:
             self._obstacles.note_ahead(error.ahead_ms)
             logger.warning("block-not-executed number=%d cause=%r", header.number, str(error))
         except (ChainError, TransportError) as error:
-            self._obstacles.missing_blocks[block] = header.number
+            self._obstacles.note_missing(block, header.number)
             logger.warning("block-not-executed number=%d cause=%r", header.number, str(error))
         finally:
             done.set()

@@ -16,6 +16,7 @@ from runtime.types.primitives import Hash
 
 RECENT_SECONDS: Final = 60.0
 """A refused block tells of the clock for so long."""
+MISSING_MAX: Final = 64
 WRITE_AGAIN_SECONDS: Final = 1.0
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,12 @@ class Obstacles:
                 self.write_failure = str(error)
                 await trio.sleep(WRITE_AGAIN_SECONDS)
         self.write_failure = ""
+
+    def note_missing(self, block: Hash, number: int) -> None:
+        """Note a block that could not be had; of too many the lowest are told."""
+        self.missing_blocks[block] = number
+        if len(self.missing_blocks) > MISSING_MAX:
+            del self.missing_blocks[max(self.missing_blocks, key=self.missing_blocks.__getitem__)]
 
     def forget_blocks(self, height: int) -> None:
         """Forget missing blocks that finality has overtaken."""

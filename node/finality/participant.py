@@ -248,7 +248,7 @@ class Participant:
         if is_mine and signer is not None:
             check_own_vote(signer, vote)
         elif self._listening is not None:
-            self._listening.hear(vote)
+            self._listening.hear(vote, self.epoch.authorities)
 
     def _check_certified_votes(self, message: m.Message) -> None:
         """Check the votes of this node's own key inside certificates.

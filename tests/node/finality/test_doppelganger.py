@@ -25,8 +25,16 @@ from node.finality.doppelganger import (
 from node.keys.vote_signer import REMEMBERED_VIEWS, ConflictingBallotError, RecentBallots
 from runtime.codec.scale import codec
 from runtime.errors import ExitCode
-from runtime.shared.finality import NO_DIGEST, Ballot, Certificate, Kind, Vote
-from runtime.types.primitives import Hash
+from runtime.shared.finality import (
+    NO_DIGEST,
+    Authority,
+    AuthoritySet,
+    Ballot,
+    Certificate,
+    Kind,
+    Vote,
+)
+from runtime.types.primitives import AccountId, Hash
 from tests.node.support.seat import (
     HONEST,
     HOSTILE,
@@ -138,11 +146,12 @@ def test_a_forged_certificate_in_this_nodes_name_stops_nobody(tmp_path: Path) ->
     run(scenario)
 
 
-def hear_views(made: Seat, first: int, last: int, epoch: int = 0) -> None:
-    """Let another validator be heard in views."""
-    other = next(voter for voter in range(4) if voter != made.participant.me)
+def hear_views(made: Seat, first: int, last: int, validators: int = 2) -> None:
+    """Let other validators, each with a quarter of the stake, be heard in views."""
+    others = [voter for voter in range(4) if voter != made.participant.me][:validators]
     for view in range(first, last + 1):
-        made.hear(HONEST, made.vote(other, Ballot(epoch, view, Kind.NULLIFY, NO_DIGEST)))
+        for other in others:
+            made.hear(HONEST, made.vote(other, Ballot(0, view, Kind.NULLIFY, NO_DIGEST)))
 
 
 def test_a_validator_that_hears_others_in_enough_views_votes(
@@ -154,9 +163,10 @@ def test_a_validator_that_hears_others_in_enough_views_votes(
         async with seated(tmp_path, 4, me=0, is_listening_first=True) as made:
             await made.until(lambda: made.participant.waits_for is Waiting.VOTES)
             hear_views(made, 1, LISTEN_VIEWS - 1)
+            hear_views(made, LISTEN_VIEWS, 3 * LISTEN_VIEWS, validators=1)
             await trio.sleep(0.5)
-            assert made.participant.view == 0
-            hear_views(made, LISTEN_VIEWS, LISTEN_VIEWS)
+            assert made.participant.view == 0, "a quarter of the stake may be faulty"
+            hear_views(made, 3 * LISTEN_VIEWS, 3 * LISTEN_VIEWS)
             await made.until(lambda: bool(made.service.own_votes))
 
     run(scenario)
@@ -182,14 +192,29 @@ def test_a_validator_that_peers_have_left_behind_hears_nothing_yet(
 
     async def scenario() -> None:
         service = FakeService(connected=(Peer(HONEST, finalized=99), Peer(OTHER, finalized=99)))
-        options = {"is_listening_first": True, "delay_ms": 10, "service": service}
+        options = {"is_listening_first": True, "service": service}
         async with seated(tmp_path, 4, me=0, **options) as made:
             await made.until(lambda: made.participant.waits_for is Waiting.SYNC)
             hear_views(made, 1, 2 * LISTEN_VIEWS)
             await trio.sleep(1.0)
             assert made.participant.waits_for is Waiting.SYNC
             service.connected = (Peer(HONEST), Peer(OTHER), Peer(HOSTILE, finalized=10**9))
-            hear_views(made, 1, 2 * LISTEN_VIEWS)
+            await made.until(lambda: made.participant.waits_for is Waiting.VOTES)
+            hear_views(made, 2 * LISTEN_VIEWS, 4 * LISTEN_VIEWS)
+            await made.until(lambda: bool(made.service.own_votes))
+
+    run(scenario)
+
+
+def test_peers_that_only_claim_a_later_epoch_keep_nobody_from_voting(tmp_path: Path) -> None:
+    """Nothing that they claim could be fetched and proven for as long as silence has to last."""
+
+    async def scenario() -> None:
+        service = FakeService(
+            connected=tuple(Peer(peer, finalized=99) for peer in (HOSTILE, OTHER))
+        )
+        options = {"is_listening_first": True, "delay_ms": 40, "service": service}
+        async with seated(tmp_path, 4, me=0, **options) as made:
             await made.until(lambda: bool(made.service.own_votes))
 
     run(scenario)
@@ -249,6 +274,10 @@ def test_an_epoch_that_ends_while_a_validator_listens_is_followed(tmp_path: Path
     run(scenario)
 
 
+WEIGHTS = (1, 2, 3, 4)
+KEYS = [bytes([index]) * 32 for index in range(4)]
+
+
 class LifeOfAListener(RuleBasedStateMachine):
     """Whatever a network does, a validator votes only after enough views, or enough silence."""
 
@@ -256,27 +285,23 @@ class LifeOfAListener(RuleBasedStateMachine):
         super().__init__()
         self.listening = Listening(EngineSettings(1_000))
         self.now = 0.0
-        self.heard: set[tuple[int, int]] = set()
+        self.heard: dict[int, set[tuple[int, int]]] = {}
         self.around = Surroundings(is_alone=False, validators=0, is_current=False, height=0)
         self.quiet_since: float | None = None
 
     @precondition(lambda self: self.listening.waits_for is not None)
     @rule(validators=st.integers(0, 3), is_current=st.booleans(), rise=st.integers(0, 1))
     def look(self, validators: int, is_current: bool, rise: int) -> None:
+        height = self.around.height + rise
         self.around = Surroundings(
-            is_alone=False,
-            validators=validators,
-            is_current=is_current,
-            height=self.around.height + rise,
+            is_alone=False, validators=validators, is_current=is_current, height=height
         )
-        is_ready = validators > 0 and is_current
-        if not is_ready:
+        if not (validators and is_current):
             self.heard.clear()
-        if not is_ready or rise or self.quiet_since is None:
-            self.quiet_since = self.now if is_ready else None
+        if not validators or rise or self.quiet_since is None:
+            self.quiet_since = self.now if validators else None
         self.listening.look(self.around, self.now)
         if self.listening.waits_for is None:
-            assert is_ready
             assert self.quiet_since is not None
             assert self.now - self.quiet_since >= LISTEN_VIEWS * 3
 
@@ -285,14 +310,26 @@ class LifeOfAListener(RuleBasedStateMachine):
         self.now += seconds
 
     @precondition(lambda self: self.listening.waits_for is not None)
-    @rule(epoch=st.integers(0, 2), view=st.integers(1, 9))
-    def hear(self, epoch: int, view: int) -> None:
-        if self.listening.waits_for is Waiting.VOTES and (epoch, view) not in self.heard:
-            self.heard.add((epoch, view))
-            self.quiet_since = None
-        self.listening.hear(Vote(Ballot(epoch, view, int(Kind.NULLIFY), NO_DIGEST), 1, bytes(64)))
-        if self.listening.waits_for is None:
-            assert len(self.heard) >= LISTEN_VIEWS
+    @rule(
+        voter=st.integers(0, 3),
+        epoch=st.integers(0, 2),
+        views=st.lists(st.integers(1, 9), max_size=9, unique=True),
+    )
+    def hear(self, voter: int, epoch: int, views: list[int]) -> None:
+        members = tuple(
+            Authority(AccountId(key), key, weight)
+            for key, weight in zip(KEYS, WEIGHTS, strict=True)
+        )
+        authorities = AuthoritySet(epoch, bytes(32), members)
+        for view in views:
+            if self.listening.waits_for is Waiting.VOTES:
+                self.heard.setdefault(voter, set()).add((epoch, view))
+            ballot = Ballot(epoch, view, int(Kind.NULLIFY), NO_DIGEST)
+            self.listening.hear(Vote(ballot, voter, bytes(64)), authorities)
+            if self.listening.waits_for is None:
+                enough = [who for who, known in self.heard.items() if len(known) >= LISTEN_VIEWS]
+                assert 3 * sum(WEIGHTS[who] for who in enough) > sum(WEIGHTS)
+                return
 
 
 LifeOfAListener.TestCase.settings = settings(max_examples=200, stateful_step_count=40)
