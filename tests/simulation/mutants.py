@@ -221,6 +221,10 @@ def _all_is_valid(self: Engine, event: BlockExecuted) -> None:
     _on_block_executed(self, BlockExecuted(event.block, True))
 
 
+def _unavailable_for_good(self: Engine, digest: Hash) -> None:
+    """Leave a block whose body did not come EXECUTING."""
+
+
 _read = Disk.read
 
 
@@ -342,6 +346,12 @@ MUTANTS: Final[dict[str, Mutant]] = {
         ((Catchup, "repeat", _repeat_nothing),),
         ("liveness",),
         (11,),
+    ),
+    "body-given-up": Mutant(
+        "A certified block whose body did not come is not tried again.",
+        ((Engine, "_on_block_unavailable", _unavailable_for_good),),
+        ("liveness",),
+        (7700839,),
     ),
     "invalid-voted": Mutant(
         "An invalid block is voted for.",
