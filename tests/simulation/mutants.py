@@ -258,7 +258,7 @@ MUTANTS: Final[dict[str, Mutant]] = {
             (ConsensusState, "record_vote", _nullify_with_others),
         ),
         ("durability",),
-        (0,),
+        (1,),
     ),
     "notarize-twice": Mutant(
         "The second proposal of a leader is voted for too.",
@@ -286,7 +286,7 @@ MUTANTS: Final[dict[str, Mutant]] = {
         "The NULLIFICATIONS in a proposal are believed.",
         ((ConsensusState, "is_proven", _skips_are_proven),),
         ("accountability", "validity", "agreement"),
-        (1, 2, 13),
+        (43, 49),
     ),
     "quorum-forged": Mutant(
         "A certificate with enough names is believed, whatever its signatures.",
@@ -332,7 +332,7 @@ MUTANTS: Final[dict[str, Mutant]] = {
         "A leader whose votes are always late is taken for silent.",
         ((ConsensusState, "is_silent", _silent_when_late),),
         ("responsiveness",),
-        (1013,),
+        (1572,),
     ),
     "fork-ignored": Mutant(
         "A conflicting FINALIZATION is no reason to stop.",

@@ -75,7 +75,7 @@ def draw(seed: int) -> Plan:
     conditions, habits = _link_conditions(rng), _habits(rng)
     honest = [identity for identity in everyone if identity not in byzantine]
     faults = _faults(rng, honest, gst)
-    faults, gst = _add_lost_bodies(rng, faults, gst)
+    faults, gst = _add_lost_bodies(rng, everyone, faults, gst)
     return Plan(
         seed=seed,
         epochs=epochs,
@@ -171,13 +171,18 @@ def _faults(rng: Random, honest: Sequence[int], gst: int) -> list[Fault]:
     return faults
 
 
-def _add_lost_bodies(rng: Random, faults: list[Fault], gst: int) -> tuple[list[Fault], int]:
-    """Draw whether the bodies of all blocks are lost for minutes, which puts off GST."""
+def _add_lost_bodies(
+    rng: Random, everyone: Sequence[int], faults: list[Fault], gst: int
+) -> tuple[list[Fault], int]:
+    """Draw whether all bodies, or those to some nodes, are lost for minutes; GST is put off."""
     if rng.random() >= 0.04:
         return faults, gst
     at = rng.randrange(gst)
     until = at + rng.randrange(60_000, 180_000)
-    return [*faults, Fault(at, "lose-bodies"), Fault(until, "bring-bodies")], until
+    share = rng.choice((1.0, 0.5, 0.5))
+    losers = {identity: 0 for identity in everyone if rng.random() < share}
+    lost = [Fault(at, "lose-bodies", groups=losers), Fault(until, "bring-bodies")]
+    return [*faults, *lost], until
 
 
 def _full_disks(rng: Random, honest: Sequence[int], gst: int) -> list[Fault]:

@@ -126,8 +126,8 @@ def strike(world: World, fault: Fault, absent: frozenset[int] = frozenset()) -> 
         if world.rng.random() < 0.5:  # the twins show themselves to others
             world.halves = {identity: world.rng.choice((0, 1, BOTH)) for identity in world.halves}
     elif fault.kind in ("lose-bodies", "bring-bodies"):
-        world.are_bodies_lost = fault.kind == "lose-bodies"
-        world.counts["bodies-lost-for-minutes"] += world.are_bodies_lost
+        world.without_bodies = frozenset(fault.groups)
+        world.counts["bodies-lost-for-minutes"] += bool(fault.groups)
     elif node is None:
         return
     elif fault.kind == "fill-disk":
@@ -153,7 +153,7 @@ def strike(world: World, fault: Fault, absent: frozenset[int] = frozenset()) -> 
 def repair(world: World, plan: Plan) -> None:
     """GST: the network is fair from now on, and who is not absent for ever runs."""
     world.groups = None
-    world.are_bodies_lost = False
+    world.without_bodies = frozenset()
     world.conditions = FAIR
     world.habits = replace(plan.habits, refusal=0.0)
     for node in world.nodes:

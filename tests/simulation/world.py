@@ -79,8 +79,8 @@ class World:
         """The copy of each twin that an honest node is connected to."""
         self.cut = False
         """True where honest nodes of different halves are disconnected."""
-        self.are_bodies_lost = False
-        """Whether no body of a block reaches any node: messages do, requests for blocks fail."""
+        self.without_bodies: frozenset[int] = frozenset()
+        """The identities that no body reaches: messages do, requests for blocks fail."""
         self.skews_ms: dict[int, int] = {}
         """By how much the clock of an identity is ahead of the world's."""
         self.is_clocked = False
@@ -150,7 +150,7 @@ class World:
         if conditions.loss and rng.random() < conditions.loss:
             self.counts["lost"] += 1
             return
-        packet = Packet(origin.identity, message, None if self.are_bodies_lost else body)
+        packet = Packet(origin.identity, message, None if identity in self.without_bodies else body)
         self._put(target, packet, self.delay_ms())
         if conditions.duplication and rng.random() < conditions.duplication:
             self.counts["duplicated"] += 1
@@ -171,7 +171,7 @@ class World:
         """Ask a peer for something; `then` gets the answer, or None when it does not come."""
         target = self.route(origin, identity)
         fails = self.habits.refusal and self.rng.random() < self.habits.refusal
-        fails = fails or self.are_bodies_lost
+        fails = fails or origin.identity in self.without_bodies
         if target is None or fails or not self.connected(origin, target) or target.is_paused:
             wait = 0 if target is None or not target.is_up else REQUEST_TIMEOUT_MS
             self.after(wait, origin, lambda: then(None))
