@@ -19,7 +19,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     ),
     "status": ("node.commands.chain.status", "Show what the node and its chain are doing."),
     "account": ("node.commands.wallet.account", "Balances and transfers."),
-    "key": ("node.commands.wallet.key", "Make, import, list and export keys."),
+    "key": ("node.commands.wallet.key", "Make, keep, use and exchange keys."),
     "datanet": (
         "node.commands.datanet.datanet",
         "Create datanets, contribute and review rows, publish.",

@@ -94,7 +94,7 @@ def test_an_unknown_command_is_a_usage_error(words: tuple[str, ...]) -> None:
         (("dev", "--sealing", "never"), "never"),
         (("node", "start", "--config", "/nowhere.toml"), "cannot be read"),
         (("node", "start", "--chain", "/nowhere.json", "--port", "0"), "cannot be read"),
-        (("node", "start", "--account", "unknown", "--port", "0"), "password"),
+        (("node", "start", "--account", "unknown", "--port", "0"), "There is no key 'unknown' in"),
     ],
 )
 def test_a_node_that_cannot_start_says_why(

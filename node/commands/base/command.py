@@ -75,6 +75,24 @@ def refuse(sentence: str) -> NoReturn:
     raise UsageError(sentence)
 
 
+def confirm(question: str, *, is_given: bool) -> None:
+    """Ask before something is done for good; `is_given` is what --yes says.
+
+    Raises UsageError where the answer is no, or nobody answers.
+    """
+    if is_given:
+        return
+    try:
+        is_agreed = click.confirm(question, err=True)
+    except click.Abort as abort:
+        if isinstance(abort.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from abort
+        click.echo(err=True)
+        refuse("Nobody answered, so nothing was done. Confirm by --yes.")
+    if not is_agreed:
+        refuse("Nothing was done.")
+
+
 def hash_of(text: str) -> Any:
     """Return the 32 bytes that 0x hex stands for. Raises UsageError."""
     from runtime.codec.hexadecimal import from_hex

@@ -12,7 +12,7 @@ import click
 
 from genesis.spec import ChainSpec, load_spec
 from node.client import Client
-from node.commands.base.command import command_output, pass_client, refuse
+from node.commands.base.command import command_output, confirm, pass_client, refuse
 from node.commands.base.documents import Fields
 from node.commands.base.output import Output
 from node.commands.base.transaction import EventDocument, event_documents
@@ -194,8 +194,7 @@ def purge(output: Output, chain_name: str, base_path: Path | None, yes: bool) ->
         refuse(f"There is no data of this chain in {folder}. Name its folder with --base-path.")
     if (folder / DATABASE_FOLDER).is_dir():
         Database.open(folder / DATABASE_FOLDER).close()  # refuses while a node has the folder open
-    if not yes and not click.confirm(f"Remove {folder} for good?", err=True):
-        refuse("Nothing was removed.")
+    confirm(f"Remove {folder} for good?", is_given=yes)
     shutil.rmtree(folder)
     return PurgeDocument(str(folder))
 
