@@ -47,7 +47,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "node.commands.devnet.devnet",
         "Run a cluster of nodes here; kill, cut and heal them.",
     ),
-    "node": ("node.commands.node.node", "Start a node for a chain spec."),
+    "node": (
+        "node.commands.node.node",
+        "Start a node for a chain spec; show a running one and its peers.",
+    ),
     "signer": (
         "node.commands.staking.vote_signer",
         "Sign a validator's votes in a process of its own.",

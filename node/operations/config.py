@@ -21,6 +21,10 @@ from runtime.errors import ExitCode, OpenLedgerError
 
 ENVIRONMENT_PREFIX: Final = "OPENLEDGER_"
 BLOCK_TIME_MS: Final = 1_000
+STATE_PRUNING: Final = 256
+STATE_PRUNING_MIN: Final = 16
+"""A peer that takes a state by fast sync needs it for a while after it became final."""
+STATE_PRUNING_MAX: Final = 1 << 32
 LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 TRUE_WORDS: Final = ("1", "true", "yes", "on")
 FALSE_WORDS: Final = ("0", "false", "no", "off")
@@ -80,6 +84,9 @@ class NodeConfig:
     sealing: Sealing = Sealing.AUTO
     block_time_ms: int = BLOCK_TIME_MS
     archive: bool = False
+    """Keep the states of all blocks."""
+    state_pruning: int = STATE_PRUNING
+    """How many final blocks below the newest keep their states; an archive keeps all."""
     log_format: LogFormat = LogFormat.TEXT
     log_level: str = "info"
     account: str = "//Alice"
@@ -125,6 +132,10 @@ class NodeConfig:
             raise ConfigError("peers_max is 1 to 96")
         if self.sync is SyncMode.FAST and self.archive:
             raise ConfigError("an archive node holds every state, so it cannot use sync = fast")
+        if not STATE_PRUNING_MIN <= self.state_pruning <= STATE_PRUNING_MAX:
+            raise ConfigError(f"state_pruning is {STATE_PRUNING_MIN} to {STATE_PRUNING_MAX} blocks")
+        if self.archive and self.state_pruning != STATE_PRUNING:
+            raise ConfigError("an archive node prunes no state; leave out archive or state_pruning")
         if not 10 <= self.block_time_ms <= 3_600_000:
             raise ConfigError("block_time_ms is 10 to 3600000")
         if self.threads < 1:

@@ -42,6 +42,7 @@ from node.rpc.feedback_routes import feedback_routes
 from node.rpc.interfaces import About, Keys, NoNetwork, RpcNetwork, Sealer
 from node.rpc.limits import Limits
 from node.rpc.namespaces.consensus import ConsensusNamespace
+from node.rpc.namespaces.network import NetworkNamespace
 from node.rpc.namespaces.openledger import OpenLedger
 from node.rpc.server import serve
 from node.service.control_socket import serve_control
@@ -117,7 +118,11 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
     folder = chain_folder(config.base_path, spec.id)
     folder.mkdir(parents=True, exist_ok=True)
     database = await trio.to_thread.run_sync(
-        lambda: Database.open(folder / DATABASE_FOLDER, archive=config.archive)
+        lambda: Database.open(
+            folder / DATABASE_FOLDER,
+            archive=config.archive,
+            history_blocks=config.state_pruning,
+        )
     )
     try:
         blobs = await trio.to_thread.run_sync(BlobStore, folder / "blobs")
@@ -257,7 +262,11 @@ def _namespaces(node: RunningNode, services: _Services) -> tuple[object, ...]:
     )
     if node.networking is None:
         return (own,)
-    return (own, ConsensusNamespace(node.chain, node.networking.participant))
+    return (
+        own,
+        ConsensusNamespace(node.chain, node.networking.participant),
+        NetworkNamespace(node.networking.service),
+    )
 
 
 async def run_node(

@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 from genesis.spec import ChainSpec, load_spec
-from node.client import Client
+from node.client import Client, RequestRefusedError
 from node.commands.base.command import command_output, confirm, pass_client, refuse
 from node.commands.base.documents import Fields
 from node.commands.base.output import Output
@@ -28,6 +28,8 @@ from runtime.frame.extrinsic import Extrinsic
 from runtime.types.primitives import Hash
 
 BLOCKS_MAX: Final = 1 << 32
+STATE_PRUNED: Final = "State already discarded"
+"""As node/rpc/blocks.py, and Substrate, begin that answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +44,14 @@ class ExtrinsicDocument:
 
 @dataclass(frozen=True, slots=True)
 class BlockDocument:
-    """A block with its calls and events."""
+    """A block with its calls and events; a node that pruned the state has no events any more."""
 
     number: int
     hash: str
     parent_hash: str
     state_root: str
     extrinsics: tuple[ExtrinsicDocument, ...]
+    is_state_pruned: bool
     events: tuple[EventDocument, ...]
 
 
@@ -103,13 +106,20 @@ def block(output: Output, client: Client, block: str | None) -> BlockDocument:
     """Show a BLOCK (number or hash; the best one unless given) with its calls and events."""
     shown = client.block(_block_id(block))
     extrinsics = tuple(_extrinsic(client, extrinsic) for extrinsic in shown.extrinsics)
+    events = _events(client, shown.hash)
+    if events is None:
+        output.note(
+            "The state of this block is pruned at this node, and its events are in it. Ask a node "
+            "that runs with --archive, or a larger --state-pruning."
+        )
     return BlockDocument(
         number=shown.header.number,
         hash=to_hex(shown.hash),
         parent_hash=to_hex(shown.header.parent_hash),
         state_root=to_hex(shown.header.state_root),
         extrinsics=extrinsics,
-        events=event_documents(client.events(shown.hash)),
+        is_state_pruned=events is None,
+        events=events or (),
     )
 
 
@@ -241,6 +251,16 @@ def _counted(
     for done, block in enumerate(blocks, start=1):
         yield block
         on_block(done)
+
+
+def _events(client: Client, block_hash: Hash) -> tuple[EventDocument, ...] | None:
+    """Return a block's events; None where the node has pruned the state that they are in."""
+    try:
+        return event_documents(client.events(block_hash))
+    except RequestRefusedError as error:
+        if STATE_PRUNED not in str(error):
+            raise
+        return None
 
 
 def _extrinsic(client: Client, extrinsic: Extrinsic) -> ExtrinsicDocument:

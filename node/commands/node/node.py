@@ -10,13 +10,18 @@ import click
 
 from node.commands.base.command import command_output
 from node.commands.base.output import Output
+from node.commands.node.peers import bans, info, peers
 from node.commands.node.running import ReadyDocument, ready_document, run_until_stopped
 from node.operations.config import load
 
 
 @click.group("node")
 def node_command() -> None:
-    """Start a node for a chain spec."""
+    """Start a node for a chain spec; see a running one and its peers."""
+
+
+for command in (info, peers, bans):
+    node_command.add_command(command)
 
 
 @node_command.command("start")
@@ -49,6 +54,7 @@ def node_command() -> None:
 @click.option("--sync", type=click.Choice(["full", "fast"]), help="How a new node catches up.")
 @click.option("--control/--no-control", default=None, help="Open the control socket of devnets.")
 @click.option("--archive/--no-archive", default=None, help="Keep the states of all blocks.")
+@click.option("--state-pruning", type=int, help="Keep the states of so many final blocks. [256]")
 @click.option(
     "--account", help="The node's key: its name in BASE_PATH/keys, or //Alice on devnets."
 )
