@@ -81,16 +81,16 @@ class LazyGroup(click.Group):
 
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    """Print the version and exit."""
+    """Print the version, the commit and Python's version, and exit."""
     if not value or ctx.resilient_parsing:
         return
-    from importlib import metadata
+    import platform
 
-    try:
-        version = metadata.version("openledger-node")
-    except metadata.PackageNotFoundError:
-        version = "of a checkout that is not installed"
-    click.echo(f"openledger {version}")
+    from node.operations.version import commit, version
+
+    known = commit()
+    of_commit = f", commit {known}" if known else ""
+    click.echo(f"openledger {version()}{of_commit} (Python {platform.python_version()})")
     ctx.exit()
 
 
@@ -101,7 +101,7 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
     is_eager=True,
     expose_value=False,
     callback=_print_version,
-    help="Show the version.",
+    help="Show version and commit.",
 )
 def root() -> None:
     """The AI chain that remembers who contributed.

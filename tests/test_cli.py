@@ -76,6 +76,10 @@ def test_help_tells_every_command_in_one_line() -> None:
 def test_the_version_is_told_in_a_checkout_too() -> None:
     called = run("--version")
     assert called.stdout.startswith("openledger ")
+    head = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, cwd=REPOSITORY
+    )
+    assert f"commit {head.stdout.strip()}" in called.stdout or head.returncode
     assert called.returncode == 0
 
 

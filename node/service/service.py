@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -37,6 +36,7 @@ from node.keys.node_keys import load_pair
 from node.operations.config import ConfigError, NodeConfig, SyncMode
 from node.operations.data_folder import DATABASE_FOLDER, chain_folder
 from node.operations.metrics import Metrics
+from node.operations.version import full_version
 from node.rpc.blob_routes import blob_routes
 from node.rpc.feedback_routes import feedback_routes
 from node.rpc.interfaces import About, Keys, NoNetwork, RpcNetwork, Sealer
@@ -102,14 +102,6 @@ class Started(Protocol):
     def started(self, node: RunningNode, /) -> None: ...
 
 
-def version() -> str:
-    """Return the version of this program."""
-    try:
-        return metadata.version("openledger-node")
-    except metadata.PackageNotFoundError:
-        return "0.0.0"
-
-
 @asynccontextmanager
 async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
     """Open everything that does not run by itself; closed again in the reverse order."""
@@ -134,7 +126,7 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
         is_authority = config.validator or not config.is_networked
         about = About(
             name=config.name,
-            version=version(),
+            version=full_version(),
             chain_type=spec.chain_type,
             properties=dict(spec.properties),
             roles=("Authority" if is_authority else "Full",),
