@@ -51,6 +51,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "node.commands.node.node",
         "Start a node for a chain spec; show a running one and its peers.",
     ),
+    "config": (
+        "node.commands.node.config",
+        "Make, show and check a file of a node's settings.",
+    ),
     "signer": (
         "node.commands.staking.vote_signer",
         "Sign a validator's votes in a process of its own.",

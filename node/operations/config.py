@@ -97,6 +97,7 @@ class NodeConfig:
     base_model: str = ""
     """The base model's folder; empty means the one that is shipped."""
     threads: int = 2
+    """Threads of the processor for training and answers."""
     p2p_host: str = "127.0.0.1"
     p2p_port: int = 30333
     bootnodes: tuple[str, ...] = ()
@@ -148,7 +149,7 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
     """Merge the three sources over the defaults. Flags that are None do not count."""
     hints = typing.get_type_hints(NodeConfig)
     merged: dict[str, Any] = {}
-    for name, value in (_read_file(file) if file is not None else {}).items():
+    for name, value in (read_file(file) if file is not None else {}).items():
         known = _known(name, hints, str(file))
         merged[known] = _convert(hints[known], value, f"{file}: {name}")
     for key, text in sorted(environment.items()):
@@ -162,7 +163,8 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
     return NodeConfig(**merged)
 
 
-def _read_file(file: Path) -> dict[str, Any]:
+def read_file(file: Path) -> dict[str, Any]:
+    """Return the settings of a TOML file, unchecked. Raises ConfigError."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -201,4 +203,7 @@ def _convert(hint: Any, value: Any, place: str) -> Any:
     if not isinstance(value, str if hint is str else str | Path):
         kind = "text" if hint is str else "path"
         raise ConfigError(f"{place}: a {kind} is expected, not {value!r}")
-    return value if hint is str else Path(value)
+    if hint is str:
+        return value
+    # An empty text is how a file or a variable says that an optional path is not set.
+    return None if hint == Path | None and value == "" else Path(value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import os
 from collections.abc import Callable
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -27,6 +29,7 @@ def command_output(*documents: type) -> Callable[[F], F]:
         @functools.wraps(function)
         def run(*arguments: Any, as_json: bool, **options: Any) -> None:
             output = Output(as_json)
+            _warn_of_variables(output)
             with errors_as_exit_codes(output):
                 document = function(output, *arguments, **options)
                 if document is not None:
@@ -66,6 +69,19 @@ def pass_client(function: F) -> F:
             return function(output, client, *arguments, **rest)
 
     return run  # type: ignore[return-value]
+
+
+def _warn_of_variables(output: Output) -> None:
+    """Warn of variables that are misspelt, for nothing else would say that they have no effect."""
+    from node.operations.environment import candidates, unknown_variables
+
+    if not candidates(os.environ):
+        return
+    from node.operations.config import NodeConfig
+
+    settings = [field.name for field in dataclasses.fields(NodeConfig)]
+    for variable in unknown_variables(os.environ, settings):
+        output.note(f"Warning: {variable}")
 
 
 def refuse(sentence: str) -> NoReturn:
