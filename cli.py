@@ -7,9 +7,13 @@ and completion answer at once. The table below is the one list of commands.
 from __future__ import annotations
 
 import importlib
-from typing import Final
+import sys
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn
 
 import click
+
+from runtime.errors import ExitCode
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "dev": ("node.commands.node.dev", "Start a development node: instant blocks, funded accounts."),
@@ -66,6 +70,31 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 class LazyGroup(click.Group):
     """A group whose commands are loaded when they are needed, its help from the table."""
 
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command; click's own refusals and Ctrl-C end as those of commands do.
+
+        Click alone says "Aborted!" with exit code 1 for Ctrl-C, and prints no JSON for --json.
+        """
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        words = sys.argv[1:] if args is None else list(args)
+        try:
+            ended = super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
+        except click.Abort as abort:
+            _fail_aborted(abort, words)
+        except click.ClickException as error:
+            error.show()
+            _print_error(words, type(error).__name__, error.format_message())
+            sys.exit(ExitCode.USAGE)
+        sys.exit(ended if isinstance(ended, int) else ExitCode.OK)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the table."""
         return list(COMMANDS)
@@ -82,6 +111,29 @@ class LazyGroup(click.Group):
         """Write the table without loading anything."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_) for name, (_, help_) in COMMANDS.items()])
+
+
+def _fail_aborted(abort: click.Abort, words: Sequence[str]) -> NoReturn:
+    """End after Ctrl-C, or where a question was not answered because input is at its end."""
+    cause = abort.__cause__ or abort.__context__
+    if not isinstance(cause, EOFError):
+        click.echo("Stopped.", err=True)
+        sys.exit(ExitCode.STOPPED)
+    sentence = "A question was not answered, so nothing was done. Run it on a terminal."
+    click.echo(f"\nError: {sentence}", err=True)
+    _print_error(words, "Unanswered", sentence)
+    sys.exit(ExitCode.USAGE)
+
+
+def _print_error(words: Sequence[str], kind: str, sentence: str) -> None:
+    """Print an error's document where JSON was asked for: click had no time to read --json."""
+    options = words[: words.index("--")] if "--" in words else words
+    if "--json" not in options:
+        return
+    import json
+
+    error = {"kind": kind, "message": sentence, "exit_code": int(ExitCode.USAGE)}
+    click.echo(json.dumps({"error": error}, indent=2, ensure_ascii=False))
 
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:

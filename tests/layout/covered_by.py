@@ -214,7 +214,6 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
             "tests/node/commands/model/test_model.py",
         ),
         "node/commands/base/account_signer.py": ("tests/node/commands/wallet/test_account.py",),
-        "node/commands/base/command.py": ("tests/node/commands/wallet/test_account.py",),
         "node/commands/completion.py": ("tests/node/commands/chain/test_chain.py",),
         "node/commands/base/documents.py": ("tests/node/commands/test_catalogue.py",),
         "node/commands/base/lookup.py": (

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -12,10 +14,34 @@ import click
 
 from node.commands.base.exit_codes import errors_as_exit_codes
 from node.commands.base.output import Output
+from runtime.errors import ExitCode
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_URL: Final = "ws://127.0.0.1:9944"
+SECONDS_MAX: Final = 1_000_000.0
+"""Of any wait: beyond it, sockets and clocks overflow."""
+
+
+class Seconds(click.ParamType[float]):
+    """A time in seconds: a number above zero, within what a clock can wait for."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number. Fails with a sentence, also for nan and inf."""
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds <= SECONDS_MAX:  # false for nan
+            self.fail(f"{value!r} is no time: a number of seconds is wanted, such as 30.")
+        return seconds
+
+
+SECONDS: Final = Seconds()
 
 
 def command_output(*documents: type) -> Callable[[F], F]:
@@ -34,6 +60,8 @@ def command_output(*documents: type) -> Callable[[F], F]:
                 document = function(output, *arguments, **options)
                 if document is not None:
                     output.show(document)
+                if output.exit_code is not ExitCode.OK:
+                    sys.exit(output.exit_code)
 
         run.documents = documents  # type: ignore[attr-defined]
         return run  # type: ignore[return-value]
@@ -48,7 +76,7 @@ def pass_client(function: F) -> F:
         "--url", envvar="OPENLEDGER_URL", default=DEFAULT_URL, show_default=True, help="The node."
     )
     @click.option(
-        "--timeout", "timeout_s", type=float, default=30.0, help="Seconds to wait for answers."
+        "--timeout", "timeout_s", type=SECONDS, default=30.0, help="Seconds to wait for answers."
     )
     @click.option("--genesis", help="Refuse a node whose chain has another genesis hash (0x hex).")
     @functools.wraps(function)

@@ -5,11 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import click
 
 from node.commands.base.output import Output
 from runtime.errors import ExitCode, OpenLedgerError
+
+_NEXT_STEPS: Final[dict[type[OSError], str]] = {
+    FileNotFoundError: "Check the path.",
+    IsADirectoryError: "Name a file.",
+    NotADirectoryError: "Check the path: a file stands where it needs a folder.",
+    PermissionError: "Name another path, or change its permissions.",
+    FileExistsError: "Name a new one; nothing was overwritten.",
+}
 
 
 @contextmanager
@@ -28,8 +37,20 @@ def errors_as_exit_codes(output: Output) -> Iterator[None]:
         exit_code = exit_code_of(error)
         if exit_code is None:
             raise
-        output.fail(type(error).__name__, str(error), exit_code)
+        output.fail(type(error).__name__, sentence_of(error), exit_code)
         sys.exit(exit_code)
+
+
+def sentence_of(error: Exception) -> str:
+    """Return the sentence of an expected error; those of the system become one."""
+    if isinstance(error, OpenLedgerError) or not isinstance(error, OSError):
+        return str(error)
+    what = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        return f"The system refused: {what}. Look at the disk and the permissions."
+    places = " and ".join(str(name) for name in (error.filename, error.filename2) if name)
+    next_step = _NEXT_STEPS.get(type(error), "Look at the disk and the permissions.")
+    return f"{places} cannot be used: {what}. {next_step}"
 
 
 def exit_code_of(error: Exception) -> ExitCode | None:

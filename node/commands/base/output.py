@@ -21,6 +21,7 @@ from node.commands.base.documents import (
     optional_hint,
     to_json,
 )
+from runtime.errors import ExitCode
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,6 +54,8 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
+        self.exit_code = ExitCode.OK
+        """How the command ends after its document: not OK where the document tells of a failure."""
 
     def show(self, document: Any, *, hidden: Sequence[str] = ()) -> None:
         """Print the command's document on stdout; a table leaves out the `hidden` fields."""
