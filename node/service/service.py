@@ -81,6 +81,8 @@ class RunningNode:
     network: RpcNetwork = field(default_factory=NoNetwork)
     networking: Networking | None = None
     """The networked part; None for a node with a solo author."""
+    bootnodes: tuple[str, ...] = ()
+    """The nodes that are dialled first: of the chain's spec and of the configuration."""
     keys: Keys | None = None
     namespaces: tuple[object, ...] = ()
     rpc_port: int = 0
@@ -145,6 +147,7 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
             receipts=receipts,
             sealer=sealer,
             folder=folder,
+            bootnodes=(*spec.boot_nodes, *config.bootnodes),
         )
         try:
             if config.is_networked:
@@ -267,7 +270,7 @@ async def run_node(
     task_status: Started = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a node until cancelled. Raises ConfigError, DatabaseError, ChainError, ListenError."""
-    async with opened(config) as node, trio.open_nursery() as nursery:
+    async with opened(config) as node, _endpoint_removed(config), trio.open_nursery() as nursery:
         if node.networking is not None:
             await node.networking.run(nursery)
         control = await _open_control(node, nursery) if config.control else None
@@ -303,6 +306,20 @@ async def _open_control(node: RunningNode, nursery: trio.Nursery) -> Path:
         serve_control, node.config.base_path, node.about.chain_type, NetworkControl(node.networking)
     )
     return path
+
+
+@asynccontextmanager
+async def _endpoint_removed(config: NodeConfig) -> AsyncIterator[None]:
+    """Leave no address of a node that does not run: neither of this one nor of one killed before.
+
+    Entered with the database open, so no other node of this folder runs.
+    """
+    path = config.base_path / ENDPOINT_FILE
+    path.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _write_endpoint(node: RunningNode, control: Path | None) -> None:
