@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import click
 
 from node.commands.base.exit_codes import errors_as_exit_codes
+from node.commands.base.hangup import ending_signals_interrupt
 from node.commands.base.output import Output
 from runtime.errors import ExitCode
 
@@ -56,7 +57,7 @@ def command_output(*documents: type) -> Callable[[F], F]:
         def run(*arguments: Any, as_json: bool, **options: Any) -> None:
             output = Output(as_json)
             _warn_of_variables(output)
-            with errors_as_exit_codes(output):
+            with ending_signals_interrupt(), errors_as_exit_codes(output):
                 document = function(output, *arguments, **options)
                 if document is not None:
                     output.show(document)

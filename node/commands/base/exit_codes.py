@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import click
-
 from node.commands.base.output import Output
 from runtime.errors import ExitCode, OpenLedgerError
 
@@ -27,7 +25,7 @@ def errors_as_exit_codes(output: Output) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        click.echo("Stopped.", err=True)
+        output.note("Stopped.")
         sys.exit(ExitCode.STOPPED)
     except BrokenPipeError:
         # The reader of our output is gone; Python must not complain again when it closes stdout.

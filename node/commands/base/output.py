@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +67,9 @@ class Output:
         print_document(console, document, width=width, hidden=hidden)
 
     def note(self, text: str) -> None:
-        """Print a line on stderr."""
-        click.echo(text, err=True)
+        """Print a line on stderr; where the terminal is gone, nobody reads it."""
+        with suppress(OSError):
+            click.echo(text, err=True)
 
     def say(self, text: str, *, newline: bool = True) -> None:
         """Print text on stdout, unless it is reserved for one JSON document."""

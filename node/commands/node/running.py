@@ -6,11 +6,13 @@ import functools
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
 
+from node.commands.base.hangup import heeded
 from node.commands.base.output import Output
 from node.operations import logs
 from node.operations.config import NodeConfig
@@ -49,11 +51,13 @@ async def _run(config: NodeConfig, on_ready: Callable[[RunningNode], None]) -> N
     from node.service.service import run_node  # a second and more, which help need not wait for
 
     async with trio.open_nursery() as nursery:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        heard = (signal.SIGINT, *heeded(signal.SIGHUP, signal.SIGTERM))
+        with trio.open_signal_receiver(*heard) as signals:
             node = await nursery.start(functools.partial(run_node, config))
             on_ready(node)
             async for number in signals:
-                print(f"Stopping ({signal.Signals(number).name}).", file=sys.stderr)
+                with suppress(OSError):  # a closed terminal has no place for it
+                    print(f"Stopping ({signal.Signals(number).name}).", file=sys.stderr)
                 break
             nursery.cancel_scope.cancel()
 
