@@ -46,7 +46,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "stake": ("node.commands.staking.stake", "Put OPEN behind validators, or take it back."),
     "validator": ("node.commands.staking.validator", "Become a validator and see how it does."),
     "tx": ("node.commands.wallet.tx", "Send any call of the chain."),
-    "chain": ("node.commands.chain.chain", "Inspect, export, import, check and purge a chain."),
+    "chain": (
+        "node.commands.chain.chain",
+        "Inspect, export, import, check, copy and purge a chain.",
+    ),
     "devnet": (
         "node.commands.devnet.devnet",
         "Run a cluster of nodes here; kill, cut and heal them.",

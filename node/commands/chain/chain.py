@@ -20,6 +20,7 @@ from node.commands.base.transaction import EventDocument, event_documents
 from node.commands.base.values import show_value
 from node.commands.chain.block_file import ExportedBlock, read_blocks, replay, write_block_file
 from node.commands.chain.log_repair import repair_log
+from node.commands.chain.snapshot import restore, snapshot
 from node.commands.chain.status import StatusDocument, status_of
 from node.operations.config import default_base_path
 from node.operations.data_folder import DATABASE_FOLDER, chain_folder
@@ -85,10 +86,11 @@ class SpecDocument:
 
 @click.group("chain")
 def chain_command() -> None:
-    """Inspect, export, import, check and purge a chain."""
+    """Inspect, export, import, check, copy and purge a chain."""
 
 
-chain_command.add_command(repair_log)
+for command in (repair_log, snapshot, restore):
+    chain_command.add_command(command)
 
 
 @chain_command.command("info")
