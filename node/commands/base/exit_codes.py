@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from typing import Final
 from node.commands.base.output import Output
 from runtime.errors import ExitCode, OpenLedgerError
 
+_DRAFT: Final = re.compile(r"(^|/)\.([^/]+)\.\w+\.part$")
+"""A file is written under such a name and then renamed; the user knows the other one."""
 _NEXT_STEPS: Final[dict[type[OSError], str]] = {
     FileNotFoundError: "Check the path.",
     IsADirectoryError: "Name a file.",
@@ -46,7 +49,8 @@ def sentence_of(error: Exception) -> str:
     what = error.strerror or str(error) or type(error).__name__
     if error.filename is None:
         return f"The system refused: {what}. Look at the disk and the permissions."
-    places = " and ".join(str(name) for name in (error.filename, error.filename2) if name)
+    names = (str(name) for name in (error.filename, error.filename2) if name)
+    places = " and ".join(dict.fromkeys(_DRAFT.sub(r"\1\2", name) for name in names))
     next_step = _NEXT_STEPS.get(type(error), "Look at the disk and the permissions.")
     return f"{places} cannot be used: {what}. {next_step}"
 

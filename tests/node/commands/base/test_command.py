@@ -118,3 +118,12 @@ def test_an_error_of_the_system_is_a_sentence(offline: OpenLedger, tmp_path: Pat
     called = offline("chain", "check", "--file", str(tmp_path / "nothing"), "--json")
     assert called.document["error"]["kind"] == "FileNotFoundError"
     assert "Check the path" in called.document["error"]["message"]
+
+
+@pytest.mark.parametrize("words", [("spec", "export"), ("export-blocks",)])
+def test_a_file_that_cannot_be_written_is_called_by_its_own_name(
+    openledger: OpenLedger, words: tuple[str, ...]
+) -> None:
+    called = openledger("chain", *words, "/nowhere/x")
+    assert called.exit_code == 2
+    assert "/nowhere/x cannot be used: No such file or directory. Check the path." in called.err
