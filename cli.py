@@ -7,9 +7,13 @@ and completion answer at once. The table below is the one list of commands.
 from __future__ import annotations
 
 import importlib
-from typing import Final
+import sys
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn
 
 import click
+
+from runtime.errors import ExitCode
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "dev": ("node.commands.node.dev", "Start a development node: instant blocks, funded accounts."),
@@ -19,7 +23,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     ),
     "status": ("node.commands.chain.status", "Show what the node and its chain are doing."),
     "account": ("node.commands.wallet.account", "Balances and transfers."),
-    "key": ("node.commands.wallet.key", "Make, import, list and export keys."),
+    "key": ("node.commands.wallet.key", "Make, keep, use and exchange keys."),
     "datanet": (
         "node.commands.datanet.datanet",
         "Create datanets, contribute and review rows, publish.",
@@ -42,12 +46,22 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "stake": ("node.commands.staking.stake", "Put OPEN behind validators, or take it back."),
     "validator": ("node.commands.staking.validator", "Become a validator and see how it does."),
     "tx": ("node.commands.wallet.tx", "Send any call of the chain."),
-    "chain": ("node.commands.chain.chain", "Inspect, export, import, check and purge a chain."),
+    "chain": (
+        "node.commands.chain.chain",
+        "Inspect, export, import, check, copy and purge a chain.",
+    ),
     "devnet": (
         "node.commands.devnet.devnet",
         "Run a cluster of nodes here; kill, cut and heal them.",
     ),
-    "node": ("node.commands.node.node", "Start a node for a chain spec."),
+    "node": (
+        "node.commands.node.node",
+        "Start a node for a chain spec; show a running one and its peers.",
+    ),
+    "config": (
+        "node.commands.node.config",
+        "Make, show and check a file of a node's settings.",
+    ),
     "signer": (
         "node.commands.staking.vote_signer",
         "Sign a validator's votes in a process of its own.",
@@ -58,6 +72,31 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 
 class LazyGroup(click.Group):
     """A group whose commands are loaded when they are needed, its help from the table."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command; click's own refusals and Ctrl-C end as those of commands do.
+
+        Click alone says "Aborted!" with exit code 1 for Ctrl-C, and prints no JSON for --json.
+        """
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        words = sys.argv[1:] if args is None else list(args)
+        try:
+            ended = super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
+        except click.Abort as abort:
+            _fail_aborted(abort, words)
+        except click.ClickException as error:
+            error.show()
+            _print_error(words, type(error).__name__, error.format_message())
+            sys.exit(ExitCode.USAGE)
+        sys.exit(ended if isinstance(ended, int) else ExitCode.OK)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the table."""
@@ -77,17 +116,40 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, help_) for name, (_, help_) in COMMANDS.items()])
 
 
+def _fail_aborted(abort: click.Abort, words: Sequence[str]) -> NoReturn:
+    """End after Ctrl-C, or where a question was not answered because input is at its end."""
+    cause = abort.__cause__ or abort.__context__
+    if not isinstance(cause, EOFError):
+        click.echo("Stopped.", err=True)
+        sys.exit(ExitCode.STOPPED)
+    sentence = "A question was not answered, so nothing was done. Run it on a terminal."
+    click.echo(f"\nError: {sentence}", err=True)
+    _print_error(words, "Unanswered", sentence)
+    sys.exit(ExitCode.USAGE)
+
+
+def _print_error(words: Sequence[str], kind: str, sentence: str) -> None:
+    """Print an error's document where JSON was asked for: click had no time to read --json."""
+    options = words[: words.index("--")] if "--" in words else words
+    if "--json" not in options:
+        return
+    import json
+
+    error = {"kind": kind, "message": sentence, "exit_code": int(ExitCode.USAGE)}
+    click.echo(json.dumps({"error": error}, indent=2, ensure_ascii=False))
+
+
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    """Print the version and exit."""
+    """Print the version, the commit and Python's version, and exit."""
     if not value or ctx.resilient_parsing:
         return
-    from importlib import metadata
+    import platform
 
-    try:
-        version = metadata.version("openledger-node")
-    except metadata.PackageNotFoundError:
-        version = "of a checkout that is not installed"
-    click.echo(f"openledger {version}")
+    from node.operations.version import commit, version
+
+    known = commit()
+    of_commit = f", commit {known}" if known else ""
+    click.echo(f"openledger {version()}{of_commit} (Python {platform.python_version()})")
     ctx.exit()
 
 
@@ -98,7 +160,7 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
     is_eager=True,
     expose_value=False,
     callback=_print_version,
-    help="Show the version.",
+    help="Show version and commit.",
 )
 def root() -> None:
     """The AI chain that remembers who contributed.

@@ -10,9 +10,15 @@ from runtime.types.primitives import OPEN
 
 DIGITS_MAX: Final = 80
 """The most digits of an amount that is read; more would only cost time."""
+PLANCK_MAX: Final = 2**128 - 1
+"""The most that a Balance of the runtime holds."""
 DECIMALS_SHOWN: Final = 6
 _AMOUNT: Final = re.compile(r"^\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*(OPEN|mOPEN|uOPEN|planck)?\s*$")
-_GROUPED: Final = re.compile(r"^(?:[0-9]+|[0-9]{1,3}(?:[,_][0-9]{3})+)(?:\.[0-9]+)?$")
+_GROUPED: Final = re.compile(
+    r"^(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,3}(?:_[0-9]{3})+)(?:\.[0-9]+)?$"
+)
+_LONE_COMMA: Final = re.compile(r"^[0-9]{1,3},[0-9]{3}$")
+"""Half the world reads this as thousands, the other half as three decimals."""
 _UNITS: Final[dict[str | None, int]] = {
     "OPEN": OPEN,
     "mOPEN": OPEN // 10**3,
@@ -29,14 +35,26 @@ class ValueTextError(OpenLedgerError, ValueError):
 
 
 def parse_amount(text: str) -> int:
-    """Return planck for texts such as `1.5OPEN`, `20 mOPEN`, `1000`. Raises ValueTextError."""
+    """Return planck for texts such as `1.5OPEN`, `20 mOPEN`, `1000`. Raises ValueTextError.
+
+    The decimal sign is a point. Commas (or underscores) part groups of three digits; a comma that
+    could be a decimal sign elsewhere, as in 1,500, is refused.
+    """
     match = _AMOUNT.match(text)
     if match is None:
         raise ValueTextError(f"{text!r} is no amount; write 1.5OPEN, 20mOPEN or planck as digits")
     if not _GROUPED.match(match[1]):
         raise ValueTextError(
             f"{text!r} is no amount: commas part groups of three digits, the decimal sign is a "
-            "point. Write 1.5OPEN for one and a half, 1,500 OPEN for fifteen hundred."
+            "point. Write 1.5OPEN for one and a half, 1500 OPEN for fifteen hundred."
+        )
+    if _LONE_COMMA.match(match[1]):
+        unit = f" {match[2]}" if match[2] else ""
+        thousands = match[1].replace(",", "")
+        decimal = match[1].replace(",", ".").rstrip("0").rstrip(".")
+        raise ValueTextError(
+            f"{text!r} is ambiguous: its comma parts thousands in some countries and decimals in "
+            f"others. Write {thousands}{unit} or {decimal}{unit}."
         )
     whole, _, part = match[1].replace(",", "").replace("_", "").partition(".")
     if len(whole) + len(part) > DIGITS_MAX:
@@ -44,6 +62,11 @@ def parse_amount(text: str) -> int:
     planck, rest = divmod(int(whole + part) * _UNITS[match[2]], 10 ** len(part))
     if rest:
         raise ValueTextError(f"{text!r} is not a whole number of planck (10^-18 OPEN)")
+    if planck > PLANCK_MAX:
+        raise ValueTextError(
+            f"{text!r:.90} is more than any account can have: at most {PLANCK_MAX // OPEN:,} OPEN "
+            "fit the chain. Check the unit."
+        )
     return int(planck)
 
 

@@ -76,6 +76,10 @@ def test_help_tells_every_command_in_one_line() -> None:
 def test_the_version_is_told_in_a_checkout_too() -> None:
     called = run("--version")
     assert called.stdout.startswith("openledger ")
+    head = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, cwd=REPOSITORY
+    )
+    assert f"commit {head.stdout.strip()}" in called.stdout or head.returncode
     assert called.returncode == 0
 
 
@@ -94,7 +98,7 @@ def test_an_unknown_command_is_a_usage_error(words: tuple[str, ...]) -> None:
         (("dev", "--sealing", "never"), "never"),
         (("node", "start", "--config", "/nowhere.toml"), "cannot be read"),
         (("node", "start", "--chain", "/nowhere.json", "--port", "0"), "cannot be read"),
-        (("node", "start", "--account", "unknown", "--port", "0"), "password"),
+        (("node", "start", "--account", "unknown", "--port", "0"), "There is no key 'unknown' in"),
     ],
 )
 def test_a_node_that_cannot_start_says_why(

@@ -12,7 +12,7 @@ import httpx
 from node.client.endpoint import Endpoint
 from node.client.errors import RequestRefusedError, UnreachableError
 from node.client.recording import Recording
-from node.client.transport_websocket import result_of, unreachable
+from node.client.transport_websocket import result_of, too_late, unreachable
 
 
 class HttpTransport:
@@ -20,6 +20,7 @@ class HttpTransport:
 
     def __init__(self, endpoint: Endpoint, timeout_s: float) -> None:
         self._endpoint = endpoint
+        self._timeout_s = timeout_s
         self._client = httpx.Client(
             base_url=endpoint.http_url, timeout=timeout_s, trust_env=False, follow_redirects=False
         )
@@ -49,6 +50,8 @@ class HttpTransport:
     def _request(self, method: str, path: str, arguments: dict[str, Any]) -> httpx.Response:
         try:
             return self._client.request(method, path, **arguments)
+        except httpx.TimeoutException as error:
+            raise too_late(self._endpoint.http_url, self._timeout_s) from error
         except httpx.HTTPError as error:
             raise unreachable(self._endpoint.http_url, error) from error
 
@@ -58,6 +61,8 @@ class HttpTransport:
         try:
             with self._client.stream(method, path, **arguments) as answer:
                 yield answer
+        except httpx.TimeoutException as error:
+            raise too_late(self._endpoint.http_url, self._timeout_s) from error
         except httpx.HTTPError as error:
             raise unreachable(self._endpoint.http_url, error) from error
 

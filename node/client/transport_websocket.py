@@ -65,6 +65,8 @@ class WebSocketTransport:
         try:
             self._socket = _connect(endpoint, timeout_s)
         except OSError as error:
+            if isinstance(error, TimeoutError):
+                raise too_late(endpoint.websocket_url, timeout_s) from error
             raise unreachable(endpoint.websocket_url, error) from error
         try:
             self._open(time.monotonic() + timeout_s)
@@ -127,8 +129,8 @@ class WebSocketTransport:
                 continue
         except WaitEndedError as error:
             raise UnreachableError(
-                f"Something listens at {endpoint.websocket_url} but does not speak WebSocket. "
-                "Check the port."
+                f"Something listens at {endpoint.websocket_url} but did not open a WebSocket "
+                f"within {self._timeout_s:g} s. Check the port, or allow more with --timeout."
             ) from error
 
     def _store_notification(self, message: dict[str, Any]) -> None:
@@ -157,6 +159,8 @@ class WebSocketTransport:
         try:
             self._socket.settimeout(self._timeout_s)
             self._socket.sendall(self._protocol.send(event))
+        except TimeoutError as error:
+            raise too_late(self._endpoint.websocket_url, self._timeout_s) from error
         except (OSError, LocalProtocolError) as error:  # the latter: the node said goodbye before
             raise unreachable(self._endpoint.websocket_url, error) from error
 
@@ -219,6 +223,14 @@ def unreachable(url: str, error: Exception) -> UnreachableError:
     return UnreachableError(
         f"No node answers at {url} ({error}). Start one with `openledger dev`, "
         "or name another with --url."
+    )
+
+
+def too_late(url: str, timeout_s: float) -> UnreachableError:
+    """Return the error for an address where nobody answers in time, which may be a slow node."""
+    return UnreachableError(
+        f"No node answered at {url} within {timeout_s:g} s. Check the address, or allow more with "
+        "--timeout."
     )
 
 

@@ -104,16 +104,19 @@ class Cluster:
 
     def _check_same(self, nodes: int, settings: Settings) -> None:
         name = self._state.name
-        if any(member.process.is_alive for member in self.members):
+        if self._alive():
+            ended = ", ".join(str(node.number) for node in self.members if node.condition in ENDED)
+            again = f"Start {ended} again with `openledger devnet start --all`. " if ended else ""
             raise DevnetExistsError(
-                f"The devnet {name} is up. Look at it with `openledger devnet status`, or end it "
-                "with `openledger devnet down`."
+                f"The devnet {name} is up. {again}Look at it with `openledger "
+                f"devnet status`, or end it with `openledger devnet down`."
             )
-        if (self._state.validators, self._state.settings) != (nodes, settings):
+        theirs, given = self._state.differing_flags(nodes, settings)
+        if theirs:
             raise DevnetExistsError(
-                f"The devnet {name} in {self.folder} was made with {self._state.validators} "
-                f"validators and {self._state.settings}. Give the same options to start it again, "
-                "or remove it with `openledger devnet down --purge`."
+                f"The devnet {name} in {self.folder} was made with {theirs}, and not with {given}. "
+                "Leave these out to start it again as it is, take another --name, or remove it "
+                "with `openledger devnet down --purge`."
             )
 
     def _start_all(self, say: Say) -> None:
@@ -217,6 +220,14 @@ class Cluster:
         """Start a node that is stopped, killed or dead; returns when it is ready."""
         with self._changing_node(node, *ENDED, verb="be started") as member:
             self._start([member])
+
+    def start_all(self, say: Say = _quiet) -> tuple[int, ...]:
+        """Start all nodes that are stopped, killed or dead, together; return their numbers."""
+        with self._changing():
+            members = [member for member in self.members if member.condition in ENDED]
+            if members:
+                self._start(members, say)
+            return tuple(member.number for member in members)
 
     def stop(self, node: int) -> None:
         """Ask a node to end, and wait. Raises NodeStopError when it had to be killed."""

@@ -83,13 +83,18 @@ class Member:
         self.process.start(self.command(settings, bootnodes), _node_environment())
 
     def command(self, settings: Settings, bootnodes: Sequence[str]) -> list[str]:
-        """Return the command that starts the node, at its former ports where they are free."""
+        """Return the command that starts the node, at its former ports where they are free.
+
+        Raises NodeStartError where a fixed port is taken.
+        """
         record = self.record
+        rpc_port = _fixed(settings.rpc_port(record.number)) or _free_or_any(record.rpc_port)
+        p2p_port = _fixed(settings.p2p_port(record.number)) or _free_or_any(record.p2p_port)
         words = [
             *(*PROGRAM, "node", "start", "--chain", str(self._spec)),
             *("--base-path", str(self.base_path), "--name", f"node-{record.number}"),
-            *("--port", str(_free_or_any(record.rpc_port)), "--host", "127.0.0.1"),
-            *("--p2p-port", str(_free_or_any(record.p2p_port)), "--p2p-host", "127.0.0.1"),
+            *("--port", str(rpc_port), "--host", "127.0.0.1"),
+            *("--p2p-port", str(p2p_port), "--p2p-host", "127.0.0.1"),
             *("--account", record.account, "--sealing", "consensus", "--control"),
             *("--block-time-ms", str(settings.block_time_ms), "--no-doppelganger"),
             _switch("instant", settings.instant),
@@ -218,6 +223,16 @@ def _node_environment() -> dict[str, str]:
 def _sources() -> str:
     """Return the folder of this program's modules, also of a checkout that is not installed."""
     return str(Path(__file__).resolve().parent.parent.parent)
+
+
+def _fixed(port: int) -> int:
+    """Return a fixed port, 0 where there is none. Raises NodeStartError when it is taken."""
+    if port and not _free_or_any(port):
+        raise NodeStartError(
+            f"Port {port} of 127.0.0.1 is taken by another program. End that, or take another "
+            "--port-base."
+        )
+    return port
 
 
 def _free_or_any(port: int) -> int:

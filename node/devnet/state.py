@@ -26,6 +26,8 @@ SPEC_FILE: Final = "spec.json"
 NODES_FOLDER: Final = "nodes"
 VERSION: Final = 1
 NODES_MAX: Final = 32
+ADDED_SETTINGS: Final = {"port_base": 0}
+"""Settings that files of the same version may lack: they came later, with this meaning."""
 FILE_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700
 
@@ -48,6 +50,27 @@ class Settings:
     executors: bool = True
     serve: bool = True
     archive: bool = False
+    port_base: int = 0
+    """The first of the fixed ports, two for each node; 0 lets the system choose."""
+
+    def rpc_port(self, number: int) -> int:
+        """Return the fixed port of a node for clients, 0 where the system chooses."""
+        return self.port_base and self.port_base + 2 * number
+
+    def p2p_port(self, number: int) -> int:
+        """Return the fixed port of a node for other nodes, 0 where the system chooses."""
+        return self.port_base and self.port_base + 2 * number + 1
+
+    def flags(self) -> dict[str, str]:
+        """Return the options of `openledger devnet up` that stand for these, by field."""
+        shown = {}
+        for setting in dataclasses.fields(self):
+            value, name = getattr(self, setting.name), setting.name.replace("_", "-")
+            if isinstance(value, bool):
+                shown[setting.name] = f"--{name}" if value else f"--no-{name}"
+            else:
+                shown[setting.name] = f"--{name} {value}"
+        return shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +112,13 @@ class DevnetState:
         others = [record for record in self.nodes if record.number != changed.number]
         nodes = sorted([*others, changed], key=lambda record: record.number)
         return dataclasses.replace(self, nodes=tuple(nodes))
+
+    def differing_flags(self, nodes: int, settings: Settings) -> tuple[str, str]:
+        """Return the flags of this devnet that others differ from, and those; both may be empty."""
+        own = {"nodes": f"--nodes {self.validators}", **self.settings.flags()}
+        given = {"nodes": f"--nodes {nodes}", **settings.flags()}
+        names = [name for name in own if own[name] != given[name]]
+        return " ".join(own[name] for name in names), " ".join(given[name] for name in names)
 
     def cut_off(self, number: int) -> list[str]:
         """Return the peer ids that a node may not talk to."""
@@ -132,6 +162,8 @@ def _decode(hint: Any, value: Any) -> Any:
     """Return a JSON value as a value of a field's hint. Raises ValueError."""
     if dataclasses.is_dataclass(hint):
         hints = typing.get_type_hints(hint)
+        if isinstance(value, dict) and hint is Settings:
+            value = {**ADDED_SETTINGS, **value}
         if not isinstance(value, dict) or set(value) != set(hints):
             raise ValueError(f"a {getattr(hint, '__name__', '')} has {', '.join(hints)}")
         decoded = {name: _decode(hints[name], member) for name, member in value.items()}

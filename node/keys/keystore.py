@@ -5,6 +5,7 @@ Each file is named after its address. Files have mode 0600, the folder 0700; a f
 not at all. An sr25519 secret is written in the ed25519-style form that polkadot.js uses.
 
 Rules that hold here:
+- A name is not empty and cannot be taken for something else: an address, a path such as //Alice.
 - The scrypt costs are those of a fixed list: a file cannot ask for gigabytes or hours.
 - What is unsealed must give the account that the file names, or it is refused.
 - An empty password is refused: polkadot.js takes it for no encryption at all.
@@ -26,7 +27,8 @@ import sr25519
 from nacl.exceptions import CryptoError
 from nacl.secret import SecretBox
 
-from ml.durable_file import sync_folder
+from ml.durable_file import sync_folder, write_durably
+from node.keys.key_name import check_name
 from runtime.crypto import ss58
 from runtime.crypto.keys import KeyKind, Keypair
 from runtime.errors import ExitCode, OpenLedgerError
@@ -133,8 +135,10 @@ class Keystore:
     ) -> KeyEntry:
         """Store a key under its address and an optional name.
 
-        Raises KeyExistsError, EmptyPasswordError.
+        Raises KeyExistsError, KeyNameError, EmptyPasswordError.
         """
+        if name:
+            check_name(name)
         address = ss58.encode(pair.account)
         for entry in self.entries():
             if entry.account == pair.account or (name and entry.name == name):
@@ -175,6 +179,40 @@ class Keystore:
         """Delete the key with this address or name; raises KeyNotFoundError."""
         self.find(name).path.unlink()
         sync_folder(self.folder)
+
+    def rename(self, name: str, new_name: str) -> KeyEntry:
+        """Give the key with this address or name another name; its password stays.
+
+        Raises KeyNotFoundError, KeyNameError, KeyExistsError.
+        """
+        check_name(new_name)
+        entry = self.find(name)
+        for other in self.entries():
+            if other.path != entry.path and new_name == other.name:
+                raise KeyExistsError(
+                    f"The keystore already has a key {new_name}. Choose another name, or rename "
+                    "that key first."
+                )
+        document = dict(_parse(_read(entry.path)))
+        meta = document.get("meta")
+        document["meta"] = {**(meta if isinstance(meta, dict) else {}), "name": new_name}
+        _replace_whole(entry.path, document)
+        return _describe(entry.path)
+
+    def change_password(
+        self, name: str, password: str, new_password: str, cost: ScryptCost = COST
+    ) -> KeyEntry:
+        """Seal the key with this address or name by another password.
+
+        A crash leaves the file under the old password or under the new one. Raises
+        KeystoreError's subclasses.
+        """
+        pair = self.load(name, password)
+        entry = self.find(name)
+        former = _parse(_read(entry.path))
+        document = json.loads(seal(pair, new_password, cost=cost))
+        _replace_whole(entry.path, {**former, **document, "meta": former.get("meta", {})})
+        return _describe(entry.path)
 
 
 def seal(pair: Keypair, password: str, *, name: str = "", cost: ScryptCost = COST) -> str:
@@ -366,6 +404,11 @@ def _write_whole(path: Path, text: str) -> None:
     finally:
         draft.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def _replace_whole(path: Path, document: Mapping[str, object]) -> None:
+    """Replace a key file by one that is complete when it appears."""
+    write_durably(path, (json.dumps(document, indent=2) + "\n").encode(), FILE_MODE)
 
 
 def _damaged(why: str) -> DamagedKeyFileError:

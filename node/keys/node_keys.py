@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ml.durable_file import write_durably
-from node.keys.keystore import Keystore, KeystoreError
+from node.keys.keystore import KeyNotFoundError, Keystore, KeystoreError
 from node.operations.config import ConfigError, NodeConfig
 from node.operations.data_folder import KEYSTORE_FOLDER
 from runtime.crypto.keys import KeyKind, Keypair
@@ -61,6 +61,15 @@ def _load(config: NodeConfig, name: str, chain_type: str, option: str) -> Keypai
         except ValueError as error:
             raise ConfigError(f"{name} is no derivation path: {error}") from error
     store = Keystore(config.base_path / KEYSTORE_FOLDER)
+    try:
+        store.find(name)  # before the password: no file would open a key that is not there
+    except KeyNotFoundError as error:
+        raise ConfigError(
+            f"{error} Make it with `openledger key generate {name} --keys {store.folder}`, "
+            f"or name another with {option}."
+        ) from error
+    except (OSError, KeystoreError) as error:
+        raise ConfigError(f"The key {name} cannot be unlocked: {error}") from error
     if config.password_file is None:
         raise ConfigError(f"The key {name} is encrypted; name its --password-file.")
     try:

@@ -21,6 +21,10 @@ from runtime.errors import ExitCode, OpenLedgerError
 
 ENVIRONMENT_PREFIX: Final = "OPENLEDGER_"
 BLOCK_TIME_MS: Final = 1_000
+STATE_PRUNING: Final = 256
+STATE_PRUNING_MIN: Final = 16
+"""A peer that takes a state by fast sync needs it for a while after it became final."""
+STATE_PRUNING_MAX: Final = 1 << 32
 LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 TRUE_WORDS: Final = ("1", "true", "yes", "on")
 FALSE_WORDS: Final = ("0", "false", "no", "off")
@@ -80,6 +84,9 @@ class NodeConfig:
     sealing: Sealing = Sealing.AUTO
     block_time_ms: int = BLOCK_TIME_MS
     archive: bool = False
+    """Keep the states of all blocks."""
+    state_pruning: int = STATE_PRUNING
+    """How many final blocks below the newest keep their states; an archive keeps all."""
     log_format: LogFormat = LogFormat.TEXT
     log_level: str = "info"
     account: str = "//Alice"
@@ -90,6 +97,7 @@ class NodeConfig:
     base_model: str = ""
     """The base model's folder; empty means the one that is shipped."""
     threads: int = 2
+    """Threads of the processor for training and answers."""
     p2p_host: str = "127.0.0.1"
     p2p_port: int = 30333
     bootnodes: tuple[str, ...] = ()
@@ -125,6 +133,10 @@ class NodeConfig:
             raise ConfigError("peers_max is 1 to 96")
         if self.sync is SyncMode.FAST and self.archive:
             raise ConfigError("an archive node holds every state, so it cannot use sync = fast")
+        if not STATE_PRUNING_MIN <= self.state_pruning <= STATE_PRUNING_MAX:
+            raise ConfigError(f"state_pruning is {STATE_PRUNING_MIN} to {STATE_PRUNING_MAX} blocks")
+        if self.archive and self.state_pruning != STATE_PRUNING:
+            raise ConfigError("an archive node prunes no state; leave out archive or state_pruning")
         if not 10 <= self.block_time_ms <= 3_600_000:
             raise ConfigError("block_time_ms is 10 to 3600000")
         if self.threads < 1:
@@ -137,7 +149,7 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
     """Merge the three sources over the defaults. Flags that are None do not count."""
     hints = typing.get_type_hints(NodeConfig)
     merged: dict[str, Any] = {}
-    for name, value in (_read_file(file) if file is not None else {}).items():
+    for name, value in (read_file(file) if file is not None else {}).items():
         known = _known(name, hints, str(file))
         merged[known] = _convert(hints[known], value, f"{file}: {name}")
     for key, text in sorted(environment.items()):
@@ -151,7 +163,8 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
     return NodeConfig(**merged)
 
 
-def _read_file(file: Path) -> dict[str, Any]:
+def read_file(file: Path) -> dict[str, Any]:
+    """Return the settings of a TOML file, unchecked. Raises ConfigError."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -190,4 +203,7 @@ def _convert(hint: Any, value: Any, place: str) -> Any:
     if not isinstance(value, str if hint is str else str | Path):
         kind = "text" if hint is str else "path"
         raise ConfigError(f"{place}: a {kind} is expected, not {value!r}")
-    return value if hint is str else Path(value)
+    if hint is str:
+        return value
+    # An empty text is how a file or a variable says that an optional path is not set.
+    return None if hint == Path | None and value == "" else Path(value)

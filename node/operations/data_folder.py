@@ -14,6 +14,7 @@ SIGNER_FOLDER: Final = "signer"
 DATABASE_FOLDER: Final = "db"
 CONSENSUS_FOLDER: Final = "consensus"
 WRITE_AHEAD_LOG_FILE: Final = "log"
+NO_VOTE_FILE: Final = "no-vote"
 
 
 def chain_folder(base_path: Path, chain: str) -> Path:
@@ -34,3 +35,11 @@ def consensus_folder(chain_data: Path) -> Path:
 def write_ahead_log_path(chain_data: Path) -> Path:
     """Return the file of the write-ahead log in a chain's data."""
     return consensus_folder(chain_data) / WRITE_AHEAD_LOG_FILE
+
+
+def no_vote_path(chain_data: Path) -> Path:
+    """Return the file that keeps a validator from voting from a chain's data: a sentence why.
+
+    `openledger chain snapshot --move` leaves it in the original, `chain restore` in a copy.
+    """
+    return consensus_folder(chain_data) / NO_VOTE_FILE

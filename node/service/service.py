@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -37,11 +36,13 @@ from node.keys.node_keys import load_pair
 from node.operations.config import ConfigError, NodeConfig, SyncMode
 from node.operations.data_folder import DATABASE_FOLDER, chain_folder
 from node.operations.metrics import Metrics
+from node.operations.version import full_version
 from node.rpc.blob_routes import blob_routes
 from node.rpc.feedback_routes import feedback_routes
 from node.rpc.interfaces import About, Keys, NoNetwork, RpcNetwork, Sealer
 from node.rpc.limits import Limits
 from node.rpc.namespaces.consensus import ConsensusNamespace
+from node.rpc.namespaces.network import NetworkNamespace
 from node.rpc.namespaces.openledger import OpenLedger
 from node.rpc.server import serve
 from node.service.control_socket import serve_control
@@ -81,6 +82,8 @@ class RunningNode:
     network: RpcNetwork = field(default_factory=NoNetwork)
     networking: Networking | None = None
     """The networked part; None for a node with a solo author."""
+    bootnodes: tuple[str, ...] = ()
+    """The nodes that are dialled first: of the chain's spec and of the configuration."""
     keys: Keys | None = None
     namespaces: tuple[object, ...] = ()
     rpc_port: int = 0
@@ -107,14 +110,6 @@ class Started(Protocol):
     def started(self, node: RunningNode, /) -> None: ...
 
 
-def version() -> str:
-    """Return the version of this program."""
-    try:
-        return metadata.version("openledger-node")
-    except metadata.PackageNotFoundError:
-        return "0.0.0"
-
-
 @asynccontextmanager
 async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
     """Open everything that does not run by itself; closed again in the reverse order."""
@@ -123,7 +118,11 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
     folder = chain_folder(config.base_path, spec.id)
     folder.mkdir(parents=True, exist_ok=True)
     database = await trio.to_thread.run_sync(
-        lambda: Database.open(folder / DATABASE_FOLDER, archive=config.archive)
+        lambda: Database.open(
+            folder / DATABASE_FOLDER,
+            archive=config.archive,
+            history_blocks=config.state_pruning,
+        )
     )
     try:
         blobs = await trio.to_thread.run_sync(BlobStore, folder / "blobs")
@@ -135,7 +134,7 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
         is_authority = config.validator or not config.is_networked
         about = About(
             name=config.name,
-            version=version(),
+            version=full_version(),
             chain_type=spec.chain_type,
             properties=dict(spec.properties),
             roles=("Authority" if is_authority else "Full",),
@@ -154,6 +153,7 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
             receipts=receipts,
             sealer=sealer,
             folder=folder,
+            bootnodes=(*spec.boot_nodes, *config.bootnodes),
         )
         try:
             if config.is_networked:
@@ -264,7 +264,11 @@ def _namespaces(node: RunningNode, services: _Services) -> tuple[object, ...]:
     )
     if node.networking is None:
         return (own,)
-    return (own, ConsensusNamespace(node.chain, node.networking.participant))
+    return (
+        own,
+        ConsensusNamespace(node.chain, node.networking.participant),
+        NetworkNamespace(node.networking.service),
+    )
 
 
 async def run_node(
@@ -273,7 +277,7 @@ async def run_node(
     task_status: Started = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a node until cancelled. Raises ConfigError, DatabaseError, ChainError, ListenError."""
-    async with opened(config) as node, trio.open_nursery() as nursery:
+    async with opened(config) as node, _endpoint_removed(config), trio.open_nursery() as nursery:
         if node.networking is not None:
             await node.networking.run(nursery)
         control = await _open_control(node, nursery) if config.control else None
@@ -309,6 +313,20 @@ async def _open_control(node: RunningNode, nursery: trio.Nursery) -> Path:
         serve_control, node.config.base_path, node.about.chain_type, NetworkControl(node.networking)
     )
     return path
+
+
+@asynccontextmanager
+async def _endpoint_removed(config: NodeConfig) -> AsyncIterator[None]:
+    """Leave no address of a node that does not run: neither of this one nor of one killed before.
+
+    Entered with the database open, so no other node of this folder runs.
+    """
+    path = config.base_path / ENDPOINT_FILE
+    path.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _write_endpoint(node: RunningNode, control: Path | None) -> None:

@@ -47,10 +47,21 @@ class Fault(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Ban:
+    """A peer that is banned now, by which fault, and for how long still."""
+
+    peer: PeerId
+    fault: Fault
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Record:
     score: float
     time: float
     banned_until: float
+    fault: Fault
+    """The latest one."""
 
 
 class Reputation:
@@ -79,6 +90,15 @@ class Reputation:
             peer for peer, record in self._records.items() if now < record.banned_until
         )
 
+    def bans(self, now: float) -> tuple[Ban, ...]:
+        """Return the bans that hold now, the one that ends first at the front."""
+        bans = [
+            Ban(peer, record.fault, record.banned_until - now)
+            for peer, record in self._records.items()
+            if now < record.banned_until
+        ]
+        return tuple(sorted(bans, key=lambda ban: (ban.seconds_left, ban.peer)))
+
     def note(self, peer: PeerId, fault: Fault, now: float) -> bool:
         """Lower a peer's score; True when that bans it now.
 
@@ -90,7 +110,9 @@ class Reputation:
         is_banned = score <= BAN_SCORE
         self._records.pop(peer, None)
         self._records[peer] = (
-            _Record(0.0, now, now + self._ban_s) if is_banned else _Record(score, now, now)
+            _Record(0.0, now, now + self._ban_s, fault)
+            if is_banned
+            else _Record(score, now, now, fault)
         )
         if len(self._records) > PEERS_MAX:
             self._drop_oldest(now)

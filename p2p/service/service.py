@@ -22,7 +22,7 @@ import trio
 
 from p2p.protocols.address_book import AddressBook
 from p2p.protocols.consensus_queue import Inbound
-from p2p.protocols.reputation import Fault
+from p2p.protocols.reputation import Ban, Fault
 from p2p.protocols.status import encode_status
 from p2p.protocols.transactions import encode_batch, topic_of
 from p2p.service.dialer import Dialer
@@ -133,6 +133,10 @@ class Service:
     def peers(self) -> Sequence[PeerState]:
         """Return the peers whose handshake is done, in the order they came."""
         return [self._sessions.state(session) for session in self._sessions.ready()]
+
+    def bans(self) -> Sequence[Ban]:
+        """Return the peers that are banned now, the one that is free first at the front."""
+        return self._sessions.reputation.bans(trio.current_time())
 
     def seconds_refused(self) -> float:
         """Return for how long every peer refuses this node because another one has its key."""

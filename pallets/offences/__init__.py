@@ -371,7 +371,7 @@ class Offences(Pallet, index=12):
         may_go = max(0, min((size - 1) // 3, size - SET_MIN))
         absent.sort(key=lambda entry: (-entry[1].missed, entry[0]))
         for account, turns in absent:
-            is_chilled = may_go > 0 and self.staking.chill_offender(account)
+            is_chilled = may_go > 0 and self.staking.chill_absent(account, epoch)
             if is_chilled:
                 may_go -= 1
                 self.session.disable(account)

@@ -26,6 +26,7 @@ from pallets.staking.records import (
     TARGETS_MAX,
     UNLOCKING_MAX,
     VALIDATORS_MAX,
+    ChilledValidator,
     Earnings,
     EraEntry,
     Exposure,
@@ -103,6 +104,8 @@ class Staking(Pallet, index=11):
     tombstones: DefaultMap[AccountId, u32] = default(0)
     """The number of convictions that are not lifted, by stash; an account that has one is never
     elected."""
+    chilled_validators: Map[AccountId, ChilledValidator] = stored(Hasher.TWOX_64_CONCAT)
+    """The validators that were chilled for absence and have chosen no role since, by stash."""
     current_era: Value[u32] = default(0)
     """The latest era that was planned; at most one ahead of the active one."""
     active_era: Value[u32] = default(0)
@@ -357,9 +360,10 @@ class Staking(Pallet, index=11):
         """Give the author of a block its point in this era."""
         rewards.note_author(self, account)
 
-    def chill_offender(self, who: AccountId) -> bool:
-        """Take its role from an account, from the next election on; returns whether it had one."""
-        return bonding.chill(self, who)
+    def chill_absent(self, who: AccountId, epoch: int) -> bool:
+        """Take its role from a validator that was absent in an epoch, from the next election on;
+        returns whether it had one."""
+        return bonding.chill_absent(self, who, epoch)
 
     def tombstone(self, who: AccountId) -> None:
         """Chill an account for good."""

@@ -18,6 +18,7 @@ from pallets.staking.records import (
     TARGETS_MAX,
     UNLOCKING_MAX,
     VALIDATORS_MAX,
+    ChilledValidator,
     Nominations,
     Payee,
     StakingLedger,
@@ -139,6 +140,7 @@ def validate(staking: Staking, who: AccountId, prefs: ValidatorPrefs) -> None:
         _stop_nominating(staking, who)
         staking.counter_for_validators.put(count + 1)
     staking.validators.put(who, prefs)
+    staking.chilled_validators.remove(who)
     staking.emit(staking.ValidatorPrefsSet(who, prefs))
 
 
@@ -162,12 +164,23 @@ def nominate(staking: Staking, who: AccountId, targets: Sequence[AccountId]) -> 
             raise staking.TooManyNominators
         _stop_validating(staking, who)
         staking.counter_for_nominators.put(count + 1)
+    staking.chilled_validators.remove(who)
     staking.nominators.put(who, Nominations(tuple(targets), staking.active_era.get()))
     staking.emit(staking.Nominated(who, tuple(targets)))
 
 
+def chill_absent(staking: Staking, who: AccountId, epoch: int) -> bool:
+    """Chill a validator that was absent in an epoch, and remember its terms for its return."""
+    prefs = staking.validators.get(who)
+    is_chilled = chill(staking, who)
+    if prefs is not None:
+        staking.chilled_validators.put(who, ChilledValidator(epoch, prefs))
+    return is_chilled
+
+
 def chill(staking: Staking, who: AccountId) -> bool:
     """Leave the roles of an account, from the next election on; returns whether it had one."""
+    staking.chilled_validators.remove(who)
     had_role = _stop_validating(staking, who) or _stop_nominating(staking, who)
     if had_role:
         staking.emit(staking.Chilled(who))

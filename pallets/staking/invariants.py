@@ -44,6 +44,9 @@ def _check_roles(staking: Staking) -> None:
         assert who in staking.ledger, f"{who.hex()} has a role without stake"
     for who, _ in staking.tombstones.items():
         assert who not in validators, f"{who.hex()} has a tombstone and stands for election"
+    for who, _ in staking.chilled_validators.items():
+        assert who in staking.ledger, f"{who.hex()} is remembered as chilled without stake"
+        assert who not in validators | nominators, f"{who.hex()} is chilled and has a role"
 
 
 def _check_exposure(exposure: Exposure) -> None:

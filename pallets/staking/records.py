@@ -80,6 +80,14 @@ class ValidatorPrefs:
 
 
 @scale
+class ChilledValidator:
+    """A validator that missed most of its turns in an epoch, and the terms that it had."""
+
+    epoch: u64
+    prefs: ValidatorPrefs
+
+
+@scale
 class Nominations:
     """The validators that an account backs, and since which era."""
 

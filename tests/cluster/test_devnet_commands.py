@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +35,16 @@ def openledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open
     for name in folders.names():
         for node in Cluster(folders.open_folder(name)).members:
             node.kill()
+
+
+@pytest.fixture
+def free_ports() -> int:
+    """The first of two neighbouring ports that were free a moment ago."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as first, suppress(OSError, OverflowError):
+            port: int = first.getsockname()[1]
+            with socket.create_server(("127.0.0.1", port + 1)):
+                return port
 
 
 @pytest.fixture
@@ -87,6 +99,75 @@ def test_nodes_are_hurt_and_healed(
         assert fits(SCHEMAS[f"devnet-{each[0]}"], document)
     status = openledger.json("devnet", "status")
     assert [node["state"] for node in status["nodes"]] == states
+
+
+def test_a_devnet_that_is_down_takes_its_options_from_its_file(openledger: OpenLedger) -> None:
+    openledger.json("devnet", "up", "--nodes", "2", "--block-time-ms", "300", "--no-serve")
+    openledger.json("devnet", "down", "--keep")
+    again = openledger.json("devnet", "up")
+    assert len(again["nodes"]) == 2
+    assert Cluster(Path(again["folder"])).state.settings.block_time_ms == 300
+    openledger.json("devnet", "down", "--keep")
+    called = openledger("devnet", "up", "--nodes", "3", "--serve")
+    assert called.exit_code == 2
+    assert "made with --nodes 2 --no-serve, and not with --nodes 3 --serve" in called.err
+
+
+def test_all_nodes_that_do_not_run_are_started_together(openledger: OpenLedger, up: Any) -> None:
+    openledger.json("devnet", "kill", "0")
+    process = Cluster(folders.open_folder("default")).member(1).process
+    process.signal(signal.SIGSEGV)
+    assert process.wait_end(SECONDS)
+    called = openledger("devnet", "start")
+    assert (called.exit_code, "--all" in called.err) == (2, True)
+    document = openledger.json("devnet", "start", "--all")
+    assert [node["state"] for node in document["nodes"]] == ["running", "running"]
+    assert fits(SCHEMAS["devnet-start"], document)
+    called = openledger("devnet", "start", "--all")
+    assert (called.exit_code, "All nodes run" in called.err) == (0, True)
+    openledger.json("devnet", "kill", "1")
+    called = openledger("devnet", "up")
+    assert called.exit_code == 2
+    assert "Start 1 again with `openledger devnet start --all`" in called.err
+
+
+def test_a_port_base_fixes_the_ports_or_says_which_is_taken(
+    openledger: OpenLedger, free_ports: int
+) -> None:
+    words = ("devnet", "up", "--nodes", "1", "--port-base", str(free_ports))
+    (node,) = openledger.json(*words)["nodes"]
+    assert node["url"].endswith(f":{free_ports}")
+    openledger.json("devnet", "down")
+    with socket.create_server(("127.0.0.1", free_ports + 1)):
+        called = openledger(*words)
+    assert called.exit_code == 1
+    assert f"Port {free_ports + 1} of 127.0.0.1 is taken" in called.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_closed_terminal_takes_a_devnet_in_the_foreground_down(
+    openledger: OpenLedger, tmp_path: Path, number: signal.Signals
+) -> None:
+    source = (
+        "import sys; from node.devnet import member; "
+        f"member.PROGRAM = (sys.executable, '-S', {str(FAKE_NODE)!r}); from cli import main; main()"
+    )
+    words = ("devnet", "up", "--nodes", "2", "--foreground")
+    child = subprocess.Popen(
+        [sys.executable, "-c", source, *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    assert child.stderr is not None
+    assert any("Ctrl-C takes" in line for line in child.stderr)
+    members = Cluster(folders.open_folder("default")).members
+    assert all(member.process.is_alive for member in members)
+    child.send_signal(number)
+    child.communicate(timeout=SECONDS)
+    assert not any(member.process.is_alive for member in members)
+    assert folders.names() == []
 
 
 def test_the_network_is_cut_and_healed(openledger: OpenLedger, up: Any) -> None:

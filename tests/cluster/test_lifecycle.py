@@ -91,9 +91,10 @@ def test_a_devnet_that_is_down_starts_again_as_it_was(fake_devnet: Devnet) -> No
     ports = [(record.rpc_port, record.p2p_port) for record in cluster.state.nodes]
     cluster.down(purge=False)
     assert conditions(cluster) == [Condition.STOPPED] * 2
-    with pytest.raises(DevnetExistsError, match="same options"):
+    with pytest.raises(DevnetExistsError, match="made with --nodes 2, and not with --nodes 3"):
         Cluster.up(cluster.folder, cluster.name, 3, FAST)
-    with pytest.raises(DevnetExistsError, match="same options"):
+    differing = "made with --block-time-ms 200 --no-executors --no-serve, and not with --block"
+    with pytest.raises(DevnetExistsError, match=differing):
         Cluster.up(cluster.folder, cluster.name, 2, Settings())
     again = Cluster.up(cluster.folder, cluster.name, 2, FAST)
     assert [(record.rpc_port, record.p2p_port) for record in again.state.nodes] == ports

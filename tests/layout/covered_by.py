@@ -39,7 +39,6 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
     "node/commands/answers/verifying.py": ("tests/node/commands/answers/test_verify.py",),
     "node/commands/base/output.py": ("tests/node/commands/base/test_exit_codes.py",),
     "node/commands/base/values.py": ("tests/node/commands/wallet/test_amounts.py",),
-    "node/commands/chain/block_file.py": ("tests/node/chain/test_justifications.py",),
     "node/commands/chain/importing.py": ("tests/node/chain/test_justifications.py",),
     "node/commands/datanet/contribution.py": ("tests/node/commands/datanet/test_datanet.py",),
     "node/commands/staking/records.py": ("tests/node/commands/staking/test_stake.py",),
@@ -186,8 +185,6 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     },
     "It runs in processes that the tests start.": {
         "ml/jobs/__main__.py": ("tests/ml/jobs/test_executor.py",),
-        "node/commands/node/dev.py": ("tests/test_cli.py",),
-        "node/commands/node/node.py": ("tests/test_cli.py",),
         "node/commands/node/running.py": ("tests/test_cli.py",),
         "node/devnet/keeper.py": ("tests/cluster/test_devnet_commands.py",),
         "node/rpc/namespaces/consensus.py": ("tests/cluster/test_operator_mistakes.py",),
@@ -215,7 +212,6 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
             "tests/node/commands/model/test_model.py",
         ),
         "node/commands/base/account_signer.py": ("tests/node/commands/wallet/test_account.py",),
-        "node/commands/base/command.py": ("tests/node/commands/wallet/test_account.py",),
         "node/commands/completion.py": ("tests/node/commands/chain/test_chain.py",),
         "node/commands/base/documents.py": ("tests/node/commands/test_catalogue.py",),
         "node/commands/base/lookup.py": (

@@ -20,11 +20,11 @@ from pallets.offences import (
 from pallets.offences.records import MISSED_MIN
 from pallets.session import Session, prove_possession
 from pallets.staking import Staker, Staking, ValidatorPrefs
-from pallets.staking.records import EVIDENCE_EPOCHS, SLASH_DELAY_EPOCHS
+from pallets.staking.records import EVIDENCE_EPOCHS, SLASH_DELAY_EPOCHS, ChilledValidator
 from runtime.crypto.keys import Keypair
 from runtime.frame.dispatch import INHERENT, DispatchFailed
 from runtime.shared.finality import NO_DIGEST, Ballot, Equivocation, Kind, Vote, payload
-from runtime.types.primitives import OPEN, AccountId, Hash, Weight
+from runtime.types.primitives import OPEN, AccountId, Hash, Id, Weight
 from tests.pallets.support.ledger import GENESIS_HASH
 from tests.pallets.support.stakers import BONDING_ERAS, PAIRS, PARAMETERS, PEOPLE, STAKE, Staked
 
@@ -316,6 +316,9 @@ def test_fractions_grow_with_the_offenders_and_are_never_above_the_whole(
 
 def test_who_misses_most_of_its_turns_is_chilled_and_can_come_back() -> None:
     with large() as chain:
+        terms = ValidatorPrefs(10**7)
+        chain.sign(ANN, "Staking", "validate", prefs=terms)
+        epoch = chain.session.epoch()
         miss(chain, ANN)
         chain.next_block()
         (absent,) = chain.events(Offences.Absent)
@@ -324,10 +327,26 @@ def test_who_misses_most_of_its_turns_is_chilled_and_can_come_back() -> None:
         chain.next_block()
         accounts = {one.account for one in chain.session.current_authorities().authorities}
         assert ANN not in accounts
-        chain.sign(ANN, "Staking", "validate", prefs=ValidatorPrefs(0))
+        chilled = chain.staking.chilled_validators.get(ANN)
+        assert chilled == ChilledValidator(epoch, terms), "the terms are there for its return"
+        chain.check()
+        chain.sign(ANN, "Staking", "validate", prefs=terms)
+        assert ANN not in chain.staking.chilled_validators
         chain.next_era(2)
         accounts = {one.account for one in chain.session.current_authorities().authorities}
         assert ANN in accounts
+
+
+@pytest.mark.parametrize("call", ["chill", "nominate"])
+def test_who_chooses_another_role_after_absence_is_no_longer_remembered(call: str) -> None:
+    with large() as chain:
+        miss(chain, ANN)
+        chain.next_block()
+        assert ANN in chain.staking.chilled_validators
+        arguments = {"targets": (Id(BEN),)} if call == "nominate" else {}
+        chain.sign(ANN, "Staking", call, **arguments)
+        assert ANN not in chain.staking.chilled_validators
+        chain.check()
 
 
 def test_a_few_missed_turns_or_half_of_them_are_no_absence() -> None:

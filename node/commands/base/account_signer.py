@@ -97,8 +97,8 @@ def account_of(text: str, keystore: Keystore | None = None) -> AccountId:
     except AccountTextError as error:
         try:
             return AccountId((keystore or Keystore(default_keys_folder())).find(text).account)
-        except KeyNotFoundError:
-            raise error from None
+        except KeyNotFoundError as missing:
+            raise AccountTextError(f"{error} {missing}") from None
 
 
 def development_pair(text: str) -> Keypair | None:
@@ -109,8 +109,13 @@ def development_pair(text: str) -> Keypair | None:
     return None
 
 
-def read_password(file: Path | None, name: str, *, is_new: bool = False) -> str:
-    """Return a password from its file, or ask on the terminal. Raises LockedKeyError."""
+def read_password(
+    file: Path | None, name: str, *, is_new: bool = False, option: str = "--password-file"
+) -> str:
+    """Return a password from its file, which `option` names, or ask on the terminal.
+
+    Raises LockedKeyError.
+    """
     if file is not None:
         data = file.read_bytes()[: PASSWORD_BYTES_MAX + 1]
         if len(data) > PASSWORD_BYTES_MAX:
@@ -119,7 +124,7 @@ def read_password(file: Path | None, name: str, *, is_new: bool = False) -> str:
     if not sys.stdin.isatty():
         raise LockedKeyError(
             f"The key {name} needs its password and there is no terminal to ask on. "
-            "Name a file that holds it with --password-file."
+            f"Name a file that holds it with {option}."
         )
     password: str = click.prompt(
         f"Password of {name}", hide_input=True, confirmation_prompt=is_new, err=True

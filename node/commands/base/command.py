@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import math
+import os
+import sys
 from collections.abc import Callable
 from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
 from node.commands.base.exit_codes import errors_as_exit_codes
+from node.commands.base.hangup import ending_signals_interrupt
 from node.commands.base.output import Output
+from runtime.errors import ExitCode
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_URL: Final = "ws://127.0.0.1:9944"
+SECONDS_MAX: Final = 1_000_000.0
+"""Of any wait: beyond it, sockets and clocks overflow."""
+
+
+class Seconds(click.ParamType[float]):
+    """A time in seconds: a number above zero, within what a clock can wait for."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number. Fails with a sentence, also for nan and inf."""
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds <= SECONDS_MAX:  # false for nan
+            self.fail(f"{value!r} is no time: a number of seconds is wanted, such as 30.")
+        return seconds
+
+
+SECONDS: Final = Seconds()
 
 
 def command_output(*documents: type) -> Callable[[F], F]:
@@ -27,10 +56,13 @@ def command_output(*documents: type) -> Callable[[F], F]:
         @functools.wraps(function)
         def run(*arguments: Any, as_json: bool, **options: Any) -> None:
             output = Output(as_json)
-            with errors_as_exit_codes(output):
+            _warn_of_variables(output)
+            with ending_signals_interrupt(), errors_as_exit_codes(output):
                 document = function(output, *arguments, **options)
                 if document is not None:
                     output.show(document)
+                if output.exit_code is not ExitCode.OK:
+                    sys.exit(output.exit_code)
 
         run.documents = documents  # type: ignore[attr-defined]
         return run  # type: ignore[return-value]
@@ -45,7 +77,7 @@ def pass_client(function: F) -> F:
         "--url", envvar="OPENLEDGER_URL", default=DEFAULT_URL, show_default=True, help="The node."
     )
     @click.option(
-        "--timeout", "timeout_s", type=float, default=30.0, help="Seconds to wait for answers."
+        "--timeout", "timeout_s", type=SECONDS, default=30.0, help="Seconds to wait for answers."
     )
     @click.option("--genesis", help="Refuse a node whose chain has another genesis hash (0x hex).")
     @functools.wraps(function)
@@ -68,11 +100,42 @@ def pass_client(function: F) -> F:
     return run  # type: ignore[return-value]
 
 
+def _warn_of_variables(output: Output) -> None:
+    """Warn of variables that are misspelt, for nothing else would say that they have no effect."""
+    from node.operations.environment import candidates, unknown_variables
+
+    if not candidates(os.environ):
+        return
+    from node.operations.config import NodeConfig
+
+    settings = [field.name for field in dataclasses.fields(NodeConfig)]
+    for variable in unknown_variables(os.environ, settings):
+        output.note(f"Warning: {variable}")
+
+
 def refuse(sentence: str) -> NoReturn:
     """Stop with a usage error."""
     from node.client.errors import UsageError
 
     raise UsageError(sentence)
+
+
+def confirm(question: str, *, is_given: bool) -> None:
+    """Ask before something is done for good; `is_given` is what --yes says.
+
+    Raises UsageError where the answer is no, or nobody answers.
+    """
+    if is_given:
+        return
+    try:
+        is_agreed = click.confirm(question, err=True)
+    except click.Abort as abort:
+        if isinstance(abort.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from abort
+        click.echo(err=True)
+        refuse("Nobody answered, so nothing was done. Confirm by --yes.")
+    if not is_agreed:
+        refuse("Nothing was done.")
 
 
 def hash_of(text: str) -> Any:

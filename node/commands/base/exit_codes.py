@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import click
+from typing import Final
 
 from node.commands.base.output import Output
 from runtime.errors import ExitCode, OpenLedgerError
+
+_DRAFT: Final = re.compile(r"(^|/)\.([^/]+)\.\w+\.part$")
+"""A file is written under such a name and then renamed; the user knows the other one."""
+_NEXT_STEPS: Final[dict[type[OSError], str]] = {
+    FileNotFoundError: "Check the path.",
+    IsADirectoryError: "Name a file.",
+    NotADirectoryError: "Check the path: a file stands where it needs a folder.",
+    PermissionError: "Name another path, or change its permissions.",
+    FileExistsError: "Name a new one; nothing was overwritten.",
+}
 
 
 @contextmanager
@@ -18,7 +28,7 @@ def errors_as_exit_codes(output: Output) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        click.echo("Stopped.", err=True)
+        output.note("Stopped.")
         sys.exit(ExitCode.STOPPED)
     except BrokenPipeError:
         # The reader of our output is gone; Python must not complain again when it closes stdout.
@@ -28,8 +38,21 @@ def errors_as_exit_codes(output: Output) -> Iterator[None]:
         exit_code = exit_code_of(error)
         if exit_code is None:
             raise
-        output.fail(type(error).__name__, str(error), exit_code)
+        output.fail(type(error).__name__, sentence_of(error), exit_code)
         sys.exit(exit_code)
+
+
+def sentence_of(error: Exception) -> str:
+    """Return the sentence of an expected error; those of the system become one."""
+    if isinstance(error, OpenLedgerError) or not isinstance(error, OSError):
+        return str(error)
+    what = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        return f"The system refused: {what}. Look at the disk and the permissions."
+    names = (str(name) for name in (error.filename, error.filename2) if name)
+    places = " and ".join(dict.fromkeys(_DRAFT.sub(r"\1\2", name) for name in names))
+    next_step = _NEXT_STEPS.get(type(error), "Look at the disk and the permissions.")
+    return f"{places} cannot be used: {what}. {next_step}"
 
 
 def exit_code_of(error: Exception) -> ExitCode | None:

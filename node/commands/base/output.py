@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,12 +20,12 @@ from node.commands.base.documents import (
     optional_hint,
     to_json,
 )
+from runtime.errors import ExitCode
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-WIDTH_MAX: Final = 1_000
-_LONG: Final = re.compile(r"\b(?:0x[0-9a-f]{40,}|[1-9A-HJ-NP-Za-km-z]{46,50})\b")
+    from node.commands.base.table import Column
 
 Advance = Callable[[int, int], None]
 """Receives (done, in all) as the work goes on."""
@@ -53,6 +52,8 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
+        self.exit_code = ExitCode.OK
+        """How the command ends after its document: not OK where the document tells of a failure."""
 
     def show(self, document: Any, *, hidden: Sequence[str] = ()) -> None:
         """Print the command's document on stdout; a table leaves out the `hidden` fields."""
@@ -61,11 +62,14 @@ class Output:
             return
         from rich.console import Console
 
-        _render(Console(highlight=False), document, hidden)
+        console = Console(highlight=False)
+        width = console.width if console.is_terminal else None
+        print_document(console, document, width=width, hidden=hidden)
 
     def note(self, text: str) -> None:
-        """Print a line on stderr."""
-        click.echo(text, err=True)
+        """Print a line on stderr; where the terminal is gone, nobody reads it."""
+        with suppress(OSError):
+            click.echo(text, err=True)
 
     def say(self, text: str, *, newline: bool = True) -> None:
         """Print text on stdout, unless it is reserved for one JSON document."""
@@ -100,53 +104,39 @@ class Output:
             yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _render(console: Console, document: Any, hidden: Sequence[str]) -> None:
-    from rich.measure import Measurement
-    from rich.table import Table
+def print_document(
+    console: Console, document: Any, *, width: int | None, hidden: Sequence[str] = ()
+) -> None:
+    """Print a document as names with values, then a table for each list; see base/table.py."""
+    from node.commands.base.table import print_table, print_values
 
-    hints = hints_of(type(document))
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    lists = []
-    for name, hint in hints.items():
+    values, lists = [], []
+    for name, hint in hints_of(type(document)).items():
         value, inner = getattr(document, name), item_hint(hint)
         if inner is not None and hasattr(inner, "__dataclass_fields__"):
             lists.append((name, inner, value))
         elif value is not None and value != {} and name not in hidden:
-            grid.add_row(f"[bold]{label_of(name)}[/bold]", _text(value, hint))
-    if grid.row_count:
-        console.print(grid)
+            values.append((label_of(name), _text(value, hint)))
+    print_values(console, values, width)
     for name, inner, rows in lists:
-        if not rows:
-            continue
-        table = _table(label_of(name), inner, rows, is_short=False)
-        wide = console.options.update(width=WIDTH_MAX)
-        if Measurement.get(console, wide, table).maximum > console.width:
-            table = _table(label_of(name), inner, rows, is_short=True)
-        console.print(table)
+        if rows:
+            shown = rows[: getattr(inner, "ROWS_SHOWN", len(rows))]
+            title = f"{label_of(name)} ({len(rows)})"
+            more = len(rows) - len(shown)
+            print_table(console, title, _columns(inner, shown), width, more)
 
 
-def _table(title: str, document: type, rows: tuple[Any, ...], *, is_short: bool) -> Any:
-    from rich.table import Table
+def _columns(document: type, rows: Sequence[Any]) -> list[Column]:
+    from node.commands.base.table import Column
 
-    shorten = _shortened if is_short else str
-    hints = hints_of(document)
-    table = Table(title=f"{title} ({len(rows)})", title_justify="left", header_style="bold")
-    for name, hint in hints.items():
-        is_number = hint in (int, float, Planck)
-        table.add_column(label_of(name), justify="right" if is_number else "left", overflow="fold")
-    rows_max = getattr(document, "ROWS_SHOWN", len(rows))
-    for row in rows[:rows_max]:
-        table.add_row(*(shorten(_text(getattr(row, name), hint)) for name, hint in hints.items()))
-    if len(rows) > rows_max:
-        table.caption = f"and {len(rows) - rows_max} more; --json has them all"
-    return table
-
-
-def _shortened(text: str) -> str:
-    """Cut the middle out of hashes and addresses; the whole of them is in the JSON."""
-    return _LONG.sub(lambda match: f"{match[0][:10]}…{match[0][-6:]}", text)
+    return [
+        Column(
+            label=label_of(name),
+            cells=tuple(_text(getattr(row, name), hint) for row in rows),
+            is_number=(optional_hint(hint) or hint) in (int, float, Planck),
+        )
+        for name, hint in hints_of(document).items()
+    ]
 
 
 def label_of(name: str) -> str:
@@ -155,8 +145,6 @@ def label_of(name: str) -> str:
 
 
 def _text(value: Any, hint: Any) -> str:
-    from rich.markup import escape
-
     if value is None:
         return ""
     optional = optional_hint(hint)
@@ -165,14 +153,14 @@ def _text(value: Any, hint: Any) -> str:
     if hint is Planck:
         return format_amount(value)
     if is_fields(hint):
-        return escape(fields_text(value))
+        return fields_text(value)
     if hint is bool:
         return "yes" if value else "no"
     if hint is int:
         return f"{value:,}"
     if item_hint(hint) is not None:
-        return escape(", ".join(map(str, value)))
-    return escape(str(value))
+        return ", ".join(map(str, value))
+    return str(value)
 
 
 def fields_text(fields: Mapping[str, Any]) -> str:

@@ -25,6 +25,7 @@ from node.client import (
     Wait,
 )
 from node.commands.base.account_signer import Signer, keys_options, signer_of
+from node.commands.base.command import SECONDS
 from node.commands.base.documents import Fields, Planck
 from node.commands.base.output import Output
 from node.commands.base.values import show_fields
@@ -52,6 +53,7 @@ class DryRunDocument:
 
     succeeds: bool
     error: str | None
+    needs_funds: bool
     fee_planck: Planck
     free_before_planck: Planck
     free_after_planck: Planck
@@ -104,7 +106,7 @@ def transaction_options(function: F) -> F:
         show_default=True,
         help="Return when sent, in a block, or final.",
     )
-    @click.option("--wait-seconds", "wait_s", type=float, default=120.0, help="How long to wait.")
+    @click.option("--wait-seconds", "wait_s", type=SECONDS, default=120.0, help="How long to wait.")
     @keys_options
     @functools.wraps(function)
     def run(
@@ -134,7 +136,7 @@ def transaction_options(function: F) -> F:
 def spend(output: Output, client: Client, spending: Spending, call: Call) -> Spent:
     """Dry-run or sign, send and follow a call. Raises ClientError for what the chain refuses."""
     if spending.is_dry_run:
-        return dry_run(client, spending, call)
+        return show_dry_run(output, client, spending, call)
     return transaction_document(*send(output, client, spending, call))
 
 
@@ -174,12 +176,29 @@ def send(
     return transaction, outcome
 
 
+def show_dry_run(output: Output, client: Client, spending: Spending, call: Call) -> DryRunDocument:
+    """Return the effects that a call would have; the command ends as the call itself would."""
+    document = dry_run(client, spending, call)
+    output.exit_code = exit_code_of(document)
+    if document.error is not None:
+        output.note(f"The chain would refuse this. {document.error}")
+    return document
+
+
+def exit_code_of(document: DryRunDocument) -> ExitCode:
+    """Return the exit code with which the transaction of a dry run would end."""
+    if document.succeeds:
+        return ExitCode.OK
+    return ExitCode.FUNDS if document.needs_funds else ExitCode.REJECTED
+
+
 def dry_run(client: Client, spending: Spending, call: Call) -> DryRunDocument:
     """Return the effects that a call would have."""
     result = client.dry_run(call, spending.signer.account, tip=spending.tip_planck)
     return DryRunDocument(
         succeeds=result.error is None,
         error=result.error,
+        needs_funds=result.needs_funds,
         fee_planck=Planck(result.fee_planck),
         free_before_planck=Planck(result.before.free),
         free_after_planck=Planck(result.after.free),

@@ -6,11 +6,13 @@ block = length (4 bytes, little-endian) ++ SCALE(header, extrinsics, justificati
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from genesis.spec import ChainSpec
+from ml.durable_file import sync_folder
 from node.chain.justifications import FinalityCheck, authorities_in
 from node.client.errors import UsageError
 from pallets import compose
@@ -39,6 +41,24 @@ _BLOCK: Final = codec(ExportedBlock)
 
 class BlockFileError(UsageError):
     """The file is no block file, or it is damaged."""
+
+
+def write_block_file(path: Path, genesis_hash: Hash, blocks: Iterable[ExportedBlock]) -> int:
+    """Write a new file of blocks that is complete when it appears; returns their number.
+
+    A file that was cut off between two blocks would look whole. Raises FileExistsError.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with draft.open("xb") as file:
+            count = write_blocks(file, genesis_hash, blocks)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)  # unlike a rename, it overwrites nothing
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return count
 
 
 def write_blocks(file: BinaryIO, genesis_hash: Hash, blocks: Iterable[ExportedBlock]) -> int:

@@ -11,14 +11,16 @@ from typing import Final
 import click
 
 from genesis.spec import ChainSpec, load_spec
-from node.client import Client
-from node.commands.base.command import command_output, pass_client, refuse
+from ml.durable_file import write_durably
+from node.client import Client, RequestRefusedError
+from node.commands.base.command import command_output, confirm, pass_client, refuse
 from node.commands.base.documents import Fields
 from node.commands.base.output import Output
 from node.commands.base.transaction import EventDocument, event_documents
 from node.commands.base.values import show_value
-from node.commands.chain.block_file import ExportedBlock, read_blocks, replay, write_blocks
+from node.commands.chain.block_file import ExportedBlock, read_blocks, replay, write_block_file
 from node.commands.chain.log_repair import repair_log
+from node.commands.chain.snapshot import restore, snapshot
 from node.commands.chain.status import StatusDocument, status_of
 from node.operations.config import default_base_path
 from node.operations.data_folder import DATABASE_FOLDER, chain_folder
@@ -28,6 +30,8 @@ from runtime.frame.extrinsic import Extrinsic
 from runtime.types.primitives import Hash
 
 BLOCKS_MAX: Final = 1 << 32
+STATE_PRUNED: Final = "State already discarded"
+"""As node/rpc/blocks.py, and Substrate, begin that answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +46,14 @@ class ExtrinsicDocument:
 
 @dataclass(frozen=True, slots=True)
 class BlockDocument:
-    """A block with its calls and events."""
+    """A block with its calls and events; a node that pruned the state has no events any more."""
 
     number: int
     hash: str
     parent_hash: str
     state_root: str
     extrinsics: tuple[ExtrinsicDocument, ...]
+    is_state_pruned: bool
     events: tuple[EventDocument, ...]
 
 
@@ -81,10 +86,11 @@ class SpecDocument:
 
 @click.group("chain")
 def chain_command() -> None:
-    """Inspect, export, import, check and purge a chain."""
+    """Inspect, export, import, check, copy and purge a chain."""
 
 
-chain_command.add_command(repair_log)
+for command in (repair_log, snapshot, restore):
+    chain_command.add_command(command)
 
 
 @chain_command.command("info")
@@ -103,13 +109,20 @@ def block(output: Output, client: Client, block: str | None) -> BlockDocument:
     """Show a BLOCK (number or hash; the best one unless given) with its calls and events."""
     shown = client.block(_block_id(block))
     extrinsics = tuple(_extrinsic(client, extrinsic) for extrinsic in shown.extrinsics)
+    events = _events(client, shown.hash)
+    if events is None:
+        output.note(
+            "The state of this block is pruned at this node, and its events are in it. Ask a node "
+            "that runs with --archive, or a larger --state-pruning."
+        )
     return BlockDocument(
         number=shown.header.number,
         hash=to_hex(shown.hash),
         parent_hash=to_hex(shown.header.parent_hash),
         state_root=to_hex(shown.header.state_root),
         extrinsics=extrinsics,
-        events=event_documents(client.events(shown.hash)),
+        is_state_pruned=events is None,
+        events=events or (),
     )
 
 
@@ -124,10 +137,10 @@ def export_blocks(output: Output, client: Client, file: Path, to: int | None) ->
     last = min(to or final, final)
     if file.exists():
         refuse(f"{file} exists already. Name a new file; nothing was overwritten.")
-    with file.open("xb") as opened, output.progress("Exporting", "blocks") as advance:
+    with output.progress("Exporting", "blocks") as advance:
         blocks = _fetch(client, last, final)
         counted = _counted(blocks, lambda done: advance(done, last))
-        count = write_blocks(opened, client.genesis_hash, counted)
+        count = write_block_file(file, client.genesis_hash, counted)
     last_hash = client.block_hash(count) if count else None
     return _blocks(client.genesis_hash, count, last_hash, file)
 
@@ -157,13 +170,27 @@ def import_blocks(
 @chain_command.command("check")
 @click.option("--file", type=click.Path(path_type=Path), help="Blocks from a file, not a node.")
 @click.option(
+    "--base-path",
+    type=click.Path(path_type=Path),
+    help="The data folder of a node that is not running, with all that is stored there.",
+)
+@click.option(
     "--chain", "chain_name", default="dev", show_default=True, help="Preset or spec file."
 )
 @command_output(BlocksDocument)
 @pass_client
-def check(output: Output, client: Client, file: Path | None, chain_name: str) -> BlocksDocument:
-    """Execute every block again from genesis and compare each state root."""
+def check(
+    output: Output, client: Client, file: Path | None, base_path: Path | None, chain_name: str
+) -> BlocksDocument:
+    """Execute every block again from genesis and compare each state root.
+
+    The blocks are those of a running node, of a --file, or of a stopped node's --base-path.
+    """
+    if file is not None and base_path is not None:
+        refuse("Give either --file or --base-path, not both.")
     spec = load_spec(chain_name)
+    if base_path is not None:
+        return _check_folder(output, spec, chain_folder(base_path, spec.id))
     if file is not None:
         genesis_hash, blocks = read_blocks(file)
         last = 0
@@ -176,6 +203,25 @@ def check(output: Output, client: Client, file: Path | None, chain_name: str) ->
         header = replay(spec, blocks, lambda done: advance(done, max(done, last)))
     output.note("Every block follows its parent, and every state root is exact.")
     return _blocks(genesis_hash, header.number, header.hash, file)
+
+
+def _check_folder(output: Output, spec: ChainSpec, folder: Path) -> BlocksDocument:
+    from node.commands.chain.data_check import check_folder
+
+    with output.progress("Checking", "blocks") as advance:
+        report = check_folder(spec, folder, advance)
+    output.note(
+        f"What is stored is whole: blocks {report.first:,} to {report.last:,}, and a state of "
+        f"{report.state_entries:,} entries with the state root of the last one."
+    )
+    if report.first == 0:
+        output.note("Every block follows its parent, and every state root is exact.")
+    else:
+        output.note(
+            f"The node began with the state of block {report.first:,} (--sync fast), so blocks "
+            "cannot be executed again from genesis here."
+        )
+    return _blocks(spec.build().hash, report.last, report.last_hash, folder)
 
 
 @chain_command.command("purge")
@@ -194,8 +240,7 @@ def purge(output: Output, chain_name: str, base_path: Path | None, yes: bool) ->
         refuse(f"There is no data of this chain in {folder}. Name its folder with --base-path.")
     if (folder / DATABASE_FOLDER).is_dir():
         Database.open(folder / DATABASE_FOLDER).close()  # refuses while a node has the folder open
-    if not yes and not click.confirm(f"Remove {folder} for good?", err=True):
-        refuse("Nothing was removed.")
+    confirm(f"Remove {folder} for good?", is_given=yes)
     shutil.rmtree(folder)
     return PurgeDocument(str(folder))
 
@@ -218,7 +263,7 @@ def export_spec(output: Output, file: Path, chain_name: str, raw: bool) -> SpecD
     written = spec.raw() if raw else spec
     if file.exists():
         refuse(f"{file} exists already. Name a new file; nothing was overwritten.")
-    file.write_text(written.to_json() + "\n", encoding="utf-8")
+    write_durably(file, (written.to_json() + "\n").encode())
     return SpecDocument(str(file), spec.id, raw, to_hex(spec.build().hash))
 
 
@@ -242,6 +287,16 @@ def _counted(
     for done, block in enumerate(blocks, start=1):
         yield block
         on_block(done)
+
+
+def _events(client: Client, block_hash: Hash) -> tuple[EventDocument, ...] | None:
+    """Return a block's events; None where the node has pruned the state that they are in."""
+    try:
+        return event_documents(client.events(block_hash))
+    except RequestRefusedError as error:
+        if STATE_PRUNED not in str(error):
+            raise
+        return None
 
 
 def _extrinsic(client: Client, extrinsic: Extrinsic) -> ExtrinsicDocument:

@@ -81,7 +81,7 @@ def repair_log(output: Output, chain_name: str, base_path: Path | None) -> Repai
     # no node can start either.
     database = Database.open(folder / DATABASE_FOLDER)
     try:
-        histories = _signing_histories(log.parent, signer_folder(base, identifier))
+        histories = signing_histories(log.parent, signer_folder(base, identifier))
         document = _repaired(log, tuple(histories))
     finally:
         database.close()
@@ -132,7 +132,7 @@ def _print_repair(output: Output, document: RepairDocument) -> None:
         )
 
 
-def _signing_histories(*folders: Path) -> Iterator[SigningHistoryLine]:
+def signing_histories(*folders: Path) -> Iterator[SigningHistoryLine]:
     """Read the signing histories in these folders, and leave them as they are."""
     for path in sorted(path for folder in folders for path in folder.glob(f"*{FILE_SUFFIX}")):
         recent = RecentBallots()

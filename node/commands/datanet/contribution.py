@@ -25,6 +25,7 @@ from node.commands.base.transaction import (
     Spending,
     dry_run,
     event_documents,
+    exit_code_of,
     send,
 )
 from node.commands.datanet.records import list_batches
@@ -200,6 +201,7 @@ class _Contribution:
         first = dry_run(self._client, self._spending, self._call(self._prepared.batches[0]))
         if first.error is not None:
             self._output.note(f"The first batch would fail. {first.error}")
+        self._output.exit_code = exit_code_of(first)
         deposits = self._prepared.bond_planck + self._prepared.deposit_planck
         return self._document(
             batches=[_sent_batch(batch, None, None, None) for batch in self._prepared.batches],

@@ -9,9 +9,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -36,7 +37,9 @@ from node.commands.devnet.foreground import follow_log, stay, take_down
 
 if TYPE_CHECKING:
     from node.devnet.cluster import Cluster
+    from node.devnet.state import Settings
 
+NODES: Final = 4
 LOG_LINES: Final = 50
 LOG_LINES_MAX: Final = 10_000
 named = click.option(
@@ -54,63 +57,66 @@ def devnet_command() -> None:
 
 
 @devnet_command.command("up")
-@click.option("--nodes", default=4, show_default=True, type=click.IntRange(1, 32))
+@click.option("--nodes", type=click.IntRange(1, 32), help="Validators. [4]")
 @named
-@click.option("--block-time-ms", default=1_000, show_default=True, type=click.IntRange(10, 60_000))
+@click.option("--block-time-ms", type=click.IntRange(10, 60_000), help="[1000]")
+@click.option("--instant/--no-instant", default=None, help="Propose when there is work. [yes]")
+@click.option("--epoch-blocks", type=click.IntRange(5, 100_000), help="[50]")
+@click.option("--executors/--no-executors", default=None, help="Train and index. [yes]")
+@click.option("--serve/--no-serve", default=None, help="Answer questions. [yes]")
+@click.option("--archive/--no-archive", default=None, help="Keep the states of all blocks. [no]")
 @click.option(
-    "--instant/--no-instant", default=True, show_default=True, help="Propose when there is work."
+    "--port-base",
+    type=click.IntRange(1_024, 65_000),
+    help="Fixed ports: node i has this + 2i for clients and the next for other nodes. [any free]",
 )
-@click.option("--epoch-blocks", default=50, show_default=True, type=click.IntRange(5, 100_000))
-@click.option(
-    "--executors/--no-executors", default=True, show_default=True, help="Train and index."
-)
-@click.option("--serve/--no-serve", default=True, show_default=True, help="Answer questions.")
-@click.option("--archive", is_flag=True, help="Keep the states of all blocks.")
 @click.option("--keep-folder", type=click.Path(path_type=Path), help="Put the devnet there.")
 @click.option("--foreground", is_flag=True, help="Stay; Ctrl-C takes the devnet down.")
 @command_output(DevnetUpDocument)
 def up(
     output: Output,
-    nodes: int,
+    nodes: int | None,
     name: str,
-    block_time_ms: int,
-    instant: bool,
-    epoch_blocks: int,
-    executors: bool,
-    serve: bool,
-    archive: bool,
     keep_folder: Path | None,
     foreground: bool,
+    **options: Any,
 ) -> DevnetUpDocument | None:
     """Start a devnet; returns when block 3 is final on all nodes.
 
-    A devnet that is down is started again with its chain.
+    A devnet that is down is started again with its chain and its options, which need not be
+    repeated. What stands in brackets is for a new one.
     """
     from node.devnet import folders
     from node.devnet.cluster import Cluster
-    from node.devnet.state import Settings
 
     began = time.monotonic()
     folder = folders.folder_of(name)
     if keep_folder is not None:
         folder = folders.link(name, keep_folder)
-    settings = Settings(
-        block_time_ms=block_time_ms,
-        instant=instant,
-        epoch_blocks=epoch_blocks,
-        executors=executors,
-        serve=serve,
-        archive=archive,
-    )
+    nodes, settings = _options_of(folder, nodes, options)
     cluster = Cluster.up(folder=folder, name=name, nodes=nodes, settings=settings, say=output.note)
     nodes_now = devnet_document(cluster).nodes
     seconds = round(time.monotonic() - began, 2)
     document = DevnetUpDocument(name, str(folder), seconds, nodes_now)
     if not foreground:
         return document
-    output.show(document)
-    stay(output, cluster, name, is_kept=folders.is_linked(name))
+    stay(output, cluster, name, document, is_kept=folders.is_linked(name))
     return None
+
+
+def _options_of(
+    folder: Path, nodes: int | None, options: Mapping[str, Any]
+) -> tuple[int, Settings]:
+    """Return size and settings: those given, over those of a devnet that is there, or defaults."""
+    from node.devnet.errors import UnknownDevnetError
+    from node.devnet.state import Settings, read_state
+
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        state = read_state(folder)
+    except UnknownDevnetError:
+        return nodes or NODES, Settings(**given)
+    return nodes or state.validators, replace(state.settings, **given)
 
 
 @devnet_command.command("down")
@@ -228,11 +234,6 @@ for word, text, act in (
         lambda cluster, node: cluster.stop(node),
     ),
     (
-        "start",
-        "Start a node that is stopped, killed or dead.",
-        lambda cluster, node: cluster.start(node),
-    ),
-    (
         "pause",
         "Freeze a node with SIGSTOP; its connections stay open.",
         lambda cluster, node: cluster.pause(node),
@@ -240,6 +241,26 @@ for word, text, act in (
     ("resume", "Let a frozen node go on.", lambda cluster, node: cluster.resume(node)),
 ):
     _add_node_command(word, text, act)
+
+
+@devnet_command.command("start")
+@click.argument("node", type=click.IntRange(0), required=False)
+@click.option("--all", "is_all", is_flag=True, help="Every node that does not run.")
+@named
+@command_output(DevnetNodeDocument, DevnetDocument)
+def start(
+    output: Output, node: int | None, is_all: bool, name: str
+) -> DevnetNodeDocument | DevnetDocument:
+    """Start a node that is stopped, killed or dead; --all starts all of them."""
+    if (node is None) != is_all:
+        refuse("Say which: a node's number, or --all.")
+    cluster = _cluster(name)
+    if node is not None:
+        cluster.start(node)
+        return node_document(cluster, node)
+    if not cluster.start_all(output.note):
+        output.note("All nodes run.")
+    return devnet_document(cluster)
 
 
 @devnet_command.command("add")

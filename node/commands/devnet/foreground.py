@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from node.commands.base.output import Output
+from node.commands.devnet.documents import DevnetUpDocument
 
 if TYPE_CHECKING:
     from node.devnet.cluster import Cluster
@@ -24,8 +25,26 @@ def take_down(cluster: Cluster, name: str, *, is_kept: bool) -> None:
         folders.forget(name)
 
 
-def stay(output: Output, cluster: Cluster, name: str, *, is_kept: bool) -> None:
-    """Print nodes that die until Ctrl-C or SIGTERM, then take the devnet down."""
+def stay(
+    output: Output, cluster: Cluster, name: str, document: DevnetUpDocument, *, is_kept: bool
+) -> None:
+    """Show a devnet and print nodes that die; then take it down, whatever ended this.
+
+    That is Ctrl-C, SIGTERM or a closed terminal, which may also show as a failing write.
+    """
+    try:
+        output.show(document)
+        output.note("Ctrl-C takes the devnet down.")
+        _print_deaths(output, cluster)
+    except (KeyboardInterrupt, OSError):
+        output.note("Taking the devnet down.")
+    finally:
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # the rest is short, and must not be cut off
+        take_down(cluster, name, is_kept=is_kept)
+
+
+def _print_deaths(output: Output, cluster: Cluster) -> NoReturn:
     from node.devnet.member import Condition
     from node.devnet.process import until
 
@@ -38,18 +57,12 @@ def stay(output: Output, cluster: Cluster, name: str, *, is_kept: bool) -> None:
             if member.condition is Condition.DEAD and member.number not in printed
         ]
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    output.note("Ctrl-C takes the devnet down.")
-    try:
-        while True:
-            until(lambda: bool(dead()), LOOK_SECONDS)
-            cluster.reload()
-            for number, cause in dead():
-                output.note(f"Node {number} {cause}.")
-                printed.add(number)
-    except KeyboardInterrupt:
-        output.note("Taking the devnet down.")
-        take_down(cluster, name, is_kept=is_kept)
+    while True:
+        until(lambda: bool(dead()), LOOK_SECONDS)
+        cluster.reload()
+        for number, cause in dead():
+            output.note(f"Node {number} {cause}.")
+            printed.add(number)
 
 
 def follow_log(output: Output, file: Path, start: int) -> None:

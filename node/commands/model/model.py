@@ -19,8 +19,8 @@ from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
     Spending,
     Spent,
-    dry_run,
     send,
+    show_dry_run,
     spend,
     transaction_document,
     transaction_options,
@@ -135,7 +135,7 @@ def train(
         output.note(f"The job costs {format_amount(price)}, its index job included.")
     call = client.make_call("Jobs", "submit", spec=spec)
     if spending.is_dry_run:
-        return dry_run(client, spending, call)
+        return show_dry_run(output, client, spending, call)
     transaction, landed = send(output, client, spending, call)
     number = _job_number(landed)
     if number is not None:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +15,9 @@ from node.commands.base.command import command_output
 from node.commands.base.output import Output
 from node.commands.node.running import ReadyDocument, ready_document, run_until_stopped
 from node.operations.config import load
-from node.service.service import RunningNode
+
+if TYPE_CHECKING:
+    from node.service.service import RunningNode
 
 
 @click.command("dev")
@@ -23,6 +25,8 @@ from node.service.service import RunningNode
 @click.option("--port", "rpc_port", type=click.IntRange(0, 65535), help="0 lets the system choose.")
 @click.option("--sealing", type=click.Choice(["instant", "interval", "manual"]), help="When.")
 @click.option("--block-time-ms", type=int, help="Time between blocks when nothing happens.")
+@click.option("--archive/--no-archive", default=None, help="Keep the states of all blocks.")
+@click.option("--state-pruning", type=int, help="Keep the states of so many final blocks. [256]")
 @click.option("--executor/--no-executor", default=None, help="Train and index on this machine.")
 @click.option("--serve/--no-serve", default=None, help="Answer questions.")
 @click.option("--log-level", default="warning", show_default=True, help="Logs go to stderr.")

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from node.commands.base.command import command_output
 from node.commands.base.output import Output
+from node.commands.node.peers import bans, info, peers
 from node.commands.node.running import ReadyDocument, ready_document, run_until_stopped
-from node.operations.config import load
+from node.operations.config import NodeConfig, load
+
+if TYPE_CHECKING:
+    from node.service.service import RunningNode
 
 
 @click.group("node")
 def node_command() -> None:
-    """Start a node for a chain spec."""
+    """Start a node for a chain spec; see a running one and its peers."""
+
+
+for command in (info, peers, bans):
+    node_command.add_command(command)
 
 
 @node_command.command("start")
@@ -49,6 +57,7 @@ def node_command() -> None:
 @click.option("--sync", type=click.Choice(["full", "fast"]), help="How a new node catches up.")
 @click.option("--control/--no-control", default=None, help="Open the control socket of devnets.")
 @click.option("--archive/--no-archive", default=None, help="Keep the states of all blocks.")
+@click.option("--state-pruning", type=int, help="Keep the states of so many final blocks. [256]")
 @click.option(
     "--account", help="The node's key: its name in BASE_PATH/keys, or //Alice on devnets."
 )
@@ -62,4 +71,20 @@ def start(output: Output, file: Path | None, **flags: Any) -> None:
     """Start a node. Settings come from the file, then OPENLEDGER_*, then these options."""
     flags["bootnodes"] = flags["bootnodes"] or None
     config = load(file, os.environ, flags)
-    run_until_stopped(output, config, lambda node: output.show(ready_document(node)))
+
+    def show_ready(node: RunningNode) -> None:
+        output.show(ready_document(node))
+        if node.networking is not None and not config.validator and not node.bootnodes:
+            output.note(_lonely(config))
+
+    run_until_stopped(output, config, show_ready)
+
+
+def _lonely(config: NodeConfig) -> str:
+    """Return the warning for a node that would wait for blocks for ever without a word."""
+    return (
+        "Warning: this node only follows its chain, and no other node is named to it, so it gets "
+        "no block until one connects to it. Name one with --bootnode (or in the spec's bootNodes), "
+        "let it vote with --validator --session-key NAME, or, on a development chain that nobody "
+        f"else runs, make blocks alone with --sealing instant (it is {config.sealing})."
+    )

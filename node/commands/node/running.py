@@ -6,16 +6,21 @@ import functools
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import trio
 
+from node.commands.base.hangup import heeded
 from node.commands.base.output import Output
 from node.operations import logs
 from node.operations.config import NodeConfig
-from node.service.service import RunningNode, run_node
 from runtime.codec.hexadecimal import to_hex
 from runtime.errors import first_cause
+
+if TYPE_CHECKING:
+    from node.service.service import RunningNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +48,16 @@ def run_until_stopped(
 
 
 async def _run(config: NodeConfig, on_ready: Callable[[RunningNode], None]) -> None:
+    from node.service.service import run_node  # a second and more, which help need not wait for
+
     async with trio.open_nursery() as nursery:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        heard = (signal.SIGINT, *heeded(signal.SIGHUP, signal.SIGTERM))
+        with trio.open_signal_receiver(*heard) as signals:
             node = await nursery.start(functools.partial(run_node, config))
             on_ready(node)
             async for number in signals:
-                print(f"Stopping ({signal.Signals(number).name}).", file=sys.stderr)
+                with suppress(OSError):  # a closed terminal has no place for it
+                    print(f"Stopping ({signal.Signals(number).name}).", file=sys.stderr)
                 break
             nursery.cancel_scope.cancel()
 

@@ -98,6 +98,6 @@ class SessionKey:
 
 def session_key_of(name: str, base_path: Path, password_file: Path | None) -> SessionKey:
     """Return the session key of a node's folder. Raises UsageError for what is no name."""
-    if not name:
+    if not name.strip():
         refuse("A session key has a name, such as session. Give one with --session-key.")
     return SessionKey(name, Keystore(base_path / KEYSTORE_FOLDER), password_file)

@@ -32,6 +32,7 @@ from node.commands.staking.session_key import (
     session_key_option,
     session_password_option,
 )
+from node.commands.staking.unjail import unjail
 from node.commands.staking.validator_records import (
     SessionKeyDocument,
     SetupDocument,
@@ -60,6 +61,9 @@ from runtime.crypto.keys import Keypair
 @click.group("validator")
 def validator_command() -> None:
     """Become a validator and see how it does."""
+
+
+validator_command.add_command(unjail)
 
 
 @validator_command.command("keys")

@@ -8,7 +8,7 @@ from node.client import Client
 from node.commands.base.documents import Planck
 from node.commands.staking.records import activity_of
 from pallets.offences import Turns
-from pallets.staking.records import EraEntry
+from pallets.staking.records import ChilledValidator, EraEntry
 from runtime.codec.hexadecimal import to_hex
 from runtime.crypto import ss58
 from runtime.shared.finality import AuthoritySet
@@ -53,7 +53,8 @@ class StandingDocument:
     """Whether a validator votes, with which key and since when, and the turns that it missed.
 
     `votes_from_epoch` is the first epoch of its present key, past or to come. What the node hears
-    of it is absent where the node makes its blocks alone.
+    of it is absent where the node makes its blocks alone. `chilled_epoch` is that in which it
+    missed most of its turns and lost its candidacy, until it stands again.
     """
 
     stash: str
@@ -65,6 +66,7 @@ class StandingDocument:
     is_in_current_set: bool
     is_in_next_set: bool
     is_tombstoned: bool
+    chilled_epoch: int | None
     votes_from_epoch: int | None
     stake_planck: Planck
     made: int
@@ -92,6 +94,7 @@ def standing_of(client: Client, who: AccountId) -> StandingDocument:
     voting, following = _key_in(current, who), _key_in(queued, who)
     is_standing = client.query("Staking", "validators", who) is not None
     convictions: int = client.query("Staking", "tombstones", who)
+    chilled: ChilledValidator | None = client.query("Staking", "chilled_validators", who)
     exposure = client.query("Staking", "exposures", era.active, who)
     turns: Turns = client.query("Offences", "turns", who)
     activity = (activity_of(client) or {}).get(who)
@@ -106,6 +109,7 @@ def standing_of(client: Client, who: AccountId) -> StandingDocument:
         is_in_current_set=voting is not None,
         is_in_next_set=following is not None,
         is_tombstoned=bool(convictions),
+        chilled_epoch=None if chilled is None else chilled.epoch,
         votes_from_epoch=None if convictions and voting is None else since,
         stake_planck=Planck(exposure.total if exposure is not None else 0),
         made=client.query("Authorship", "authored", who),
@@ -121,6 +125,13 @@ def standing_of(client: Client, who: AccountId) -> StandingDocument:
 def _sentence(standing: StandingDocument) -> str:
     if standing.is_tombstoned:
         return "Convicted of signing twice: this account can never be elected again."
+    if standing.chilled_epoch is not None:
+        still = " It votes until it leaves the set." if standing.is_in_current_set else ""
+        return (
+            f"It was chilled at epoch {standing.chilled_epoch} for absence: it missed most of its "
+            f"turns.{still} See that its node runs and has caught up; then run "
+            "`openledger validator unjail --from ACCOUNT` to stand for election again."
+        )
     if standing.is_in_current_set:
         leaving = "" if standing.is_in_next_set else " It is not in the next set."
         if standing.registered_key != standing.voting_key:

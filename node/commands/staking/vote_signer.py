@@ -15,6 +15,7 @@ import trio
 
 from genesis.spec import load_spec
 from node.commands.base.command import command_output, refuse
+from node.commands.base.hangup import heeded
 from node.commands.base.output import Output
 from node.keys.node_keys import load_session_pair
 from node.keys.remote_signer import serve_signer
@@ -133,7 +134,8 @@ async def _run(
     path: Path, pair: Keypair, genesis: Hash, history: SigningHistory, announce: Callable[[], None]
 ) -> None:
     async with trio.open_nursery() as nursery:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        heard = (signal.SIGINT, *heeded(signal.SIGHUP, signal.SIGTERM))
+        with trio.open_signal_receiver(*heard) as signals:
             await nursery.start(partial(serve_signer, path, pair, genesis, history))
             announce()
             async for _ in signals:

@@ -22,37 +22,29 @@ from node.commands.base.account_signer import (
 )
 from node.commands.base.command import command_output, refuse
 from node.commands.base.output import Output
+from node.commands.wallet.key_changes import change_password, remove, rename
+from node.commands.wallet.key_document import KeyDocument, account_document, key_document
+from node.commands.wallet.key_signing import sign, verify
+from node.keys.key_name import check_name
 from node.keys.keystore import (
     FILE_BYTES_MAX,
     FILE_MODE,
     LIGHT_COST,
-    KeyEntry,
     KeyNotFoundError,
     Keystore,
     seal,
     unseal,
 )
-from runtime.codec.hexadecimal import to_hex
-from runtime.crypto import ss58
 from runtime.crypto.keys import KeyKind, Keypair
 
 PHRASE_BYTES_MAX: Final = 1_024
+PHRASE_SPACES_MIN: Final = 2
+"""A text of three and more words is a phrase, perhaps a wrong one, and no name of a key."""
 KINDS: Final = tuple(kind.name.lower() for kind in KeyKind)
 
 kind_option = click.option(
     "--kind", type=click.Choice(KINDS), default="ed25519", show_default=True, help="Key scheme."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class KeyDocument:
-    """A key: its name, address, public key and file; no secret."""
-
-    name: str
-    address: str
-    public_key: str
-    kind: str
-    file: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +69,11 @@ class KeysDocument:
 
 @click.group("key")
 def key_command() -> None:
-    """Make, import, list and export keys."""
+    """Make, keep, use and exchange keys."""
+
+
+for command in (remove, rename, change_password, sign, verify):
+    key_command.add_command(command)
 
 
 @key_command.command("generate")
@@ -95,11 +91,12 @@ def generate(
     password_file: Path | None,
 ) -> NewKeyDocument:
     """Make a new key called NAME and print its phrase once."""
+    check_name(name)
     password = read_password(password_file, name, is_new=True)
     pair, phrase = Keypair.generate(_kind(kind), int(words))
     entry = keystore.add(pair, password, name)
     output.note("Write the phrase down and keep it secret: whoever has it has the key.")
-    document = _document(entry)
+    document = key_document(entry)
     return NewKeyDocument(
         name=document.name,
         address=document.address,
@@ -131,6 +128,7 @@ def import_key(
     password_file: Path | None,
 ) -> KeyDocument:
     """Store a key of yours as NAME: from a phrase (asked for) or a wallet's file."""
+    check_name(name)
     if wallet_file is not None:
         if phrase_file is not None:
             refuse("Give either --phrase-file or --wallet-file, not both.")
@@ -139,7 +137,7 @@ def import_key(
     else:
         pair = Keypair.from_uri(_read_phrase(phrase_file), _kind(kind))
         password = read_password(password_file, name, is_new=True)
-    return _document(keystore.add(pair, password, name))
+    return key_document(keystore.add(pair, password, name))
 
 
 @key_command.command("list")
@@ -147,31 +145,49 @@ def import_key(
 @command_output(KeysDocument)
 def list_keys(output: Output, keystore: Keystore, password_file: Path | None) -> KeysDocument:
     """List your keys."""
-    keys = tuple(_document(entry) for entry in keystore.entries())
+    keys = tuple(key_document(entry) for entry in keystore.entries())
     return KeysDocument(str(keystore.folder), keys)
 
 
 @key_command.command("inspect")
-@click.argument("key")
+@click.argument("key", required=False)
+@click.option(
+    "--phrase-file", type=click.Path(path_type=Path), help="File with a phrase, 0x seed or URI."
+)
+@kind_option
 @keys_options
 @command_output(KeyDocument)
 def inspect(
-    output: Output, key: str, keystore: Keystore, password_file: Path | None
+    output: Output,
+    key: str | None,
+    phrase_file: Path | None,
+    kind: str,
+    keystore: Keystore,
+    password_file: Path | None,
 ) -> KeyDocument:
-    """Show address and public key of KEY: a name, an address, 0x public key, or //Alice."""
-    try:
-        return _document(keystore.find(key))
-    except KeyNotFoundError:
-        pair = development_pair(key)
-        account = account_of(key, keystore)
-        kind = "" if pair is None else pair.kind.name.lower()
-        return KeyDocument(
-            name="",
-            address=ss58.encode(account),
-            public_key=to_hex(account),
-            kind=kind,
-            file=None,
+    """Show address and public key of KEY: a name, an address, a 0x public key, //Alice or a phrase.
+
+    Nothing is stored. Without KEY the phrase is asked for, or read from a file: on the command line
+    it stays in the shell's history. The --kind says which key a phrase stands for.
+    """
+    if key is not None and phrase_file is not None:
+        refuse("Give either KEY or --phrase-file, not both.")
+    if key is None:
+        pair = Keypair.from_uri(_read_phrase(phrase_file), _kind(kind))
+        return account_document(pair.account, kind)
+    if key.strip().count(" ") >= PHRASE_SPACES_MIN:
+        output.note(
+            "The phrase stands in your shell's history now. Leave it out next time, and it is "
+            "asked for; or name a file with --phrase-file."
         )
+        return account_document(Keypair.from_uri(key, _kind(kind)).account, kind)
+    try:
+        return key_document(keystore.find(key))
+    except KeyNotFoundError:
+        development = development_pair(key)
+        account = account_of(key, keystore)
+        found_kind = "" if development is None else development.kind.name.lower()
+        return account_document(account, found_kind)
 
 
 @key_command.command("export")
@@ -195,24 +211,13 @@ def export(
         refuse(f"{out} exists already. Name a new file; nothing was overwritten.")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
-    document = _document(entry)
+    document = key_document(entry)
     return KeyDocument(
         name=document.name,
         address=document.address,
         public_key=document.public_key,
         kind=document.kind,
         file=str(out),
-    )
-
-
-def _document(entry: KeyEntry) -> KeyDocument:
-    public = to_hex(entry.account)
-    return KeyDocument(
-        name=entry.name,
-        address=entry.address,
-        public_key=public,
-        kind=entry.kind.name.lower(),
-        file=str(entry.path),
     )
 
 

@@ -53,6 +53,31 @@ def test_a_node_is_cut_off_the_other_groups_alone() -> None:
     assert STATE.cut_off(0) == []
 
 
+def test_a_file_without_a_setting_that_came_later_is_read(tmp_path: Path) -> None:
+    write_state(tmp_path, STATE)
+    path = tmp_path / STATE_FILE
+    document = json.loads(path.read_text())
+    del document["settings"]["port_base"]
+    path.write_text(json.dumps(document))
+    assert read_state(tmp_path) == STATE
+
+
+def test_differences_are_named_as_the_flags_that_a_user_types() -> None:
+    other = replace(STATE.settings, instant=False, block_time_ms=7)
+    assert STATE.differing_flags(4, STATE.settings) == ("", "")
+    assert STATE.differing_flags(2, other) == (
+        "--nodes 4 --block-time-ms 1000 --instant",
+        "--nodes 2 --block-time-ms 7 --no-instant",
+    )
+
+
+def test_a_port_base_gives_each_node_two_ports_of_its_own() -> None:
+    fixed = replace(STATE.settings, port_base=20_000)
+    ports = [port(node) for node in range(4) for port in (fixed.rpc_port, fixed.p2p_port)]
+    assert ports == list(range(20_000, 20_008))
+    assert STATE.settings.rpc_port(3) == 0
+
+
 @pytest.mark.parametrize(
     "change",
     [

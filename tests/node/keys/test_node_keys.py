@@ -39,7 +39,8 @@ def test_a_key_of_the_keystore_is_unlocked_by_its_password_file(tmp_path: Path) 
     for account, file, reason in (
         ("node", None, "password-file"),
         ("node", tmp_path / "missing", "cannot be unlocked"),
-        ("nobody", password, "cannot be unlocked"),
+        ("nobody", password, "There is no key 'nobody' in .*keys"),
+        ("nobody", None, "There is no key 'nobody' in .*keys"),
         ("other", password, "ed25519"),
     ):
         with pytest.raises(ConfigError, match=reason):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p.protocols.reputation import BAN_SCORE, PEERS_MAX, Fault, Reputation
+from p2p.protocols.reputation import BAN_SCORE, PEERS_MAX, Ban, Fault, Reputation
 from p2p.transport.transport import PeerId
 
 PEER = PeerId("peer")
@@ -30,6 +30,17 @@ def test_a_ban_ends_with_a_clean_score() -> None:
     assert reputation.banned(59.9) == {PEER}
     assert not reputation.is_banned(PEER, 60.0)
     assert reputation.score(PEER, 60.0) == 0
+
+
+def test_bans_are_listed_with_their_fault_until_they_end() -> None:
+    reputation, other = Reputation(ban_s=60.0), PeerId("other")
+    reputation.note(PEER, Fault.WRONG_CHAIN, 0.0)
+    reputation.note(other, Fault.WRONG_VERSION, 10.0)
+    reputation.note(PeerId("honest"), Fault.NO_ANSWER, 10.0)
+    first = Ban(PEER, Fault.WRONG_CHAIN, 40.0)
+    assert reputation.bans(20.0) == (first, Ban(other, Fault.WRONG_VERSION, 50.0))
+    assert [ban.peer for ban in reputation.bans(60.0)] == [other]
+    assert reputation.bans(70.0) == ()
 
 
 def test_a_banned_peer_is_not_banned_again() -> None:

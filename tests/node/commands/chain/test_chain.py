@@ -77,7 +77,7 @@ def test_data_is_purged_after_a_confirmation(
     words = ("chain", "purge", "--base-path", str(tmp_path))
     called = openledger(*words, typed="n\n")
     assert called.exit_code == 2
-    assert "Nothing was removed" in called.err
+    assert "Nothing was done" in called.err
     removed = Path(openledger.json(*words, "--yes")["removed"])
     assert not removed.exists()
     assert openledger(*words, "--yes").exit_code == 2

@@ -178,7 +178,7 @@ def test_a_node_without_its_signer_is_told_how_to_start_it(folder: Path) -> None
     ("key", "more", "exit_code", "sentence"),
     [
         ("nobody", ("--password-file", "/dev/null"), 2, "There is no key 'nobody'"),
-        ("nobody", (), 2, "--password-file"),
+        ("nobody", (), 2, "There is no key 'nobody'"),
         ("//Alice", ("--socket", "/nowhere/s"), 2, "No such file"),
         ("//Alice", ("--socket", "/tmp/" + "s" * 200), 2, "too long"),
         ("//Alice", ("--chain", "/nowhere.json"), 2, "cannot be read"),

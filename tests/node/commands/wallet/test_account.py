@@ -64,6 +64,15 @@ def test_a_dry_run_spends_nothing_and_needs_no_password(openledger: OpenLedger) 
     assert free(openledger, "//Eve") == before
 
 
+def test_a_dry_run_ends_as_the_transfer_would(openledger: OpenLedger) -> None:
+    words = ("account", "transfer", "//Bob", "900000000OPEN", "--from", "//Alice")
+    called = openledger(*words, "--dry-run", "--json")
+    assert called.exit_code == 5
+    assert not called.document["succeeds"]
+    assert called.document["needs_funds"]
+    assert "The chain would refuse this" in called.err
+
+
 def test_a_dry_run_costs_what_the_transfer_then_costs(openledger: OpenLedger) -> None:
     words = ("account", "transfer", "//Bob", "1OPEN", "--from", "//Eve")
     expected = openledger.json(*words, "--dry-run")["fee_planck"]

@@ -72,6 +72,22 @@ def test_keys_are_listed_and_inspected_without_their_password(
     assert offline.json("key", "inspect", made["public_key"])["address"] == made["address"]
 
 
+def test_a_phrase_is_inspected_without_being_stored(offline: OpenLedger, tmp_path: Path) -> None:
+    phrase = tmp_path / "phrase"
+    phrase.write_text(f"{PHRASE}//Alice\n")
+    expected = offline.json("key", "inspect", "//Alice")
+    assert offline.json("key", "inspect", "--phrase-file", str(phrase)) == expected
+    called = offline("key", "inspect", f"{PHRASE}//Alice", "--json")
+    assert called.document == expected
+    assert "history" in called.err, "a phrase on the command line stays there"
+    other = offline.json("key", "inspect", f"{PHRASE}//Alice", "--kind", "sr25519")
+    assert other == offline.json("key", "inspect", "sr25519://Alice")
+    assert offline.json("key", "list")["keys"] == []
+    called = offline("key", "inspect", "bottom drive obey bottom")
+    assert (called.exit_code, "not a valid mnemonic" in called.err) == (2, True)
+    assert "obey" not in called.err, "no phrase is printed"
+
+
 def test_a_key_of_the_keystore_signs(
     openledger: OpenLedger, password: str, wrong_password: str
 ) -> None:
@@ -112,6 +128,7 @@ def test_a_name_is_taken_once(offline: OpenLedger, password: str) -> None:
         (("generate", "mine", "--kind", "ecdsa"), 2, "ecdsa"),
         (("import", "mine"), 6, "on a terminal"),
         (("inspect", "nobody"), 2, "is no account"),
+        (("inspect", "nobody"), 2, "There is no key 'nobody' in"),
         (("export", "nobody", "--out", "x"), 2, "There is no key"),
         (("export", "nobody"), 2, "--out"),
     ],

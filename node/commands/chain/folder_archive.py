@@ -1,0 +1,159 @@
+"""A chain's data folder as one file, and back: every byte is hashed, and half a file is refused.
+
+It is a tar file of what the folder has, without locks, drafts and sockets; its last member is
+`manifest.json`, with the SHA-256 of every other one. Keys are not in it, for they lie elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from ml.durable_file import sync_folder
+from node.client.errors import UsageError
+from node.commands.base.command import refuse
+
+VERSION: Final = 1
+MANIFEST: Final = "manifest.json"
+MANIFEST_BYTES_MAX: Final = 64 * 1024 * 1024
+CHUNK_BYTES: Final = 1 << 20
+LOCK_NAMES: Final = ("LOCK",)
+LEFT_OUT_SUFFIXES: Final = (".lock", ".part", ".sock")
+
+OnBytes = Callable[[int, int], None]
+"""Receives (bytes done, bytes in all)."""
+
+
+class ArchiveError(UsageError):
+    """The file is no snapshot, or it is cut off or damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a snapshot is of, and the hash of each of its files."""
+
+    chain: str
+    genesis_hash: str
+    block_number: int
+    block_hash: str
+    is_moved: bool
+    taken_at: str
+    files: dict[str, str]
+    version: int = VERSION
+
+
+def pack(folder: Path, path: Path, manifest: Manifest, skipped: set[str], on: OnBytes) -> int:
+    """Write a folder into a new file that is complete when it appears; returns its bytes.
+
+    The manifest's files are filled in. Raises FileExistsError.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    members = [file for file in sorted(_files(folder)) if str(file) not in skipped]
+    total = sum((folder / file).stat().st_size for file in members)
+    done = 0
+    try:
+        with draft.open("xb") as raw:
+            with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as archive:
+                for file in members:
+                    manifest.files[str(file)] = _hash(folder / file)
+                    archive.add(folder / file, arcname=str(file), recursive=False)
+                    done += (folder / file).stat().st_size
+                    on(done, total)
+                text = json.dumps(asdict(manifest), indent=1).encode()
+                entry = tarfile.TarInfo(MANIFEST)
+                entry.size = len(text)
+                archive.addfile(entry, io.BytesIO(text))
+            raw.flush()
+            os.fsync(raw.fileno())
+        os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return path.stat().st_size
+
+
+def unpack(path: Path, folder: Path, on: OnBytes) -> Manifest:
+    """Write a snapshot's files into a new folder and check each of them. Raises ArchiveError."""
+    folder.mkdir(parents=True)
+    try:
+        with path.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:") as archive:
+            total = path.stat().st_size
+            for member in archive:
+                if not member.isfile():
+                    raise ArchiveError(f"{path} holds {member.name!r}, which is no file.")
+                archive.extract(member, folder, filter="data")
+                on(min(raw.tell(), total), total)
+    except (tarfile.TarError, EOFError) as error:
+        raise _damaged(path, str(error)) from error
+    manifest = _read_manifest(path, folder / MANIFEST)
+    found = {str(file) for file in _files(folder)} - {MANIFEST}
+    if found != set(manifest.files):
+        raise _damaged(path, "its files are not those of its manifest")
+    for name, expected in manifest.files.items():
+        if _hash(folder / name) != expected:
+            raise _damaged(path, f"{name} has another hash than when it was taken")
+    (folder / MANIFEST).unlink()
+    _sync(folder)
+    return manifest
+
+
+def put_in_place(draft: Path, folder: Path) -> None:
+    """Move a restored folder to its place; what is there is removed once the new one stands."""
+    former = folder.with_name(f"{folder.name}.replaced")
+    shutil.rmtree(former, ignore_errors=True)
+    if folder.exists():
+        folder.rename(former)
+    draft.rename(folder)
+    sync_folder(folder.parent)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _read_manifest(path: Path, file: Path) -> Manifest:
+    if not file.is_file() or file.stat().st_size > MANIFEST_BYTES_MAX:
+        raise _damaged(path, "it ends without its manifest, so it was cut off, or is no snapshot")
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        manifest = Manifest(**data)
+    except (ValueError, TypeError) as error:
+        raise _damaged(path, f"its manifest cannot be read ({error})") from error
+    if manifest.version != VERSION:
+        refuse(f"{path} is of version {manifest.version}; this program reads version {VERSION}.")
+    return manifest
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the regular files of a folder by their path in it, those that are worth keeping."""
+    for path in folder.rglob("*"):
+        is_kept = path.name not in LOCK_NAMES and path.suffix not in LEFT_OUT_SUFFIXES
+        if is_kept and path.is_file() and not path.is_symlink():
+            yield path.relative_to(folder)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        else:
+            sync_folder(path)
+    sync_folder(folder)
+
+
+def _damaged(path: Path, why: str) -> ArchiveError:
+    return ArchiveError(
+        f"{path} is no whole snapshot: {why}. Take it again with `openledger chain snapshot`, or "
+        "copy it again."
+    )

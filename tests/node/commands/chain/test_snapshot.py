@@ -1,0 +1,142 @@
+"""A node is copied or moved as one file, and no two copies of it vote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.client import Client
+from node.commands.chain.folder_archive import CHUNK_BYTES
+from node.operations.data_folder import chain_folder, no_vote_path
+from tests.node.commands.support.calling import OpenLedger
+from tests.node.commands.support.processes import finished, running
+
+QUIET = ("--no-executor", "--no-serve", "--port", "0", "--p2p-port", "0", "--no-doppelganger")
+NETWORK = ("node", "start", "--chain", "dev", "--sealing", "consensus", *QUIET)
+VOTING = ("--validator", "--session-key", "//Alice", "--block-time-ms", "100")
+
+
+def run_until_final(base: Path, blocks: int) -> None:
+    """Run //Alice's validator, which is the whole network, until so many more blocks are final."""
+    with running(*NETWORK, *VOTING, "--base-path", str(base)) as process:
+        with Client(process.document["url"]) as client, client.new_blocks() as heads:
+            for _ in range(blocks):
+                heads.next(None)
+        assert process.stop() == 0
+
+
+@pytest.fixture
+def offline(tmp_path: Path) -> OpenLedger:
+    return OpenLedger("ws://127.0.0.1:1", tmp_path / "keys")
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """The folder of a validator that has voted."""
+    run_until_final(tmp_path / "base", 2)
+    return tmp_path / "base"
+
+
+def refusal(base: Path) -> str:
+    """Return what a validator in this folder is told, which may not vote."""
+    done = finished(*NETWORK, *VOTING, "--base-path", str(base))
+    assert done.returncode == 2, done.stderr
+    return done.stderr
+
+
+def taken(offline: OpenLedger, base: Path, file: Path, *words: str) -> Any:
+    return offline.json("chain", "snapshot", str(file), "--base-path", str(base), *words)
+
+
+def test_a_copy_follows_and_refuses_to_vote_while_the_original_goes_on(
+    offline: OpenLedger, base: Path, tmp_path: Path
+) -> None:
+    document = taken(offline, base, tmp_path / "snapshot")
+    assert not document["is_safe_to_vote"]
+    assert document["signing_histories"]
+    restored = offline.json(
+        "chain", "restore", str(tmp_path / "snapshot"), "--base-path", str(tmp_path / "copy")
+    )
+    assert (restored["block_number"], restored["block_hash"]) == (
+        document["block_number"],
+        document["block_hash"],
+    )
+    assert not restored["is_safe_to_vote"]
+    assert "NOT safe" in restored["sentence"]
+    assert "may not vote" in refusal(tmp_path / "copy")
+    checked = offline.json("chain", "check", "--base-path", str(tmp_path / "copy"))
+    assert checked["last_hash"] == document["block_hash"]
+    with running(*NETWORK, "--base-path", str(tmp_path / "copy")) as process:
+        assert process.document["best_number"] >= document["block_number"]
+    run_until_final(base, 1)
+
+
+def test_a_moved_node_votes_at_its_new_place_only(
+    offline: OpenLedger, base: Path, tmp_path: Path
+) -> None:
+    assert taken(offline, base, tmp_path / "snapshot", "--move")["is_safe_to_vote"]
+    assert "was moved to another place" in refusal(base)
+    called = offline("chain", "snapshot", str(tmp_path / "x"), "--move", "--base-path", str(base))
+    assert (called.exit_code, "may not vote itself" in called.err) == (2, True)
+    new = tmp_path / "new"
+    words = ("chain", "restore", str(tmp_path / "snapshot"), "--base-path", str(new))
+    assert offline.json(*words)["is_safe_to_vote"]
+    run_until_final(new, 1)
+
+    taken(offline, new, tmp_path / "back", "--move")
+    back = ("chain", "restore", str(tmp_path / "back"), "--base-path", str(base), "--yes")
+    assert offline(*back).exit_code == 2, "what is there is replaced only where it is asked for"
+    assert offline.json(*back, "--replace")["is_safe_to_vote"]
+    run_until_final(base, 1)
+
+
+def test_an_old_copy_in_its_own_folder_keeps_the_newer_signing_history(
+    offline: OpenLedger, base: Path, tmp_path: Path
+) -> None:
+    taken(offline, base, tmp_path / "snapshot")
+    run_until_final(base, 2)
+    (mark,) = chain_folder(base, "dev").glob("consensus/*.mark")
+    newer = mark.read_bytes()
+    words = ("chain", "restore", str(tmp_path / "snapshot"), "--base-path", str(base))
+    called = offline(*words, "--replace", "--yes", "--json")
+    assert called.exit_code == 0, called.err
+    assert called.document["is_safe_to_vote"]
+    assert "Kept the signing histories" in called.err
+    assert mark.read_bytes() == newer
+    assert not no_vote_path(chain_folder(base, "dev")).exists()
+
+
+def test_a_running_node_is_not_copied(offline: OpenLedger, tmp_path: Path) -> None:
+    base, file = tmp_path / "base", tmp_path / "snapshot"
+    with running("dev", "--base-path", str(base), "--port", "0", "--no-executor", "--no-serve"):
+        called = offline("chain", "snapshot", str(file), "--base-path", str(base))
+    assert called.exit_code == 2
+    assert "Errno" not in called.err
+    assert not file.exists()
+    document = taken(offline, base, file)
+    assert document["is_safe_to_vote"], "a node that never voted has nothing to contradict"
+
+
+def test_a_cut_or_changed_file_is_refused_and_leaves_nothing(
+    offline: OpenLedger, tmp_path: Path
+) -> None:
+    base, file = tmp_path / "base", tmp_path / "snapshot"
+    with running(
+        "dev", "--base-path", str(base), "--port", "0", "--no-executor", "--no-serve"
+    ) as process:
+        assert process.stop() == 0
+    taken(offline, base, file)
+    data = file.read_bytes()
+    changed = bytearray(data)
+    changed[data.index(b"leveldb.BytewiseComparator")] ^= 1
+    wrong = {"cut": data[: len(data) // 2], "changed": bytes(changed), "other": b"x" * CHUNK_BYTES}
+    for name, content in wrong.items():
+        (tmp_path / name).write_bytes(content)
+        called = offline(
+            "chain", "restore", str(tmp_path / name), "--base-path", str(tmp_path / "copy")
+        )
+        assert called.exit_code == 2, name
+        assert "no whole snapshot" in called.err
+    assert list((tmp_path / "copy").rglob("*.*")) == []
