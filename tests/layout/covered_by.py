@@ -168,12 +168,7 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "node/rpc/blocks.py": ("tests/node/rpc/namespaces/test_chain_head.py",),
         "node/serving/served_models.py": ("tests/node/serving/test_answer_service.py",),
         "node/storage/staging.py": ("tests/node/storage/test_crash.py",),
-        "p2p/service/dialer.py": ("tests/p2p/service/test_service.py",),
         "p2p/service/peer_handler.py": (
-            "tests/p2p/service/test_service.py",
-            "tests/p2p/service/test_service_hosts.py",
-        ),
-        "p2p/service/session_table.py": (
             "tests/p2p/service/test_service.py",
             "tests/p2p/service/test_service_hosts.py",
         ),
@@ -187,7 +182,6 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "It runs in processes that the tests start.": {
         "ml/jobs/__main__.py": ("tests/ml/jobs/test_executor.py",),
         "node/commands/node/dev.py": ("tests/test_cli.py",),
-        "node/commands/node/node.py": ("tests/test_cli.py",),
         "node/commands/node/running.py": ("tests/test_cli.py",),
         "node/devnet/keeper.py": ("tests/cluster/test_devnet_commands.py",),
         "node/rpc/namespaces/consensus.py": ("tests/cluster/test_operator_mistakes.py",),
