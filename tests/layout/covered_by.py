@@ -181,7 +181,6 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     },
     "It runs in processes that the tests start.": {
         "ml/jobs/__main__.py": ("tests/ml/jobs/test_executor.py",),
-        "node/commands/node/dev.py": ("tests/test_cli.py",),
         "node/commands/node/running.py": ("tests/test_cli.py",),
         "node/devnet/keeper.py": ("tests/cluster/test_devnet_commands.py",),
         "node/rpc/namespaces/consensus.py": ("tests/cluster/test_operator_mistakes.py",),
