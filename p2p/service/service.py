@@ -282,14 +282,14 @@ class Service:
                 task_status.started()
 
     async def _discover(self, transport: Transport) -> None:
-        """Find peers on the local network; a network without multicast ends that and no more."""
+        """Find peers on the local network; where there is no multicast, that ends and no more."""
         discovery = self._settings.discovery
         if discovery is None:
             return
         try:
             await discovery.run(self.peer_id, transport.addresses, self._book.add_local)
-        except OSError as error:
-            logger.warning("local-discovery-failed reason=%r", str(error))
+        except Exception as error:  # noqa: BLE001 - whatever its library or the system refuses
+            logger.warning("local-discovery-failed reason=%r", _cause_line(error))
 
     async def _serve_consensus(self) -> None:
         """Pass one message of each peer in turn to the node."""

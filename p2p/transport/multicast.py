@@ -23,6 +23,7 @@ import trio
 from zeroconf import Error as ZeroconfError
 from zeroconf import (
     InterfaceChoice,
+    IPVersion,
     NotRunningException,
     ServiceBrowser,
     ServiceInfo,
@@ -40,6 +41,7 @@ TXT_LENGTH_MAX: Final = 255
 """Of one entry in a TXT record, its key included."""
 ANSWER_LIMIT_MS: Final = 3_000
 """How long an announced node is asked for its addresses."""
+LOOPBACK: Final = "127.0.0.1"
 _KEY: Final = "dnsaddr"
 
 logger = logging.getLogger(__name__)
@@ -115,11 +117,14 @@ def announced_peers(properties: dict[bytes, bytes | None]) -> dict[PeerId, list[
 
 
 def _open(addresses: Sequence[str]) -> Zeroconf:
-    """Open multicast on loopback alone for a node that listens only there, else everywhere."""
+    """Open multicast on loopback alone for a node that listens only there, else everywhere.
+
+    Over IPv4, by which addresses of both kinds are announced: on loopback IPv6 has no multicast.
+    """
     hosts = [ipaddress.ip_address(parse_peer_address(address).host) for address in addresses]
     if hosts and all(host.is_loopback for host in hosts):
-        return Zeroconf(interfaces=sorted({str(host) for host in hosts}))
-    return Zeroconf(interfaces=InterfaceChoice.Default)
+        return Zeroconf(interfaces=[LOOPBACK])
+    return Zeroconf(interfaces=InterfaceChoice.Default, ip_version=IPVersion.V4Only)
 
 
 def _announcement(service: str, name: str, addresses: Sequence[str]) -> ServiceInfo:

@@ -106,3 +106,39 @@ def test_a_reserved_peer_that_went_is_dialled_again() -> None:
         await until(lambda: names(node) == {reserved.peer_id})
 
     play(scenario)
+
+
+class Broken:
+    """A way to find local peers that this machine does not have."""
+
+    async def run(self, own: PeerId, addresses: object, found: object) -> None:
+        raise OSError("no multicast here")
+
+
+class Announcing:
+    """A local network with one other node."""
+
+    async def run(self, own: PeerId, addresses: object, found: Any) -> None:
+        found(peer(1), [address(1)])
+
+
+def test_a_peer_of_the_local_network_is_met() -> None:
+    async def scenario(world: World) -> None:
+        other = await world.start(1)
+        node = await world.start(0, discovery=Announcing())
+        await until(lambda: names(node) == {other.peer_id})
+
+    play(scenario)
+
+
+def test_a_machine_without_multicast_has_a_network_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario(world: World) -> None:
+        boot = await world.start(1)
+        node = await world.start(0, boot, discovery=Broken())
+        await until(lambda: names(node) == {boot.peer_id})
+        assert node.counters.transport_restarts == 0
+
+    play(scenario)
+    assert "local-discovery-failed reason='OSError: no multicast here'" in caplog.text

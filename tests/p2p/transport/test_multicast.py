@@ -45,6 +45,22 @@ def test_nodes_of_one_chain_find_each_other() -> None:
     }
 
 
+@pytest.mark.parametrize("host", ["/ip4/127.0.0.1", "/ip6/::1", "/ip6/2001:db8::1"])
+def test_a_node_without_peers_around_it_says_nothing_and_stops(
+    host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        with trio.move_on_after(2.0):
+            addresses = [f"{host}/tcp/4000/p2p/{ONE}"]
+            await MulticastDiscovery(CHAIN).run(ONE, addresses, lambda *_: None)
+
+    try:
+        trio.run(main)
+    except OSError as error:
+        pytest.skip(f"no multicast on this machine: {error}")
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
 def test_an_announcement_has_the_addresses_of_its_peer() -> None:
     properties = {
         b"dnsaddr": address(ONE).encode(),
