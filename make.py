@@ -6,8 +6,9 @@
     python3 make.py check     formatting, lint, types, import floors, then the tests
     python3 make.py bench     the benchmark table
 
-Each makes the environment `.venv` from the pinned constraints first, and again when they change;
-`bench` adds the packages that it compares with.
+Each makes the environment `.venv` from the pinned constraints first, and again when they or the
+Python change; `bench` adds the packages that it compares with. The Python is the one that runs this
+file, 3.11, 3.12 or 3.13; OPENLEDGER_VENV names another folder for its environment.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ ROOT = pathlib.Path(__file__).resolve().parent
 ENVIRONMENT = pathlib.Path(os.environ.get("OPENLEDGER_VENV", ROOT / ".venv"))
 BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
 STAMP = ENVIRONMENT / "installed"
+OLDEST, NEWEST = (3, 11), (3, 13)
+"""The Pythons that all the packages in constraints.txt are made for."""
 CHECKS = (
     ("ruff", "format", "--check", "."),
     ("ruff", "check", "."),
@@ -40,17 +43,34 @@ def run(*command: str | pathlib.Path) -> None:
         raise SystemExit(status)
 
 
+def check_python(version: tuple[int, int]) -> None:
+    """Refuse a Python that the pinned packages have no wheels for, and say what to do."""
+    if OLDEST <= version <= NEWEST:
+        return
+    if version < OLDEST:
+        reason = "is too old for this project"
+    else:
+        reason = "is too new: coincurve, which libp2p needs, has no wheels for it yet"
+    raise SystemExit(
+        f"Python {version[0]}.{version[1]} {reason}. Python 3.11, 3.12 or 3.13 is needed: install "
+        "one beside it and name it, for example `python3.13 make.py test`."
+    )
+
+
 def install(extra: str) -> None:
     """Make the environment where it is absent, lacks the extra, or is older than the project."""
-    wanted = hashlib.sha256(
+    digest = hashlib.sha256(
         (ROOT / "pyproject.toml").read_bytes() + (ROOT / "constraints.txt").read_bytes()
     ).hexdigest()
+    python = "-python" + ".".join(map(str, sys.version_info[:2]))
+    wanted = digest + python
     known = STAMP.read_text().split() if STAMP.exists() else []
     extras = sorted({extra, *(known[1:] if known[:1] == [wanted] else ())})
     if known == [wanted, *extras]:
         return
     print(f"Making the environment {ENVIRONMENT} (once, a few minutes) ...", flush=True)
-    venv.create(ENVIRONMENT, with_pip=True)
+    # Packages of another Python would stay beside the new ones, and its programs would run.
+    venv.create(ENVIRONMENT, with_pip=True, clear=bool(known) and not known[0].endswith(python))
     pip = ("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     run(*pip, "--constraint", "constraints.txt", "--editable", f".[{','.join(extras)}]")
     STAMP.write_text(" ".join([wanted, *extras]))
@@ -58,8 +78,7 @@ def install(extra: str) -> None:
 
 def main(arguments: list[str]) -> None:
     """Run one of the commands above; further arguments go to the tool behind it."""
-    if not (3, 11) <= sys.version_info[:2] <= (3, 12):
-        raise SystemExit(f"Python 3.11 or 3.12 is needed, this is {sys.version.split()[0]}.")
+    check_python(sys.version_info[:2])
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if command not in ("demo", "test", "check", "bench", "install"):
         raise SystemExit(__doc__)

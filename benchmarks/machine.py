@@ -15,6 +15,7 @@ from typing import Final
 COMPARED_LIBRARIES: Final = (
     "pynacl",
     "plyvel",
+    "plyvel-next",
     "numpy",
     "torch",
     "transformers",

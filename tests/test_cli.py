@@ -22,6 +22,7 @@ HEAVY: Final = (
     "peft",
     "libp2p",
     "plyvel",
+    "plyvel_next",
     "numpy",
     "trio",
     "httpx",
@@ -60,7 +61,7 @@ def test_help_answers_at_once() -> None:
 
 @pytest.mark.parametrize("words", [("account", "balance", "//Alice"), ("datanet", "list")])
 def test_talking_to_a_node_loads_no_learning_and_no_database(words: tuple[str, ...]) -> None:
-    heavy = ("torch", "transformers", "peft", "libp2p", "plyvel")
+    heavy = ("torch", "transformers", "peft", "libp2p", "plyvel", "plyvel_next")
     found = f"print([name for name in {heavy!r} if name in sys.modules])"
     called = run(*words, "--url", "ws://127.0.0.1:1", check=found)
     assert called.stdout.splitlines()[-1] == "[]"

@@ -17,6 +17,10 @@ from typing import Any, Final
 import platformdirs
 
 from genesis.spec import PRESETS
+from node.operations.log_levels import LogLevelError, parse_log_levels
+from p2p.protocols.address_book import peer_of
+from p2p.transport.multiaddress import listen_address, parse_address, parse_peer_address
+from p2p.transport.transport import AddressError
 from runtime.errors import ExitCode, OpenLedgerError
 
 ENVIRONMENT_PREFIX: Final = "OPENLEDGER_"
@@ -25,7 +29,6 @@ STATE_PRUNING: Final = 256
 STATE_PRUNING_MIN: Final = 16
 """A peer that takes a state by fast sync needs it for a while after it became final."""
 STATE_PRUNING_MAX: Final = 1 << 32
-LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 TRUE_WORDS: Final = ("1", "true", "yes", "on")
 FALSE_WORDS: Final = ("0", "false", "no", "off")
 
@@ -89,6 +92,7 @@ class NodeConfig:
     """How many final blocks below the newest keep their states; an archive keeps all."""
     log_format: LogFormat = LogFormat.TEXT
     log_level: str = "info"
+    """A level, or levels of modules as well: info,p2p.service=debug."""
     account: str = "//Alice"
     """Whose key signs for this node: a development URI, or the name of a key in the keystore."""
     password_file: Path | None = None
@@ -99,9 +103,16 @@ class NodeConfig:
     threads: int = 2
     """Threads of the processor for training and answers."""
     p2p_host: str = "127.0.0.1"
+    """An IPv4 or IPv6 address or a host name; 0.0.0.0 and :: are all interfaces."""
     p2p_port: int = 30333
     bootnodes: tuple[str, ...] = ()
-    """Multiaddresses to dial first; in a file or variable they may be separated by commas."""
+    """Multiaddresses to dial first; in a variable they are separated by commas."""
+    reserved_peers: tuple[str, ...] = ()
+    """Multiaddresses of peers that are always dialled and always admitted."""
+    public_addresses: tuple[str, ...] = ()
+    """Multiaddresses at which others reach this node, where it cannot know them itself."""
+    mdns: bool = False
+    """Find the nodes of this chain on the local network, and be found."""
     peers_max: int = 50
     validator: bool = False
     """True where this node votes, with its session key."""
@@ -141,8 +152,32 @@ class NodeConfig:
             raise ConfigError("block_time_ms is 10 to 3600000")
         if self.threads < 1:
             raise ConfigError("threads is at least 1")
-        if self.log_level.lower() not in LOG_LEVELS:
-            raise ConfigError(f"log_level is one of {', '.join(LOG_LEVELS)}")
+        try:
+            parse_log_levels(self.log_level)
+        except LogLevelError as error:
+            raise ConfigError(f"log_level: {error}") from error
+        self._check_addresses()
+
+    def _check_addresses(self) -> None:
+        """Refuse addresses that can never be reached. Raises ConfigError."""
+        texts = {
+            "bootnodes": (self.bootnodes, parse_peer_address),
+            "reserved_peers": (self.reserved_peers, parse_peer_address),
+            "public_addresses": (self.public_addresses, parse_address),
+            "p2p_host": ((self.p2p_host,), lambda host: listen_address(host, self.p2p_port)),
+        }
+        for name, (values, parse) in texts.items():
+            for value in values:
+                try:
+                    parse(value)
+                except AddressError as error:
+                    raise ConfigError(f"{name}: {error}") from error
+        reserved = len({peer_of(address) for address in self.reserved_peers})
+        if reserved >= self.peers_max:
+            raise ConfigError(
+                f"reserved_peers: {reserved} peers leave no slot of peers_max = {self.peers_max} "
+                "for others. Raise peers_max, or reserve fewer."
+            )
 
 
 def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> NodeConfig:
@@ -185,10 +220,13 @@ def _convert(hint: Any, value: Any, place: str) -> Any:
             return str(value).lower() in TRUE_WORDS
         raise ConfigError(f"{place}: true or false is expected, not {value!r}")
     if hint == tuple[str, ...]:
-        words = value.split(",") if isinstance(value, str) else value
+        # An empty word after a comma is none; one that was written by itself is a mistake.
+        words = (
+            [word for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+        )
         if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
             raise ConfigError(f"{place}: a list of texts is expected, not {value!r}")
-        return tuple(word.strip() for word in words if word.strip())
+        return tuple(word.strip() for word in words)
     if hint is int:
         try:
             if isinstance(value, bool | float):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import re
@@ -11,6 +12,7 @@ import time
 from typing import Final, TextIO
 
 from node.operations.config import LogFormat
+from node.operations.log_levels import OWN_PACKAGES, parse_log_levels
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -53,12 +55,25 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry)
 
 
-def set_up(log_format: LogFormat, level: str, stream: TextIO | None = None) -> None:
-    """Send all logs to stderr (or a stream) in one format."""
+def set_up(log_format: LogFormat, levels: str, stream: TextIO | None = None) -> None:
+    """Send all logs to stderr (or a stream) in one format, from the levels that are wanted on.
+
+    A library logs warnings and errors, or what is named of it. Raises LogLevelError.
+    """
+    wanted = parse_log_levels(levels)
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format is LogFormat.JSON else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    for name in ("hypercorn", "httpx", "httpcore", "transformers", "urllib3"):
-        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    # A logger that is not named here takes the root's level, and that is every library's.
+    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[wanted.own]))
+    for name in OWN_PACKAGES:
+        logging.getLogger(name).setLevel(wanted.own)
+    for name, level in wanted.by_logger.items():
+        package = name.partition(".")[0]
+        if package not in OWN_PACKAGES:
+            # Some libraries set up their own logging when they are imported, and libp2p sends its
+            # lines nowhere, because any peer can cause them: here an operator asks for them.
+            importlib.import_module(package)
+            logging.getLogger(package).propagate = True
+        logging.getLogger(name).setLevel(level)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -43,13 +43,20 @@ from node.transactions.pool import Pool
 from p2p.protocols.status import Roles
 from p2p.protocols.transactions import topic_of
 from p2p.service.service import NetworkSettings, Service
+from p2p.service.settings import LocalDiscovery
 from p2p.transport.libp2p_host import Libp2pTransport
-from p2p.transport.transport import PeerId, TransportSettings
+from p2p.transport.multiaddress import listen_address, parse_address, parse_peer_address
+from p2p.transport.transport import AddressError, PeerId, TransportSettings, peer_id_of
 from runtime.crypto.hashing import blake2b_256
 from runtime.crypto.keys import Keypair
+from runtime.types.primitives import Hash
 
 DELAY_MS: Final = 1_000
 """D of consensus: what a message takes at most in a healthy network, execution included."""
+VALIDATOR_SLOTS_PART: Final = 4
+"""One of so many slots for peers is kept for validators."""
+REFUSED_PEERS_MAX: Final = 16
+"""Connections beyond the slots for peers, of peers that are being hung up on."""
 RANDOMNESS_DOMAIN: Final = b"openledger/randomness-secret/1"
 
 logger = logging.getLogger(__name__)
@@ -224,21 +231,57 @@ def _service(
     archive: EpochArchive | None,
     seed: bytes,
 ) -> Service:
-    """Make the network service; nothing runs yet."""
+    """Make the network service; nothing runs yet. Raises ConfigError."""
+    _check_boot_nodes(spec)
     roles = Roles.FULL | Roles.VALIDATOR if config.validator else Roles.FULL
     limits = TransportSettings(
-        topics=frozenset({topic_of(chain.genesis_hash)}), max_peers=config.peers_max
+        topics=frozenset({topic_of(chain.genesis_hash)}),
+        # The service decides who is admitted; here is room for those that it hangs up on.
+        max_peers=config.peers_max + REFUSED_PEERS_MAX,
     )
-    listen = f"/ip4/{config.p2p_host}/tcp/{config.p2p_port}"
+    identity = Keypair.from_seed(seed)
+    listen = str(listen_address(config.p2p_host, config.p2p_port))
     return Service(
         lambda: Libp2pTransport(seed, [listen], limits),
         Provider(chain=chain, blobs=blobs, archive=archive, roles=roles, agent=config.name),
         NetworkSettings(
             bootnodes=(*spec.boot_nodes, *config.bootnodes),
-            identity=Keypair.from_seed(seed),
+            reserved_peers=config.reserved_peers,
+            public_addresses=_public_addresses(config, peer_id_of(identity.account)),
+            discovery=_discovery(chain.genesis_hash) if config.mdns else None,
+            identity=identity,
             max_peers=config.peers_max,
+            validator_slots=config.peers_max // VALIDATOR_SLOTS_PART,
         ),
     )
+
+
+def _discovery(genesis_hash: Hash) -> LocalDiscovery:
+    """Return multicast discovery; its library is loaded for those alone who ask for it."""
+    from p2p.transport.multicast import MulticastDiscovery
+
+    return MulticastDiscovery(genesis_hash)
+
+
+def _check_boot_nodes(spec: ChainSpec) -> None:
+    """Refuse a chain spec whose bootnodes can never be reached. Raises ConfigError."""
+    for address in spec.boot_nodes:
+        try:
+            parse_peer_address(address)
+        except AddressError as error:
+            raise ConfigError(f"bootNodes of the chain spec {spec.id}: {error}") from error
+
+
+def _public_addresses(config: NodeConfig, own: PeerId) -> tuple[str, ...]:
+    """Return the announced addresses with this node's peer id. Raises ConfigError."""
+    addresses = [parse_address(text) for text in config.public_addresses]
+    for address in addresses:
+        if address.peer not in (None, own):
+            raise ConfigError(
+                f"public_addresses: {address} is another node's; the peer id of this one is {own}. "
+                "Leave the /p2p/ part out."
+            )
+    return tuple(str(replace(address, peer=own)) for address in addresses)
 
 
 async def _signer(

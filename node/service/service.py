@@ -342,4 +342,6 @@ def _write_endpoint(node: RunningNode, control: Path | None) -> None:
 
 
 def _host(config: NodeConfig) -> str:
-    return "127.0.0.1" if config.rpc_host in ("0.0.0.0", "::") else config.rpc_host  # noqa: S104
+    """Return the host of this node's URLs: in brackets where it has colons."""
+    host = "127.0.0.1" if config.rpc_host in ("0.0.0.0", "::") else config.rpc_host  # noqa: S104
+    return f"[{host}]" if ":" in host else host

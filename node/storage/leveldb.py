@@ -1,4 +1,7 @@
-"""LevelDB, contained: the one file that imports plyvel.
+"""LevelDB, contained: the one file that imports a binding to it.
+
+plyvel has no wheels from Python 3.13 on, and plyvel-next, which goes on from its code, none before
+3.12: each Python takes the one that is made for it, and both write the same files.
 
 One writer, and a folder belongs to one process at a time; reading is safe from any thread. Every
 read verifies checksums, so damage raises DatabaseDamagedError and is never served. After a failed
@@ -7,11 +10,15 @@ write nothing more is written: what is on disk is known again after reopening.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-import plyvel
+if sys.version_info >= (3, 13):
+    import plyvel_next as plyvel
+else:
+    import plyvel
 
 from node.storage.disk_space import DiskSpace
 from node.storage.errors import (

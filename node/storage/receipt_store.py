@@ -92,10 +92,7 @@ class ReceiptStore:
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
-            self._connection.executescript(_SCHEMA)
+            self._connection = _open(path)
         except sqlite3.DatabaseError as error:
             raise ReceiptStoreDamagedError(
                 f"The receipt store {path} cannot be read: {error}. "
@@ -293,3 +290,16 @@ class ReceiptStore:
                 "INSERT OR REPLACE INTO feedback VALUES (?, ?, ?)",
                 (receipt, int(negative), signature),
             )
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Open the file and lay it out; nothing stays open when that fails. Raises DatabaseError."""
+    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.executescript(_SCHEMA)
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
+    return connection

@@ -1,9 +1,11 @@
 """The address book: which peers are known, and which are dialled when.
 
-Sans-IO: the time and the randomness go in. Bootnodes are always in the book; other peers come in by
-their signed address records and go out, worst first, when the book is full.
+Sans-IO: the time and the randomness go in. Bootnodes and reserved peers are always in the book;
+other peers come in by their signed address records, or because they are on the local network, and
+go out, worst first, when the book is full.
 
 Rules:
+- A reserved peer is dialled even when there are peers enough.
 - Never dialled: this node, connected peers, excluded peers (banned, blocked), peers that are being
   dialled.
 - A dial counts as a failure until the handshake with the peer is done: a peer that accepts
@@ -17,15 +19,19 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from p2p.protocols.addresses import RECORDS_MAX, AddressRecord, is_genuine
+from p2p.protocols.addresses import ADDRESSES_MAX, RECORDS_MAX, AddressRecord, is_genuine
 from p2p.transport.transport import PeerId
 
 ENTRIES_MAX: Final = 512
 ENTRIES_OF_ONE_MAX: Final = 64
+LOCAL_ENTRIES_MAX: Final = 64
+"""Peers that are known only by their announcements on the local network."""
 RETRY_SECONDS: Final = 0.5
 """The pause after the first failure; each further failure doubles it."""
 RETRY_SECONDS_MAX: Final = 30.0
 BOOTNODE_RETRY_SECONDS_MAX: Final = 5.0
+LOCAL_NETWORK: Final = PeerId("local network")
+"""The source of peers that announced themselves on the local network; no peer has this id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +40,15 @@ class Dial:
 
     peer: PeerId
     address: str
+    is_configured: bool = False
+    """True for bootnodes and reserved peers: an operator wants to know why one is not reached."""
 
 
 @dataclass(slots=True)
 class _Entry:
     addresses: tuple[str, ...]
     is_bootnode: bool = False
+    is_reserved: bool = False
     source: PeerId | None = None
     record: AddressRecord | None = None
     failures: int = 0
@@ -50,16 +59,22 @@ class _Entry:
 class AddressBook:
     """The known peers, with their addresses and the failures of dialling them."""
 
-    def __init__(self, own: PeerId, bootnodes: Sequence[str], random: Callable[[], float]) -> None:
-        """`bootnodes` are multiaddresses that end in /p2p/ID; `random` returns 0 to 1."""
+    def __init__(
+        self,
+        own: PeerId,
+        bootnodes: Sequence[str],
+        random: Callable[[], float],
+        reserved: Sequence[str] = (),
+    ) -> None:
+        """Bootnodes and reserved are multiaddresses with /p2p/ID; `random` returns 0 to 1."""
         self._own = own
         self._random = random
         self._entries: dict[PeerId, _Entry] = {}
-        for address in bootnodes:
-            peer = peer_of(address)
-            known = self._entries.get(peer)
-            addresses = (*known.addresses, address) if known else (address,)
-            self._entries[peer] = _Entry(addresses, is_bootnode=True)
+        for address in dict.fromkeys((*reserved, *bootnodes)):
+            entry = self._entries.setdefault(peer_of(address), _Entry((), is_bootnode=True))
+            entry.addresses += (address,)
+        for address in reserved:
+            self._entries[peer_of(address)].is_reserved = True
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -95,6 +110,25 @@ class AddressBook:
         entry.addresses = tuple(dict.fromkeys((*record.addresses, *kept)))
         return True
 
+    def add_local(self, peer: PeerId, addresses: Sequence[str]) -> None:
+        """Add a peer that announced itself on the local network, or its new addresses.
+
+        Nobody signed them, so they never replace what a record or the operator says; who answers
+        at one still has to prove the peer id.
+        """
+        entry = self._entries.get(peer)
+        fresh = tuple(addresses[:ADDRESSES_MAX])
+        if peer == self._own or not fresh:
+            return
+        if entry is None:
+            found = sum(1 for other in self._entries.values() if other.source == LOCAL_NETWORK)
+            is_full = len(self._entries) >= ENTRIES_MAX and not self._drop_worst()
+            if found >= LOCAL_ENTRIES_MAX or is_full:
+                return
+            self._entries[peer] = _Entry(fresh, source=LOCAL_NETWORK)
+        elif entry.source == LOCAL_NETWORK and entry.record is None and entry.addresses != fresh:
+            entry.addresses, entry.failures, entry.not_before = fresh, 0, 0.0
+
     def records(self, besides: PeerId) -> list[AddressRecord]:
         """Return records to send to a peer: those of peers that answered come first."""
         known = [
@@ -105,13 +139,20 @@ class AddressBook:
         known.sort(key=lambda item: item[:2])
         return [record for _, _, record in known[: RECORDS_MAX - 1]]
 
-    def next_dials(self, now: float, excluded: Collection[PeerId], slots: int) -> list[Dial]:
-        """Return the peers to dial now, bootnodes first.
+    def next_dials(
+        self,
+        now: float,
+        excluded: Collection[PeerId],
+        slots: int,
+        reserved_slots: int = 0,
+    ) -> list[Dial]:
+        """Return the peers to dial now: reserved peers, then bootnodes, then others.
 
-        They count as failed until `record_ready`.
+        `reserved_slots` are for reserved peers, and `slots` for all. They count as failed until
+        `record_ready`.
         """
         ready = [
-            (not entry.is_bootnode, entry.failures, self._random(), peer)
+            (not entry.is_reserved, not entry.is_bootnode, entry.failures, self._random(), peer)
             for peer, entry in self._entries.items()
             if peer != self._own
             and peer not in excluded
@@ -119,10 +160,13 @@ class AddressBook:
             and entry.addresses
             and now >= entry.not_before
         ]
-        dials = []
-        for _, _, _, peer in sorted(ready)[: max(0, slots)]:
+        dials: list[Dial] = []
+        for is_ordinary, _, _, _, peer in sorted(ready):
+            if len(dials) >= (slots if is_ordinary else max(slots, reserved_slots)):
+                break
             entry = self._entries[peer]
-            dials.append(Dial(peer, entry.addresses[entry.failures % len(entry.addresses)]))
+            address = entry.addresses[entry.failures % len(entry.addresses)]
+            dials.append(Dial(peer, address, is_configured=entry.is_bootnode))
             entry.is_dialing = True
             entry.failures += 1
         return dials

@@ -261,7 +261,14 @@ class PeerHandler:
 
     def _step(self, session: PeerSession, envelope: Envelope, now: float) -> None:
         """Step the handshake with one message, and pass it on. Raises WireDecodeError."""
-        match session.handshake.step(envelope, now):
+        action = session.handshake.step(envelope, now)
+        has_new_status = isinstance(action, SayWelcome | Updated)
+        if has_new_status and not self._sessions.has_ordinary_slot(session):
+            # Only now is it known what the peer is, and a later status may say something else.
+            self._counters.peers_refused += 1
+            self._sessions.leave(session, "full: the slots left are kept for validators")
+            return
+        match action:
             case SayWelcome():
                 self._sessions.send(session, MessageKind.WELCOME, b"")
             case Ready():

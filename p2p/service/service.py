@@ -98,11 +98,12 @@ class Service:
         status = provider.status()
         encode_status(status)  # so that a status that is too long ends the start, not a session
         self._topic = topic_of(status.genesis_hash)
-        self._book = AddressBook(self.peer_id, settings.bootnodes, settings.random)
+        self._book = AddressBook(
+            self.peer_id, settings.bootnodes, settings.random, settings.reserved_peers
+        )
         self._sessions = SessionTable(status.genesis_hash, self._book, settings)
         self._handler = PeerHandler(provider, self._book, self._sessions)
-        wanted = min(settings.target_peers, settings.max_peers)
-        self._dialer = Dialer(self._book, self._sessions, wanted)
+        self._dialer = Dialer(self._book, self._sessions, settings.dialled_max)
         self._consensus_out, self.consensus = trio.open_memory_channel[Inbound](0)
         self._has_news = trio.Event()
         self._has_batch = trio.Event()
@@ -117,8 +118,9 @@ class Service:
 
     @property
     def addresses(self) -> Sequence[str]:
-        """Where this node can be dialled."""
-        return self._transport.addresses
+        """Where this node can be dialled, public addresses first."""
+        public = self._settings.public_addresses
+        return tuple(dict.fromkeys((*public, *self._transport.addresses)))
 
     @property
     def counters(self) -> Counters:
@@ -279,8 +281,19 @@ class Service:
             self._sign_addresses()
             logger.info("network-started peer=%s addresses=%s", self.peer_id, self.addresses)
             life.start_soon(self._dialer.run, transport)
+            life.start_soon(self._discover, transport)
             if task_status is not None:
                 task_status.started()
+
+    async def _discover(self, transport: Transport) -> None:
+        """Find peers on the local network; where there is no multicast, that ends and no more."""
+        discovery = self._settings.discovery
+        if discovery is None:
+            return
+        try:
+            await discovery.run(self.peer_id, transport.addresses, self._book.add_local)
+        except Exception as error:  # noqa: BLE001 - whatever its library or the system refuses
+            logger.warning("local-discovery-failed reason=%r", _cause_line(error))
 
     async def _serve_consensus(self) -> None:
         """Pass one message of each peer in turn to the node."""

@@ -22,6 +22,7 @@ import trio
 from p2p.protocols.address_book import AddressBook
 from p2p.protocols.keepalive import Ping, Silent
 from p2p.protocols.reputation import Fault, Reputation
+from p2p.protocols.status import Roles
 from p2p.service.peer_session import Change, PeerChange, PeerSession, PeerState
 from p2p.service.settings import Counters, NetworkSettings
 from p2p.transport.transport import Channel, PeerGoneError, PeerId, Transport
@@ -54,6 +55,7 @@ class SessionTable:
         self._genesis_hash = genesis_hash
         self._book = book
         self._settings = settings
+        self._reserved = settings.reserved_ids
         self._sessions: dict[PeerId, PeerSession] = {}
         self._leaving_again: set[PeerId] = set()
         self._transport: Transport | None = None
@@ -89,6 +91,37 @@ class SessionTable:
     def connected_peers(self) -> Collection[PeerId]:
         """Return every peer with a session, whether its handshake is done or not."""
         return self._sessions.keys()
+
+    def is_reserved(self, peer: PeerId) -> bool:
+        """Return whether the operator keeps a slot for this peer."""
+        return peer in self._reserved
+
+    def has_ordinary_slot(self, session: PeerSession) -> bool:
+        """Return whether an accepted inbound peer may stay: validators' slots are kept for them.
+
+        What a peer is, it says itself; an operator who has to be sure reserves slots by peer id.
+        """
+        status = session.handshake.status
+        assert status is not None, "a peer says what it is before it is given a slot"
+        if not session.is_inbound or self.is_reserved(session.peer) or _is_validator(session):
+            return True
+        others = sum(
+            1
+            for other in self._sessions.values()
+            if other is not session
+            and other.is_accepted
+            and not self.is_reserved(other.peer)
+            and not _is_validator(other)
+        )
+        settings = self._settings
+        return others < settings.max_peers - len(self._reserved) - settings.validator_slots
+
+    def _has_slot(self, peer: PeerId) -> bool:
+        """Return whether a peer may connect: slots of reserved peers that are away stay free."""
+        if self.is_reserved(peer):
+            return True
+        away = sum(1 for reserved in self._reserved if reserved not in self._sessions)
+        return len(self._sessions) + away < self._settings.max_peers
 
     def state(self, session: PeerSession) -> PeerState:
         """Return what is known of a peer."""
@@ -128,7 +161,7 @@ class SessionTable:
         if known is not None:
             self.remove(known, "it connected anew")
         is_unwanted = peer in self.blocked or self.reputation.is_banned(peer, now)
-        is_full = is_inbound and len(self._sessions) >= self._settings.max_peers
+        is_full = is_inbound and not self._has_slot(peer)
         if is_unwanted or is_full or self._nursery is None:
             self.counters.peers_refused += 1
             reason = "full" if is_full else "unwanted"
@@ -290,3 +323,9 @@ class SessionTable:
                 case Silent():
                     self.counters.peers_silent += 1
                     self.leave(session, "it does not answer pings")
+
+
+def _is_validator(session: PeerSession) -> bool:
+    """Return whether a peer says that it is a validator."""
+    status = session.handshake.status
+    return status is not None and bool(status.roles & Roles.VALIDATOR)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
+from p2p.protocols.address_book import peer_of
 from p2p.protocols.limits import Rate
+from p2p.transport.transport import PeerId
 from runtime.crypto.keys import Keypair
 
 COST_SIZE: Final = 4096
@@ -20,16 +22,37 @@ GOSSIP_RATE: Final = Rate(each_second=500, burst=2000)
 REQUEST_RATE: Final = Rate(each_second=50, burst=200)
 
 
+class LocalDiscovery(Protocol):
+    """A way to find peers on the local network (p2p/transport/multicast.py)."""
+
+    async def run(
+        self,
+        own: PeerId,
+        addresses: Sequence[str],
+        found: Callable[[PeerId, Sequence[str]], None],
+    ) -> None:
+        """Announce this node, and call `found` for each other, until cancelled."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkSettings:
     """How a node connects to others. The rates are for each peer."""
 
     bootnodes: tuple[str, ...] = ()
     """Multiaddresses that end in /p2p/ID."""
+    reserved_peers: tuple[str, ...] = ()
+    """Multiaddresses of peers that are always dialled, and that have their slots kept."""
+    public_addresses: tuple[str, ...] = ()
+    """Multiaddresses that are sent to peers before those that the node listens on."""
+    discovery: LocalDiscovery | None = None
+    """How peers on the local network are found; None finds none."""
     identity: Keypair | None = None
     """The ed25519 key of the peer id; without it the node's addresses are not sent to peers."""
     max_peers: int = 64
     """Further peers are refused when they connect."""
+    validator_slots: int = 0
+    """Slots of these that are kept for peers which say that they are validators."""
     target_peers: int = 32
     """With fewer, known peers are dialled."""
     random: Callable[[], float] = random.random
@@ -39,6 +62,17 @@ class NetworkSettings:
     address_rate: Rate = ADDRESS_RATE
     gossip_rate: Rate = GOSSIP_RATE
     request_rate: Rate = REQUEST_RATE
+
+    @property
+    def reserved_ids(self) -> frozenset[PeerId]:
+        """The peer ids of the reserved peers."""
+        return frozenset(map(peer_of, self.reserved_peers))
+
+    @property
+    def dialled_max(self) -> int:
+        """How many peers that are not reserved are dialled at most: no kept slot is used."""
+        open_slots = self.max_peers - len(self.reserved_ids) - self.validator_slots
+        return max(0, min(self.target_peers, open_slots))
 
 
 @dataclass(slots=True)

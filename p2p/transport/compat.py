@@ -316,6 +316,25 @@ def _read_ahead() -> None:
     _replace(TrioTCPStream, "read", read)
 
 
+def _name_ipv6_peers() -> None:
+    """20: the address of an IPv6 peer was unknown: four items where two were expected."""
+    original = TrioTCPStream.get_remote_address
+
+    def get(stream: TrioTCPStream) -> tuple[str, int] | None:
+        known: tuple[str, int] | None = original(stream)
+        socket = getattr(stream.stream, "socket", None)
+        if known is not None or socket is None:
+            return known
+        try:
+            host, port = socket.getpeername()[:2]
+        except (OSError, ValueError):
+            return None
+        stream._cached_remote_address = (str(host), int(port))
+        return stream._cached_remote_address
+
+    _replace(TrioTCPStream, "get_remote_address", get)
+
+
 def _disable_auto_dial() -> None:
     """17: the library's own connector dials every peer it ever learned of, banned ones too."""
 
@@ -354,5 +373,6 @@ PATCHES: Final[Mapping[str, Callable[[], None]]] = {
     "gather-windows": _gather_windows,
     "read-ahead": _read_ahead,
     "disable-auto-dial": _disable_auto_dial,
+    "name-ipv6-peers": _name_ipv6_peers,
     "write-whole-frames": _write_whole_frames,
 }

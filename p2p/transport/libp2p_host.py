@@ -29,10 +29,16 @@ from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.peer.id import ID
 from libp2p.rcmgr import Direction
 from libp2p.tools.anyio_service import background_trio_service
-from multiaddr.exceptions import ProtocolLookupError
+from multiaddr import Multiaddr
 
 from p2p.transport import compat
 from p2p.transport.containment import ContainedHandler
+from p2p.transport.libp2p_addresses import (
+    check_listening,
+    dial_endpoints,
+    dialable_addresses,
+    listening_endpoints,
+)
 from p2p.transport.libp2p_connection import Connection
 from p2p.transport.libp2p_requests import REQUEST_PROTOCOL, RequestStreams, read_answer
 from p2p.transport.libp2p_setup import (
@@ -45,14 +51,13 @@ from p2p.transport.libp2p_setup import (
     make_gossip,
     make_host,
     open_on,
-    parse_address,
 )
+from p2p.transport.multiaddress import NodeAddress, parse_address, parse_peer_address
 from p2p.transport.streams import FrameReader, join_frames
 from p2p.transport.transport import (
     FRAME_BYTES_MAX,
     GOSSIP_BYTES_MAX,
     REQUEST_BYTES_MAX,
-    AddressError,
     Channel,
     DialError,
     FrameTooLargeError,
@@ -76,7 +81,6 @@ if TYPE_CHECKING:
     from libp2p.network.swarm import Swarm
     from libp2p.pubsub.pb import rpc_pb2
     from libp2p.pubsub.pubsub import Pubsub
-    from multiaddr import Multiaddr
 
 SEND_LIMIT_SECONDS: Final = 10.0
 SAME_NODE_SECONDS: Final = 15.0
@@ -100,7 +104,7 @@ class Libp2pTransport:
         self._listen = tuple(parse_address(address) for address in listen)
         self._settings = settings or TransportSettings()
         self._peer_id = peer_id_of(public)
-        self._addresses: tuple[str, ...] = ()
+        self._addresses: Sequence[str] = ()
         self._connections: dict[PeerId, Connection] = {}
         self._dialling: dict[PeerId, trio.Lock] = {}
         self._requests = RequestStreams(self._open, self._settings.request_limit_s)
@@ -151,12 +155,9 @@ class Libp2pTransport:
             nursery.cancel_scope.cancel()
 
     async def dial(self, address: str) -> PeerId:
-        target = parse_address(address)
-        try:
-            peer = PeerId(target.value_for_protocol("p2p") or "")
-            peer_id = ID.from_base58(peer)
-        except (ProtocolLookupError, ValueError) as error:
-            raise AddressError(f"{address} does not end in /p2p/ and a peer id. Add it.") from error
+        target = parse_peer_address(address)
+        assert target.peer is not None
+        peer = target.peer
         if peer == self._peer_id:
             raise DialError("The address is this node's own. Dial another.")
         if self._swarm is None:
@@ -165,27 +166,16 @@ class Libp2pTransport:
         try:
             async with lock:
                 if peer not in self._connections:
-                    await self._connect(self._swarm, target, peer_id)
+                    await self._connect(self._swarm, target, peer)
         finally:
             if not lock.locked():
                 self._dialling.pop(peer, None)
         return peer
 
-    async def _connect(self, swarm: Swarm, target: Multiaddr, peer_id: ID) -> None:
+    async def _connect(self, swarm: Swarm, target: NodeAddress, peer: PeerId) -> None:
         # The library refuses for a minute to dial a peer that it once failed to reach.
-        swarm.unblock_peer(peer_id)
-        link = None
-        try:
-            with trio.move_on_after(self._settings.dial_limit_s):
-                link = await swarm.dial_addr(target, peer_id)
-        except Exception as error:
-            reason = error.__cause__ or error
-            raise DialError(
-                f"Nobody could be reached at {target}: {reason}. Check that the node runs."
-            ) from error
-        if link is None:
-            raise DialError(f"{target} did not answer in time. Check that the node runs.")
-        assert isinstance(link, SwarmConn)
+        swarm.unblock_peer(ID.from_base58(peer))
+        link = await dial_endpoints(swarm, target, self._settings.dial_limit_s)
         if self._welcome(link) is None:
             raise DialError(f"{target} hung up, or no more peers fit. Disconnect one, or retry.")
 
@@ -268,10 +258,10 @@ class Libp2pTransport:
         host.set_stream_handler(REQUEST_PROTOCOL, self._serve_requests)
         host.set_stream_handler(IDENTITY_IN_USE, self._receive_refusal)
         pubsub, router = make_gossip(host, self._settings)
-        async with host.run(self._listen), closing_sockets(swarm, pubsub):
-            if len(swarm.listeners) < len(self._listen):
-                wanted = ", ".join(str(address) for address in self._listen)
-                raise AddressError(f"Cannot listen on {wanted}: in use? Choose another port.")
+        wanted = await listening_endpoints(self._listen)
+        endpoints = [Multiaddr(str(endpoint)) for group in wanted for endpoint in group]
+        async with host.run(endpoints), closing_sockets(swarm, pubsub):
+            check_listening(swarm, wanted)
             async with background_trio_service(router), background_trio_service(pubsub):
                 await pubsub.wait_until_ready()
                 for topic in sorted(self._settings.topics):
@@ -280,7 +270,7 @@ class Libp2pTransport:
                     )
                     await pubsub.subscribe(topic)
                 self._host, self._swarm, self._pubsub = host, swarm, pubsub
-                self._addresses = tuple(str(address) for address in host.get_addrs())
+                self._addresses = dialable_addresses(swarm, host.get_id())
                 yield swarm
 
     # Peers come and go.

@@ -31,9 +31,9 @@ from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
-from multiaddr.exceptions import BinaryParseError, ParseError, StringParseError
 
-from p2p.transport.transport import AddressError, TransportSettings
+from p2p.transport.name_resolution import unmapped
+from p2p.transport.transport import TransportSettings
 
 if TYPE_CHECKING:
     from libp2p.abc import INetConn, INetStream, INetwork
@@ -168,14 +168,6 @@ def is_alive(connection: SwarmConn) -> bool:
     return not connection.is_closed and not connection.muxed_conn.event_shutting_down.is_set()
 
 
-def parse_address(address: str) -> Multiaddr:
-    """Read a multiaddress. Raises AddressError."""
-    try:
-        return Multiaddr(address)
-    except (StringParseError, BinaryParseError, ParseError, ValueError) as error:
-        raise AddressError(f"{address} is not a multiaddress. Write /ip4/HOST/tcp/PORT.") from error
-
-
 def address_of(connection: SwarmConn) -> str:
     """Write where the other end of a connection is, with its peer id."""
     muxed = connection.muxed_conn
@@ -183,7 +175,7 @@ def address_of(connection: SwarmConn) -> str:
     remote = muxed.get_remote_address()
     if remote is None:
         return f"/p2p/{muxed.peer_id}"
-    host, port = remote
+    host, port = unmapped(remote[0]), remote[1]
     return f"/{'ip6' if ':' in host else 'ip4'}/{host}/tcp/{port}/p2p/{muxed.peer_id}"
 
 

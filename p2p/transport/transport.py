@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NewType, Protocol, TypeVar
 
+from base58 import b58decode, b58encode
+
 from runtime.errors import ExitCode, OpenLedgerError
 
 FRAME_BYTES_MAX: Final = 4 << 20
@@ -30,7 +32,7 @@ GOSSIP_BYTES_MAX: Final = 256 << 10
 REQUESTS_IN_FLIGHT_MAX: Final = 8
 """Requests to one peer at a time; more wait within their time limit."""
 
-_BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+PEER_ID_LENGTH_MAX: Final = 64
 _ED25519_KEY: Final = bytes.fromhex("002408011220")
 """Identity multihash of a protobuf that says: ed25519, 32 bytes."""
 
@@ -43,12 +45,20 @@ PeerId = NewType("PeerId", str)
 def peer_id_of(public_key: bytes) -> PeerId:
     """Name the peer of an ed25519 public key of 32 bytes, as every libp2p does."""
     assert len(public_key) == 32, len(public_key)
-    number = int.from_bytes(_ED25519_KEY + public_key, "big")
-    letters = []
-    while number:
-        number, digit = divmod(number, len(_BASE58))
-        letters.append(_BASE58[digit])
-    return PeerId(_BASE58[0] + "".join(reversed(letters)))
+    return PeerId(b58encode(_ED25519_KEY + public_key).decode())
+
+
+def is_peer_id(text: str) -> bool:
+    """Return whether a text is the peer id of an ed25519 key, which all nodes of ours have."""
+    if len(text) > PEER_ID_LENGTH_MAX or not text.isascii():
+        return False
+    try:
+        raw = b58decode(text)
+    except ValueError:
+        return False
+    key = raw.removeprefix(_ED25519_KEY)
+    # Compared, because decoding is lenient with spaces around the text.
+    return len(key) == 32 and peer_id_of(key) == text
 
 
 @dataclass(frozen=True, slots=True)

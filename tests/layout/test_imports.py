@@ -25,6 +25,7 @@ HEAVY = {
     "peft": ("ml",),
     "safetensors": ("ml",),
     "plyvel": ("node/storage/leveldb.py",),
+    "plyvel_next": ("node/storage/leveldb.py",),
     "sqlite3": ("node/storage/receipt_store.py",),
 }
 UNSAFE_MODULES = frozenset({"pickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"})

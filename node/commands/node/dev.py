@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -19,6 +19,8 @@ from node.operations.config import load
 if TYPE_CHECKING:
     from node.service.service import RunningNode
 
+DEFAULT_LOG_LEVEL: Final = "warning"
+
 
 @click.command("dev")
 @click.option("--base-path", type=click.Path(path_type=Path), help="Keep the data in this folder.")
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
 @click.option("--state-pruning", type=int, help="Keep the states of so many final blocks. [256]")
 @click.option("--executor/--no-executor", default=None, help="Train and index on this machine.")
 @click.option("--serve/--no-serve", default=None, help="Answer questions.")
-@click.option("--log-level", default="warning", show_default=True, help="Logs go to stderr.")
+@click.option(
+    "--log-level",
+    help="As in `node start`; logs go to stderr.  [default: OPENLEDGER_LOG_LEVEL, else warning]",
+)
 @command_output(ReadyDocument)
 def dev_command(output: Output, base_path: Path | None, **flags: Any) -> None:
     """Start a development node: instant blocks, //Alice to //Ferdie funded, RPC on port 9944.
@@ -47,7 +52,8 @@ def dev_command(output: Output, base_path: Path | None, **flags: Any) -> None:
 
     with _folder(base_path) as folder:
         given = {**flags, "base_path": folder, "chain": "dev"}
-        run_until_stopped(output, load(None, os.environ, given), print_ready)
+        environment = {"OPENLEDGER_LOG_LEVEL": DEFAULT_LOG_LEVEL, **os.environ}
+        run_until_stopped(output, load(None, environment, given), print_ready)
 
 
 @contextmanager

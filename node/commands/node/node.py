@@ -50,10 +50,39 @@ for command in (info, peers, bans):
     default=None,
     help="Listen for votes of this validator's own key before the first vote.",
 )
-@click.option("--p2p-host", help="Address for other nodes; loopback unless given.")
+@click.option(
+    "--p2p-host",
+    help="IPv4 or IPv6 address or host name for other nodes; loopback unless given, and 0.0.0.0 "
+    "or :: for all interfaces.",
+)
 @click.option("--p2p-port", type=click.IntRange(0, 65535), help="0 lets the system choose.")
-@click.option("--bootnode", "bootnodes", multiple=True, help="Multiaddress to dial; repeatable.")
-@click.option("--peers-max", type=int, help="Connected nodes at most.")
+@click.option(
+    "--bootnode",
+    "bootnodes",
+    multiple=True,
+    metavar="MULTIADDR",
+    help="Node to dial first, /dns4/HOST/tcp/PORT/p2p/PEER_ID (or ip4, ip6, dns6); repeatable.",
+)
+@click.option(
+    "--reserved-peer",
+    "reserved_peers",
+    multiple=True,
+    metavar="MULTIADDR",
+    help="Node that is always dialled, and whose slot of --peers-max is kept; repeatable.",
+)
+@click.option(
+    "--public-address",
+    "public_addresses",
+    multiple=True,
+    metavar="MULTIADDR",
+    help="Where others reach this node, behind a router: /ip4/HOST/tcp/PORT; repeatable.",
+)
+@click.option(
+    "--mdns/--no-mdns", default=None, help="Find nodes of this chain on the local network."
+)
+@click.option(
+    "--peers-max", type=int, help="Connected nodes at most; a quarter is kept for validators."
+)
 @click.option("--sync", type=click.Choice(["full", "fast"]), help="How a new node catches up.")
 @click.option("--control/--no-control", default=None, help="Open the control socket of devnets.")
 @click.option("--archive/--no-archive", default=None, help="Keep the states of all blocks.")
@@ -65,11 +94,14 @@ for command in (info, peers, bans):
 @click.option("--executor/--no-executor", default=None, help="Train and index on this machine.")
 @click.option("--serve/--no-serve", default=None, help="Answer questions.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="How log lines look.")
-@click.option("--log-level", help="debug, info, warning or error.")
+@click.option(
+    "--log-level", help="debug, info, warning or error; of modules: info,p2p.service=debug."
+)
 @command_output(ReadyDocument)
 def start(output: Output, file: Path | None, **flags: Any) -> None:
     """Start a node. Settings come from the file, then OPENLEDGER_*, then these options."""
-    flags["bootnodes"] = flags["bootnodes"] or None
+    for name in ("bootnodes", "reserved_peers", "public_addresses"):
+        flags[name] = flags[name] or None
     config = load(file, os.environ, flags)
 
     def show_ready(node: RunningNode) -> None:

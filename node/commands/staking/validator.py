@@ -49,7 +49,13 @@ from node.commands.staking.validator_setup import (
     set_keys_call,
     steps_of,
 )
-from node.commands.staking.validator_start import NO_FILE, StartLine, check_unit, write_unit
+from node.commands.staking.validator_start import (
+    NO_FILE,
+    StartLine,
+    check_bootnodes,
+    check_unit,
+    write_unit,
+)
 from node.keys.node_keys import DEVELOPMENT_TYPES
 from node.operations.config import default_base_path
 from pallets.staking.records import Parameters
@@ -155,6 +161,7 @@ def setup(
     folder = base_path or default_base_path()
     key = session_key_of(session_name, folder, session_password)
     _check_chain_of(client, key)
+    check_bootnodes(bootnodes)
     line = StartLine(
         chain=chain_name, base_path=folder, session_key=key, account=account, bootnodes=bootnodes
     )

@@ -15,6 +15,7 @@ from genesis.spec import PRESETS
 from ml.durable_file import write_durably
 from node.commands.base.command import refuse
 from node.commands.staking.session_key import SessionKey
+from p2p.transport.multiaddress import parse_peer_address
 
 NO_FILE: Final = "SESSION_PASSWORD_FILE"
 """Stands in the command line for the file that the operator has not named."""
@@ -76,6 +77,12 @@ class StartLine:
     def __str__(self) -> str:
         """Return the line to type."""
         return shlex.join(["openledger", *self.words])
+
+
+def check_bootnodes(bootnodes: Sequence[str]) -> None:
+    """Refuse addresses with which the node would not start. Raises AddressError."""
+    for address in bootnodes:
+        parse_peer_address(address)
 
 
 def write_unit(line: StartLine, path: Path) -> None:

@@ -54,7 +54,9 @@ class SignerDocument:
 @click.option("--session-key", required=True, help="The key's name in BASE_PATH/keys, or //Alice.")
 @click.option("--password-file", type=click.Path(path_type=Path), help="Opens the key.")
 @click.option("--socket", type=click.Path(path_type=Path), help="[BASE_PATH/signer.sock]")
-@click.option("--log-level", default="info", show_default=True, help="Logs go to stderr.")
+@click.option(
+    "--log-level", default="info", show_default=True, help="As in `node start`; logs go to stderr."
+)
 @command_output(SignerDocument)
 def signer_command(
     output: Output,

@@ -15,6 +15,7 @@ from node.operations.config import (
     default_base_path,
     load,
 )
+from p2p.transport.transport import peer_id_of
 
 
 @pytest.fixture
@@ -57,6 +58,7 @@ def test_values_are_converted_to_their_types(tmp_path: Path) -> None:
     assert config.log_format is LogFormat.JSON
 
 
+PEER_ADDRESS = "/dns4/a.example/tcp/30333/p2p/" + peer_id_of(bytes(32))
 WRONG: list[tuple[str, Any, str]] = [
     ("rpc_port", "many", "whole number"),
     ("rpc_port", 70_000, "0 to 65535"),
@@ -69,6 +71,15 @@ WRONG: list[tuple[str, Any, str]] = [
     ("sealing", "often", "instant, interval, manual, consensus"),
     ("log_format", "xml", "text, json"),
     ("log_level", "loud", "debug"),
+    ("log_level", "info,p2p.servise=debug", "no module"),
+    ("p2p_host", "a b", "no IPv4 address, IPv6 address or host name"),
+    ("bootnodes", ("hello",), "'hello' is not the address of a node"),
+    ("bootnodes", ("",), "'' is not the address of a node"),
+    ("bootnodes", ("/ip4/203.0.113.5/tcp/30333",), "does not end in /p2p/ and a peer id"),
+    ("bootnodes", (PEER_ADDRESS, "/ip4/1.2.3.4/tcp/x"), "'x' is no port"),
+    ("reserved_peers", ("/ip4/203.0.113.5/tcp/30333",), "does not end in /p2p/ and a peer id"),
+    ("public_addresses", ("203.0.113.5",), "is not the address of a node"),
+    ("mdns", "perhaps", "true or false"),
     ("name", 5, "text"),
     ("base_path", 5, "path"),
     ("colour", "red", "no setting 'colour'"),
@@ -101,3 +112,22 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_a_wrong_variable_is_named() -> None:
     with pytest.raises(ConfigError, match="OPENLEDGER_THREADS"):
         load(None, {"OPENLEDGER_THREADS": "two"}, {})
+
+
+def test_addresses_of_a_variable_are_parted_by_commas() -> None:
+    config = load(None, {"OPENLEDGER_BOOTNODES": f"{PEER_ADDRESS}, {PEER_ADDRESS},"}, {})
+    assert config.bootnodes == (PEER_ADDRESS, PEER_ADDRESS)
+    with pytest.raises(ConfigError, match="bootnodes"):
+        load(None, {"OPENLEDGER_BOOTNODES": f"{PEER_ADDRESS} {PEER_ADDRESS}"}, {})
+
+
+def test_reserved_peers_leave_slots_for_others() -> None:
+    flags = {"reserved_peers": (PEER_ADDRESS,), "peers_max": 1}
+    with pytest.raises(ConfigError, match="1 peers leave no slot of peers_max = 1"):
+        load(None, {}, flags)
+    assert load(None, {}, {**flags, "peers_max": 2}).reserved_peers == (PEER_ADDRESS,)
+
+
+@pytest.mark.parametrize("host", ["::", "::1", "0.0.0.0", "localhost", "node.example.org"])
+def test_the_host_for_peers_is_an_ip_address_or_a_name(host: str) -> None:
+    assert load(None, {}, {"p2p_host": host}).p2p_host == host

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import plyvel
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -30,6 +29,7 @@ from node.storage.errors import (
     SchemaVersionError,
     WriteFailedError,
 )
+from node.storage.leveldb import plyvel
 from node.storage.records import BlockRecord
 from runtime.codec import scale
 from runtime.trie import proof, trie

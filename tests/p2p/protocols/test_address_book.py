@@ -13,6 +13,7 @@ from p2p.protocols.address_book import (
     BOOTNODE_RETRY_SECONDS_MAX,
     ENTRIES_MAX,
     ENTRIES_OF_ONE_MAX,
+    LOCAL_ENTRIES_MAX,
     RETRY_SECONDS_MAX,
     AddressBook,
     peer_of,
@@ -195,3 +196,55 @@ def test_records_are_passed_on_to_others_than_their_own_peer() -> None:
 def test_a_text_without_a_peer_names_none() -> None:
     assert peer_of("/ip4/127.0.0.1/tcp/1") == ""
     assert peer_of(address(1)) == peer(1)
+
+
+def test_a_reserved_peer_is_dialled_though_there_are_peers_enough() -> None:
+    book = AddressBook(OWN, [address(1)], lambda: 1.0, reserved=[address(2), address(2, 2)])
+    (dial,) = book.next_dials(0.0, (), 0, reserved_slots=4)
+    assert dial.peer == peer(2)
+    assert dial.is_configured
+    assert [dial.peer for dial in book.next_dials(0.0, (), 1, reserved_slots=4)] == [peer(1)]
+
+
+def test_reserved_peers_are_dialled_before_bootnodes_and_others() -> None:
+    book = AddressBook(OWN, [address(1)], lambda: 1.0, reserved=[address(2), address(3)])
+    book.add(record(4), peer(4))
+    dials = book.next_dials(0.0, (), 9, reserved_slots=9)
+    assert [dial.peer for dial in dials][2:] == [peer(1), peer(4)]
+    assert [dial.is_configured for dial in dials] == [True, True, True, False]
+
+
+def test_a_peer_of_the_local_network_is_dialled() -> None:
+    book = book_of()
+    book.add_local(peer(1), [address(1)])
+    assert [dial.address for dial in book.next_dials(0.0, (), 9)] == [address(1)]
+    book.dialed(peer(1), 0.0)
+    book.add_local(peer(1), [address(1)])
+    assert not book.next_dials(0.0, (), 9), "it failed, and nothing is new"
+    book.add_local(peer(1), [address(1, 2)])
+    assert [dial.address for dial in book.next_dials(0.0, (), 9)] == [address(1, 2)]
+
+
+def test_an_announcement_replaces_nothing_that_is_signed_or_configured() -> None:
+    book = AddressBook(peer(9), [address(1)], lambda: 1.0)
+    book.add(record(2), peer(3))
+    for number in (1, 2, 9):
+        book.add_local(peer(number), [address(number, 666)])
+    dials = book.next_dials(0.0, (), 9)
+    assert {dial.address for dial in dials} == {address(1), address(2)}
+
+
+def test_a_record_replaces_an_announcement() -> None:
+    book = book_of()
+    book.add_local(peer(1), [address(1, 666)])
+    assert book.add(record(1), peer(1))
+    assert [dial.address for dial in book.next_dials(0.0, (), 9)] == [address(1)]
+
+
+def test_the_local_network_cannot_fill_the_book() -> None:
+    book = book_of()
+    for number in range(LOCAL_ENTRIES_MAX + 10):
+        book.add_local(peer(number), [address(number)])
+    assert len(book) == LOCAL_ENTRIES_MAX
+    book.add_local(peer(999), [])
+    assert len(book) == LOCAL_ENTRIES_MAX

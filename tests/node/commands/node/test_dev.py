@@ -1,4 +1,4 @@
-"""`openledger dev` keeps the states that it was told to keep."""
+"""`openledger dev`: the states that it keeps, and the settings that come from its environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from cli import root
 from node.client import Client
 from node.operations.config import STATE_PRUNING_MIN
 from runtime.crypto.keys import Keypair
@@ -67,3 +69,19 @@ def test_a_depth_that_cannot_be_kept_is_refused(
     called = OpenLedger("ws://127.0.0.1:1", tmp_path)("dev", "--port", "0", *words)
     assert called.exit_code == 2
     assert sentence in called.err
+
+
+@pytest.mark.parametrize(
+    ("words", "environment"),
+    [
+        (["--log-level", "loud"], {}),
+        ([], {"OPENLEDGER_LOG_LEVEL": "loud"}),
+        (["--log-level", "loud"], {"OPENLEDGER_LOG_LEVEL": "debug"}),
+    ],
+)
+def test_the_log_level_is_that_of_the_option_then_of_the_environment(
+    words: list[str], environment: dict[str, str]
+) -> None:
+    result = CliRunner().invoke(root, ["dev", "--port", "0", *words], env=environment)
+    assert result.exit_code == 2, result.output
+    assert "'loud' is no log level" in result.stderr

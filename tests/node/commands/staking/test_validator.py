@@ -219,6 +219,7 @@ def test_setup_asks_before_it_spends(operator: Operator, monkeypatch: pytest.Mon
         (("--session-key", "//Alice"), 2, "belongs to another account"),
         (("--unit", "/nowhere/unit", "--session-key", "//Zoe"), 2, "does not exist"),
         (("--unit", "unit"), 2, "--session-password-file"),
+        (("--bootnode", "/ip4/1.2.3.4/tcp/1"), 2, "does not end in /p2p/ and a peer id"),
         ((), 6, "--password-file"),
     ],
 )

@@ -224,3 +224,9 @@ def test_a_file_that_is_no_socket_is_not_removed(folder: Path, offline: OpenLedg
     assert called.exit_code == 2
     assert "is no socket" in called.err
     assert precious.read_text() == "keep me"
+
+
+def test_a_word_that_is_no_log_level_is_refused(folder: Path, offline: OpenLedger) -> None:
+    called = offline(*words(folder, "--log-level", "loud"))
+    assert called.exit_code == 2, called.err
+    assert "'loud' is no log level" in called.err
