@@ -12,30 +12,11 @@ pallet_staking where clients know them.
 from __future__ import annotations
 
 from pallets import weights
-from pallets.staking import bonding, election, invariants, rewards, slashing
-from pallets.staking.eras import (
-    ActiveEraInfo,
-    EraKey,
-    EraRewardPoints,
-    ExposurePage,
-    Exposures,
-    PagedExposureMetadata,
-    entry_of,
-)
+from pallets.staking import bonding, election, eras, invariants, records, rewards, slashing
 from pallets.staking.records import (
-    ENTRIES_LISTED_MAX,
     EVIDENCE_EPOCHS,
-    HISTORY_DEPTH,
-    NOMINATORS_MAX,
-    PARAMETERS_MAX,
-    PARAMETERS_MIN,
-    PAYOUTS_PER_BLOCK,
-    SESSIONS_PER_ERA,
     SLASH_DELAY_EPOCHS,
     STAKING_POT,
-    TARGETS_MAX,
-    UNLOCKING_MAX,
-    VALIDATORS_MAX,
     Earnings,
     EraEntry,
     Exposure,
@@ -48,8 +29,6 @@ from pallets.staking.records import (
     Sweep,
     ValidatorEntry,
     ValidatorPrefs,
-    are_within_bounds,
-    bonding_eras,
 )
 from pallets.staking.required_pallets import Blocks, Clock, Currency, Validating
 from runtime.codec.scale import u32, u256
@@ -74,21 +53,21 @@ __all__ = [
 class Staking(Pallet, index=11):
     """Stake behind validators: bonds, elections, rewards, slashes."""
 
-    max_nominations: Const[u32] = TARGETS_MAX
+    max_nominations: Const[u32] = records.TARGETS_MAX
     """The most validators that one account may nominate."""
-    history_depth: Const[u32] = HISTORY_DEPTH
+    history_depth: Const[u32] = records.HISTORY_DEPTH
     """The number of past eras of which wallets ask; what a slash may need is stored longer."""
-    max_unlocking_chunks: Const[u32] = UNLOCKING_MAX
+    max_unlocking_chunks: Const[u32] = records.UNLOCKING_MAX
     """The most amounts of one stash that may be unbonding at a time."""
-    maximum_validators: Const[u32] = VALIDATORS_MAX
+    maximum_validators: Const[u32] = records.VALIDATORS_MAX
     """The most accounts that may stand for election, and the most seats."""
-    maximum_nominators: Const[u32] = NOMINATORS_MAX
+    maximum_nominators: Const[u32] = records.NOMINATORS_MAX
     """The most accounts that may nominate."""
-    payouts_per_block: Const[u32] = PAYOUTS_PER_BLOCK
+    payouts_per_block: Const[u32] = records.PAYOUTS_PER_BLOCK
     """The most stakers that one block pays by itself."""
-    parameters_minimum: Const[Parameters] = PARAMETERS_MIN
+    parameters_minimum: Const[Parameters] = records.PARAMETERS_MIN
     """The least values that root may set as parameters of staking."""
-    parameters_maximum: Const[Parameters] = PARAMETERS_MAX
+    parameters_maximum: Const[Parameters] = records.PARAMETERS_MAX
     """The greatest values that root may set as parameters of staking."""
 
     system: Needs[Blocks]
@@ -98,7 +77,7 @@ class Staking(Pallet, index=11):
 
     parameters: Value[Parameters] = default(Parameters())
     """What root sets: minimum bonds (planck), seats, commission and payout rates."""
-    sessions_per_era: Value[u32] = default(SESSIONS_PER_ERA)
+    sessions_per_era: Value[u32] = default(records.SESSIONS_PER_ERA)
     """The number of sessions (epochs of Session) in an era."""
     validator_count: Value[u32] = default(Parameters().validator_count)
     """The number of seats, as in the parameters."""
@@ -122,27 +101,25 @@ class Staking(Pallet, index=11):
     """The number of convictions that are not lifted, by stash; with one it is never elected."""
     current_era: OptionalValue[u32]
     """The latest era that was planned; at most one ahead of the active one."""
-    active_era: OptionalValue[ActiveEraInfo]
+    active_era: OptionalValue[eras.ActiveEraInfo]
     """The era of the block that is executed, and when it began; none before the first election."""
     era_validators: DefaultMap[u32, tuple[AccountId, ...]] = default((), Hasher.TWOX_64_CONCAT)
     """The elected validators of an era, sorted by account, by era."""
-    eras_stakers_overview: Map[EraKey, PagedExposureMetadata]
+    eras_stakers_overview: Map[eras.EraKey, eras.PagedExposureMetadata]
     """The stake (planck) behind a validator in an era, by era and validator."""
-    eras_stakers_paged: Map[tuple[u32, AccountId, u32], ExposurePage]
+    eras_stakers_paged: Map[tuple[u32, AccountId, u32], eras.ExposurePage]
     """The nominators behind a validator in an era, by era, validator and page (always 0)."""
-    eras_validator_prefs: DefaultMap[EraKey, ValidatorPrefs] = default(ValidatorPrefs())
+    eras_validator_prefs: DefaultMap[eras.EraKey, ValidatorPrefs] = default(ValidatorPrefs())
     """The terms with which a validator was elected, by era and validator."""
-    eras_reward_points: DefaultMap[u32, EraRewardPoints] = default(
-        EraRewardPoints(), Hasher.TWOX_64_CONCAT
-    )
+    eras_reward_points: DefaultMap[u32, eras.EraRewardPoints] = default(eras.EraRewardPoints())
     """The number of blocks that were made in an era, and by whom, by era."""
     eras_validator_reward: Map[u32, Balance] = stored(Hasher.TWOX_64_CONCAT)
     """What an ended era allotted to its stakers, in planck, by era."""
-    claimed_rewards: DefaultMap[EraKey, tuple[u32, ...]] = default(())
+    claimed_rewards: DefaultMap[eras.EraKey, tuple[u32, ...]] = default(())
     """The pages of stakers whose rewards of an ended era are allotted, by era and validator."""
-    validator_slash_in_era: Map[EraKey, tuple[u32, Balance]]
+    validator_slash_in_era: Map[eras.EraKey, tuple[u32, Balance]]
     """The greatest fraction (parts of 10^9) and the planck that a validator lost for an era."""
-    nominator_slash_in_era: Map[EraKey, Balance]
+    nominator_slash_in_era: Map[eras.EraKey, Balance]
     """The planck that a nominator lost for an era, by era and nominator."""
     rates: DefaultMap[AccountId, u256] = default(0)
     """The rewards of a validator per planck exposed since its election, in parts of 10^36."""
@@ -310,7 +287,7 @@ class Staking(Pallet, index=11):
     @call(5, weights.STAKING_NOMINATE)
     def nominate(self, who: Signed, targets: tuple[MultiAddress, ...]) -> None:
         """Back validators with your stake, from the next election on."""
-        if len(targets) > TARGETS_MAX:
+        if len(targets) > records.TARGETS_MAX:
             raise self.TooManyTargets
         bonding.nominate(self, who, [self.lookup(target) for target in targets])
 
@@ -323,7 +300,7 @@ class Staking(Pallet, index=11):
     @call(30, weights.STAKING_SET_PARAMETERS, operational=True)
     def set_parameters(self, origin: Root, parameters: Parameters) -> None:
         """Change the parameters of staking, within their bounds."""
-        if not are_within_bounds(parameters):
+        if not records.are_within_bounds(parameters):
             raise self.ParametersOutOfBounds
         self._put_parameters(parameters)
         self.emit(self.ParametersChanged(parameters))
@@ -337,7 +314,7 @@ class Staking(Pallet, index=11):
         elected = self.era_validators.get(era)
         standing = self.validators.keys()
         return tuple(
-            entry_of(self, era, who, who in elected) for who in sorted({*elected, *standing})
+            eras.entry_of(self, era, who, who in elected) for who in sorted({*elected, *standing})
         )
 
     @api("StakingApi")
@@ -355,7 +332,7 @@ class Staking(Pallet, index=11):
     def nominators_of(self, validator: AccountId) -> tuple[tuple[AccountId, Balance], ...]:
         """Return who is exposed behind a validator in this era, at most 1,000."""
         exposure = self.exposures.get((self.active(), validator))
-        others = exposure.others[:ENTRIES_LISTED_MAX] if exposure else ()
+        others = exposure.others[: records.ENTRIES_LISTED_MAX] if exposure else ()
         return tuple((other.who, other.value) for other in others)
 
     @api("StakingApi")
@@ -377,14 +354,16 @@ class Staking(Pallet, index=11):
     def era(self) -> EraEntry:
         """Return the active and the planned era, and how many eras unbonding takes."""
         active, length = self.active(), self.sessions_per_era.get()
-        return EraEntry(active, self.planned(), active * length, length, bonding_eras(length))
+        return EraEntry(
+            active, self.planned(), active * length, length, records.bonding_eras(length)
+        )
 
     # ------------------------------------------------------------------- for other pallets
 
     @property
-    def exposures(self) -> Exposures:
+    def exposures(self) -> eras.Exposures:
         """What stands behind the elected validators, by era and validator."""
-        return Exposures(self)
+        return eras.Exposures(self)
 
     def active(self) -> int:
         """Return the era of the block being executed."""
@@ -441,7 +420,7 @@ class Staking(Pallet, index=11):
     def build_genesis(self, genesis: Genesis) -> None:
         """Make the pot, bond the first stakers, elect among them where keys are there already."""
         assert genesis.sessions_per_era > 1, "an era is longer than a session"
-        assert are_within_bounds(genesis.parameters), "parameters of staking within their bounds"
+        assert records.are_within_bounds(genesis.parameters), "parameters within their bounds"
         self._put_parameters(genesis.parameters)
         self.sessions_per_era.put(genesis.sessions_per_era)
         self.system.create_pot(STAKING_POT)

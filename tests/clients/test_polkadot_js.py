@@ -8,7 +8,6 @@ of these calls.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,9 +23,9 @@ from pallets.staking.records import Payee
 from runtime.crypto import ss58
 from runtime.crypto.keys import KeyKind, Keypair
 from runtime.types.primitives import OPEN, AccountId, Id
+from tests.clients.support.npm import installed
 
 HERE = Path(__file__).resolve().parent / "polkadot_js"
-INSTALL_SECONDS = 240
 RUN_SECONDS = 180
 SHORT_EPOCHS = Settings(block_time_ms=200, epoch_blocks=5, executors=False, serve=False)
 FERDIE = Keypair.from_uri("//Ferdie", KeyKind.SR25519)
@@ -38,27 +37,7 @@ ERAS = 3
 @pytest.fixture(scope="module")
 def folder(request: pytest.FixtureRequest) -> Path:
     """A folder with the packages, installed once; skips where they cannot be."""
-    if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.skip("Node.js and npm are not installed")
-    assert request.config.cache is not None
-    where = request.config.cache.mkdir("polkadot_js")
-    wanted = (HERE / "package.json").read_text()
-    installed = where / "installed.json"
-    if not installed.exists() or installed.read_text() != wanted:
-        shutil.copy(HERE / "package.json", where)
-        done = subprocess.run(
-            ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"],
-            cwd=where,
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_SECONDS,
-            check=False,
-        )
-        if done.returncode != 0:
-            pytest.skip(f"@polkadot/api cannot be installed: {done.stderr[-200:]}")
-        installed.write_text(wanted)
-    shutil.copy(HERE / "derive.mjs", where)
-    return where
+    return installed(request, HERE)
 
 
 @pytest.fixture(scope="module")
