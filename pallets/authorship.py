@@ -2,7 +2,8 @@
 
 The leader of a view writes its claim (epoch, view) into the header before execution; consensus
 votes only for headers whose claim is true. From the claim and the epoch's schedule follow the
-author and the leaders of the views that were skipped since the parent. Blocks without a claim, as a
+author and the leaders of the views that were skipped since the parent. The author is written into
+the header as well, where wallets and explorers look for it. Blocks without a claim, as a
 solo author makes them, have no known author and count no missed view.
 """
 
@@ -17,10 +18,19 @@ from runtime.frame.pallet import Const, Needs, Pallet, api
 from runtime.frame.storage import DefaultMap, OptionalValue, Value, default
 from runtime.shared.finality import ENGINE, AuthoritySet, Claim
 from runtime.shared.leaders import VIEWS_MAX, schedule_of
-from runtime.types.primitives import ZERO_HASH, AccountId, DigestItem, PreRuntime, Weight
+from runtime.types.primitives import (
+    ZERO_HASH,
+    AccountId,
+    Consensus,
+    DigestItem,
+    PreRuntime,
+    Weight,
+)
 
 MISSED_MAX: Final = 256
 """Skipped views that one block accounts for; those after them are forgiven."""
+AUTHOR_ENGINE: Final = b"nmbs"
+"""The id under which clients of Substrate chains (Nimbus) read the account of a block's author."""
 NO_VALIDATORS: Final = AuthoritySet(0, ZERO_HASH, ())
 
 
@@ -45,6 +55,7 @@ class Blocks(Protocol):
     """The part of System that Authorship calls."""
 
     def logs(self) -> tuple[DigestItem, ...]: ...
+    def deposit_log(self, item: DigestItem) -> None: ...
 
 
 class Validators(Protocol):
@@ -165,6 +176,7 @@ class Authorship(Pallet, index=13):
 
     def _note_author(self, account: AccountId) -> None:
         self.block_author.put(account)
+        self.system.deposit_log(Consensus(AUTHOR_ENGINE, account))
         self.authored.put(account, self.authored.get(account) + 1)
         if self.staking is not None:
             self.staking.note_author(account)

@@ -34,6 +34,13 @@ HISTORY_EPOCHS: Final = 64
 NO_SET: Final = AuthoritySet(0, ZERO_HASH, ())
 
 
+@scale
+class SessionKeys:
+    """The keys by which a validator takes part: one, by which it votes."""
+
+    voting: Bytes32
+
+
 def possession_payload(genesis: Hash, account: AccountId) -> bytes:
     """Return what a session key signs to prove that its holder lets `account` use it."""
     return DOMAIN + genesis + account
@@ -105,11 +112,13 @@ class Session(Pallet, index=10):
     """The set of this epoch: accounts, session keys and voting weights."""
     queued: Value[AuthoritySet] = default(NO_SET)
     """The set that becomes current in the next epoch."""
+    queued_keys: Value[tuple[tuple[AccountId, SessionKeys], ...]] = default(())
+    """The validators of the next epoch and their session keys, in the order of the set."""
     history: Map[u64, AuthoritySet] = stored(Hasher.TWOX_64_CONCAT)
     """The sets of recent epochs, by epoch."""
     disabled: Value[tuple[AccountId, ...]] = default(())
     """The validators that the next sets leave out."""
-    next_keys: Map[AccountId, Bytes32] = stored(Hasher.TWOX_64_CONCAT)
+    next_keys: Map[AccountId, SessionKeys] = stored(Hasher.TWOX_64_CONCAT)
     """The session key (ed25519) that counts from the next election on, by account."""
     key_owner: Map[Bytes32, AccountId]
     """The account that has registered a session key, by key; a key is never given to another
@@ -193,7 +202,8 @@ class Session(Pallet, index=10):
     @api("SessionApi")
     def registered_key(self, account: AccountId) -> Bytes32 | None:
         """Return the key that an account has registered for the next election."""
-        return self.next_keys.get(account)
+        keys = self.next_keys.get(account)
+        return None if keys is None else keys.voting
 
     # ------------------------------------------------------------------- for other pallets
 
@@ -234,7 +244,7 @@ class Session(Pallet, index=10):
             for validator in genesis.validators
         )
         self._begin(AuthoritySet(0, ZERO_HASH, first))
-        self.queued.put(AuthoritySet(1, ZERO_HASH, first))
+        self._queue(AuthoritySet(1, ZERO_HASH, first))
 
     def on_initialize(self) -> Weight:
         """Reserve the weight of a boundary, which is spent at the end of the block."""
@@ -255,8 +265,9 @@ class Session(Pallet, index=10):
         now, queued = self.authorities.get(), self.queued.get()
         assert self.current_index.get() == now.epoch, "the index is the epoch of the current set"
         assert self.validators.get() == tuple(member.account for member in now.authorities)
-        for who, key in self.next_keys.items():
-            assert self.key_owner.get(key) == who, f"{who.hex()} owns its key"
+        for who, registered in self.next_keys.items():
+            assert self.key_owner.get(registered.voting) == who, f"{who.hex()} owns its key"
+        assert self.queued_keys.get() == _keys_of(queued), "queued keys are those of the next set"
         if not now.authorities:
             assert not queued.authorities, "a chain without validators never gets any"
             return
@@ -289,7 +300,7 @@ class Session(Pallet, index=10):
         self._begin(AuthoritySet(epoch, seed, current))
         # Where staking elects nobody the set stays, but with the keys that are registered by now.
         following = self._elected(disabled) or self._with_new_keys(current)
-        self.queued.put(AuthoritySet(epoch + 1, ZERO_HASH, following))
+        self._queue(AuthoritySet(epoch + 1, ZERO_HASH, following))
         self.disabled.clear()
         if epoch >= HISTORY_EPOCHS:
             self.history.remove(epoch - HISTORY_EPOCHS)
@@ -303,11 +314,15 @@ class Session(Pallet, index=10):
         self.current_index.put(authorities.epoch)
         self.validators.put(tuple(member.account for member in authorities.authorities))
 
+    def _queue(self, authorities: AuthoritySet) -> None:
+        self.queued.put(authorities)
+        self.queued_keys.put(_keys_of(authorities))
+
     def _elected(self, disabled: Collection[AccountId]) -> tuple[Authority, ...]:
         """Return the elected validators that have a key and are not disabled."""
         elected = []
         for account, weight in self.staking.elect() if self.staking is not None else ():
-            key = self.next_keys.get(account)
+            key = self.registered_key(account)
             if key is not None and weight > 0 and account not in disabled:
                 elected.append(Authority(account, key, weight))
         return tuple(elected[:AUTHORITIES_MAX])
@@ -316,17 +331,21 @@ class Session(Pallet, index=10):
         """Return a set that stays, with the keys that are registered now."""
         return tuple(
             Authority(
-                member.account, self.next_keys.get(member.account) or member.key, member.weight
+                member.account, self.registered_key(member.account) or member.key, member.weight
             )
             for member in authorities
         )
 
     def _register(self, account: AccountId, key: Bytes32) -> None:
-        self.next_keys.put(account, key)
+        self.next_keys.put(account, SessionKeys(key))
         self.key_owner.put(key, account)
 
     def _genesis(self) -> Hash:
         return self.system.hash_of(0) or ZERO_HASH
+
+
+def _keys_of(authorities: AuthoritySet) -> tuple[tuple[AccountId, SessionKeys], ...]:
+    return tuple((member.account, SessionKeys(member.key)) for member in authorities.authorities)
 
 
 def _without(

@@ -50,12 +50,12 @@ SUDO_REMOVE_KEY: Final = weight(5, reads=1, writes=1)
 
 # Authorship
 AUTHORSHIP_NO_CLAIM: Final = weight(4, reads=1, writes=1)
-AUTHORSHIP_IMPOSSIBLE_CLAIM: Final = weight(35, reads=4, writes=1)
+AUTHORSHIP_IMPOSSIBLE_CLAIM: Final = weight(34, reads=4, writes=1)
 
 
 def authorship_on_initialize(skipped_views: int) -> Weight:
     """Return the weight of Authorship.on_initialize for a possible claim."""
-    return weight(470, reads=7, writes=3) + weight(13, reads=3, writes=2) * skipped_views
+    return weight(480, reads=7, writes=3) + weight(14, reads=3, writes=2) * skipped_views
 
 
 # Randomness
@@ -64,8 +64,8 @@ RANDOMNESS_REVEAL: Final = weight(22, reads=5, writes=3)
 
 
 # Offences
-OFFENCES_CONVICT: Final = weight(970, reads=12, writes=7)
-OFFENCES_REPORT: Final = weight(960, reads=12, writes=7)
+OFFENCES_CONVICT: Final = weight(990, reads=12, writes=7)
+OFFENCES_REPORT: Final = weight(990, reads=12, writes=7)
 OFFENCES_CANCEL_SLASH: Final = weight(170, reads=3, writes=3)
 
 
@@ -76,55 +76,55 @@ def offences_on_initialize(validators: int) -> Weight:
 
 def offences_apply_slash(backers: int) -> Weight:
     """Return the weight of one slash in Offences.on_initialize."""
-    return weight(38, reads=7, writes=4) + weight(53, reads=3, writes=3) * backers
+    return weight(54, reads=9, writes=4) + weight(77, reads=4, writes=4) * backers
 
 
 # Staking
-STAKING_BOND: Final = weight(40, reads=4, writes=4)
-STAKING_BOND_EXTRA: Final = weight(220, reads=23, writes=6)
-STAKING_UNBOND: Final = weight(290, reads=28, writes=6)
-STAKING_WITHDRAW_UNBONDED: Final = weight(250, reads=24, writes=6)
-STAKING_REBOND: Final = weight(240, reads=24, writes=6)
-STAKING_SET_PAYEE: Final = weight(11, reads=1, writes=1)
-STAKING_VALIDATE: Final = weight(35, reads=7, writes=4)
-STAKING_NOMINATE: Final = weight(95, reads=23, writes=4)
-STAKING_CHILL: Final = weight(25, reads=4, writes=2)
-STAKING_SET_PARAMETERS: Final = weight(6, writes=1)
+STAKING_BOND: Final = weight(50, reads=4, writes=5)
+STAKING_BOND_EXTRA: Final = weight(230, reads=23, writes=6)
+STAKING_UNBOND: Final = weight(350, reads=28, writes=6)
+STAKING_WITHDRAW_UNBONDED: Final = weight(320, reads=24, writes=6)
+STAKING_REBOND: Final = weight(290, reads=24, writes=6)
+STAKING_SET_PAYEE: Final = weight(13, reads=1, writes=1)
+STAKING_VALIDATE: Final = weight(38, reads=7, writes=4)
+STAKING_NOMINATE: Final = weight(97, reads=23, writes=4)
+STAKING_CHILL: Final = weight(27, reads=4, writes=2)
+STAKING_SET_PARAMETERS: Final = weight(7, writes=2)
 STAKING_ON_INITIALIZE: Final = weight(2, reads=1)
 
 
 def staking_sweep(payouts: int) -> Weight:
     """Return the weight of Staking.on_initialize, which pays earnings."""
-    return weight(98, reads=21, writes=3) + weight(130, reads=5, writes=4) * payouts
+    return weight(130, reads=23, writes=3) + weight(150, reads=5, writes=4) * payouts
 
 
 def staking_plan_era(validators: int, nominators: int) -> Weight:
     """Return the weight of the election for an era."""
     return (
         weight(0, reads=1, writes=2)
-        + weight(230, reads=3, writes=1) * validators
-        + weight(87, reads=2) * nominators
+        + weight(330, reads=3, writes=3) * validators
+        + weight(140, reads=2) * nominators
     )
 
 
 def staking_begin_era(validators: int, nominators: int) -> Weight:
     """Return the weight of the change of eras: what one pays, and the positions of the next."""
     return (
-        weight(65, reads=10, writes=6)
-        + weight(110, reads=5, writes=2) * validators
-        + weight(85, reads=1, writes=1) * nominators
+        weight(0, reads=12, writes=9)
+        + weight(420, reads=8, writes=3) * validators
+        + weight(110, reads=1, writes=1) * nominators
     )
 
 
 # Session
 SESSION_SET_KEYS: Final = weight(96, reads=2, writes=2)
 SESSION_PURGE_KEYS: Final = weight(7, reads=1, writes=1)
-SESSION_ON_INITIALIZE: Final = weight(3, reads=1)
+SESSION_ON_INITIALIZE: Final = weight(2, reads=1)
 
 
 def session_rotate(validators: int) -> Weight:
     """Return the weight of the end of an epoch in Session.on_finalize, elections apart."""
-    return weight(44, reads=10, writes=6) + weight(8, reads=1) * validators
+    return weight(47, reads=10, writes=7) + weight(9, reads=1) * validators
 
 
 # Datanets

@@ -11,8 +11,9 @@ from pallets.authorship import MISSED_MAX, Authorship
 from pallets.balances import Balances, HoldReason
 from pallets.offences import Offence, Offences, PendingSlash, Turns
 from pallets.randomness import WAIT_EPOCHS, Commitment, Commitments, Randomness
-from pallets.session import Session, prove_possession
-from pallets.staking import Parameters, Payee, Staking, ValidatorPrefs, election
+from pallets.session import Session, SessionKeys, prove_possession
+from pallets.staking import Parameters, Payee, Staking, ValidatorPrefs, election, eras
+from pallets.staking.eras import ActiveEraInfo
 from pallets.staking.records import (
     NOMINATORS_MAX,
     PAYOUTS_PER_BLOCK,
@@ -28,6 +29,7 @@ from pallets.staking.records import (
     StakingLedger,
     Sweep,
     UnlockChunk,
+    bond_of,
 )
 from pallets.transaction_payment import FEE_POT
 from runtime.codec.scale import codec
@@ -66,7 +68,7 @@ def _authorities(stage: WeighingStage, epoch: int, count: int) -> AuthoritySet:
     for at in range(count):
         pair = stage.pair(f"validator {at}")
         who = stage.account(f"validator {at}")
-        session.next_keys.put(who, pair.account)
+        session.next_keys.put(who, SessionKeys(pair.account))
         session.key_owner.put(pair.account, who)
         members.append(Authority(who, pair.account, STAKE))
     authorities = AuthoritySet(epoch, ZERO_HASH, tuple(members))
@@ -227,7 +229,7 @@ def _wait(stage: WeighingStage, count: int) -> None:
 def _bond(stage: WeighingStage, who: AccountId, ledger: StakingLedger | None = None) -> None:
     """Bond stake of an account, with a hold of another reason beside it."""
     staking, balances = stage.pallet(Staking), stage.pallet(Balances)
-    made = ledger or StakingLedger(STAKE)
+    made = ledger or bond_of(who, STAKE)
     balances.hold(HoldReason.JobBond, who, OPEN)
     balances.hold(HoldReason.Staking, who, made.total)
     staking.ledger.put(who, made)
@@ -250,10 +252,10 @@ def _staker(stage: WeighingStage, *, unlocking: int = 0) -> AccountId:
     """Return a nominator that has earned; half of its unlocking chunks are free."""
     who, staking = stage.account("staker"), stage.pallet(Staking)
     now = UNLOCKING_MAX
-    staking.active_era.put(now)
+    staking.active_era.put(ActiveEraInfo(now))
     first = now - unlocking // 2
     chunks = tuple(UnlockChunk(OPEN, first + at) for at in range(unlocking))
-    _bond(stage, who, StakingLedger(STAKE, chunks))
+    _bond(stage, who, bond_of(who, STAKE, chunks))
     _earn(stage, who)
     staking.nominators.put(who, Nominations(stage.accounts("backed", TARGETS_MAX), 0))
     staking.counter_for_nominators.put(1)
@@ -373,9 +375,9 @@ def _electorate(stage: WeighingStage, validators: int, nominators: int) -> None:
     staking.parameters.put(Parameters(validator_count=VALIDATORS_MAX))
     for era in (ERA, ERA + 1):
         election.plan(staking, era)
-    staking.active_era.put(ERA)
+    staking.active_era.put(ActiveEraInfo(ERA))
     for who in accounts:
-        staking.era_points.put((ERA, who), 3)
+        eras.add_point(staking, ERA, who)
     balances.transfer(accounts[0], FEE_POT, STAKE)
 
 

@@ -68,7 +68,7 @@ def create_app(service: AnswerService) -> Starlette:
             Route("/v1/chat/completions", routes.chat_completions, methods=["POST"]),
             Route("/v1/attributions/{attribution}", routes.attribution, methods=["GET"]),
         ],
-        exception_handlers={HTTPException: _http_error, Exception: _server_error},
+        exception_handlers={HTTPException: http_error, Exception: server_error},
     )
 
 
@@ -242,14 +242,16 @@ async def _body(request: Request) -> bytes | None:
     return bytes(data)
 
 
-async def _http_error(_request: Request, error: Exception) -> Response:
+async def http_error(_request: Request, error: Exception) -> Response:
+    """Answer what no route takes: unknown paths 404, known ones by another method 405."""
     assert isinstance(error, HTTPException)
     response = _error(error.status_code, f"{error.detail}: check the address and the method.")
     response.headers.update(error.headers or {})
     return response
 
 
-async def _server_error(_request: Request, _error: Exception) -> Response:
+async def server_error(_request: Request, _error: Exception) -> Response:
+    """Answer a failure of the server's own without its details."""
     return JSONResponse(server_failure(), 500)
 
 

@@ -137,10 +137,9 @@ def transfer(client: Client, receipt: Receipt) -> Call:
 def height_of_era(client: Client, eras: int) -> int:
     """Return the first height of the era that comes `eras` after the active one."""
     final = client.finalized_hash()
-    active = client.query("Staking", "active_era", at=final)
-    sessions = client.query("Staking", "sessions_per_era", at=final)
+    era = client.api("StakingApi_era", at=final)
     blocks = client.query("Session", "epoch_blocks", at=final)
-    return int((active + eras) * sessions * blocks + 1)
+    return int((era.active + eras) * era.sessions_per_era * blocks + 1)
 
 
 def issuance_gap(client: Client, block: Hash) -> int:

@@ -26,6 +26,8 @@ class Limits:
     ping_interval_s: float = 20.0
     keys_per_page: int = 1_000
     keys_per_query: int = 2_048
+    keys_listed: int = 16_384
+    """How many keys state_getKeys lists; there may be more page by page."""
     blocks_per_query: int = 512
     follows_per_connection: int = 4
     pinned_finalized_blocks: int = 512

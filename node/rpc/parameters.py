@@ -1,12 +1,12 @@
 """Parameters of calls: from JSON to the types that the methods declare, or InvalidParamsError.
 
 A method's own annotations say how its parameters are read. Hexadecimal text is taken with and
-without 0x; missing parameters take the declared default, null counts as missing, and what follows
-the declared ones is ignored, as Substrate does.
+without 0x; missing parameters take the declared default, and null counts as missing.
 """
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Callable
@@ -14,6 +14,20 @@ from typing import Any, Final, NewType
 
 from node.rpc.errors import InvalidParamsError
 from node.rpc.errors import Json as Json
+from node.rpc.json_schema import (
+    ANYTHING,
+    COUNT,
+    HASH_GIVEN,
+    HEX_GIVEN,
+    HEX_U32,
+    SIGNED,
+    TEXT,
+    TRUTH,
+    Schema,
+    list_of,
+    nullable,
+    one_of,
+)
 from runtime.crypto import ss58
 from runtime.types.primitives import AccountId, Hash
 
@@ -23,10 +37,21 @@ HexBytes = NewType("HexBytes", bytes)
 SubscriptionId = NewType("SubscriptionId", str)
 """The id that a subscribe call answered."""
 
+REQUIRED: Final[Any] = object()
+"""The default of a parameter that is required although it follows an optional one."""
+
+Heights = NewType("Heights", object)
+"""A height, or a list of heights: an int or a list[int]."""
+
+HashOrHashes = NewType("HashOrHashes", tuple[Hash, ...])
+"""One hash, or a list of hashes."""
+
 HASH_BYTES: Final = 32
 U32_MAX: Final = 2**32 - 1
 
 Reader = Callable[[Json], Any]
+
+_HEX_DIGITS: Final = re.compile("[0-9a-fA-F]{1,8}")
 
 
 def read_bytes(value: Json) -> HexBytes:
@@ -54,10 +79,9 @@ def read_hash(value: Json) -> Hash:
 def read_number(value: Json) -> int:
     """Read an unsigned 32-bit number, in decimal or as hexadecimal text."""
     if isinstance(value, str) and value[:2] == "0x":
-        try:
-            value = int(value[2:], 16)
-        except ValueError as error:
-            raise InvalidParamsError("no hexadecimal number") from error
+        if _HEX_DIGITS.fullmatch(value, 2) is None:  # int() would also take 0x1_0 and 0x+1
+            raise InvalidParamsError("no hexadecimal number of at most 32 bits")
+        value = int(value[2:], 16)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= U32_MAX:
         raise InvalidParamsError("a number from 0 to 4294967295 expected")
     return value
@@ -95,6 +119,19 @@ def read_subscription(value: Json) -> SubscriptionId:
     return SubscriptionId(str(value))
 
 
+def read_heights(value: Json) -> Heights:
+    """Read a height or a list of heights."""
+    if isinstance(value, list):
+        return Heights([read_number(height) for height in value])
+    return Heights(read_number(value))
+
+
+def read_hash_or_hashes(value: Json) -> HashOrHashes:
+    """Read a hash or a list of hashes."""
+    entries = value if isinstance(value, list) else [value]
+    return HashOrHashes(tuple(read_hash(entry) for entry in entries))
+
+
 def _read_anything(value: Json) -> Json:
     return value
 
@@ -104,6 +141,8 @@ _READERS: Final[dict[Any, Reader]] = {
     Hash: read_hash,
     AccountId: read_account,
     SubscriptionId: read_subscription,
+    Heights: read_heights,
+    HashOrHashes: read_hash_or_hashes,
     int: read_number,
     str: read_text,
     bool: read_truth,
@@ -124,6 +163,30 @@ def reader_of(hint: Any) -> Reader:
     if typing.get_origin(hint) is list:
         return _list_reader(reader_of(arguments[0]))
     raise TypeError(f"no reader for parameters of type {hint}")
+
+
+_NUMBER: Final = one_of({**COUNT, "maximum": U32_MAX}, HEX_U32)
+_SCHEMAS: Final[dict[Any, Schema]] = {
+    HexBytes: HEX_GIVEN,
+    Hash: HASH_GIVEN,
+    AccountId: TEXT,
+    SubscriptionId: one_of(TEXT, SIGNED),
+    Heights: one_of(_NUMBER, list_of(_NUMBER)),
+    HashOrHashes: one_of(HASH_GIVEN, list_of(HASH_GIVEN)),
+    int: _NUMBER,
+    str: TEXT,
+    bool: TRUTH,
+    Json: ANYTHING,
+}
+
+
+def schema_of(hint: Any) -> Schema:
+    """Return the schema of what a parameter of this type is read from."""
+    schema = _SCHEMAS.get(hint)
+    if schema is not None:
+        return schema
+    element = schema_of(typing.get_args(hint)[0])
+    return list_of(element) if typing.get_origin(hint) is list else nullable(element)
 
 
 def is_optional(hint: Any) -> bool:

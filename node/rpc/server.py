@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import trio
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
@@ -23,6 +24,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from ml.api.app import http_error, server_error
 from node.operations.health import HealthCollector
 from node.operations.metrics import CONTENT_TYPE, Metrics
 from node.rpc.blocks import Blocks
@@ -128,17 +130,25 @@ class Server:
             allow_origins=["*"],
             allow_methods=["GET", "POST", "OPTIONS"],
             allow_headers=["*"],
+            # Browsers ask before a public page may reach this machine. Apps on the web are how
+            # people look at a node of their own; a node that is open to others needs no leave.
+            allow_private_network=self._endpoint.is_loopback,
         )
-        return Starlette(
+        app = Starlette(
             routes=[
                 Route("/", self._post, methods=["POST"]),
                 WebSocketRoute("/", self._websocket),
                 Route("/health", self._health, methods=["GET"]),
                 Route("/metrics", self._metrics_text, methods=["GET"]),
                 *extra_routes,
+                WebSocketRoute("/{path:path}", _refuse_websocket),
             ],
             middleware=[cross_origin],
+            exception_handlers={HTTPException: http_error, Exception: server_error},
         )
+        # A path is what it says: /health/ is unknown, not a redirection.
+        app.router.redirect_slashes = False
+        return app
 
     # --------------------------------------------------------------------------------- HTTP
 
@@ -241,6 +251,13 @@ class Server:
             return False
         origin = headers.get("origin")
         return origin is None or urlsplit(origin).hostname in LOCAL_NAMES
+
+
+async def _refuse_websocket(websocket: WebSocket) -> None:
+    """Answer 404 to a WebSocket on a path that has none."""
+    request = Request({**websocket.scope, "type": "http", "method": "GET"})
+    refusal = HTTPException(404, "There is no WebSocket here, JSON-RPC is on /")
+    await websocket.send_denial_response(await http_error(request, refusal))
 
 
 async def _send(websocket: WebSocket, session: Session) -> None:

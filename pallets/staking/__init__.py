@@ -12,20 +12,11 @@ pallet_staking where clients know them.
 from __future__ import annotations
 
 from pallets import weights
-from pallets.staking import bonding, election, invariants, rewards, slashing
+from pallets.staking import bonding, election, eras, invariants, records, rewards, slashing
 from pallets.staking.records import (
-    ENTRIES_LISTED_MAX,
     EVIDENCE_EPOCHS,
-    NOMINATORS_MAX,
-    PARAMETERS_MAX,
-    PARAMETERS_MIN,
-    PAYOUTS_PER_BLOCK,
-    SESSIONS_PER_ERA,
     SLASH_DELAY_EPOCHS,
     STAKING_POT,
-    TARGETS_MAX,
-    UNLOCKING_MAX,
-    VALIDATORS_MAX,
     ChilledValidator,
     Earnings,
     EraEntry,
@@ -39,14 +30,12 @@ from pallets.staking.records import (
     Sweep,
     ValidatorEntry,
     ValidatorPrefs,
-    are_within_bounds,
-    bonding_eras,
 )
-from pallets.staking.required_pallets import Blocks, Currency, Validating
+from pallets.staking.required_pallets import Blocks, Clock, Currency, Validating
 from runtime.codec.scale import u32, u256
 from runtime.frame.dispatch import Error, Root, Signed
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
-from runtime.frame.storage import DefaultMap, Hasher, Map, Value, default, stored
+from runtime.frame.storage import DefaultMap, Hasher, Map, OptionalValue, Value, default, stored
 from runtime.types.primitives import AccountId, Balance, CompactBalance, MultiAddress, Weight
 
 __all__ = [
@@ -65,35 +54,43 @@ __all__ = [
 class Staking(Pallet, index=11):
     """Stake behind validators: bonds, elections, rewards, slashes."""
 
-    max_nominations: Const[u32] = TARGETS_MAX
+    max_nominations: Const[u32] = records.TARGETS_MAX
     """The most validators that one account may nominate."""
-    max_unlocking_chunks: Const[u32] = UNLOCKING_MAX
+    history_depth: Const[u32] = records.HISTORY_DEPTH
+    """The number of past eras of which wallets ask; what a slash may need is stored longer."""
+    max_unlocking_chunks: Const[u32] = records.UNLOCKING_MAX
     """The most amounts of one stash that may be unbonding at a time."""
-    maximum_validators: Const[u32] = VALIDATORS_MAX
+    maximum_validators: Const[u32] = records.VALIDATORS_MAX
     """The most accounts that may stand for election, and the most seats."""
-    maximum_nominators: Const[u32] = NOMINATORS_MAX
+    maximum_nominators: Const[u32] = records.NOMINATORS_MAX
     """The most accounts that may nominate."""
-    payouts_per_block: Const[u32] = PAYOUTS_PER_BLOCK
+    payouts_per_block: Const[u32] = records.PAYOUTS_PER_BLOCK
     """The most stakers that one block pays by itself."""
-    parameters_minimum: Const[Parameters] = PARAMETERS_MIN
+    parameters_minimum: Const[Parameters] = records.PARAMETERS_MIN
     """The least values that root may set as parameters of staking."""
-    parameters_maximum: Const[Parameters] = PARAMETERS_MAX
+    parameters_maximum: Const[Parameters] = records.PARAMETERS_MAX
     """The greatest values that root may set as parameters of staking."""
 
     system: Needs[Blocks]
     balances: Needs[Currency]
     session: Needs[Validating]
+    timestamp: Needs[Clock | None] = None
 
     parameters: Value[Parameters] = default(Parameters())
-    """The parameters of staking that root sets: minimum bonds (planck), seats, commission and
-    payout rates."""
-    sessions_per_era: Value[u32] = default(SESSIONS_PER_ERA)
+    """What root sets: minimum bonds (planck), seats, commission and payout rates."""
+    sessions_per_era: Value[u32] = default(records.SESSIONS_PER_ERA)
     """The number of sessions (epochs of Session) in an era."""
+    validator_count: Value[u32] = default(Parameters().validator_count)
+    """The number of seats, as in the parameters."""
+    bonded: Map[AccountId, AccountId] = stored(Hasher.TWOX_64_CONCAT)
+    """The account that signs for a stash: the stash itself, by stash."""
     ledger: Map[AccountId, StakingLedger]
     """The bonded stake in planck, active and unbonding, by stash."""
     payee: DefaultMap[AccountId, Payee] = default(Payee.Stash, Hasher.TWOX_64_CONCAT)
     """Where the rewards of a stash go, by stash."""
-    validators: Map[AccountId, ValidatorPrefs] = stored(Hasher.TWOX_64_CONCAT)
+    validators: DefaultMap[AccountId, ValidatorPrefs] = default(
+        ValidatorPrefs(), Hasher.TWOX_64_CONCAT
+    )
     """The preferences of the accounts that stand for election, by stash."""
     counter_for_validators: Value[u32] = default(0)
     """The number of accounts that stand for election."""
@@ -102,27 +99,33 @@ class Staking(Pallet, index=11):
     counter_for_nominators: Value[u32] = default(0)
     """The number of accounts that nominate."""
     tombstones: DefaultMap[AccountId, u32] = default(0)
-    """The number of convictions that are not lifted, by stash; an account that has one is never
-    elected."""
+    """The number of convictions that are not lifted, by stash; with one it is never elected."""
     chilled_validators: Map[AccountId, ChilledValidator] = stored(Hasher.TWOX_64_CONCAT)
     """The validators that were chilled for absence and have chosen no role since, by stash."""
-    current_era: Value[u32] = default(0)
+    current_era: OptionalValue[u32]
     """The latest era that was planned; at most one ahead of the active one."""
-    active_era: Value[u32] = default(0)
-    """The era of the block that is executed."""
+    active_era: OptionalValue[eras.ActiveEraInfo]
+    """The era of the block that is executed, and when it began; none before the first election."""
     era_validators: DefaultMap[u32, tuple[AccountId, ...]] = default((), Hasher.TWOX_64_CONCAT)
     """The elected validators of an era, sorted by account, by era."""
-    exposures: Map[tuple[u32, AccountId], Exposure] = stored(
-        Hasher.TWOX_64_CONCAT, Hasher.TWOX_64_CONCAT
-    )
-    """The stake (planck) behind a validator in an era and its commission, by era and validator."""
-    era_points: DefaultMap[tuple[u32, AccountId], u32] = default(
-        0, Hasher.TWOX_64_CONCAT, Hasher.TWOX_64_CONCAT
-    )
-    """The number of blocks that a validator has made in an era, by era and validator."""
+    eras_stakers_overview: Map[eras.EraKey, eras.PagedExposureMetadata]
+    """The stake (planck) behind a validator in an era, by era and validator."""
+    eras_stakers_paged: Map[tuple[u32, AccountId, u32], eras.ExposurePage]
+    """The nominators behind a validator in an era, by era, validator and page (always 0)."""
+    eras_validator_prefs: DefaultMap[eras.EraKey, ValidatorPrefs] = default(ValidatorPrefs())
+    """The terms with which a validator was elected, by era and validator."""
+    eras_reward_points: DefaultMap[u32, eras.EraRewardPoints] = default(eras.EraRewardPoints())
+    """The number of blocks that were made in an era, and by whom, by era."""
+    eras_validator_reward: Map[u32, Balance] = stored(Hasher.TWOX_64_CONCAT)
+    """What an ended era allotted to its stakers, in planck, by era."""
+    claimed_rewards: DefaultMap[eras.EraKey, tuple[u32, ...]] = default(())
+    """The pages of stakers whose rewards of an ended era are allotted, by era and validator."""
+    validator_slash_in_era: Map[eras.EraKey, tuple[u32, Balance]]
+    """The greatest fraction (parts of 10^9) and the planck that a validator lost for an era."""
+    nominator_slash_in_era: Map[eras.EraKey, Balance]
+    """The planck that a nominator lost for an era, by era and nominator."""
     rates: DefaultMap[AccountId, u256] = default(0)
-    """The rewards of a validator per planck exposed since it was elected, in parts of 10^36, by
-    validator."""
+    """The rewards of a validator per planck exposed since its election, in parts of 10^36."""
     earnings: DefaultMap[AccountId, Earnings] = default(Earnings())
     """The rewards (planck) not paid yet and the exposures that earn them, by staker."""
     owed: Value[Balance] = default(0)
@@ -287,7 +290,7 @@ class Staking(Pallet, index=11):
     @call(5, weights.STAKING_NOMINATE)
     def nominate(self, who: Signed, targets: tuple[MultiAddress, ...]) -> None:
         """Back validators with your stake, from the next election on."""
-        if len(targets) > TARGETS_MAX:
+        if len(targets) > records.TARGETS_MAX:
             raise self.TooManyTargets
         bonding.nominate(self, who, [self.lookup(target) for target in targets])
 
@@ -300,9 +303,9 @@ class Staking(Pallet, index=11):
     @call(30, weights.STAKING_SET_PARAMETERS, operational=True)
     def set_parameters(self, origin: Root, parameters: Parameters) -> None:
         """Change the parameters of staking, within their bounds."""
-        if not are_within_bounds(parameters):
+        if not records.are_within_bounds(parameters):
             raise self.ParametersOutOfBounds
-        self.parameters.put(parameters)
+        self._put_parameters(parameters)
         self.emit(self.ParametersChanged(parameters))
 
     # -------------------------------------------------------------------------- runtime API
@@ -310,10 +313,17 @@ class Staking(Pallet, index=11):
     @api("StakingApi")
     def validator_entries(self) -> tuple[ValidatorEntry, ...]:
         """Return who validates in this era or stands for the next, with stake and points."""
-        era = self.active_era.get()
+        era = self.active()
         elected = self.era_validators.get(era)
         standing = self.validators.keys()
-        return tuple(self._entry(era, who, who in elected) for who in sorted({*elected, *standing}))
+        return tuple(
+            eras.entry_of(self, era, who, who in elected) for who in sorted({*elected, *standing})
+        )
+
+    @api("StakingApi")
+    def prefs_of(self, account: AccountId) -> ValidatorPrefs | None:
+        """Return the terms on which an account stands for election; None where it does not."""
+        return self.validators.get(account) if account in self.validators else None
 
     @api("StakingApi")
     def nominations_of(self, account: AccountId) -> tuple[AccountId, ...]:
@@ -324,9 +334,14 @@ class Staking(Pallet, index=11):
     @api("StakingApi")
     def nominators_of(self, validator: AccountId) -> tuple[tuple[AccountId, Balance], ...]:
         """Return who is exposed behind a validator in this era, at most 1,000."""
-        exposure = self.exposures.get((self.active_era.get(), validator))
-        others = exposure.others[:ENTRIES_LISTED_MAX] if exposure else ()
+        exposure = self.exposures.get((self.active(), validator))
+        others = exposure.others[: records.ENTRIES_LISTED_MAX] if exposure else ()
         return tuple((other.who, other.value) for other in others)
+
+    @api("StakingApi")
+    def exposure(self, era: u32, validator: AccountId) -> Exposure | None:
+        """Return what stood behind a validator in an era, and its commission."""
+        return self.exposures.get((era, validator))
 
     @api("StakingApi")
     def pending_rewards(self, account: AccountId) -> Balance:
@@ -341,11 +356,26 @@ class Staking(Pallet, index=11):
     @api("StakingApi")
     def era(self) -> EraEntry:
         """Return the active and the planned era, and how many eras unbonding takes."""
-        active, length = self.active_era.get(), self.sessions_per_era.get()
-        planned = self.current_era.get()
-        return EraEntry(active, planned, active * length, length, bonding_eras(length))
+        active, length = self.active(), self.sessions_per_era.get()
+        return EraEntry(
+            active, self.planned(), active * length, length, records.bonding_eras(length)
+        )
 
     # ------------------------------------------------------------------- for other pallets
+
+    @property
+    def exposures(self) -> eras.Exposures:
+        """What stands behind the elected validators, by era and validator."""
+        return eras.Exposures(self)
+
+    def active(self) -> int:
+        """Return the era of the block being executed."""
+        info = self.active_era.get()
+        return 0 if info is None else info.index
+
+    def planned(self) -> int:
+        """Return the latest era that was planned."""
+        return self.current_era.get() or 0
 
     def elect(self) -> tuple[tuple[AccountId, int], ...]:
         """Begin and plan eras at a boundary; the stash and stake of each validator of a new set,
@@ -387,17 +417,15 @@ class Staking(Pallet, index=11):
 
     def exposure_of(self, era: int, validator: AccountId) -> Exposure:
         """Return what stands behind an elected validator."""
-        exposure = self.exposures.get((era, validator))
-        assert exposure is not None, "who is elected has an exposure"
-        return exposure
+        return self.exposures.require((era, validator))
 
     # --------------------------------------------------------------------- hooks and genesis
 
     def build_genesis(self, genesis: Genesis) -> None:
         """Make the pot, bond the first stakers, elect among them where keys are there already."""
         assert genesis.sessions_per_era > 1, "an era is longer than a session"
-        assert are_within_bounds(genesis.parameters), "parameters of staking within their bounds"
-        self.parameters.put(genesis.parameters)
+        assert records.are_within_bounds(genesis.parameters), "parameters within their bounds"
+        self._put_parameters(genesis.parameters)
         self.sessions_per_era.put(genesis.sessions_per_era)
         self.system.create_pot(STAKING_POT)
         for staker in genesis.stakers:
@@ -419,17 +447,6 @@ class Staking(Pallet, index=11):
 
     # ------------------------------------------------------------------------------ internal
 
-    def _entry(self, era: int, who: AccountId, is_elected: bool) -> ValidatorEntry:
-        exposure, prefs = self.exposures.get((era, who)), self.validators.get(who)
-        ledger = self.ledger.get(who)
-        own = exposure.own if exposure else ledger.active if ledger else 0
-        return ValidatorEntry(
-            stash=who,
-            commission=prefs.commission if prefs else exposure.commission if exposure else 0,
-            own=own,
-            total=exposure.total if exposure else own,
-            points=self.era_points.get((era, who)),
-            nominators=len(exposure.others) if exposure else 0,
-            is_elected=is_elected,
-            is_candidate=prefs is not None,
-        )
+    def _put_parameters(self, parameters: Parameters) -> None:
+        self.parameters.put(parameters)
+        self.validator_count.put(parameters.validator_count)

@@ -8,7 +8,6 @@ from changes hands.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pallets.balances import HoldReason
@@ -24,6 +23,7 @@ from pallets.staking.records import (
     StakingLedger,
     UnlockChunk,
     ValidatorPrefs,
+    bond_of,
     bonding_eras,
 )
 from runtime.types.primitives import AccountId
@@ -39,7 +39,8 @@ def bond(staking: Staking, who: AccountId, value: int, payee: Payee) -> None:
     if value < staking.parameters.get().minimum_nominator_bond:
         raise staking.InsufficientBond
     staking.balances.hold(HoldReason.Staking, who, value)
-    staking.ledger.put(who, StakingLedger(value))
+    staking.bonded.put(who, who)
+    staking.ledger.put(who, bond_of(who, value))
     staking.payee.put(who, payee)
     staking.emit(staking.Bonded(who, value))
 
@@ -50,7 +51,7 @@ def bond_extra(staking: Staking, who: AccountId, value: int) -> None:
     rewards.pay_earned(staking, who)
     staking.balances.hold(HoldReason.Staking, who, value)
     ledger = require_ledger(staking, who)
-    staking.ledger.put(who, replace(ledger, active=ledger.active + value))
+    staking.ledger.put(who, bond_of(who, ledger.active + value, ledger.unlocking))
     staking.emit(staking.Bonded(who, value))
 
 
@@ -70,7 +71,7 @@ def unbond(staking: Staking, who: AccountId, value: int) -> None:
         value, left = ledger.active, 0  # a rest too small for any role leaves as well
     if not value:
         return
-    era = staking.active_era.get() + bonding_eras(staking.sessions_per_era.get())
+    era = staking.active() + bonding_eras(staking.sessions_per_era.get())
     chunks = ledger.unlocking
     if chunks and chunks[-1].era == era:
         *before, last = chunks
@@ -79,7 +80,7 @@ def unbond(staking: Staking, who: AccountId, value: int) -> None:
         raise staking.NoMoreChunks
     else:
         chunks = (*chunks, UnlockChunk(value, era))
-    staking.ledger.put(who, StakingLedger(left, chunks))
+    staking.ledger.put(who, bond_of(who, left, chunks))
     staking.emit(staking.Unbonded(who, value, era))
 
 
@@ -101,13 +102,13 @@ def rebond(staking: Staking, who: AccountId, value: int) -> None:
     active = ledger.active + value - left
     if active < staking.parameters.get().minimum_nominator_bond:
         raise staking.InsufficientBond
-    staking.ledger.put(who, StakingLedger(active, tuple(chunks)))
+    staking.ledger.put(who, bond_of(who, active, tuple(chunks)))
     staking.emit(staking.Bonded(who, value - left))
 
 
 def withdraw(staking: Staking, who: AccountId) -> None:
     """Free what has come out; a stash without any stake is removed. Raises NotStash."""
-    ledger, now = require_ledger(staking, who), staking.active_era.get()
+    ledger, now = require_ledger(staking, who), staking.active()
     rewards.pay_earned(staking, who)
     ledger = require_ledger(staking, who)
     locked = tuple(chunk for chunk in ledger.unlocking if chunk.era > now)
@@ -116,9 +117,10 @@ def withdraw(staking: Staking, who: AccountId) -> None:
         staking.balances.release(HoldReason.Staking, who, value)
         staking.emit(staking.Withdrawn(who, value))
     if ledger.active or locked:
-        staking.ledger.put(who, StakingLedger(ledger.active, locked))
+        staking.ledger.put(who, bond_of(who, ledger.active, locked))
         return
     chill(staking, who)
+    staking.bonded.remove(who)
     staking.ledger.remove(who)
     staking.payee.remove(who)
 
@@ -165,7 +167,7 @@ def nominate(staking: Staking, who: AccountId, targets: Sequence[AccountId]) -> 
         _stop_validating(staking, who)
         staking.counter_for_nominators.put(count + 1)
     staking.chilled_validators.remove(who)
-    staking.nominators.put(who, Nominations(tuple(targets), staking.active_era.get()))
+    staking.nominators.put(who, Nominations(tuple(targets), staking.active()))
     staking.emit(staking.Nominated(who, tuple(targets)))
 
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pallets import weights
-from pallets.staking import rewards
+from pallets.staking import eras, rewards
+from pallets.staking.eras import ActiveEraInfo
 from pallets.staking.records import Exposure, IndividualExposure, bonding_eras
 from runtime.shared import phragmen
 from runtime.shared.phragmen import Voter, Winner
@@ -59,6 +60,7 @@ def plan_first(staking: Staking) -> Elected:
         return _stakes(staking, 0)
     elected = plan(staking, 0)
     if elected:
+        staking.active_era.put(ActiveEraInfo(0))
         rewards.move_positions(staking, (), _backings(staking, 0))
     return elected
 
@@ -75,25 +77,27 @@ def plan(staking: Staking, era: int) -> Elected:
         staking.era_validators.put(era, tuple(winner.account for winner in winners))
         staking.emit(staking.StakersElected(era, len(winners)))
     elif era > 0:
-        _copy_era(staking, staking.current_era.get(), era)
+        _copy_era(staking, staking.planned(), era)
     staking.current_era.put(era)
     return _stakes(staking, era) if winners else ()
 
 
 def begin(staking: Staking, era: int) -> None:
     """End the active era and begin the next: pay, move positions, remove what no slash needs."""
-    former = staking.active_era.get()
+    former = staking.active()
     rewards.end_era(staking, former)
     backings = _backings(staking, era)
     rewards.move_positions(staking, staking.era_validators.get(former), backings)
-    staking.active_era.put(era)
+    staking.active_era.put(ActiveEraInfo(era, _now(staking)))
     staking.emit(staking.EraStarted(era))
     oldest = era - bonding_eras(staking.sessions_per_era.get()) - 1
     if oldest >= 0:
-        for validator in staking.era_validators.get(oldest):
-            staking.exposures.remove((oldest, validator))
-            staking.era_points.remove((oldest, validator))
-        staking.era_validators.remove(oldest)
+        eras.forget(staking, oldest)
+
+
+def _now(staking: Staking) -> int | None:
+    """Return the time of the block, None on a chain without a clock."""
+    return None if staking.timestamp is None else staking.timestamp.now.get()
 
 
 def snapshot(staking: Staking) -> tuple[list[AccountId], list[Voter]]:
@@ -118,8 +122,8 @@ def snapshot(staking: Staking) -> tuple[list[AccountId], list[Voter]]:
 
 
 def _exposure(staking: Staking, winner: Winner) -> Exposure:
+    assert winner.account in staking.validators, "only candidates win"
     prefs = staking.validators.get(winner.account)
-    assert prefs is not None, "only candidates win"
     own = sum(part for who, part in winner.backers if who == winner.account)
     others = tuple(
         IndividualExposure(who, part) for who, part in winner.backers if who != winner.account

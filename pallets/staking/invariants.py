@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pallets.balances import HoldReason
 from pallets.staking import rewards
-from pallets.staking.records import STAKING_POT, UNLOCKING_MAX, Exposure
+from pallets.staking.records import STAKING_POT, UNLOCKING_MAX, Exposure, bond_of
 from runtime.types.primitives import AccountId
 
 if TYPE_CHECKING:
@@ -17,11 +17,15 @@ def check(staking: Staking) -> None:
     """Assert that holds, roles, exposures, positions and debts agree with one another."""
     _check_ledgers(staking)
     _check_roles(staking)
-    active = staking.active_era.get()
-    assert active <= staking.current_era.get() <= active + 1, "one era is planned ahead at most"
+    active = staking.active()
+    assert active <= staking.planned() <= active + 1, "one era is planned ahead at most"
     for (era, validator), exposure in staking.exposures.items():
         assert validator in staking.era_validators.get(era), "who is exposed is elected"
         _check_exposure(exposure)
+    for era, points in staking.eras_reward_points.items():
+        assert points.total == sum(count for _, count in points.individual.entries), (
+            f"the points of era {era} are those of its validators"
+        )
     _check_earnings(staking)
 
 
@@ -29,6 +33,8 @@ def _check_ledgers(staking: Staking) -> None:
     for who, ledger in staking.ledger.items():
         on_hold = staking.balances.held(HoldReason.Staking, who)
         assert on_hold == ledger.total, f"the ledger of {who.hex()} is not what is held"
+        assert ledger == bond_of(who, ledger.active, ledger.unlocking), "its parts are the whole"
+        assert staking.bonded.get(who) == who, "a stash signs for itself"
         assert len(ledger.unlocking) <= UNLOCKING_MAX
         eras = [chunk.era for chunk in ledger.unlocking]
         assert eras == sorted(set(eras)), "stake leaves in the order in which it was unbonded"
@@ -56,7 +62,7 @@ def _check_exposure(exposure: Exposure) -> None:
 
 def _check_earnings(staking: Staking) -> None:
     exposed: dict[AccountId, dict[AccountId, int]] = {}
-    era = staking.active_era.get()
+    era = staking.active()
     for validator in staking.era_validators.get(era):
         for who, value in rewards.backers_of(validator, staking.exposure_of(era, validator)):
             exposed.setdefault(who, {})[validator] = value

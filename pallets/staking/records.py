@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-from runtime.codec.scale import scale, u32, u64, u256
-from runtime.types.primitives import OPEN, AccountId, Balance
+from runtime.codec.scale import CompactU32, scale, u32, u64, u256
+from runtime.types.primitives import OPEN, AccountId, Balance, CompactBalance
 
 STAKING_POT: Final = AccountId(b"modlopen/stk".ljust(32, b"\0"))
 """Pays rewards: endowed in genesis, fed by fees."""
@@ -27,6 +27,8 @@ PAYOUTS_PER_BLOCK: Final = 16
 ENTRIES_LISTED_MAX: Final = 1_000
 
 SESSIONS_PER_ERA: Final = 6
+HISTORY_DEPTH: Final = 8
+"""Past eras that wallets show: those for which stake is still bonded, at six sessions an era."""
 EVIDENCE_EPOCHS: Final = 28
 """Evidence of an offence counts for so many epochs after the one in which it happened."""
 SLASH_DELAY_EPOCHS: Final = 2
@@ -55,28 +57,34 @@ class Payee(enum.IntEnum):
 class UnlockChunk:
     """Stake on its way out: free from the beginning of `era` on."""
 
-    value: Balance
-    era: u32
+    value: CompactBalance
+    era: CompactU32
 
 
 @scale
 class StakingLedger:
-    """The bonded stake of a stash: active, and unbonding, the oldest first."""
+    """The bonded stake of a stash: all that is held, of it active, and unbonding, the oldest
+    first. `bond_of` makes one whose parts agree."""
 
-    active: Balance
+    stash: AccountId
+    total: CompactBalance
+    active: CompactBalance
     unlocking: tuple[UnlockChunk, ...] = ()
 
-    @property
-    def total(self) -> int:
-        """All that is held."""
-        return self.active + sum(chunk.value for chunk in self.unlocking)
+
+def bond_of(
+    stash: AccountId, active: int, unlocking: tuple[UnlockChunk, ...] = ()
+) -> StakingLedger:
+    """Return the ledger of a stash."""
+    total = active + sum(chunk.value for chunk in unlocking)
+    return StakingLedger(stash, total, active, unlocking)
 
 
 @scale
 class ValidatorPrefs:
     """A validator's terms: its commission in parts of 10**9, taken first."""
 
-    commission: u32 = 0
+    commission: CompactU32 = 0
 
 
 @scale

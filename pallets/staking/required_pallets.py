@@ -6,7 +6,8 @@ from typing import Protocol
 
 from pallets.balances import HoldReason
 from pallets.required_system import BlockNumber, Pots
-from runtime.codec.scale import Bytes32
+from runtime.codec.scale import Bytes32, u64
+from runtime.frame.storage import Value
 from runtime.types.primitives import AccountId
 
 
@@ -21,6 +22,13 @@ class Currency(Protocol):
     def transfer(
         self, source: AccountId, dest: AccountId, amount: int, *, keep_alive: bool = False
     ) -> None: ...
+
+
+class Clock(Protocol):
+    """The part of Timestamp that Staking calls."""
+
+    @property
+    def now(self) -> Value[u64]: ...
 
 
 class Blocks(BlockNumber, Pots, Protocol):

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from pallets import weights
 from pallets.balances import EXISTENTIAL_DEPOSIT, HoldReason
+from pallets.staking import eras
 from pallets.staking.records import (
     BILLION,
     MILLION,
@@ -33,6 +34,7 @@ from pallets.staking.records import (
     Payee,
     Position,
     Sweep,
+    bond_of,
 )
 from pallets.transaction_payment import FEE_POT
 from runtime.types.primitives import AccountId, Weight
@@ -46,14 +48,14 @@ Backings = dict[AccountId, list[tuple[AccountId, int]]]
 
 def note_author(staking: Staking, account: AccountId) -> None:
     """Give the author of a block its point."""
-    key = (staking.active_era.get(), account)
-    staking.era_points.put(key, staking.era_points.get(key) + 1)
+    eras.add_point(staking, staking.active(), account)
 
 
 def end_era(staking: Staking, era: int) -> None:
     """Allot what the era pays to its validators and those behind them."""
     validators = staking.era_validators.get(era)
-    points = [staking.era_points.get((era, validator)) for validator in validators]
+    by_validator = eras.points_of(staking, era)
+    points = [by_validator.get(validator, 0) for validator in validators]
     whole = sum(points)
     if not whole:
         return
@@ -70,7 +72,9 @@ def end_era(staking: Staking, era: int) -> None:
         rate += (reward - commission) * RATE_ONE // exposure.total
         staking.rates.put(validator, rate)
         allotted += reward
+        staking.claimed_rewards.put((era, validator), (eras.PAGE,))
     staking.owed.put(staking.owed.get() + allotted)
+    staking.eras_validator_reward.put(era, allotted)
     staking.emit(staking.EraPaid(era, allotted, budget - allotted))
     if staking.sweep.get().is_done:
         staking.sweep.put(Sweep(era, is_done=False))
@@ -91,7 +95,7 @@ def pay_earned(staking: Staking, who: AccountId) -> int:
     ledger = staking.ledger.get(who)
     if ledger is not None and staking.payee.get(who) is Payee.Staked:
         staking.balances.hold(HoldReason.Staking, who, due)
-        staking.ledger.put(who, replace(ledger, active=ledger.active + due))
+        staking.ledger.put(who, bond_of(who, ledger.active + due, ledger.unlocking))
     staking.emit(staking.Rewarded(who, due))
     return due
 
@@ -133,9 +137,7 @@ def move_positions(
     leaving = dict.fromkeys(
         who
         for validator in former
-        for who, _ in backers_of(
-            validator, staking.exposure_of(staking.active_era.get(), validator)
-        )
+        for who, _ in backers_of(validator, staking.exposure_of(staking.active(), validator))
     )
     for who in dict.fromkeys((*leaving, *backings)):
         earnings = staking.earnings.get(who)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pallets.balances import HoldReason
-from pallets.staking import rewards
-from pallets.staking.records import BILLION, StakingLedger, UnlockChunk, bonding_eras
+from pallets.staking import eras, rewards
+from pallets.staking.records import BILLION, UnlockChunk, bond_of, bonding_eras
 from runtime.types.primitives import AccountId
 
 if TYPE_CHECKING:
@@ -24,10 +24,13 @@ def slash(staking: Staking, era: int, validator: AccountId, fraction: int) -> in
     exposure = staking.exposures.get((era, validator))
     if exposure is None:
         return 0  # it validated by its genesis weight, without stake
-    return sum(
-        _slash_staker(staking, era, who, value * fraction // BILLION)
-        for who, value in rewards.backers_of(validator, exposure)
-    )
+    whole = 0
+    for who, value in rewards.backers_of(validator, exposure):
+        burned = _slash_staker(staking, era, who, value * fraction // BILLION)
+        if burned:
+            eras.note_slash(staking, era, validator, who, fraction, burned)
+        whole += burned
+    return whole
 
 
 def _slash_staker(staking: Staking, era: int, who: AccountId, amount: int) -> int:
@@ -44,7 +47,7 @@ def _slash_staker(staking: Staking, era: int, who: AccountId, amount: int) -> in
         left -= taken
         if taken < chunk.value:
             chunks.append(UnlockChunk(chunk.value - taken, chunk.era))
-    staking.ledger.put(who, StakingLedger(active, tuple(reversed(chunks))))
+    staking.ledger.put(who, bond_of(who, active, tuple(reversed(chunks))))
     burned = staking.balances.slash_held(HoldReason.Staking, who, amount - left)
     assert burned == amount - left, "the ledger is what is held"
     if burned:

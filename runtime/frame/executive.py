@@ -47,6 +47,7 @@ from runtime.frame.validity import (
     CannotLookupSigner,
     ExhaustsResources,
     MandatoryValidation,
+    NoUnsignedValidator,
     TransactionRefused,
     ValidTransaction,
     check_nonce,
@@ -305,7 +306,7 @@ class Executive:
     def _check(self, extrinsic: Extrinsic, *, is_verified: bool, exact_nonce: bool) -> AccountId:
         signed, system = extrinsic.signed, self._system
         if signed is None:
-            raise TransactionRefused(MandatoryValidation())
+            raise self._refusal_of_unsigned(extrinsic)
         account = signed.account
         if account is None or signed.extra.mode is not MetadataHashMode.Disabled:
             raise TransactionRefused(CannotLookupSigner())
@@ -318,6 +319,12 @@ class Executive:
             self._birth_hash(extrinsic)
         check_nonce(signed.extra.nonce, system.nonce(account), exact=exact_nonce)
         return account
+
+    def _refusal_of_unsigned(self, extrinsic: Extrinsic) -> TransactionRefused:
+        """Return why an unsigned extrinsic is no transaction: authors alone add inherents."""
+        if self.machine.class_of(extrinsic.call) is DispatchClass.Mandatory:
+            return TransactionRefused(MandatoryValidation())
+        return TransactionRefused(NoUnsignedValidator())
 
     def _was_verified(self, extrinsic: Extrinsic, verified: Mapping[Hash, Hash]) -> bool:
         """Return whether the signature was checked with the birth block of this branch."""
@@ -397,17 +404,25 @@ class Executive:
         )
 
     def dry_run(
-        self, backend: Backend, best: Header, extrinsic: Extrinsic
+        self,
+        backend: Backend,
+        best: Header,
+        extrinsic: Extrinsic,
+        *,
+        checks_signature: bool = False,
     ) -> tuple[Applied, tuple[EventRecord, ...], Overlay]:
         """Apply an extrinsic on top of `best`; the state is discarded. Raises TransactionRefused.
 
-        The signature is not checked: a dry run comes before the key is unlocked.
+        By default the signature is not checked: a dry run comes before the key is unlocked.
         """
+        if extrinsic.signed is None:
+            raise self._refusal_of_unsigned(extrinsic)
         overlay = Overlay(backend)
+        verified = NOTHING_VERIFIED if checks_signature else None
         with self.machine.on(overlay):
             self._initialize(best, ())
             start = len(self.machine.records)
-            applied = self._apply(extrinsic, 0, None)
+            applied = self._apply(extrinsic, 0, verified)
             return applied, tuple(self.machine.records[start:]), overlay
 
 

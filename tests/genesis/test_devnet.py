@@ -136,7 +136,7 @@ def test_a_devnet_goes_from_epoch_to_epoch_and_from_era_to_era() -> None:
                 assert pallets["Session"].authorities.get().hash == next_set_of(header)
     with composed.on(Overlay(state)):
         done = pallets["Authorship"].performance()
-        assert pallets["Staking"].active_era.get() == 4
+        assert pallets["Staking"].active() == 4
         assert pallets["Randomness"].revealed_at.get() == 24
     assert sum(one.authored for one in done) == sum(one.missed for one in done) == 24
 

@@ -121,6 +121,7 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
         "tests/pallets/test_jobs.py",
     ),
     "pallets/offences/records.py": ("tests/pallets/test_offences.py",),
+    "pallets/staking/eras.py": ("tests/pallets/test_staking_eras.py",),
     "pallets/staking/records.py": ("tests/pallets/test_staking.py",),
     "pallets/staking/rewards.py": ("tests/pallets/test_staking_rewards.py",),
     "pallets/weights.py": ("tests/pallets/test_staking.py",),
@@ -250,7 +251,6 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "node/devnet/snapshot.py": ("tests/cluster/test_devnet_commands.py",),
     },
     "The tests call its methods by their JSON-RPC names.": {
-        "node/rpc/namespaces/archive.py": ("tests/node/rpc/namespaces/test_rpc_methods.py",),
         "node/rpc/namespaces/author.py": (
             "tests/node/rpc/namespaces/test_subscriptions.py",
             "tests/node/rpc/namespaces/test_rpc_methods.py",

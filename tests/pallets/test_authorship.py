@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pallets import authorship as authorship_module
-from pallets.authorship import Performance
+from pallets.authorship import AUTHOR_ENGINE, Performance
+from pallets.system import System
 from runtime.shared.finality import ENGINE
 from runtime.shared.leaders import VIEWS_MAX
-from runtime.types.primitives import OPEN, AccountId, Other, PreRuntime
+from runtime.types.primitives import OPEN, AccountId, Consensus, Other, PreRuntime
 from tests.pallets.support.validators import STASHES, Committee, Offences, Staking
 
 
@@ -31,6 +32,16 @@ def test_the_leader_of_the_claimed_view_is_the_author() -> None:
         assert committee.pallet(Staking).authors.get() == tuple(expected)
         assert [committee.authorship.authored.get(who) for who in expected] == [1, 1, 1]
         assert all(missed(committee, who) == 0 for who in STASHES)
+
+
+def test_the_header_names_its_author_as_explorers_read_it() -> None:
+    with Committee() as committee:
+        for view in (1, 2):
+            leader = committee.leader(view)
+            committee.claim(view)
+            logs = committee.pallet(System).logs()
+            named = [item for item in logs if isinstance(item, Consensus)]
+            assert named[0] == Consensus(AUTHOR_ENGINE, leader)
 
 
 def test_the_leaders_of_skipped_views_missed_their_turn() -> None:

@@ -16,6 +16,7 @@ from pallets.staking.records import (
     UNLOCKING_MAX,
     StakingLedger,
     UnlockChunk,
+    bond_of,
     bonding_eras,
 )
 from runtime.types.primitives import OPEN, AccountId, Id, Weight
@@ -95,7 +96,7 @@ def test_who_has_bonded_nothing_can_only_bond(
 def test_unbonded_stake_is_free_after_the_bonding_duration_and_not_before(chain: Staked) -> None:
     bond(chain, EVA, 50 * OPEN)
     unbond(chain, EVA, 20 * OPEN)
-    assert ledger(chain, EVA) == StakingLedger(30 * OPEN, (UnlockChunk(20 * OPEN, BONDING_ERAS),))
+    assert ledger(chain, EVA) == bond_of(EVA, 30 * OPEN, (UnlockChunk(20 * OPEN, BONDING_ERAS),))
     chain.next_era(BONDING_ERAS - 1)
     chain.sign(EVA, "Staking", "withdraw_unbonded")
     assert chain.bonded(EVA) == 50 * OPEN
@@ -123,7 +124,7 @@ def test_rebonding_takes_the_latest_first(chain: Staked) -> None:
     chain.next_era()
     unbond(chain, EVA, 30 * OPEN)
     chain.sign(EVA, "Staking", "rebond", value=40 * OPEN)
-    assert ledger(chain, EVA) == StakingLedger(90 * OPEN, (UnlockChunk(10 * OPEN, BONDING_ERAS),))
+    assert ledger(chain, EVA) == bond_of(EVA, 90 * OPEN, (UnlockChunk(10 * OPEN, BONDING_ERAS),))
     chain.sign(EVA, "Staking", "rebond", value=40 * OPEN)
     with pytest.raises(Staking.NoUnlockChunk):
         chain.sign(EVA, "Staking", "rebond", value=1)
@@ -133,7 +134,7 @@ def test_unbonding_in_one_era_makes_one_chunk_and_a_small_rest_leaves_too(chain:
     bond(chain, EVA, 50 * OPEN)
     unbond(chain, EVA, 20 * OPEN)
     unbond(chain, EVA, 25 * OPEN)
-    assert ledger(chain, EVA) == StakingLedger(0, (UnlockChunk(50 * OPEN, BONDING_ERAS),))
+    assert ledger(chain, EVA) == bond_of(EVA, 0, (UnlockChunk(50 * OPEN, BONDING_ERAS),))
 
 
 def test_a_role_keeps_its_minimum_bond(chain: Staked) -> None:
@@ -149,7 +150,7 @@ def test_a_role_keeps_its_minimum_bond(chain: Staked) -> None:
 def test_the_queue_of_unbonding_is_bounded(chain: Staked) -> None:
     bond(chain, EVA, 50 * OPEN)
     chunks = tuple(UnlockChunk(1, 100 + index) for index in range(UNLOCKING_MAX))
-    chain.staking.ledger.put(EVA, StakingLedger(50 * OPEN - UNLOCKING_MAX, chunks))
+    chain.staking.ledger.put(EVA, bond_of(EVA, 50 * OPEN - UNLOCKING_MAX, chunks))
     with pytest.raises(Staking.NoMoreChunks):
         unbond(chain, EVA, OPEN)
 
@@ -254,7 +255,7 @@ def test_the_set_stays_within_an_era(chain: Staked) -> None:
     bond(chain, EVA, 5 * STAKE)
     validate(chain, EVA)
     chain.next_block(2)
-    assert chain.staking.active_era.get() == 1
+    assert chain.staking.active() == 1
     assert chain.session.current_authorities().authorities == before
 
 

@@ -116,7 +116,7 @@ class LifeOfStakers(RuleBasedStateMachine):
 
     @rule(index=st.integers(0, 3), blocks=st.integers(1, 5))
     def author(self, index: int, blocks: int) -> None:
-        elected = self.chain.staking.era_validators.get(self.chain.staking.active_era.get())
+        elected = self.chain.staking.era_validators.get(self.chain.staking.active())
         for _ in range(blocks):
             self.chain.staking.note_author(elected[index % len(elected)])
 

@@ -17,6 +17,7 @@ from pallets.staking.records import (
     Payee,
     StakingLedger,
     ValidatorPrefs,
+    bond_of,
 )
 from pallets.staking.rewards import backers_of
 from runtime.crypto import ss58
@@ -164,9 +165,9 @@ def first_block_of(client: Client, era: EraEntry, number: int) -> int:
 
 def stake_document(client: Client, who: AccountId) -> StakeDocument:
     """Return the stake of an account. An account without a bond has zeros."""
-    ledger: StakingLedger = client.api("StakingApi_ledger_of", who) or StakingLedger(0)
+    ledger: StakingLedger = client.api("StakingApi_ledger_of", who) or bond_of(who, 0)
     era: EraEntry = client.api("StakingApi_era")
-    prefs: ValidatorPrefs | None = client.query("Staking", "validators", who)
+    prefs: ValidatorPrefs | None = client.api("StakingApi_prefs_of", who)
     nominations = _nominations(client, era, who)
     if prefs is not None:
         role = "validator"
@@ -280,7 +281,7 @@ def pending_slashes(client: Client, who: AccountId | None = None) -> tuple[Pendi
     length = client.query("Staking", "sessions_per_era")
     lines = []
     for slash in client.api("OffencesApi_pending_slashes"):
-        exposure = client.query("Staking", "exposures", slash.epoch // length, slash.stash)
+        exposure = client.api("StakingApi_exposure", slash.epoch // length, slash.stash)
         exposed = _exposed(exposure, slash.stash, who)
         if who is not None and who != slash.stash and not exposed:
             continue
@@ -347,12 +348,12 @@ def _applied_in(
 def _nominations(client: Client, era: EraEntry, who: AccountId) -> tuple[NominationLine, ...]:
     lines = []
     for target in client.api("StakingApi_nominations_of", who):
-        exposure = client.query("Staking", "exposures", era.active, target)
+        exposure = client.api("StakingApi_exposure", era.active, target)
         lines.append(
             NominationLine(
                 ss58.encode(target),
                 Planck(_exposed(exposure, target, who)),
-                client.query("Staking", "validators", target) is not None,
+                client.api("StakingApi_prefs_of", target) is not None,
             )
         )
     return tuple(lines)

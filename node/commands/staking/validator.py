@@ -257,7 +257,7 @@ def _ask(
     if bond is None and (ledger is None or ledger.active < minimum):
         default = f"{-(-minimum // 10**18)}OPEN"
         bond = parse_amount(click.prompt("How much to bond", default=default, err=True))
-    prefs = client.query("Staking", "validators", spending.signer.account)
+    prefs = client.api("StakingApi_prefs_of", spending.signer.account)
     if commission is None and prefs is None:
         text = click.prompt("Commission in percent", default="0", err=True)
         commission = parse_commission(text)

@@ -92,10 +92,10 @@ def standing_of(client: Client, who: AccountId) -> StandingDocument:
     era: EraEntry = client.api("StakingApi_era")
     registered: bytes | None = client.api("SessionApi_registered_key", who)
     voting, following = _key_in(current, who), _key_in(queued, who)
-    is_standing = client.query("Staking", "validators", who) is not None
+    is_standing = client.api("StakingApi_prefs_of", who) is not None
     convictions: int = client.query("Staking", "tombstones", who)
     chilled: ChilledValidator | None = client.query("Staking", "chilled_validators", who)
-    exposure = client.query("Staking", "exposures", era.active, who)
+    exposure = client.api("StakingApi_exposure", era.active, who)
     turns: Turns = client.query("Offences", "turns", who)
     activity = (activity_of(client) or {}).get(who)
     since = _votes_from(client, era, who, registered, is_standing=is_standing)

@@ -55,7 +55,7 @@ def plan_of(
     """Return the remaining steps. Raises UsageError, RejectedError, InsufficientFundsError."""
     parameters: Parameters = client.query("Staking", "parameters")
     ledger: StakingLedger | None = client.api("StakingApi_ledger_of", who)
-    prefs: ValidatorPrefs | None = client.query("Staking", "validators", who)
+    prefs: ValidatorPrefs | None = client.api("StakingApi_prefs_of", who)
     _check(
         client=client,
         who=who,

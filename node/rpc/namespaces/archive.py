@@ -14,11 +14,19 @@ from node.rpc.json_values import encoded_header
 from node.rpc.methods import method
 from node.rpc.parameters import HexBytes, Json, SubscriptionId
 from node.rpc.session import Session, Subscription
+from node.rpc.storage_diff import (
+    PAGE_ITEMS_MAX,
+    DiffQuery,
+    change_json,
+    page_of_changes,
+    read_diff_queries,
+)
 from node.rpc.storage_queries import Query, answer, read_queries
 from runtime.codec.hexadecimal import to_hex
-from runtime.types.primitives import Hash
+from runtime.types.primitives import Hash, Header
 
 STORAGE_EVENT: Final = "archive_v1_storageEvent"
+STORAGE_DIFF_EVENT: Final = "archive_v1_storageDiffEvent"
 
 
 class Archive:
@@ -86,6 +94,27 @@ class Archive:
         session.unsubscribe(subscription, STORAGE_EVENT)
         return None
 
+    @method("archive_v1_storageDiff")
+    def storage_diff(
+        self,
+        session: Session,
+        hash: Hash,
+        items: list[Json] | None = None,
+        previous_hash: Hash | None = None,
+    ) -> Json:
+        """Send how storage differs from an earlier block, by default from the parent."""
+        queries = read_diff_queries(items)
+        return session.subscribe(
+            STORAGE_DIFF_EVENT,
+            lambda subscription: self._notify_changes(subscription, hash, previous_hash, queries),
+        )
+
+    @method("archive_v1_stopStorageDiff")
+    def stop_storage_diff(self, session: Session, subscription: SubscriptionId) -> Json:
+        """Stop sending storage differences."""
+        session.unsubscribe(subscription, STORAGE_DIFF_EVENT)
+        return None
+
     async def _notify_items(
         self, subscription: Subscription, block_hash: Hash, queries: list[Query]
     ) -> None:
@@ -101,3 +130,54 @@ class Archive:
             await subscription.notify({"event": "storageError", "error": error.message})
         else:
             await subscription.notify({"event": "storageDone"})
+
+    async def _notify_changes(
+        self,
+        subscription: Subscription,
+        block_hash: Hash,
+        previous_hash: Hash | None,
+        queries: list[DiffQuery],
+    ) -> None:
+        try:
+            previous = self._ancestor(block_hash, previous_hash)
+            for query in queries:
+                start: bytes | None = None
+                is_whole = False
+                while not is_whole:
+                    # Fetched for each page: the state of a final block moves with its successors.
+                    before, after = (self._blocks.state(at)[1] for at in (previous, block_hash))
+                    page = page_of_changes(before, after, query.prefix, start)
+                    is_whole = len(page) < PAGE_ITEMS_MAX
+                    for change in page:
+                        start = change.key
+                        await subscription.notify(change_json(change, as_hash=query.as_hash))
+        except RpcError as error:
+            await subscription.notify({"event": "storageDiffError", "error": error.message})
+        else:
+            await subscription.notify({"event": "storageDiffDone"})
+
+    def _ancestor(self, block_hash: Hash, previous_hash: Hash | None) -> Hash:
+        """Return the block to compare with. Raises BlockUnavailableError."""
+        header = self._blocks.header(block_hash)
+        if previous_hash is None:
+            if header.number == 0:
+                raise BlockUnavailableError("The first block has no parent to compare with.")
+            return header.parent_hash
+        previous = self._blocks.header(previous_hash)
+        if not self._descends(header, previous):
+            raise BlockUnavailableError(
+                f"Block {to_hex(previous_hash)} is no ancestor of {to_hex(block_hash)}."
+            )
+        return previous_hash
+
+    def _descends(self, header: Header, ancestor: Header) -> bool:
+        chain = self._node.chain
+        at: Header | None = header
+        while at is not None and at.number > ancestor.number:
+            if at.number <= chain.finalized.number:
+                # Below the final block there is one branch, which the heights name.
+                return chain.hash_of(ancestor.number) == ancestor.hash
+            if at.parent_hash == ancestor.hash:
+                return True
+            at = chain.header(at.parent_hash)
+        return False

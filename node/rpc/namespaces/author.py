@@ -46,9 +46,9 @@ class Author:
             raise rejection(error) from error
 
     @method("author_submitAndWatchExtrinsic")
-    async def submit_and_watch(self, session: Session, extrinsic: HexBytes) -> Json:
+    async def submit_and_watch(self, session: Session, bytes: HexBytes) -> Json:
         """Put a transaction into the pool and notify its statuses."""
-        return await watch(session, self._node, extrinsic)
+        return await watch(session, self._node, bytes)
 
     @method("author_unwatchExtrinsic")
     def unwatch(self, session: Session, subscription: SubscriptionId) -> Json:
@@ -61,11 +61,11 @@ class Author:
         return [to_hex(raw) for raw in self._node.pool.pending()]
 
     @method("author_removeExtrinsic", local=True)
-    def remove(self, extrinsics: list[Json]) -> Json:
+    def remove(self, bytes_or_hash: list[Json]) -> Json:
         """Remove transactions from the pool by {"hash"} or {"extrinsic"}; returns their hashes."""
-        if len(extrinsics) > REMOVED_MAX:
+        if len(bytes_or_hash) > REMOVED_MAX:
             raise InvalidParamsError(f"At most {REMOVED_MAX} transactions are removed at once.")
-        hashes = [_hash_of(entry) for entry in extrinsics]
+        hashes = [_hash_of(entry) for entry in bytes_or_hash]
         return [
             to_hex(transaction) for transaction in hashes if self._node.pool.remove(transaction)
         ]
@@ -81,10 +81,10 @@ class Author:
             raise KeyRejectedError(str(error)) from error
 
     @method("author_insertKey", local=True)
-    def insert_key(self, key_type: str, suri: str, public_key: HexBytes) -> Json:
+    def insert_key(self, key_type: str, suri: str, public: HexBytes) -> Json:
         """Give the node a secret key, as a secret URI with its public key."""
         try:
-            self._keys().insert(key_type, suri, public_key)
+            self._keys().insert(key_type, suri, public)
         except ValueError as error:
             raise KeyRejectedError(str(error)) from error
         return None

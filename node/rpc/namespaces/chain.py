@@ -10,7 +10,7 @@ from node.rpc.errors import InvalidParamsError
 from node.rpc.interfaces import RpcNode
 from node.rpc.json_values import block_form, header_form
 from node.rpc.methods import method
-from node.rpc.parameters import Json, SubscriptionId, read_number
+from node.rpc.parameters import Heights, Json, SubscriptionId
 from node.rpc.session import LaggingError, Session, Subscription
 from runtime.codec.hexadecimal import to_hex
 from runtime.types.primitives import Hash, Header
@@ -29,35 +29,39 @@ class Chain:
         self._blocks = blocks
 
     @method("chain_getHeader")
-    def header(self, at: Hash | None = None) -> Json:
+    def header(self, hash: Hash | None = None) -> Json:
         """Return a header, null for an unknown block."""
         chain = self._node.chain
-        header = chain.best if at is None else chain.header(at)
+        header = chain.best if hash is None else chain.header(hash)
         return None if header is None else header_form(header)
 
     @method("chain_getBlock")
-    def block(self, at: Hash | None = None) -> Json:
+    def block(self, hash: Hash | None = None) -> Json:
         """Return a block with its justification, null for an unknown block."""
         chain = self._node.chain
-        block_hash = chain.best.hash if at is None else at
+        block_hash = chain.best.hash if hash is None else hash
         header, body = chain.header(block_hash), chain.body(block_hash)
         if header is None or body is None:
             return None
         return block_form(header, body, chain.justification(block_hash))
 
     @method("chain_getBlockHash", "chain_getHead")
-    def block_hash(self, number: Json = None) -> Json:
-        """Return the hash of the best block, of a height, or of each height of a list."""
-        if number is None:
-            return to_hex(self._node.chain.best.hash)
-        if isinstance(number, list):
-            if len(number) > HEIGHTS_MAX:
-                raise InvalidParamsError(f"At most {HEIGHTS_MAX} heights are answered at once.")
-            return [self._hash_of(entry) for entry in number]
-        return self._hash_of(number)
+    def block_hash(self, hash: Heights | None = None) -> Json:
+        """Return the hash of the best block, of a height, or of each height of a list.
 
-    def _hash_of(self, number: Json) -> Json:
-        block_hash = self._node.chain.hash_of(read_number(number))
+        Substrate names the heights `hash`, and so do its clients.
+        """
+        if hash is None:
+            return to_hex(self._node.chain.best.hash)
+        if isinstance(hash, list):
+            if len(hash) > HEIGHTS_MAX:
+                raise InvalidParamsError(f"At most {HEIGHTS_MAX} heights are answered at once.")
+            return [self._hash_of(entry) for entry in hash]
+        assert isinstance(hash, int), "heights are a number or a list of numbers"
+        return self._hash_of(hash)
+
+    def _hash_of(self, number: int) -> Json:
+        block_hash = self._node.chain.hash_of(number)
         return None if block_hash is None else to_hex(block_hash)
 
     @method("chain_getFinalizedHead", "chain_getFinalisedHead")

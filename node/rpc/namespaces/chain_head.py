@@ -35,7 +35,7 @@ from node.rpc.follow import Follow, Operation, PinLimitError
 from node.rpc.interfaces import RpcNode
 from node.rpc.json_values import encoded_header
 from node.rpc.methods import method
-from node.rpc.parameters import HexBytes, Json, SubscriptionId, read_hash
+from node.rpc.parameters import HashOrHashes, HexBytes, Json, SubscriptionId
 from node.rpc.session import Session, Subscription
 from node.rpc.storage_queries import Query, answer, read_queries
 from runtime.codec.hexadecimal import to_hex
@@ -193,21 +193,23 @@ class ChainHead:
 
     @method("chainHead_v1_unpin")
     def unpin(
-        self, session: Session, follow_subscription: SubscriptionId, hash_or_hashes: Json
+        self,
+        session: Session,
+        follow_subscription: SubscriptionId,
+        hash_or_hashes: HashOrHashes,
     ) -> Json:
         """Unpin one block or several: all of them or, with an error, none."""
-        given = hash_or_hashes if isinstance(hash_or_hashes, list) else [hash_or_hashes]
-        if hash_or_hashes is None or len(given) > session.limits.pinned_blocks:
-            raise InvalidParamsError("A hash, or a list of pinned hashes, is expected.")
-        hashes = [read_hash(entry) for entry in given]
+        most = session.limits.pinned_blocks
+        if len(hash_or_hashes) > most:
+            raise InvalidParamsError(f"At most {most} blocks are unpinned at once.")
         follow = self._find(session, follow_subscription)
         if follow is None:
             return None
-        if len(set(hashes)) != len(hashes):
+        if len(set(hash_or_hashes)) != len(hash_or_hashes):
             raise DuplicateHashesError("A hash is listed twice.")
-        for block_hash in hashes:
+        for block_hash in hash_or_hashes:
             _check_pinned(follow[0], block_hash)
-        for block_hash in hashes:
+        for block_hash in hash_or_hashes:
             follow[0].unpin(block_hash)
         return None
 

@@ -23,22 +23,22 @@ class Payment:
         self._blocks = blocks
 
     @method("payment_queryInfo")
-    def info(self, extrinsic: HexBytes, at: Hash | None = None) -> Json:
+    def info(self, encoded_xt: HexBytes, at: Hash | None = None) -> Json:
         """Return weight, class and fee of an extrinsic."""
-        info = _INFO.decode(self._ask("query_info", extrinsic, at))
+        info = _INFO.decode(self._ask("query_info", encoded_xt, at))
         return {
             "weight": {
-                "refTime": info.weight.ref_time,
-                "proofSize": info.weight.proof_size,
+                "ref_time": info.weight.ref_time,
+                "proof_size": info.weight.proof_size,
             },
             "class": info.class_.name.lower(),
             "partialFee": str(info.partial_fee),
         }
 
     @method("payment_queryFeeDetails")
-    def details(self, extrinsic: HexBytes, at: Hash | None = None) -> Json:
+    def details(self, encoded_xt: HexBytes, at: Hash | None = None) -> Json:
         """Return the parts of an extrinsic's fee."""
-        fee = _DETAILS.decode(self._ask("query_fee_details", extrinsic, at)).inclusion_fee
+        fee = _DETAILS.decode(self._ask("query_fee_details", encoded_xt, at)).inclusion_fee
         if fee is None:
             return {"inclusionFee": None}
         return {

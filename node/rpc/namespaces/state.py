@@ -17,7 +17,7 @@ from node.rpc.interfaces import RpcNode
 from node.rpc.json_values import version_form
 from node.rpc.limits import Limits
 from node.rpc.methods import method
-from node.rpc.parameters import HexBytes, Json, SubscriptionId
+from node.rpc.parameters import REQUIRED, HexBytes, Json, SubscriptionId
 from node.rpc.session import LaggingError, Session, Subscription
 from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.hashing import blake2b_256
@@ -37,59 +37,70 @@ class State:
         self._blocks = blocks
         self._keys_per_page = limits.keys_per_page
         self._keys_per_query = limits.keys_per_query
+        self._keys_listed = limits.keys_listed
         self._span = limits.blocks_per_query
 
     # ------------------------------------------------------------------------------ runtime
 
     @method("state_getMetadata")
-    def metadata(self, at: Hash | None = None) -> Json:
+    def metadata(self, hash: Hash | None = None) -> Json:
         """Return the metadata, version 14."""
-        return self._blocks.metadata(at)
+        return self._blocks.metadata(hash)
 
     @method("state_getRuntimeVersion", "chain_getRuntimeVersion")
-    def runtime_version(self, at: Hash | None = None) -> Json:
+    def runtime_version(self, hash: Hash | None = None) -> Json:
         """Return the runtime's version."""
-        self._blocks.header(at)
+        self._blocks.header(hash)
         return version_form(self._blocks.version)
 
     @method("state_call", "state_callAt")
-    def call(self, name: str, data: HexBytes | None = None, at: Hash | None = None) -> Json:
-        """Call a runtime API at a block."""
-        return to_hex(self._blocks.call(name, data or b"", at))
+    def call(self, name: str, bytes: HexBytes, hash: Hash | None = None) -> Json:
+        """Call a runtime API at a block; `bytes` are its arguments in SCALE, 0x for none."""
+        return to_hex(self._blocks.call(name, bytes, hash))
 
     # ------------------------------------------------------------------------------ storage
 
     @method("state_getStorage", "state_getStorageAt")
-    def storage(self, key: HexBytes, at: Hash | None = None) -> Json:
+    def storage(self, key: HexBytes, hash: Hash | None = None) -> Json:
         """Return the value of a key, null where there is none."""
-        return _hex_or_null(self._blocks.state(at)[1].get(key))
+        return _hex_or_null(self._blocks.state(hash)[1].get(key))
 
     @method("state_getStorageHash", "state_getStorageHashAt")
-    def storage_hash(self, key: HexBytes, at: Hash | None = None) -> Json:
+    def storage_hash(self, key: HexBytes, hash: Hash | None = None) -> Json:
         """Return the hash of the value of a key, null where there is none."""
-        value = self._blocks.state(at)[1].get(key)
+        value = self._blocks.state(hash)[1].get(key)
         return None if value is None else to_hex(blake2b_256(value))
 
     @method("state_getStorageSize", "state_getStorageSizeAt")
-    def storage_size(self, key: HexBytes, at: Hash | None = None) -> Json:
+    def storage_size(self, key: HexBytes, hash: Hash | None = None) -> Json:
         """Return the size of the value of a key in bytes, null where there is none."""
-        value = self._blocks.state(at)[1].get(key)
+        value = self._blocks.state(hash)[1].get(key)
         return None if value is None else len(value)
+
+    @method("state_getKeys")
+    def keys(self, prefix: HexBytes, hash: Hash | None = None) -> Json:
+        """Return all keys with a prefix, sorted; where they are many, ask page by page."""
+        found = list(islice(self._blocks.state(hash)[1].keys(prefix), self._keys_listed + 1))
+        if len(found) > self._keys_listed:
+            raise CountTooBigError(
+                f"More than {self._keys_listed} keys have this prefix. Use state_getKeysPaged."
+            )
+        return [to_hex(key) for key in found]
 
     @method("state_getKeysPaged", "state_getKeysPagedAt")
     def keys_paged(
         self,
         prefix: HexBytes | None = None,
-        count: int = 100,
+        count: int = REQUIRED,
         start_key: HexBytes | None = None,
-        at: Hash | None = None,
+        hash: Hash | None = None,
     ) -> Json:
-        """Return keys with a prefix, sorted, after a start key."""
+        """Return at most `count` keys with a prefix, sorted, after a start key."""
         if count > self._keys_per_page:
             raise CountTooBigError(
                 f"count exceeds maximum value. value: {count}, max: {self._keys_per_page}"
             )
-        keys = self._blocks.state(at)[1].keys(prefix or b"", start_key or None)
+        keys = self._blocks.state(hash)[1].keys(prefix or b"", start_key or None)
         return [to_hex(key) for key in islice(keys, count)]
 
     @method("state_queryStorageAt")
@@ -100,11 +111,11 @@ class State:
         return [_change_set(header.hash, _values(backend, keys))]
 
     @method("state_queryStorage")
-    def query(self, keys: list[HexBytes], from_block: Hash, to_block: Hash | None = None) -> Json:
-        """Return how keys changed over a range of blocks of the best chain."""
+    def query(self, keys: list[HexBytes], block: Hash, hash: Hash | None = None) -> Json:
+        """Return how keys changed from a block to a later one, by default the best block."""
         self._check_count(keys)
         chain = self._node.chain
-        first, last = self._blocks.header(from_block), self._blocks.header(to_block)
+        first, last = self._blocks.header(block), self._blocks.header(hash)
         if not first.number <= last.number < first.number + self._span:
             raise BlockRangeError(
                 f"Cannot resolve a block range: {first.number} to {last.number}. "
@@ -124,10 +135,10 @@ class State:
         return changes
 
     @method("state_getReadProof")
-    def read_proof(self, keys: list[HexBytes], at: Hash | None = None) -> Json:
+    def read_proof(self, keys: list[HexBytes], hash: Hash | None = None) -> Json:
         """Return the trie nodes that prove what keys hold at a block."""
         self._check_count(keys)
-        header, backend = self._blocks.state(at)
+        header, backend = self._blocks.state(hash)
         try:
             proof = prove(backend, header.state_root, keys)
         except ProofError as error:

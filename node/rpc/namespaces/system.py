@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from node.rpc.blocks import Blocks
 from node.rpc.interfaces import RpcNode
-from node.rpc.methods import method
+from node.rpc.methods import Method, method
+from node.rpc.open_rpc import open_rpc
 from node.rpc.parameters import HexBytes, Json
 from runtime.codec.hexadecimal import to_hex
 from runtime.codec.scale import codec
@@ -27,16 +28,22 @@ class System:
     """The node itself."""
 
     def __init__(
-        self, node: RpcNode, blocks: Blocks, method_names: Callable[[], Iterable[str]]
+        self, node: RpcNode, blocks: Blocks, methods: Callable[[], Mapping[str, Method]]
     ) -> None:
         self._node = node
         self._blocks = blocks
-        self._method_names = method_names
+        self._methods = methods
 
     @method("rpc_methods")
     def methods(self) -> Json:
         """List the methods."""
-        return {"methods": list(self._method_names()), "version": 1}
+        return {"methods": list(self._methods()), "version": 1}
+
+    @method("rpc.discover")
+    def discover(self) -> Json:
+        """Describe all methods, their parameters and results, as an OpenRPC document."""
+        about = self._node.about
+        return open_rpc(self._methods().values(), about.name, about.version)
 
     @method("system_name")
     def name(self) -> Json:
@@ -119,13 +126,17 @@ class System:
 
     @method("system_dryRun", "system_dryRunAt")
     def dry_run(self, extrinsic: HexBytes, at: Hash | None = None) -> Json:
-        """Apply an extrinsic on top of a block without keeping anything; the signature is not
-        checked. Answers the SCALE of an ApplyExtrinsicResult.
+        """Apply an extrinsic on top of a block without keeping anything.
+
+        Answers the SCALE of an ApplyExtrinsicResult: refused where the signature does not verify
+        or where there is none.
         """
         header, backend = self._blocks.state(at)
         decoded = self._blocks.extrinsic(extrinsic)
         try:
-            applied, _, _ = self._node.chain.executive.dry_run(backend, header, decoded)
+            applied, _, _ = self._node.chain.executive.dry_run(
+                backend, header, decoded, checks_signature=True
+            )
         except TransactionRefused as refusal:
             return to_hex(REFUSED + _VALIDITY_ERROR.encode(refusal.error))
         if applied.error is None:

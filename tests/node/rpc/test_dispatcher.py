@@ -64,13 +64,15 @@ def call(name: Any, *params: Any, **more: Any) -> dict[str, Any]:
         (call("subtract", 42, 23), 19),
         (call("subtract", 42), 42),
         (call("subtract", "0x2a", None), 42),
-        (call("subtract", 42, 23, "ignored"), 19),
+        (call("subtract", 42, 23, None, None), 19),
         (call("subtract", params={"subtrahend": 23, "minuend": 42}), 19),
         (call("reverse", "0x0102"), "0201"),
         (call("reverse", "0102"), "0201"),
         (call("reverse", ""), ""),
         (call("reverse", params=None), ""),
         (call("reverse", params={"dataBytes": "0x01"}), "01"),
+        (call("reverse", params={"data_bytes": "0x01"}), "01"),
+        (call("reverse", params={}), ""),
     ],
 )
 def test_a_call_is_answered_by_its_result(request_: dict[str, Any], result: Any) -> None:
@@ -101,10 +103,24 @@ def test_a_call_is_answered_by_its_result(request_: dict[str, Any], result: Any)
         (call("reverse", "0x0"), -32602),
         (call("reverse", " 01"), -32602),
         (call("count", params="x"), -32602),
+        (call("count", 1), -32602),
+        (call("subtract", 42, 23, "too much"), -32602),
+        (call("subtract", "0x1_0"), -32602),
+        (call("subtract", "0x+1"), -32602),
+        (call("subtract", params={"minuend": 42, "subtrahent": 23}), -32602),
+        (call("subtract", params={"minuend": 42, "other": None}), -32602),
+        (call("subtract", params={"subtrahend": 23}), -32602),
+        (call("reverse", params={"dataBytes": "0x01", "data_bytes": "0x02"}), -32602),
+        (call("count", params={"at": 1}), -32602),
     ],
 )
 def test_a_bad_request_is_answered_by_its_code(request_: Any, code: int) -> None:
     assert ask(request_)["error"]["code"] == code
+
+
+def test_an_unknown_name_is_answered_by_the_names_there_are() -> None:
+    error = ask(call("subtract", params={"minuend": 42, "at": 23}))["error"]
+    assert error["message"] == ("subtract has no parameter `at`. It takes `minuend`, `subtrahend`.")
 
 
 @pytest.mark.parametrize("identifier", [None, 0, -1, 1.5, "", "text", 2**70])

@@ -242,3 +242,62 @@ async def _serve_again(
     node: NodeUnderTest, task_status: trio.TaskStatus[ServerEndpoint] = trio.TASK_STATUS_IGNORED
 ) -> None:
     await serve(node, "127.0.0.1", 0, task_status=task_status)
+
+
+PREFLIGHT = {
+    "Origin": "https://polkadot.js.org",
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "content-type",
+    "Access-Control-Request-Private-Network": "true",
+}
+
+
+def test_a_page_on_the_web_may_reach_a_node_on_this_machine(drive: Drive) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            response = await client.options(node.http_url, headers=PREFLIGHT)
+        assert response.status_code == 200
+        assert response.headers["access-control-allow-private-network"] == "true"
+
+    drive(scenario)
+
+
+def test_a_node_that_listens_beyond_this_machine_gives_no_page_leave_for_a_private_network(
+    drive: Drive,
+) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            response = await client.options(node.http_url, headers=PREFLIGHT)
+        assert "access-control-allow-private-network" not in response.headers
+
+    drive(scenario, host="0.0.0.0")
+
+
+@pytest.mark.parametrize("path", ["nope", "health/", "v1/nope", "blobs", "rpc", "//"])
+@pytest.mark.parametrize("http_method", ["GET", "POST", "PUT"])
+def test_an_unknown_path_is_answered_by_404_and_a_sentence(
+    drive: Drive, path: str, http_method: str
+) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            response = await client.request(http_method, node.http_url + path, content=b"{}")
+        assert response.status_code == 404
+        assert "check the address" in response.json()["error"]["message"]
+
+    drive(scenario)
+
+
+def test_a_websocket_on_an_unknown_path_is_answered_by_404(drive: Drive) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        headers = {
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        }
+        async with httpx.AsyncClient(trust_env=False) as client:
+            response = await client.get(node.http_url + "nope", headers=headers)
+        assert response.status_code == 404
+        assert "JSON-RPC is on /" in response.json()["error"]["message"]
+
+    drive(scenario)

@@ -75,8 +75,8 @@ class Staked(Ledger):
     def next_era(self, count: int = 1) -> None:
         """Go on until another era has begun."""
         for _ in range(count):
-            era = self.staking.active_era.get()
-            while self.staking.active_era.get() == era:
+            era = self.staking.active()
+            while self.staking.active() == era:
                 self.next_block()
 
     def pay_fees(self, amount: int, who: AccountId = PEOPLE[-1]) -> None:

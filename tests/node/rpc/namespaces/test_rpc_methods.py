@@ -10,9 +10,18 @@ import pytest
 from node.rpc.limits import Limits
 from node.rpc.server import methods_for
 from runtime.crypto.hashing import twox_128
-from tests.node.rpc.support.node_under_test import ALICE, BOB, Client, Drive, Failed, NodeUnderTest
+from tests.node.rpc.support.node_under_test import (
+    ACCOUNT_KEYS,
+    ALICE,
+    BOB,
+    Client,
+    Drive,
+    Failed,
+    NodeUnderTest,
+)
 
 LISTED = [
+    "rpc.discover",
     "rpc_methods",
     "system_chain",
     "system_name",
@@ -59,6 +68,7 @@ LISTED = [
     "state_getStorageHashAt",
     "state_getStorageSize",
     "state_getStorageSizeAt",
+    "state_getKeys",
     "state_getKeysPaged",
     "state_getKeysPagedAt",
     "state_queryStorage",
@@ -96,6 +106,8 @@ LISTED = [
     "archive_v1_call",
     "archive_v1_storage",
     "archive_v1_stopStorage",
+    "archive_v1_storageDiff",
+    "archive_v1_stopStorageDiff",
     "transactionWatch_v1_submitAndWatch",
     "transactionWatch_v1_unwatch",
     "transaction_v1_broadcast",
@@ -106,7 +118,6 @@ LISTED = [
 
 EVENTS = "0x" + (twox_128(b"System") + twox_128(b"Events")).hex()
 NUMBER = "0x" + (twox_128(b"System") + twox_128(b"Number")).hex()
-ACCOUNTS = "0x" + (twox_128(b"System") + twox_128(b"Account")).hex()
 UNKNOWN = "0x" + "ab" * 32
 
 
@@ -225,15 +236,15 @@ def test_an_unknown_block_is_told_by_its_code(drive: Drive) -> None:
 
 def test_keys_are_listed_page_by_page(drive: Drive) -> None:
     async def scenario(node: NodeUnderTest) -> None:
-        whole = await node.call("state_getKeysPaged", ACCOUNTS, 1000)
+        whole = await node.call("state_getKeysPaged", ACCOUNT_KEYS, 1000)
         assert len(whole) > 5
         pages: list[str] = []
-        while page := await node.call("state_getKeysPaged", ACCOUNTS, 4, *pages[-1:]):
+        while page := await node.call("state_getKeysPaged", ACCOUNT_KEYS, 4, *pages[-1:]):
             assert len(page) <= 4
             pages += page
         assert pages == whole == sorted(whole)
         with pytest.raises(Failed) as failed:
-            await node.call("state_getKeysPaged", ACCOUNTS, 1001)
+            await node.call("state_getKeysPaged", ACCOUNT_KEYS, 1001)
         assert failed.value.code == 4002
 
     drive(scenario)
@@ -287,12 +298,60 @@ def test_a_dry_run_tells_success_failure_and_refusal_and_changes_nothing(drive: 
     async def scenario(node: NodeUnderTest) -> None:
         before = node.balance(BOB.account)
         assert await node.call("system_dryRun", node.transfer().hex()) == "0x0000"
+        assert await node.call("system_dryRunAt", node.transfer().hex()) == "0x0000"
         too_much = node.transfer(value=10**30).hex()
         assert (await node.call("system_dryRun", too_much)).startswith("0x0001")
         assert (await node.call("system_dryRun", node.transfer(nonce=7).hex())) == "0x010002"
         assert node.balance(BOB.account) == before
 
     drive(scenario)
+
+
+def test_a_dry_run_refuses_what_has_no_valid_signature(drive: Drive) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        machine = node.chain.machine
+        inherent = machine.extrinsics.inherent(machine.call("Timestamp", "set", now=1))
+        unsigned = machine.extrinsics.inherent(machine.call("System", "remark", remark=b"x"))
+        forged = bytearray(node.transfer())
+        forged[40] ^= 1
+        # Err(Invalid(MandatoryValidation)), Err(Unknown(NoUnsignedValidator)), ... BadProof
+        assert await node.call("system_dryRun", inherent.hex()) == "0x010009"
+        assert await node.call("system_dryRun", unsigned.hex()) == "0x010101"
+        assert await node.call("system_dryRun", forged.hex()) == "0x010004"
+        with pytest.raises(Failed) as failed:
+            await node.call("system_dryRun", "0x1234")
+        assert failed.value.code == 1001
+
+    drive(scenario)
+
+
+def test_the_quote_of_a_fee_has_the_shape_of_live_chains(drive: Drive) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        info = await node.call("payment_queryInfo", node.transfer().hex())
+        assert list(info) == ["weight", "class", "partialFee"]
+        assert {name: type(value) for name, value in info["weight"].items()} == {
+            "ref_time": int,
+            "proof_size": int,
+        }
+        assert isinstance(info["partialFee"], str)
+
+    drive(scenario)
+
+
+def test_all_keys_with_a_prefix_are_listed_unless_they_are_too_many(drive: Drive) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        genesis = "0x" + node.chain.genesis_hash.hex()
+        await node.seal()
+        accounts = await node.call("state_getKeys", ACCOUNT_KEYS)
+        assert accounts == await node.call("state_getKeysPaged", ACCOUNT_KEYS, 100)
+        assert await node.call("state_getKeys", ACCOUNT_KEYS, genesis) == accounts
+        assert await node.call("state_getKeys", "0x1234") == []
+        with pytest.raises(Failed) as failed:
+            await node.call("state_getKeys", "0x")
+        assert failed.value.code == 4002
+        assert "state_getKeysPaged" in failed.value.message
+
+    drive(scenario, Limits(keys_listed=30))
 
 
 def test_the_next_index_counts_the_pool(drive: Drive) -> None:
@@ -306,15 +365,48 @@ def test_the_next_index_counts_the_pool(drive: Drive) -> None:
     drive(scenario)
 
 
-def test_parameters_are_taken_by_name(drive: Drive) -> None:
+async def _named(node: NodeUnderTest, method: str, **params: Any) -> dict[str, Any]:
+    request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    answer: dict[str, Any] = (await node.post(request)).json()
+    return answer
+
+
+def test_parameters_are_taken_by_the_names_of_substrate(drive: Drive) -> None:
     async def scenario(node: NodeUnderTest) -> None:
-        request = {
-            "jsonrpc": "2.0",
-            "id": 1,
-            "method": "state_getKeysPaged",
-            "params": {"prefix": ACCOUNTS, "count": 1, "startKey": "0x"},
-        }
-        assert len((await node.post(request)).json()["result"]) == 1
+        for name in ("startKey", "start_key"):
+            answer = await _named(
+                node, "state_getKeysPaged", prefix=ACCOUNT_KEYS, count=1, **{name: "0x"}
+            )
+            assert len(answer["result"]) == 1
+        genesis = "0x" + node.chain.genesis_hash.hex()
+        await node.seal()
+        zero = await _named(node, "state_getStorage", key=NUMBER, hash=genesis)
+        assert zero["result"] == await node.call("state_getStorage", NUMBER, genesis)
+        assert zero != await _named(node, "state_getStorage", key=NUMBER)
+        called = await _named(node, "state_call", name="Core_version", bytes="0x", hash=genesis)
+        assert called["result"] == await node.call("state_call", "Core_version", "0x")
+
+    drive(scenario)
+
+
+@pytest.mark.parametrize("name", ["at", "block", "blockHash", "Hash", ""])
+def test_a_misspelt_block_is_an_error_and_not_the_best_block(drive: Drive, name: str) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        genesis = "0x" + node.chain.genesis_hash.hex()
+        answer = await _named(node, "state_getStorage", key=NUMBER, **{name: genesis})
+        assert answer["error"]["code"] == -32602
+        assert f"no parameter `{name}`" in answer["error"]["message"]
+
+    drive(scenario)
+
+
+def test_what_substrate_requires_has_no_default(drive: Drive) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        for method, params in (("state_call", ["Core_version"]), ("state_getKeysPaged", ["0x"])):
+            with pytest.raises(Failed) as failed:
+                await node.call(method, *params)
+            assert failed.value.code == -32602
+            assert "is missing" in failed.value.message
 
     drive(scenario)
 

@@ -28,6 +28,7 @@ from node.rpc.server import serve
 from node.service.health import NodeHealth
 from node.storage.database import Database
 from node.transactions.pool import Pool
+from runtime.crypto.hashing import twox_128
 from runtime.crypto.keys import Keypair
 from runtime.frame.extrinsic import Additional, Extra
 from runtime.frame.state import Overlay
@@ -35,6 +36,7 @@ from runtime.types.era import IMMORTAL
 from runtime.types.primitives import AccountId, Hash, Id
 
 TEST_SECONDS = 60
+ACCOUNT_KEYS = "0x" + (twox_128(b"System") + twox_128(b"Account")).hex()
 ALICE, BOB = Keypair.from_uri("//Alice"), Keypair.from_uri("//Bob")
 
 
