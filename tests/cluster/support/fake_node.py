@@ -57,12 +57,15 @@ class Rpc(BaseHTTPRequestHandler):
         return
 
 
+REQUESTS: Final[list[Path]] = []
+"""The file of requests, in the base path; the socket may lie elsewhere, where its path is short."""
+
+
 class Control(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         for line in self.rfile:
             request = json.loads(line)
-            folder = Path(str(self.server.server_address)).parent
-            path = folder / "requests.json"
+            path = REQUESTS[0]
             requests = json.loads(path.read_text()) if path.exists() else []
             path.write_text(json.dumps([*requests, request]))
             self.wfile.write(b'{"ok": true}\n')
@@ -76,7 +79,8 @@ def main() -> None:
     options, _ = parser.parse_known_args()
     base: Path = options.base_path
     (base / "arguments.json").write_text(json.dumps(sys.argv[1:]))
-    (base / "requests.json").unlink(missing_ok=True)
+    REQUESTS.append(base / "requests.json")
+    REQUESTS[0].unlink(missing_ok=True)
     behaviour = os.environ.get("OPENLEDGER_BASE_MODEL", "")
     if behaviour == "fails":
         print("2026-01-01 00:00:00.000 INFO node.x node-starting", file=sys.stderr)
