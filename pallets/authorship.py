@@ -4,7 +4,8 @@ The leader of a view writes its claim (epoch, view) into the header before execu
 votes only for headers whose claim is true. From the claim and the epoch's schedule follow the
 author and the leaders of the views that were skipped since the parent. The author is written into
 the header as well, where wallets and explorers look for it. Blocks without a claim, as a
-solo author makes them, have no known author and count no missed view.
+solo author makes them, have no author on chain and count no missed view; what a solo author says of
+itself in the header is its own word.
 """
 
 from __future__ import annotations
@@ -139,6 +140,9 @@ class Authorship(Pallet, index=13):
         if claim is None or not self._authorities().authorities:
             return
         assert self.block_author.get() is not None, self._fault(claim)
+        before = [item for item in self.system.logs() if isinstance(item, PreRuntime)]
+        # Explorers believe the first item that names an author: a leader shall not add another.
+        assert len(before) == 1, "a block with a claim has no other item from before its execution"
         self.latest.put(Turn(claim.epoch, claim.view))
 
     def check_invariants(self) -> None:

@@ -17,10 +17,12 @@ from node.chain.chain import Chain
 from node.operations.config import BLOCK_TIME_MS, Sealing
 from node.storage.errors import DatabaseError, DiskLowError
 from node.transactions.pool import Pool
+from pallets.authorship import AUTHOR_ENGINE
 from pallets.timestamp import Timestamp
 from runtime.frame.executive import ExecutedBlock
 from runtime.frame.machine import Machine
 from runtime.frame.state import Overlay
+from runtime.types.primitives import AccountId, PreRuntime
 
 CANDIDATES_MAX: Final = 8_192
 SEAL_AGAIN_SECONDS: Final = 1.0
@@ -46,12 +48,16 @@ class Author:
         sealing: Sealing = Sealing.INSTANT,
         block_time_ms: int = BLOCK_TIME_MS,
         clock_ms: Callable[[], int] = wall_clock_ms,
+        *,
+        account: AccountId | None = None,
     ) -> None:
         self._chain = chain
         self._pool = pool
         self._sealing = sealing
         self._block_time_ms = block_time_ms
         self._clock_ms = clock_ms
+        # A solo author claims no view, so the runtime cannot tell who it is: it says so itself.
+        self._logs = () if account is None else (PreRuntime(AUTHOR_ENGINE, account),)
         self._sealing_lock = trio.Lock()
         self.on_sealed: list[Callable[[ExecutedBlock, float], None]] = []
         """Called with each block and the seconds that making it took."""
@@ -101,7 +107,7 @@ class Author:
             chain, pool = self._chain, self._pool
             began = trio.current_time()
             candidates = pool.candidates(CANDIDATES_MAX)
-            executed = await chain.build((), (self._timestamp(),), candidates)
+            executed = await chain.build(self._logs, (self._timestamp(),), candidates)
             chain.extend(executed)
             for transaction, refusal in executed.refused:
                 pool.refuse(transaction, refusal)

@@ -58,6 +58,7 @@ from node.storage.receipt_store import ReceiptStore
 from node.sync.blob_fetcher import BlobFetcher
 from node.transactions.pool import Pool
 from node.transactions.submitter import Submitter
+from runtime.types.primitives import AccountId
 
 ENDPOINT_FILE: Final = "endpoint.json"
 """Frozen: devnets read it (node/devnet/member.py), which import nothing of a running node."""
@@ -130,7 +131,10 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
             await begin_fast(config, spec, database, blobs=blobs, folder=folder)
         chain = Chain(spec, database)
         pool = Pool(chain)
-        author = Author(chain, pool, config.sealing, config.block_time_ms)
+        pair = load_pair(config, spec.chain_type)
+        author = Author(
+            chain, pool, config.sealing, config.block_time_ms, account=AccountId(pair.account)
+        )
         is_authority = config.validator or not config.is_networked
         about = About(
             name=config.name,
@@ -139,7 +143,7 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
             properties=dict(spec.properties),
             roles=("Authority" if is_authority else "Full",),
         )
-        submitter = Submitter(chain, pool, load_pair(config, spec.chain_type))
+        submitter = Submitter(chain, pool, pair)
         receipts = ReceiptStore(folder / "receipts.sqlite3")
         sealer = None if config.is_networked else AuthorSealer(author, chain, pool)
         node = RunningNode(

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from node.client import Client, Included, Wait
+from node.demo.node_process import NodeProcess
 from node.devnet.cluster import Cluster
 from node.devnet.ledger import height_of_era
 from node.devnet.state import Settings
@@ -72,8 +73,12 @@ def send(client: Client, name: str, /, **arguments: Any) -> None:
 @pytest.fixture(scope="module")
 def pages(folder: Path, cluster: Cluster) -> dict[str, Any]:
     """What the pages show."""
+    return walk(folder, cluster.url(0))
+
+
+def walk(folder: Path, url: str) -> dict[str, Any]:
     done = subprocess.run(
-        ["node", folder / "derive.mjs", cluster.url(0), ss58.encode(NOMINATOR)],
+        ["node", folder / "derive.mjs", url, ss58.encode(NOMINATOR)],
         capture_output=True,
         text=True,
         timeout=RUN_SECONDS,
@@ -105,6 +110,16 @@ def test_the_explorer_names_the_author_of_every_block(
     shown = pages["explorer"]
     for page in ("headAuthor", "headerAuthor", "blockAuthor", "newBlockAuthor", "byNumberAuthor"):
         assert shown[page] in authors.values(), page
+
+
+def test_the_pages_work_on_a_development_node_as_well(folder: Path, tmp_path: Path) -> None:
+    with NodeProcess(tmp_path, "--no-executor") as node:
+        shown = walk(folder, node.url)
+        with Client(node.url) as client:
+            account = client.call("openledger_status")["account"]
+    assert set(shown["explorer"]["authors"].values()) == {account}
+    assert shown["explorer"]["headAuthor"] == account
+    assert len(shown["staking"]["elected"]) == 1
 
 
 def test_the_staking_page_shows_validators_their_stake_and_their_nominators(

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from pallets import authorship as authorship_module
 from pallets.authorship import AUTHOR_ENGINE, Performance
 from pallets.system import System
-from runtime.shared.finality import ENGINE
+from runtime.codec.scale import codec
+from runtime.shared.finality import ENGINE, Claim
 from runtime.shared.leaders import VIEWS_MAX
-from runtime.types.primitives import OPEN, AccountId, Consensus, Other, PreRuntime
+from runtime.types.primitives import OPEN, AccountId, Consensus, Hash, Other, PreRuntime
 from tests.pallets.support.validators import STASHES, Committee, Offences, Staking
 
 
@@ -42,6 +43,14 @@ def test_the_header_names_its_author_as_explorers_read_it() -> None:
             logs = committee.pallet(System).logs()
             named = [item for item in logs if isinstance(item, Consensus)]
             assert named[0] == Consensus(AUTHOR_ENGINE, leader)
+
+
+def test_a_leader_cannot_name_another_author_beside_its_claim() -> None:
+    with Committee() as committee:
+        claim = PreRuntime(ENGINE, codec(Claim).encode(Claim(0, 1, Hash(bytes(32)))))
+        committee.end_with(claim, PreRuntime(AUTHOR_ENGINE, STASHES[0]))
+        with pytest.raises(AssertionError, match="no other item"):
+            committee.authorship.on_finalize()
 
 
 def test_the_leaders_of_skipped_views_missed_their_turn() -> None:

@@ -10,12 +10,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from node.authoring.author import Author
 from node.chain.events import FinalChanged
 from node.operations.config import Sealing
 from node.transactions import status
+from pallets.authorship import AUTHOR_ENGINE
 from runtime.frame import block
 from runtime.frame.state import Overlay
-from runtime.types.primitives import Weight
+from runtime.types.primitives import AccountId, PreRuntime, Weight
 from tests.node.support.small_node import BOB, SmallNode, run, small_node
 
 Scenario = Callable[[SmallNode], Awaitable[None]]
@@ -156,5 +158,17 @@ def test_a_candidate_that_cannot_pay_any_more_leaves_the_pool(tmp_path: Path) ->
             executed = await node.author.seal()
             assert len(executed.extrinsics) == 2
             assert len(node.pool) == 0
+
+    run(scenario)
+
+
+def test_a_solo_author_names_itself_in_the_header(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with small_node(tmp_path, Sealing.MANUAL) as node:
+            author = Author(node.chain, node.pool, Sealing.MANUAL, account=AccountId(BOB.account))
+            executed = await author.seal()
+            named = PreRuntime(AUTHOR_ENGINE, AccountId(BOB.account))
+            assert executed.header.digest.logs == (named,)
+            assert node.chain.finalized == executed.header
 
     run(scenario)
