@@ -351,7 +351,7 @@ MUTANTS: Final[dict[str, Mutant]] = {
         "A certified block whose body did not come is not tried again.",
         ((Engine, "_on_block_unavailable", _unavailable_for_good),),
         ("liveness",),
-        (7700839,),
+        (6516,),
     ),
     "invalid-voted": Mutant(
         "An invalid block is voted for.",

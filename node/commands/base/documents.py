@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import inspect
 import types
 import typing
 from collections.abc import Mapping
@@ -109,7 +110,8 @@ def _schema(hint: Any) -> dict[str, Any]:
     hints = hints_of(typing.cast(type, hint))
     return {
         "type": "object",
-        "description": (typing.cast(type, hint).__doc__ or "").strip(),
+        # Python 3.13 strips the indentation itself, older ones leave it.
+        "description": inspect.cleandoc(typing.cast(type, hint).__doc__ or ""),
         "properties": {name: _schema(field_hint) for name, field_hint in hints.items()},
         "required": list(hints),
         "additionalProperties": False,

@@ -54,7 +54,7 @@ CODES: Final = {
     "ForkError": 1,
     "ControlRefusedError": 2,
     "NoAuthoritiesError": 2,
-    "DoppelgangerError": 1,
+    "DoppelgangerError": 7,
     "SignerError": 2,
     "ConflictingBallotError": 2,
     "DamagedLogError": 2,
