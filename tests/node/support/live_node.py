@@ -20,6 +20,7 @@ from node.rpc.blob_routes import blob_routes
 from node.rpc.interfaces import About, Keys, NoNetwork, RpcNetwork, Sealer
 from node.rpc.limits import Limits
 from node.rpc.server import serve
+from node.service.health import NodeHealth
 from node.storage.blob_store import BlobStore
 from node.storage.database import Database
 from node.transactions.pool import Pool
@@ -41,6 +42,11 @@ class LiveNode:
     keys: Keys | None = None
     sealer: Sealer | None = None
     port: int = 0
+
+    @property
+    def health(self) -> NodeHealth:
+        """The problems of the node."""
+        return NodeHealth(self.chain.database, Author(self.chain, self.pool), None)
 
     @property
     def rpc_url(self) -> str:
