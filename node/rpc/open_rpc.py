@@ -173,6 +173,8 @@ RESULTS: Final[Mapping[str, Schema]] = {
     "transaction_v1_stop": NULL,
     # this node's own
     "openledger_status": OBJECT,
+    "openledger_health": record(isReady=TRUTH, problems=list_of(record(kind=TEXT, sentence=TEXT))),
+    "openledger_network": OBJECT,
     "openledger_jobProgress": list_of(JOB_REPORT),
     "openledger_closeEpoch": COUNT,
     "openledger_receipts": list_of(record(hash=HASH, signedReceipt=HEX)),

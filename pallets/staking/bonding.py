@@ -173,9 +173,9 @@ def nominate(staking: Staking, who: AccountId, targets: Sequence[AccountId]) -> 
 
 def chill_absent(staking: Staking, who: AccountId, epoch: int) -> bool:
     """Chill a validator that was absent in an epoch, and remember its terms for its return."""
-    prefs = staking.validators.get(who)
+    is_validator, prefs = who in staking.validators, staking.validators.get(who)
     is_chilled = chill(staking, who)
-    if prefs is not None:
+    if is_validator:
         staking.chilled_validators.put(who, ChilledValidator(epoch, prefs))
     return is_chilled
 

@@ -351,7 +351,7 @@ MUTANTS: Final[dict[str, Mutant]] = {
         "A certified block whose body did not come is not tried again.",
         ((Engine, "_on_block_unavailable", _unavailable_for_good),),
         ("liveness",),
-        (6516,),
+        (16442,),
     ),
     "invalid-voted": Mutant(
         "An invalid block is voted for.",

@@ -169,14 +169,14 @@ def repair(world: World, plan: Plan) -> None:
 
 
 def _assert_liveness(world: World) -> int:
-    start = world.now
+    start, steps_max = world.now, world.steps + STEPS_MAX
     goal = max(node.height for node in honest(world)) + BLOCKS_MORE
     nodes = honest(world)
     is_there = world.run(
         start + LIVENESS_MS,
-        lambda: all(node.height >= goal for node in nodes) or world.steps > STEPS_MAX,
+        lambda: all(node.height >= goal for node in nodes) or world.steps > steps_max,
     )
-    if not is_there or world.steps > STEPS_MAX:
+    if not is_there or world.steps > steps_max:
         state = {node.identity: (node.epoch, node.engine.view, node.height) for node in nodes}
         raise Violation(
             "liveness", f"height {goal} is not reached, (epoch, view, height) are {state}"

@@ -95,7 +95,7 @@ def lines_of(levels: str, *names: str) -> list[str]:
     return [" ".join(line.split()[2:4]) for line in stream.getvalue().splitlines()]
 
 
-LIBRARIES = ("hypercorn.error", "httpx", "zeroconf", "asyncio", "transformers", "never.heard.of")
+LIBRARIES = ("hypercorn.error", "httpx", "zeroconf", "asyncio", "multicodec", "never.heard.of")
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "warning"])

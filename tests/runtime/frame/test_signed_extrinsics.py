@@ -57,7 +57,7 @@ def wrong(blocks: Blocks) -> dict[str, Additional]:
     return {
         "genesis": replace(right, genesis_hash=Hash(b"x" * 32)),
         "spec version": replace(right, spec_version=right.spec_version + 1),
-        "transaction version": replace(right, transaction_version=2),
+        "transaction version": replace(right, transaction_version=right.transaction_version + 1),
         "birth block": replace(right, birth_hash=Hash(b"y" * 32)),
         "metadata hash": replace(right, metadata_hash=b"z" * 32),
     }
