@@ -33,7 +33,7 @@ from node.chain.events import FinalChanged
 from node.chain.import_checks import TimestampAheadError, check_timestamp
 from node.finality.block_bodies import ProposedBodies
 from node.finality.codec import write_message
-from node.finality.obstacles import Obstacles
+from node.finality.local_faults import LocalFaults
 from node.finality.write_ahead_log import WriteAheadLog
 from node.keys.vote_signer import SignerError, VoteSigner
 from node.storage.errors import DiskLowError
@@ -94,7 +94,7 @@ class EngineRunner:
         epoch: Epoch,
         engine: Engine,
         me: int | None,
-        obstacles: Obstacles,
+        faults: LocalFaults,
     ) -> None:
         self._context = context
         self._epoch = epoch
@@ -109,7 +109,7 @@ class EngineRunner:
         self._writing = trio.Lock()
         self._unwritten: list[bytes] = []
         self._committed: Hash | None = None
-        self._obstacles = obstacles
+        self._faults = faults
         self.is_halted = False
 
     async def run(self, records: tuple[bytes, ...]) -> None:
@@ -255,7 +255,7 @@ class EngineRunner:
     async def _write(self, records: list[bytes]) -> None:
         async with self._writing:
             bodies_first, self._unwritten = [*self._unwritten, *records], []
-            await self._obstacles.write_until_done(self._context.log.append, bodies_first)
+            await self._faults.write_until_done(self._context.log.append, bodies_first)
 
     def _encode(self, message: m.Message) -> tuple[MessageKind, bytes]:
         body = None
@@ -308,10 +308,10 @@ class EngineRunner:
             logger.warning("block-refused number=%d cause=%r", header.number, str(error))
             is_valid = False
         except TimestampAheadError as error:
-            self._obstacles.note_ahead(error.ahead_ms)
+            self._faults.note_ahead(error.ahead_ms)
             logger.warning("block-not-executed number=%d cause=%r", header.number, str(error))
         except (ChainError, TransportError) as error:
-            self._obstacles.note_missing(block, header.number)
+            self._faults.note_missing(block, header.number)
             logger.warning("block-not-executed number=%d cause=%r", header.number, str(error))
         finally:
             done.set()
@@ -322,7 +322,7 @@ class EngineRunner:
         if is_valid is None:
             await self._inbox.send(m.BlockUnavailable(block))
         else:
-            self._obstacles.missing_blocks.pop(block, None)
+            self._faults.missing_blocks.pop(block, None)
             await self._inbox.send(m.BlockExecuted(block, is_valid))
 
     async def _restore(self, records: tuple[bytes, ...]) -> None:
@@ -404,13 +404,13 @@ class EngineRunner:
         try:
             await self._obtain(block, None)
             await self._context.chain.finalize(block, _certificate.encode(certificate))
-            self._obstacles.write_failure = ""
+            self._faults.write_failure = ""
             await self._compact(certificate)
         except ForkTooOldError as error:
             # Not on the branch that is final here, and certified: nothing can be trusted now.
             self._halt(certificate, str(error))
         except DiskLowError as error:
-            self._obstacles.write_failure = str(error)
+            self._faults.write_failure = str(error)
             logger.error("finality-waits hash=0x%s cause=%r", block.hex(), str(error))
             return False
         except (ChainError, TransportError) as error:
@@ -447,7 +447,7 @@ class EngineRunner:
                 await self._publish_certificate(chain.finalized)
                 async for event in events:  # ends early where this task lags
                     if isinstance(event, FinalChanged):
-                        self._obstacles.forget_blocks(event.header.number)
+                        self._faults.forget_blocks(event.header.number)
                         await self._publish_certificate(event.header)
                     if chain.finalized.number >= self._epoch.last_number:
                         break

@@ -29,8 +29,8 @@ from node.finality.doppelganger import (
     check_own_vote,
 )
 from node.finality.engine_runner import EngineRunner, RunnerContext
+from node.finality.local_faults import LocalFaults
 from node.finality.next_epoch_messages import NextEpochMessages
-from node.finality.obstacles import Obstacles
 from node.finality.voter_activity import VoterActivity
 from p2p.protocols.reputation import Fault
 from p2p.protocols.status import Roles
@@ -71,7 +71,7 @@ class Participant:
         self._next_epoch_messages = NextEpochMessages()
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._runner: EngineRunner | None = None
-        self.obstacles = Obstacles()
+        self.faults = LocalFaults()
         self._final_at = trio.current_time()
         context.chain.on_event.append(self._note_final)
         self.epoch = epochs.after(context.chain.finalized.hash)
@@ -102,7 +102,7 @@ class Participant:
     @property
     def write_failure(self) -> str:
         """Why this node can write neither votes nor final blocks; empty while it can."""
-        return self.obstacles.write_failure
+        return self.faults.write_failure
 
     @property
     def is_standing(self) -> bool:
@@ -135,7 +135,7 @@ class Participant:
                     # Synchronization may end an epoch; the log stays, it is evidence.
                     await trio.sleep_forever()
                 # The epoch's last block is in the database: nothing of the log is needed any more.
-                await self.obstacles.write_until_done(self._context.log.clear)
+                await self.faults.write_until_done(self._context.log.clear)
                 records = ()
 
     def _note_final(self, event: ChainEvent) -> None:
@@ -188,7 +188,7 @@ class Participant:
             last_number=epoch.last_number,
             settings=self._settings,
         )
-        self._runner = EngineRunner(self._context, epoch, engine, self.me, self.obstacles)
+        self._runner = EngineRunner(self._context, epoch, engine, self.me, self.faults)
         logger.info(
             "epoch-started epoch=%d validators=%d last=%d voting=%s",
             epoch.number,

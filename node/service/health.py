@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from node.authoring.author import Author
+from node.finality.explanation import explain
 from node.finality.status import finality_status
 from node.operations.health import Problem, ProblemKind
 from node.service.networking import Networking
@@ -57,7 +58,8 @@ class NodeHealth:
         found: list[Problem] = []
         if networking.participant.is_standing or networking.participant.is_halted:
             status = finality_status(networking.chain, networking.participant)
-            found.append(Problem(ProblemKind.FINALITY, status.sentence))
+            sentence = explain(networking.participant, status)
+            found.append(Problem(ProblemKind.FINALITY, sentence))
         behind = networking.synchronizer.highest_block - networking.chain.best.number
         if networking.synchronizer.is_syncing and behind > BEHIND_BLOCKS_MAX:
             sentence = f"This node is {behind} blocks behind its peers and catches up."

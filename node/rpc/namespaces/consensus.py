@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from node.chain.chain import Chain
+from node.finality.explanation import explain
 from node.finality.participant import Participant
 from node.finality.status import finality_status
 from node.rpc.methods import method
@@ -35,7 +36,7 @@ class ConsensusNamespace:
             "neededWeight": str(status.needed_weight),
             "isVoting": status.is_voting,
             "isHalted": status.is_halted,
-            "sentence": status.sentence,
+            "sentence": explain(self._participant, status),
             "validators": [
                 {
                     "index": validator.index,

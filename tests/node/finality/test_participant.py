@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 
+from node.finality.explanation import explain
 from node.finality.status import finality_status
 from p2p.protocols.reputation import Fault
 from p2p.protocols.status import Roles
@@ -234,7 +235,8 @@ def test_a_halted_node_signs_nothing_in_later_epochs(
             await settle()
             assert made.participant.is_halted
             assert len(made.service.own_votes) == voted
-            assert "Halted" in finality_status(made.chain, made.participant).sentence
+            status = finality_status(made.chain, made.participant)
+            assert "Halted" in explain(made.participant, status)
 
     run(scenario)
     assert "consensus-halted" in caplog.text

@@ -91,7 +91,7 @@ def test_finality_that_stands_a_log_that_is_not_written_and_a_lag_are_problems(
             assert networked(made, is_syncing=True, highest=BEHIND_BLOCKS_MAX).problems() == []
             behind = networked(made, is_syncing=True, highest=BEHIND_BLOCKS_MAX + 1).problems()
             assert [problem.kind for problem in behind] == [ProblemKind.SYNC]
-            made.participant.obstacles.write_failure = "No space left on device"
+            made.participant.faults.write_failure = "No space left on device"
             made.participant._final_at -= 100
             found = networked(made).problems()
             assert [problem.kind for problem in found] == [ProblemKind.DISK, ProblemKind.FINALITY]

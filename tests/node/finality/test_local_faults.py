@@ -1,4 +1,4 @@
-"""Obstacles: a disk that refuses delays a write, and clears when it takes it."""
+"""LocalFaults: a disk that refuses delays a write, and clears when it takes it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import pytest
 import trio
 import trio.testing
 
-from node.finality import obstacles as obstacles_module
-from node.finality.obstacles import RECENT_SECONDS, Obstacles
+from node.finality import local_faults as faults_module
+from node.finality.local_faults import RECENT_SECONDS, LocalFaults
 from runtime.types.primitives import Hash
 from tests.node.support.small_node import run
 
 
 def test_a_write_is_tried_until_the_disk_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(obstacles_module, "WRITE_AGAIN_SECONDS", 0.01)
-    obstacles, written = Obstacles(), list[str]()
+    monkeypatch.setattr(faults_module, "WRITE_AGAIN_SECONDS", 0.01)
+    faults, written = LocalFaults(), list[str]()
     refusals = [OSError(28, "No space left on device")] * 3
 
     def write(text: str) -> None:
@@ -24,32 +24,32 @@ def test_a_write_is_tried_until_the_disk_takes_it(monkeypatch: pytest.MonkeyPatc
 
     async def scenario() -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(obstacles.write_until_done, write, "vote")
-            while not obstacles.write_failure:
+            nursery.start_soon(faults.write_until_done, write, "vote")
+            while not faults.write_failure:
                 await trio.sleep(0)
-            assert "No space left" in obstacles.write_failure
+            assert "No space left" in faults.write_failure
         assert written == ["vote"]
-        assert obstacles.write_failure == ""
+        assert faults.write_failure == ""
 
     run(scenario)
 
 
 def test_what_finality_has_overtaken_is_no_obstacle() -> None:
-    obstacles = Obstacles({Hash(bytes([n]) * 32): n for n in range(1, 6)})
-    obstacles.forget_blocks(3)
-    assert sorted(obstacles.missing_blocks.values()) == [4, 5]
+    faults = LocalFaults({Hash(bytes([n]) * 32): n for n in range(1, 6)})
+    faults.forget_blocks(3)
+    assert sorted(faults.missing_blocks.values()) == [4, 5]
 
 
 def test_a_block_ahead_of_the_clock_tells_of_it_for_a_while(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async def scenario() -> None:
-        obstacles = Obstacles()
-        assert obstacles.ahead_ms == 0
-        obstacles.note_ahead(600_000)
-        assert obstacles.ahead_ms == 600_000
+        faults = LocalFaults()
+        assert faults.ahead_ms == 0
+        faults.note_ahead(600_000)
+        assert faults.ahead_ms == 600_000
         await trio.sleep(RECENT_SECONDS + 1)
-        assert obstacles.ahead_ms == 0
+        assert faults.ahead_ms == 0
 
     trio.run(scenario, clock=autojump_clock)
 

@@ -1,4 +1,4 @@
-"""The obstacles that keep this node from taking part in finality, for whoever asks why it stands.
+"""The faults that keep this node from taking part in finality, for whoever asks why it stands.
 
 The engine runner and the participant note them as they meet them; nothing is decided by them.
 """
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Obstacles:
+class LocalFaults:
     """What is wrong at this node now."""
 
     missing_blocks: dict[Hash, int] = field(default_factory=dict)
