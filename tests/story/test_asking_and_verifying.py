@@ -228,5 +228,6 @@ def test_a_verdict_is_recorded_the_epoch_closes_and_the_rows_earn(served: Served
     document = served.document("verify", "--quick", *served.receipts)
     assert [steps_of(receipt)["settlement"] for receipt in document["receipts"]] == [True, True]
     earned = served.client.api("AttributionApi_earnings", AccountId(OWNER.account))
-    claim = served.document("claim", "--from", "//Bob", "--dry-run")
-    assert claim["succeeds"] == (earned.claimable > 0)
+    claim = served.openledger("claim", "--from", "//Bob", "--dry-run", "--json")
+    assert json.loads(claim.out)["succeeds"] == (earned.claimable > 0)
+    assert (claim.exit_code == 0) == (earned.claimable > 0), claim.err

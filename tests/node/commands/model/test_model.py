@@ -27,7 +27,7 @@ def test_models_need_published_data(openledger: OpenLedger) -> None:
         (("verify", "0x" + "11" * 32), 1, "refused"),
         (("earnings", "x"), 2, "is no account"),
         (("claim", "--from", "//Alice"), 1, "NothingToClaim"),
-        (("claim", "//Bob", "--from", "//Alice", "--dry-run"), 0, ""),
+        (("claim", "//Bob", "--from", "//Alice", "--dry-run"), 1, "NothingToClaim"),
         (("model", "list"), 0, ""),
         (("datanet", "list"), 0, ""),
         (("earnings", "//Bob"), 0, ""),
