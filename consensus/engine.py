@@ -61,7 +61,8 @@ on. All Persists of a step come before its other actions, so the caller may writ
 
 The engine reacts to events; the state that the rules protect, with every move on it, is
 `consensus/state.py`. The engine refuses to know bodies, chain state, clocks and its peers.
-tests/consensus/test_transition_table.py compares the table with the code. Sources: Chan and Pass,
+tests/consensus/test_transition_table.py compares the table with the code; the table is what makes
+this file long. Sources: Chan and Pass,
 "Simplex Consensus" (2023), and the variant documented in commonware-consensus.
 """
 

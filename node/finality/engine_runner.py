@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Hashable, Sequence
+from typing import Final
 
 import trio
 
@@ -24,9 +23,6 @@ from consensus import messages as m
 from consensus.engine import Engine
 from consensus.proposals import BadProposalError, check_form
 from consensus.write_ahead_log import Body, bodies, decode_record, encode_record
-from node.authoring.author import wall_clock_ms
-from node.authoring.proposer import Proposer
-from node.chain.chain import Chain
 from node.chain.epochs import Epoch
 from node.chain.errors import ChainError, ForkTooOldError, KnownBlockError, UnknownBlockError
 from node.chain.events import FinalChanged
@@ -34,11 +30,10 @@ from node.chain.import_checks import TimestampAheadError, check_timestamp
 from node.finality.block_bodies import ProposedBodies
 from node.finality.codec import write_message
 from node.finality.local_faults import LocalFaults
-from node.finality.write_ahead_log import WriteAheadLog
-from node.keys.vote_signer import SignerError, VoteSigner
+from node.finality.runner_context import RunnerContext
+from node.keys.vote_signer import SignerError
 from node.storage.errors import DiskLowError
 from p2p.protocols.reputation import Fault
-from p2p.service.peer_network import PeerRequests
 from p2p.transport.transport import PeerId, TransportError
 from p2p.transport.wire import MessageKind
 from runtime.codec.scale import codec
@@ -53,36 +48,6 @@ RELAYS_MAX: Final = 64
 
 logger = logging.getLogger(__name__)
 _certificate = codec(Certificate)
-
-
-class ConsensusNetwork(PeerRequests, Protocol):
-    """The methods of the network service that a runner needs."""
-
-    def broadcast(
-        self, kind: MessageKind, body: bytes, *, besides: PeerId | None = None
-    ) -> None: ...
-    def send(self, peer: PeerId, kind: MessageKind, body: bytes) -> None: ...
-
-
-class BlockFetcher(Protocol):
-    """Brings blocks that are missing here (node/sync/block_sync.py)."""
-
-    async def fetch(self, block: Hash, peer: PeerId | None) -> None:
-        """Execute and add a block and its missing ancestors. Raises FetchError."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class RunnerContext:
-    """The parts of the node that a runner works with; they outlive the epochs."""
-
-    chain: Chain
-    network: ConsensusNetwork
-    fetcher: BlockFetcher
-    proposer: Proposer
-    log: WriteAheadLog
-    signer: VoteSigner | None
-    clock_ms: Callable[[], int] = wall_clock_ms
 
 
 class EngineRunner:

@@ -28,9 +28,10 @@ from node.finality.doppelganger import (
     check_identity,
     check_own_vote,
 )
-from node.finality.engine_runner import EngineRunner, RunnerContext
+from node.finality.engine_runner import EngineRunner
 from node.finality.local_faults import LocalFaults
 from node.finality.next_epoch_messages import NextEpochMessages
+from node.finality.runner_context import RunnerContext
 from node.finality.voter_activity import VoterActivity
 from p2p.protocols.reputation import Fault
 from p2p.protocols.status import Roles

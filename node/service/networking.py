@@ -23,8 +23,8 @@ from node.authoring.proposer import Proposer
 from node.chain.chain import Chain
 from node.chain.epochs import Epochs
 from node.chain.events import BestChanged, FinalChanged
-from node.finality.engine_runner import RunnerContext
 from node.finality.participant import Participant
+from node.finality.runner_context import RunnerContext
 from node.finality.write_ahead_log import WriteAheadLog
 from node.keys.node_keys import load_peer_seed, load_session_pair
 from node.keys.remote_signer import RemoteSigner

@@ -3,10 +3,8 @@
 A stash bonds OPEN and validates, or nominates up to 16 validators. Once an era the stake elects the
 set by sequential Phragmén; validators and those behind them share what the era pays, and what was
 exposed in an era is slashable until unbonding is over. There is no controller: the stash signs.
-
-This file declares the pallet; its records are in `records`, stake and roles in `bonding`, eras in
-`election`, payment in `rewards`, punishment in `slashing`. Names and indices are those of
-pallet_staking where clients know them.
+This file declares the pallet, with its many storage items and calls; what they do is in the files
+beside it. Names and indices are those of pallet_staking where clients know them.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from pallets import weights
 from pallets.staking import bonding, election, eras, invariants, records, rewards, slashing
 from pallets.staking.records import (
     EVIDENCE_EPOCHS,
+    NO_PREFS,
     SLASH_DELAY_EPOCHS,
     STAKING_POT,
     ChilledValidator,
@@ -88,9 +87,7 @@ class Staking(Pallet, index=11):
     """The bonded stake in planck, active and unbonding, by stash."""
     payee: DefaultMap[AccountId, Payee] = default(Payee.Stash, Hasher.TWOX_64_CONCAT)
     """Where the rewards of a stash go, by stash."""
-    validators: DefaultMap[AccountId, ValidatorPrefs] = default(
-        ValidatorPrefs(), Hasher.TWOX_64_CONCAT
-    )
+    validators: DefaultMap[AccountId, ValidatorPrefs] = default(NO_PREFS, Hasher.TWOX_64_CONCAT)
     """The preferences of the accounts that stand for election, by stash."""
     counter_for_validators: Value[u32] = default(0)
     """The number of accounts that stand for election."""
@@ -112,7 +109,7 @@ class Staking(Pallet, index=11):
     """The stake (planck) behind a validator in an era, by era and validator."""
     eras_stakers_paged: Map[tuple[u32, AccountId, u32], eras.ExposurePage]
     """The nominators behind a validator in an era, by era, validator and page (always 0)."""
-    eras_validator_prefs: DefaultMap[eras.EraKey, ValidatorPrefs] = default(ValidatorPrefs())
+    eras_validator_prefs: DefaultMap[eras.EraKey, ValidatorPrefs] = default(NO_PREFS)
     """The terms with which a validator was elected, by era and validator."""
     eras_reward_points: DefaultMap[u32, eras.EraRewardPoints] = default(eras.EraRewardPoints())
     """The number of blocks that were made in an era, and by whom, by era."""

@@ -87,6 +87,9 @@ class ValidatorPrefs:
     commission: CompactU32 = 0
 
 
+NO_PREFS: Final = ValidatorPrefs()
+
+
 @scale
 class ChilledValidator:
     """A validator that missed most of its turns in an epoch, and the terms that it had."""

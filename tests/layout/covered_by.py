@@ -165,6 +165,7 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "node/chain/epochs.py": ("tests/node/authoring/test_proposer.py",),
         "node/chain/state_reader.py": ("tests/node/jobs/test_executor.py",),
         "node/finality/codec.py": ("tests/node/finality/test_engine_runner.py",),
+        "node/finality/runner_context.py": ("tests/node/finality/test_engine_runner.py",),
         "node/rpc/blocks.py": ("tests/node/rpc/namespaces/test_chain_head.py",),
         "node/serving/served_models.py": ("tests/node/serving/test_answer_service.py",),
         "node/storage/staging.py": ("tests/node/storage/test_crash.py",),

@@ -22,8 +22,8 @@ from node.authoring.proposer import Proposer
 from node.chain.chain import Chain
 from node.chain.epochs import Epochs
 from node.finality.codec import read_message, write_message
-from node.finality.engine_runner import RunnerContext
 from node.finality.participant import Participant
+from node.finality.runner_context import RunnerContext
 from node.finality.write_ahead_log import WriteAheadLog
 from node.keys.vote_signer import LocalSigner, SigningHistory
 from node.storage.database import Database
