@@ -27,21 +27,25 @@ class DiskSpace:
     @property
     def free_bytes(self) -> int:
         """The bytes that this user can still write."""
-        found = os.statvfs(self._folder)
-        return found.f_bavail * found.f_frsize
+        return self._measure()[0]
 
     @property
     def reserve_bytes(self) -> int:
         """The bytes that are left free."""
-        found = os.statvfs(self._folder)
-        return min(RESERVE_BYTES_MAX, found.f_blocks * found.f_frsize // RESERVE_SHARE)
+        return self._measure()[1]
 
     def check(self) -> None:
         """Check that there is room for another write. Raises DiskLowError."""
-        free, reserve = self.free_bytes, self.reserve_bytes
+        free, reserve = self._measure()
         if free < reserve:
             raise DiskLowError(
                 f"{free >> 20} MiB are free on the disk of {self._folder}, and {reserve >> 20} MiB "
                 "are kept in reserve, so no block is written. Free space; the node then goes on by "
                 "itself."
             )
+
+    def _measure(self) -> tuple[int, int]:
+        """Return the free bytes and the reserve, from one question to the system."""
+        found = os.statvfs(self._folder)
+        total, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+        return free, min(RESERVE_BYTES_MAX, total // RESERVE_SHARE)

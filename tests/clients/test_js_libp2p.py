@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,10 +13,10 @@ import trio
 
 from p2p.transport.libp2p_host import Libp2pTransport
 from p2p.transport.transport import TransportSettings
+from tests.clients.support.npm import installed
 from tests.p2p.support.recorder import TOPIC, NodeUnderTest, running
 
 HERE = Path(__file__).resolve().parent / "js_libp2p"
-INSTALL_S = 240
 PATIENCE_SECONDS = 30
 ANSWER_BYTES = 100_000
 SETTINGS = TransportSettings(topics=frozenset({TOPIC}))
@@ -26,28 +25,7 @@ SETTINGS = TransportSettings(topics=frozenset({TOPIC}))
 @pytest.fixture(scope="module")
 def folder(request: pytest.FixtureRequest) -> Path:
     """A folder with the packages, installed once; skips where they cannot be."""
-    if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.skip("Node.js and npm are not installed")
-    assert request.config.cache is not None
-    where = request.config.cache.mkdir("js_libp2p")
-    wanted = (HERE / "package.json").read_text()
-    installed = where / "installed.json"
-    if not installed.exists() or installed.read_text() != wanted:
-        shutil.copy(HERE / "package.json", where)
-        done = subprocess.run(
-            ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"],
-            cwd=where,
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_S,
-            check=False,
-        )
-        if done.returncode != 0:
-            pytest.skip(f"js-libp2p cannot be installed: {done.stderr[-200:]}")
-        installed.write_text(wanted)
-    for script in HERE.glob("*.mjs"):
-        shutil.copy(script, where)
-    return where
+    return installed(request, HERE)
 
 
 class Lines:

@@ -225,6 +225,11 @@ class Seat:
                 await trio.sleep(0.005)
 
 
+def signer_of(me: int, genesis: Hash, history: Path) -> LocalSigner:
+    """The signer of a devnet's validator."""
+    return LocalSigner(Keypair.from_uri(validator_uri(me)), genesis, SigningHistory(history))
+
+
 @asynccontextmanager
 async def seat(
     folder: Path,
@@ -258,10 +263,7 @@ async def seat(
             clock_ms=clock_ms,
         )
         log = WriteAheadLog(folder / "log")
-        signer = None
-        if me is not None:
-            pair = Keypair.from_uri(validator_uri(me))
-            signer = LocalSigner(pair, chain.genesis_hash, SigningHistory(folder / "history"))
+        signer = None if me is None else signer_of(me, chain.genesis_hash, folder / "history")
         network = service or FakeService()
         fetcher = FakeFetcher(chain)
         context = RunnerContext(chain, network, fetcher, proposer, log, signer, clock_ms)
