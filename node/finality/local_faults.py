@@ -35,6 +35,7 @@ class LocalFaults:
 
     async def write_until_done(self, write: Callable[..., None], *arguments: object) -> None:
         """Write in a thread, again and again while the disk refuses: nothing may happen before."""
+        has_failed = False
         while True:
             try:
                 await trio.to_thread.run_sync(write, *arguments)
@@ -42,9 +43,10 @@ class LocalFaults:
             except OSError as error:
                 if not self.write_failure:
                     logger.critical("consensus-waits-for-disk cause=%r", str(error))
-                self.write_failure = str(error)
+                has_failed, self.write_failure = True, str(error)
                 await trio.sleep(WRITE_AGAIN_SECONDS)
-        self.write_failure = ""
+        if has_failed:  # else it is the database's, which is written less often
+            self.write_failure = ""
 
     def note_missing(self, block: Hash, number: int) -> None:
         """Note a block that could not be had; of too many the lowest are told."""

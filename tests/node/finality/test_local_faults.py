@@ -34,6 +34,16 @@ def test_a_write_is_tried_until_the_disk_takes_it(monkeypatch: pytest.MonkeyPatc
     run(scenario)
 
 
+def test_a_log_that_is_written_does_not_hide_that_the_database_is_not() -> None:
+    faults = LocalFaults(write_failure="no room for final blocks")
+
+    async def scenario() -> None:
+        await faults.write_until_done(lambda: None)
+        assert faults.write_failure == "no room for final blocks"
+
+    run(scenario)
+
+
 def test_what_finality_has_overtaken_is_no_obstacle() -> None:
     faults = LocalFaults({Hash(bytes([n]) * 32): n for n in range(1, 6)})
     faults.forget_blocks(3)
