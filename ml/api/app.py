@@ -3,15 +3,18 @@
 Rules that hold here: an answer runs in one task from its first event to its last, and that task is
 cancelled as soon as the client disconnects, streamed or not; a refusal before the first event is an
 HTTP error, a failure after it is an error event in the stream; bodies are bounded before they are
-parsed. `ml.api.responses` builds every document; here are status codes, headers and order.
+parsed, and not read at all from an address that was refused too often. `ml.api.responses` builds
+every document; here are status codes, headers and order.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Final, TypeAlias
 
 import trio
@@ -22,6 +25,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from ml.api.refusal_limit import RefusalLimit
 from ml.api.requests import BODY_BYTES_MAX, Question, RequestMalformedError, read_question
 from ml.api.responses import (
     STREAM_END,
@@ -42,6 +46,7 @@ from ml.api.service import (
     Delta,
     Finished,
     ModelUnknownError,
+    ServiceBusyError,
 )
 
 VOUCHER_HEADER: Final = "x-openledger-voucher"
@@ -77,6 +82,7 @@ class Routes:
 
     def __init__(self, service: AnswerService) -> None:
         self._service = service
+        self._refusals = RefusalLimit()
 
     async def models(self, _request: Request) -> Response:
         """List the models."""
@@ -108,23 +114,32 @@ class Routes:
         return await self._respond_to_question(request, is_chat=True)
 
     async def _respond_to_question(self, request: Request, is_chat: bool) -> Response:
+        address = request.client.host if request.client else ""
+        wait_s = self._refusals.seconds_to_wait(address)
+        if wait_s:
+            return _too_often_refused(wait_s)
         data = await _body(request)
         if data is None:
+            self._refusals.add(address)
             return _error(413, f"The body exceeds {BODY_BYTES_MAX} bytes. Shorten the question.")
         try:
             question = read_question(data, is_chat, request.headers.get(VOUCHER_HEADER))
         except RequestMalformedError as refusal:
+            self._refusals.add(address)
             return _error(400, str(refusal), parameter=refusal.parameter)
-        return AnswerResponse(self._service, question)
+        return AnswerResponse(self._service, question, partial(self._refusals.add, address))
 
 
 class AnswerResponse(Response):
     """Generates one answer while the client waits for it."""
 
-    def __init__(self, service: AnswerService, question: Question) -> None:
+    def __init__(
+        self, service: AnswerService, question: Question, note_refusal: Callable[[], None]
+    ) -> None:
         super().__init__()
         self._service = service
         self._question = question
+        self._note_refusal = note_refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer over ASGI; stop when the client disconnects."""
@@ -148,6 +163,8 @@ class AnswerResponse(Response):
                 send = self._send_stream if self._question.is_streamed else self._send_whole
                 await send(shape, events, reply)
         except AnswerRefusedError as refusal:
+            if not isinstance(refusal, ServiceBusyError):
+                self._note_refusal()
             await reply.send_error(_refusal(refusal), refusal_object(refusal))
         except Exception:
             logger.exception("answer_failed model=%s", self._question.request.model)
@@ -257,6 +274,16 @@ async def server_error(_request: Request, _error: Exception) -> Response:
 
 def _refusal(refusal: AnswerRefusedError) -> JSONResponse:
     headers = {"retry-after": str(RETRY_SECONDS)} if refusal.status == 429 else None
+    return JSONResponse(refusal_object(refusal), refusal.status, headers)
+
+
+def _too_often_refused(wait_s: float) -> JSONResponse:
+    seconds = math.ceil(wait_s)
+    refusal = ServiceBusyError(
+        f"Too many requests from this address were refused. Ask again in {seconds} s, with a "
+        "voucher that pays for the answer."
+    )
+    headers = {"retry-after": str(seconds), "connection": "close"}
     return JSONResponse(refusal_object(refusal), refusal.status, headers)
 
 

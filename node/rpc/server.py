@@ -28,6 +28,7 @@ from ml.api.app import http_error, server_error
 from node.operations.health import HealthCollector
 from node.operations.metrics import CONTENT_TYPE, Metrics
 from node.rpc.blocks import Blocks
+from node.rpc.body_timeout import BodyTimeout, BodyTimeoutError, answer_late_body
 from node.rpc.connections import Connections, ServerEndpoint, endpoint_of, is_loopback, listen
 from node.rpc.dispatcher import Dispatcher
 from node.rpc.interfaces import RpcNode
@@ -143,8 +144,15 @@ class Server:
                 *extra_routes,
                 WebSocketRoute("/{path:path}", _refuse_websocket),
             ],
-            middleware=[cross_origin],
-            exception_handlers={HTTPException: http_error, Exception: server_error},
+            middleware=[
+                cross_origin,
+                Middleware(BodyTimeout, seconds=self._limits.request_timeout_s),
+            ],
+            exception_handlers={
+                HTTPException: http_error,
+                BodyTimeoutError: answer_late_body,
+                Exception: server_error,
+            },
         )
         # A path is what it says: /health/ is unknown, not a redirection.
         app.router.redirect_slashes = False
@@ -182,19 +190,15 @@ class Server:
         peer = request.client.host if request.client else ""
         session = Session(self._limits, peer, is_local=self._is_local(peer, request.headers))
         body = bytearray()
-        status = 408
-        with trio.move_on_after(self._limits.request_timeout_s):
-            try:
-                async with aclosing(request.stream()) as chunks:
-                    async for chunk in chunks:
-                        body += chunk
-                        if len(body) > self._limits.request_bytes:
-                            break
-                status = 413 if len(body) > self._limits.request_bytes else 200
-            except ClientDisconnect:
-                status = 400
-        if status in (400, 408):
-            return Response(status_code=status)
+        try:
+            async with aclosing(request.stream()) as chunks:
+                async for chunk in chunks:
+                    body += chunk
+                    if len(body) > self._limits.request_bytes:
+                        break
+        except ClientDisconnect:
+            return Response(status_code=400)
+        status = 413 if len(body) > self._limits.request_bytes else 200
         answer = await self._dispatcher.answer(bytes(body), session)
         if answer is None:
             return Response(status_code=204)

@@ -1,10 +1,12 @@
 """The paid answer service: from a question and a voucher to text and a signed receipt.
 
-    question -> model and price -> voucher checked, price reserved -> tokens -> attribution
-             -> receipt signed and stored with what it cost -> the asker's last event
+    question -> model -> voucher checked -> question tokenized, price reserved -> tokens
+             -> attribution -> receipt signed and stored with what it cost -> the asker's last event
 
-Rules that hold here: nothing is drawn for an answer whose receipt is not on disk; a client that
-goes away pays nothing; one receipt at a time is numbered and stored, so sequences have no gap.
+Rules that hold here: nothing is loaded, tokenized or computed for a question without a voucher that
+pays for it, and what takes long is done off the event loop; nothing is drawn for an answer whose
+receipt is not on disk; a client that goes away pays nothing; one receipt at a time is numbered and
+stored, so sequences have no gap.
 """
 
 from __future__ import annotations
@@ -111,9 +113,14 @@ class PaidAnswerService:
         if self._nursery is None:
             raise ServiceBusyError("This node does not serve answers now.")
         model = self._number_of(request.model)
+        self._check_voucher(request, model)
         engine = await self._served.start(self._nursery)
         served = await self._served.get(model)
-        transcript = Transcript(served.tokenizer, _question(request), request.stop)
+        question = _question(request)
+        _check_length(question, served, engine.capabilities.context_tokens)
+        transcript = await trio.to_thread.run_sync(
+            Transcript, served.tokenizer, question, request.stop
+        )
         payment = self._charge(request, model, len(transcript.prompt_tokens))
         identity = f"att-{secrets.token_hex(16)}"
         generation = GenerationRequest(
@@ -149,6 +156,13 @@ class PaidAnswerService:
             raise ServiceBusyError(str(error)) from error
         finally:
             self._vouchers.release(payment)
+
+    def _check_voucher(self, request: AnswerRequest, model: int) -> None:
+        """Check that a voucher pays for the answer at least, before anything costs time."""
+        with self._reader.at() as state:
+            price = state.inference.quote(model, 0, request.max_tokens)
+            assert price is not None, "the model exists"
+            self._vouchers.check(request.voucher, model, price, state.inference)
 
     def _charge(self, request: AnswerRequest, model: int, tokens_in: int) -> Payment:
         with self._reader.at() as state:
@@ -278,6 +292,17 @@ class PaidAnswerService:
             return await self._served.get(model)
         except ModelUnknownError:
             return None
+
+
+def _check_length(question: str, served: ServedModel, context_tokens: int) -> None:
+    """Refuse a text that cannot fit the context before it is tokenized: that alone takes a second
+    for a megabyte. Raises ContextExceededError."""
+    longest = served.longest_token_bytes * context_tokens
+    if len(question.encode()) > longest:
+        raise ContextExceededError(
+            f"The question has more than the {longest} bytes that fit into the model's context of "
+            f"{context_tokens} tokens. Shorten it."
+        )
 
 
 def _question(request: AnswerRequest) -> str:

@@ -67,6 +67,7 @@ class ServedModel:
     sketcher: QuerySketcher
     rows: JobRows
     tokenizer: PreTrainedTokenizerFast
+    longest_token_bytes: int
 
     def evidence(self, question: str, answer: str) -> Evidence:
         """Return the attribution of an answer; an empty answer has none."""
@@ -191,4 +192,12 @@ class ServedModels:
             spec = Index(release.model, release.train_job, release.indexed.sketch_size)
             self._inputs.prepare(spec, inputs)
             rows = read_job_rows(inputs)
-        return ServedModel(release, release.adapter.hex(), index, sketcher, rows, tokenizer)
+        return ServedModel(
+            release=release,
+            adapter_id=release.adapter.hex(),
+            index=index,
+            sketcher=sketcher,
+            rows=rows,
+            tokenizer=tokenizer,
+            longest_token_bytes=max(len(token.encode()) for token in tokenizer.get_vocab()),
+        )

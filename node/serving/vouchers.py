@@ -44,10 +44,20 @@ class VoucherBook:
         self, raw: bytes | None, model: int, price_planck: int, state: Inference
     ) -> Payment:
         """Reserve the price of an answer. Raises VoucherMissingError, VoucherRefusedError."""
+        payment = self.check(raw, model, price_planck, state)
+        reserved = self._reserved.get(payment.channel, 0)
+        self._reserved[payment.channel] = reserved + price_planck
+        return payment
+
+    def check(self, raw: bytes | None, model: int, price_planck: int, state: Inference) -> Payment:
+        """Check that a voucher pays a price, and reserve nothing.
+
+        Raises VoucherMissingError, VoucherRefusedError.
+        """
         if raw is None:
             raise VoucherMissingError(
-                f"An answer costs up to {price_planck} planck. Open a channel to this server and "
-                "send a voucher in the header x-openledger-voucher."
+                f"This answer costs {price_planck} planck at least. Open a channel to this server "
+                "and send a voucher in the header x-openledger-voucher."
             )
         signed = _decoded(raw)
         voucher = signed.voucher
@@ -63,8 +73,6 @@ class VoucherBook:
         if not is_signed_by(channel.asker, voucher_payload(voucher), signed.signature):
             raise VoucherRefusedError("The voucher is not signed by the channel's asker.")
         self._check_amount(voucher, channel, price_planck)
-        reserved = self._reserved.get(voucher.channel, 0)
-        self._reserved[voucher.channel] = reserved + price_planck
         encoded = _signature.encode(signed.signature)
         return Payment(
             voucher.channel, channel.asker, voucher.cumulative_planck, encoded, price_planck

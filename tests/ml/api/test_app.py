@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.api.app import create_app
+from ml.api.refusal_limit import REFUSALS_MAX
 from ml.api.requests import BODY_BYTES_MAX, RequestMalformedError, read_question
 from tests.ml.api.support.echo import VOUCHER, EchoService, chat, events_of
 
@@ -290,3 +291,17 @@ def test_an_answer_is_cancelled_when_its_client_goes_away(stream):
         assert service.open == 0
 
     trio.run(run)
+
+
+def test_an_address_that_was_refused_too_often_waits_before_its_body_is_read():
+    refused = [(("POST", "/v1/completions"), {"content": b"{"})] * REFUSALS_MAX
+    paid = (("POST", "/v1/chat/completions"), {"json": chat("one")})
+    *answers, last = exchange(*refused, paid)
+    assert {answer.status_code for answer in answers} == {400}
+    assert error_of(last, 429)["code"] == "rate_limit_exceeded"
+    assert last.headers["retry-after"] == "1"
+
+
+def test_paid_answers_are_never_limited():
+    paid = (("POST", "/v1/chat/completions"), {"json": chat("one")})
+    assert {answer.status_code for answer in exchange(*[paid] * (REFUSALS_MAX + 5))} == {200}

@@ -1,16 +1,24 @@
-"""The answer service: a refusal of the engine comes before an answer begins, and costs nothing."""
+"""The answer service: what is refused comes before an answer begins, and costs next to nothing."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import trio
 
-from ml.api.service import AnswerRequest, ContextExceededError, ServiceBusyError
+from ml.api.service import (
+    AnswerRefusedError,
+    AnswerRequest,
+    ContextExceededError,
+    ServiceBusyError,
+    VoucherMissingError,
+)
 from ml.engine.interface import (
     EngineClosedError,
     GenerationRequest,
@@ -22,7 +30,8 @@ from node.serving.answer_service import PaidAnswerService
 from runtime.types.primitives import AccountId, Hash
 from tests.node.support.small_node import run
 
-REQUEST = AnswerRequest("model", (), "why?", 5, 0.0, 1.0, 1, (), None)
+REQUEST = AnswerRequest("model", (), "why?", 5, 0.0, 1.0, 1, (), b"voucher")
+CONTEXT_TOKENS, LONGEST_TOKEN_BYTES = 10, 4
 
 
 class Refusing:
@@ -31,6 +40,7 @@ class Refusing:
     def __init__(self, refusal: Exception) -> None:
         self.refusal = refusal
         self.released = 0
+        self.used: list[str] = []
 
     @contextmanager
     def at(self) -> Iterator[Any]:
@@ -41,18 +51,31 @@ class Refusing:
         )
 
     async def start(self, _: trio.Nursery) -> Refusing:
+        self.used.append("engine")
         return self
 
+    @property
+    def capabilities(self) -> Any:
+        return SimpleNamespace(context_tokens=CONTEXT_TOKENS)
+
     async def get(self, _: int) -> Any:
-        return SimpleNamespace(tokenizer=None, adapter_id="a")
+        self.used.append("model")
+        return SimpleNamespace(
+            tokenizer=None, adapter_id="a", longest_token_bytes=LONGEST_TOKEN_BYTES
+        )
 
     async def generate(self, _: GenerationRequest) -> AsyncGenerator[Any, None]:
         await trio.lowlevel.checkpoint()
         raise self.refusal
         yield
 
-    def reserve(self, *_: object) -> object:
+    def check(self, raw: bytes | None, *_: object) -> object:
+        if raw is None:
+            raise VoucherMissingError("nothing pays")
         return object()
+
+    def reserve(self, raw: bytes | None, *_: object) -> object:
+        return self.check(raw)
 
     def release(self, _: object) -> None:
         self.released += 1
@@ -69,22 +92,59 @@ class Refusing:
 def test_a_refusal_of_the_engine_comes_before_the_first_event(
     refusal: Exception, raised: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    framed = SimpleNamespace(prompt_tokens=(1,), stop_tokens=())
-    monkeypatch.setattr(answer_service_module, "Transcript", lambda *_: framed)
-    fake = cast(Any, Refusing(refusal))
+    fake = Refusing(refusal)
+    threads = _ask_refused(fake, REQUEST, raised, monkeypatch)
+    assert fake.released == 1
+    assert threads, "the question was tokenized"
+    assert threads[0] is not threading.current_thread(), "and not on the event loop"
+
+
+def test_nothing_is_loaded_or_tokenized_without_a_voucher(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Refusing(QueueFullError("busy"))
+    request = replace(REQUEST, prompt="why? " * 200_000, voucher=None)
+    threads = _ask_refused(fake, request, VoucherMissingError, monkeypatch)
+    assert (fake.used, threads) == ([], [])
+
+
+@pytest.mark.parametrize(("excess", "is_tokenized"), [(0, True), (1, False)])
+def test_a_text_beyond_any_context_is_refused_before_it_is_tokenized(
+    excess: int, is_tokenized: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = Refusing(RequestInvalidError("too long"))
+    longest = CONTEXT_TOKENS * LONGEST_TOKEN_BYTES
+    request = replace(REQUEST, prompt="x" * (longest + excess))
+    threads = _ask_refused(fake, request, ContextExceededError, monkeypatch)
+    assert bool(threads) is is_tokenized
+
+
+def _ask_refused(
+    fake: Refusing,
+    request: AnswerRequest,
+    raised: type[AnswerRefusedError],
+    monkeypatch: pytest.MonkeyPatch,
+) -> list[threading.Thread]:
+    """Ask a service over the fake; return the threads in which questions were tokenized."""
+    threads: list[threading.Thread] = []
+
+    def tokenize(*_: object) -> Any:
+        threads.append(threading.current_thread())
+        return SimpleNamespace(prompt_tokens=(1,), stop_tokens=())
+
+    monkeypatch.setattr(answer_service_module, "Transcript", tokenize)
     chain: Any = SimpleNamespace(genesis_hash=Hash(bytes(32)))
     submitter: Any = SimpleNamespace(account=AccountId(bytes(32)))
-    answers = PaidAnswerService(chain, fake, submitter, cast(Any, None), fake)
-    answers._vouchers = fake
+    whole = cast(Any, fake)
+    answers = PaidAnswerService(chain, whole, submitter, cast(Any, None), whole)
+    answers._vouchers = whole
 
     async def scenario() -> None:
         async with trio.open_nursery() as nursery:
             answers._nursery = nursery
             with pytest.raises(raised):
-                await anext(answers.stream_answer(REQUEST))
+                await anext(answers.stream_answer(request))
 
     run(scenario)
-    assert fake.released == 1
+    return threads
 
 
 def test_a_node_that_does_not_serve_says_so() -> None:
