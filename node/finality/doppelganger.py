@@ -7,7 +7,7 @@ each, so that the faulty ones alone cannot end the listening. A second node with
 voted in these views. Every vote of its own key counts, in votes and inside certificates; one that
 its signer never signed was signed elsewhere, and the node stops.
 
-Rules: what a node hears before it has peers, or in an epoch that its peers have left, tells it
+Rules: what a node hears before it has peers, or in an epoch that the network has left, tells it
 nothing. A validator that has heard nobody does not vote, with two exceptions. Where nothing becomes
 final, too few may vote to be heard, and somebody has to vote first: then that has to last as long
 as those views would take, and no peer's word is asked. And a validator that is alone in the set has
@@ -54,7 +54,7 @@ class Surroundings:
     validators: int
     """Connected peers that vote, by their own word."""
     is_current: bool
-    """Whether most peers are in no later epoch."""
+    """Whether no later epoch is known: of peers that bring no blocks, the height is their word."""
     height: int
     """The last final block here."""
 
@@ -127,8 +127,8 @@ def check_identity(seconds_refused: float) -> None:
     """Check that peers take this node. Raises DoppelgangerError where its key is in use."""
     if seconds_refused > REFUSED_SECONDS_MAX:
         raise DoppelgangerError(
-            "Every peer refuses this node, because another node with the same peer key is "
-            "connected to it: this data folder is a copy of one that is in use. Two validators "
+            "This node's bootnodes refuse it, because another node with the same peer key is "
+            "connected to them: this data folder is a copy of one that is in use. Two validators "
             "with one session key lose their stake, so this node stops. Stop the other one, or "
             "give this one a data folder of its own."
         )

@@ -165,13 +165,10 @@ class Participant:
         self._listening = None
 
     def _surroundings(self) -> Surroundings:
-        peers = self._service.peers()
-        # Of the peers more than half decide: a height is a peer's own word.
-        ahead = sum(peer.finalized > self.epoch.last_number for peer in peers)
         return Surroundings(
             is_alone=len(self.epoch.authorities.authorities) == 1,
             validators=self.connected_validators,
-            is_current=2 * ahead <= len(peers),
+            is_current=self._context.fetcher.highest_final <= self.epoch.last_number,
             height=self._context.chain.finalized.number,
         )
 

@@ -29,6 +29,11 @@ class ConsensusNetwork(PeerRequests, Protocol):
 class BlockFetcher(Protocol):
     """Brings blocks that are missing here (node/sync/block_sync.py)."""
 
+    @property
+    def highest_final(self) -> int:
+        """The highest final block of this node and the peers that have brought it blocks."""
+        ...
+
     async def fetch(self, block: Hash, peer: PeerId | None) -> None:
         """Execute and add a block and its missing ancestors. Raises FetchError."""
         ...

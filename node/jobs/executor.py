@@ -32,6 +32,7 @@ from node.chain.state_reader import StateReader
 from node.jobs.answer_store import AnswerDamagedError, JobAnswer, JobAnswerStore
 from node.jobs.executor_process import ExecutorDiedError, ExecutorProcess
 from node.jobs.inputs import Inputs, InputsAwaitedError, InputsMissingError, InputsRefusedError
+from node.operations.data_folder import ANSWERS_FOLDER, JOBS_FOLDER
 from node.storage.blob_errors import BlobError
 from node.storage.blob_store import BlobStore
 from node.transactions.errors import PoolError
@@ -41,7 +42,6 @@ from runtime.codec.scale import codec
 from runtime.shared.documents import JobOutput, JobSpec, commitment, output_root
 from runtime.types.primitives import Hash
 
-JOBS_FOLDER: Final = "jobs"
 WORK_FOLDER: Final = "work"
 """Frozen: an upgraded node goes on with the jobs whose folders it finds."""
 RESEND_BLOCKS: Final = 8
@@ -137,7 +137,7 @@ class Executor:
         self.process = process
         self._folder = folder
         self._base_model = base_model
-        self._answers = JobAnswerStore(folder / "outbox")
+        self._answers = JobAnswerStore(folder / ANSWERS_FOLDER)
         self._computing: set[tuple[int, int]] = set()
         self._sent: dict[tuple[int, int, Step], _Sent] = {}
         self._stalled: dict[tuple[int, int], int] = {}

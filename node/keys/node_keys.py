@@ -13,10 +13,9 @@ from typing import Final
 from ml.durable_file import write_durably
 from node.keys.keystore import KeyNotFoundError, Keystore, KeystoreError
 from node.operations.config import ConfigError, NodeConfig
-from node.operations.data_folder import KEYSTORE_FOLDER
+from node.operations.data_folder import KEYSTORE_FOLDER, PEER_SEED_FILE
 from runtime.crypto.keys import KeyKind, Keypair
 
-PEER_SEED_FILE: Final = "peer.seed"
 SEED_BYTES: Final = 32
 DEVELOPMENT_TYPES: Final = ("Development", "Local")
 

@@ -15,6 +15,12 @@ DATABASE_FOLDER: Final = "db"
 CONSENSUS_FOLDER: Final = "consensus"
 WRITE_AHEAD_LOG_FILE: Final = "log"
 NO_VOTE_FILE: Final = "no-vote"
+PEER_SEED_FILE: Final = "peer.seed"
+BLOBS_FOLDER: Final = "blobs"
+RECEIPTS_FILE: Final = "receipts.sqlite3"
+ANSWERS_FOLDER: Final = "outbox"
+JOBS_FOLDER: Final = "jobs"
+SERVED_FOLDER: Final = "served"
 
 
 def chain_folder(base_path: Path, chain: str) -> Path:

@@ -34,7 +34,13 @@ from node.jobs.inputs import Inputs
 from node.jobs.replicas import Replicas
 from node.keys.node_keys import load_pair
 from node.operations.config import ConfigError, NodeConfig, SyncMode
-from node.operations.data_folder import DATABASE_FOLDER, chain_folder
+from node.operations.data_folder import (
+    BLOBS_FOLDER,
+    DATABASE_FOLDER,
+    RECEIPTS_FILE,
+    SERVED_FOLDER,
+    chain_folder,
+)
 from node.operations.metrics import Metrics
 from node.operations.version import full_version
 from node.rpc.blob_routes import blob_routes
@@ -126,7 +132,7 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
         )
     )
     try:
-        blobs = await trio.to_thread.run_sync(BlobStore, folder / "blobs")
+        blobs = await trio.to_thread.run_sync(BlobStore, folder / BLOBS_FOLDER)
         if config.is_networked and config.sync is SyncMode.FAST:
             await begin_fast(config, spec, database, blobs=blobs, folder=folder)
         chain = Chain(spec, database)
@@ -144,7 +150,7 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
             roles=("Authority" if is_authority else "Full",),
         )
         submitter = Submitter(chain, pool, pair)
-        receipts = ReceiptStore(folder / "receipts.sqlite3")
+        receipts = ReceiptStore(folder / RECEIPTS_FILE)
         sealer = None if config.is_networked else AuthorSealer(author, chain, pool)
         node = RunningNode(
             config=config,
@@ -207,7 +213,7 @@ def _services(node: RunningNode) -> _Services:
         reader=reader,
         blobs=blobs,
         inputs=inputs,
-        folder=node.folder / "served",
+        folder=node.folder / SERVED_FOLDER,
         base_model=config.base_model,
     )
     answers = PaidAnswerService(

@@ -95,16 +95,30 @@ class Synchronizer:
         self._fetching = trio.Lock()
         self._bell, self._rung = trio.open_memory_channel[None](1)
         self._is_syncing = False
+        self._was_level = False
+        """Whether this node has caught up with its peers once since it started."""
 
     @property
     def is_syncing(self) -> bool:
         """Return whether blocks are being brought that consensus did not."""
-        return self._is_syncing
+        return self._is_syncing and self.highest_final > self._chain.finalized.number
+
+    @property
+    def highest_final(self) -> int:
+        """The highest final block of this node and the peers that have brought it blocks.
+
+        Until the node was level with its peers once, every height counts that is not refuted yet.
+        """
+        planner = self._planner
+        known = planner.delivered_height
+        if not self._was_level:
+            known = max(known, planner.target(trio.current_time()))
+        return max(known, self._chain.finalized.number)
 
     @property
     def highest_block(self) -> int:
-        """The highest block that this node or a peer has."""
-        return max([self._chain.best.number, *(state.best for state in self._network.peers())])
+        """The highest block of this node and the peers that have brought it blocks."""
+        return max(self._chain.best.number, self.highest_final)
 
     async def run(self) -> None:
         """Catch up whenever peers are ahead, until cancelled. Raises DivergedError."""
@@ -114,7 +128,8 @@ class Synchronizer:
                 await self._wait_until_behind()
                 self._is_syncing = True
                 start = self._chain.finalized.number
-                logger.info("sync-started height=%d highest=%d", start, self.highest_block)
+                target = self._planner.target(trio.current_time())
+                logger.info("sync-started height=%d target=%d", start, target)
                 try:
                     await self._catch_up()
                 finally:
@@ -155,6 +170,7 @@ class Synchronizer:
             if lag >= patience.blocks:
                 return
             if lag <= 0:
+                self._was_level = self._was_level or bool(planner.peers)
                 height = -1
                 await self._wait(planner.wake_at(now))
                 continue

@@ -79,6 +79,11 @@ class AddressBook:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def is_configured(self, peer: PeerId) -> bool:
+        """Return whether the operator named a peer, as a bootnode or a reserved peer."""
+        entry = self._entries.get(peer)
+        return entry is not None and entry.is_bootnode
+
     def has(self, record: AddressRecord) -> bool:
         """Return whether this very record is known."""
         entry = self._entries.get(record.peer)

@@ -10,7 +10,8 @@ A range of blocks goes through
     ARRIVED   imported -> forgotten               refused -> WANTED, the peer rests
 
 Ranges are imported in order, so what comes before a refused one is proven: the fault is that of the
-peer that gave it.
+peer that gave it. A height is a peer's own word. It makes this node ask, and nothing else: what the
+node tells of its own lag counts the peers whose last answer brought blocks.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class _Peer:
     in_flight: int = 0
     failures: int = 0
     rests_until: float = 0.0
+    has_delivered: bool = False
+    """Whether its last answer brought blocks that are final."""
 
 
 @dataclass(slots=True)
@@ -96,6 +99,12 @@ class BlockPlanner:
             if peer.failures < FAILURES_BELIEVED_MAX or peer.rests_until <= now
         ]
         return max([self.imported, *believed])
+
+    @property
+    def delivered_height(self) -> int:
+        """The highest final block of the peers that deliver, or the imported height."""
+        delivering = [peer.finalized for peer in self._peers.values() if peer.has_delivered]
+        return max([self.imported, *delivering])
 
     def note_peer(self, peer: PeerId, finalized: int) -> None:
         """Record a connected peer and the height of its last final block."""
@@ -164,7 +173,7 @@ class BlockPlanner:
         """Record that all blocks up to `imported` are here; the rest is requested again."""
         peer = self._peers.get(arrived.ask.peer)
         if peer is not None:
-            peer.failures = 0
+            peer.failures, peer.has_delivered = 0, True
         self.advance(imported)
         self._ranges = [
             block_range for block_range in self._ranges if block_range.arrived is not arrived
@@ -233,6 +242,7 @@ class BlockPlanner:
         peer = self._peers.get(name)
         if peer is not None:
             peer.failures += 1
+            peer.has_delivered = False
             pause = self._limits.rest_s * 2 ** min(peer.failures - 1, 10)
             peer.rests_until = now + min(pause, self._limits.rest_max_s)
 

@@ -145,7 +145,8 @@ class PeerHandler:
             self.consensus.drop(peer)
 
     def seconds_refused(self) -> float:
-        """Return for how long every peer refuses this node because its key is in use."""
+        """Return for how long this node has no peer, and bootnodes or reserved peers refuse it
+        because its key is in use."""
         first, now = self._first_refusal, trio.current_time()
         is_over = now - self._last_refusal > REFUSED_RECENTLY_SECONDS
         return 0.0 if first is None or is_over or self._sessions.ready() else now - first
@@ -250,7 +251,13 @@ class PeerHandler:
         return answer
 
     def identity_in_use(self, peer: PeerId) -> None:
-        """Record that a peer refuses this node because another one with its key is connected."""
+        """Record that a peer refuses this node because another one with its key is connected.
+
+        Anybody can say so, and it may end this node: only peers that its operator named count.
+        """
+        if not self._book.is_configured(peer):
+            logger.debug("identity-in-use-unheard peer=%s", peer)
+            return
         self._sessions.counters.identity_refused += 1
         logger.warning("identity-in-use peer=%s", peer)
         self._last_refusal = trio.current_time()

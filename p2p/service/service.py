@@ -141,7 +141,7 @@ class Service:
         return self._sessions.reputation.bans(trio.current_time())
 
     def seconds_refused(self) -> float:
-        """Return for how long every peer refuses this node because another one has its key."""
+        """Return for how long this node has no peer, and bootnodes refuse it for its key."""
         return self._handler.seconds_refused()
 
     def changes(self) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[PeerChange]]:

@@ -1,7 +1,11 @@
 """A chain's data folder as one file, and back: every byte is hashed, and half a file is refused.
 
-It is a tar file of what the folder has, without locks, drafts and sockets; its last member is
-`manifest.json`, with the SHA-256 of every other one. Keys are not in it, for they lie elsewhere.
+It is a tar file of what a node keeps in the folder, without locks, drafts and sockets; its last
+member is `manifest.json`, with the SHA-256 of every other one. Keys are not in it, for they lie
+elsewhere.
+
+The file may come from anybody, so nothing in it decides where or how something is written: only the
+names of a node's own data are taken, as plain files that their owner alone may read.
 """
 
 from __future__ import annotations
@@ -12,10 +16,10 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Final
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, get_type_hints
 
 from ml.durable_file import sync_folder
 from node.client.errors import UsageError
@@ -25,6 +29,7 @@ VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
 MANIFEST_BYTES_MAX: Final = 64 * 1024 * 1024
 CHUNK_BYTES: Final = 1 << 20
+FILE_MODE: Final = 0o600
 LOCK_NAMES: Final = ("LOCK",)
 LEFT_OUT_SUFFIXES: Final = (".lock", ".part", ".sock")
 
@@ -50,13 +55,14 @@ class Manifest:
     version: int = VERSION
 
 
-def pack(folder: Path, path: Path, manifest: Manifest, skipped: set[str], on: OnBytes) -> int:
-    """Write a folder into a new file that is complete when it appears; returns its bytes.
+def pack(folder: Path, path: Path, manifest: Manifest, names: Collection[str], on: OnBytes) -> int:
+    """Write what a folder has of these names into a new file that is complete when it appears;
+    returns its bytes.
 
     The manifest's files are filled in. Raises FileExistsError.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    members = [file for file in sorted(_files(folder)) if str(file) not in skipped]
+    members = [file for file in sorted(_files(folder)) if _is_named(file.as_posix(), names)]
     total = sum((folder / file).stat().st_size for file in members)
     done = 0
     try:
@@ -80,18 +86,23 @@ def pack(folder: Path, path: Path, manifest: Manifest, skipped: set[str], on: On
     return path.stat().st_size
 
 
-def unpack(path: Path, folder: Path, on: OnBytes) -> Manifest:
-    """Write a snapshot's files into a new folder and check each of them. Raises ArchiveError."""
+def unpack(path: Path, folder: Path, names: Collection[str], on: OnBytes) -> Manifest:
+    """Write a snapshot's files of these names into a new folder and check each of them.
+
+    Raises ArchiveError.
+    """
     folder.mkdir(parents=True)
     try:
         with path.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:") as archive:
             total = path.stat().st_size
             for member in archive:
-                if not member.isfile():
-                    raise ArchiveError(f"{path} holds {member.name!r}, which is no file.")
-                archive.extract(member, folder, filter="data")
+                if member.name != MANIFEST and not _is_named(member.name, names):
+                    raise ArchiveError(f"{path} holds {member.name!r}, which is no data of a node.")
+                if not member.isfile() or member.issparse():
+                    raise ArchiveError(f"{path} holds {member.name!r}, which is no plain file.")
+                _extract(archive, member, folder)
                 on(min(raw.tell(), total), total)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, FileExistsError, NotADirectoryError) as error:
         raise _damaged(path, str(error)) from error
     manifest = _read_manifest(path, folder / MANIFEST)
     found = {str(file) for file in _files(folder)} - {MANIFEST}
@@ -103,6 +114,25 @@ def unpack(path: Path, folder: Path, on: OnBytes) -> Manifest:
     (folder / MANIFEST).unlink()
     _sync(folder)
     return manifest
+
+
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write the content of a member alone: neither its mode nor its owner. Raises FileExistsError,
+    NotADirectoryError where a name is there twice."""
+    content = archive.extractfile(member)
+    assert content is not None, "a plain file has a content"
+    target = folder / member.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    with content, os.fdopen(descriptor, "wb") as written:
+        shutil.copyfileobj(content, written, CHUNK_BYTES)
+
+
+def _is_named(member: str, names: Collection[str]) -> bool:
+    """Return whether a path lies in the folder, in or at one of the names in it."""
+    path = PurePosixPath(member)
+    is_plain = path.as_posix() == member and not path.is_absolute() and ".." not in path.parts
+    return is_plain and (path.parts[0] in names or member in names)
 
 
 def put_in_place(draft: Path, folder: Path) -> None:
@@ -121,12 +151,27 @@ def _read_manifest(path: Path, file: Path) -> Manifest:
         raise _damaged(path, "it ends without its manifest, so it was cut off, or is no snapshot")
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-        manifest = Manifest(**data)
-    except (ValueError, TypeError) as error:
+        manifest = _manifest_of(data)
+    except (ValueError, TypeError, RecursionError) as error:
         raise _damaged(path, f"its manifest cannot be read ({error})") from error
     if manifest.version != VERSION:
         refuse(f"{path} is of version {manifest.version}; this program reads version {VERSION}.")
     return manifest
+
+
+def _manifest_of(data: Any) -> Manifest:
+    """Return the manifest that JSON stands for. Raises TypeError."""
+    manifest = Manifest(**data)
+    for name, kind in get_type_hints(Manifest).items():
+        value = getattr(manifest, name)
+        is_right = type(value) is (dict if name == "files" else kind)
+        if not is_right or (name == "files" and not all(map(_is_text, value.items()))):
+            raise TypeError(f"its {name} is of another type")
+    return manifest
+
+
+def _is_text(entry: tuple[object, object]) -> bool:
+    return all(isinstance(part, str) for part in entry)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -8,6 +8,8 @@ the copy, and a file `no-vote` keeps a validator from voting where it is not:
   not know what the original signs later.
 - Where a snapshot goes back into its own node's folder, that folder's signing histories stay: they
   are newer than those of the snapshot, and the signer refuses to contradict them.
+A snapshot says nothing of where it is restored: that is the folder of the chain that the operator
+names, and its genesis has to be that chain's. An identity among peers comes only with a move.
 """
 
 from __future__ import annotations
@@ -30,19 +32,35 @@ from node.commands.base.command import command_output, confirm, refuse
 from node.commands.base.output import Output
 from node.commands.chain.folder_archive import Manifest, pack, put_in_place, unpack
 from node.commands.chain.log_repair import signing_histories
-from node.keys.node_keys import PEER_SEED_FILE
 from node.operations.config import default_base_path
 from node.operations.data_folder import (
+    ANSWERS_FOLDER,
+    BLOBS_FOLDER,
     CHAINS_FOLDER,
     CONSENSUS_FOLDER,
     DATABASE_FOLDER,
+    JOBS_FOLDER,
     NO_VOTE_FILE,
+    PEER_SEED_FILE,
+    RECEIPTS_FILE,
     chain_folder,
     consensus_folder,
     no_vote_path,
 )
 from runtime.codec.hexadecimal import to_hex
 
+NODE_DATA: Final = frozenset(
+    {
+        DATABASE_FOLDER,
+        BLOBS_FOLDER,
+        CONSENSUS_FOLDER,
+        ANSWERS_FOLDER,
+        JOBS_FOLDER,
+        # SQLite keeps its last writes beside the file until it is opened again.
+        *(RECEIPTS_FILE + suffix for suffix in ("", "-wal", "-shm")),
+    }
+)
+"""What a node cannot make again by itself."""
 MOVED: Final = (
     "its node was moved to another place by `openledger chain snapshot --move` on {time}, and "
     "votes there"
@@ -97,12 +115,10 @@ def snapshot(
         taken_at=time,
         files={},
     )
-    # A copy is another node among its peers; a node that moves stays the one that it was.
-    skipped = {f"{CONSENSUS_FOLDER}/{NO_VOTE_FILE}"} | (set() if move else {PEER_SEED_FILE})
     if move and no_vote_path(folder).exists():
         refuse(f"{folder} may not vote itself: {no_vote_path(folder).read_text().strip()}.")
     with _kept_closed(folder), output.progress("Writing") as advance:
-        size = pack(folder, file, manifest, skipped, advance)
+        size = pack(folder, file, manifest, _names(is_moved=move), advance)
     if move:
         _forbid(folder, MOVED.format(time=time))
     histories = _histories(folder)
@@ -112,21 +128,43 @@ def snapshot(
 
 @click.command("restore")
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--chain", "chain_name", default="dev", show_default=True, help="Preset or spec file."
+)
 @click.option("--base-path", type=click.Path(path_type=Path), help="The node's data folder.")
 @click.option("--replace", is_flag=True, help="In place of the chain's data that are there.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @command_output(SnapshotDocument)
 def restore(
-    output: Output, file: Path, base_path: Path | None, replace: bool, yes: bool
+    output: Output,
+    file: Path,
+    chain_name: str,
+    base_path: Path | None,
+    replace: bool,
+    yes: bool,
 ) -> SnapshotDocument:
-    """Put the snapshot FILE into a node's data folder, and say whether it may vote from there."""
+    """Put the snapshot FILE into a node's data folder, and say whether it may vote from there.
+
+    Restore a validator only from a snapshot that you took yourself: whoever wrote the file decides
+    which votes of your key it knows.
+    """
+    spec = load_spec(chain_name)
     base = base_path or default_base_path()
+    folder = chain_folder(base, spec.id)
     draft = base / CHAINS_FOLDER / ".restoring.part"
     shutil.rmtree(draft, ignore_errors=True)
     try:
         with output.progress("Reading") as advance:
-            manifest = unpack(file, draft, advance)
-        folder = chain_folder(base, manifest.chain)
+            manifest = unpack(file, draft, _names(is_moved=True), advance)
+        if manifest.genesis_hash != to_hex(spec.build().hash):
+            refuse(
+                f"{file} is of the chain {manifest.chain!r}, genesis {manifest.genesis_hash}, and "
+                f"not of {spec.id!r}. Name the chain of the snapshot by --chain."
+            )
+        # What only the folder at the new place may decide.
+        no_vote_path(draft).unlink(missing_ok=True)
+        if not manifest.is_moved:
+            (draft / PEER_SEED_FILE).unlink(missing_ok=True)
         kept = _keep_own(
             output,
             folder,
@@ -147,6 +185,14 @@ def restore(
         shutil.rmtree(draft, ignore_errors=True)
     size = file.stat().st_size
     return _document(output, file, folder, manifest, size, histories, is_safe, sentence)
+
+
+def _names(*, is_moved: bool) -> frozenset[str]:
+    """Return the names in a chain's folder that go into a snapshot.
+
+    A copy is another node among its peers; a node that moves stays the one that it was.
+    """
+    return NODE_DATA | {PEER_SEED_FILE} if is_moved else NODE_DATA
 
 
 def _keep_own(

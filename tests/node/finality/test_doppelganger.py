@@ -187,18 +187,18 @@ def test_a_validator_without_peers_never_votes(tmp_path: Path) -> None:
 def test_a_validator_that_peers_have_left_behind_hears_nothing_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of three peers that claims a height delays nobody; the word of most counts."""
     monkeypatch.setattr(voter_activity, "VERIFY_AGAIN_SECONDS", 0.0)
 
     async def scenario() -> None:
-        service = FakeService(connected=(Peer(HONEST, finalized=99), Peer(OTHER, finalized=99)))
+        service = FakeService(connected=(Peer(HONEST), Peer(OTHER)))
         options = {"is_listening_first": True, "service": service}
         async with seated(tmp_path, 4, me=0, **options) as made:
+            made.fetcher.highest_final = 99
             await made.until(lambda: made.participant.waits_for is Waiting.SYNC)
             hear_views(made, 1, 2 * LISTEN_VIEWS)
             await trio.sleep(1.0)
             assert made.participant.waits_for is Waiting.SYNC
-            service.connected = (Peer(HONEST), Peer(OTHER), Peer(HOSTILE, finalized=10**9))
+            made.fetcher.highest_final = 0
             await made.until(lambda: made.participant.waits_for is Waiting.VOTES)
             hear_views(made, 2 * LISTEN_VIEWS, 4 * LISTEN_VIEWS)
             await made.until(lambda: bool(made.service.own_votes))
@@ -206,15 +206,18 @@ def test_a_validator_that_peers_have_left_behind_hears_nothing_yet(
     run(scenario)
 
 
-def test_peers_that_only_claim_a_later_epoch_keep_nobody_from_voting(tmp_path: Path) -> None:
-    """Nothing that they claim could be fetched and proven for as long as silence has to last."""
+def test_any_number_of_peers_that_only_claim_a_later_epoch_delay_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voter_activity, "VERIFY_AGAIN_SECONDS", 0.0)
 
     async def scenario() -> None:
-        service = FakeService(
-            connected=tuple(Peer(peer, finalized=99) for peer in (HOSTILE, OTHER))
-        )
-        options = {"is_listening_first": True, "delay_ms": 40, "service": service}
+        liars = tuple(Peer(peer, finalized=10**9) for peer in (HOSTILE, OTHER))
+        service = FakeService(connected=(Peer(HONEST), *liars))
+        options = {"is_listening_first": True, "service": service}
         async with seated(tmp_path, 4, me=0, **options) as made:
+            await made.until(lambda: made.participant.waits_for is Waiting.VOTES)
+            hear_views(made, 1, 2 * LISTEN_VIEWS)
             await made.until(lambda: bool(made.service.own_votes))
 
     run(scenario)

@@ -133,6 +133,7 @@ class FakeFetcher:
     chain: Chain
     brings: ExecutedBlock | None = None
     failures: int = 0
+    highest_final: int = 0
 
     async def fetch(self, block: Hash, peer: PeerId | None) -> None:
         self.failures -= 1

@@ -283,9 +283,45 @@ def test_a_claim_of_blocks_that_do_not_exist_harms_nobody(tmp_path: Path) -> Non
             network.add("b", ahead)
             async with syncing(late, network) as synchronizer:
                 await reach(late.chain, 6)
-                assert synchronizer.highest_block == 10**9
                 while synchronizer.is_syncing:
                     await trio.testing.wait_all_tasks_blocked(0.05)
+                assert synchronizer.highest_block == 6
+
+    run(scenario)
+
+
+def test_strangers_that_claim_blocks_never_make_a_level_node_look_behind(tmp_path: Path) -> None:
+    """Health, isSyncing and the doppelganger check all follow these two properties."""
+
+    async def scenario() -> None:
+        async with two(tmp_path) as (ahead, late):
+            await grow(ahead, 6)
+            network = FakeNetwork()
+            network.add("honest", ahead)
+            async with syncing(late, network) as synchronizer:
+                await reach(late.chain, 6)
+                while synchronizer.is_syncing:
+                    await trio.testing.wait_all_tasks_blocked(0.05)
+                for number in range(5):
+                    network.add(f"stranger {number}", answer=hang, claims=10**9)
+                    await trio.sleep(0.05)
+                    seen = (synchronizer.is_syncing, synchronizer.highest_final)
+                    assert seen == (False, 6)
+                assert any(peer.startswith("stranger") for peer, _ in network.asked)
+
+    run(scenario)
+
+
+def test_a_new_node_knows_that_it_is_behind_before_the_first_block_comes(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with two(tmp_path) as (ahead, late):
+            await grow(ahead, 6)
+            network = FakeNetwork()
+            network.add("slow", ahead, answer=hang)
+            async with syncing(late, network) as synchronizer:
+                while not synchronizer.is_syncing:
+                    await trio.testing.wait_all_tasks_blocked(0.05)
+                assert synchronizer.highest_final == 6
 
     run(scenario)
 

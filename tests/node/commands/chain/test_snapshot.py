@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from node.client import Client
-from node.commands.chain.folder_archive import CHUNK_BYTES
+from node.commands.chain.folder_archive import CHUNK_BYTES, MANIFEST
 from node.operations.data_folder import chain_folder, no_vote_path
 from tests.node.commands.support.calling import OpenLedger
 from tests.node.commands.support.processes import finished, running
@@ -140,3 +144,77 @@ def test_a_cut_or_changed_file_is_refused_and_leaves_nothing(
         assert called.exit_code == 2, name
         assert "no whole snapshot" in called.err
     assert list((tmp_path / "copy").rglob("*.*")) == []
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A snapshot of a node that never voted."""
+    folder = tmp_path_factory.mktemp("honest")
+    base, file = folder / "base", folder / "snapshot"
+    with running(
+        "dev", "--base-path", str(base), "--port", "0", "--no-executor", "--no-serve"
+    ) as process:
+        assert process.stop() == 0
+    taken(OpenLedger("ws://127.0.0.1:1", folder / "keys"), base, file)
+    return file
+
+
+def forged(honest: Path, file: Path, *planted: str, **said: Any) -> Path:
+    """Write a snapshot with more files, and a manifest that says something else."""
+    with tarfile.open(honest) as source, tarfile.open(file, "w") as target:
+        for member in source:
+            content = source.extractfile(member)
+            assert content is not None
+            data = content.read()
+            if member.name == MANIFEST:
+                document = {**json.loads(data), **said}
+                for name in planted:
+                    target.addfile(_entry(name, b"planted"), io.BytesIO(b"planted"))
+                    document["files"][name] = hashlib.sha256(b"planted").hexdigest()
+                data = json.dumps(document).encode()
+            target.addfile(_entry(member.name, data), io.BytesIO(data))
+    return file
+
+
+def _entry(name: str, data: bytes) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(data)
+    return entry
+
+
+@pytest.mark.parametrize("chain", ["../../victim", "../keys", "/tmp/victim", "other"])
+def test_a_snapshot_does_not_choose_the_folder_that_it_is_restored_to(
+    offline: OpenLedger, honest: Path, tmp_path: Path, chain: str
+) -> None:
+    victims = (tmp_path / "victim", tmp_path / "base/keys")
+    for victim in victims:
+        victim.mkdir(parents=True)
+        (victim / "precious").touch()
+    file = forged(honest, tmp_path / "file", chain=chain)
+    words = ("--base-path", str(tmp_path / "base"), "--replace", "--yes")
+    document = offline.json("chain", "restore", str(file), *words)
+    assert document["folder"] == str(chain_folder(tmp_path / "base", "dev"))
+    assert all((victim / "precious").exists() for victim in victims)
+
+
+def test_a_snapshot_of_another_chain_is_refused(
+    offline: OpenLedger, honest: Path, tmp_path: Path
+) -> None:
+    file = forged(honest, tmp_path / "file", genesis_hash="0x" + "00" * 32)
+    base = tmp_path / "base"
+    for words in ((str(file),), (str(honest), "--chain", "local")):
+        called = offline("chain", "restore", *words, "--base-path", str(base))
+        assert (called.exit_code, "--chain" in called.err) == (2, True)
+        assert [path for path in base.rglob("*") if path.is_file()] == []
+
+
+def test_a_copy_brings_no_identity_among_peers_and_no_word_about_voting(
+    offline: OpenLedger, honest: Path, tmp_path: Path
+) -> None:
+    planted = ("peer.seed", "consensus/no-vote")
+    file = forged(honest, tmp_path / "file", *planted)
+    base = tmp_path / "base"
+    offline.json("chain", "restore", str(file), "--base-path", str(base))
+    folder = chain_folder(base, "dev")
+    assert (folder / "db").is_dir()
+    assert [name for name in planted if (folder / name).exists()] == []
