@@ -1,17 +1,27 @@
 """The doppelganger check: find out whether another node votes with this node's session key.
 
 Two nodes that sign with one key contradict each other sooner or later and lose their stake. So a
-validator listens before its first vote: it follows the chain by synchronization alone until it has
-heard validators with more than a third of the stake in LISTEN_VIEWS views of the current epoch
-each, so that the faulty ones alone cannot end the listening. A second node with its key would have
-voted in these views. Every vote of its own key counts, in votes and inside certificates; one that
-its signer never signed was signed elsewhere, and the node stops.
+validator listens before its first vote, and follows the chain by synchronization alone:
 
-Rules: what a node hears before it has peers, or in an epoch that the network has left, tells it
-nothing. A validator that has heard nobody does not vote, with two exceptions. Where nothing becomes
-final, too few may vote to be heard, and somebody has to vote first: then that has to last as long
-as those views would take, and no peer's word is asked. And a validator that is alone in the set has
-nobody to hear.
+    waits for   until                                                            then
+    PEERS       a validator is connected, and no configured peer refuses its key SYNC
+    SYNC        the network is in no later epoch                                 VOTES
+    VOTES       validators with more than a third of the stake were heard in     it votes
+                LISTEN_VIEWS views each, or the whole network stands still
+
+Peers are free to lie, so what a stranger says lets nobody vote and keeps nobody from voting:
+- More than a third of the stake is heard by its signatures. A second node with this key would have
+  voted in those views; its votes count in certificates too, and one that the signer never signed
+  stops the node. Views of the epoch before count as well, for an epoch may have fewer than needed.
+- A later epoch is known from a peer that has brought blocks (node/sync/block_sync.py), or from a
+  configured peer: a bootnode or reserved peer, which the operator chose.
+- Where the whole network stands still nobody is heard, and somebody has to vote first. That it
+  stands is believed when its last final block does not change, here and at the configured peers
+  that are connected (at least one, where any are configured), for as long as those views take.
+- That its key is in use elsewhere is heard from configured peers only, at any time, and while none
+  of them takes this node it does not vote.
+
+A validator that is alone in the set votes at once: it has nobody to hear.
 """
 
 from __future__ import annotations
@@ -51,12 +61,15 @@ class Surroundings:
 
     is_alone: bool
     """Whether it is the only validator of the epoch."""
+    is_refused: bool
+    """Whether configured peers refuse this node, because its key is in use, and none takes it."""
     validators: int
     """Connected peers that vote, by their own word."""
     is_current: bool
-    """Whether no later epoch is known: of peers that bring no blocks, the height is their word."""
-    height: int
-    """The last final block here."""
+    """Whether no later epoch is known."""
+    heights: tuple[int, ...] | None
+    """The last final blocks here and at the connected configured peers; None where they prove
+    nothing, because peers are configured and none is connected."""
 
 
 class Listening:
@@ -66,8 +79,8 @@ class Listening:
         self._silence_seconds = LISTEN_VIEWS * settings.advance_ms / 1_000
         self._heard: dict[bytes, set[tuple[int, int]]] = {}
         """By session key: the epochs and views of its verified votes."""
-        self._height = -1
-        self._quiet_since: float | None = None
+        self._heights: tuple[int, ...] | None = None
+        self._unchanged_since = 0.0
         self.waits_for: Waiting | None = Waiting.PEERS
         """None once the validator may vote."""
 
@@ -78,7 +91,6 @@ class Listening:
         epoch, view = int(vote.ballot.epoch), int(vote.ballot.view)
         views = self._heard.setdefault(authorities.authorities[vote.voter].key, set())
         views.add((epoch, view))
-        # An epoch may have fewer views than are needed, so the one before counts as well.
         views -= {other for other in views if other[0] < epoch - 1}
         heard = sum(
             authority.weight
@@ -92,23 +104,23 @@ class Listening:
         """Take notice of the network; called again and again until nothing is waited for."""
         if self.waits_for is None:
             return
-        if around.is_alone:
-            self.waits_for = None
-        elif not around.validators:
-            self.waits_for, self._quiet_since = Waiting.PEERS, None
+        self.waits_for = _obstacle(around)
+        if self.waits_for is not Waiting.VOTES:
             self._heard.clear()
-        else:
-            self.waits_for = Waiting.VOTES if around.is_current else Waiting.SYNC
-            if not around.is_current:
-                self._heard.clear()
-            self._note_silence(around.height, now)
-
-    def _note_silence(self, height: int, now: float) -> None:
-        """Note for how long nothing became final; what peers claim beyond it was not proven."""
-        if self._quiet_since is None or height != self._height:
-            self._quiet_since, self._height = now, height
-        elif now - self._quiet_since >= self._silence_seconds:
+            self._heights = None
+        elif around.heights is None or around.heights != self._heights:
+            self._heights, self._unchanged_since = around.heights, now
+        elif now - self._unchanged_since >= self._silence_seconds:
             self.waits_for = None
+
+
+def _obstacle(around: Surroundings) -> Waiting | None:
+    """Return what a validator has to wait for in these surroundings."""
+    if around.is_alone:
+        return None
+    if around.is_refused or not around.validators:
+        return Waiting.PEERS
+    return Waiting.VOTES if around.is_current else Waiting.SYNC
 
 
 def check_own_vote(signer: VoteSigner, vote: Vote) -> None:

@@ -125,6 +125,7 @@ class Participant:
         """Take part until cancelled. Raises DoppelgangerError, DamagedLogError."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receive)
+            nursery.start_soon(self._watch_identity)
             records = await trio.to_thread.run_sync(self._context.log.read)
             while True:
                 self._enter_epoch()
@@ -156,7 +157,6 @@ class Participant:
             if self._context.chain.finalized.number >= self.epoch.last_number:
                 self._enter_epoch()
                 self._take_early_messages()
-            check_identity(self._service.seconds_refused())
             listening.look(self._surroundings(), trio.current_time())
             if listening.waits_for not in (waited_for, None):
                 waited_for = listening.waits_for
@@ -164,12 +164,22 @@ class Participant:
             await trio.sleep(LOOK_SECONDS)
         self._listening = None
 
+    async def _watch_identity(self) -> None:
+        """End a node whose place another one with its key takes. Raises DoppelgangerError."""
+        while True:
+            check_identity(self._service.seconds_refused())
+            await trio.sleep(LOOK_SECONDS)
+
     def _surroundings(self) -> Surroundings:
+        own, trusted = self._context.chain.finalized.number, self._service.configured_peers()
+        known = max([self._context.fetcher.highest_final, *(peer.finalized for peer in trusted)])
+        is_standing_provable = bool(trusted) or not self._service.has_configured_peers
         return Surroundings(
             is_alone=len(self.epoch.authorities.authorities) == 1,
+            is_refused=self._service.seconds_refused() > 0,
             validators=self.connected_validators,
-            is_current=self._context.fetcher.highest_final <= self.epoch.last_number,
-            height=self._context.chain.finalized.number,
+            is_current=known <= self.epoch.last_number,
+            heights=(own, *(peer.finalized for peer in trusted)) if is_standing_provable else None,
         )
 
     def _take_early_messages(self) -> None:

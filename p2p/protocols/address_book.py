@@ -79,6 +79,11 @@ class AddressBook:
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def has_configured(self) -> bool:
+        """Return whether the operator named any peer besides this node."""
+        return any(entry.is_bootnode for peer, entry in self._entries.items() if peer != self._own)
+
     def is_configured(self, peer: PeerId) -> bool:
         """Return whether the operator named a peer, as a bootnode or a reserved peer."""
         entry = self._entries.get(peer)

@@ -145,11 +145,13 @@ class PeerHandler:
             self.consensus.drop(peer)
 
     def seconds_refused(self) -> float:
-        """Return for how long this node has no peer, and bootnodes or reserved peers refuse it
-        because its key is in use."""
+        """Return for how long configured peers refuse this node because its key is in use, and none
+        of them takes it."""
         first, now = self._first_refusal, trio.current_time()
-        is_over = now - self._last_refusal > REFUSED_RECENTLY_SECONDS
-        return 0.0 if first is None or is_over or self._sessions.ready() else now - first
+        if first is None or now - self._last_refusal > REFUSED_RECENTLY_SECONDS:
+            return 0.0
+        is_taken = any(self._book.is_configured(each.peer) for each in self._sessions.ready())
+        return 0.0 if is_taken else now - first
 
     # ------------------------------------------------------------------ transport.Handler
 
@@ -260,9 +262,10 @@ class PeerHandler:
             return
         self._sessions.counters.identity_refused += 1
         logger.warning("identity-in-use peer=%s", peer)
-        self._last_refusal = trio.current_time()
-        if self._first_refusal is None:
-            self._first_refusal = self._last_refusal
+        now = trio.current_time()
+        if self._first_refusal is None or now - self._last_refusal > REFUSED_RECENTLY_SECONDS:
+            self._first_refusal = now
+        self._last_refusal = now
 
     # ------------------------------------------------------------------ messages of peers
 
@@ -279,7 +282,8 @@ class PeerHandler:
             case SayWelcome():
                 self._sessions.send(session, MessageKind.WELCOME, b"")
             case Ready():
-                self._first_refusal = None
+                if self._book.is_configured(session.peer):
+                    self._first_refusal = None
                 self._sessions.mark_ready(session)
                 self.send_addresses(session)
             case Updated():

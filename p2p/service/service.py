@@ -136,12 +136,21 @@ class Service:
         """Return the peers whose handshake is done, in the order they came."""
         return [self._sessions.state(session) for session in self._sessions.ready()]
 
+    def configured_peers(self) -> Sequence[PeerState]:
+        """Return the connected bootnodes and reserved peers: those that the operator chose."""
+        return [peer for peer in self.peers() if self._book.is_configured(peer.peer)]
+
+    @property
+    def has_configured_peers(self) -> bool:
+        """Return whether the operator named any peer."""
+        return self._book.has_configured
+
     def bans(self) -> Sequence[Ban]:
         """Return the peers that are banned now, the one that is free first at the front."""
         return self._sessions.reputation.bans(trio.current_time())
 
     def seconds_refused(self) -> float:
-        """Return for how long this node has no peer, and bootnodes refuse it for its key."""
+        """Return for how long configured peers refuse this node for its key, and none takes it."""
         return self._handler.seconds_refused()
 
     def changes(self) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[PeerChange]]:

@@ -242,6 +242,72 @@ def test_a_validator_that_is_alone_in_the_set_votes_at_once(tmp_path: Path) -> N
     run(scenario)
 
 
+BOOTNODE = Peer(HONEST)
+
+
+def test_a_later_epoch_that_a_bootnode_knows_of_keeps_a_copy_silent_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where no block of it can be brought, and old votes of the others are said again."""
+    monkeypatch.setattr(voter_activity, "VERIFY_AGAIN_SECONDS", 0.0)
+
+    async def scenario() -> None:
+        ahead = Peer(HONEST, finalized=10**6)
+        service = FakeService(
+            connected=(ahead, Peer(OTHER)), configured=(ahead,), has_configured_peers=True
+        )
+        options = {"is_listening_first": True, "delay_ms": 40, "service": service}
+        async with seated(tmp_path, 4, me=0, **options) as made:
+            await made.until(lambda: made.participant.waits_for is Waiting.SYNC)
+            hear_views(made, 1, 3 * LISTEN_VIEWS)
+            await trio.sleep(2 * LISTEN_VIEWS * 3 * 0.040)
+            assert made.participant.waits_for is Waiting.SYNC
+            assert made.service.own_votes == []
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("case", ["no bootnode", "a bootnode that moves on", "refused"])
+def test_a_stranger_who_says_that_he_votes_ends_no_listening(tmp_path: Path, case: str) -> None:
+    """Silence proves nothing to a copy that only a stranger takes."""
+
+    async def scenario() -> None:
+        service = FakeService(connected=(Peer(HOSTILE),), has_configured_peers=True)
+        service.refused_seconds = 3.0 if case == "refused" else 0.0
+        options = {"is_listening_first": True, "delay_ms": 40, "service": service}
+        async with seated(tmp_path, 4, me=0, **options) as made:
+            for height in range(40):
+                if case == "a bootnode that moves on":
+                    service.configured = (replace(BOOTNODE, finalized=height),)
+                await trio.sleep(2 * LISTEN_VIEWS * 3 * 0.040 / 40)
+            assert made.participant.waits_for is not None
+            assert made.service.own_votes == []
+
+    run(scenario)
+
+
+def test_where_a_bootnode_stands_still_as_well_somebody_votes_first(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        service = FakeService(
+            connected=(BOOTNODE,), configured=(BOOTNODE,), has_configured_peers=True
+        )
+        options = {"is_listening_first": True, "delay_ms": 40, "service": service}
+        async with seated(tmp_path, 4, me=0, **options) as made:
+            await made.until(lambda: bool(made.service.own_votes))
+
+    run(scenario)
+
+
+def test_a_validator_whose_place_another_node_takes_later_ends_as_well(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with seated(tmp_path, 4, me=0) as made:
+            await made.until(lambda: bool(made.service.own_votes))
+            made.service.refused_seconds = REFUSED_SECONDS_MAX + 1
+            await trio.sleep(10)
+
+    assert isinstance(raised_by(scenario), DoppelgangerError)
+
+
 def test_a_copy_of_a_data_folder_that_every_peer_refuses_ends_with_its_own_exit_code(
     tmp_path: Path,
 ) -> None:
@@ -289,24 +355,40 @@ class LifeOfAListener(RuleBasedStateMachine):
         self.listening = Listening(EngineSettings(1_000))
         self.now = 0.0
         self.heard: dict[int, set[tuple[int, int]]] = {}
-        self.around = Surroundings(is_alone=False, validators=0, is_current=False, height=0)
-        self.quiet_since: float | None = None
+        self.heights: tuple[int, ...] | None = None
+        self.unchanged_since: float | None = None
 
     @precondition(lambda self: self.listening.waits_for is not None)
-    @rule(validators=st.integers(0, 3), is_current=st.booleans(), rise=st.integers(0, 1))
-    def look(self, validators: int, is_current: bool, rise: int) -> None:
-        height = self.around.height + rise
-        self.around = Surroundings(
-            is_alone=False, validators=validators, is_current=is_current, height=height
+    @rule(
+        is_refused=st.sampled_from([False, False, True]),
+        validators=st.integers(0, 3),
+        is_current=st.booleans(),
+        heights=st.none() | st.tuples(st.integers(0, 1), st.integers(0, 1)),
+    )
+    def look(
+        self,
+        is_refused: bool,
+        validators: int,
+        is_current: bool,
+        heights: tuple[int, ...] | None,
+    ) -> None:
+        around = Surroundings(
+            is_alone=False,
+            is_refused=is_refused,
+            validators=validators,
+            is_current=is_current,
+            heights=heights,
         )
-        if not (validators and is_current):
+        may_hear = validators and is_current and not is_refused
+        if not may_hear:
             self.heard.clear()
-        if not validators or rise or self.quiet_since is None:
-            self.quiet_since = self.now if validators else None
-        self.listening.look(self.around, self.now)
+        if not may_hear or heights is None or heights != self.heights:
+            self.unchanged_since = self.now if may_hear and heights is not None else None
+            self.heights = heights if may_hear else None
+        self.listening.look(around, self.now)
         if self.listening.waits_for is None:
-            assert self.quiet_since is not None
-            assert self.now - self.quiet_since >= LISTEN_VIEWS * 3
+            assert self.unchanged_since is not None
+            assert self.now - self.unchanged_since >= LISTEN_VIEWS * 3
 
     @rule(seconds=st.floats(0.1, 8.0))
     def wait(self, seconds: float) -> None:

@@ -90,12 +90,18 @@ class FakeService:
     blamed: list[tuple[PeerId, Fault, str]] = field(default_factory=list)
     asked: list[PeerId] = field(default_factory=list)
     refused_seconds: float = 0.0
+    configured: tuple[Peer, ...] = ()
+    """Those of the configured peers that are connected."""
+    has_configured_peers: bool = False
 
     def __post_init__(self) -> None:
         self.inbound, self.consensus = trio.open_memory_channel[Inbound](1_000)
 
     def peers(self) -> Sequence[Peer]:
         return self.connected
+
+    def configured_peers(self) -> Sequence[Peer]:
+        return self.configured
 
     def seconds_refused(self) -> float:
         return self.refused_seconds

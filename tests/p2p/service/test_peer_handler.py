@@ -52,3 +52,14 @@ def test_a_stranger_cannot_say_that_the_key_of_a_node_is_in_use() -> None:
 
 def test_a_refusal_of_long_ago_is_forgotten() -> None:
     assert seconds_refused(BOOTNODE, for_s=30, then_silent_s=REFUSED_RECENTLY_SECONDS) == 0
+
+
+def test_a_refusal_after_a_long_pause_counts_from_its_own_time() -> None:
+    async def scenario() -> None:
+        handler = made()
+        handler.identity_in_use(BOOTNODE)
+        await trio.sleep(10 * REFUSED_RECENTLY_SECONDS)
+        handler.identity_in_use(BOOTNODE)
+        assert handler.seconds_refused() == 0
+
+    trio.run(scenario, clock=trio.testing.MockClock(autojump_threshold=0))
