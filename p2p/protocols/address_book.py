@@ -11,10 +11,13 @@ Rules:
 - A dial counts as a failure until the handshake with the peer is done: a peer that accepts
   connections only to close them is backed off from like a peer that is away.
 - One peer adds at most ENTRIES_OF_ONE_MAX others, so that no single peer can fill the book.
+- Peers that do not answer hold up no others: who failed comes after who was never tried, and then
+  in turn; neither configured peers nor others take the last dial.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -30,6 +33,8 @@ RETRY_SECONDS: Final = 0.5
 """The pause after the first failure; each further failure doubles it."""
 RETRY_SECONDS_MAX: Final = 30.0
 BOOTNODE_RETRY_SECONDS_MAX: Final = 5.0
+DIALS_OF_A_KIND_MAX: Final = 3
+"""Dials in flight to configured peers, and as many to others."""
 LOCAL_NETWORK: Final = PeerId("local network")
 """The source of peers that announced themselves on the local network; no peer has this id."""
 
@@ -41,19 +46,32 @@ class Dial:
     peer: PeerId
     address: str
     is_configured: bool = False
-    """True for bootnodes and reserved peers: an operator wants to know why one is not reached."""
+    """Whether the operator gave this address: he wants to know why nobody is reached at it."""
 
 
 @dataclass(slots=True)
 class _Entry:
     addresses: tuple[str, ...]
-    is_bootnode: bool = False
+    configured: tuple[str, ...] = ()
+    """The addresses that the operator gave, of a bootnode or reserved peer."""
     is_reserved: bool = False
     source: PeerId | None = None
     record: AddressRecord | None = None
     failures: int = 0
     not_before: float = 0.0
     is_dialing: bool = False
+
+    @property
+    def is_bootnode(self) -> bool:
+        """Return whether the operator named this peer."""
+        return bool(self.configured)
+
+    @property
+    def precedence(self) -> tuple[bool, float, bool, bool]:
+        """What sorts the peers that may be dialled."""
+        if self.failures:
+            return True, self.not_before, False, False
+        return False, 0.0, not self.is_reserved, not self.is_bootnode
 
 
 class AddressBook:
@@ -71,8 +89,9 @@ class AddressBook:
         self._random = random
         self._entries: dict[PeerId, _Entry] = {}
         for address in dict.fromkeys((*reserved, *bootnodes)):
-            entry = self._entries.setdefault(peer_of(address), _Entry((), is_bootnode=True))
-            entry.addresses += (address,)
+            entry = self._entries.setdefault(peer_of(address), _Entry(()))
+            entry.configured += (address,)
+            entry.addresses = entry.configured
         for address in reserved:
             self._entries[peer_of(address)].is_reserved = True
 
@@ -116,8 +135,7 @@ class AddressBook:
             # It moved: the new address deserves a try at once.
             entry.failures, entry.not_before = 0, 0.0
         entry.record = record
-        kept = entry.addresses if entry.is_bootnode else ()
-        entry.addresses = tuple(dict.fromkeys((*record.addresses, *kept)))
+        entry.addresses = tuple(dict.fromkeys((*record.addresses, *entry.configured)))
         return True
 
     def add_local(self, peer: PeerId, addresses: Sequence[str]) -> None:
@@ -156,13 +174,13 @@ class AddressBook:
         slots: int,
         reserved_slots: int = 0,
     ) -> list[Dial]:
-        """Return the peers to dial now: reserved peers, then bootnodes, then others.
+        """Return the peers to dial now, untried ones first: reserved peers, bootnodes, then others.
 
         `reserved_slots` are for reserved peers, and `slots` for all. They count as failed until
         `record_ready`.
         """
         ready = [
-            (not entry.is_reserved, not entry.is_bootnode, entry.failures, self._random(), peer)
+            (entry.precedence, self._random(), peer)
             for peer, entry in self._entries.items()
             if peer != self._own
             and peer not in excluded
@@ -170,13 +188,17 @@ class AddressBook:
             and entry.addresses
             and now >= entry.not_before
         ]
+        dialing = Counter(each.is_bootnode for each in self._entries.values() if each.is_dialing)
         dials: list[Dial] = []
-        for is_ordinary, _, _, _, peer in sorted(ready):
-            if len(dials) >= (slots if is_ordinary else max(slots, reserved_slots)):
-                break
+        for _, _, peer in sorted(ready):
             entry = self._entries[peer]
+            if len(dials) >= (max(slots, reserved_slots) if entry.is_reserved else slots):
+                continue
+            if dialing[entry.is_bootnode] >= DIALS_OF_A_KIND_MAX:
+                continue
+            dialing[entry.is_bootnode] += 1
             address = entry.addresses[entry.failures % len(entry.addresses)]
-            dials.append(Dial(peer, address, is_configured=entry.is_bootnode))
+            dials.append(Dial(peer, address, is_configured=address in entry.configured))
             entry.is_dialing = True
             entry.failures += 1
         return dials

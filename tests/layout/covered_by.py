@@ -169,7 +169,14 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "node/rpc/blocks.py": ("tests/node/rpc/namespaces/test_chain_head.py",),
         "node/serving/served_models.py": ("tests/node/serving/test_answer_service.py",),
         "node/storage/staging.py": ("tests/node/storage/test_crash.py",),
-        "It runs in processes that the tests start.": {
+        "p2p/service/settings.py": ("tests/p2p/service/test_service.py",),
+        "p2p/transport/containment.py": ("tests/p2p/attacks/test_exhaustion.py",),
+        "p2p/transport/libp2p_connection.py": (
+            "tests/p2p/transport/test_libp2p_host.py",
+            "tests/p2p/transport/test_transport.py",
+        ),
+    },
+    "It runs in processes that the tests start.": {
         "ml/jobs/__main__.py": ("tests/ml/jobs/test_executor.py",),
         "node/commands/node/running.py": ("tests/test_cli.py",),
         "node/devnet/keeper.py": ("tests/cluster/test_devnet_commands.py",),

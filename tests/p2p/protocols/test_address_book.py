@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -27,6 +28,7 @@ from p2p.protocols.addresses import (
     is_genuine,
     sign_record,
 )
+from p2p.service.dialer import DIAL_LIMIT_SECONDS, DIALS_MAX, TICK_SECONDS
 from p2p.transport.transport import PeerId, peer_id_of
 from p2p.transport.wire import WireDecodeError
 from runtime.crypto.keys import Keypair
@@ -212,6 +214,55 @@ def test_reserved_peers_are_dialled_before_bootnodes_and_others() -> None:
     dials = book.next_dials(0.0, (), 9, reserved_slots=9)
     assert [dial.peer for dial in dials][2:] == [peer(1), peer(4)]
     assert [dial.is_configured for dial in dials] == [True, True, True, False]
+
+
+def dials_in_ten_minutes(book: AddressBook, answering: set[PeerId]) -> Counter[PeerId]:
+    """Dial as the dialer does, where all but these peers let every dial time out."""
+    dialled: Counter[PeerId] = Counter()
+    in_flight: list[tuple[float, PeerId]] = []
+    for tick in range(3_000):
+        now = tick * TICK_SECONDS
+        for end, other in in_flight:
+            if end <= now:
+                book.dialed(other, now)
+        in_flight = [flying for flying in in_flight if flying[0] > now]
+        free = DIALS_MAX - len(in_flight)
+        for dial in book.next_dials(now, (), free, reserved_slots=free):
+            dialled[dial.peer] += 1
+            takes_s = 0.1 if dial.peer in answering else DIAL_LIMIT_SECONDS
+            in_flight.append((now + takes_s, dial.peer))
+    return dialled
+
+
+@pytest.mark.parametrize("dead", [0, 4, 8, 16])
+def test_peers_that_do_not_answer_keep_nobody_else_from_being_dialled(dead: int) -> None:
+    reserved = [address(number) for number in range(1, dead + 1)]
+    book = AddressBook(OWN, [address(100)], lambda: 0.5, reserved)
+    book.add(record(200), peer(200))
+    book.add(record(201), peer(201))
+    dialled = dials_in_ten_minutes(book, answering={peer(100), peer(200)})
+    assert dialled[peer(100)] >= 10, "a bootnode"
+    assert dialled[peer(200)] >= 10, "a peer of the network"
+
+
+def test_a_flood_of_records_keeps_no_configured_peer_from_being_dialled() -> None:
+    book = AddressBook(OWN, [address(1)], lambda: 0.5)
+    for number in range(2, 300):
+        book.add(record(number), peer(number))
+    assert dials_in_ten_minutes(book, answering=set())[peer(1)] >= 10
+
+
+def test_a_bootnode_that_moves_often_keeps_few_addresses() -> None:
+    book = AddressBook(OWN, [address(1)], lambda: 0.5)
+    for sequence in range(1, 20):
+        book.add(record(1, sequence, port=1_000 + sequence), peer(1))
+    book.record_ready(peer(1))
+    seen = set()
+    for turn in range(20):
+        (dial,) = book.next_dials(1_000.0 * turn, (), 1)
+        book.dialed(dial.peer, 1_000.0 * turn)
+        seen.add((dial.address, dial.is_configured))
+    assert seen == {(address(1, 1_019), False), (address(1), True)}
 
 
 def test_a_peer_of_the_local_network_is_dialled() -> None:
