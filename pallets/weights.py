@@ -116,6 +116,15 @@ def staking_begin_era(validators: int, nominators: int) -> Weight:
     )
 
 
+def staking_forget_era(validators: int, slashes: int) -> Weight:
+    """Return the weight of removing what is known of an era, each slash of it as well."""
+    return (
+        weight(200, reads=3, writes=3)
+        + weight(40, writes=4) * validators
+        + weight(7, reads=1, writes=1) * slashes
+    )
+
+
 # Session
 SESSION_SET_KEYS: Final = weight(96, reads=2, writes=2)
 SESSION_PURGE_KEYS: Final = weight(7, reads=1, writes=1)

@@ -355,6 +355,22 @@ def staking_begin_era(stage: WeighingStage, validators: int, nominators: int) ->
     return partial(election.begin, stage.pallet(Staking), ERA + 1)
 
 
+@STAKING.linear(validators=(4, VALIDATORS_MAX), slashes=(0, NOMINATORS_MAX))
+def staking_forget_era(stage: WeighingStage, validators: int, slashes: int) -> Work:
+    """Return the weight of removing what is known of an era, each slash of it as well."""
+    staking = stage.pallet(Staking)
+    members = stage.accounts("validator", validators)
+    for who in members:
+        staking.exposures.put((ERA, who), Exposure(STAKE, STAKE, 0, ()))
+        staking.claimed_rewards.put((ERA, who), (eras.PAGE,))
+        eras.add_point(staking, ERA, who)
+    for who in stage.accounts("backer", slashes):
+        eras.note_slash(staking, ERA, members[0], who, 1, STAKE)
+    staking.era_validators.put(ERA, tuple(members))
+    staking.eras_validator_reward.put(ERA, STAKE)
+    return partial(eras.forget, staking, ERA)
+
+
 def _electorate(stage: WeighingStage, validators: int, nominators: int) -> None:
     """Let validators stand, nominators back as many of them as they may, and plan two eras."""
     staking, balances = stage.pallet(Staking), stage.pallet(Balances)

@@ -48,7 +48,11 @@ def weight_of(staking: Staking, session: int) -> Weight:
     nominators = staking.counter_for_nominators.get()
     used = Weight(0, 0)
     if session % length == 0:
-        used += weights.staking_begin_era(validators, nominators)
+        elected = len(staking.era_validators.get(staking.active()))
+        used += weights.staking_begin_era(max(validators, elected), nominators)
+        oldest = _era_to_forget(staking, session // length)
+        if oldest is not None:
+            used += weights.staking_forget_era(*eras.size_of(staking, oldest))
     if (session + 1) % length == 0:
         used += weights.staking_plan_era(validators, nominators)
     return used
@@ -90,9 +94,15 @@ def begin(staking: Staking, era: int) -> None:
     rewards.move_positions(staking, staking.era_validators.get(former), backings)
     staking.active_era.put(ActiveEraInfo(era, _now(staking)))
     staking.emit(staking.EraStarted(era))
-    oldest = era - bonding_eras(staking.sessions_per_era.get()) - 1
-    if oldest >= 0:
+    oldest = _era_to_forget(staking, era)
+    if oldest is not None:
         eras.forget(staking, oldest)
+
+
+def _era_to_forget(staking: Staking, era: int) -> int | None:
+    """Return the era that no slash needs any more when another one begins."""
+    oldest = era - bonding_eras(staking.sessions_per_era.get()) - 1
+    return oldest if oldest >= 0 else None
 
 
 def _now(staking: Staking) -> int | None:

@@ -151,6 +151,13 @@ def note_slash(
         staking.nominator_slash_in_era.put((era, who), lost + amount)
 
 
+def size_of(staking: Staking, era: int) -> tuple[int, int]:
+    """Return how many validators and how many slashes are known of an era."""
+    of_validators = sum(1 for _ in staking.validator_slash_in_era.keys(era))
+    of_nominators = sum(1 for _ in staking.nominator_slash_in_era.keys(era))
+    return len(staking.era_validators.get(era)), of_validators + of_nominators
+
+
 def forget(staking: Staking, era: int) -> None:
     """Remove all that is known of an era."""
     for validator in staking.era_validators.get(era):

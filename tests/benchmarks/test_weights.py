@@ -53,6 +53,12 @@ def test_a_component_has_the_slope_of_its_storage() -> None:
     assert (fit.slopes["rows"].reads, fit.slopes["rows"].writes) == (1, 1)
 
 
+def test_forgetting_an_era_writes_for_each_validator_and_each_slash() -> None:
+    fit = measure(WeighingStage(), benchmark("staking_forget_era"), 1)
+    # Overview, page, terms and claims of a validator.
+    assert (fit.slopes["validators"].writes, fit.slopes["slashes"].writes) == (4, 1)
+
+
 def test_the_written_module_has_the_measured_weights_with_a_margin() -> None:
     constant = Fit(benchmark("BALANCES_BURN"), Usage(20, 2, 1), {}, Usage(20, 2, 1))
     slopes = {"rows": Usage(2, 1, 1)}

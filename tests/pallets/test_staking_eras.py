@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pallets import weights
 from pallets.staking import Payee, Staker, ValidatorPrefs
 from pallets.staking.eras import (
     PAGE,
@@ -15,6 +16,8 @@ from pallets.staking.eras import (
     PagedExposureMetadata,
     PagedIndividualExposure,
     PointsByValidator,
+    note_slash,
+    size_of,
 )
 from pallets.staking.records import Exposure, IndividualExposure, Parameters, bond_of
 from runtime.types.primitives import OPEN
@@ -123,3 +126,21 @@ def test_queued_keys_are_those_of_the_next_set(chain: Staked) -> None:
     assert [(who, keys.voting) for who, keys in chain.session.queued_keys.get()] == [
         (member.account, member.key) for member in queued
     ]
+
+
+def test_an_era_that_is_forgotten_weighs_by_all_that_is_removed(chain: Staked) -> None:
+    """Its validators and slashes count as they were then, not those who stand now."""
+    staking = chain.staking
+    chain.next_era()
+    note_slash(staking, 1, ANN, ANN, TENTH, 5)
+    note_slash(staking, 1, ANN, EVA, TENTH, 5)
+    chain.next_era(BONDING_ERAS)
+    era, length = 1 + BONDING_ERAS + 1, staking.sessions_per_era.get()
+    assert size_of(staking, 1) == (2, 2)
+    standing = (staking.counter_for_validators.get(), staking.counter_for_nominators.get())
+    assert staking.election_weight(era * length) == weights.staking_begin_era(
+        *standing
+    ) + weights.staking_forget_era(2, 2)
+    chain.next_era()
+    assert staking.active() == era
+    assert size_of(staking, 1) == (0, 0)
