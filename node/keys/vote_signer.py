@@ -69,6 +69,11 @@ class VoteSigner(Protocol):
         """Return the signature, 64 bytes, once its ballot is on disk. Raises SignerError."""
         ...
 
+    @property
+    def has_signed(self) -> bool:
+        """Whether the signing history holds any ballot."""
+        ...
+
     def is_foreign(self, ballot: Ballot, /) -> bool:
         """Return whether a vote of this key for the ballot can only have been signed elsewhere."""
         ...
@@ -166,6 +171,11 @@ class LocalSigner:
         """Return the signature, 64 bytes, once its ballot is on disk. Raises SignerError."""
         await trio.to_thread.run_sync(self._history.record_ballot, ballot)
         return self._pair.sign(payload(self._genesis, ballot))
+
+    @property
+    def has_signed(self) -> bool:
+        """Whether the signing history holds any ballot."""
+        return bool(self._history.recent.ballots)
 
     def is_foreign(self, ballot: Ballot) -> bool:
         """Return whether a vote of this key for the ballot can only have been signed elsewhere."""
