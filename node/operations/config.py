@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import platformdirs
 
+from genesis.amounts import ValueTextError, parse_amount
 from genesis.spec import PRESETS
 from node.operations.log_levels import LogLevelError, parse_log_levels
 from p2p.protocols.address_book import peer_of
@@ -100,6 +101,10 @@ class NodeConfig:
     serve: bool = True
     base_model: str = ""
     """The base model's folder; empty means the one that is shipped."""
+    redeem_amount: str = "1OPEN"
+    """How much a channel may owe this server before it is redeemed; at once when it closes."""
+    redeem_blocks: int = 300
+    """For how many final blocks a channel may owe something before it is redeemed."""
     threads: int = 2
     """Threads of the processor for training and answers."""
     p2p_host: str = "127.0.0.1"
@@ -129,6 +134,14 @@ class NodeConfig:
     sync: SyncMode = SyncMode.FULL
 
     @property
+    def redeem_planck(self) -> int:
+        """The amount of `redeem_amount`. Raises ConfigError."""
+        try:
+            return parse_amount(self.redeem_amount)
+        except ValueTextError as error:
+            raise ConfigError(f"redeem_amount: {error}") from error
+
+    @property
     def is_networked(self) -> bool:
         """Return whether a network makes the blocks, by consensus."""
         if self.sealing is Sealing.AUTO:
@@ -150,6 +163,8 @@ class NodeConfig:
             raise ConfigError("an archive node prunes no state; leave out archive or state_pruning")
         if not 10 <= self.block_time_ms <= 3_600_000:
             raise ConfigError("block_time_ms is 10 to 3600000")
+        if self.redeem_planck < 1 or self.redeem_blocks < 1:
+            raise ConfigError("redeem_amount is at least 1 planck, redeem_blocks at least 1")
         if self.threads < 1:
             raise ConfigError("threads is at least 1")
         try:

@@ -57,6 +57,7 @@ from node.service.network_metrics import NetworkCollector
 from node.service.networking import NetworkControl, Networking, begin_fast, networked
 from node.serving.answer_service import PaidAnswerService
 from node.serving.epoch_closer import EpochCloser
+from node.serving.redeemer import Redeemer, RedeemSettings
 from node.serving.served_models import ServedModels
 from node.storage.blob_store import BlobStore
 from node.storage.database import Database
@@ -186,6 +187,7 @@ class _Services:
 
     executor: Executor
     answers: PaidAnswerService
+    redeemer: Redeemer
     epoch_closer: EpochCloser
     replicas: Replicas | None
     """None for a node without a network, which has no peers to fetch from."""
@@ -200,6 +202,7 @@ class _Services:
             nursery.start_soon(self.replicas.run)
         if config.serve:
             nursery.start_soon(self.answers.run)
+            nursery.start_soon(self.redeemer.run)
             nursery.start_soon(self.epoch_closer.run)
 
 
@@ -219,6 +222,13 @@ def _services(node: RunningNode) -> _Services:
     answers = PaidAnswerService(
         chain=chain, reader=reader, submitter=submitter, receipts=node.receipts, models=models
     )
+    redeemer = Redeemer(
+        chain=chain,
+        reader=reader,
+        submitter=submitter,
+        receipts=node.receipts,
+        settings=RedeemSettings(config.redeem_planck, config.redeem_blocks),
+    )
     metrics = Metrics()
     node.author.on_sealed.append(metrics.observe_block)
     if node.networking is not None:
@@ -235,8 +245,14 @@ def _services(node: RunningNode) -> _Services:
             base_model=config.base_model,
         ),
         answers=answers,
+        redeemer=redeemer,
         epoch_closer=EpochCloser(
-            chain=chain, reader=reader, submitter=submitter, receipts=node.receipts, blobs=blobs
+            chain=chain,
+            reader=reader,
+            submitter=submitter,
+            receipts=node.receipts,
+            blobs=blobs,
+            redeemer=redeemer,
         ),
         replicas=None if fetcher is None else _replicas(node, reader, inputs, fetcher),
         routes=[

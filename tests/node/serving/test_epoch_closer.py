@@ -16,6 +16,7 @@ from node.serving.epoch_closer import (
     EpochCloser,
     SettlementRefusedError,
 )
+from node.serving.redeemer import Redeemer, RedeemSettings
 from node.storage.blob_store import BlobStore
 from node.storage.receipt_store import ChannelRecord, ReceiptStore
 from node.transactions.errors import BadFormatError
@@ -37,7 +38,7 @@ class FakeChainState:
         self.epochs: dict[tuple[int, int], Any] = {}
         self.ledger = SimpleNamespace(epoch=0, settling=None)
         self.rows = 100
-        self.channels = {7: SimpleNamespace(model=MODEL, redeemed_planck=0)}
+        self.channels = {7: SimpleNamespace(model=MODEL, redeemed_planck=0, closes_at=None)}
         self.sent: list[tuple[str, dict[str, Any]]] = []
         self.is_refusing = False
 
@@ -81,8 +82,9 @@ def blobs(tmp_path: Path) -> BlobStore:
 
 @pytest.fixture
 def closer(receipts: ReceiptStore, state: FakeChainState, blobs: BlobStore) -> EpochCloser:
-    fake = cast(Any, state)
-    return EpochCloser(cast(Any, None), fake, fake, receipts, blobs)
+    fake, nothing = cast(Any, state), cast(Any, None)
+    redeemer = Redeemer(nothing, fake, fake, receipts, RedeemSettings())
+    return EpochCloser(nothing, fake, fake, receipts, blobs, redeemer)
 
 
 def test_closing_draws_what_answers_cost_and_names_the_receipts(
