@@ -128,7 +128,7 @@ def _ask_refused(
 
     def tokenize(*_: object) -> Any:
         threads.append(threading.current_thread())
-        return SimpleNamespace(prompt_tokens=(1,), stop_tokens=())
+        return SimpleNamespace(prompt_tokens=(1,), stop_tokens=(), cut=lambda: False)
 
     monkeypatch.setattr(answer_service_module, "Transcript", tokenize)
     chain: Any = SimpleNamespace(genesis_hash=Hash(bytes(32)))
