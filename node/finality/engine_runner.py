@@ -389,7 +389,7 @@ class EngineRunner:
         async with self._writing:
             try:
                 await trio.to_thread.run_sync(self._context.log.compact, ballot.epoch, ballot.view)
-            except OSError as error:  # the log stays as it was, only longer
+            except OSError as error:  # the log has all records still; it is only longer
                 logger.error("log-not-compacted cause=%r", str(error))
 
     def _halt(self, certificate: Certificate, cause: str) -> None:
