@@ -101,9 +101,9 @@ class Participant:
         return trio.current_time() - self._final_at
 
     @property
-    def write_failure(self) -> str:
-        """Why this node can write neither votes nor final blocks; empty while it can."""
-        return self.faults.write_failure
+    def database_failure(self) -> str:
+        """Why the database takes no write, so that this node does not vote; empty while it does."""
+        return self._context.chain.database.write_failure
 
     @property
     def is_standing(self) -> bool:
