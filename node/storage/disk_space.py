@@ -1,8 +1,10 @@
-"""The space on the disk of a folder, of which the database leaves a reserve.
+"""The space on the disk of a folder, of which a node leaves a reserve.
 
 A database that meets a full disk in the middle of a write has to be opened again before it writes
-another time. So nothing is written when little is left: then the node goes on by itself as soon as
-there is room, and logs and votes, which are small, have room until then.
+another time. So no block is written when little is left, and no blob and no new question is taken:
+the node goes on by itself as soon as there is room. What goes on writing is small, or is not this
+node's to refuse: the log of consensus and signing histories (no vote is signed meanwhile), receipts
+of answers that were begun, logs, files of a job that runs, other programs.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ class DiskSpace:
         if free < reserve:
             raise DiskLowError(
                 f"{free >> 20} MiB are free on the disk of {self._folder}, and {reserve >> 20} MiB "
-                "are kept in reserve, so no block is written. Free space; the node then goes on by "
-                "itself."
+                "are kept in reserve, so no block, blob or receipt is written. Free space; the "
+                "node then goes on by itself."
             )
 
     def _measure(self) -> tuple[int, int]:
