@@ -136,7 +136,7 @@ class Author:
         """
         best = self._chain.best
         await self._chain.finalize(best.hash)
-        self._chain.database.check_writable()
+        await trio.to_thread.run_sync(self._chain.database.check_writable)
         if self.halt_reason:
             logger.info("sealing-resumed number=%d", best.number)
             self.halt_reason = ""

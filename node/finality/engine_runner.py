@@ -260,7 +260,7 @@ class EngineRunner:
         header = None
         try:
             parent = await self._obtain(wanted.parent, None)
-            self._context.chain.database.check_writable()
+            await trio.to_thread.run_sync(self._context.chain.database.check_writable)
             executed = await self._context.proposer.propose(parent, wanted.claim, self._account())
             self._keep_body(executed)
             self._context.chain.add(executed)

@@ -114,7 +114,7 @@ class PaidAnswerService:
         if self._nursery is None:
             raise ServiceBusyError("This node does not serve answers now.")
         try:
-            self._receipts.check_room()
+            await trio.to_thread.run_sync(self._receipts.check_room)
         except DiskLowError as error:
             # The error names a folder, which is nobody's business but the operator's.
             raise ServiceBusyError("This node's disk has no room for receipts now.") from error

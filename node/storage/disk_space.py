@@ -28,8 +28,11 @@ class DiskSpace:
 
     @property
     def free_bytes(self) -> int:
-        """The bytes that this user can still write."""
-        return self._measure()[0]
+        """The bytes that this user can still write; 0 where the system does not say."""
+        try:
+            return self._measure()[0]
+        except OSError:
+            return 0
 
     @property
     def reserve_bytes(self) -> int:
@@ -38,7 +41,14 @@ class DiskSpace:
 
     def check(self) -> None:
         """Check that there is room for another write. Raises DiskLowError."""
-        free, reserve = self._measure()
+        try:
+            free, reserve = self._measure()
+        except OSError as error:
+            raise DiskLowError(
+                f"The system does not say how much room the disk of {self._folder} has ({error}), "
+                "so no block, blob or receipt is written. Check the disk; the node then goes on by "
+                "itself."
+            ) from error
         if free < reserve:
             raise DiskLowError(
                 f"{free >> 20} MiB are free on the disk of {self._folder}, and {reserve >> 20} MiB "

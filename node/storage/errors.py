@@ -42,7 +42,7 @@ class DiskFullError(DatabaseWriteError):
 
 
 class DiskLowError(DatabaseWriteError):
-    """Little room is left, so nothing is written until there is more."""
+    """Little room is left, or none is known of, so nothing is written until there is more."""
 
 
 class WriteFailedError(DatabaseWriteError):
