@@ -82,6 +82,7 @@ class EngineRunner:
         self._unwritten: list[bytes] = []
         self._committed: Hash | None = None
         self._faults = faults
+        faults.signing_failure = ""  # of an epoch before, in which this node may have been a member
         self._refusal = ""
         """Why the last ballot was not signed; empty where it was."""
         self.is_halted = False

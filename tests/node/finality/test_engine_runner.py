@@ -402,6 +402,18 @@ def test_a_signer_that_refuses_is_a_fault_of_this_node_until_it_signs(tmp_path: 
     run(scenario)
 
 
+def test_a_node_that_left_the_validators_has_no_signer_that_refuses(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with seat(tmp_path, me=None) as made, trio.open_nursery() as nursery:
+            made.participant.faults.signing_failure = "of the epoch before"
+            nursery.start_soon(made.participant.run)
+            await made.until(lambda: made.participant.view > 0)
+            assert made.participant.faults.signing_failure == ""
+            nursery.cancel_scope.cancel()
+
+    run(scenario)
+
+
 def refuse_disk(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
