@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from node.storage.errors import DiskLowError
 from node.storage.receipt_store import ReceiptStore
 from runtime.codec.hexadecimal import from_hex
 from runtime.codec.scale import codec
@@ -75,4 +76,8 @@ def take(receipts: ReceiptStore, body: bytes) -> None:
         )
     if not is_signed_by(document.asker, feedback_payload(feedback), proof.signature):
         raise FeedbackRefusedError(403, "Only the asker of an answer may judge it.")
-    receipts.put_feedback(feedback.receipt, feedback.negative, _signature.encode(proof.signature))
+    try:
+        signature = _signature.encode(proof.signature)
+        receipts.put_feedback(feedback.receipt, feedback.negative, signature)
+    except DiskLowError as error:
+        raise FeedbackRefusedError(507, "This node's disk has no room now.") from error

@@ -145,7 +145,7 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
         is_authority = config.validator or not config.is_networked
         about = About(
             name=config.name,
-            version=full_version(),
+            version=await trio.to_thread.run_sync(full_version),
             chain_type=spec.chain_type,
             properties=dict(spec.properties),
             roles=("Authority" if is_authority else "Full",),

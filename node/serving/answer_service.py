@@ -45,6 +45,7 @@ from node.chain.chain import Chain
 from node.chain.state_reader import StateReader
 from node.serving.served_models import Evidence, ServedModel, ServedModels
 from node.serving.vouchers import Payment, VoucherBook
+from node.storage.errors import DiskLowError
 from node.storage.receipt_store import EpochSealedError, ReceiptStore, StoredReceipt
 from node.transactions.submitter import Submitter
 from runtime.codec.hexadecimal import from_hex
@@ -113,6 +114,11 @@ class PaidAnswerService:
         """Answer one question. Raises AnswerRefusedError before the first event."""
         if self._nursery is None:
             raise ServiceBusyError("This node does not serve answers now.")
+        try:
+            await trio.to_thread.run_sync(self._receipts.check_room)
+        except DiskLowError as error:
+            # The error names a folder, which is nobody's business but the operator's.
+            raise ServiceBusyError("This node's disk has no room for receipts now.") from error
         model = self._number_of(request.model)
         self._check_voucher(request, model)
         engine = await self._served.start(self._nursery)

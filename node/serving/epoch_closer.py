@@ -14,6 +14,7 @@ from node.chain.chain import Chain
 from node.chain.events import FinalChanged
 from node.chain.state_reader import PalletViews, StateReader
 from node.serving.redeemer import Redeemer
+from node.storage.blob_errors import BlobError
 from node.storage.blob_store import BlobStore
 from node.storage.receipt_store import ReceiptStore
 from node.transactions.errors import PoolError
@@ -112,7 +113,7 @@ class EpochCloser:
             "receipts_root": Hash(root),
             "receipts": len(served.receipts),
             "fees_planck": fees,
-            "receipts_blob": self._blobs.put(_served.encode(served)),
+            "receipts_blob": self._put(served),
         }
         if closed:
             self._submitter.submit("Attribution", "close_again", epoch=epoch, **arguments)
@@ -121,6 +122,13 @@ class EpochCloser:
         logger.info(
             "epoch-closed model=%d epoch=%d receipts=%d", model, epoch, len(served.receipts)
         )
+
+    def _put(self, served: EpochReceipts) -> Hash:
+        """Store the receipts of an epoch as a blob. Raises SettlementRefusedError."""
+        try:
+            return self._blobs.put(_served.encode(served))
+        except BlobError as error:
+            raise SettlementRefusedError(str(error)) from error
 
     def _check(self, state: PalletViews, model: int, epoch: int) -> bool:
         """Return whether the epoch was closed before and failed. Raises SettlementRefusedError."""

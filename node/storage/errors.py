@@ -27,15 +27,25 @@ class SchemaVersionError(DatabaseError):
     """The folder was written by a newer version of this program."""
 
 
-class DiskFullError(DatabaseError):
+class DatabaseWriteError(DatabaseError):
+    """Anything that keeps the database from taking a write, while it can still be read.
+
+    A running node goes on without writing. Where one ends all the same (at its start), its exit
+    code is not that of a request that makes no sense: a service manager may start it again.
+    """
+
+    exit_code = ExitCode.REJECTED
+
+
+class DiskFullError(DatabaseWriteError):
     """There was no room left to write a block; the database has to be opened again."""
 
 
-class DiskLowError(DatabaseError):
-    """Little room is left, so nothing is written until there is more."""
+class DiskLowError(DatabaseWriteError):
+    """Little room is left, or none is known of, so nothing is written until there is more."""
 
 
-class WriteFailedError(DatabaseError):
+class WriteFailedError(DatabaseWriteError):
     """The operating system refused a write."""
 
 

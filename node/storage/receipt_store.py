@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from node.storage.disk_space import DiskSpace
 from runtime.codec.hexadecimal import from_hex
 from runtime.codec.scale import codec
 from runtime.errors import ExitCode, OpenLedgerError
@@ -91,6 +92,7 @@ class ReceiptStore:
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._space = DiskSpace(path.parent)
         try:
             self._connection = _open(path)
         except sqlite3.DatabaseError as error:
@@ -103,6 +105,10 @@ class ReceiptStore:
         """Close the file."""
         with self._lock:
             self._connection.close()
+
+    def check_room(self) -> None:
+        """Check that new questions may be taken, whose receipts come here. Raises DiskLowError."""
+        self._space.check()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -214,7 +220,11 @@ class ReceiptStore:
         return tuple(_signed.decode(row[0]) for row in rows)
 
     def learn(self, receipts: Sequence[SignedReceipt]) -> None:
-        """Keep receipts that another node served; they are shown here and never settled."""
+        """Keep receipts that another node served; they are shown here and never settled.
+
+        Raises DiskLowError.
+        """
+        self.check_room()
         rows = [
             (
                 receipt_hash(signed.receipt),
@@ -284,7 +294,8 @@ class ReceiptStore:
         return tuple(ChannelRecord(row[0], int(row[1]), int(row[2]), row[3]) for row in rows)
 
     def put_feedback(self, receipt: Hash, negative: bool, signature: bytes) -> None:
-        """Keep an asker's verdict; a later one replaces it."""
+        """Keep an asker's verdict; a later one replaces it. Raises DiskLowError."""
+        self.check_room()
         with self._transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO feedback VALUES (?, ?, ?)",

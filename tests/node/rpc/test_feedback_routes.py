@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from runtime.codec.scale import codec
 from runtime.crypto.keys import Keypair
 from runtime.shared.documents import Feedback, SignedFeedback, feedback_payload
 from runtime.types.primitives import AccountId, Ed25519, Hash
+from tests.node.storage.test_disk_space import disk_of
 from tests.node.storage.test_receipt_store import stored
 from tests.node.support.asgi import client_of
 from tests.node.support.small_node import run
@@ -65,6 +67,14 @@ def test_the_askers_verdict_is_recorded_and_may_change(receipts: ReceiptStore) -
     assert [each.feedback.receipt for each in receipts.epoch(1, 0).verdicts] == [receipt]
     assert post(receipts, body(receipt, negative=False)).status_code == 200
     assert receipts.epoch(1, 0).verdicts == ()
+
+
+def test_a_full_disk_refuses_a_verdict(
+    receipts: ReceiptStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt = answered(receipts)
+    monkeypatch.setattr(os, "statvfs", disk_of(1 << 40, 0))
+    assert post(receipts, body(receipt)).status_code == 507
 
 
 def test_what_does_not_count_is_refused(receipts: ReceiptStore) -> None:

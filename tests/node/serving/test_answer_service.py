@@ -27,6 +27,7 @@ from ml.engine.interface import (
 )
 from node.serving import answer_service as answer_service_module
 from node.serving.answer_service import PaidAnswerService
+from node.storage.errors import DiskLowError
 from runtime.types.primitives import AccountId, Hash
 from tests.node.support.small_node import run
 
@@ -40,6 +41,7 @@ class Refusing:
     def __init__(self, refusal: Exception) -> None:
         self.refusal = refusal
         self.released = 0
+        self.has_room = True
         self.used: list[str] = []
 
     @contextmanager
@@ -80,6 +82,10 @@ class Refusing:
     def release(self, _: object) -> None:
         self.released += 1
 
+    def check_room(self) -> None:
+        if not self.has_room:
+            raise DiskLowError("0 MiB are free on the disk of /a/folder.")
+
 
 @pytest.mark.parametrize(
     ("refusal", "raised"),
@@ -103,6 +109,15 @@ def test_nothing_is_loaded_or_tokenized_without_a_voucher(monkeypatch: pytest.Mo
     fake = Refusing(QueueFullError("busy"))
     request = replace(REQUEST, prompt="why? " * 200_000, voucher=None)
     threads = _ask_refused(fake, request, VoucherMissingError, monkeypatch)
+    assert (fake.used, threads) == ([], [])
+
+
+def test_no_question_is_taken_whose_receipt_the_disk_may_not_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake = Refusing(QueueFullError("busy"))
+    fake.has_room = False
+    threads = _ask_refused(fake, REQUEST, ServiceBusyError, monkeypatch)
     assert (fake.used, threads) == ([], [])
 
 
@@ -134,14 +149,15 @@ def _ask_refused(
     chain: Any = SimpleNamespace(genesis_hash=Hash(bytes(32)))
     submitter: Any = SimpleNamespace(account=AccountId(bytes(32)))
     whole = cast(Any, fake)
-    answers = PaidAnswerService(chain, whole, submitter, cast(Any, None), whole)
+    answers = PaidAnswerService(chain, whole, submitter, whole, whole)
     answers._vouchers = whole
 
     async def scenario() -> None:
         async with trio.open_nursery() as nursery:
             answers._nursery = nursery
-            with pytest.raises(raised):
+            with pytest.raises(raised) as refusal:
                 await anext(answers.stream_answer(request))
+            assert "/a/folder" not in str(refusal.value)
 
     run(scenario)
     return threads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from runtime.codec.scale import codec
 from runtime.shared.documents import EpochReceipts, receipt_hash
 from runtime.trie.merkle import sum_root
 from runtime.types.primitives import Ed25519, MultiSignature
+from tests.node.storage.test_disk_space import disk_of
 from tests.node.storage.test_receipt_store import stored
 
 MODEL = 1
@@ -147,6 +149,17 @@ def test_an_epoch_that_cannot_be_closed_now_is_left_unsealed(
         closer.close_model(MODEL)
     assert state.sent == []
     assert receipts.open_epoch(MODEL) == 0
+
+
+def test_a_full_disk_does_not_stop_the_closer(
+    closer: EpochCloser, state: FakeChainState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as full:
+        full.setattr(os, "statvfs", disk_of(1 << 40, 0))
+        closer._close_all(EPOCH_BLOCKS)
+        assert not closer._is_due(EPOCH_BLOCKS + RESEND_BLOCKS)
+    closer._close_all(2 * EPOCH_BLOCKS)
+    assert closer._is_due(2 * EPOCH_BLOCKS + RESEND_BLOCKS)
 
 
 def test_a_pool_that_refuses_does_not_stop_the_closer(

@@ -19,6 +19,8 @@ import p2p
 import runtime
 from node.commands.base.exit_codes import errors_as_exit_codes, exit_code_of
 from node.commands.base.output import Output
+from node.commands.staking.validator_start import UNIT
+from node.storage.errors import DatabaseWriteError
 from runtime.errors import ExitCode, OpenLedgerError
 
 CODES: Final = {
@@ -61,7 +63,9 @@ CODES: Final = {
     "TransportError": 2,
     "DialError": 2,
     "DatabaseError": 2,
-    "DiskFullError": 2,
+    "DiskFullError": 1,
+    "DiskLowError": 1,
+    "WriteFailedError": 1,
     "ChainError": 2,
     "UnknownBlockError": 2,
     "WrongChainError": 2,
@@ -91,6 +95,7 @@ HANDLED: Final = {
     "node.jobs.inputs": "the executor reports a failure on chain",
     "node.keys.remote_signer": "the connection ends",
     "node.rpc.blob_routes": "an HTTP status",
+    "node.rpc.body_timeout": "an HTTP status",
     "node.rpc.errors": "a JSON-RPC error",
     "node.rpc.feedback_routes": "an HTTP status",
     "node.rpc.follow": "the follow ends",
@@ -140,6 +145,13 @@ def test_an_exit_code_stays_as_it_was(name: str) -> None:
     classes = [cls for cls in ALL if cls.__name__ == name and issubclass(cls, OpenLedgerError)]
     assert classes, "the class is gone or has another name: scripts see the name as `kind`"
     assert {int(cls.exit_code) for cls in classes} == {CODES[name]}
+
+
+def test_the_unit_of_a_validator_starts_it_again_after_a_failed_write() -> None:
+    line = next(line for line in UNIT.splitlines() if line.startswith("RestartPreventExitStatus="))
+    final = {int(code) for code in line.partition("=")[2].split()}
+    failed = [cls for cls in OWN if issubclass(cls, DatabaseWriteError)]
+    assert {int(cls.exit_code) for cls in failed} & final == set()
 
 
 def test_a_full_disk_is_a_usage_error_and_a_bug_has_no_exit_code() -> None:
