@@ -64,7 +64,7 @@ class Jobs(JobsErrors, Pallet, index=22):
     """Training, evaluation, indexing and settlement, done by bonded executors that must agree."""
 
     maximum_executors: Const[u32] = EXECUTORS_MAX
-    """The most executors that can be registered."""
+    """The most executors that are not leaving."""
     maximum_unfinished: Const[u32] = UNFINISHED_MAX
     """The most unfinished jobs of the whole chain at which a new one can be submitted."""
     maximum_assignments: Const[u32] = ASSIGNMENTS_MAX
@@ -110,7 +110,7 @@ class Jobs(JobsErrors, Pallet, index=22):
     next_registration: Value[u32] = default(0)
     """The number of the next registration of an executor."""
     executor_accounts: Value[tuple[AccountId, ...]] = default(())
-    """The accounts of the registered executors, in the order in which they joined."""
+    """The accounts of the executors that are not leaving, in the order in which they joined."""
     registry: Map[AccountId, Executor]
     """Profile, bond (planck) and record of an executor, by account."""
     assignments: DefaultMap[AccountId, tuple[u32, ...]] = default(())
@@ -240,7 +240,7 @@ class Jobs(JobsErrors, Pallet, index=22):
 
     @call(2, weights.JOBS_HEARTBEAT)
     def heartbeat(self, who: Signed) -> None:
-        """Report that your executor is ready; commits count as well."""
+        """Report that your executor is ready; commits count as well. A silent one is not drawn."""
         executors.note_seen(self, who)
 
     @call(3, weights.JOBS_UNREGISTER_EXECUTOR)
