@@ -29,8 +29,9 @@ from node.finality.write_ahead_log import WriteAheadLog
 from node.keys.node_keys import load_peer_seed, load_session_pair
 from node.keys.remote_signer import RemoteSigner
 from node.keys.vote_signer import LocalSigner, SigningHistory, VoteSigner, history_path
+from node.keys.voting_place import check_may_vote
 from node.operations.config import ConfigError, NodeConfig
-from node.operations.data_folder import consensus_folder, no_vote_path, write_ahead_log_path
+from node.operations.data_folder import consensus_folder, write_ahead_log_path
 from node.rpc.network import NetworkView
 from node.storage.blob_store import BlobStore
 from node.storage.database import Database
@@ -290,13 +291,7 @@ async def _signer(
     """Return the signer of this node's votes; None for a node that only follows."""
     if not config.validator:
         return None
-    no_vote = no_vote_path(folder)
-    if no_vote.exists():
-        raise ConfigError(
-            f"This node may not vote from {folder}: {no_vote.read_text().strip()}. Start it "
-            "without --validator to follow the chain. Only where this copy is the newest, and no "
-            f"other node votes with its key: remove {no_vote}."
-        )
+    check_may_vote(folder)
     if config.signer is not None:
         remote = RemoteSigner(config.signer, chain.genesis_hash)
         closing.callback(remote.close)

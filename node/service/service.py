@@ -61,6 +61,7 @@ from node.serving.redeemer import Redeemer, RedeemSettings
 from node.serving.served_models import ServedModels
 from node.storage.blob_store import BlobStore
 from node.storage.database import Database
+from node.storage.folder_swap import put_back
 from node.storage.receipt_store import ReceiptStore
 from node.sync.blob_fetcher import BlobFetcher
 from node.transactions.pool import Pool
@@ -124,6 +125,7 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
     spec = load_spec(config.chain)
     config.base_path.mkdir(parents=True, exist_ok=True)
     folder = chain_folder(config.base_path, spec.id)
+    put_back(folder)
     folder.mkdir(parents=True, exist_ok=True)
     database = await trio.to_thread.run_sync(
         lambda: Database.open(
