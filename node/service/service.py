@@ -33,7 +33,7 @@ from node.jobs.executor_process import ExecutorProcess
 from node.jobs.inputs import Inputs
 from node.jobs.replicas import Replicas
 from node.keys.node_keys import load_pair
-from node.operations.config import ConfigError, NodeConfig, SyncMode
+from node.operations.config import NodeConfig, SyncMode
 from node.operations.data_folder import (
     BLOBS_FOLDER,
     DATABASE_FOLDER,
@@ -55,6 +55,7 @@ from node.service.control_socket import serve_control
 from node.service.health import NodeHealth
 from node.service.network_metrics import NetworkCollector
 from node.service.networking import NetworkControl, Networking, begin_fast, networked
+from node.service.start_checks import check_control
 from node.serving.answer_service import PaidAnswerService
 from node.serving.epoch_closer import EpochCloser
 from node.serving.redeemer import Redeemer, RedeemSettings
@@ -335,8 +336,8 @@ async def run_node(
 
 async def _open_control(node: RunningNode, nursery: trio.Nursery) -> Path:
     """Open the control socket of a devnet's node. Raises ConfigError, ControlRefusedError."""
-    if node.networking is None:
-        raise ConfigError("A node that makes its blocks alone has no network to control.")
+    check_control(node.config)
+    assert node.networking is not None, "a node with a network to control"
     path: Path = await nursery.start(
         serve_control, node.config.base_path, node.about.chain_type, NetworkControl(node.networking)
     )
