@@ -24,7 +24,7 @@ from node.operations.data_folder import (
     chain_folder,
     consensus_folder,
 )
-from p2p.transport.multiaddress import listen_address, parse_address, parse_peer_address
+from p2p.transport.multiaddress import listen_address, parse_dialable_address, parse_peer_address
 from p2p.transport.transport import AddressError, PeerId, peer_id_of
 from runtime.crypto.keys import Keypair
 from runtime.errors import OpenLedgerError
@@ -65,7 +65,7 @@ def public_addresses(config: NodeConfig, own: PeerId | None) -> tuple[str, ...]:
 
     Raises ConfigError.
     """
-    addresses = [parse_address(text) for text in config.public_addresses]
+    addresses = [parse_dialable_address(text) for text in config.public_addresses]
     for address in addresses:
         if address.peer not in (None, own):
             own_text = f"is {own}" if own else "is made by its first start"
