@@ -63,7 +63,7 @@ SENTENCES: Final = {
     ),
     Outcome.STILL_FORBIDDEN: (
         "It is NOT safe to vote from this folder, and it refuses to as before: {why}. Only a later "
-        "move that comes back lets it vote."
+        "move into it lets it vote."
     ),
     Outcome.COPY: (
         "It is NOT safe to vote from the copy, and it will refuse to: it does not know what the "
