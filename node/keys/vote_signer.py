@@ -18,8 +18,9 @@ from typing import IO, Final, Protocol
 
 import trio
 
-from consensus.write_ahead_log import DamagedLogError
+from consensus.write_ahead_log import DamagedLogError, read_log
 from node.storage.log_file import LogFile
+from runtime.codec.compact import DecodeError
 from runtime.codec.scale import codec
 from runtime.crypto.keys import Keypair
 from runtime.errors import ExitCode, OpenLedgerError
@@ -116,6 +117,23 @@ class RecentBallots:
     def is_foreign(self, ballot: Ballot) -> bool:
         """Return whether a ballot was never signed here, as far as is remembered."""
         return (ballot.epoch, ballot.view) >= self._floor and ballot not in self.ballots
+
+
+def read_history(path: Path) -> RecentBallots:
+    """Return the ballots in the file of a history, which stays as it is.
+
+    Raises DamagedHistoryError.
+    """
+    recent = RecentBallots()
+    try:
+        for record in read_log(path.read_bytes())[0]:
+            recent.add(_ballot.decode(record))
+    except (DamagedLogError, DecodeError) as error:
+        raise DamagedHistoryError(
+            f"The mark {path} is damaged, so what its key has signed is not known. Make another "
+            "key with `openledger validator keys`, and move that file away."
+        ) from error
+    return recent
 
 
 class SigningHistory:

@@ -20,7 +20,11 @@ from genesis.amounts import ValueTextError, parse_amount
 from genesis.spec import PRESETS
 from node.operations.log_levels import LogLevelError, parse_log_levels
 from p2p.protocols.address_book import peer_of
-from p2p.transport.multiaddress import listen_address, parse_address, parse_peer_address
+from p2p.transport.multiaddress import (
+    listen_address,
+    parse_dialable_address,
+    parse_peer_address,
+)
 from p2p.transport.transport import AddressError
 from runtime.errors import ExitCode, OpenLedgerError
 
@@ -178,7 +182,7 @@ class NodeConfig:
         texts = {
             "bootnodes": (self.bootnodes, parse_peer_address),
             "reserved_peers": (self.reserved_peers, parse_peer_address),
-            "public_addresses": (self.public_addresses, parse_address),
+            "public_addresses": (self.public_addresses, parse_dialable_address),
             "p2p_host": ((self.p2p_host,), lambda host: listen_address(host, self.p2p_port)),
         }
         for name, (values, parse) in texts.items():

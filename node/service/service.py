@@ -33,7 +33,7 @@ from node.jobs.executor_process import ExecutorProcess
 from node.jobs.inputs import Inputs
 from node.jobs.replicas import Replicas
 from node.keys.node_keys import load_pair
-from node.operations.config import ConfigError, NodeConfig, SyncMode
+from node.operations.config import NodeConfig, SyncMode
 from node.operations.data_folder import (
     BLOBS_FOLDER,
     DATABASE_FOLDER,
@@ -55,12 +55,14 @@ from node.service.control_socket import serve_control
 from node.service.health import NodeHealth
 from node.service.network_metrics import NetworkCollector
 from node.service.networking import NetworkControl, Networking, begin_fast, networked
+from node.service.start_checks import check_control
 from node.serving.answer_service import PaidAnswerService
 from node.serving.epoch_closer import EpochCloser
 from node.serving.redeemer import Redeemer, RedeemSettings
 from node.serving.served_models import ServedModels
 from node.storage.blob_store import BlobStore
 from node.storage.database import Database
+from node.storage.folder_swap import put_back
 from node.storage.receipt_store import ReceiptStore
 from node.sync.blob_fetcher import BlobFetcher
 from node.transactions.pool import Pool
@@ -124,6 +126,7 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
     spec = load_spec(config.chain)
     config.base_path.mkdir(parents=True, exist_ok=True)
     folder = chain_folder(config.base_path, spec.id)
+    put_back(folder)
     folder.mkdir(parents=True, exist_ok=True)
     database = await trio.to_thread.run_sync(
         lambda: Database.open(
@@ -333,8 +336,8 @@ async def run_node(
 
 async def _open_control(node: RunningNode, nursery: trio.Nursery) -> Path:
     """Open the control socket of a devnet's node. Raises ConfigError, ControlRefusedError."""
-    if node.networking is None:
-        raise ConfigError("A node that makes its blocks alone has no network to control.")
+    check_control(node.config)
+    assert node.networking is not None, "a node with a network to control"
     path: Path = await nursery.start(
         serve_control, node.config.base_path, node.about.chain_type, NetworkControl(node.networking)
     )
