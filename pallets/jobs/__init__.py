@@ -117,6 +117,8 @@ class Jobs(JobsErrors, Pallet, index=22):
     """The unfinished jobs that an executor is assigned to, by account."""
     weight_used: Value[u128] = default(0)
     """The execution time that calls of jobs have used in this block, in picoseconds."""
+    submission_weight_used: Value[u128] = default(0)
+    """The part of it that submissions have used, in picoseconds."""
 
     class JobOpened(Event, index=0):
         """A job was opened and its escrow held."""
@@ -363,6 +365,7 @@ class Jobs(JobsErrors, Pallet, index=22):
     def on_initialize(self) -> Weight:
         """Free the jobs' share of the block, and do what the deadlines of this block ask for."""
         self.weight_used.clear()
+        self.submission_weight_used.clear()
         return weights.JOBS_ON_INITIALIZE + lifecycle.process_due(self)
 
     def check_invariants(self) -> None:
@@ -384,8 +387,15 @@ class Jobs(JobsErrors, Pallet, index=22):
 
     def use_block_share(self, weight: Weight) -> None:
         """Use up some of the share of a block that all jobs have together. Raises JobsFull."""
-        used = self.weight_used.get() + weight.ref_time
-        percent = self.parameters.get().weight_percent
+        self._use(self.weight_used, weight, self.parameters.get().weight_percent)
+
+    def use_submission_share(self, weight: Weight) -> None:
+        """Use up some of the part of that share that submissions have. Raises JobsFull."""
+        self._use(self.submission_weight_used, weight, self.parameters.get().submission_percent)
+        self.use_block_share(weight)
+
+    def _use(self, counter: Value[u128], weight: Weight, percent: int) -> None:
+        used = counter.get() + weight.ref_time
         if used > BLOCK_WEIGHT_MAX.ref_time * percent // 100:
             raise self.JobsFull
-        self.weight_used.put(used)
+        counter.put(used)

@@ -183,6 +183,7 @@ def test_root_changes_parameters_within_their_bounds(workshop: Workshop) -> None
         replace(parameters, executors_per_job=0),
         replace(parameters, executors_per_job=6),
         replace(parameters, weight_percent=51),
+        replace(parameters, submission_percent=parameters.weight_percent),
         replace(parameters, minimum_bond=parameters.bond_cap + 1),
     ):
         with pytest.raises(Jobs.ParametersOutOfBounds):
