@@ -1,7 +1,7 @@
 """Feedback on answers: POST /v1/feedback with the asker's signature over a Feedback document.
 
-{"proof": 0x SCALE SignedFeedback}; other members are ignored. Feedback counts until the epoch of
-the receipt is sealed; negative turns the sign of the answer's scores in settlement.
+{"proof": 0x SCALE SignedFeedback}; other members are ignored. Feedback moves no money: one verdict
+of a cheap answer once cut the best earner to nothing. It is shown with the receipt.
 """
 
 from __future__ import annotations
@@ -70,10 +70,6 @@ def take(receipts: ReceiptStore, body: bytes) -> None:
     if stored is None:
         raise FeedbackRefusedError(404, "This node made no answer with this receipt.")
     document = stored.signed.receipt
-    if document.epoch < receipts.open_epoch(document.model):
-        raise FeedbackRefusedError(
-            409, "The epoch of this answer is closed; feedback comes too late."
-        )
     if not is_signed_by(document.asker, feedback_payload(feedback), proof.signature):
         raise FeedbackRefusedError(403, "Only the asker of an answer may judge it.")
     try:

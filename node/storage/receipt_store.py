@@ -24,8 +24,6 @@ from runtime.codec.scale import codec
 from runtime.errors import ExitCode, OpenLedgerError
 from runtime.shared.documents import (
     EpochReceipts,
-    Feedback,
-    SignedFeedback,
     SignedReceipt,
     receipt_hash,
 )
@@ -259,22 +257,18 @@ class ReceiptStore:
         return tuple(_signed.decode(row[0]) for row in rows)
 
     def epoch(self, model: int, epoch: int) -> EpochReceipts:
-        """Return what an epoch is settled from: its receipts, and verdicts against answers."""
-        receipts = self.receipts(model, epoch)
-        askers = {receipt_hash(signed.receipt): signed.receipt.asker for signed in receipts}
+        """Return what an epoch is settled from."""
+        return EpochReceipts(self.receipts(model, epoch))
+
+    def feedback(self, model: int, epoch: int) -> dict[Hash, bool]:
+        """Return the verdicts on an epoch's answers by receipt, true where one is negative."""
         with self._lock:
             rows = self._connection.execute(
-                "SELECT receipt, feedback.signature FROM feedback JOIN receipts ON receipt = hash "
-                "WHERE negative = 1 AND model = ? AND epoch = ? ORDER BY sequence",
+                "SELECT receipt, negative FROM feedback JOIN receipts ON receipt = hash "
+                "WHERE model = ? AND epoch = ?",
                 (model, epoch),
             ).fetchall()
-        verdicts = tuple(
-            SignedFeedback(
-                Feedback(Hash(receipt), True), askers[Hash(receipt)], _signature.decode(signature)
-            )
-            for receipt, signature in rows
-        )
-        return EpochReceipts(receipts, verdicts)
+        return {Hash(receipt): bool(negative) for receipt, negative in rows}
 
     def channel(self, channel: int) -> ChannelRecord | None:
         """Return what is known of a channel."""

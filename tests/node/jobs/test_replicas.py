@@ -159,7 +159,7 @@ def test_receipts_of_another_servers_epoch_are_learned(
     replicas: Replicas, node: FakeNode, blobs: BlobStore, receipts: ReceiptStore
 ) -> None:
     one = receipt(0)
-    settled_epoch(node, blobs, EpochReceipts((one, TWO), ()))
+    settled_epoch(node, blobs, EpochReceipts((one, TWO)))
     look(replicas, 1)
     assert receipts.listed(1, 0) == (one, TWO)
     assert receipts.learned(receipt_hash(TWO.receipt)) == TWO
@@ -172,7 +172,7 @@ def test_receipts_that_the_disk_may_not_take_are_learned_later(
     receipts: ReceiptStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settled_epoch(node, blobs, EpochReceipts((receipt(0), TWO), ()))
+    settled_epoch(node, blobs, EpochReceipts((receipt(0), TWO)))
     with monkeypatch.context() as full:
         full.setattr(os, "statvfs", disk_of(1 << 40, 0))
         look(replicas, 1)
@@ -185,6 +185,6 @@ def test_forged_receipts_are_not_learned(
     replicas: Replicas, node: FakeNode, blobs: BlobStore, receipts: ReceiptStore
 ) -> None:
     forged = replace(TWO, signature=bytes(64))
-    settled_epoch(node, blobs, EpochReceipts((receipt(0), forged), ()))
+    settled_epoch(node, blobs, EpochReceipts((receipt(0), forged)))
     look(replicas, 1)
     assert receipts.listed(1, 0) == ()
