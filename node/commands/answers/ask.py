@@ -17,6 +17,7 @@ from node.commands.base.transaction import Spending, transaction_options
 @click.argument("model")
 @click.argument("question")
 @click.option("--deposit", default="1OPEN", show_default=True, help="For a new channel.")
+@click.option("--top-up", default="0", help="What may be added to a channel that runs out.")
 @click.option("--server", help="The account that answers, where the node does not tell.")
 @click.option("--max-tokens", type=click.IntRange(1, 4_096), default=64, show_default=True)
 @command_output(AnswerDocument, QuoteDocument)
@@ -28,13 +29,15 @@ def ask_command(
     model: str,
     question: str,
     deposit: str,
+    top_up: str,
     server: str | None,
     max_tokens: int,
     spending: Spending,
 ) -> QuoteDocument | None:
     """Ask MODEL (number or name) a QUESTION, pay for the answer, and see what it was made from.
 
-    A channel to the server is opened once and then reused; --dry-run only quotes the price.
+    A channel to the server is opened once and then reused; --dry-run only quotes the price. What
+    is promised and spent is in books beside your keys (channels/), and no server's word counts.
     """
     asker = Asker(
         output=output,
@@ -42,11 +45,11 @@ def ask_command(
         spending=spending,
         info=find_model(client, model),
         server=server,
+        top_up_planck=parse_amount(top_up),
     )
     if spending.is_dry_run:
         return asker.quote(question, max_tokens)
-    amount = parse_amount(deposit)
-    asker.prepare(amount)
-    answer = asker.ask([{"role": "user", "content": question}], max_tokens, amount)
+    with asker.prepared(parse_amount(deposit)):
+        answer = asker.ask([{"role": "user", "content": question}], max_tokens)
     output.show(answer, hidden=["answer"])
     return None

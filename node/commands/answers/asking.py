@@ -1,24 +1,28 @@
 """Paid questions: the channel, the price, the voucher, the answer, and the rows behind it.
 
-Each voucher promises at most the price of the longest answer on top of the amount already spent.
-The asker checks the receipt's signature and texts before the answer counts as received.
+Each voucher promises at most the price of the longest answer on top of what the asker's own books
+say is spent (node/client/asker_ledger.py); no server's word counts for that. The asker checks the
+receipt's signature and texts before the answer counts as received, and adds to a channel only what
+its user named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from genesis.amounts import format_amount
-from node.client import Answer, Client, RejectedError, RequestRefusedError, Text
+from node.client import Answer, Client, Included, RejectedError, RequestRefusedError, Text
+from node.client.asker_ledger import AskerLedger, Promise, ReceiptDisputedError
 from node.client.serving import ServedReceipt, signed_with
 from node.commands.base.account_signer import account_of
 from node.commands.base.command import refuse
 from node.commands.base.documents import Planck
 from node.commands.base.output import Output
 from node.commands.base.transaction import Spending, send
-from pallets.inference import Channel
+from pallets.inference import Channel, Inference
 from pallets.models import ModelInfo
 from runtime.codec.hexadecimal import from_hex, to_hex
 from runtime.crypto.hashing import blake2b_256
@@ -31,7 +35,7 @@ from runtime.shared.documents import (
     receipt_hash,
     voucher_payload,
 )
-from runtime.types.primitives import AccountId, Id
+from runtime.types.primitives import AccountId, Hash, Id
 
 TEMPLATE_TOKENS: Final = 64
 """More than any chat template adds to the question."""
@@ -91,6 +95,7 @@ class QuoteDocument:
     price_at_most_planck: Planck
     channel: int | None
     channel_left_planck: Planck
+    """What the asker's own books leave of the deposit."""
     free_before_planck: Planck
 
 
@@ -104,12 +109,17 @@ class Asker:
         spending: Spending,
         info: ModelInfo,
         server: str | None,
+        top_up_planck: int = 0,
     ) -> None:
         self._output = output
         self._client = client
         self._spending = spending
         self._info = info
         self._server = server
+        self._top_up_planck = top_up_planck
+        """How much may be added to a channel that runs out, each time."""
+        signer = spending.signer
+        self._ledger = AskerLedger(signer.keystore.folder, client.genesis_hash, signer.account)
         self._pair: Keypair | None = None
         self._channel: int | None = None
 
@@ -127,19 +137,25 @@ class Asker:
             free_before_planck=Planck(free),
         )
 
-    def prepare(self, deposit_planck: int) -> None:
-        """Unlock the key and find a channel, or open one with this deposit."""
-        self._pair = self._spending.signer.unlock()
-        open_channel = self._find_channel()
-        self._channel = self._open(deposit_planck) if open_channel is None else open_channel[0]
+    @contextmanager
+    def prepared(self, deposit_planck: int) -> Iterator[None]:
+        """Unlock the key, take the books, and find a channel or open one with this deposit.
 
-    def ask(self, turns: Turns, max_tokens: int, deposit_planck: int = 0) -> AnswerDocument:
+        Raises LedgerBusyError.
+        """
+        self._pair = self._spending.signer.unlock()
+        with self._ledger.held():
+            found = self._find_channel()
+            self._channel = self._open(deposit_planck) if found is None else found[0]
+            yield
+
+    def ask(self, turns: Turns, max_tokens: int) -> AnswerDocument:
         """Pay for an answer and print it as it comes. Raises RejectedError for a false receipt."""
-        assert self._pair is not None, "prepare comes first"
-        assert self._channel is not None, "prepare comes first"
+        assert self._pair is not None, "prepared comes first"
+        assert self._channel is not None, "prepared comes first"
         question = "\n".join(turn["content"] for turn in turns)
         price = self._price(question, max_tokens)
-        voucher = self._voucher(price, deposit_planck or price)
+        voucher = self._voucher(self._channel, question, price)
         answer: Answer | None = None
         pieces = self._client.serving.chat(
             str(self._info.id), turns, voucher, max_tokens=max_tokens
@@ -153,7 +169,8 @@ class Asker:
         if answer is None or answer.receipt is None:
             raise RejectedError("The answer ended without a receipt, so it was not attributed.")
         stored = self._client.serving.receipt(answer.receipt)
-        self._check(stored.signed, answer, question, price)
+        _check(stored.signed, answer, question)
+        self._ledger.settle(self._channel, stored.signed.receipt)
         return answer_document(answer.text, stored)
 
     # ------------------------------------------------------------------------------- internal
@@ -166,12 +183,15 @@ class Asker:
         return int(price)
 
     def _find_channel(self) -> tuple[int, Channel] | None:
+        """Return an open channel for this model that is in the books."""
         account = self._spending.signer.account
         server = None if self._server is None else account_of(self._server)
         for entry in self._client.api("InferenceApi_channels_of", account):
-            channel = entry.channel
-            mine = channel.asker == account and channel.model == self._info.id
-            if mine and channel.closes_at is None and server in (None, channel.server):
+            channel, book = entry.channel, self._ledger.get(entry.id)
+            is_mine = channel.asker == account and channel.model == self._info.id
+            if not is_mine or channel.closes_at is not None or server not in (None, channel.server):
+                continue
+            if book is not None and (book.server, book.model) == (channel.server, channel.model):
                 return entry.id, channel
         return None
 
@@ -184,13 +204,17 @@ class Asker:
             server=Id(server),
             deposit=deposit_planck,
         )
-        self._spend(call)
+        landed = self._spend(call)
         self._output.note(f"Opened a channel with {format_amount(deposit_planck)}.")
-        opened = self._find_channel()
-        assert opened is not None, "the channel was opened in a block"
-        return opened[0]
+        (opened,) = (
+            record.event.channel
+            for record in landed.events
+            if isinstance(record.event, Inference.ChannelOpened)
+        )
+        self._ledger.begin(int(opened), server, self._info.id)
+        return int(opened)
 
-    def _spend(self, call: Call) -> None:
+    def _spend(self, call: Call) -> Included:
         _, landed = send(
             output=self._output,
             client=self._client,
@@ -200,6 +224,7 @@ class Asker:
         )
         if landed is None:
             refuse("The channel is needed before the question. Leave --wait at included or final.")
+        return landed
 
     def _server_account(self) -> AccountId:
         if self._server is not None:
@@ -217,31 +242,21 @@ class Asker:
         return AccountId(executors[0].account)
 
     def _left(self, number: int, channel: Channel) -> int:
-        return max(channel.deposit_planck - self._spent(number, channel), 0)
+        book = self._ledger.get(number)
+        spent = 0 if book is None else book.spent_planck
+        return max(channel.deposit_planck - max(spent, channel.redeemed_planck), 0)
 
-    def _spent(self, number: int, channel: Channel) -> int:
-        """Return the amount that the server may claim: the fees of this channel's receipts."""
-        epochs = range(self._client.api("AttributionApi_pool", self._info.id).epoch + 2)
-        fees = 0
-        for epoch in epochs:
-            for entry in self._client.call("openledger_receipts", self._info.id, epoch):
-                receipt = read_receipt(entry["signedReceipt"]).receipt
-                fees += receipt.fee_planck if receipt.channel == number else 0
-        return max(fees, channel.redeemed_planck)
-
-    def _voucher(self, price: int, top_up: int) -> SignedVoucher:
-        assert self._pair is not None and self._channel is not None, "prepared"  # noqa: PT018
-        number = self._channel
+    def _voucher(self, number: int, question: str, price: int) -> SignedVoucher:
+        """Promise at most the price of the longest answer, and sign for it."""
+        assert self._pair is not None, "prepared"
+        self._settle_open_promise(number)
         channel = self._client.api("InferenceApi_channel", number)
         if channel is None:
             refuse(f"Channel {number} is closed. Ask again to open another one.")
-        cumulative = self._spent(number, channel) + price
-        missing = cumulative - channel.deposit_planck
-        if missing > 0:
-            amount = max(missing, top_up)
-            call = self._client.make_call("Inference", "top_up", channel=number, amount=amount)
-            self._spend(call)
-            self._output.note(f"Topped the channel up by {format_amount(amount)}.")
+        self._top_up(number, price - self._left(number, channel))
+        epoch = self._client.api("AttributionApi_pool", self._info.id).epoch
+        promise = Promise(Hash(blake2b_256(question.encode())), price, epoch)
+        cumulative = self._ledger.promise(number, promise, channel.redeemed_planck)
         voucher = Voucher(self._client.genesis_hash, number, cumulative)
         return SignedVoucher(
             voucher,
@@ -249,23 +264,57 @@ class Asker:
             signed_with(self._pair, voucher_payload(voucher)),
         )
 
-    def _check(self, signed: SignedReceipt, answer: Answer, question: str, price: int) -> None:
-        receipt = signed.receipt
-        problems = [
-            problem
-            for problem, is_wrong in (
-                ("its id is not its hash", receipt_hash(receipt) != answer.receipt),
-                ("its question is another", receipt.question != blake2b_256(question.encode())),
-                ("its answer is another", receipt.answer != blake2b_256(answer.text.encode())),
-                ("its fee is above the quote", receipt.fee_planck > price),
-                ("its signature is false", not is_signed(signed)),
+    def _top_up(self, number: int, missing: int) -> None:
+        """Add to a channel what its user named, where the deposit does not pay for the answer."""
+        if missing <= 0:
+            return
+        if missing > self._top_up_planck:
+            refuse(
+                f"Channel {number} lacks {format_amount(missing)} for this answer at its longest. "
+                "Name what may be added to it with --top-up, or ask for fewer tokens."
             )
-            if is_wrong
-        ]
-        if problems:
-            raise RejectedError(
-                f"The receipt of this answer is false: {', '.join(problems)}. Ask another server."
-            )
+        amount = self._top_up_planck
+        self._spend(self._client.make_call("Inference", "top_up", channel=number, amount=amount))
+        self._output.note(f"Topped the channel up by {format_amount(amount)}.")
+
+    def _settle_open_promise(self, number: int) -> None:
+        """Look for the receipt of an answer that broke off; without one nothing is owed for it."""
+        book = self._ledger.get(number)
+        if book is None or book.promise is None:
+            return
+        newest = self._client.api("AttributionApi_pool", self._info.id).epoch + 1
+        for epoch in range(book.promise.epoch, newest + 1):
+            for entry in self._client.call("openledger_receipts", self._info.id, epoch):
+                signed = read_receipt(entry["signedReceipt"])
+                if signed.receipt.channel != number or not is_signed(signed):
+                    continue
+                try:
+                    self._ledger.settle(number, signed.receipt)
+                except ReceiptDisputedError:
+                    continue
+                fee = format_amount(signed.receipt.fee_planck)
+                self._output.note(f"Counted {fee} for an answer that broke off.")
+                return
+        self._ledger.drop_promise(number)
+
+
+def _check(signed: SignedReceipt, answer: Answer, question: str) -> None:
+    """Check that a receipt is of this answer. Raises RejectedError."""
+    receipt = signed.receipt
+    problems = [
+        problem
+        for problem, is_wrong in (
+            ("its id is not its hash", receipt_hash(receipt) != answer.receipt),
+            ("its question is another", receipt.question != blake2b_256(question.encode())),
+            ("its answer is another", receipt.answer != blake2b_256(answer.text.encode())),
+            ("its signature is false", not is_signed(signed)),
+        )
+        if is_wrong
+    ]
+    if problems:
+        raise RejectedError(
+            f"The receipt of this answer is false: {', '.join(problems)}. Ask another server."
+        )
 
 
 def is_signed(signed: SignedReceipt) -> bool:

@@ -185,6 +185,7 @@ def publish(
 @model_command.command("chat")
 @click.argument("model")
 @click.option("--deposit", default="1OPEN", show_default=True, help="For a new channel.")
+@click.option("--top-up", default="0", help="What may be added each time the channel runs out.")
 @click.option("--server", help="The account that answers, where the node does not tell.")
 @click.option("--max-tokens", type=click.IntRange(1, 4_096), default=64, show_default=True)
 @command_output(ChatDocument, QuoteDocument)
@@ -195,6 +196,7 @@ def chat(
     client: Client,
     model: str,
     deposit: str,
+    top_up: str,
     server: str | None,
     max_tokens: int,
     spending: Spending,
@@ -206,18 +208,19 @@ def chat(
         spending=spending,
         info=find_model(client, model),
         server=server,
+        top_up_planck=parse_amount(top_up),
     )
     if spending.is_dry_run:
         return asker.quote("", max_tokens)
-    asker.prepare(parse_amount(deposit))
     turns: list[dict[str, str]] = []
     answers: list[AnswerDocument] = []
-    while question := _read_line():
-        turns.append({"role": "user", "content": question})
-        answers.append(asker.ask(turns, max_tokens))
-        turns.append({"role": "assistant", "content": answers[-1].answer})
-        paid = format_amount(answers[-1].fee_planck)
-        output.note(f"paid {paid}, receipt {answers[-1].receipt}")
+    with asker.prepared(parse_amount(deposit)):
+        while question := _read_line():
+            turns.append({"role": "user", "content": question})
+            answers.append(asker.ask(turns, max_tokens))
+            turns.append({"role": "assistant", "content": answers[-1].answer})
+            paid = format_amount(answers[-1].fee_planck)
+            output.note(f"paid {paid}, receipt {answers[-1].receipt}")
     return ChatDocument(tuple(answers)) if output.as_json else None
 
 
