@@ -28,6 +28,7 @@ from p2p.protocols.addresses import (
     sign_record,
 )
 from p2p.protocols.consensus_queue import ConsensusQueue, Inbound
+from p2p.protocols.limits import Debts
 from p2p.protocols.reputation import Fault
 from p2p.protocols.status import (
     Leave,
@@ -43,7 +44,12 @@ from p2p.protocols.status import (
 from p2p.protocols.transactions import Transactions, decode_batch
 from p2p.service.peer_session import REQUESTS_MAX, Change, PeerSession
 from p2p.service.session_table import SessionTable
-from p2p.service.settings import COST_SIZE
+from p2p.service.settings import (
+    COST_SIZE,
+    INVALID_PEERS_MAX,
+    INVALID_RATE,
+    INVALID_RATE_OF_ALL,
+)
 from p2p.transport.transport import Channel, PeerId, RequestError
 from p2p.transport.wire import (
     ANSWER_SIZE_MAX,
@@ -99,6 +105,7 @@ class PeerHandler:
         self._book = book
         self._sessions = sessions
         self._counters = sessions.counters
+        self._invalid = Debts(INVALID_RATE, INVALID_RATE_OF_ALL, INVALID_PEERS_MAX)
 
     # ------------------------------------------------------------------ for the service
 
@@ -138,6 +145,10 @@ class PeerHandler:
         """Send a peer some address records."""
         if records:
             self._sessions.send(session, MessageKind.ADDRESSES, encode_records(records))
+
+    def charge_invalid(self, peer: PeerId, seconds: float) -> None:
+        """Note how long this node worked on a neighbour's transactions that it refused."""
+        self._invalid.charge(peer, seconds, trio.current_time())
 
     def penalize(self, peer: PeerId, fault: Fault, reason: str) -> None:
         """Lower a peer's reputation; a peer that is banned by it is disconnected."""
@@ -201,10 +212,13 @@ class PeerHandler:
         """Pass a batch of transactions to the node; False if it shall go no further."""
         session = self._sessions.find(source)
         now = trio.current_time()
-        # A flood costs its neighbour no reputation: that may be an honest node that relays it.
+        # A flood costs its neighbour no reputation: that may be an honest node that relays it. It
+        # relays before it checks, since the library has a peer's own score fall for what is
+        # refused; what is invalid is bounded by the time that it costs here.
         if (
             session is None
             or not session.is_accepted
+            or self._invalid.is_exceeded(source, now)
             or not session.gossip.take(now, _cost(message))
         ):
             self._counters.gossip_refused += 1
