@@ -44,6 +44,7 @@ from node.rpc.namespaces.state import State
 from node.rpc.namespaces.system import System
 from node.rpc.namespaces.transaction import Transaction
 from node.rpc.session import Session
+from node.rpc.shares import Shares
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +80,9 @@ async def serve(
     await connections.serve(listeners)
 
 
-def methods_for(node: RpcNode, limits: Limits) -> dict[str, Method]:
+def methods_for(node: RpcNode, limits: Limits, shares: Shares | None = None) -> dict[str, Method]:
     """Return all methods that a node answers."""
-    blocks = Blocks(node)
+    blocks = Blocks(node, shares or Shares(limits))
     table: dict[str, Method] = {}
     namespaces: list[object] = [
         System(node, blocks, lambda: table),
@@ -109,7 +110,8 @@ class Server:
         self, node: RpcNode, limits: Limits, metrics: Metrics, endpoint: ServerEndpoint
     ) -> None:
         self.metrics = metrics
-        self.methods = methods_for(node, limits)
+        self._shares = Shares(limits)
+        self.methods = methods_for(node, limits, self._shares)
         self._node = node
         self._limits = limits
         self._endpoint = endpoint
@@ -185,7 +187,8 @@ class Server:
 
     async def _post(self, request: Request) -> Response:
         peer = request.client.host if request.client else ""
-        session = Session(self._limits, peer, is_local=self._is_local(peer, request.headers))
+        is_local = self._is_local(peer, request.headers)
+        session = Session(self._limits, peer, is_local=is_local, shares=self._shares)
         body = bytearray()
         try:
             async with aclosing(request.stream()) as chunks:
@@ -211,7 +214,9 @@ class Server:
         self.metrics.rpc_sessions.inc()
         try:
             async with trio.open_nursery() as nursery:
-                session = Session(self._limits, peer, is_local=is_local, nursery=nursery)
+                session = Session(
+                    self._limits, peer, is_local=is_local, shares=self._shares, nursery=nursery
+                )
                 nursery.start_soon(_send, websocket, session)
                 try:
                     await self._receive(websocket, session)

@@ -468,13 +468,13 @@ class Pool:
     def _enter_foreign(self, raws: list[bytes]) -> None:
         """Enter what only retracted blocks held; without this its sender might lose it."""
         for raw in raws[:FOREIGN_MAX]:
-            extrinsic = self._chain.machine.extrinsics.decode(raw)
-            transaction = extrinsic.hash
+            envelope = self._chain.machine.extrinsics.decode_envelope(raw)
+            transaction = envelope.hash
             is_here = transaction in self._queues or transaction in self._inclusions
-            if extrinsic.signed is None or is_here:
+            if envelope.signed is None or is_here:
                 continue
             try:
-                self._enter(extrinsic)
+                self._enter(self._chain.machine.extrinsics.decode_call(envelope))
             except PoolError as error:
                 logger.debug(
                     "transaction-lost transaction=%s reason=%r", to_hex(transaction), str(error)
