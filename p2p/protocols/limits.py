@@ -70,11 +70,11 @@ class Debts:
         if len(self._owed) > self._peers_max:
             del self._owed[next(iter(self._owed))]
 
-    def is_exceeded(self, peer: PeerId, now: float) -> bool:
-        """Return whether a peer owes as much as it may."""
+    def part_owed(self, peer: PeerId, now: float) -> float:
+        """Return how much a peer owes of what it may: 1 and more is too much."""
         used = _owed_now(self._all, self._all_rate, now) / self._all_rate.burst
         limit = self._rate.burst * max(OWED_PART_MIN, 1 - used)
-        return _owed_now(self._owed.get(peer, (0.0, now)), self._rate, now) >= limit
+        return _owed_now(self._owed.get(peer, (0.0, now)), self._rate, now) / limit
 
 
 def _owed_now(debt: tuple[float, float], rate: Rate, now: float) -> float:

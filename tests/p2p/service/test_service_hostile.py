@@ -259,7 +259,22 @@ def test_gossip_of_a_peer_that_costs_too_much_in_vain_is_dropped_for_a_while() -
         await trio.sleep(8)
         taken = encode(MessageKind.TRANSACTIONS, encode_batch((b"taken",)))
         await stranger.transport.publish(topic_of(GENESIS), taken)
-        await until(lambda: second.counters.transactions_received == 1)
+        await until(lambda: first.counters.transactions_received == 1)
+
+    play(scenario)
+
+
+def test_a_neighbour_that_owes_is_heard_and_not_relayed() -> None:
+    async def scenario(world: World) -> None:
+        first, second = await world.mesh(2)
+        stranger = await stranger_in(world, 5)
+        await stranger.shake_hands(first)
+        first.charge_invalid(stranger.transport.peer_id, INVALID_RATE.burst / 4)
+        message = encode(MessageKind.TRANSACTIONS, encode_batch((b"one",)))
+        await stranger.transport.publish(topic_of(GENESIS), message)
+        await until(lambda: first.counters.transactions_received == 1)
+        await trio.sleep(1)
+        assert second.counters.transactions_received == 0
 
     play(scenario)
 
