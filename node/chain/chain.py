@@ -21,7 +21,7 @@ import trio
 
 from genesis.spec import ChainSpec
 from node.chain.broadcast import Broadcast
-from node.chain.checked_signatures import CheckedSignatures
+from node.chain.checked_signatures import CheckedSignatures, Opened
 from node.chain.errors import (
     ForkTooOldError,
     KnownBlockError,
@@ -40,7 +40,7 @@ from node.storage.records import BlockRecord
 from pallets import compose
 from runtime.codec.scale import codec
 from runtime.frame.executive import ExecutedBlock, Executive, InvalidBlockError
-from runtime.frame.extrinsic import Extrinsic
+from runtime.frame.extrinsic import Envelope, Extrinsic
 from runtime.trie.backend import Backend
 from runtime.types.primitives import AccountId, DigestItem, Hash, Header
 
@@ -191,12 +191,23 @@ class Chain:
         """Check an extrinsic on top of the best block. Raises TransactionRefused."""
         return self._checks.check(extrinsic, self._best, self.best_state)
 
-    async def check_signatures(self, extrinsics: Sequence[Extrinsic]) -> list[bool]:
-        """Check signatures off the event loop; False only for those that do not hold.
+    def check_envelope(self, envelope: Envelope) -> int:
+        """Check what needs neither signature nor call; returns the signer's next nonce.
 
-        `check` refuses those that could not be checked.
+        Raises TransactionRefused.
         """
-        return await self._checks.check_signatures(extrinsics, self._best, self.best_state)
+        return self._checks.check_envelope(envelope, self._best, self.best_state)
+
+    async def open(
+        self,
+        envelopes: Sequence[Envelope],
+        clock: Callable[[], float],
+        limiter: trio.CapacityLimiter | None = None,
+    ) -> list[Opened]:
+        """Check signatures and decode calls, off the event loop; `check` does the rest."""
+        return await self._checks.open(
+            envelopes, self._best, self.best_state, clock=clock, limiter=limiter
+        )
 
     def events(self) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[ChainEvent]]:
         """Receive all events from now on; ends early for a subscriber that lags."""

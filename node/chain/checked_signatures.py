@@ -7,10 +7,13 @@ the signature does not hold, so a check there finds another birth and verifies a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from runtime.frame.extrinsic import Additional, Extrinsic
+from runtime.codec.scale import DecodeError
+from runtime.frame.extrinsic import Additional, Envelope, Extrinsic, ExtrinsicCodec
+from runtime.frame.validity import BadProof, TransactionRefused
 from runtime.types.primitives import Hash
 
 SIGNATURES_MAX: Final = 1 << 16
@@ -36,6 +39,38 @@ class CheckedSignatures:
             del self.births[next(iter(self.births))]
 
 
-def check_signatures(work: Sequence[tuple[Extrinsic, Additional]]) -> list[bool]:
-    """Return of each extrinsic whether its signature holds. Meant for a worker thread."""
-    return [extrinsic.is_verified(additional) for extrinsic, additional in work]
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What an envelope turned out to be, and how long a thread took to find that."""
+
+    found: Extrinsic | TransactionRefused | DecodeError
+    checking_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """An envelope to open; without `additional` its signature is checked already, or never will."""
+
+    envelope: Envelope
+    additional: Additional | None
+
+
+def open_envelopes(
+    codec: ExtrinsicCodec, work: Sequence[Opening], clock: Callable[[], float]
+) -> list[Opened]:
+    """Check signatures, and decode the calls of those that hold. Meant for a worker thread."""
+    results = []
+    for opening in work:
+        started = clock()
+        found = _open(codec, opening)
+        results.append(Opened(found, clock() - started))
+    return results
+
+
+def _open(codec: ExtrinsicCodec, opening: Opening) -> Extrinsic | TransactionRefused | DecodeError:
+    if opening.additional is not None and not opening.envelope.is_verified(opening.additional):
+        return TransactionRefused(BadProof())
+    try:
+        return codec.decode_call(opening.envelope)
+    except DecodeError as error:
+        return error

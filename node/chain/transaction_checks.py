@@ -12,11 +12,11 @@ from typing import Final
 
 import trio
 
-from node.chain.checked_signatures import CheckedSignatures, check_signatures
+from node.chain.checked_signatures import CheckedSignatures, Opened, Opening, open_envelopes
 from runtime.frame.executive import Executive
-from runtime.frame.extrinsic import Additional, Extrinsic
+from runtime.frame.extrinsic import Additional, Envelope, Extrinsic
 from runtime.frame.state import Overlay
-from runtime.frame.validity import ValidTransaction
+from runtime.frame.validity import TransactionRefused, ValidTransaction
 from runtime.trie.backend import Backend
 from runtime.types.primitives import AccountId, Hash, Header
 
@@ -77,27 +77,45 @@ class TransactionChecks:
             self.signatures.note(extrinsic.hash, birth)
         return Checked(validity, birth, nonce)
 
-    async def check_signatures(
-        self, extrinsics: Sequence[Extrinsic], best: Header, best_state: StateOf
-    ) -> list[bool]:
-        """Check signatures in a worker thread, and remember which hold on the best branch.
+    def check_envelope(self, envelope: Envelope, best: Header, best_state: StateOf) -> int:
+        """Check what needs neither signature nor call. Raises TransactionRefused.
 
-        False only for those that were checked and do not hold; `check` refuses the rest.
+        Returns the next nonce of its signer.
         """
-        verdicts = [True] * len(extrinsics)
-        work: list[tuple[int, Extrinsic, Additional]] = []
         with self._machine.on(self._next_state(best, best_state)):
-            births = [self._executive.birth_of(extrinsic) for extrinsic in extrinsics]
-        for index, (extrinsic, birth) in enumerate(zip(extrinsics, births, strict=True)):
-            if birth is not None and not self.signatures.holds(extrinsic.hash, birth):
-                work.append((index, extrinsic, self._additional(birth)))
-        pairs = [(extrinsic, additional) for _, extrinsic, additional in work]
-        results = await trio.to_thread.run_sync(check_signatures, pairs) if pairs else []
-        for (index, extrinsic, additional), holds in zip(work, results, strict=True):
-            verdicts[index] = holds
-            if holds:
-                self.signatures.note(extrinsic.hash, additional.birth_hash)
-        return verdicts
+            return self._executive.check_envelope(envelope)
+
+    async def open(
+        self,
+        envelopes: Sequence[Envelope],
+        best: Header,
+        best_state: StateOf,
+        *,
+        clock: Callable[[], float],
+        limiter: trio.CapacityLimiter | None,
+    ) -> list[Opened]:
+        """Check signatures and decode calls in a worker thread; a wrong one decodes no call.
+
+        Remembers which signatures hold on the best branch. `clock` counts the seconds of work.
+        """
+        with self._machine.on(self._next_state(best, best_state)):
+            births = [self._executive.birth_of(envelope) for envelope in envelopes]
+        work = [
+            Opening(
+                envelope,
+                None
+                if birth is None or self.signatures.holds(envelope.hash, birth)
+                else self._additional(birth),
+            )
+            for envelope, birth in zip(envelopes, births, strict=True)
+        ]
+        codec = self._machine.extrinsics
+        results = await trio.to_thread.run_sync(open_envelopes, codec, work, clock, limiter=limiter)
+        for opening, opened in zip(work, results, strict=True):
+            holds = not isinstance(opened.found, TransactionRefused)
+            if opening.additional is not None and holds:
+                self.signatures.note(opening.envelope.hash, opening.additional.birth_hash)
+        return results
 
     def forget_state(self) -> None:
         """Forget the state of the next block: what lies under it has moved with a commit."""

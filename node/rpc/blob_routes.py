@@ -5,8 +5,9 @@
     GET /blobs/{id}           {"id", "size_bytes", "chunks", "missing"}
     GET /blobs/{id}/data      the bytes, `Range: bytes=a-b` supported
 
-Uploads are taken from this machine only. Every byte is checked against the id, either way. A blob
-that is not here is brought from peers first, for callers on this machine.
+Uploads are taken from programs on this machine only, not from pages or through proxies. Every byte
+is checked against the id, either way. A blob that is not here is brought from peers first, for the
+same callers.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from node.rpc.callers import is_program_here
 from node.storage.blob_errors import (
     BlobError,
     BlobNotFoundError,
@@ -47,7 +49,6 @@ _STATUS: Final[dict[type[BlobError], int]] = {
     ChunkRefusedError: 400,
     RangeError: 416,
 }
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
 
 logger = logging.getLogger(__name__)
 
@@ -194,12 +195,12 @@ def _blob_id(request: Request) -> Hash:
 
 
 def _is_local(request: Request) -> bool:
-    return request.client is not None and request.client.host in _LOOPBACK
+    return request.client is not None and is_program_here(request.client.host, request.headers)
 
 
 def _check_local(request: Request) -> None:
     if not _is_local(request):
-        raise BlobRequestError(403, "Uploads are taken from this machine only.")
+        raise BlobRequestError(403, "Uploads are taken from programs on this machine only.")
 
 
 async def _body(request: Request, size_max: int) -> bytes:

@@ -1,12 +1,19 @@
 """Blocks, states and runtime calls as the namespaces ask for them, with errors for callers.
 
-A state is fetched again for each use and never kept across a checkpoint: the finalized state moves.
-What depends only on the runtime version (metadata above all) is computed once.
+A state is fetched again for each use and never kept while a client is waited for. What depends only
+on the runtime version (metadata above all) is computed once.
+
+A question of many bytes may cost seconds: a batch of a million calls is decoded and weighed. It is
+answered in a worker thread, one at a time, by a machine of its own, since machines are not
+reentrant; a short one is answered at once.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import trio
 
 from node.chain.errors import StatePrunedError, UnknownBlockError
 from node.rpc.errors import (
@@ -15,8 +22,11 @@ from node.rpc.errors import (
     RuntimeCallError,
 )
 from node.rpc.interfaces import RpcNode
+from node.rpc.shares import Shares
+from pallets import compose
 from runtime.codec.hexadecimal import to_hex
 from runtime.codec.scale import DecodeError, codec
+from runtime.frame.executive import Executive
 from runtime.frame.extrinsic import Extrinsic
 from runtime.metadata.apis import ApiFailedError, ApiRefusedError, UnknownApiError, call_api
 from runtime.metadata.interfaces import OpaqueMetadata, runtime_version
@@ -25,13 +35,23 @@ from runtime.types.primitives import Hash, Header, RuntimeVersion
 
 _METADATA: Final = codec(OpaqueMetadata)
 _VERSION: Final = codec(RuntimeVersion)
+SHORT_BYTES_MAX: Final = 4_096
+"""A question of at most this many bytes costs a few milliseconds, less than a thread would."""
+
+T = TypeVar("T")
+Question = Callable[[Executive, Backend, Header], T]
+"""What is asked of the state after a block; without any other state, since threads ask it."""
 
 
 class Blocks:
     """Looks up what calls name by `at`; None means the best block."""
 
-    def __init__(self, node: RpcNode) -> None:
+    def __init__(self, node: RpcNode, shares: Shares) -> None:
         self._node = node
+        self.turn = shares.turn
+        """One piece of work for each round of the event loop (node/rpc/shares.py)."""
+        self._asking = trio.Lock()
+        self._thread_executive: Executive | None = None
         self._metadata: tuple[int, str] | None = None
         self._version: tuple[RuntimeVersion, RuntimeVersion] | None = None
         self.starting_block = node.chain.best.number
@@ -67,30 +87,59 @@ class Blocks:
         except StatePrunedError as error:
             raise BlockUnavailableError(f"State already discarded: {error}") from error
 
-    def extrinsic(self, raw: bytes) -> Extrinsic:
-        """Decode an extrinsic. Raises ExtrinsicFormatError."""
-        try:
-            return self._node.chain.machine.extrinsics.decode(raw)
-        except DecodeError as error:
-            raise ExtrinsicFormatError("Extrinsic has invalid format", str(error)) from error
-
-    def call(self, name: str, data: bytes, at: Hash | None = None) -> bytes:
+    async def call(self, name: str, data: bytes, at: Hash | None = None) -> bytes:
         """Call a runtime API at a block. Raises BlockUnavailableError, RuntimeCallError."""
-        header, backend = self.state(at)
-        try:
-            return call_api(self._node.chain.executive, backend, header, name, data)
-        except (UnknownApiError, ApiRefusedError, ApiFailedError) as error:
-            raise RuntimeCallError(f"Client error: Execution failed: {error}") from error
-        except DecodeError as error:
-            raise RuntimeCallError(
-                f"Client error: Execution failed: the arguments do not fit {name[:80]}: {error}"
-            ) from error
+
+        def ask(executive: Executive, backend: Backend, header: Header) -> bytes:
+            return _call(executive, backend, header, name, data)
+
+        return await self.ask(ask, len(data), at)
+
+    async def ask(self, question: Question[T], size_bytes: int, at: Hash | None) -> T:
+        """Answer a question about a block's state: in a thread where it has many bytes.
+
+        Raises BlockUnavailableError, and what the question raises.
+        """
+        if size_bytes <= SHORT_BYTES_MAX:
+            async with self.turn:
+                header, backend = self.state(at)
+                return question(self._node.chain.executive, backend, header)
+        async with self._asking:
+            header, backend = self.state(at)
+            return await trio.to_thread.run_sync(self._ask_in_thread, question, backend, header)
+
+    def _ask_in_thread(self, question: Question[T], backend: Backend, header: Header) -> T:
+        if self._thread_executive is None:
+            self._thread_executive = Executive(compose())
+        return question(self._thread_executive, backend, header)
 
     def metadata(self, at: Hash | None) -> str:
         """Return the metadata, version 14, in hexadecimal. Raises BlockUnavailableError."""
         self.header(at)
         version = self._node.chain.machine.version.spec_version
         if self._metadata is None or self._metadata[0] != version:
-            encoded = _METADATA.decode(self.call("Metadata_metadata", b"")).encoded
+            header, backend = self.state(None)
+            executive = self._node.chain.executive
+            data = _call(executive, backend, header, "Metadata_metadata", b"")
+            encoded = _METADATA.decode(data).encoded
             self._metadata = version, to_hex(encoded)
         return self._metadata[1]
+
+
+def decode_extrinsic(executive: Executive, raw: bytes) -> Extrinsic:
+    """Decode an extrinsic. Raises ExtrinsicFormatError."""
+    try:
+        return executive.machine.extrinsics.decode(raw)
+    except DecodeError as error:
+        raise ExtrinsicFormatError("Extrinsic has invalid format", str(error)) from error
+
+
+def _call(executive: Executive, backend: Backend, header: Header, name: str, data: bytes) -> bytes:
+    try:
+        return call_api(executive, backend, header, name, data)
+    except (UnknownApiError, ApiRefusedError, ApiFailedError) as error:
+        raise RuntimeCallError(f"Client error: Execution failed: {error}") from error
+    except DecodeError as error:
+        raise RuntimeCallError(
+            f"Client error: Execution failed: the arguments do not fit {name[:80]}: {error}"
+        ) from error

@@ -38,6 +38,8 @@ from node.rpc.session import Session
 logger = logging.getLogger(__name__)
 
 UNKNOWN_METHOD: Final = "unknown"
+READ_AT_ONCE_MAX: Final = 4_096
+"""A text of at most this length is read in less time than a turn takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,11 @@ class Dispatcher:
             limit = session.limits.request_bytes
             return _failure(None, RequestTooBigError(f"A request has at most {limit} bytes."))
         try:
-            request = _read_json(text)
+            if len(text) > READ_AT_ONCE_MAX:
+                async with session.shares.turn:
+                    request = _read_json(text)
+            else:
+                request = _read_json(text)
         except (ValueError, RecursionError) as error:
             return _failure(None, ParseError(f"The request is no JSON: {error}."[:200]))
         if isinstance(request, list):
@@ -117,10 +123,14 @@ class Dispatcher:
                 )
             if not isinstance(params, list | dict):
                 raise InvalidParamsError("The params of a request are an array or an object.")
-            result = method.call(params, session)
-            if inspect.isawaitable(result):
-                result = await result
-            text = _success(request_id, result)
+            async with session.shares.turn:
+                result = method.call(params, session)
+                if not inspect.isawaitable(result):
+                    return _bounded(request_id, _success(request_id, result), session)
+            # Whoever waits takes a turn for each piece of its work, and none while it waits.
+            value = await result
+            async with session.shares.turn:
+                text = _success(request_id, value)
         except RpcError as error:
             meter.errors.inc()
             return _failure(request_id, error)
@@ -133,9 +143,7 @@ class Dispatcher:
         finally:
             meter.calls.inc()
             meter.time.observe(trio.current_time() - started)
-        if len(text) > session.limits.response_bytes:
-            return _failure(request_id, ResponseTooBigError("The answer is too big. Ask for less."))
-        return text
+        return _bounded(request_id, text, session)
 
     def _meter(self, label: str) -> _Meter:
         # Kept: finding series by their labels takes longer than most answers.
@@ -187,6 +195,13 @@ def _read_json(text: str | bytes) -> Json:
 
 def _success(request_id: Json, result: Json) -> str:
     return _ENCODER.encode({"jsonrpc": "2.0", "id": request_id, "result": result})
+
+
+def _bounded(request_id: Json, text: str, session: Session) -> str:
+    """Return an answer, or the error in its place where it is too big."""
+    if len(text) > session.limits.response_bytes:
+        return _failure(request_id, ResponseTooBigError("The answer is too big. Ask for less."))
+    return text
 
 
 def _failure(request_id: Json, error: RpcError) -> str:

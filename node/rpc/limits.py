@@ -11,6 +11,9 @@ class Limits:
 
     connections: int = 1_000
     connections_per_peer: int = 250
+    subscriptions: int = 4_096
+    """Of all connections together: each costs time with every block."""
+    subscriptions_per_peer: int = 2_048
     subscriptions_per_connection: int = 1_024
     request_bytes: int = 15 * 1024 * 1024
     response_bytes: int = 64 * 1024 * 1024
@@ -29,6 +32,10 @@ class Limits:
     keys_listed: int = 16_384
     """How many keys state_getKeys lists; there may be more page by page."""
     blocks_per_query: int = 512
+    values_per_query: int = 65_536
+    """How many keys times blocks state_queryStorage reads."""
+    keys_per_turn: int = 256
+    """How many values are read before other tasks get their turn: some milliseconds."""
     follows_per_connection: int = 4
     pinned_finalized_blocks: int = 512
     pinned_blocks: int = 4_096

@@ -2,8 +2,7 @@
 
 A WebSocket has one task that reads and answers in order, one that sends, and one for each
 subscription. Methods that touch keys or remove transactions are answered to callers on this machine
-only: the server listens on loopback, the peer is on loopback, and neither a web page (by its
-Origin or, with a rebound name, its Host) nor a proxy stands between.
+only: the server listens on loopback, and the caller is a program here (node/rpc/callers.py).
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Final, Protocol
-from urllib.parse import urlsplit
 
 import trio
 from starlette.applications import Starlette
@@ -29,7 +27,8 @@ from node.operations.health import HealthCollector
 from node.operations.metrics import CONTENT_TYPE, Metrics
 from node.rpc.blocks import Blocks
 from node.rpc.body_timeout import BodyTimeout, BodyTimeoutError, answer_late_body
-from node.rpc.connections import Connections, ServerEndpoint, endpoint_of, is_loopback, listen
+from node.rpc.callers import is_program_here
+from node.rpc.connections import Connections, ServerEndpoint, endpoint_of, listen
 from node.rpc.dispatcher import Dispatcher
 from node.rpc.interfaces import RpcNode
 from node.rpc.limits import Limits
@@ -45,13 +44,12 @@ from node.rpc.namespaces.state import State
 from node.rpc.namespaces.system import System
 from node.rpc.namespaces.transaction import Transaction
 from node.rpc.session import Session
+from node.rpc.shares import Shares
 
 logger = logging.getLogger(__name__)
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 9944
-LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
-PROXY_HEADERS: Final = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 JSON_TYPE: Final = "application/json"
 DEFAULT_LIMITS: Final = Limits()
 
@@ -82,9 +80,9 @@ async def serve(
     await connections.serve(listeners)
 
 
-def methods_for(node: RpcNode, limits: Limits) -> dict[str, Method]:
+def methods_for(node: RpcNode, limits: Limits, shares: Shares | None = None) -> dict[str, Method]:
     """Return all methods that a node answers."""
-    blocks = Blocks(node)
+    blocks = Blocks(node, shares or Shares(limits))
     table: dict[str, Method] = {}
     namespaces: list[object] = [
         System(node, blocks, lambda: table),
@@ -112,7 +110,8 @@ class Server:
         self, node: RpcNode, limits: Limits, metrics: Metrics, endpoint: ServerEndpoint
     ) -> None:
         self.metrics = metrics
-        self.methods = methods_for(node, limits)
+        self._shares = Shares(limits)
+        self.methods = methods_for(node, limits, self._shares)
         self._node = node
         self._limits = limits
         self._endpoint = endpoint
@@ -188,7 +187,8 @@ class Server:
 
     async def _post(self, request: Request) -> Response:
         peer = request.client.host if request.client else ""
-        session = Session(self._limits, peer, is_local=self._is_local(peer, request.headers))
+        is_local = self._is_local(peer, request.headers)
+        session = Session(self._limits, peer, is_local=is_local, shares=self._shares)
         body = bytearray()
         try:
             async with aclosing(request.stream()) as chunks:
@@ -214,7 +214,9 @@ class Server:
         self.metrics.rpc_sessions.inc()
         try:
             async with trio.open_nursery() as nursery:
-                session = Session(self._limits, peer, is_local=is_local, nursery=nursery)
+                session = Session(
+                    self._limits, peer, is_local=is_local, shares=self._shares, nursery=nursery
+                )
                 nursery.start_soon(_send, websocket, session)
                 try:
                     await self._receive(websocket, session)
@@ -246,15 +248,8 @@ class Server:
     # -------------------------------------------------------------------------------- trust
 
     def _is_local(self, peer: str, headers: Mapping[str, str]) -> bool:
-        """Return whether a caller is a program on this machine."""
-        if not (self._endpoint.is_loopback and is_loopback(peer)):
-            return False
-        if any(name in headers for name in PROXY_HEADERS):
-            return False
-        if urlsplit(f"//{headers.get('host', '')}").hostname not in LOCAL_NAMES:
-            return False
-        origin = headers.get("origin")
-        return origin is None or urlsplit(origin).hostname in LOCAL_NAMES
+        """Return whether a caller may reach keys: here, at a node that listens for here alone."""
+        return self._endpoint.is_loopback and is_program_here(peer, headers)
 
 
 async def _refuse_websocket(websocket: WebSocket) -> None:

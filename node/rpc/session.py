@@ -23,6 +23,7 @@ import trio
 from node.rpc.errors import MethodNotFoundError, TooManySubscriptionsError
 from node.rpc.limits import Limits
 from node.rpc.parameters import Json, SubscriptionId
+from node.rpc.shares import Shares
 
 logger = logging.getLogger(__name__)
 
@@ -84,14 +85,15 @@ class Subscription:
 
     async def notify(self, result: Json) -> None:
         """Send one notification, waiting for room in the client's outbox."""
-        text = json.dumps(
-            {
-                "jsonrpc": "2.0",
-                "method": self.event,
-                "params": {"subscription": self.id, "result": result},
-            },
-            separators=(",", ":"),
-        )
+        async with self.session.shares.turn:
+            text = json.dumps(
+                {
+                    "jsonrpc": "2.0",
+                    "method": self.event,
+                    "params": {"subscription": self.id, "result": result},
+                },
+                separators=(",", ":"),
+            )
         outbox = self.session.outbox
         assert outbox is not None, "only connections that stay have subscriptions"
         await outbox.room()
@@ -111,9 +113,11 @@ class Session:
         peer: str,
         *,
         is_local: bool,
+        shares: Shares | None = None,
         nursery: trio.Nursery | None = None,
     ) -> None:
         self.limits = limits
+        self.shares = shares or Shares(limits)
         self.peer = peer
         self.is_local = is_local
         self.heard_at = trio.current_time()
@@ -130,6 +134,10 @@ class Session:
             raise TooManySubscriptionsError(
                 "This connection has as many subscriptions as it may. Unsubscribe one first."
             )
+        if not self.shares.take_subscription(self.peer):
+            raise TooManySubscriptionsError(
+                "Your address, or all clients together, have as many subscriptions as they may."
+            )
         name = SubscriptionId(secrets.token_hex(SUBSCRIPTION_ID_BYTES))
         subscription = self._subscriptions[name] = Subscription(name, event, self)
 
@@ -139,6 +147,7 @@ class Session:
                     await task(subscription)
             finally:
                 self._subscriptions.pop(name, None)
+                self.shares.give_back_subscription(self.peer)
 
         self.start_after_answer(run)
         return name

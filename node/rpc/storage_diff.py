@@ -27,12 +27,20 @@ RETURN_TYPES: Final = ("value", "hash")
 ITEM_MEMBERS: Final = ("key", "returnType", "childTrieKey")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class DiffQuery:
     """The keys to compare, by their prefix, and whether their values are answered by hash."""
 
     prefix: bytes
     as_hash: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A part of the state to compare, and the items that ask for it or for a part of it."""
+
+    prefix: bytes
+    queries: tuple[DiffQuery, ...]
 
 
 WHOLE_STATE: Final = DiffQuery(b"", as_hash=False)
@@ -71,6 +79,21 @@ def _read_query(item: Json) -> DiffQuery:
     return DiffQuery(b"" if key is None else read_bytes(key), kind == "hash")
 
 
+def walks_of(queries: Sequence[DiffQuery]) -> list[Walk]:
+    """Return the walks that give each difference once, whatever items ask for it.
+
+    The specification: an event "is generated for each storage difference between the two blocks".
+    """
+    walks: list[list[DiffQuery]] = []
+    for query in sorted(set(queries)):
+        # Sorted, a prefix comes right before all that begin with it.
+        if walks and query.prefix.startswith(walks[-1][0].prefix):
+            walks[-1].append(query)
+        else:
+            walks.append([query])
+    return [Walk(walk[0].prefix, tuple(walk)) for walk in walks]
+
+
 def page_of_changes(
     before: Backend, after: Backend, prefix: bytes, start: bytes | None
 ) -> list[Change]:
@@ -83,8 +106,8 @@ def page_of_changes(
     return list(islice(found, PAGE_ITEMS_MAX))
 
 
-def change_json(change: Change, *, as_hash: bool) -> dict[str, Json]:
-    """Return a change as the event storageDiff; a deleted key has no value."""
+def change_json(change: Change, walk: Walk) -> dict[str, Json]:
+    """Return a change as the event storageDiff, by value, hash or both; a deleted key has none."""
     kind = "modified"
     if change.before is None:
         kind = "added"
@@ -92,8 +115,10 @@ def change_json(change: Change, *, as_hash: bool) -> dict[str, Json]:
         kind = "deleted"
     event: dict[str, Json] = {"event": "storageDiff", "key": to_hex(change.key), "type": kind}
     if change.after is not None:
-        value = blake2b_256(change.after) if as_hash else change.after
-        event["hash" if as_hash else "value"] = to_hex(value)
+        asked = {query.as_hash for query in walk.queries if change.key.startswith(query.prefix)}
+        for as_hash in sorted(asked):
+            value = blake2b_256(change.after) if as_hash else change.after
+            event["hash" if as_hash else "value"] = to_hex(value)
     return event
 
 

@@ -41,6 +41,7 @@ from node.sync.block_sync import Synchronizer
 from node.sync.epoch_archive import EpochArchive
 from node.sync.peer_requests import Provider
 from node.sync.state_sync import FastSync
+from node.transactions.errors import PoolError
 from node.transactions.pool import Pool
 from p2p.protocols.status import Roles
 from p2p.protocols.transactions import topic_of
@@ -89,11 +90,13 @@ class Networking:
     async def _enter_transactions(self) -> None:
         """Enter the transactions that peers gossip.
 
-        No peer is penalized for an invalid one: gossip is relayed before it is checked, so the
-        sender may be an honest relay.
+        No peer loses reputation for an invalid one: gossip is relayed before it is checked, so the
+        sender may be an honest relay. The time that it costs is charged.
         """
-        async for _, batch in self.service.transactions:
-            await self.pool.submit_many(batch)
+        async for peer, batch in self.service.transactions:
+            for result in await self.pool.submit_many(batch):
+                if isinstance(result, PoolError):
+                    self.service.charge_invalid(peer, result.checking_seconds)
 
 
 class NetworkControl:

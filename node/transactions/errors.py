@@ -44,6 +44,8 @@ class PoolError(Exception):
     def __init__(self, detail: str) -> None:
         super().__init__(f"{self.message}: {detail}")
         self.detail = detail
+        self.checking_seconds = 0.0
+        """How long the pool worked on a peer's transaction before it refused it."""
 
 
 class BadFormatError(PoolError):

@@ -6,15 +6,17 @@
     any -> usurped (a better tip for the same nonce) | dropped (evicted) | invalid
 
 Rules: the pool follows each change of the best branch before anything else runs, so it always fits
-the best block; a signature is checked once, on entry, and again only where a mortal transaction's
-birth block is another one on the branch; an account's transactions are ordered by nonce and
-accounts by tip, then arrival; every limit has its error. A watcher that lags loses its watch, and
-costs the pool no time.
+the best block; bytes of others are checked in the order of what a check costs: length, signer,
+nonce and money for the fee, then the signature, then the call; a signature is checked once, and
+again only where a mortal transaction's birth block is another one on the branch; an account's
+transactions are ordered by nonce and accounts by tip, then arrival; every limit has its error. A
+watcher that lags loses its watch, and costs the pool no time.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -22,15 +24,14 @@ from typing import Final
 import trio
 
 from node.chain.chain import Chain
+from node.chain.checked_signatures import Opened
 from node.chain.events import BestChanged, ChainEvent, FinalChanged
 from node.transactions.entry import WATCH_BACKLOG_MAX, Entry
 from node.transactions.errors import (
-    REFUSALS,
     AlreadyImportedError,
     BadFormatError,
     Bans,
     ImmediatelyDroppedError,
-    InvalidTransactionError,
     PoolError,
     PriorityTooLowError,
     refusal_of,
@@ -42,7 +43,7 @@ from runtime.codec.hexadecimal import to_hex
 from runtime.codec.scale import DecodeError
 from runtime.crypto.hashing import blake2b_256
 from runtime.frame import validity
-from runtime.frame.extrinsic import EXTRINSIC_SIZE_MAX, Extrinsic
+from runtime.frame.extrinsic import EXTRINSIC_SIZE_MAX, Envelope, Extrinsic
 from runtime.frame.validity import TransactionRefused
 from runtime.types.era import Era
 from runtime.types.primitives import AccountId, Hash
@@ -63,8 +64,16 @@ logger = logging.getLogger(__name__)
 class Pool:
     """Transactions that wait for a block of one chain."""
 
-    def __init__(self, chain: Chain, clock: Callable[[], float] = trio.current_time) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        clock: Callable[[], float] = trio.current_time,
+        work_clock: Callable[[], float] = time.thread_time,
+    ) -> None:
         self._chain = chain
+        self._work_clock = work_clock
+        """The seconds of work of the thread that asks: waiting is no work of a peer's."""
+        self._clients = trio.CapacityLimiter(1)
         self._queues = Queues()
         self._next_nonces: dict[AccountId, int] = {}
         """Next nonces at the best block of accounts that wait here; emptied when that moves."""
@@ -87,14 +96,26 @@ class Pool:
     # ----------------------------------------------------------------------------- entering
 
     def submit(self, raw: bytes) -> Hash:
-        """Enter a transaction. Raises PoolError; the pool is unchanged then."""
-        return self._accept(self._decode(raw)).hash
+        """Enter a transaction of this node. Raises PoolError; the pool is unchanged then."""
+        self._check_raw(raw)
+        try:
+            extrinsic = self._chain.machine.extrinsics.decode(raw)
+        except DecodeError as error:
+            raise BadFormatError(str(error)) from error
+        return self._accept(extrinsic).hash
+
+    async def submit_untrusted(self, raw: bytes) -> Hash:
+        """Enter a transaction of a client: what its bytes cost is spent off the event loop.
+
+        Raises PoolError; the pool is unchanged then.
+        """
+        return self._accept(await self._open(raw)).hash
 
     async def submit_many(self, raws: Sequence[bytes]) -> list[Hash | PoolError]:
-        """Enter transactions of a peer, in order; signatures are checked off the event loop.
+        """Enter transactions of a peer, in order, with the same care.
 
-        Returns the hash or the refusal of each. Other tasks get their turn between batches, so a
-        flood never holds up consensus.
+        Returns the hash or the refusal of each, which knows how long it took to find. Other tasks
+        get their turn between batches, so a flood never holds up consensus.
         """
         results: list[Hash | PoolError] = []
         for start in range(0, len(raws), BATCH_MAX):
@@ -102,42 +123,80 @@ class Pool:
         return results
 
     async def _submit_batch(self, raws: Sequence[bytes]) -> list[Hash | PoolError]:
-        decoded = [self._decode_or_error(raw) for raw in raws]
-        fresh = [item for item in decoded if isinstance(item, Extrinsic)]
-        verdicts = iter(await self._chain.check_signatures(fresh))
         results: list[Hash | PoolError] = []
-        for item in decoded:
-            if isinstance(item, PoolError):
-                results.append(item)
-            elif not next(verdicts):
-                self._bans.add(item.hash)
-                results.append(InvalidTransactionError(REFUSALS[validity.BadProof]))
+        waiting: list[tuple[int, Envelope]] = []
+        seconds: list[float] = []
+        for index, raw in enumerate(raws):
+            started = self._work_clock()
+            try:
+                envelope = self._check_cheaply(raw)
+            except PoolError as error:
+                results.append(error)
             else:
-                try:
-                    # Checked again: it may be twice in the batch, or have come meanwhile.
-                    self._check_new(item.hash)
-                    results.append(self._accept(item).hash)
-                except PoolError as error:
-                    results.append(error)
+                results.append(envelope.hash)
+                waiting.append((index, envelope))
+            seconds.append(self._work_clock() - started)
+        envelopes = [envelope for _, envelope in waiting]
+        opened = await self._chain.open(envelopes, self._work_clock) if waiting else []
+        for (index, envelope), item in zip(waiting, opened, strict=True):
+            started = self._work_clock()
+            try:
+                self._accept(self._extrinsic_of(envelope, item))
+            except PoolError as error:
+                results[index] = error
+            seconds[index] += item.checking_seconds + self._work_clock() - started
+        for result, spent in zip(results, seconds, strict=True):
+            if isinstance(result, PoolError):
+                result.checking_seconds = spent
         await trio.lowlevel.checkpoint()
         return results
 
-    def _decode_or_error(self, raw: bytes) -> Extrinsic | PoolError:
-        try:
-            return self._decode(raw)
-        except PoolError as error:
-            return error
+    async def _open(self, raw: bytes) -> Extrinsic:
+        """Check and decode a client's transaction, one at a time. Raises PoolError."""
+        envelope = self._check_cheaply(raw)
+        opened = await self._chain.open([envelope], self._work_clock, self._clients)
+        return self._extrinsic_of(envelope, opened[0])
 
-    def _decode(self, raw: bytes) -> Extrinsic:
-        """Decode a transaction that is neither here nor banned."""
+    def _check_cheaply(self, raw: bytes) -> Envelope:
+        """Check all that costs the same for every call: a stranger without money gets no further.
+
+        Raises PoolError.
+        """
+        transaction = self._check_raw(raw)
+        try:
+            envelope = self._chain.machine.extrinsics.decode_envelope(raw)
+            next_nonce = self._chain.check_envelope(envelope)
+        except DecodeError as error:
+            raise BadFormatError(str(error)) from error
+        except TransactionRefused as refusal:
+            raise self._refuse(transaction, refusal) from refusal
+        assert envelope.signed is not None, "the runtime validates only signed transactions"
+        _check_distance(envelope.signed.extra.nonce, next_nonce)
+        return envelope
+
+    def _check_raw(self, raw: bytes) -> Hash:
         if len(raw) > EXTRINSIC_SIZE_MAX:
             raise BadFormatError(f"an extrinsic has at most {EXTRINSIC_SIZE_MAX} bytes")
         transaction = Hash(blake2b_256(raw))
         self._check_new(transaction)
-        try:
-            return self._chain.machine.extrinsics.decode(raw)
-        except DecodeError as error:
-            raise BadFormatError(str(error)) from error
+        return transaction
+
+    def _extrinsic_of(self, envelope: Envelope, opened: Opened) -> Extrinsic:
+        """Return what was opened. Raises PoolError."""
+        found = opened.found
+        if isinstance(found, TransactionRefused):
+            raise self._refuse(envelope.hash, found)
+        if isinstance(found, DecodeError):
+            raise BadFormatError(str(found)) from found
+        # Checked again: it may be twice in the batch, or have come meanwhile.
+        self._check_new(envelope.hash)
+        return found
+
+    def _refuse(self, transaction: Hash, refusal: TransactionRefused) -> PoolError:
+        """Ban what will not become valid by waiting; returns the pool's error."""
+        if not isinstance(refusal.reason, validity.Future | validity.Payment):
+            self._bans.add(transaction)
+        return refusal_of(refusal)
 
     def _check_new(self, transaction: Hash) -> None:
         if transaction in self._queues or transaction in self._inclusions:
@@ -182,16 +241,11 @@ class Pool:
         try:
             checked = self._chain.check(extrinsic)
         except TransactionRefused as refusal:
-            if not isinstance(refusal.reason, validity.Future | validity.Payment):
-                self._bans.add(extrinsic.hash)
-            raise refusal_of(refusal) from refusal
+            raise self._refuse(extrinsic.hash, refusal) from refusal
         signed = extrinsic.signed
         assert signed is not None, "the runtime validates only signed transactions"
         assert signed.account is not None, "the runtime has resolved the signer"
-        if signed.extra.nonce > checked.nonce + FUTURE_NONCES_MAX:
-            raise ImmediatelyDroppedError(
-                f"nonce {signed.extra.nonce} is too far ahead of {checked.nonce}"
-            )
+        _check_distance(signed.extra.nonce, checked.nonce)
         self._arrivals += 1
         entry = Entry(
             extrinsic=extrinsic,
@@ -214,7 +268,7 @@ class Pool:
         Raises PoolError before the first status. The channel ends after a last status, or early
         for a watcher that lags.
         """
-        entry = self._accept(self._decode(raw))
+        entry = self._accept(await self._open(raw))
         send, receive = trio.open_memory_channel[Status](WATCH_BACKLOG_MAX)
         entry.watchers.append(send)
         entry.notify(self._waiting_status(entry))
@@ -370,7 +424,7 @@ class Pool:
 
     def _signers(self, raw: bytes) -> set[AccountId]:
         """Return whose nonce an extrinsic used that never waited here."""
-        signed = self._chain.machine.extrinsics.decode(raw).signed
+        signed = self._chain.machine.extrinsics.decode_envelope(raw).signed
         return set() if signed is None or signed.account is None else {signed.account}
 
     def _drop_stale(self, account: AccountId) -> None:
@@ -414,14 +468,19 @@ class Pool:
     def _enter_foreign(self, raws: list[bytes]) -> None:
         """Enter what only retracted blocks held; without this its sender might lose it."""
         for raw in raws[:FOREIGN_MAX]:
-            extrinsic = self._chain.machine.extrinsics.decode(raw)
-            transaction = extrinsic.hash
+            envelope = self._chain.machine.extrinsics.decode_envelope(raw)
+            transaction = envelope.hash
             is_here = transaction in self._queues or transaction in self._inclusions
-            if extrinsic.signed is None or is_here:
+            if envelope.signed is None or is_here:
                 continue
             try:
-                self._enter(extrinsic)
+                self._enter(self._chain.machine.extrinsics.decode_call(envelope))
             except PoolError as error:
                 logger.debug(
                     "transaction-lost transaction=%s reason=%r", to_hex(transaction), str(error)
                 )
+
+
+def _check_distance(nonce: int, expected: int) -> None:
+    if nonce > expected + FUTURE_NONCES_MAX:
+        raise ImmediatelyDroppedError(f"nonce {nonce} is too far ahead of {expected}")

@@ -1,9 +1,15 @@
-"""Two limits that every protocol puts on a peer: a token bucket, and a memory of messages."""
+"""Limits that protocols put on a peer: a token bucket, debts for vain work, what was seen."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Final
+
+from p2p.transport.transport import PeerId
+
+OWED_PART_MIN: Final = 0.05
+"""The part of its burst that a peer may always owe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,46 @@ class Bucket:
             return False
         self._level -= cost
         return True
+
+
+class Debts:
+    """What peers owe for work that was in vain; time pays it off.
+
+    Other than tokens, work has its cost when it is done: so a peer may owe more than its burst, and
+    is refused until it owes less. A peer is known by its id, so that a new connection pays nothing.
+    Ids cost nothing: so the more all peers owe together, the less each of them may.
+    """
+
+    __slots__ = ("_all", "_all_rate", "_owed", "_peers_max", "_rate")
+
+    def __init__(self, rate: Rate, all_rate: Rate, peers_max: int) -> None:
+        self._rate, self._all_rate = rate, all_rate
+        self._peers_max = peers_max
+        self._owed: dict[PeerId, tuple[float, float]] = {}
+        """Peer -> what it owed, and when; the latest charge is last."""
+        self._all = (0.0, float("-inf"))
+
+    def __len__(self) -> int:
+        return len(self._owed)
+
+    def charge(self, peer: PeerId, cost: float, now: float) -> None:
+        """Add the cost of work; the peers charged longest ago make room."""
+        owed = _owed_now(self._owed.pop(peer, (0.0, now)), self._rate, now)
+        self._owed[peer] = (owed + cost, now)
+        self._all = (_owed_now(self._all, self._all_rate, now) + cost, now)
+        if len(self._owed) > self._peers_max:
+            del self._owed[next(iter(self._owed))]
+
+    def part_owed(self, peer: PeerId, now: float) -> float:
+        """Return how much a peer owes of what it may: 1 and more is too much."""
+        used = _owed_now(self._all, self._all_rate, now) / self._all_rate.burst
+        limit = self._rate.burst * max(OWED_PART_MIN, 1 - used)
+        return _owed_now(self._owed.get(peer, (0.0, now)), self._rate, now) / limit
+
+
+def _owed_now(debt: tuple[float, float], rate: Rate, now: float) -> float:
+    owed, at = debt
+    return max(0.0, owed - (now - at) * rate.each_second)
 
 
 class Seen:

@@ -28,6 +28,7 @@ from p2p.protocols.addresses import (
     sign_record,
 )
 from p2p.protocols.consensus_queue import ConsensusQueue, Inbound
+from p2p.protocols.limits import Debts
 from p2p.protocols.reputation import Fault
 from p2p.protocols.status import (
     Leave,
@@ -43,7 +44,14 @@ from p2p.protocols.status import (
 from p2p.protocols.transactions import Transactions, decode_batch
 from p2p.service.peer_session import REQUESTS_MAX, Change, PeerSession
 from p2p.service.session_table import SessionTable
-from p2p.service.settings import COST_SIZE
+from p2p.service.settings import (
+    CONFIGURED_PEER_PART,
+    COST_SIZE,
+    INVALID_PEERS_MAX,
+    INVALID_RATE,
+    INVALID_RATE_OF_ALL,
+    RELAYED_OWED_MAX,
+)
 from p2p.transport.transport import Channel, PeerId, RequestError
 from p2p.transport.wire import (
     ANSWER_SIZE_MAX,
@@ -99,6 +107,7 @@ class PeerHandler:
         self._book = book
         self._sessions = sessions
         self._counters = sessions.counters
+        self._invalid = Debts(INVALID_RATE, INVALID_RATE_OF_ALL, INVALID_PEERS_MAX)
 
     # ------------------------------------------------------------------ for the service
 
@@ -138,6 +147,14 @@ class PeerHandler:
         """Send a peer some address records."""
         if records:
             self._sessions.send(session, MessageKind.ADDRESSES, encode_records(records))
+
+    def charge_invalid(self, peer: PeerId, seconds: float) -> None:
+        """Note how long this node worked on a neighbour's transactions that it refused.
+
+        A peer that the operator named relays for many strangers, and is no stranger itself.
+        """
+        part = CONFIGURED_PEER_PART if self._book.is_configured(peer) else 1.0
+        self._invalid.charge(peer, part * seconds, trio.current_time())
 
     def penalize(self, peer: PeerId, fault: Fault, reason: str) -> None:
         """Lower a peer's reputation; a peer that is banned by it is disconnected."""
@@ -201,10 +218,13 @@ class PeerHandler:
         """Pass a batch of transactions to the node; False if it shall go no further."""
         session = self._sessions.find(source)
         now = trio.current_time()
-        # A flood costs its neighbour no reputation: that may be an honest node that relays it.
+        # A flood costs its neighbour no reputation: that may be an honest node that relays it. What
+        # is invalid is bounded by the time that it costs here.
+        owed = self._invalid.part_owed(source, now)
         if (
             session is None
             or not session.is_accepted
+            or owed >= 1
             or not session.gossip.take(now, _cost(message))
         ):
             self._counters.gossip_refused += 1
@@ -228,7 +248,9 @@ class PeerHandler:
             self.transactions.forget(fresh)
         else:
             self._counters.transactions_received += len(fresh)
-        return True
+        # It is relayed before it is checked, so what a bad neighbour sends is charged to this node
+        # by the next one: who owes already is heard, and relayed no more.
+        return owed < RELAYED_OWED_MAX
 
     async def answer(self, peer: PeerId, request: bytes) -> bytes:
         """Let the node answer a request, within the peer's limits. Raises RequestError."""

@@ -181,6 +181,10 @@ class Service:
             self.counters.transactions_lost += 1
             logger.warning("transaction-not-spread bytes=%d reason='too large or many'", len(raw))
 
+    def charge_invalid(self, peer: PeerId, seconds: float) -> None:
+        """Note how long the node worked on a peer's gossip in vain; too much, and it is dropped."""
+        self._handler.charge_invalid(peer, seconds)
+
     def announce(self) -> None:
         """Send the node's new status to all peers, soon and not too often."""
         self._has_news.set()

@@ -20,6 +20,14 @@ CONTROL_RATE: Final = Rate(each_second=20, burst=100)
 ADDRESS_RATE: Final = Rate(each_second=0.5, burst=8)
 GOSSIP_RATE: Final = Rate(each_second=500, burst=2000)
 REQUEST_RATE: Final = Rate(each_second=50, burst=200)
+INVALID_RATE: Final = Rate(each_second=0.02, burst=0.5)
+"""Seconds that a node works on transactions of one neighbour which it then refuses."""
+INVALID_RATE_OF_ALL: Final = Rate(each_second=0.1, burst=2.0)
+CONFIGURED_PEER_PART: Final = 0.1
+"""The part of such seconds that bootnodes and reserved peers are charged."""
+RELAYED_OWED_MAX: Final = 0.1
+"""Gossip of a neighbour that owes a greater part of what it may is taken, and not relayed."""
+INVALID_PEERS_MAX: Final = 4096
 
 
 class LocalDiscovery(Protocol):

@@ -35,7 +35,7 @@ from runtime.frame.dispatch import (
 )
 from runtime.frame.dispatch import TransactionalError as Nesting
 from runtime.frame.events import DispatchInfo, EventRecord, Pays
-from runtime.frame.extrinsic import Additional, Extrinsic, MetadataHashMode
+from runtime.frame.extrinsic import Additional, Envelope, Extrinsic, MetadataHashMode
 from runtime.frame.fees import EXTRINSIC_BASE_WEIGHT, NORMAL_PERCENT, priority
 from runtime.frame.machine import Machine
 from runtime.frame.required_pallets import Payment, System
@@ -304,25 +304,47 @@ class Executive:
             raise TransactionRefused(ExhaustsResources())
 
     def _check(self, extrinsic: Extrinsic, *, is_verified: bool, exact_nonce: bool) -> AccountId:
-        signed, system = extrinsic.signed, self._system
-        if signed is None:
+        if extrinsic.signed is None:
             raise self._refusal_of_unsigned(extrinsic)
+        account = self._signer_of(extrinsic)
+        if not is_verified and not extrinsic.is_verified(self.additional(extrinsic)):
+            raise TransactionRefused(BadProof())
+        if extrinsic.signed.extra.era.period and is_verified:
+            # Checking a signature reads the birth block; where that is skipped, the era is not.
+            self._birth_hash(extrinsic)
+        nonce = extrinsic.signed.extra.nonce
+        check_nonce(nonce, self._system.nonce(account), exact=exact_nonce)
+        return account
+
+    def check_envelope(self, envelope: Envelope) -> int:
+        """Check what costs the same for every call, before its signature and the call itself.
+
+        The signer, the era, that the nonce is not used, and that the account has the fee of this
+        length. Returns the next nonce of the signer. Raises TransactionRefused.
+        """
+        if envelope.signed is None:
+            raise self._refusal_of_unsigned(envelope)
+        account, extra = self._signer_of(envelope), envelope.signed.extra
+        self._birth_hash(envelope)
+        expected = self._system.nonce(account)
+        check_nonce(extra.nonce, expected, exact=False)
+        fee = self._payment.fee_of(Weight(0, 0), len(envelope.raw))
+        self._payment.can_pay(account, fee + extra.tip)
+        return expected
+
+    def _signer_of(self, envelope: Envelope) -> AccountId:
+        signed = envelope.signed
+        assert signed is not None, "checked"
         account = signed.account
         if account is None or signed.extra.mode is not MetadataHashMode.Disabled:
             raise TransactionRefused(CannotLookupSigner())
         if account == bytes(32):  # of low order: everybody can make signatures of this key
             raise TransactionRefused(BadSigner())
-        if not is_verified and not extrinsic.is_verified(self.additional(extrinsic)):
-            raise TransactionRefused(BadProof())
-        if signed.extra.era.period and is_verified:
-            # Checking a signature reads the birth block; where that is skipped, the era is not.
-            self._birth_hash(extrinsic)
-        check_nonce(signed.extra.nonce, system.nonce(account), exact=exact_nonce)
         return account
 
-    def _refusal_of_unsigned(self, extrinsic: Extrinsic) -> TransactionRefused:
+    def _refusal_of_unsigned(self, envelope: Envelope) -> TransactionRefused:
         """Return why an unsigned extrinsic is no transaction: authors alone add inherents."""
-        if self.machine.class_of(extrinsic.call) is DispatchClass.Mandatory:
+        if self.machine.is_inherent(envelope.call_bytes):
             return TransactionRefused(MandatoryValidation())
         return TransactionRefused(NoUnsignedValidator())
 
@@ -331,7 +353,7 @@ class Executive:
         birth = verified.get(extrinsic.hash) if verified else None
         return birth is not None and birth == self.birth_of(extrinsic)
 
-    def birth_of(self, extrinsic: Extrinsic) -> Hash | None:
+    def birth_of(self, extrinsic: Envelope) -> Hash | None:
         """Return the birth block that a signature must cover at the current block.
 
         None for what has no signature to check: unsigned, no account, or an ancient era.
@@ -341,7 +363,7 @@ class Executive:
             return None
         return self._system.hash_of(signed.extra.era.birth(self._system.current_number()))
 
-    def _birth_hash(self, extrinsic: Extrinsic) -> Hash:
+    def _birth_hash(self, extrinsic: Envelope) -> Hash:
         assert extrinsic.signed is not None, "inherents have no era"
         era, system = extrinsic.signed.extra.era, self._system
         birth = system.hash_of(era.birth(system.current_number()))
@@ -349,7 +371,7 @@ class Executive:
             raise TransactionRefused(AncientBirthBlock())
         return birth
 
-    def additional(self, extrinsic: Extrinsic) -> Additional:
+    def additional(self, extrinsic: Envelope) -> Additional:
         """Return what the signature must cover at the current block. Raises TransactionRefused."""
         version = self.machine.version
         genesis = self._system.hash_of(0) or ZERO_HASH

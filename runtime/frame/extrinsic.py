@@ -111,13 +111,16 @@ class Signature:
         return self.address.account if isinstance(self.address, Id) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Extrinsic:
-    """A decoded extrinsic with the bytes it came from."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """An extrinsic whose call is still bytes: signer and fee are known before the call costs time.
+
+    A call of a few hundred kilobytes may hold a hundred thousand calls; reading the envelope costs
+    the same for every length.
+    """
 
     raw: bytes
     signed: Signature | None
-    call: Call
     call_bytes: bytes
     extra_bytes: bytes
 
@@ -137,6 +140,13 @@ class Extrinsic:
         if account is None:
             return False
         return is_signed_by(account, self.payload(additional), self.signed.signature)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extrinsic(Envelope):
+    """A decoded extrinsic with the bytes it came from."""
+
+    call: Call
 
 
 UncheckedExtrinsic = Annotated[Extrinsic, Outer("extrinsic")]
@@ -163,6 +173,10 @@ class ExtrinsicCodec:
 
     def decode(self, raw: bytes) -> Extrinsic:
         """Decode the opaque bytes of one extrinsic, length prefix included. Raises DecodeError."""
+        return self.decode_call(self.decode_envelope(raw))
+
+    def decode_envelope(self, raw: bytes) -> Envelope:
+        """Decode everything but the call. Raises DecodeError."""
         if len(raw) > EXTRINSIC_SIZE_MAX:
             raise DecodeError(f"an extrinsic has at most {EXTRINSIC_SIZE_MAX} bytes")
         try:
@@ -174,17 +188,24 @@ class ExtrinsicCodec:
             raise DecodeError("the extrinsic is empty") from error
         at += 1
         if version == BARE:
-            return Extrinsic(raw, None, self._calls.decode(raw[at:]), raw[at:], b"")
+            return Envelope(raw=raw, signed=None, call_bytes=raw[at:], extra_bytes=b"")
         if version != SIGNED:
             raise DecodeError(f"extrinsic version {version:#04x} is not 0x84 (signed) or 0x04")
         address, at = self._address.decode_from(raw, at)
         signature, at = self._signature.decode_from(raw, at)
         extra, after = self._extra.decode_from(raw, at)
-        call, end = self._calls.decode_from(raw, after)
-        if end != len(raw):
-            raise DecodeError(f"{len(raw) - end} bytes follow the call")
         signed = Signature(address, signature, extra)
-        return Extrinsic(raw, signed, call, raw[after:], raw[at:after])
+        return Envelope(raw=raw, signed=signed, call_bytes=raw[after:], extra_bytes=raw[at:after])
+
+    def decode_call(self, envelope: Envelope) -> Extrinsic:
+        """Decode the call of an envelope: its cost grows with the call. Raises DecodeError."""
+        return Extrinsic(
+            raw=envelope.raw,
+            signed=envelope.signed,
+            call_bytes=envelope.call_bytes,
+            extra_bytes=envelope.extra_bytes,
+            call=self._calls.decode(envelope.call_bytes),
+        )
 
     def _write(self, extrinsic: Extrinsic, put: Callable[[bytes], Any]) -> None:
         put(extrinsic.raw)

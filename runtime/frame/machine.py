@@ -215,6 +215,11 @@ class Machine:
             return DispatchClass.Mandatory
         return DispatchClass.Operational if spec.operational else DispatchClass.Normal
 
+    def is_inherent(self, call: bytes) -> bool:
+        """Return whether an encoded call is an inherent, by its first two bytes."""
+        bound = self._calls_by_index.get((call[0], call[1])) if len(call) >= 2 else None
+        return bound is not None and bound.spec.origin is Inherent
+
     def dispatch(self, call: Call, origin: Origin) -> Weight | None:
         """Run a call in the current transaction; returns its actual weight if it has one.
 

@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -28,10 +29,14 @@ from node.devnet.state import SPEC_FILE, Settings
 from p2p.transport.libp2p_host import _protocol
 from p2p.transport.transport import Channel, RequestError, TransportError
 from p2p.transport.wire import MessageKind, RequestKind, encode
-from runtime.codec.scale import codec
+from pallets import compose
+from runtime.codec.scale import CompactU32, codec
 from runtime.crypto.keys import KeyKind, Keypair
+from runtime.frame.extrinsic import Additional, Extra, signing_payload
+from runtime.frame.machine import Machine
 from runtime.shared.finality import NO_DIGEST, Ballot, Equivocation, Kind, Vote
-from runtime.types.primitives import Hash
+from runtime.types.era import IMMORTAL
+from runtime.types.primitives import AccountId, Hash
 from tests.cluster.conftest import show_logs
 from tests.cluster.support.attacks import ANY, BANNED, Attack, garbage_frames
 from tests.cluster.support.byzantine import FAULTS, PROOFS
@@ -325,6 +330,54 @@ def test_who_stalls_in_the_middle_of_a_frame_and_answers_no_ping_is_left(
         cluster, TARGET, rf"peer-disconnected peer={peer} "
     )
     assert_goes_on(cluster)
+
+
+def test_a_flood_of_invalid_transactions_holds_up_no_block(cluster: Cluster, genesis: Hash) -> None:
+    """Batches of 60,000 calls: first of accounts that do not exist, then of one with money, whose
+    calls are damaged at their end, so that all of them are decoded in vain."""
+    refused = metric(cluster, "gossip_refused")
+    began = cluster.finalized(TARGET)
+
+    async def scenario() -> None:
+        async with met(cluster, genesis) as made:
+            for _ in range(24):
+                await made.gossip(stranger_batch())
+                await trio.sleep(0.1)
+            assert await trio.to_thread.run_sync(cluster.finalized, TARGET) > began + 5
+            with trio.fail_after(SECONDS):
+                number = 0
+                while await trio.to_thread.run_sync(metric, cluster, "gossip_refused") == refused:
+                    await made.gossip(damaged_batch(genesis, number))
+                    await trio.sleep(0.1)
+                    number += 1
+            assert made.is_connected
+
+    trio.run(scenario)
+    assert_goes_on(cluster, blocks=5)
+
+
+CALLS: Final = b"\1\0" + codec(CompactU32).encode(60_000) + bytes(3 * 60_000)
+"""Utility.batch of empty remarks: 180 KB that take hundreds of milliseconds to decode."""
+
+
+@cache
+def machine() -> Machine:
+    return compose()
+
+
+def stranger_batch() -> bytes:
+    account, signature = AccountId(os.urandom(32)), os.urandom(64)
+    extrinsics = machine().extrinsics
+    return extrinsics.assemble(CALLS, Extra(IMMORTAL, 0, 0), account, KeyKind.ED25519, signature)
+
+
+def damaged_batch(genesis: Hash, nonce: int) -> bytes:
+    runtime, pair = machine(), Keypair.from_uri("//Ferdie", KeyKind.SR25519)
+    call, extra = CALLS[:-1] + b"\xff", Extra(IMMORTAL, nonce, 0)
+    version = runtime.version
+    additional = Additional(version.spec_version, version.transaction_version, genesis, genesis)
+    signature = pair.sign(signing_payload(call, runtime.codec(Extra).encode(extra), additional))
+    return runtime.extrinsics.assemble(call, extra, AccountId(pair.account), pair.kind, signature)
 
 
 def test_bogus_evidence_convicts_nobody(cluster: Cluster) -> None:

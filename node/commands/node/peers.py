@@ -35,7 +35,10 @@ class NodeInfoDocument:
 
 @dataclass(frozen=True, slots=True)
 class PeerLine:
-    """A connected node. `score` is 0 without faults; -100 bans it."""
+    """A connected node. `score` is 0 without faults; -100 bans it.
+
+    `address` is absent where the node asked is on another machine: it tells its own alone.
+    """
 
     peer_id: str
     agent: str
@@ -45,7 +48,7 @@ class PeerLine:
     final: int
     ping_ms: float | None
     score: float
-    address: str
+    address: str | None
 
 
 @dataclass(frozen=True, slots=True)

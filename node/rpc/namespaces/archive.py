@@ -20,6 +20,7 @@ from node.rpc.storage_diff import (
     change_json,
     page_of_changes,
     read_diff_queries,
+    walks_of,
 )
 from node.rpc.storage_queries import Query, answer, read_queries
 from runtime.codec.hexadecimal import to_hex
@@ -64,12 +65,12 @@ class Archive:
         return None if body is None else [to_hex(raw) for raw in body]
 
     @method("archive_v1_call")
-    def call(self, hash: Hash, function: str, call_parameters: HexBytes) -> Json:
+    async def call(self, hash: Hash, function: str, call_parameters: HexBytes) -> Json:
         """Call a runtime API at a block."""
         if self._node.chain.header(hash) is None:
             return None
         try:
-            value = self._blocks.call(function, call_parameters, hash)
+            value = await self._blocks.call(function, call_parameters, hash)
         except (BlockUnavailableError, RuntimeCallError) as error:
             return {"success": False, "error": error.message}
         return {"success": True, "value": to_hex(value)}
@@ -122,7 +123,8 @@ class Archive:
             for query in queries:
                 rest: Query | None = query
                 while rest is not None:
-                    page = answer(self._blocks.state(block_hash)[1], rest, self._blocks.code)
+                    async with self._blocks.turn:
+                        page = answer(self._blocks.state(block_hash)[1], rest, self._blocks.code)
                     rest = page.rest
                     for item in page.items:
                         await subscription.notify({"event": "storage", **item})
@@ -140,17 +142,18 @@ class Archive:
     ) -> None:
         try:
             previous = self._ancestor(block_hash, previous_hash)
-            for query in queries:
+            for walk in walks_of(queries):
                 start: bytes | None = None
                 is_whole = False
                 while not is_whole:
                     # Fetched for each page: the state of a final block moves with its successors.
-                    before, after = (self._blocks.state(at)[1] for at in (previous, block_hash))
-                    page = page_of_changes(before, after, query.prefix, start)
+                    async with self._blocks.turn:
+                        before, after = (self._blocks.state(at)[1] for at in (previous, block_hash))
+                        page = page_of_changes(before, after, walk.prefix, start)
                     is_whole = len(page) < PAGE_ITEMS_MAX
                     for change in page:
                         start = change.key
-                        await subscription.notify(change_json(change, as_hash=query.as_hash))
+                        await subscription.notify(change_json(change, walk))
         except RpcError as error:
             await subscription.notify({"event": "storageDiffError", "error": error.message})
         else:

@@ -38,10 +38,10 @@ class Author:
     # ------------------------------------------------------------------------- transactions
 
     @method("author_submitExtrinsic")
-    def submit(self, extrinsic: HexBytes) -> Json:
+    async def submit(self, extrinsic: HexBytes) -> Json:
         """Put a transaction into the pool; returns its hash."""
         try:
-            return to_hex(self._node.pool.submit(extrinsic))
+            return to_hex(await self._node.pool.submit_untrusted(extrinsic))
         except PoolError as error:
             raise rejection(error) from error
 

@@ -133,7 +133,7 @@ class ChainHead:
 
         async def run(operation: Operation, emit: Emit) -> None:
             try:
-                output = self._blocks.call(function, call_parameters, hash)
+                output = await self._blocks.call(function, call_parameters, hash)
             except BlockUnavailableError:
                 await emit("operationInaccessible", {})
             except RuntimeCallError as error:
@@ -266,7 +266,8 @@ class ChainHead:
             rest: Query | None = query
             while rest is not None:
                 try:
-                    page = answer(self._blocks.state(block_hash)[1], rest, self._blocks.code)
+                    async with self._blocks.turn:
+                        page = answer(self._blocks.state(block_hash)[1], rest, self._blocks.code)
                 except BlockUnavailableError:
                     await emit("operationInaccessible", {})
                     return

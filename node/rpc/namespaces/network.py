@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from node.rpc.methods import method
 from node.rpc.parameters import Json
+from node.rpc.session import Session
 from p2p.protocols.status import Roles
 from p2p.service.service import Service
 from runtime.codec.hexadecimal import to_hex
@@ -16,10 +17,11 @@ class NetworkNamespace:
         self._service = service
 
     @method("openledger_network")
-    def network(self) -> Json:
+    def network(self, session: Session) -> Json:
         """Return the node's peer id and addresses, its peers, and those that are banned.
 
-        A score is 0 for a peer without faults; -100 bans it.
+        A score is 0 for a peer without faults; -100 bans it. The addresses of peers are null for
+        strangers and web pages: they would say whom to attack.
         """
         return {
             "peerId": self._service.peer_id,
@@ -27,7 +29,7 @@ class NetworkNamespace:
             "peers": [
                 {
                     "peerId": peer.peer,
-                    "address": peer.address,
+                    "address": peer.address if session.is_local else None,
                     "isInbound": peer.is_inbound,
                     "isValidator": Roles.VALIDATOR in peer.roles,
                     "agent": peer.agent,

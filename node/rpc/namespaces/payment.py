@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from node.rpc.blocks import Blocks
+from node.rpc.errors import ExtrinsicFormatError, RuntimeCallError
 from node.rpc.methods import method
 from node.rpc.parameters import HexBytes, Json
 from pallets.transaction_payment import FeeDetails, RuntimeDispatchInfo
-from runtime.codec.scale import codec, u32
+from runtime.codec.scale import DecodeError, codec, u32
 from runtime.types.primitives import Hash
 
 _INFO: Final = codec(RuntimeDispatchInfo)
@@ -23,9 +24,9 @@ class Payment:
         self._blocks = blocks
 
     @method("payment_queryInfo")
-    def info(self, encoded_xt: HexBytes, at: Hash | None = None) -> Json:
+    async def info(self, encoded_xt: HexBytes, at: Hash | None = None) -> Json:
         """Return weight, class and fee of an extrinsic."""
-        info = _INFO.decode(self._ask("query_info", encoded_xt, at))
+        info = _INFO.decode(await self._ask("query_info", encoded_xt, at))
         return {
             "weight": {
                 "ref_time": info.weight.ref_time,
@@ -36,9 +37,9 @@ class Payment:
         }
 
     @method("payment_queryFeeDetails")
-    def details(self, encoded_xt: HexBytes, at: Hash | None = None) -> Json:
+    async def details(self, encoded_xt: HexBytes, at: Hash | None = None) -> Json:
         """Return the parts of an extrinsic's fee."""
-        fee = _DETAILS.decode(self._ask("query_fee_details", encoded_xt, at)).inclusion_fee
+        fee = _DETAILS.decode(await self._ask("query_fee_details", encoded_xt, at)).inclusion_fee
         if fee is None:
             return {"inclusionFee": None}
         return {
@@ -49,8 +50,13 @@ class Payment:
             }
         }
 
-    def _ask(self, function: str, raw: bytes, at: Hash | None) -> bytes:
-        # Refused here, the caller learns of a bad extrinsic and not of bad arguments.
-        self._blocks.extrinsic(raw)
+    async def _ask(self, function: str, raw: bytes, at: Hash | None) -> bytes:
         name = f"TransactionPaymentApi_{function}"
-        return self._blocks.call(name, raw + _LENGTH.encode(len(raw)), at)
+        try:
+            return await self._blocks.call(name, raw + _LENGTH.encode(len(raw)), at)
+        except RuntimeCallError as error:
+            # The caller learns of a bad extrinsic and not of bad arguments.
+            if isinstance(error.__cause__, DecodeError):
+                message = "Extrinsic has invalid format"
+                raise ExtrinsicFormatError(message, str(error.__cause__)) from error
+            raise

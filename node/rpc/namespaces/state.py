@@ -39,6 +39,8 @@ class State:
         self._keys_per_query = limits.keys_per_query
         self._keys_listed = limits.keys_listed
         self._span = limits.blocks_per_query
+        self._values_per_query = limits.values_per_query
+        self._keys_per_turn = limits.keys_per_turn
 
     # ------------------------------------------------------------------------------ runtime
 
@@ -54,9 +56,9 @@ class State:
         return version_form(self._blocks.version)
 
     @method("state_call", "state_callAt")
-    def call(self, name: str, bytes: HexBytes, hash: Hash | None = None) -> Json:
+    async def call(self, name: str, bytes: HexBytes, hash: Hash | None = None) -> Json:
         """Call a runtime API at a block; `bytes` are its arguments in SCALE, 0x for none."""
-        return to_hex(self._blocks.call(name, bytes, hash))
+        return to_hex(await self._blocks.call(name, bytes, hash))
 
     # ------------------------------------------------------------------------------ storage
 
@@ -104,14 +106,14 @@ class State:
         return [to_hex(key) for key in islice(keys, count)]
 
     @method("state_queryStorageAt")
-    def query_at(self, keys: list[HexBytes], at: Hash | None = None) -> Json:
+    async def query_at(self, keys: list[HexBytes], at: Hash | None = None) -> Json:
         """Return the values of keys at a block, as a set of changes."""
         self._check_count(keys)
         header, backend = self._blocks.state(at)
-        return [_change_set(header.hash, _values(backend, keys))]
+        return [_change_set(header.hash, await self._values(backend, keys))]
 
     @method("state_queryStorage")
-    def query(self, keys: list[HexBytes], block: Hash, hash: Hash | None = None) -> Json:
+    async def query(self, keys: list[HexBytes], block: Hash, hash: Hash | None = None) -> Json:
         """Return how keys changed from a block to a later one, by default the best block."""
         self._check_count(keys)
         chain = self._node.chain
@@ -121,13 +123,19 @@ class State:
                 f"Cannot resolve a block range: {first.number} to {last.number}. "
                 f"Ask for at most {self._span} blocks, the older one first."
             )
+        span = last.number - first.number + 1
+        if len(keys) * span > self._values_per_query:
+            raise InvalidParamsError(
+                f"{len(keys)} keys at {span} blocks are more than {self._values_per_query} values. "
+                "Ask for fewer keys or blocks at once."
+            )
         changes: list[Json] = []
         known: dict[bytes, bytes | None] = {}
         for number in range(first.number, last.number + 1):
             block_hash = chain.hash_of(number)
             if block_hash is None:
                 break
-            now = _values(self._blocks.state(block_hash)[1], keys)
+            now = await self._values(self._blocks.state(block_hash)[1], keys)
             different = {key: now[key] for key in now if key not in known or known[key] != now[key]}
             if different:
                 changes.append(_change_set(block_hash, different))
@@ -185,27 +193,32 @@ class State:
         chain = self._node.chain
         async with chain.events() as events:
             header, backend = self._blocks.state(None)
-            known = _values(backend, keys)
+            known = await self._values(backend, keys)
             await subscription.notify(_change_set(header.hash, known))
             async for event in events:
                 if not isinstance(event, BestChanged):
                     continue
                 # Blocks that were overtaken while this subscriber waited are skipped.
                 header, backend = self._blocks.state(None)
-                now = _values(backend, keys)
+                now = await self._values(backend, keys)
                 different = {key: value for key, value in now.items() if known[key] != value}
                 if different:
                     known = now
                     await subscription.notify(_change_set(header.hash, different))
         raise LaggingError(subscription.event)
 
+    async def _values(self, backend: Backend, keys: list[HexBytes]) -> dict[bytes, bytes | None]:
+        """Read values, some in each turn; a state stays as it is whatever becomes final."""
+        values: dict[bytes, bytes | None] = {}
+        for start in range(0, len(keys), self._keys_per_turn):
+            async with self._blocks.turn:
+                for key in keys[start : start + self._keys_per_turn]:
+                    values[key] = backend.get(key)
+        return values
+
     def _check_count(self, keys: list[HexBytes]) -> None:
         if len(keys) > self._keys_per_query:
             raise InvalidParamsError(f"At most {self._keys_per_query} keys are answered at once.")
-
-
-def _values(backend: Backend, keys: list[HexBytes]) -> dict[bytes, bytes | None]:
-    return {key: backend.get(key) for key in keys}
 
 
 def _change_set(block_hash: Hash, changes: dict[bytes, bytes | None]) -> dict[str, Json]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from node.rpc.blocks import Blocks
+from node.rpc.blocks import Blocks, decode_extrinsic
 from node.rpc.interfaces import RpcNode
 from node.rpc.methods import Method, method
 from node.rpc.open_rpc import open_rpc
@@ -13,8 +13,10 @@ from node.rpc.parameters import HexBytes, Json
 from runtime.codec.hexadecimal import to_hex
 from runtime.codec.scale import codec
 from runtime.frame.dispatch import DispatchError
+from runtime.frame.executive import Executive
 from runtime.frame.validity import TransactionRefused, TransactionValidityError
-from runtime.types.primitives import AccountId, Hash
+from runtime.trie.backend import Backend
+from runtime.types.primitives import AccountId, Hash, Header
 
 _DISPATCH_ERROR: Final = codec(DispatchError)
 _VALIDITY_ERROR: Final = codec(TransactionValidityError)
@@ -125,20 +127,21 @@ class System:
         return self._node.pool.next_nonce(account)
 
     @method("system_dryRun", "system_dryRunAt")
-    def dry_run(self, extrinsic: HexBytes, at: Hash | None = None) -> Json:
+    async def dry_run(self, extrinsic: HexBytes, at: Hash | None = None) -> Json:
         """Apply an extrinsic on top of a block without keeping anything.
 
         Answers the SCALE of an ApplyExtrinsicResult: refused where the signature does not verify
         or where there is none.
         """
-        header, backend = self._blocks.state(at)
-        decoded = self._blocks.extrinsic(extrinsic)
-        try:
-            applied, _, _ = self._node.chain.executive.dry_run(
-                backend, header, decoded, checks_signature=True
-            )
-        except TransactionRefused as refusal:
-            return to_hex(REFUSED + _VALIDITY_ERROR.encode(refusal.error))
-        if applied.error is None:
-            return to_hex(APPLIED)
-        return to_hex(FAILED + _DISPATCH_ERROR.encode(applied.error))
+
+        def run(executive: Executive, backend: Backend, header: Header) -> bytes:
+            decoded = decode_extrinsic(executive, extrinsic)
+            try:
+                applied, _, _ = executive.dry_run(backend, header, decoded, checks_signature=True)
+            except TransactionRefused as refusal:
+                return REFUSED + _VALIDITY_ERROR.encode(refusal.error)
+            if applied.error is None:
+                return APPLIED
+            return FAILED + _DISPATCH_ERROR.encode(applied.error)
+
+        return to_hex(await self._blocks.ask(run, len(extrinsic), at))

@@ -144,16 +144,16 @@ class Transaction:
 
     async def _broadcast(self, subscription: Subscription, transaction: bytes) -> None:
         async with self._node.chain.events() as events:
-            self._offer(transaction)
+            await self._offer(transaction)
             async for event in events:
                 if isinstance(event, BestChanged):
-                    self._offer(transaction)
+                    await self._offer(transaction)
         # A session that lags so far behind the chain is no reason to end a broadcast.
         await trio.sleep_forever()
 
-    def _offer(self, transaction: bytes) -> None:
+    async def _offer(self, transaction: bytes) -> None:
         try:
-            self._node.pool.submit(transaction)
+            await self._node.pool.submit_untrusted(transaction)
         except PoolError:
             # The interface wants silence: what is refused now may be valid after the next block,
             # and what is included is refused from then on.

@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from p2p.protocols.status import PROTOCOL_VERSION, Roles, Status, encode_status
-from p2p.protocols.transactions import topic_of
+from p2p.protocols.transactions import encode_batch, topic_of
 from p2p.transport.libp2p_host import Libp2pTransport
 from p2p.transport.transport import (
     Channel,
@@ -134,6 +134,11 @@ class Hostile:
     async def frames(self, channel: Channel, *frames: bytes) -> bool:
         """Send frames; False where the node hung up."""
         return await self._send(self.target, channel, list(frames))
+
+    async def gossip(self, *transactions: bytes) -> None:
+        """Gossip a batch of transactions."""
+        message = encode(MessageKind.TRANSACTIONS, encode_batch(transactions))
+        await self.transport.publish(topic_of(self.genesis), message)
 
     async def _send(self, peer: PeerId, channel: Channel, frames: list[bytes]) -> bool:
         try:

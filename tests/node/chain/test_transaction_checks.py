@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from node.chain import transaction_checks
-from runtime.frame.validity import Stale, TransactionRefused
-from runtime.types.primitives import AccountId
+from runtime.frame.extrinsic import Additional, Envelope
+from runtime.frame.validity import BadProof, Stale, TransactionRefused
+from runtime.types.primitives import AccountId, Hash
 from tests.node.support.small_node import ALICE, run, small_node
 
 
@@ -64,21 +65,26 @@ def test_a_nonce_too_low_is_stale_and_one_in_the_future_is_valid(tmp_path: Path)
 def test_a_signature_checked_in_a_thread_is_not_checked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checked: list[int] = []
-    original = transaction_checks.check_signatures
-    monkeypatch.setattr(
-        transaction_checks,
-        "check_signatures",
-        lambda work: (checked.append(len(work)), original(work))[1],
-    )
+    checked: list[Hash] = []
+    original = Envelope.is_verified
+
+    def note(self: Envelope, additional: Additional) -> bool:
+        checked.append(self.hash)
+        return original(self, additional)
+
+    monkeypatch.setattr(Envelope, "is_verified", note)
 
     async def scenario() -> None:
         async with small_node(tmp_path) as node:
             good, altered = node.sign(nonce=0), bytearray(node.sign(nonce=1))
             altered[-1] ^= 1
-            extrinsics = node.decode(good, bytes(altered))
-            assert await node.chain.check_signatures(extrinsics) == [True, False]
-            assert await node.chain.check_signatures(extrinsics) == [True, False]
-            assert checked == [2, 1]
+            codec = node.chain.machine.extrinsics
+            envelopes = [codec.decode_envelope(raw) for raw in (good, bytes(altered))]
+            for _ in range(2):
+                first, second = await node.chain.open(envelopes, lambda: 0.0)
+                assert first.found == codec.decode(good)
+                assert isinstance(second.found, TransactionRefused)
+                assert isinstance(second.found.reason, BadProof)
+            assert checked == [envelopes[0].hash, envelopes[1].hash, envelopes[1].hash]
 
     run(scenario)

@@ -243,6 +243,35 @@ def test_garbage_never_breaks_the_server(
     drive(tmp_path_factory.mktemp("blobs"), scenario)
 
 
+FOREIGN = (
+    {"X-Forwarded-For": "6.6.6.6"},
+    {"Via": "1.1 proxy"},
+    {"Host": "evil.example:9944"},
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+)
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=lambda headers: str(*headers))
+def test_a_page_or_a_proxy_on_this_machine_neither_uploads_nor_makes_a_node_fetch(
+    tmp_path: Path, headers: dict[str, str]
+) -> None:
+    async def main() -> None:
+        store = BlobStore(tmp_path)
+        peer = GenerousPeer(store)
+        async with client_of([*blob_routes(store, peer)]) as client:
+            begun = await client.put(f"/blobs/{BLOB}", json=manifest(DATA), headers=headers)
+            sent = await client.put(f"/blobs/{BLOB}/0", content=chunks(DATA)[0], headers=headers)
+            assert (begun.status_code, sent.status_code) == (403, 403)
+            for path in (f"/blobs/{BLOB}", f"/blobs/{BLOB}/data"):
+                assert (await client.get(path, headers=headers)).status_code == 404
+            assert peer.asked == []
+            store.put(DATA)
+            assert (await client.get(f"/blobs/{BLOB}/data", headers=headers)).content == DATA
+
+    run(main)
+
+
 class GenerousPeer:
     """A peer that has one blob."""
 

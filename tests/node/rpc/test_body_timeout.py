@@ -48,7 +48,7 @@ async def _trickle(app: Any, method: str, path: str) -> list[dict[str, Any]]:
         "method": method,
         "path": path,
         "raw_path": path.encode(),
-        "headers": [],
+        "headers": [(b"host", b"127.0.0.1")],
         "query_string": b"",
         "http_version": "1.1",
         "scheme": "http",

@@ -12,10 +12,12 @@ from node.rpc.storage_diff import (
     WHOLE_STATE,
     Change,
     DiffQuery,
+    Walk,
     change_json,
     changes,
     page_of_changes,
     read_diff_queries,
+    walks_of,
 )
 from runtime.crypto.hashing import blake2b_256
 from runtime.trie.backend import MemoryBackend
@@ -86,13 +88,31 @@ def test_a_change_is_written_by_value_or_by_hash_and_a_deleted_key_has_neither()
     event = {"event": "storageDiff", "key": "0x6b"}
     added, deleted = Change(b"k", None, b"v"), Change(b"k", b"v", None)
     modified = Change(b"k", b"u", b"v")
-    assert change_json(added, as_hash=False) == {**event, "type": "added", "value": "0x76"}
-    assert change_json(deleted, as_hash=False) == {**event, "type": "deleted"}
-    assert change_json(modified, as_hash=True) == {
-        **event,
-        "type": "modified",
-        "hash": "0x" + blake2b_256(b"v").hex(),
-    }
+    by_value, by_hash = WHOLE_STATE, DiffQuery(b"", as_hash=True)
+    walk = Walk(b"", (by_value,))
+    assert change_json(added, walk) == {**event, "type": "added", "value": "0x76"}
+    assert change_json(deleted, walk) == {**event, "type": "deleted"}
+    hashed = {**event, "type": "modified", "hash": "0x" + blake2b_256(b"v").hex()}
+    assert change_json(modified, Walk(b"", (by_hash,))) == hashed
+    both = change_json(modified, Walk(b"", (by_value, by_hash)))
+    assert both == {**hashed, "value": "0x76"}
+    assert change_json(modified, Walk(b"", (by_hash, DiffQuery(b"l", as_hash=False)))) == hashed
+
+
+QUERIES = st.lists(st.builds(DiffQuery, KEYS, st.booleans()), min_size=1, max_size=12)
+
+
+@given(QUERIES, st.sets(KEYS, max_size=20))
+def test_each_difference_that_items_ask_for_is_given_once(
+    queries: list[DiffQuery], keys: set[bytes]
+) -> None:
+    walks = walks_of(queries)
+    for key in keys:
+        asked = {query for query in queries if key.startswith(query.prefix)}
+        found = [walk for walk in walks if key.startswith(walk.prefix)]
+        assert len(found) == bool(asked)
+        if found:
+            assert {query for query in found[0].queries if key.startswith(query.prefix)} == asked
 
 
 def test_items_say_what_is_compared() -> None:

@@ -33,4 +33,4 @@ class _Transport(httpx.ASGITransport):
 def client_of(routes: list[BaseRoute], host: str = "127.0.0.1") -> httpx.AsyncClient:
     """Return a client that seems to come from a host."""
     transport = _Transport(Router(routes), client=(host, 1))
-    return httpx.AsyncClient(transport=transport, base_url="http://node")
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost")

@@ -31,7 +31,7 @@ from node.transactions.status import (
 )
 from runtime.crypto.hashing import blake2b_256
 from runtime.frame.executive import ExecutedBlock
-from runtime.frame.extrinsic import Extrinsic
+from runtime.frame.extrinsic import Envelope
 from runtime.types.era import IMMORTAL, mortal
 from runtime.types.primitives import Hash
 from tests.node.support.small_node import ALICE, BOB, CHARLIE, SmallNode
@@ -274,9 +274,9 @@ def test_many_transactions_are_entered_in_order_and_refused_one_by_one(tmp_path:
 def test_signatures_of_many_transactions_are_checked_once_and_off_the_event_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    verify, seen = Extrinsic.is_verified, []
+    verify, seen = Envelope.is_verified, []
 
-    def count(self: Extrinsic, additional: Any) -> bool:
+    def count(self: Envelope, additional: Any) -> bool:
         try:
             trio.lowlevel.current_task()
         except RuntimeError:
@@ -287,7 +287,7 @@ def test_signatures_of_many_transactions_are_checked_once_and_off_the_event_loop
 
     async def scenario(node: SmallNode) -> None:
         raws = [node.sign(nonce=nonce) for nonce in range(100)]
-        monkeypatch.setattr(Extrinsic, "is_verified", count)
+        monkeypatch.setattr(Envelope, "is_verified", count)
         results = await node.pool.submit_many([*raws, raws[0]])
         assert seen == results[:100]
         sealed = await node.author.seal()

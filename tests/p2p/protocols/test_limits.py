@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p.protocols.limits import Bucket, Rate, Seen
+from p2p.protocols.limits import Bucket, Debts, Rate, Seen
+from p2p.transport.transport import PeerId
 
 steps = st.lists(st.tuples(st.floats(0, 2), st.floats(0.1, 3)), max_size=60)
 
@@ -58,3 +59,36 @@ def test_what_is_forgotten_is_new_again() -> None:
     seen.add(b"vote", 0.0)
     seen.forget(b"vote")
     assert seen.add(b"vote", 0.0)
+
+
+def test_a_peer_is_refused_while_it_owes_too_much_and_time_pays() -> None:
+    debts = Debts(Rate(each_second=1, burst=4), Rate(each_second=100, burst=1000), peers_max=8)
+    peer, other = PeerId("peer"), PeerId("other")
+    debts.charge(peer, 3.0, now=10.0)
+    assert debts.part_owed(peer, now=10.0) < 1
+    debts.charge(peer, 5.0, now=11.0)
+    assert debts.part_owed(peer, now=11.0) >= 1
+    assert debts.part_owed(other, now=11.0) < 1
+    assert debts.part_owed(peer, now=13.9) >= 1
+    assert debts.part_owed(peer, now=14.1) < 1
+
+
+def test_many_new_names_together_owe_little_more_than_one() -> None:
+    debts = Debts(Rate(each_second=1, burst=4), Rate(each_second=1, burst=16), peers_max=1_000)
+    work = 0.0
+    for number in range(500):
+        peer = PeerId(f"name {number}")
+        while debts.part_owed(peer, now=0.0) < 1:
+            debts.charge(peer, 0.1, now=0.0)
+            work += 0.1
+    assert work < 16 + 500 * 0.05 * 4 + 500 * 0.1
+    assert debts.part_owed(PeerId("name 0"), now=0.1) >= 1
+
+
+def test_debts_are_of_a_bounded_number_of_peers() -> None:
+    debts = Debts(Rate(each_second=1, burst=1), Rate(each_second=1, burst=100), peers_max=3)
+    for number in range(9):
+        debts.charge(PeerId(str(number)), 2.0, now=0.0)
+    assert len(debts) == 3
+    assert debts.part_owed(PeerId("8"), now=0.0) >= 1
+    assert debts.part_owed(PeerId("0"), now=0.0) < 1

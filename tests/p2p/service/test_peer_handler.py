@@ -1,4 +1,4 @@
-"""Refusals for a key in use: a word that ends a validator counts from configured peers alone."""
+"""What strangers say counts less than what configured peers say: keys in use, gossip in vain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import trio.testing
 from p2p.protocols.address_book import AddressBook
 from p2p.service.peer_handler import REFUSED_RECENTLY_SECONDS, PeerHandler
 from p2p.service.session_table import SessionTable
-from p2p.service.settings import NetworkSettings
+from p2p.service.settings import INVALID_RATE, NetworkSettings
 from p2p.transport.transport import PeerId, peer_id_of
 from runtime.crypto.keys import Keypair
 from runtime.types.primitives import Hash
@@ -63,3 +63,14 @@ def test_a_refusal_after_a_long_pause_counts_from_its_own_time() -> None:
         assert handler.seconds_refused() == 0
 
     trio.run(scenario, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_a_peer_that_the_operator_named_may_relay_more_that_is_invalid_than_a_stranger() -> None:
+    async def scenario() -> None:
+        handler, now = made(), trio.current_time()
+        for peer in (BOOTNODE, STRANGER):
+            handler.charge_invalid(peer, INVALID_RATE.burst)
+        assert handler._invalid.part_owed(STRANGER, now) >= 1
+        assert handler._invalid.part_owed(BOOTNODE, now) < 0.2
+
+    trio.run(scenario)

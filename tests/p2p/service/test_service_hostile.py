@@ -11,6 +11,7 @@ from p2p.protocols.addresses import encode_records, sign_record
 from p2p.protocols.status import AGENT_LENGTH_MAX, encode_status
 from p2p.protocols.transactions import encode_batch, topic_of
 from p2p.service.service import Fault, Service
+from p2p.service.settings import INVALID_RATE
 from p2p.transport.transport import Channel, PeerGoneError, PeerId, RequestError
 from p2p.transport.wire import SIZE_MAX, MessageKind, RequestKind, encode
 from runtime.crypto.keys import Keypair
@@ -239,6 +240,41 @@ def test_garbage_in_gossip_goes_no_further() -> None:
         await until(lambda: not stranger.is_connected)
         assert second.counters.gossip_refused == 0
         assert names(first) == {second.peer_id}
+
+    play(scenario)
+
+
+def test_gossip_of_a_peer_that_costs_too_much_in_vain_is_dropped_for_a_while() -> None:
+    async def scenario(world: World) -> None:
+        first, second = await world.mesh(2)
+        stranger = await stranger_in(world, 5)
+        await stranger.shake_hands(first)
+        name = stranger.transport.peer_id
+        first.charge_invalid(name, INVALID_RATE.burst)
+        lost = encode(MessageKind.TRANSACTIONS, encode_batch((b"dropped",)))
+        await stranger.transport.publish(topic_of(GENESIS), lost)
+        await until(lambda: first.counters.gossip_refused == 1)
+        assert second.counters.transactions_received == 0
+        assert name in names(first)
+        await trio.sleep(8)
+        taken = encode(MessageKind.TRANSACTIONS, encode_batch((b"taken",)))
+        await stranger.transport.publish(topic_of(GENESIS), taken)
+        await until(lambda: first.counters.transactions_received == 1)
+
+    play(scenario)
+
+
+def test_a_neighbour_that_owes_is_heard_and_not_relayed() -> None:
+    async def scenario(world: World) -> None:
+        first, second = await world.mesh(2)
+        stranger = await stranger_in(world, 5)
+        await stranger.shake_hands(first)
+        first.charge_invalid(stranger.transport.peer_id, INVALID_RATE.burst / 4)
+        message = encode(MessageKind.TRANSACTIONS, encode_batch((b"one",)))
+        await stranger.transport.publish(topic_of(GENESIS), message)
+        await until(lambda: first.counters.transactions_received == 1)
+        await trio.sleep(1)
+        assert second.counters.transactions_received == 0
 
     play(scenario)
 
