@@ -266,9 +266,10 @@ class Pool:
         """Submit a transaction and receive its statuses until the last one.
 
         Raises PoolError before the first status. The channel ends after a last status, or early
-        for a watcher that lags.
+        for a watcher that lags. Who stops watching at once has submitted it all the same.
         """
-        entry = self._accept(await self._open(raw))
+        with trio.CancelScope(shield=True):
+            entry = self._accept(await self._open(raw))
         send, receive = trio.open_memory_channel[Status](WATCH_BACKLOG_MAX)
         entry.watchers.append(send)
         entry.notify(self._waiting_status(entry))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import trio
 
 from node.rpc.limits import Limits
 from runtime.crypto.hashing import twox_128
@@ -174,7 +175,9 @@ def test_transaction_watch_tells_events_of_the_new_interface(drive: Drive) -> No
             assert (await client.event(bad))["event"] == "invalid"
             again = await client.call("transactionWatch_v1_submitAndWatch", node.transfer().hex())
             assert await client.call("transactionWatch_v1_unwatch", again) is None
-            assert len(node.pool) == 1
+            with trio.fail_after(20):
+                while len(node.pool) != 1:
+                    await trio.sleep(0.01)
 
     drive(scenario)
 
