@@ -366,7 +366,7 @@ class Cluster:
             if member.condition not in conditions:
                 raise NodeStateError(
                     f"Node {member.number} is {member.condition}, so it cannot {verb}. "
-                    "See: openledger devnet status"
+                    "Look at it with `openledger devnet status`."
                 )
             yield member
 
@@ -421,7 +421,7 @@ class Cluster:
         if self._state.partition:
             raise NodeStateError(
                 f"The network is partitioned, so this is no time to {action}. "
-                "Heal it first: openledger devnet heal"
+                "Heal it first with `openledger devnet heal`."
             )
 
     def _stop_all(self) -> None:

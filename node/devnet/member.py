@@ -151,7 +151,7 @@ class Member:
             raise NodeStateError(
                 f"Node {self.number} is {condition}"
                 f"{' and not ready yet' if condition is Condition.RUNNING else ''}. "
-                f"Bring it back with: openledger devnet {_remedy(condition)} {self.number}"
+                f"Bring it back with `openledger devnet {_remedy(condition)} {self.number}`."
             )
         return endpoint
 

@@ -20,6 +20,7 @@ from node.commands.base.documents import (
     optional_hint,
     to_json,
 )
+from node.commands.base.suggestions import with_options
 from runtime.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Output:
     def note(self, text: str) -> None:
         """Print a line on stderr; where the terminal is gone, nobody reads it."""
         with suppress(OSError):
-            click.echo(text, err=True)
+            click.echo(with_options(text), err=True)
 
     def say(self, text: str, *, newline: bool = True) -> None:
         """Print text on stdout, unless it is reserved for one JSON document."""
@@ -78,6 +79,7 @@ class Output:
 
     def fail(self, kind: str, sentence: str, exit_code: int) -> None:
         """Print an error: a sentence on stderr, and with --json an object on stdout."""
+        sentence = with_options(sentence)
         click.echo(f"Error: {sentence}", err=True)
         if self.as_json:
             document = ErrorDocument(Problem(kind, sentence, exit_code))

@@ -385,7 +385,7 @@ def _blocks_until(cluster: Cluster, eras: int) -> int:
 
     running = cluster.running()
     if not running:
-        raise NodeStateError("No node runs. Start one with: openledger devnet start 0")
+        raise NodeStateError("No node runs. Start one with `openledger devnet start 0`.")
     node = max(running, key=cluster.finalized)
     with cluster.client(node) as client:
         return max(1, height_of_era(client, eras) - cluster.finalized(node))

@@ -78,7 +78,7 @@ def init(output: Output, file: Path) -> ConfigFileDocument:
     config = NodeConfig()
     text = template(config, sentences)
     write_durably(file, text.encode())
-    output.note(f"Start a node with it: openledger node start --config {file}")
+    output.note(f"Start a node with it: `openledger node start --config {file}`")
     return ConfigFileDocument(str(file), len(tuple(settings_of(config, None, {}))))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from node.client import Client
 from node.commands.base.documents import Planck
+from node.commands.base.suggestions import with_options
 from node.commands.staking.records import activity_of
 from pallets.offences import Turns
 from pallets.staking.records import ChilledValidator, EraEntry
@@ -119,7 +120,7 @@ def standing_of(client: Client, who: AccountId) -> StandingDocument:
         heard_seconds_ago=None if activity is None else activity.seconds_ago,
         is_silent=None if activity is None else activity.is_silent,
     )
-    return replace(document, sentence=_sentence(document))
+    return replace(document, sentence=with_options(_sentence(document)))
 
 
 def _sentence(standing: StandingDocument) -> str:
