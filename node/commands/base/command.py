@@ -120,12 +120,13 @@ def refuse(sentence: str) -> NoReturn:
     raise UsageError(sentence)
 
 
-def confirm(question: str, *, is_given: bool) -> None:
+def confirm(question: str, *, is_given: bool, needs_terminal: bool = False) -> None:
     """Ask before something is done for good; `is_given` is what --yes says.
 
-    Raises UsageError where the answer is no, or nobody answers.
+    With `needs_terminal`, a script is not asked. Raises UsageError where the answer is no, or
+    nobody answers.
     """
-    if is_given:
+    if is_given or (needs_terminal and not sys.stdin.isatty()):
         return
     try:
         is_agreed = click.confirm(question, err=True)
@@ -136,6 +137,9 @@ def confirm(question: str, *, is_given: bool) -> None:
         refuse("Nobody answered, so nothing was done. Confirm by --yes.")
     if not is_agreed:
         refuse("Nothing was done.")
+
+
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 def hash_of(text: str) -> Any:

@@ -13,7 +13,7 @@ import click
 from genesis.spec import ChainSpec, load_spec
 from ml.durable_file import write_durably
 from node.client import Client, RequestRefusedError
-from node.commands.base.command import command_output, confirm, pass_client, refuse
+from node.commands.base.command import command_output, confirm, pass_client, refuse, yes_option
 from node.commands.base.documents import Fields
 from node.commands.base.output import Output
 from node.commands.base.transaction import EventDocument, event_documents
@@ -229,7 +229,7 @@ def _check_folder(output: Output, spec: ChainSpec, folder: Path) -> BlocksDocume
     "--chain", "chain_name", default="dev", show_default=True, help="Preset or spec file."
 )
 @click.option("--base-path", type=click.Path(path_type=Path), help="The node's data folder.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @command_output(PurgeDocument)
 def purge(output: Output, chain_name: str, base_path: Path | None, yes: bool) -> PurgeDocument:
     """Remove all blocks, state and files of one chain. Keys stay."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from node.commands.base.account_signer import keys_options, read_password
-from node.commands.base.command import command_output, confirm
+from node.commands.base.command import command_output, confirm, yes_option
 from node.commands.base.output import Output
 from node.commands.wallet.key_document import KeyDocument, key_document
 from node.keys.keystore import Keystore
@@ -25,7 +25,7 @@ class RemovedKeyDocument:
 
 @click.command("remove")
 @click.argument("key")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @keys_options
 @command_output(RemovedKeyDocument)
 def remove(
