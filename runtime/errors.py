@@ -29,6 +29,8 @@ class ExitCode(enum.IntEnum):
     """A key cannot be opened: no password, or a wrong one."""
     DOPPELGANGER = 7
     """Another node uses this validator's key: starting again by itself would be wrong."""
+    DATA = 8
+    """Data on this machine are damaged, or its disk is full or fails."""
     STOPPED = 130
     """Stopped by Ctrl-C."""
 

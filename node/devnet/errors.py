@@ -30,6 +30,8 @@ class DevnetBusyError(DevnetError):
 class DevnetFileError(DevnetError):
     """The devnet's file is not what this program wrote."""
 
+    exit_code = ExitCode.DATA
+
 
 class UnknownNodeError(DevnetError):
     """The devnet has no such node."""

@@ -67,6 +67,8 @@ class EmptyPasswordError(KeystoreError):
 class DamagedKeyFileError(KeystoreError):
     """The file is no key file, or its parts do not fit one another."""
 
+    exit_code = ExitCode.DATA
+
 
 class KeyFileVersionError(KeystoreError):
     """The file has another version, sealing or key kind than those known here."""

@@ -18,6 +18,8 @@ class DatabaseInUseError(DatabaseError):
 class DatabaseDamagedError(DatabaseError):
     """The folder's content is not what was written."""
 
+    exit_code = ExitCode.DATA
+
 
 class DatabaseFolderError(DatabaseError):
     """The folder cannot be opened: it is missing, no folder, or not permitted."""
@@ -30,13 +32,19 @@ class SchemaVersionError(DatabaseError):
 class DiskFullError(DatabaseError):
     """There was no room left to write a block; the database has to be opened again."""
 
+    exit_code = ExitCode.DATA
+
 
 class DiskLowError(DatabaseError):
     """Little room is left, so nothing is written until there is more."""
 
+    exit_code = ExitCode.DATA
+
 
 class WriteFailedError(DatabaseError):
     """The operating system refused a write."""
+
+    exit_code = ExitCode.DATA
 
 
 class CommitOrderError(DatabaseError):

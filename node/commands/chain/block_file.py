@@ -17,6 +17,7 @@ from node.chain.justifications import FinalityCheck, authorities_in
 from node.client.errors import UsageError
 from pallets import compose
 from runtime.codec.scale import DecodeError, codec, scale
+from runtime.errors import ExitCode, OpenLedgerError
 from runtime.frame.executive import Executive
 from runtime.trie.backend import MemoryBackend
 from runtime.types.primitives import Hash, Header
@@ -40,7 +41,13 @@ _BLOCK: Final = codec(ExportedBlock)
 
 
 class BlockFileError(UsageError):
-    """The file is no block file, or it is damaged."""
+    """The file is no file of blocks."""
+
+
+class DamagedBlockFileError(OpenLedgerError):
+    """A block of the file is damaged, or does not follow from those before it."""
+
+    exit_code = ExitCode.DATA
 
 
 def write_block_file(path: Path, genesis_hash: Hash, blocks: Iterable[ExportedBlock]) -> int:
@@ -94,7 +101,7 @@ def _iterate(path: Path, file: BinaryIO) -> Iterator[ExportedBlock]:
             try:
                 yield _BLOCK.decode(data)
             except DecodeError as error:
-                raise BlockFileError(
+                raise DamagedBlockFileError(
                     f"Block {number} in {path} is damaged ({error}). Export the file again."
                 ) from error
 

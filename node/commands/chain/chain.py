@@ -137,6 +137,8 @@ def export_blocks(output: Output, client: Client, file: Path, to: int | None) ->
     last = min(to or final, final)
     if file.exists():
         refuse(f"{file} exists already. Name a new file; nothing was overwritten.")
+    if to is not None and to > final:
+        output.note(f"Block {to:,} is not final yet; the file ends with block {final:,}.")
     with output.progress("Exporting", "blocks") as advance:
         blocks = _fetch(client, last, final)
         counted = _counted(blocks, lambda done: advance(done, last))
@@ -163,7 +165,7 @@ def import_blocks(
     _check_genesis(spec, genesis_hash, str(file))
     folder = chain_folder(base_path or default_base_path(), spec.id)
     with output.progress("Importing", "blocks") as advance:
-        count, last_hash = import_into(spec, folder, blocks, lambda done: advance(done, done))
+        count, last_hash = import_into(spec, folder, file, blocks, lambda done: advance(done, done))
     return _blocks(genesis_hash, count, last_hash, file)
 
 

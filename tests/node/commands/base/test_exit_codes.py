@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
+import os
 import pkgutil
 from collections.abc import Iterator
 from types import ModuleType
@@ -20,6 +22,7 @@ import runtime
 from node.commands.base.exit_codes import errors_as_exit_codes, exit_code_of
 from node.commands.base.output import Output
 from runtime.errors import ExitCode, OpenLedgerError
+from tests.conftest import REPOSITORY
 
 CODES: Final = {
     "ClientError": 1,
@@ -57,11 +60,20 @@ CODES: Final = {
     "DoppelgangerError": 7,
     "SignerError": 2,
     "ConflictingBallotError": 2,
-    "DamagedLogError": 2,
+    "DamagedLogError": 8,
     "TransportError": 2,
     "DialError": 2,
     "DatabaseError": 2,
-    "DiskFullError": 2,
+    "DiskFullError": 8,
+    "DatabaseDamagedError": 8,
+    "DiskLowError": 8,
+    "WriteFailedError": 8,
+    "ReceiptStoreDamagedError": 8,
+    "DamagedHistoryError": 8,
+    "DamagedKeyFileError": 8,
+    "DevnetFileError": 8,
+    "DamagedBlockFileError": 8,
+    "LockedNodeKeyError": 6,
     "ChainError": 2,
     "UnknownBlockError": 2,
     "WrongChainError": 2,
@@ -91,6 +103,7 @@ HANDLED: Final = {
     "node.jobs.inputs": "the executor reports a failure on chain",
     "node.keys.remote_signer": "the connection ends",
     "node.rpc.blob_routes": "an HTTP status",
+    "node.rpc.body_timeout": "an HTTP status",
     "node.rpc.errors": "a JSON-RPC error",
     "node.rpc.feedback_routes": "an HTTP status",
     "node.rpc.follow": "the follow ends",
@@ -142,8 +155,22 @@ def test_an_exit_code_stays_as_it_was(name: str) -> None:
     assert {int(cls.exit_code) for cls in classes} == {CODES[name]}
 
 
-def test_a_full_disk_is_a_usage_error_and_a_bug_has_no_exit_code() -> None:
-    assert exit_code_of(OSError(28, "No space left on device")) is ExitCode.USAGE
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+def test_a_disk_that_is_full_or_fails_has_a_code_of_its_own(number: int) -> None:
+    assert exit_code_of(OSError(number, os.strerror(number))) is ExitCode.DATA
+
+
+def test_every_exit_code_stands_in_the_readme() -> None:
+    text = (REPOSITORY / "README.md").read_text()
+    table = text[text.index("exit code by class (") :].split(")")[0]
+    numbers = {
+        int(word) for word in table.replace("(", " ").replace("\n", " ").split() if word.isdigit()
+    }
+    assert numbers == set(ExitCode)
+
+
+def test_a_refused_path_is_a_usage_error_and_a_bug_has_no_exit_code() -> None:
+    assert exit_code_of(PermissionError(13, "Permission denied")) is ExitCode.USAGE
     assert exit_code_of(KeyError("bug")) is None
 
 
