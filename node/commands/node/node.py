@@ -90,7 +90,14 @@ for command in (info, peers, bans):
 @click.option(
     "--account", help="The node's key: its name in BASE_PATH/keys, or //Alice on devnets."
 )
-@click.option("--password-file", type=click.Path(path_type=Path), help="Opens the node's key.")
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path),
+    help="Opens the node's key, and the session key where it has no file of its own.",
+)
+@click.option(
+    "--session-password-file", type=click.Path(path_type=Path), help="Opens the session key."
+)
 @click.option("--executor/--no-executor", default=None, help="Train and index on this machine.")
 @click.option("--serve/--no-serve", default=None, help="Answer questions.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="How log lines look.")
