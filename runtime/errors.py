@@ -30,7 +30,9 @@ class ExitCode(enum.IntEnum):
     DOPPELGANGER = 7
     """Another node uses this validator's key: starting again by itself would be wrong."""
     DATA = 8
-    """Data on this machine are damaged, or its disk is full or fails."""
+    """Data on this machine are damaged: trying again does not help."""
+    DISK = 9
+    """The disk is full or fails; with room, the same works."""
     STOPPED = 130
     """Stopped by Ctrl-C."""
 

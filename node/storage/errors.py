@@ -32,19 +32,19 @@ class SchemaVersionError(DatabaseError):
 class DiskFullError(DatabaseError):
     """There was no room left to write a block; the database has to be opened again."""
 
-    exit_code = ExitCode.DATA
+    exit_code = ExitCode.DISK
 
 
 class DiskLowError(DatabaseError):
     """Little room is left, so nothing is written until there is more."""
 
-    exit_code = ExitCode.DATA
+    exit_code = ExitCode.DISK
 
 
 class WriteFailedError(DatabaseError):
     """The operating system refused a write."""
 
-    exit_code = ExitCode.DATA
+    exit_code = ExitCode.DISK
 
 
 class CommitOrderError(DatabaseError):

@@ -64,4 +64,4 @@ def exit_code_of(error: Exception) -> ExitCode | None:
         return error.exit_code
     if not isinstance(error, OSError):
         return None
-    return ExitCode.DATA if error.errno in _DISK else ExitCode.USAGE
+    return ExitCode.DISK if error.errno in _DISK else ExitCode.USAGE

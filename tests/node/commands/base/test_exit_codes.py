@@ -21,6 +21,7 @@ import p2p
 import runtime
 from node.commands.base.exit_codes import errors_as_exit_codes, exit_code_of
 from node.commands.base.output import Output
+from node.commands.staking.validator_start import UNIT
 from runtime.errors import ExitCode, OpenLedgerError
 from tests.conftest import REPOSITORY
 
@@ -64,10 +65,10 @@ CODES: Final = {
     "TransportError": 2,
     "DialError": 2,
     "DatabaseError": 2,
-    "DiskFullError": 8,
+    "DiskFullError": 9,
     "DatabaseDamagedError": 8,
-    "DiskLowError": 8,
-    "WriteFailedError": 8,
+    "DiskLowError": 9,
+    "WriteFailedError": 9,
     "ReceiptStoreDamagedError": 8,
     "DamagedHistoryError": 8,
     "DamagedKeyFileError": 8,
@@ -157,7 +158,13 @@ def test_an_exit_code_stays_as_it_was(name: str) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
 def test_a_disk_that_is_full_or_fails_has_a_code_of_its_own(number: int) -> None:
-    assert exit_code_of(OSError(number, os.strerror(number))) is ExitCode.DATA
+    assert exit_code_of(OSError(number, os.strerror(number))) is ExitCode.DISK
+
+
+def test_the_unit_of_a_validator_starts_it_again_unless_that_is_wrong_or_useless() -> None:
+    line = next(line for line in UNIT.splitlines() if line.startswith("RestartPreventExitStatus="))
+    final = {ExitCode(int(code)) for code in line.partition("=")[2].split()}
+    assert final == {ExitCode.USAGE, ExitCode.LOCKED, ExitCode.DOPPELGANGER, ExitCode.DATA}
 
 
 def test_every_exit_code_stands_in_the_readme() -> None:
