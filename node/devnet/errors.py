@@ -47,6 +47,10 @@ class NodeStartError(DevnetError):
     exit_code = ExitCode.REJECTED
 
 
+class PortTakenError(DevnetError):
+    """Another program listens on a port that `--port-base` fixes."""
+
+
 class NodeStopError(DevnetError):
     """A node did not stop in time and was killed."""
 

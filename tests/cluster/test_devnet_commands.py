@@ -140,7 +140,8 @@ def test_a_port_base_fixes_the_ports_or_says_which_is_taken(
     openledger.json("devnet", "down")
     with socket.create_server(("127.0.0.1", free_ports + 1)):
         called = openledger(*words)
-    assert called.exit_code == 1
+    assert called.exit_code == 2
+    assert openledger.json("devnet", "list")["devnets"] == [], "nothing is left of it"
     assert f"Port {free_ports + 1} of 127.0.0.1 is taken" in called.err
 
 

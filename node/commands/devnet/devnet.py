@@ -91,10 +91,11 @@ def up(
     from node.devnet.cluster import Cluster
 
     began = time.monotonic()
-    folder = folders.folder_of(name)
-    if keep_folder is not None:
-        folder = folders.link(name, keep_folder)
+    folder = folders.folder_of(name) if keep_folder is None else keep_folder.resolve()
     nodes, settings = _options_of(folder, nodes, options)
+    Cluster.check_new(folder, nodes, settings)
+    if keep_folder is not None:
+        folders.link(name, keep_folder)
     cluster = Cluster.up(folder=folder, name=name, nodes=nodes, settings=settings, say=output.note)
     nodes_now = devnet_document(cluster).nodes
     seconds = round(time.monotonic() - began, 2)
