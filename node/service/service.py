@@ -56,6 +56,7 @@ from node.service.control_socket import serve_control
 from node.service.health import NodeHealth
 from node.service.network_metrics import NetworkCollector
 from node.service.networking import NetworkControl, Networking, begin_fast, networked
+from node.service.solo_check import check_solo_author
 from node.serving.answer_service import PaidAnswerService
 from node.serving.epoch_closer import EpochCloser
 from node.serving.served_models import ServedModels
@@ -141,6 +142,8 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
         if config.is_networked and config.sync is SyncMode.FAST:
             await begin_fast(config, spec, database, blobs=blobs, folder=folder)
         chain = Chain(spec, database)
+        if not config.is_networked:
+            check_solo_author(chain, config, pair.account)
         pool = Pool(chain)
         author = Author(
             chain, pool, config.sealing, config.block_time_ms, account=AccountId(pair.account)
