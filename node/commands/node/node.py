@@ -38,8 +38,8 @@ for command in (info, peers, bans):
     "--sealing",
     type=click.Choice(["auto", "instant", "interval", "manual", "consensus"]),
     help="Author blocks solo in one of three ways, or in a network by consensus; auto is "
-    "instant for the chains dev and local, consensus for others. A chain that others validate is not "
-    "authored solo.",
+    "instant for the chains dev and local, consensus for others. Solo is refused "
+    "on a chain that others validate.",
 )
 @click.option("--block-time-ms", type=int, help="Time between blocks.")
 @click.option("--instant/--no-instant", default=None, help="Propose whenever there is work.")

@@ -114,6 +114,7 @@ HANDLED: Final = {
     "node.storage.blob_errors": "an HTTP status or a stalled job",
     "node.storage.log_file": "an OSError, which has an exit code",
     "node.storage.receipt_store": "the answer service takes the next epoch",
+    "node.sync.block_sync": "a log line, and the peer is judged later",
     "node.sync.blob_fetcher": "a stalled job",
     "node.transactions.errors": "a JSON-RPC error",
 }
