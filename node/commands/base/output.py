@@ -118,12 +118,12 @@ def print_document(
         if inner is not None and hasattr(inner, "__dataclass_fields__"):
             lists.append((name, inner, value))
         elif value is not None and value != {} and name not in hidden:
-            values.append((label_of(name), _text(value, hint)))
+            values.append((label_of(name, type(document)), _text(value, hint)))
     print_values(console, values, width)
     for name, inner, rows in lists:
         if rows:
             shown = rows[: getattr(inner, "ROWS_SHOWN", len(rows))]
-            title = f"{label_of(name)} ({len(rows)})"
+            title = f"{label_of(name, type(document))} ({len(rows)})"
             more = len(rows) - len(shown)
             print_table(console, title, _columns(inner, shown), width, more)
 
@@ -133,7 +133,7 @@ def _columns(document: type, rows: Sequence[Any]) -> list[Column]:
 
     return [
         Column(
-            label=label_of(name),
+            label=label_of(name, document),
             cells=tuple(_text(getattr(row, name), hint) for row in rows),
             is_number=(optional_hint(hint) or hint) in (int, float, Planck),
         )
@@ -141,9 +141,10 @@ def _columns(document: type, rows: Sequence[Any]) -> list[Column]:
     ]
 
 
-def label_of(name: str) -> str:
-    """Return a field's name as a heading; the unit of amounts stands with the value."""
-    return name.removesuffix("_planck").replace("_", " ")
+def label_of(name: str, document: type) -> str:
+    """Return the heading of a document's field: of its LABELS, else the name without its unit."""
+    labels: Mapping[str, str] = getattr(document, "LABELS", {})
+    return labels.get(name) or name.removesuffix("_planck").replace("_", " ")
 
 
 def _text(value: Any, hint: Any) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from node.client import Client
 from node.commands.base.documents import Planck
 from node.commands.base.suggestions import with_options
-from node.commands.staking.records import activity_of
+from node.commands.staking.records import STANDING, activity_of
 from pallets.offences import Turns
 from pallets.staking.records import ChilledValidator, EraEntry
 from runtime.codec.hexadecimal import to_hex
@@ -76,6 +78,7 @@ class StandingDocument:
     last_view: int | None
     heard_seconds_ago: float | None
     is_silent: bool | None
+    LABELS: ClassVar[Mapping[str, str]] = {**STANDING, "stake_planck": "elected stake"}
 
 
 def next_election(era: EraEntry, epoch: int) -> int:
