@@ -6,12 +6,14 @@ identity among peers is a seed of its own in a file that only the owner may read
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Final
 
 from ml.durable_file import write_durably
 from node.keys.keystore import DamagedKeyFileError, KeyNotFoundError, Keystore, KeystoreError
+from node.keys.password_file import is_open_to_others, open_to_others
 from node.operations.config import ConfigError, NodeConfig
 from node.operations.data_folder import KEYSTORE_FOLDER, PEER_SEED_FILE
 from runtime.crypto.keys import KeyKind, Keypair
@@ -19,6 +21,8 @@ from runtime.errors import ExitCode
 
 SEED_BYTES: Final = 32
 DEVELOPMENT_TYPES: Final = ("Development", "Local")
+
+logger = logging.getLogger(__name__)
 
 
 class LockedNodeKeyError(ConfigError):
@@ -73,6 +77,8 @@ def _load(
         return Keypair.from_uri(name, KeyKind.ED25519)
     if password_file is None:
         raise LockedNodeKeyError(f"The key {name} is encrypted; name its --password-file.")
+    if is_open_to_others(password_file):
+        logger.warning("password-file-open reason=%r", open_to_others(password_file))
     try:
         return store.load(name, password_file.read_text(encoding="utf-8").rstrip("\n"))
     except DamagedKeyFileError:

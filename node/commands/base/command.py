@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import click
 
 from node.commands.base.exit_codes import errors_as_exit_codes
+from node.commands.base.foreign_text import printable
 from node.commands.base.hangup import ending_signals_interrupt
 from node.commands.base.output import Output
 from runtime.errors import ExitCode
@@ -129,7 +130,7 @@ def confirm(question: str, *, is_given: bool, needs_terminal: bool = False) -> N
     if is_given or (needs_terminal and not sys.stdin.isatty()):
         return
     try:
-        is_agreed = click.confirm(question, err=True)
+        is_agreed = click.confirm(printable(question), err=True)
     except click.Abort as abort:
         if isinstance(abort.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from abort

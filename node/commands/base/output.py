@@ -20,6 +20,7 @@ from node.commands.base.documents import (
     optional_hint,
     to_json,
 )
+from node.commands.base.foreign_text import printable, printable_json
 from node.commands.base.suggestions import with_options
 from runtime.errors import ExitCode
 
@@ -59,7 +60,7 @@ class Output:
     def show(self, document: Any, *, hidden: Sequence[str] = ()) -> None:
         """Print the command's document on stdout; a table leaves out the `hidden` fields."""
         if self.as_json:
-            click.echo(json.dumps(to_json(document), indent=2, ensure_ascii=False))
+            click.echo(_json_text(document))
             return
         from rich.console import Console
 
@@ -70,20 +71,20 @@ class Output:
     def note(self, text: str) -> None:
         """Print a line on stderr; where the terminal is gone, nobody reads it."""
         with suppress(OSError):
-            click.echo(with_options(text), err=True)
+            click.echo(printable(with_options(text)), err=True)
 
     def say(self, text: str, *, newline: bool = True) -> None:
         """Print text on stdout, unless it is reserved for one JSON document."""
         if not self.as_json:
-            click.echo(text, nl=newline)
+            click.echo(printable(text), nl=newline)
 
     def fail(self, kind: str, sentence: str, exit_code: int) -> None:
         """Print an error: a sentence on stderr, and with --json an object on stdout."""
         sentence = with_options(sentence)
-        click.echo(f"Error: {sentence}", err=True)
+        click.echo(f"Error: {printable(sentence)}", err=True)
         if self.as_json:
             document = ErrorDocument(Problem(kind, sentence, exit_code))
-            click.echo(json.dumps(to_json(document), indent=2, ensure_ascii=False))
+            click.echo(_json_text(document))
 
     @contextmanager
     def progress(self, label: str, unit: str = "bytes") -> Iterator[Advance]:
@@ -117,7 +118,7 @@ def print_document(
         value, inner = getattr(document, name), item_hint(hint)
         if inner is not None and hasattr(inner, "__dataclass_fields__"):
             lists.append((name, inner, value))
-        elif value is not None and value != {} and name not in hidden:
+        elif value not in (None, "", {}) and name not in hidden:
             values.append((label_of(name, type(document)), _text(value, hint)))
     print_values(console, values, width)
     for name, inner, rows in lists:
@@ -126,6 +127,10 @@ def print_document(
             title = f"{label_of(name, type(document))} ({len(rows)})"
             more = len(rows) - len(shown)
             print_table(console, title, _columns(inner, shown), width, more)
+
+
+def _json_text(document: Any) -> str:
+    return printable_json(json.dumps(to_json(document), indent=2, ensure_ascii=False))
 
 
 def _columns(document: type, rows: Sequence[Any]) -> list[Column]:
@@ -156,14 +161,14 @@ def _text(value: Any, hint: Any) -> str:
     if hint is Planck:
         return format_amount(value)
     if is_fields(hint):
-        return fields_text(value)
+        return printable(fields_text(value))
     if hint is bool:
         return "yes" if value else "no"
     if hint is int:
         return f"{value:,}"
     if item_hint(hint) is not None:
-        return ", ".join(map(str, value))
-    return str(value)
+        return printable(", ".join(map(str, value)))
+    return printable(str(value))
 
 
 def fields_text(fields: Mapping[str, Any]) -> str:

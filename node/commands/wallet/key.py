@@ -17,6 +17,7 @@ from node.client.errors import LockedKeyError
 from node.commands.base.account_signer import (
     account_of,
     development_pair,
+    keys_folder_option,
     keys_options,
     read_password,
 )
@@ -141,9 +142,9 @@ def import_key(
 
 
 @key_command.command("list")
-@keys_options
+@keys_folder_option
 @command_output(KeysDocument)
-def list_keys(output: Output, keystore: Keystore, password_file: Path | None) -> KeysDocument:
+def list_keys(output: Output, keystore: Keystore) -> KeysDocument:
     """List your keys."""
     keys = tuple(key_document(entry) for entry in keystore.entries())
     return KeysDocument(str(keystore.folder), keys)
@@ -155,7 +156,7 @@ def list_keys(output: Output, keystore: Keystore, password_file: Path | None) ->
     "--phrase-file", type=click.Path(path_type=Path), help="File with a phrase, 0x seed or URI."
 )
 @kind_option
-@keys_options
+@keys_folder_option
 @command_output(KeyDocument)
 def inspect(
     output: Output,
@@ -163,7 +164,6 @@ def inspect(
     phrase_file: Path | None,
     kind: str,
     keystore: Keystore,
-    password_file: Path | None,
 ) -> KeyDocument:
     """Show address and public key of KEY: a name, an address, a 0x public key, //Alice or a phrase.
 

@@ -104,7 +104,7 @@ def test_an_account_without_money_cannot_pay(openledger: OpenLedger) -> None:
         (("balance", "//Alice", "--genesis", "0x12"), 2, "is no hash"),
         (("balance", "//Alice", "--genesis", "0x" + "00" * 32), 3, "another chain"),
         (("transfer", "//Bob", "much", "--from", "//Alice"), 2, "is no amount"),
-        (("transfer", "//Bob", "0.5", "--from", "//Alice"), 2, "whole number of planck"),
+        (("transfer", "//Bob", "0.5", "--from", "//Alice"), 2, "write 0.5OPEN"),
         (("transfer", "//Bob", "1", "--from", "unknown"), 2, "There is no key"),
         (("transfer", "//Bob", "1", "--from", "//Alice", "--tip", "x"), 2, "is no amount"),
         (("transfer", "//Bob", "1"), 2, "--from"),
