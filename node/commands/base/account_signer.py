@@ -30,6 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 KEYS_VARIABLE: Final = "OPENLEDGER_KEYS"
 PASSWORD_BYTES_MAX: Final = 4_096
+ADDRESS_LENGTH_MIN: Final = 46
 _DEVELOPMENT: Final = {
     "ed25519:": KeyKind.ED25519,
     "sr25519:": KeyKind.SR25519,
@@ -102,6 +103,8 @@ def account_of(text: str, keystore: Keystore | None = None) -> AccountId:
     try:
         return parse_account(text)
     except AccountTextError as error:
+        if len(text) >= ADDRESS_LENGTH_MIN and text.isalnum():
+            raise  # an address with a mistake in it, and no name
         try:
             return AccountId((keystore or Keystore(default_keys_folder())).find(text).account)
         except KeyNotFoundError as missing:

@@ -14,6 +14,7 @@ from genesis.spec import ChainSpec, load_spec
 from ml.durable_file import write_durably
 from node.client import Client, RequestRefusedError
 from node.commands.base.command import command_output, confirm, pass_client, refuse, yes_option
+from node.commands.base.command_group import CommandGroup
 from node.commands.base.documents import Fields
 from node.commands.base.output import Output
 from node.commands.base.transaction import EventDocument, event_documents
@@ -84,7 +85,7 @@ class SpecDocument:
     genesis_hash: str
 
 
-@click.group("chain")
+@click.group("chain", cls=CommandGroup)
 def chain_command() -> None:
     """Inspect, export, import, check, copy and purge a chain."""
 
@@ -247,7 +248,7 @@ def purge(output: Output, chain_name: str, base_path: Path | None, yes: bool) ->
     return PurgeDocument(str(folder))
 
 
-@chain_command.group("spec")
+@chain_command.group("spec", cls=CommandGroup)
 def spec_group() -> None:
     """Chain specs, which define chains."""
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from node.commands.base.command import command_output, confirm, refuse, yes_option
+from node.commands.base.command_group import CommandGroup
 from node.commands.base.output import Output
 from node.commands.devnet.documents import (
     DevnetAdvanceDocument,
@@ -48,7 +49,7 @@ named = click.option(
 numbered = click.argument("node", type=click.IntRange(0))
 
 
-@click.group("devnet")
+@click.group("devnet", cls=CommandGroup)
 def devnet_command() -> None:
     """Run a cluster of nodes here: kill, pause, partition, delay, advance, save."""
 

@@ -12,6 +12,7 @@ import click
 from genesis.spec import load_spec
 from ml.durable_file import write_durably
 from node.commands.base.command import command_output, refuse
+from node.commands.base.command_group import CommandGroup
 from node.commands.base.output import Output
 from node.commands.node.node import start
 from node.keys.node_keys import load_pair, load_session_pair
@@ -59,7 +60,7 @@ file_option = click.option(
 )
 
 
-@click.group("config")
+@click.group("config", cls=CommandGroup)
 def config_command() -> None:
     """Make, show and check a file of a node's settings."""
 

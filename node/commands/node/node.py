@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from node.commands.base.command import command_output
+from node.commands.base.command_group import CommandGroup
 from node.commands.base.output import Output
 from node.commands.node.peers import bans, info, peers
 from node.commands.node.running import ReadyDocument, ready_document, run_until_stopped
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from node.service.service import RunningNode
 
 
-@click.group("node")
+@click.group("node", cls=CommandGroup)
 def node_command() -> None:
     """Start a node for a chain spec; see a running one and its peers."""
 

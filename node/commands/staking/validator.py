@@ -13,6 +13,7 @@ from genesis.spec import load_spec
 from node.client import Client, RejectedError
 from node.commands.base.account_signer import account_of
 from node.commands.base.command import command_output, pass_client, refuse
+from node.commands.base.command_group import CommandGroup
 from node.commands.base.documents import Planck
 from node.commands.base.output import Output
 from node.commands.base.transaction import (
@@ -64,7 +65,7 @@ from runtime.crypto import ss58
 from runtime.crypto.keys import Keypair
 
 
-@click.group("validator")
+@click.group("validator", cls=CommandGroup)
 def validator_command() -> None:
     """Become a validator and see how it does."""
 

@@ -22,6 +22,7 @@ from node.commands.base.account_signer import (
     read_password,
 )
 from node.commands.base.command import command_output, refuse
+from node.commands.base.command_group import CommandGroup
 from node.commands.base.output import Output
 from node.commands.wallet.key_changes import change_password, remove, rename
 from node.commands.wallet.key_document import KeyDocument, account_document, key_document
@@ -68,7 +69,7 @@ class KeysDocument:
     keys: tuple[KeyDocument, ...]
 
 
-@click.group("key")
+@click.group("key", cls=CommandGroup)
 def key_command() -> None:
     """Make, keep, use and exchange keys."""
 

@@ -154,3 +154,11 @@ def test_status_tells_the_chain(openledger: OpenLedger, node: LiveNode) -> None:
     document = openledger.json("status")
     assert document["genesis_hash"] == "0x" + node.chain.genesis_hash.hex()
     assert document["url"] == node.rpc_url
+
+
+def test_a_mistyped_address_is_not_taken_for_a_name(openledger: OpenLedger) -> None:
+    address = openledger.json("key", "inspect", "//Bob")["address"]
+    wrong = f"{address[:-1]}{'A' if address[-1] != 'A' else 'B'}"
+    called = openledger("account", "balance", wrong)
+    assert called.exit_code == 2
+    assert "There is no key" not in called.err
