@@ -122,6 +122,7 @@ def _fail_aborted(abort: click.Abort, words: Sequence[str]) -> NoReturn:
     cause = abort.__cause__ or abort.__context__
     if not isinstance(cause, EOFError):
         click.echo("Stopped.", err=True)
+        _print_error(words, "Stopped", "Stopped.", ExitCode.STOPPED)
         sys.exit(ExitCode.STOPPED)
     sentence = "A question was not answered, so nothing was done. Run it on a terminal."
     click.echo(f"\nError: {sentence}", err=True)
@@ -129,14 +130,16 @@ def _fail_aborted(abort: click.Abort, words: Sequence[str]) -> NoReturn:
     sys.exit(ExitCode.USAGE)
 
 
-def _print_error(words: Sequence[str], kind: str, sentence: str) -> None:
+def _print_error(
+    words: Sequence[str], kind: str, sentence: str, exit_code: ExitCode = ExitCode.USAGE
+) -> None:
     """Print an error's document where JSON was asked for: click had no time to read --json."""
     options = words[: words.index("--")] if "--" in words else words
     if "--json" not in options:
         return
     import json
 
-    error = {"kind": kind, "message": sentence, "exit_code": int(ExitCode.USAGE)}
+    error = {"kind": kind, "message": sentence, "exit_code": int(exit_code)}
     click.echo(json.dumps({"error": error}, indent=2, ensure_ascii=False))
 
 

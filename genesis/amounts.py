@@ -15,8 +15,9 @@ PLANCK_MAX: Final = 2**128 - 1
 DECIMALS_SHOWN: Final = 6
 _AMOUNT: Final = re.compile(r"^\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*(OPEN|mOPEN|uOPEN|planck)?\s*$")
 _GROUPED: Final = re.compile(
-    r"^(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,3}(?:_[0-9]{3})+)(?:\.[0-9]+)?$"
+    r"^(?:[0-9]+|[1-9][0-9]{0,2}(?:,[0-9]{3})+|[1-9][0-9]{0,2}(?:_[0-9]{3})+)(?:\.[0-9]+)?$"
 )
+"""Nothing in groups begins with 0: in 0,500 the comma can only be a decimal sign."""
 _LONE_COMMA: Final = re.compile(r"^[0-9]{1,3},[0-9]{3}$")
 """Half the world reads this as thousands, the other half as three decimals."""
 _UNITS: Final[dict[str | None, int]] = {

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.figures import Effort, Figure, Measured
 from benchmarks.timing import cpu_seconds
-from ml.attribution.settlement import net_scores, receipts_root, settle
+from ml.attribution.settlement import net_scores, settle
 from runtime.crypto.hashing import blake2b_256
 from runtime.shared.documents import (
     SKETCH_SIZE_DEFAULT,
@@ -19,6 +19,7 @@ from runtime.shared.documents import (
     Settled,
     receipt_hash,
 )
+from runtime.trie.merkle import sum_root
 from runtime.types.primitives import ZERO_HASH, AccountId, Hash
 
 WORK: Final = (
@@ -36,12 +37,11 @@ def run(effort: Effort) -> Measured:
     count = effort.pick(100_000, 10_000, 20)
     receipts = make_receipts(count)
     aggregates = make_aggregates()
-    negative = {receipt_hash(receipt) for receipt in receipts[:: max(1, count // 100)]}
     results: list[Settled] = []
-    whole = cpu_seconds(lambda: results.append(settle(receipts, negative, aggregates)))
+    whole = cpu_seconds(lambda: results.append(settle(receipts, aggregates)))
     hashing = cpu_seconds(lambda: [receipt_hash(receipt) for receipt in receipts])
-    hashes = [receipt_hash(receipt) for receipt in receipts]
-    root = cpu_seconds(lambda: receipts_root(receipts, hashes))
+    leaves = [(receipt_hash(receipt), receipt.contributor_fee_planck) for receipt in receipts]
+    root = cpu_seconds(lambda: sum_root(leaves))
     sketches = [receipt.phi for receipt in receipts]
     scores = cpu_seconds(lambda: net_scores(aggregates, sketches, [FEE_PLANCK] * count))
     assert results[0].receipts == count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from benchmarks.weights.case import Benchmarks, Work
@@ -67,12 +68,12 @@ def _executor(stage: WeighingStage, name: str, registration: int) -> AccountId:
     return who
 
 
-def _register(stage: WeighingStage, count: int) -> tuple[AccountId, ...]:
+def _register(stage: WeighingStage, count: int, last_seen: int = BLOCK) -> tuple[AccountId, ...]:
     """Register executors that can be drawn; nobody else is listed."""
     jobs = stage.pallet(Jobs)
     made = stage.accounts("executor", count)
     for registration, who in enumerate(made):
-        jobs.registry.put(who, Executor(PROFILE, BOND, registration, last_seen=BLOCK))
+        jobs.registry.put(who, Executor(PROFILE, BOND, registration, last_seen))
     jobs.executor_accounts.put(made)
     jobs.next_registration.put(count)
     return made
@@ -140,7 +141,9 @@ def _given(fields: dict[str, Any], at: int) -> dict[str, Any]:
 
 @JOBS.constant
 def jobs_register_executor(stage: WeighingStage) -> Work:
-    _register(stage, EXECUTORS_MAX - 1)
+    _register(stage, EXECUTORS_MAX, last_seen=1)
+    parameters = stage.pallet(Jobs).parameters
+    parameters.put(replace(parameters.get(), heartbeat_blocks=1))
     who = stage.account("newcomer")
     return stage.signed(who, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
 
@@ -157,15 +160,17 @@ def jobs_heartbeat(stage: WeighingStage) -> Work:
 
 @JOBS.constant
 def jobs_unregister_executor(stage: WeighingStage) -> Work:
-    return stage.signed(_executor(stage, "executor", 1), "Jobs", "unregister_executor")
+    who = _executor(stage, "executor", 1)
+    others = _register(stage, EXECUTORS_MAX - 1)
+    stage.pallet(Jobs).executor_accounts.put((who, *others))
+    return stage.signed(who, "Jobs", "unregister_executor")
 
 
 @JOBS.constant
 def jobs_withdraw_bond(stage: WeighingStage) -> Work:
     who, jobs = _executor(stage, "executor", 1), stage.pallet(Jobs)
     jobs.registry.put(who, Executor(PROFILE, BOND, 1, last_seen=1, leaving_at=1))
-    others = _register(stage, EXECUTORS_MAX - 1)
-    jobs.executor_accounts.put((who, *others))
+    _register(stage, EXECUTORS_MAX)
     return stage.signed(who, "Jobs", "withdraw_bond")
 
 

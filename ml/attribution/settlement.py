@@ -1,7 +1,7 @@
 """Settlement: an epoch of receipts as one signed net score per contributor.
 
-Q = sum fee f phi(answer) over the receipts, f = -1 after negative feedback in time. S_c = Psi_c . Q
-and V_c is the sum of the squares of the scores that S_c is netted from. Nothing is clipped here:
+Q = sum fee phi(answer) over the receipts. S_c = Psi_c . Q, and V_c is the sum of the squares of the
+scores that S_c is netted from. Nothing is clipped here:
 `runtime.shared.shares.payout` clips once, per contributor and epoch. Paying every positive score
 of every row instead would pay a poisoner most (tests/ml/attribution/test_netting.py compares them).
 
@@ -13,7 +13,7 @@ them exactly, where Python's integers took most of the time of a settlement. Whe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement
 from typing import Final
 
@@ -47,34 +47,22 @@ class SketchLengthError(ValueError):
     """The sketch of a receipt does not have the size of the index."""
 
 
-def settle(
-    receipts: Sequence[Receipt],
-    negative: Collection[Hash],
-    aggregates: Sequence[ContributorAggregate],
-) -> Settled:
-    """Return the settlement of one epoch; `negative` holds receipt ids with negative feedback.
+def settle(receipts: Sequence[Receipt], aggregates: Sequence[ContributorAggregate]) -> Settled:
+    """Return the settlement of one epoch.
 
     The receipts come in the order of their root, the entries in the order of the aggregates.
     Raises SketchLengthError.
     """
-    hashes = [receipt_hash(receipt) for receipt in receipts]
-    weights = [
-        -receipt.contributor_fee_planck if identity in negative else receipt.contributor_fee_planck
-        for identity, receipt in zip(hashes, receipts, strict=True)
-    ]
+    weights = [receipt.contributor_fee_planck for receipt in receipts]
     sketches = [receipt.phi for receipt in receipts]
-    root, fees = receipts_root(receipts, hashes)
+    root, fees = receipts_root(receipts)
     entries = net_scores(aggregates, sketches, weights)
     return Settled(len(receipts), root, fees, entries)
 
 
-def receipts_root(
-    receipts: Sequence[Receipt], hashes: Sequence[Hash] | None = None
-) -> tuple[Hash, int]:
+def receipts_root(receipts: Sequence[Receipt]) -> tuple[Hash, int]:
     """Return the Merkle sum over (receipt id, contributor fee): its root and the fees in all."""
-    identities = hashes or [receipt_hash(receipt) for receipt in receipts]
-    fees = (receipt.contributor_fee_planck for receipt in receipts)
-    return sum_root(zip(identities, fees, strict=True))
+    return sum_root((receipt_hash(receipt), receipt.contributor_fee_planck) for receipt in receipts)
 
 
 def net_scores(

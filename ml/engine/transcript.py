@@ -31,6 +31,7 @@ class Transcript:
         self._stops = stops
         self._tokens: list[int] = []
         self._sent = 0
+        self._sent_tokens = 0
         self.question = question
         self.prompt_tokens = tuple(encode_prompt(question, tokenizer))
         end = tokenizer.eos_token_id
@@ -63,6 +64,16 @@ class Transcript:
             self._stop_within(len(self.text))
         return self._unsent_until(len(self.text))
 
+    def cut(self) -> bool:
+        """End the answer with the text that was returned; False where that is nothing.
+
+        The tokens behind text that was withheld do not count.
+        """
+        self.text = self.text[: self._sent]
+        del self._tokens[self._sent_tokens :]
+        self.is_stopped = True
+        return bool(self.text)
+
     def _stop_within(self, end: int) -> None:
         """End the answer at the first stop text that lies in the text up to `end`."""
         positions = [at for stop in self._stops if (at := self.text.find(stop, 0, end)) >= 0]
@@ -82,5 +93,7 @@ class Transcript:
 
     def _unsent_until(self, end: int) -> str:
         piece = self.text[self._sent : end]
+        if piece:
+            self._sent_tokens = len(self._tokens)
         self._sent = max(self._sent, end)
         return piece

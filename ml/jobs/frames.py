@@ -20,7 +20,6 @@ TEXT_BYTES_MAX: Final = 64 << 10
 
 ROWS_FILE: Final = "rows.scale"
 RECEIPTS_FILE: Final = "receipts.scale"
-NEGATIVE_FILE: Final = "negative.scale"
 AGGREGATES_FILE: Final = "aggregates.scale"
 OUTPUTS_FOLDER: Final = "outputs"
 """Names in the folders of a job, frozen: the folders outlive an upgrade of the node."""

@@ -180,15 +180,14 @@ def _index_rows(
 
 
 def _settle_epoch(spec: Settle, inputs: Path) -> Outcome:
-    """Settle from receipts.scale, negative.scale (receipt ids) and aggregates.scale."""
+    """Settle from receipts.scale and aggregates.scale."""
 
     def read(name: str, hint: type[T]) -> T:
         return _decoded(read_file(inputs / name, SETTLEMENT_BYTES_MAX), hint, name)
 
     receipts = read(frames.RECEIPTS_FILE, tuple[Receipt, ...])
-    negative = read(frames.NEGATIVE_FILE, tuple[Hash, ...])
     aggregates = AGGREGATES.decode(read_file(inputs / frames.AGGREGATES_FILE, SETTLEMENT_BYTES_MAX))
-    settled = settle(receipts, frozenset(negative), aggregates)
+    settled = settle(receipts, aggregates)
     if settled.receipts_root != spec.receipts_root:
         raise InputCorruptError(
             "The receipts do not have the root that the job names; fetch them again."

@@ -69,7 +69,7 @@ class Author:
 
         The node goes on answering from what is stored. Nothing that was published as final is
         lost: it is published after the write. Where the disk is only short of room, blocks go on
-        when there is some.
+        when there is some; what was built and could not be written becomes final first.
         """
         while True:
             try:
@@ -88,6 +88,8 @@ class Author:
         """Make blocks until cancelled."""
         if self._sealing in (Sealing.MANUAL, Sealing.CONSENSUS):
             await trio.sleep_forever()
+        async with self._sealing_lock:
+            await self._make_ready()
         seconds = self._block_time_ms / 1_000
         while True:
             if self._sealing is Sealing.INTERVAL:
@@ -102,9 +104,13 @@ class Author:
                 await trio.sleep(seconds)
 
     async def seal(self) -> ExecutedBlock:
-        """Make one block from what is ready, finalize it, and call the listeners."""
+        """Make one block from what is ready, finalize it, and call the listeners.
+
+        Raises DatabaseWriteError; then no other block is built before this one is final.
+        """
         async with self._sealing_lock:
             chain, pool = self._chain, self._pool
+            await self._make_ready()
             began = trio.current_time()
             candidates = pool.candidates(CANDIDATES_MAX)
             executed = await chain.build(self._logs, (self._timestamp(),), candidates)
@@ -112,9 +118,6 @@ class Author:
             for transaction, refusal in executed.refused:
                 pool.refuse(transaction, refusal)
             await chain.finalize(executed.hash)
-            if self.halt_reason:
-                logger.info("sealing-resumed number=%d", executed.header.number)
-                self.halt_reason = ""
             for listener in self.on_sealed:
                 listener(executed, trio.current_time() - began)
             logger.info(
@@ -124,6 +127,19 @@ class Author:
                 len(executed.extrinsics),
             )
             return executed
+
+    async def _make_ready(self) -> None:
+        """Finalize the block that the disk refused, if any, and check that it takes another one.
+
+        Raises DatabaseWriteError. A block that cannot be written is not to be built: it would be
+        shown as best, and attempt after attempt would pile up blocks that are not final.
+        """
+        best = self._chain.best
+        await self._chain.finalize(best.hash)
+        await trio.to_thread.run_sync(self._chain.database.check_writable)
+        if self.halt_reason:
+            logger.info("sealing-resumed number=%d", best.number)
+            self.halt_reason = ""
 
     def _timestamp(self) -> bytes:
         chain = self._chain

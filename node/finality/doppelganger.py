@@ -126,13 +126,22 @@ def _obstacle(around: Surroundings) -> Waiting | None:
 def check_own_vote(signer: VoteSigner, vote: Vote) -> None:
     """Check that a verified vote of the signer's key was signed here. Raises DoppelgangerError."""
     ballot = vote.ballot
-    if signer.is_foreign(ballot):
+    if not signer.is_foreign(ballot):
+        return
+    heard = f"a vote of epoch {ballot.epoch}, view {ballot.view} was not signed here"
+    if signer.has_signed:
         raise DoppelgangerError(
-            f"Another node votes with the session key of this one: a vote of epoch "
-            f"{ballot.epoch}, view {ballot.view} was not signed here. Two nodes with "
-            "one key lose their stake, so this node stops. Stop the other one, or give this "
-            "one a key of its own."
+            f"Another node votes with the session key of this one: {heard}. Two nodes with one key "
+            "lose their stake, so this node stops. Stop the other one, or give this one a key of "
+            "its own."
         )
+    raise DoppelgangerError(
+        f"The session key of this node has voted, and this node's signing history is empty: "
+        f"{heard}. Either another node uses the key, or the history was lost with a data folder. "
+        "Two nodes with one key lose their stake, and so does one that contradicts votes it does "
+        "not know of, so this node stops. Stop the other node or bring its folder back; if neither "
+        f"exists any more, start this one again when epoch {ballot.epoch} is over."
+    )
 
 
 def check_identity(seconds_refused: float) -> None:

@@ -7,7 +7,8 @@ executing, fetching, finalizing) has tasks of its own and answers with an event.
 when the epoch's last block is final, from either source: the engine, or synchronization.
 
 Rules: nothing is sent before the log has it on disk; a body is in the log before the vote for its
-block; who halted, or whose key votes elsewhere, signs no more.
+block; who halted, or whose key votes elsewhere, signs no more, and who cannot write final blocks
+signs nothing until it can.
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ from consensus.engine import Engine
 from consensus.proposals import BadProposalError, check_form
 from consensus.write_ahead_log import Body, bodies, decode_record, encode_record
 from node.chain.epochs import Epoch
-from node.chain.errors import ChainError, ForkTooOldError, KnownBlockError, UnknownBlockError
+from node.chain.errors import (
+    ChainError,
+    ForkTooOldError,
+    KnownBlockError,
+    UnfinalizedLimitError,
+    UnknownBlockError,
+)
 from node.chain.events import FinalChanged
 from node.chain.import_checks import TimestampAheadError, check_timestamp
 from node.finality.block_bodies import ProposedBodies
@@ -32,7 +39,7 @@ from node.finality.codec import write_message
 from node.finality.local_faults import LocalFaults
 from node.finality.runner_context import RunnerContext
 from node.keys.vote_signer import SignerError
-from node.storage.errors import DiskLowError
+from node.storage.errors import DatabaseWriteError
 from p2p.protocols.reputation import Fault
 from p2p.transport.transport import PeerId, TransportError
 from p2p.transport.wire import MessageKind
@@ -75,6 +82,9 @@ class EngineRunner:
         self._unwritten: list[bytes] = []
         self._committed: Hash | None = None
         self._faults = faults
+        faults.signing_failure = ""  # of an epoch before, in which this node may have been a member
+        self._refusal = ""
+        """Why the last ballot was not signed; empty where it was."""
         self.is_halted = False
 
     async def run(self, records: tuple[bytes, ...]) -> None:
@@ -210,12 +220,24 @@ class EngineRunner:
         assert signer is not None, "an engine without a signer casts no ballots"
         assert self._me is not None, "an engine with a signer is a member"
         try:
-            return Vote(ballot, self._me, await signer.sign(ballot))
-        except (SignerError, OSError) as error:  # the engine repeats what is unsigned
-            logger.error(
-                "vote-refused epoch=%d view=%d cause=%r", ballot.epoch, ballot.view, str(error)
-            )
+            # Its bodies would fill the log while the database cannot take what becomes final.
+            await trio.to_thread.run_sync(self._context.chain.database.check_writable)
+            vote = Vote(ballot, self._me, await signer.sign(ballot))
+        except DatabaseWriteError as error:
+            self._refuse_vote(ballot, str(error))
             return None
+        except (SignerError, OSError) as error:
+            self._faults.signing_failure = str(error)
+            self._refuse_vote(ballot, str(error))
+            return None
+        self._refusal = self._faults.signing_failure = ""
+        return vote
+
+    def _refuse_vote(self, ballot: Ballot, cause: str) -> None:
+        """Log a vote that is not signed; the engine repeats it, a log for each would fill disks."""
+        if cause != self._refusal:
+            logger.error("vote-refused epoch=%d view=%d cause=%r", ballot.epoch, ballot.view, cause)
+        self._refusal = cause
 
     async def _write(self, records: list[bytes]) -> None:
         async with self._writing:
@@ -239,11 +261,12 @@ class EngineRunner:
         header = None
         try:
             parent = await self._obtain(wanted.parent, None)
+            await trio.to_thread.run_sync(self._context.chain.database.check_writable)
             executed = await self._context.proposer.propose(parent, wanted.claim, self._account())
             self._keep_body(executed)
             self._context.chain.add(executed)
             header = executed.header
-        except (ChainError, InvalidBlockError, TransportError) as error:
+        except (ChainError, DatabaseWriteError, InvalidBlockError, TransportError) as error:
             logger.info("proposal-given-up view=%d cause=%r", wanted.view, str(error))
         await self._inbox.send(m.Built(wanted.view, header))
 
@@ -275,8 +298,12 @@ class EngineRunner:
         except TimestampAheadError as error:
             self._faults.note_ahead(error.ahead_ms)
             logger.warning("block-not-executed number=%d cause=%r", header.number, str(error))
-        except (ChainError, TransportError) as error:
+        except TransportError as error:
             self._faults.note_missing(block, header.number)
+            logger.warning("block-not-executed number=%d cause=%r", header.number, str(error))
+        except ChainError as error:
+            if isinstance(error, UnfinalizedLimitError):
+                self._faults.unfinalized_limit = str(error)
             logger.warning("block-not-executed number=%d cause=%r", header.number, str(error))
         finally:
             done.set()
@@ -369,13 +396,11 @@ class EngineRunner:
         try:
             await self._obtain(block, None)
             await self._context.chain.finalize(block, _certificate.encode(certificate))
-            self._faults.write_failure = ""
             await self._compact(certificate)
         except ForkTooOldError as error:
             # Not on the branch that is final here, and certified: nothing can be trusted now.
             self._halt(certificate, str(error))
-        except DiskLowError as error:
-            self._faults.write_failure = str(error)
+        except DatabaseWriteError as error:
             logger.error("finality-waits hash=0x%s cause=%r", block.hex(), str(error))
             return False
         except (ChainError, TransportError) as error:
@@ -389,7 +414,7 @@ class EngineRunner:
         async with self._writing:
             try:
                 await trio.to_thread.run_sync(self._context.log.compact, ballot.epoch, ballot.view)
-            except OSError as error:  # the log stays as it was, only longer
+            except OSError as error:  # the log has all records still; it is only longer
                 logger.error("log-not-compacted cause=%r", str(error))
 
     def _halt(self, certificate: Certificate, cause: str) -> None:

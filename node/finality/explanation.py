@@ -41,8 +41,17 @@ def _own_causes(participant: Participant) -> list[str]:
             "This validator does not vote yet: it listens for another node with its key, and "
             f"waits for {participant.waits_for.value}."
         )
-    if faults.write_failure:
-        causes.append(f"This node cannot write: {faults.write_failure}")
+    if participant.database_failure:
+        causes.append(
+            "This node can write no final block, so it votes for none: "
+            f"{participant.database_failure}"
+        )
+    if faults.log_failure:
+        causes.append(f"This node cannot write its log of consensus: {faults.log_failure}")
+    if faults.signing_failure:
+        causes.append(f"This node's signer refuses to sign: {faults.signing_failure}")
+    if faults.unfinalized_limit:
+        causes.append(f"This node takes no more proposed blocks: {faults.unfinalized_limit}")
     if faults.ahead_ms:
         causes.append(
             f"This machine's clock is {faults.ahead_ms / 1_000:.0f} s behind the last proposed "

@@ -28,25 +28,31 @@ class LocalFaults:
 
     missing_blocks: dict[Hash, int] = field(default_factory=dict)
     """The heights of blocks whose bodies or ancestors no peer gave, by hash."""
-    write_failure: str = ""
-    """Why the log of consensus or the database takes no write; empty while it does."""
+    log_failure: str = ""
+    """Why the log of consensus takes no write; empty while it does. The database says itself."""
+    signing_failure: str = ""
+    """Why the last ballot was not signed; empty where it was."""
+    unfinalized_limit: str = ""
+    """Why no more blocks are taken before some become final; empty while they are."""
     _ahead_ms: int = 0
     _ahead_at: float = -RECENT_SECONDS
 
     async def write_until_done(self, write: Callable[..., None], *arguments: object) -> None:
-        """Write in a thread, again and again while the disk refuses: nothing may happen before."""
-        has_failed = False
+        """Write the log, again and again while the disk refuses: nothing may happen before.
+
+        There is no last attempt: a validator that gave up would have to be started again by hand
+        after any full disk, and one whose disk is broken is no worse off waiting, for it says so.
+        """
         while True:
             try:
                 await trio.to_thread.run_sync(write, *arguments)
                 break
             except OSError as error:
-                if not self.write_failure:
+                if not self.log_failure:
                     logger.critical("consensus-waits-for-disk cause=%r", str(error))
-                has_failed, self.write_failure = True, str(error)
+                self.log_failure = str(error)
                 await trio.sleep(WRITE_AGAIN_SECONDS)
-        if has_failed:  # else it is the database's, which is written less often
-            self.write_failure = ""
+        self.log_failure = ""
 
     def note_missing(self, block: Hash, number: int) -> None:
         """Note a block that could not be had; of too many the lowest are told."""
@@ -55,7 +61,8 @@ class LocalFaults:
             del self.missing_blocks[max(self.missing_blocks, key=self.missing_blocks.__getitem__)]
 
     def forget_blocks(self, height: int) -> None:
-        """Forget missing blocks that finality has overtaken."""
+        """Forget missing blocks that finality has overtaken, and that there were too many."""
+        self.unfinalized_limit = ""
         for block, number in list(self.missing_blocks.items()):
             if number <= height:
                 del self.missing_blocks[block]

@@ -45,6 +45,8 @@ SEEN_MAX: Final = 8_192
 """Messages that are remembered so that each is passed on once."""
 STANDING_VIEWS: Final = 5
 """Finality stands when nothing has become final in the time of so many failing views."""
+SILENT_VIEWS: Final = 2
+"""A validator without a verified vote in the time of so many failing views counts as silent."""
 LOOK_SECONDS: Final = 0.1
 """How often a listening validator looks at its network."""
 
@@ -73,7 +75,7 @@ class Participant:
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._runner: EngineRunner | None = None
         self.faults = LocalFaults()
-        self._final_at = trio.current_time()
+        self._final_at = trio.current_time() - self._age_seconds()
         context.chain.on_event.append(self._note_final)
         self.epoch = epochs.after(context.chain.finalized.hash)
         self.activity: dict[int, VoterActivity] = {}
@@ -97,19 +99,24 @@ class Participant:
 
     @property
     def seconds_without_finality(self) -> float:
-        """For how long no block has become final here."""
+        """For how long no block has become final, here or before this node started."""
         return trio.current_time() - self._final_at
 
     @property
-    def write_failure(self) -> str:
-        """Why this node can write neither votes nor final blocks; empty while it can."""
-        return self.faults.write_failure
+    def database_failure(self) -> str:
+        """Why the database takes no write, so that this node does not vote; empty while it does."""
+        return self._context.chain.database.write_failure
 
     @property
     def is_standing(self) -> bool:
         """Return whether finality makes no progress at this node."""
         limit_ms = STANDING_VIEWS * self._settings.advance_ms
         return self.seconds_without_finality * 1_000 > limit_ms
+
+    @property
+    def silent_seconds(self) -> float:
+        """After how long without a verified vote a validator counts as silent."""
+        return SILENT_VIEWS * self._settings.advance_ms / 1_000
 
     @property
     def connected_validators(self) -> int:
@@ -139,6 +146,18 @@ class Participant:
                 # The epoch's last block is in the database: nothing of the log is needed any more.
                 await self.faults.write_until_done(self._context.log.clear)
                 records = ()
+
+    def _age_seconds(self) -> float:
+        """Return how old the last final block of the database is, by its own time.
+
+        Only for what became final before this process: the clocks of this machine and of the
+        block's author differ, and a wrong one here must not make later blocks look old.
+        """
+        final = self._context.chain.finalized
+        if final.number == 0:
+            return 0.0  # genesis has no time
+        made_ms = self._epochs.timestamp_ms(final.hash)
+        return max(0, self._context.clock_ms() - made_ms) / 1_000
 
     def _note_final(self, event: ChainEvent) -> None:
         if isinstance(event, FinalChanged):

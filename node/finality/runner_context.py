@@ -35,7 +35,7 @@ class BlockFetcher(Protocol):
         ...
 
     async def fetch(self, block: Hash, peer: PeerId | None) -> None:
-        """Execute and add a block and its missing ancestors. Raises FetchError."""
+        """Execute and add a block and its missing ancestors. Raises TransportError, ChainError."""
         ...
 
 

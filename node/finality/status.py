@@ -20,8 +20,6 @@ from runtime.crypto.keys import Keypair
 
 NAMED_MAX: Final = 32
 """Validators of development networks that are called by their //Name."""
-SILENT_SECONDS: Final = 5.0
-"""A validator without a verified vote for so long counts as silent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ def finality_status(chain: Chain, participant: Participant) -> FinalityStatus:
     for index, authority in enumerate(epoch.authorities.authorities):
         activity = participant.activity.get(index)
         ago = None if activity is None else round(now - activity.at_seconds, 1)
-        is_silent = index != me and (ago is None or ago > SILENT_SECONDS)
+        is_silent = index != me and (ago is None or ago > participant.silent_seconds)
         states.append(
             ValidatorState(
                 index=index,

@@ -9,6 +9,8 @@ Before anything is sent it is in the answer store, so every step is repeatable: 
 this node, of the process, or of both, the same answer goes out. A step is done when its effect is
 in final state. Until then it is looked for on the best branch and in the pool; where it is in
 neither (dropped, expired, lost with a branch) it is signed and sent again.
+
+An executor without jobs sends a heartbeat now and then, for a silent one is not drawn.
 """
 
 from __future__ import annotations
@@ -49,6 +51,8 @@ PROGRESS_KEPT_MAX: Final = 4_096
 SALT_BYTES: Final = 32
 STALE_ANSWERS_MAX: Final = 64
 STALL_BLOCKS: Final = 30
+HEARTBEATS: Final = 3
+"""Signs of life in the time in which the chain wants one, so that some may get lost."""
 AWAITED_BLOCKS: Final = 120
 """How long a job waits for a peer with its inputs before this executor reports a failure: the node
 that has them may be restarting."""
@@ -143,6 +147,8 @@ class Executor:
         self._stalled: dict[tuple[int, int], int] = {}
         self._awaited: dict[tuple[int, int], int] = {}
         self._progress: dict[int, deque[ProgressRecord]] = {}
+        self._heartbeat_at = -RESEND_BLOCKS
+        """The final height at which the last heartbeat was sent."""
 
     def progress(self, job: int) -> list[ProgressRecord]:
         """Return the latest reports of a job that runs or ran here."""
@@ -169,6 +175,7 @@ class Executor:
 
     def _act(self, nursery: trio.Nursery) -> None:
         """Take the next step of every assigned job."""
+        self._show_life()
         entries = self._assigned()
         for entry in entries:
             slot = self._own_slot(entry.job)
@@ -181,6 +188,22 @@ class Executor:
             elif step is not Step.WAIT and answer is not None:
                 self._send(entry, step, answer)
         self._forget({entry.id for entry in entries})
+
+    def _show_life(self) -> None:
+        """Send a heartbeat where the last sign of life is old. A commitment is one as well."""
+        height = self._chain.finalized.number
+        with self._reader.at() as state:
+            record = state.jobs.registry.get(self._submitter.account)
+            window = state.jobs.parameters.get().heartbeat_blocks
+        if record is None or record.leaving_at is not None or not window:
+            return
+        is_old = height >= record.last_seen + window // HEARTBEATS
+        if is_old and height >= self._heartbeat_at + RESEND_BLOCKS:
+            self._heartbeat_at = height
+            try:
+                self._submitter.submit("Jobs", "heartbeat")
+            except PoolError as error:
+                logger.warning("heartbeat-refused reason=%r", str(error))
 
     def _assigned(self, block: Hash | None = None) -> tuple[JobEntry, ...]:
         """Return this account's jobs after a block, the last final one by default."""

@@ -2,7 +2,7 @@
 
 inputs/rows.scale               the batches of TRAIN, EVALUATE and INDEX, in order
 inputs/<blob id>                each batch, adapter and moments
-inputs/{receipts,negative,aggregates}.scale    what SETTLE reads
+inputs/{receipts,aggregates}.scale             what SETTLE reads
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from ml.durable_file import write_durably
-from ml.jobs.frames import AGGREGATES_FILE, NEGATIVE_FILE, RECEIPTS_FILE, ROWS_FILE
+from ml.jobs.frames import AGGREGATES_FILE, RECEIPTS_FILE, ROWS_FILE
 from node.chain.state_reader import StateReader
 from node.storage.blob_errors import BlobNotFoundError
 from node.storage.blob_store import BlobStore
@@ -33,11 +33,9 @@ from runtime.shared.documents import (
     Settle,
     Train,
     Trained,
-    feedback_payload,
     receipt_hash,
 )
 from runtime.types.primitives import AccountId, Hash
-from runtime.types.signature import is_signed_by
 
 BATCHES_PER_READ_MAX: Final = 256
 
@@ -168,9 +166,7 @@ class Inputs:
                 f"The receipts name the index job {named}, which does not exist."
             )
         receipts = tuple(signed.receipt for signed in served.receipts)
-        negative = tuple(signed.feedback.receipt for signed in served.verdicts)
         write_durably(folder / RECEIPTS_FILE, codec(tuple[Receipt, ...]).encode(receipts))
-        write_durably(folder / NEGATIVE_FILE, codec(tuple[Hash, ...]).encode(negative))
         write_durably(folder / AGGREGATES_FILE, self.read(indexed.aggregates))
 
     def read(self, blob: Hash) -> bytes:
@@ -195,11 +191,11 @@ class Inputs:
 
 
 def check_settlement(spec: Settle, server: AccountId, served: EpochReceipts) -> None:
-    """Check that the server signed each receipt and the asker each verdict, once.
+    """Check that the server signed each receipt, and that none is there twice.
 
-    Raises InputsRefusedError: the closer of an epoch can invent no answer and no blame.
+    Raises InputsRefusedError: nobody can close an epoch with another's answers.
     """
-    askers = {}
+    last = -1
     for signed in served.receipts:
         receipt, identity = signed.receipt, receipt_hash(signed.receipt)
         if (receipt.model, receipt.epoch, receipt.server) != (spec.model, spec.epoch, server):
@@ -208,15 +204,8 @@ def check_settlement(spec: Settle, server: AccountId, served: EpochReceipts) -> 
             )
         if not verify(KeyKind.ED25519, signed.signature, identity, server):
             raise InputsRefusedError(f"Receipt {identity.hex()} is not signed by its server.")
-        askers[identity] = receipt.asker
-    for verdict in served.verdicts:
-        feedback, payload = verdict.feedback, feedback_payload(verdict.feedback)
-        asker = askers.pop(feedback.receipt, None)
-        if not feedback.negative or asker is None or asker != verdict.account:
+        if receipt.sequence <= last:
             raise InputsRefusedError(
-                f"A verdict on {feedback.receipt.hex()} is not its asker's only."
+                f"Receipt {identity.hex()} is there twice, or out of the order of its sequence."
             )
-        if not is_signed_by(asker, payload, verdict.signature):
-            raise InputsRefusedError(
-                f"The verdict on {feedback.receipt.hex()} has no good signature."
-            )
+        last = receipt.sequence

@@ -22,6 +22,7 @@ from node.chain.state_reader import PalletViews, StateReader
 from node.jobs.inputs import InputsRefusedError, check_settlement
 from node.storage.blob_errors import BlobError
 from node.storage.blob_store import BlobStore
+from node.storage.errors import DiskLowError
 from node.storage.receipt_store import ReceiptStore
 from pallets.attribution.records import Epoch
 from pallets.jobs.job import Job, JobState
@@ -126,7 +127,7 @@ class Replicas:
                     await self._fetcher.fetch(blob)
                 if epoch is not None and isinstance(job.spec, Settle):
                     await trio.to_thread.run_sync(self._learn, job.spec, epoch)
-            except BlobError as error:
+            except (BlobError, DiskLowError) as error:
                 logger.warning("replica-missing job=%d reason=%r", job_id, str(error))
                 self._open[job_id] = height + RETRY_BLOCKS
             else:

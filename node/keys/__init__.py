@@ -1,1 +1,1 @@
-"""The node's keys: the encrypted keystore, and the signers of votes."""
+"""The node's keys: the keystore, the signers of votes, and which folder has the right to vote."""

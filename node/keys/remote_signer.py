@@ -175,6 +175,11 @@ class RemoteSigner:
             self._recent.add(ballot)
             return answer
 
+    @property
+    def has_signed(self) -> bool:
+        """Whether the signing history holds any ballot."""
+        return bool(self._recent.ballots)
+
     def is_foreign(self, ballot: Ballot) -> bool:
         """Return whether a vote of this key for the ballot can only have been signed elsewhere."""
         return self._recent.is_foreign(ballot)

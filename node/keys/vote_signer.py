@@ -18,8 +18,9 @@ from typing import IO, Final, Protocol
 
 import trio
 
-from consensus.write_ahead_log import DamagedLogError
+from consensus.write_ahead_log import DamagedLogError, read_log
 from node.storage.log_file import LogFile
+from runtime.codec.compact import DecodeError
 from runtime.codec.scale import codec
 from runtime.crypto.keys import Keypair
 from runtime.errors import ExitCode, OpenLedgerError
@@ -71,6 +72,11 @@ class VoteSigner(Protocol):
         """Return the signature, 64 bytes, once its ballot is on disk. Raises SignerError."""
         ...
 
+    @property
+    def has_signed(self) -> bool:
+        """Whether the signing history holds any ballot."""
+        ...
+
     def is_foreign(self, ballot: Ballot, /) -> bool:
         """Return whether a vote of this key for the ballot can only have been signed elsewhere."""
         ...
@@ -113,6 +119,23 @@ class RecentBallots:
     def is_foreign(self, ballot: Ballot) -> bool:
         """Return whether a ballot was never signed here, as far as is remembered."""
         return (ballot.epoch, ballot.view) >= self._floor and ballot not in self.ballots
+
+
+def read_history(path: Path) -> RecentBallots:
+    """Return the ballots in the file of a history, which stays as it is.
+
+    Raises DamagedHistoryError.
+    """
+    recent = RecentBallots()
+    try:
+        for record in read_log(path.read_bytes())[0]:
+            recent.add(_ballot.decode(record))
+    except (DamagedLogError, DecodeError) as error:
+        raise DamagedHistoryError(
+            f"The mark {path} is damaged, so what its key has signed is not known. Make another "
+            "key with `openledger validator keys`, and move that file away."
+        ) from error
+    return recent
 
 
 class SigningHistory:
@@ -168,6 +191,11 @@ class LocalSigner:
         """Return the signature, 64 bytes, once its ballot is on disk. Raises SignerError."""
         await trio.to_thread.run_sync(self._history.record_ballot, ballot)
         return self._pair.sign(payload(self._genesis, ballot))
+
+    @property
+    def has_signed(self) -> bool:
+        """Whether the signing history holds any ballot."""
+        return bool(self._history.recent.ballots)
 
     def is_foreign(self, ballot: Ballot) -> bool:
         """Return whether a vote of this key for the ballot can only have been signed elsewhere."""

@@ -17,10 +17,15 @@ from typing import Any, Final
 
 import platformdirs
 
+from genesis.amounts import ValueTextError, parse_amount
 from genesis.spec import PRESETS
 from node.operations.log_levels import LogLevelError, parse_log_levels
 from p2p.protocols.address_book import peer_of
-from p2p.transport.multiaddress import listen_address, parse_address, parse_peer_address
+from p2p.transport.multiaddress import (
+    listen_address,
+    parse_dialable_address,
+    parse_peer_address,
+)
 from p2p.transport.transport import AddressError
 from runtime.errors import ExitCode, OpenLedgerError
 
@@ -110,6 +115,10 @@ class NodeConfig:
     serve: bool = True
     base_model: str = ""
     """The base model's folder; empty means the one that is shipped."""
+    redeem_amount: str = "1OPEN"
+    """How much a channel may owe this server before it is redeemed; at once when it closes."""
+    redeem_blocks: int = 300
+    """For how many final blocks a channel may owe something before it is redeemed."""
     threads: int = 2
     """Threads of the processor for training and answers."""
     p2p_host: str = "127.0.0.1"
@@ -141,6 +150,14 @@ class NodeConfig:
     sync: SyncMode = SyncMode.FULL
 
     @property
+    def redeem_planck(self) -> int:
+        """The amount of `redeem_amount`. Raises ConfigError."""
+        try:
+            return parse_amount(self.redeem_amount)
+        except ValueTextError as error:
+            raise ConfigError(f"redeem_amount: {error}") from error
+
+    @property
     def is_networked(self) -> bool:
         """Return whether a network makes the blocks, by consensus."""
         if self.sealing is Sealing.AUTO:
@@ -164,6 +181,7 @@ class NodeConfig:
             value = getattr(self, name)
             if not least <= value <= most:
                 yield name, f"{name} is {least} to {most}, not {value}"
+        yield from self._redeem_problems()
         if self.threads < 1:
             yield "threads", f"threads is at least 1, not {self.threads}"
         if self.sync is SyncMode.FAST and self.archive:
@@ -175,12 +193,24 @@ class NodeConfig:
         except LogLevelError as error:
             yield "log_level", f"log_level: {error}"
 
+    def _redeem_problems(self) -> Iterator[tuple[str, str]]:
+        try:
+            if self.redeem_planck < 1:
+                yield (
+                    "redeem_amount",
+                    f"redeem_amount is at least 1 planck, not {self.redeem_planck}",
+                )
+        except ConfigError as error:
+            yield "redeem_amount", str(error)
+        if self.redeem_blocks < 1:
+            yield "redeem_blocks", f"redeem_blocks is at least 1, not {self.redeem_blocks}"
+
     def _address_problems(self) -> Iterator[tuple[str, str]]:
         """Yield the settings with addresses that can never be reached."""
         texts = {
             "bootnodes": (self.bootnodes, parse_peer_address),
             "reserved_peers": (self.reserved_peers, parse_peer_address),
-            "public_addresses": (self.public_addresses, parse_address),
+            "public_addresses": (self.public_addresses, parse_dialable_address),
             "p2p_host": ((self.p2p_host,), lambda host: listen_address(host, self.p2p_port)),
         }
         problems = []

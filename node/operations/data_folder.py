@@ -15,6 +15,7 @@ DATABASE_FOLDER: Final = "db"
 CONSENSUS_FOLDER: Final = "consensus"
 WRITE_AHEAD_LOG_FILE: Final = "log"
 NO_VOTE_FILE: Final = "no-vote"
+MOVES_FILE: Final = "moves"
 PEER_SEED_FILE: Final = "peer.seed"
 BLOBS_FOLDER: Final = "blobs"
 RECEIPTS_FILE: Final = "receipts.sqlite3"
@@ -49,3 +50,8 @@ def no_vote_path(chain_data: Path) -> Path:
     `openledger chain snapshot --move` leaves it in the original, `chain restore` in a copy.
     """
     return consensus_folder(chain_data) / NO_VOTE_FILE
+
+
+def moves_path(chain_data: Path) -> Path:
+    """Return the file of the moves that a chain's data went through: an id in each line."""
+    return consensus_folder(chain_data) / MOVES_FILE

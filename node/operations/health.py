@@ -22,6 +22,8 @@ class ProblemKind(StrEnum):
     """What is stored is damaged, or a write failed."""
     SEALING = "sealing"
     """A solo author makes no blocks."""
+    SIGNING = "signing"
+    """A validator's votes are not signed."""
     FINALITY = "finality"
     """No block becomes final."""
     SYNC = "sync"

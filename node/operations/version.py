@@ -7,6 +7,7 @@ writes; an installation by `pip install git+https://...` has it in its metadata.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from functools import cache
 from importlib import metadata, resources
@@ -43,10 +44,11 @@ def full_version() -> str:
 def _of_checkout(root: Path) -> str:
     if not (root / ".git").exists():
         return ""  # else git would describe a repository around, such as that of a dotfiles folder
-    words = ("describe", "--always", "--dirty", f"--abbrev={COMMIT_DIGITS}", "--exclude=*")
+    # Not `describe --dirty`, which writes the index of a checkout that others may be using.
+    words = ("status", "--porcelain=v2", "--branch", "--untracked-files=no")
     try:
         done = subprocess.run(
-            ("git", "-C", str(root), *words),
+            ("git", "--no-optional-locks", "-C", str(root), *words),
             capture_output=True,
             text=True,
             timeout=GIT_SECONDS,
@@ -54,7 +56,11 @@ def _of_checkout(root: Path) -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    head = re.search(r"^# branch\.oid ([0-9a-f]+)$", done.stdout, re.MULTILINE)
+    if head is None:
+        return ""
+    is_changed = any(not line.startswith("#") for line in done.stdout.splitlines())
+    return head[1][:COMMIT_DIGITS] + ("-dirty" if is_changed else "")
 
 
 def _of_wheel() -> str:

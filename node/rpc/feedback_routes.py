@@ -1,7 +1,7 @@
 """Feedback on answers: POST /v1/feedback with the asker's signature over a Feedback document.
 
-{"proof": 0x SCALE SignedFeedback}; other members are ignored. Feedback counts until the epoch of
-the receipt is sealed; negative turns the sign of the answer's scores in settlement.
+{"proof": 0x SCALE SignedFeedback}; other members are ignored. Feedback moves no money: one verdict
+of a cheap answer once cut the best earner to nothing. It is shown with the receipt.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from node.storage.errors import DiskLowError
 from node.storage.receipt_store import ReceiptStore
 from runtime.codec.hexadecimal import from_hex
 from runtime.codec.scale import codec
@@ -69,10 +70,10 @@ def take(receipts: ReceiptStore, body: bytes) -> None:
     if stored is None:
         raise FeedbackRefusedError(404, "This node made no answer with this receipt.")
     document = stored.signed.receipt
-    if document.epoch < receipts.open_epoch(document.model):
-        raise FeedbackRefusedError(
-            409, "The epoch of this answer is closed; feedback comes too late."
-        )
     if not is_signed_by(document.asker, feedback_payload(feedback), proof.signature):
         raise FeedbackRefusedError(403, "Only the asker of an answer may judge it.")
-    receipts.put_feedback(feedback.receipt, feedback.negative, _signature.encode(proof.signature))
+    try:
+        signature = _signature.encode(proof.signature)
+        receipts.put_feedback(feedback.receipt, feedback.negative, signature)
+    except DiskLowError as error:
+        raise FeedbackRefusedError(507, "This node's disk has no room now.") from error

@@ -45,7 +45,9 @@ class NodeHealth:
             self._space.check()
         except DiskLowError as error:
             return [Problem(ProblemKind.DISK, str(error))]
-        failure = "" if self._networking is None else self._networking.participant.write_failure
+        if self._networking is None:
+            return []
+        failure = self._networking.participant.faults.log_failure
         if not failure:
             return []
         return [Problem(ProblemKind.DISK, f"The log of consensus takes no write: {failure}")]
@@ -56,6 +58,9 @@ class NodeHealth:
 
     def _of_network(self, networking: Networking) -> list[Problem]:
         found: list[Problem] = []
+        refusal = networking.participant.faults.signing_failure
+        if refusal:
+            found.append(Problem(ProblemKind.SIGNING, f"No vote is signed: {refusal}"))
         if networking.participant.is_standing or networking.participant.is_halted:
             status = finality_status(networking.chain, networking.participant)
             sentence = explain(networking.participant, status)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -29,9 +29,11 @@ from node.finality.write_ahead_log import WriteAheadLog
 from node.keys.node_keys import load_peer_seed, load_session_pair
 from node.keys.remote_signer import RemoteSigner
 from node.keys.vote_signer import LocalSigner, SigningHistory, VoteSigner, history_path
-from node.operations.config import ConfigError, NodeConfig
-from node.operations.data_folder import consensus_folder, no_vote_path, write_ahead_log_path
+from node.keys.voting_place import check_may_vote
+from node.operations.config import NodeConfig
+from node.operations.data_folder import consensus_folder, write_ahead_log_path
 from node.rpc.network import NetworkView
+from node.service.start_checks import check_boot_nodes, public_addresses
 from node.storage.blob_store import BlobStore
 from node.storage.database import Database
 from node.sync.blob_fetcher import BlobFetcher
@@ -45,8 +47,8 @@ from p2p.protocols.transactions import topic_of
 from p2p.service.service import NetworkSettings, Service
 from p2p.service.settings import LocalDiscovery
 from p2p.transport.libp2p_host import Libp2pTransport
-from p2p.transport.multiaddress import listen_address, parse_address, parse_peer_address
-from p2p.transport.transport import AddressError, PeerId, TransportSettings, peer_id_of
+from p2p.transport.multiaddress import listen_address
+from p2p.transport.transport import PeerId, TransportSettings, peer_id_of
 from runtime.crypto.hashing import blake2b_256
 from runtime.crypto.keys import Keypair
 from runtime.types.primitives import Hash
@@ -232,7 +234,7 @@ def _service(
     seed: bytes,
 ) -> Service:
     """Make the network service; nothing runs yet. Raises ConfigError."""
-    _check_boot_nodes(spec)
+    check_boot_nodes(spec)
     roles = Roles.FULL | Roles.VALIDATOR if config.validator else Roles.FULL
     limits = TransportSettings(
         topics=frozenset({topic_of(chain.genesis_hash)}),
@@ -247,7 +249,7 @@ def _service(
         NetworkSettings(
             bootnodes=(*spec.boot_nodes, *config.bootnodes),
             reserved_peers=config.reserved_peers,
-            public_addresses=_public_addresses(config, peer_id_of(identity.account)),
+            public_addresses=public_addresses(config, peer_id_of(identity.account)),
             discovery=_discovery(chain.genesis_hash) if config.mdns else None,
             identity=identity,
             max_peers=config.peers_max,
@@ -263,40 +265,13 @@ def _discovery(genesis_hash: Hash) -> LocalDiscovery:
     return MulticastDiscovery(genesis_hash)
 
 
-def _check_boot_nodes(spec: ChainSpec) -> None:
-    """Refuse a chain spec whose bootnodes can never be reached. Raises ConfigError."""
-    for address in spec.boot_nodes:
-        try:
-            parse_peer_address(address)
-        except AddressError as error:
-            raise ConfigError(f"bootNodes of the chain spec {spec.id}: {error}") from error
-
-
-def _public_addresses(config: NodeConfig, own: PeerId) -> tuple[str, ...]:
-    """Return the announced addresses with this node's peer id. Raises ConfigError."""
-    addresses = [parse_address(text) for text in config.public_addresses]
-    for address in addresses:
-        if address.peer not in (None, own):
-            raise ConfigError(
-                f"public_addresses: {address} is another node's; the peer id of this one is {own}. "
-                "Leave the /p2p/ part out."
-            )
-    return tuple(str(replace(address, peer=own)) for address in addresses)
-
-
 async def _signer(
     config: NodeConfig, spec: ChainSpec, chain: Chain, *, folder: Path, closing: ExitStack
 ) -> VoteSigner | None:
     """Return the signer of this node's votes; None for a node that only follows."""
     if not config.validator:
         return None
-    no_vote = no_vote_path(folder)
-    if no_vote.exists():
-        raise ConfigError(
-            f"This node may not vote from {folder}: {no_vote.read_text().strip()}. Start it "
-            "without --validator to follow the chain. Only where this copy is the newest, and no "
-            f"other node votes with its key: remove {no_vote}."
-        )
+    check_may_vote(folder)
     if config.signer is not None:
         remote = RemoteSigner(config.signer, chain.genesis_hash)
         closing.callback(remote.close)

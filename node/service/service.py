@@ -33,7 +33,7 @@ from node.jobs.executor_process import ExecutorProcess
 from node.jobs.inputs import Inputs
 from node.jobs.replicas import Replicas
 from node.keys.node_keys import load_pair, load_session_pair
-from node.operations.config import ConfigError, NodeConfig, SyncMode
+from node.operations.config import NodeConfig, SyncMode
 from node.operations.data_folder import (
     BLOBS_FOLDER,
     DATABASE_FOLDER,
@@ -57,11 +57,14 @@ from node.service.health import NodeHealth
 from node.service.network_metrics import NetworkCollector
 from node.service.networking import NetworkControl, Networking, begin_fast, networked
 from node.service.solo_check import check_solo_author
+from node.service.start_checks import check_control
 from node.serving.answer_service import PaidAnswerService
 from node.serving.epoch_closer import EpochCloser
+from node.serving.redeemer import Redeemer, RedeemSettings
 from node.serving.served_models import ServedModels
 from node.storage.blob_store import BlobStore
 from node.storage.database import Database
+from node.storage.folder_swap import put_back
 from node.storage.receipt_store import ReceiptStore
 from node.sync.blob_fetcher import BlobFetcher
 from node.transactions.pool import Pool
@@ -129,6 +132,7 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
         load_session_pair(config, spec.chain_type)
     config.base_path.mkdir(parents=True, exist_ok=True)
     folder = chain_folder(config.base_path, spec.id)
+    put_back(folder)
     folder.mkdir(parents=True, exist_ok=True)
     database = await trio.to_thread.run_sync(
         lambda: Database.open(
@@ -151,7 +155,7 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
         is_authority = config.validator or not config.is_networked
         about = About(
             name=config.name,
-            version=full_version(),
+            version=await trio.to_thread.run_sync(full_version),
             chain_type=spec.chain_type,
             properties=dict(spec.properties),
             roles=("Authority" if is_authority else "Full",),
@@ -193,6 +197,7 @@ class _Services:
 
     executor: Executor
     answers: PaidAnswerService
+    redeemer: Redeemer
     epoch_closer: EpochCloser
     replicas: Replicas | None
     """None for a node without a network, which has no peers to fetch from."""
@@ -207,6 +212,7 @@ class _Services:
             nursery.start_soon(self.replicas.run)
         if config.serve:
             nursery.start_soon(self.answers.run)
+            nursery.start_soon(self.redeemer.run)
             nursery.start_soon(self.epoch_closer.run)
 
 
@@ -226,6 +232,13 @@ def _services(node: RunningNode) -> _Services:
     answers = PaidAnswerService(
         chain=chain, reader=reader, submitter=submitter, receipts=node.receipts, models=models
     )
+    redeemer = Redeemer(
+        chain=chain,
+        reader=reader,
+        submitter=submitter,
+        receipts=node.receipts,
+        settings=RedeemSettings(config.redeem_planck, config.redeem_blocks),
+    )
     metrics = Metrics()
     node.author.on_sealed.append(metrics.observe_block)
     if node.networking is not None:
@@ -242,8 +255,14 @@ def _services(node: RunningNode) -> _Services:
             base_model=config.base_model,
         ),
         answers=answers,
+        redeemer=redeemer,
         epoch_closer=EpochCloser(
-            chain=chain, reader=reader, submitter=submitter, receipts=node.receipts, blobs=blobs
+            chain=chain,
+            reader=reader,
+            submitter=submitter,
+            receipts=node.receipts,
+            blobs=blobs,
+            redeemer=redeemer,
         ),
         replicas=None if fetcher is None else _replicas(node, reader, inputs, fetcher),
         routes=[
@@ -325,8 +344,8 @@ async def run_node(
 
 async def _open_control(node: RunningNode, nursery: trio.Nursery) -> Path:
     """Open the control socket of a devnet's node. Raises ConfigError, ControlRefusedError."""
-    if node.networking is None:
-        raise ConfigError("A node that makes its blocks alone has no network to control.")
+    check_control(node.config)
+    assert node.networking is not None, "a node with a network to control"
     path: Path = await nursery.start(
         serve_control, node.config.base_path, node.about.chain_type, NetworkControl(node.networking)
     )

@@ -5,8 +5,9 @@
 
 Rules that hold here: nothing is loaded, tokenized or computed for a question without a voucher that
 pays for it, and what takes long is done off the event loop; nothing is drawn for an answer whose
-receipt is not on disk; a client that goes away pays nothing; one receipt at a time is numbered and
-stored, so sequences have no gap.
+receipt is not on disk; what was sent is owed, so an answer that breaks off, whoever ends it, leaves
+a receipt for the text until there; one receipt at a time is numbered and stored, so sequences have
+no gap.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from node.chain.chain import Chain
 from node.chain.state_reader import StateReader
 from node.serving.served_models import Evidence, ServedModel, ServedModels
 from node.serving.vouchers import Payment, VoucherBook
+from node.storage.errors import DiskLowError
 from node.storage.receipt_store import EpochSealedError, ReceiptStore, StoredReceipt
 from node.transactions.submitter import Submitter
 from runtime.codec.hexadecimal import from_hex
@@ -112,6 +114,11 @@ class PaidAnswerService:
         """Answer one question. Raises AnswerRefusedError before the first event."""
         if self._nursery is None:
             raise ServiceBusyError("This node does not serve answers now.")
+        try:
+            await trio.to_thread.run_sync(self._receipts.check_room)
+        except DiskLowError as error:
+            # The error names a folder, which is nobody's business but the operator's.
+            raise ServiceBusyError("This node's disk has no room for receipts now.") from error
         model = self._number_of(request.model)
         self._check_voucher(request, model)
         engine = await self._served.start(self._nursery)
@@ -133,6 +140,7 @@ class PaidAnswerService:
             seed=request.seed if request.seed is not None else secrets.randbits(32),
             stop_tokens=transcript.stop_tokens,
         )
+        is_recorded = False
         try:
             async with aclosing(engine.generate(generation)) as events:
                 # The first token makes the engine judge the request: a refusal before Begun is
@@ -149,26 +157,38 @@ class PaidAnswerService:
             tail = transcript.finish()
             if tail:
                 yield Delta(tail)
-            yield await self._finish(identity, served, transcript, payment)
+            finished = await self._finish(identity, served, transcript, payment)
+            is_recorded = True
+            yield finished
         except RequestInvalidError as error:
             raise ContextExceededError(str(error)) from error
         except (QueueFullError, EngineClosedError) as error:
             raise ServiceBusyError(str(error)) from error
         finally:
+            if not is_recorded and transcript.cut():
+                await self._record_broken_off(identity, served, transcript, payment)
             self._vouchers.release(payment)
+
+    async def _record_broken_off(
+        self, identity: str, served: ServedModel, transcript: Transcript, payment: Payment
+    ) -> None:
+        """Leave a receipt for what was sent; what ended the answer does not end this."""
+        with trio.CancelScope(shield=True):
+            try:
+                await self._finish(identity, served, transcript, payment)
+            except Exception:
+                logger.exception("answer-unpaid id=%s", identity)
 
     def _check_voucher(self, request: AnswerRequest, model: int) -> None:
         """Check that a voucher pays for the answer at least, before anything costs time."""
         with self._reader.at() as state:
-            price = state.inference.quote(model, 0, request.max_tokens)
-            assert price is not None, "the model exists"
-            self._vouchers.check(request.voucher, model, price, state.inference)
+            self._vouchers.check(request.voucher, model, 0, request.max_tokens, state.inference)
 
     def _charge(self, request: AnswerRequest, model: int, tokens_in: int) -> Payment:
         with self._reader.at() as state:
-            price = state.inference.quote(model, tokens_in, request.max_tokens)
-            assert price is not None, "the model exists"
-            return self._vouchers.reserve(request.voucher, model, price, state.inference)
+            return self._vouchers.reserve(
+                request.voucher, model, tokens_in, request.max_tokens, state.inference
+            )
 
     async def _finish(
         self, identity: str, served: ServedModel, transcript: Transcript, payment: Payment
@@ -220,12 +240,12 @@ class PaidAnswerService:
     ) -> tuple[Receipt, int]:
         release = served.release
         tokens_in, tokens_out = len(transcript.prompt_tokens), len(transcript.answer_tokens)
+        fee = payment.rates.fee(tokens_in, tokens_out)
+        assert fee <= payment.reserved_planck, "an answer has no more tokens than were reserved"
         with self._reader.at() as state:
-            fee = state.inference.quote(release.model, tokens_in, tokens_out)
             permille = state.inference.current_parameters().contributors_permille
             epoch = state.attribution.pool(release.model).epoch
             channel = state.inference.channels.get(payment.channel)
-        assert fee is not None, "the model exists"
         receipt = Receipt(
             version=RECEIPT_VERSION,
             genesis=self._chain.genesis_hash,

@@ -1,7 +1,7 @@
-"""The epoch closer: draws what vouchers allow and closes epochs, so that contributors are paid.
+"""The epoch closer: closes epochs, so that contributors are paid.
 
-Closing an epoch seals it here first (later answers belong to the next one), then redeems every
-channel of the model for what its answers did cost, then names the receipts' root on chain. All of
+Closing an epoch seals it here first (later answers belong to the next one), then redeems what every
+channel of the model owes (node/serving/redeemer.py), then names the receipts' root on chain. All of
 it can be repeated: what is already redeemed or closed is left alone.
 """
 
@@ -13,22 +13,23 @@ from typing import Final
 from node.chain.chain import Chain
 from node.chain.events import FinalChanged
 from node.chain.state_reader import PalletViews, StateReader
+from node.serving.redeemer import Redeemer
+from node.storage.blob_errors import BlobError
 from node.storage.blob_store import BlobStore
-from node.storage.receipt_store import ChannelRecord, ReceiptStore
+from node.storage.receipt_store import ReceiptStore
 from node.transactions.errors import PoolError
 from node.transactions.submitter import Submitter
 from pallets.attribution.records import EpochState
 from runtime.codec.scale import codec
 from runtime.shared.documents import EpochReceipts, receipt_hash
 from runtime.trie.merkle import sum_root
-from runtime.types.primitives import Hash, MultiSignature
+from runtime.types.primitives import Hash
 
 EPOCH_BLOCKS: Final = 600
 RESEND_BLOCKS: Final = 8
 
 logger = logging.getLogger(__name__)
 _served = codec(EpochReceipts)
-_signature = codec(MultiSignature)
 
 
 class SettlementRefusedError(Exception):
@@ -45,12 +46,14 @@ class EpochCloser:
         submitter: Submitter,
         receipts: ReceiptStore,
         blobs: BlobStore,
+        redeemer: Redeemer,
     ) -> None:
         self._chain = chain
         self._reader = reader
         self._submitter = submitter
         self._receipts = receipts
         self._blobs = blobs
+        self._redeemer = redeemer
         self._tried_at: dict[tuple[int, int], int] = {}
         self._checked_at = 0
 
@@ -98,17 +101,8 @@ class EpochCloser:
         """Close one epoch on chain. Raises SettlementRefusedError, PoolError."""
         with self._reader.at() as state:
             closed = self._check(state, model, epoch)
-            redemptions = self._redemptions(state, model)
         self._receipts.seal(model, epoch)
-        for record, drawn in redemptions:
-            self._submitter.submit(
-                "Inference",
-                "redeem",
-                channel=record.channel,
-                cumulative=record.cumulative_planck,
-                drawn=drawn,
-                signature=_signature.decode(record.signature),
-            )
+        self._redeemer.redeem_model(model)
         served = self._receipts.epoch(model, epoch)
         root, fees = sum_root(
             (receipt_hash(signed.receipt), signed.receipt.contributor_fee_planck)
@@ -119,7 +113,7 @@ class EpochCloser:
             "receipts_root": Hash(root),
             "receipts": len(served.receipts),
             "fees_planck": fees,
-            "receipts_blob": self._blobs.put(_served.encode(served)),
+            "receipts_blob": self._put(served),
         }
         if closed:
             self._submitter.submit("Attribution", "close_again", epoch=epoch, **arguments)
@@ -128,6 +122,13 @@ class EpochCloser:
         logger.info(
             "epoch-closed model=%d epoch=%d receipts=%d", model, epoch, len(served.receipts)
         )
+
+    def _put(self, served: EpochReceipts) -> Hash:
+        """Store the receipts of an epoch as a blob. Raises SettlementRefusedError."""
+        try:
+            return self._blobs.put(_served.encode(served))
+        except BlobError as error:
+            raise SettlementRefusedError(str(error)) from error
 
     def _check(self, state: PalletViews, model: int, epoch: int) -> bool:
         """Return whether the epoch was closed before and failed. Raises SettlementRefusedError."""
@@ -147,14 +148,3 @@ class EpochCloser:
                 f"{rows} of {minimum} rows needed for attribution; the fees wait in the pool."
             )
         return record is not None
-
-    def _redemptions(self, state: PalletViews, model: int) -> list[tuple[ChannelRecord, int]]:
-        """Return the channels of a model with what their answers cost beyond what was redeemed."""
-        found = []
-        for record in self._receipts.channels():
-            channel = state.inference.channels.get(record.channel)
-            if channel is not None and channel.model == model:
-                drawn = min(record.spent_planck, record.cumulative_planck)
-                if drawn > channel.redeemed_planck:
-                    found.append((record, drawn))
-        return found

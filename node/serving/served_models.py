@@ -38,6 +38,7 @@ class Release:
     """What of a model is served: its training, its index and the recipe behind both."""
 
     model: int
+    base: Hash
     train_job: int
     index_job: int
     adapter: Hash
@@ -103,14 +104,15 @@ def _release(state: PalletViews, model: int, training: Training) -> Release:
     assert isinstance(train.spec, Train), "a train job has a train spec"
     assert isinstance(index.spec, Index), "an index job has an index spec"
     return Release(
-        model,
-        training.train_job,
-        training.index_job,
-        training.trained.adapter,
-        training.trained.moments,
-        train.spec.recipe,
-        indexed,
-        index.seed,
+        model=model,
+        base=train.spec.base,
+        train_job=training.train_job,
+        index_job=training.index_job,
+        adapter=training.trained.adapter,
+        moments=training.trained.moments,
+        recipe=train.spec.recipe,
+        indexed=indexed,
+        seed=index.seed,
     )
 
 
@@ -128,6 +130,8 @@ class ServedModels:
         self._loaded: OrderedDict[int, ServedModel] = OrderedDict()
         self._lock = trio.Lock()
         self._thread_lock = threading.Lock()
+        self._base_hash: bytes | None = None
+        """The content hash of the base's files, once they are loaded."""
         self.engine: BuiltinEngine | None = None
 
     async def start(self, nursery: trio.Nursery) -> BuiltinEngine:
@@ -141,8 +145,18 @@ class ServedModels:
             return self.engine
 
     async def get(self, model: int) -> ServedModel:
-        """Return a model, loading it first where needed. Raises ModelUnknownError."""
+        """Return a model, loading it first where needed; the base is started before.
+
+        Raises ModelUnknownError, which includes models on another base than this node's: an adapter
+        fits any base of its shape, and its answers and evidence would be wrong.
+        """
         release = release_of(self._reader, model)
+        assert self._base_hash is not None, "started"
+        if release.base != self._base_hash:
+            raise ModelUnknownError(
+                f"The model '{model}' stands on the base 0x{release.base.hex()}, and this node "
+                f"serves 0x{self._base_hash.hex()}. Ask a node that has it."
+            )
         async with self._lock:
             found = self._loaded.get(model)
             if found is not None and found.release == release:
@@ -163,9 +177,10 @@ class ServedModels:
             await self.engine.register(loaded.adapter_id, adapter, loaded.release.recipe)
 
     def _load_base(self) -> BuiltinEngine:
-        from ml.base.base import load_base
+        from ml.base.base import content_hash, load_base
         from ml.engine.builtin import BuiltinEngine
 
+        self._base_hash = content_hash(self._base_model)
         model, _ = load_base(self._base_model)
         return BuiltinEngine(model)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ml.api.service import VoucherMissingError, VoucherRefusedError
 from node.storage.receipt_store import ChannelRecord, ReceiptStore
 from pallets.inference import Channel, Inference
+from pallets.inference.records import Rates
 from runtime.codec.scale import DecodeError, codec
 from runtime.shared.documents import SignedVoucher, Voucher, voucher_payload
 from runtime.types.primitives import AccountId, Hash, MultiSignature
@@ -29,6 +30,8 @@ class Payment:
     cumulative_planck: int
     signature: bytes
     reserved_planck: int
+    rates: Rates
+    """The price list when the answer was accepted: later changes are for later answers."""
 
 
 class VoucherBook:
@@ -41,19 +44,27 @@ class VoucherBook:
         self._reserved: dict[int, int] = {}
 
     def reserve(
-        self, raw: bytes | None, model: int, price_planck: int, state: Inference
+        self, raw: bytes | None, model: int, tokens_in: int, tokens_out: int, state: Inference
     ) -> Payment:
-        """Reserve the price of an answer. Raises VoucherMissingError, VoucherRefusedError."""
-        payment = self.check(raw, model, price_planck, state)
-        reserved = self._reserved.get(payment.channel, 0)
-        self._reserved[payment.channel] = reserved + price_planck
-        return payment
-
-    def check(self, raw: bytes | None, model: int, price_planck: int, state: Inference) -> Payment:
-        """Check that a voucher pays a price, and reserve nothing.
+        """Reserve the price of an answer of so many tokens at most.
 
         Raises VoucherMissingError, VoucherRefusedError.
         """
+        payment = self.check(raw, model, tokens_in, tokens_out, state)
+        reserved = self._reserved.get(payment.channel, 0)
+        self._reserved[payment.channel] = reserved + payment.reserved_planck
+        return payment
+
+    def check(
+        self, raw: bytes | None, model: int, tokens_in: int, tokens_out: int, state: Inference
+    ) -> Payment:
+        """Check that a voucher pays for so many tokens, and reserve nothing.
+
+        Raises VoucherMissingError, VoucherRefusedError.
+        """
+        rates = state.rates(model)
+        assert rates is not None, "the model exists"
+        price_planck = rates.fee(tokens_in, tokens_out)
         if raw is None:
             raise VoucherMissingError(
                 f"This answer costs {price_planck} planck at least. Open a channel to this server "
@@ -75,7 +86,12 @@ class VoucherBook:
         self._check_amount(voucher, channel, price_planck)
         encoded = _signature.encode(signed.signature)
         return Payment(
-            voucher.channel, channel.asker, voucher.cumulative_planck, encoded, price_planck
+            channel=voucher.channel,
+            asker=channel.asker,
+            cumulative_planck=voucher.cumulative_planck,
+            signature=encoded,
+            reserved_planck=price_planck,
+            rates=rates,
         )
 
     def _check_amount(self, voucher: Voucher, channel: Channel, price_planck: int) -> None:

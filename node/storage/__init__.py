@@ -1,1 +1,1 @@
-"""What lies on disk: the chain's LevelDB, its state layout, blobs, receipts, log files."""
+"""What lies on disk: the chain's LevelDB, its state layout, blobs, receipts, logs, snapshots."""

@@ -14,6 +14,8 @@ from typing import BinaryIO, Final
 
 from ml.durable_file import sync_folder
 from node.storage.blob_errors import StoreFullError, damaged
+from node.storage.disk_space import DiskSpace
+from node.storage.errors import DiskLowError
 from runtime.trie.merkle import (
     CHUNK_SIZE,
     ChunkCountError,
@@ -89,10 +91,13 @@ def name_blob(draft: Path, folder: Path, blob: Hash) -> None:
 
 
 @contextmanager
-def room_on_disk() -> Iterator[None]:
-    """Turn the errors of a disk without room into StoreFullError."""
+def room_on_disk(folder: Path) -> Iterator[None]:
+    """Raise StoreFullError where the disk has no room but its reserve, before or in the body."""
     try:
+        DiskSpace(folder).check()
         yield
+    except DiskLowError as error:
+        raise StoreFullError(str(error)) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StoreFullError("There is no room left on the disk. Free space.") from error

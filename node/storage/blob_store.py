@@ -37,6 +37,7 @@ from node.storage.blob_file import (
     room_on_disk,
 )
 from node.storage.blob_upload import Upload, remove_halves, uploads_in
+from node.storage.disk_space import DiskSpace
 from runtime.trie.merkle import CHUNK_SIZE, BlobHasher, MerkleProof, chunk_count, chunk_proof
 from runtime.types.primitives import Hash
 
@@ -76,12 +77,13 @@ class BlobStore:
         Raises BlobTooLargeError, StoreFullError.
         """
         free = self.bytes_max - self.used_bytes()
-        hasher = BlobHasher()
+        hasher, space = BlobHasher(), DiskSpace(self.folder)
         draft = self.folder / (secrets.token_hex(16) + _DRAFT)
         try:
-            with room_on_disk(), draft.open("xb") as file:
+            with room_on_disk(self.folder), draft.open("xb") as file:
                 for piece in _pieces(source):
                     self._check_size(hasher.length + len(piece), free)
+                    space.check()  # for each: others write meanwhile, and a blob may be large
                     hasher.update(piece)
                     file.write(piece)
                 file.write(file_tail(hasher.length, hasher.chunk_hashes()))

@@ -61,7 +61,7 @@ class Upload:
         """Begin an upload. Without chunk hashes each chunk needs a proof; raises StoreFullError."""
         data, have = _paths(folder, blob)
         hashes = chunk_hashes or [Hash(bytes(HASH_BYTES))] * chunk_count(length)
-        with room_on_disk():
+        with room_on_disk(folder):
             # The whole length is claimed at once, so that uploads count against the store's limit.
             with data.open("wb") as file:
                 file.truncate(length)
@@ -85,12 +85,15 @@ class Upload:
             self._mark(index, self._here[index])
 
     def add(self, index: int, chunk: bytes, proof: MerkleProof | None = None) -> None:
-        """Write a chunk that its hash or its proof shows to be right; raises ChunkRefusedError."""
+        """Write a chunk that its hash or its proof shows to be right.
+
+        Raises ChunkRefusedError, StoreFullError.
+        """
         if not 0 <= index < len(self._here) or not self._fits(index, chunk, proof):
             raise ChunkRefusedError(
                 f"This is not chunk {index} of blob {self.blob.hex()}. Ask another peer for it."
             )
-        with room_on_disk(), self._data.open("r+b") as file:
+        with room_on_disk(self._folder), self._data.open("r+b") as file:
             file.seek(index * CHUNK_SIZE)
             file.write(chunk)
         self._hashes[index] = chunk_hash(chunk)
@@ -118,7 +121,7 @@ class Upload:
             # Only an empty blob gets here without a checked chunk.
             raise ChunkRefusedError("The upload is not the blob that it was begun for.")
         tail = file_tail(self.length, self._hashes)
-        with room_on_disk(), self._data.open("ab") as file:
+        with room_on_disk(self._folder), self._data.open("ab") as file:
             file.write(tail)
             file.flush()
             os.fsync(file.fileno())

@@ -21,6 +21,7 @@ from typing import Final, Self, TypeVar
 
 from node.storage.errors import (
     CommitOrderError,
+    DatabaseWriteError,
     HeightUnknownError,
     InstallError,
     SchemaVersionError,
@@ -198,11 +199,24 @@ class Database:
 
     # ------------------------------------------------------------------------------------- writing
 
+    def check_writable(self) -> None:
+        """Check that a write would be tried now. Raises DiskLowError, WriteFailedError."""
+        self._store.check_writable()
+
+    @property
+    def write_failure(self) -> str:
+        """Why no write would be tried now; empty where one would."""
+        try:
+            self.check_writable()
+        except DatabaseWriteError as error:
+            return str(error)
+        return ""
+
     def commit(self, *records: BlockRecord) -> None:
         """Write finalized blocks, in order, in one synced batch.
 
         When it returns the blocks survive a crash; when it raises, none of them is visible after
-        reopening or all are. Raises CommitOrderError, DiskFullError, WriteFailedError.
+        reopening or all are. Raises CommitOrderError, DatabaseWriteError.
         """
         plan = CommitPlan(self._reader, self._space)
         head, oldest = self._head, self._oldest_state

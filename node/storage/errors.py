@@ -29,22 +29,26 @@ class SchemaVersionError(DatabaseError):
     """The folder was written by a newer version of this program."""
 
 
-class DiskFullError(DatabaseError):
+class DatabaseWriteError(DatabaseError):
+    """Anything that keeps the database from taking a write, while it can still be read.
+
+    A running node goes on without writing. Where one ends all the same (at its start), its exit
+    code is not that of a request that makes no sense: a service manager may start it again.
+    """
+
+    exit_code = ExitCode.DISK
+
+
+class DiskFullError(DatabaseWriteError):
     """There was no room left to write a block; the database has to be opened again."""
 
-    exit_code = ExitCode.DISK
+
+class DiskLowError(DatabaseWriteError):
+    """Little room is left, or none is known of, so nothing is written until there is more."""
 
 
-class DiskLowError(DatabaseError):
-    """Little room is left, so nothing is written until there is more."""
-
-    exit_code = ExitCode.DISK
-
-
-class WriteFailedError(DatabaseError):
+class WriteFailedError(DatabaseWriteError):
     """The operating system refused a write."""
-
-    exit_code = ExitCode.DISK
 
 
 class CommitOrderError(DatabaseError):

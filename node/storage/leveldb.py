@@ -132,14 +132,18 @@ class LevelStore:
         """Return a reader of the store as it is now, whatever is written later."""
         return LevelReader(self.path, self._source.snapshot(), self._faults)
 
-    def write(self, writes: Mapping[bytes, bytes | None]) -> None:
-        """Write one synced batch. Raises DiskLowError, DiskFullError, WriteFailedError."""
+    def check_writable(self) -> None:
+        """Check that a write would be tried. Raises DiskLowError, WriteFailedError."""
         if self._failed:
             raise WriteFailedError(
                 f"An earlier write to {self.path} failed, so no more is written. "
                 "Remove the cause and restart the node."
             )
         self._space.check()
+
+    def write(self, writes: Mapping[bytes, bytes | None]) -> None:
+        """Write one synced batch. Raises DiskLowError, DiskFullError, WriteFailedError."""
+        self.check_writable()
         try:
             with self._source.write_batch(sync=True) as batch:
                 for key, value in writes.items():

@@ -18,13 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from node.storage.disk_space import DiskSpace
 from runtime.codec.hexadecimal import from_hex
 from runtime.codec.scale import codec
 from runtime.errors import ExitCode, OpenLedgerError
 from runtime.shared.documents import (
     EpochReceipts,
-    Feedback,
-    SignedFeedback,
     SignedReceipt,
     receipt_hash,
 )
@@ -91,6 +90,7 @@ class ReceiptStore:
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._space = DiskSpace(path.parent)
         try:
             self._connection = _open(path)
         except sqlite3.DatabaseError as error:
@@ -103,6 +103,10 @@ class ReceiptStore:
         """Close the file."""
         with self._lock:
             self._connection.close()
+
+    def check_room(self) -> None:
+        """Check that new questions may be taken, whose receipts come here. Raises DiskLowError."""
+        self._space.check()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -214,7 +218,11 @@ class ReceiptStore:
         return tuple(_signed.decode(row[0]) for row in rows)
 
     def learn(self, receipts: Sequence[SignedReceipt]) -> None:
-        """Keep receipts that another node served; they are shown here and never settled."""
+        """Keep receipts that another node served; they are shown here and never settled.
+
+        Raises DiskLowError.
+        """
+        self.check_room()
         rows = [
             (
                 receipt_hash(signed.receipt),
@@ -249,22 +257,18 @@ class ReceiptStore:
         return tuple(_signed.decode(row[0]) for row in rows)
 
     def epoch(self, model: int, epoch: int) -> EpochReceipts:
-        """Return what an epoch is settled from: its receipts, and verdicts against answers."""
-        receipts = self.receipts(model, epoch)
-        askers = {receipt_hash(signed.receipt): signed.receipt.asker for signed in receipts}
+        """Return what an epoch is settled from."""
+        return EpochReceipts(self.receipts(model, epoch))
+
+    def feedback(self, model: int, epoch: int) -> dict[Hash, bool]:
+        """Return the verdicts on an epoch's answers by receipt, true where one is negative."""
         with self._lock:
             rows = self._connection.execute(
-                "SELECT receipt, feedback.signature FROM feedback JOIN receipts ON receipt = hash "
-                "WHERE negative = 1 AND model = ? AND epoch = ? ORDER BY sequence",
+                "SELECT receipt, negative FROM feedback JOIN receipts ON receipt = hash "
+                "WHERE model = ? AND epoch = ?",
                 (model, epoch),
             ).fetchall()
-        verdicts = tuple(
-            SignedFeedback(
-                Feedback(Hash(receipt), True), askers[Hash(receipt)], _signature.decode(signature)
-            )
-            for receipt, signature in rows
-        )
-        return EpochReceipts(receipts, verdicts)
+        return {Hash(receipt): bool(negative) for receipt, negative in rows}
 
     def channel(self, channel: int) -> ChannelRecord | None:
         """Return what is known of a channel."""
@@ -284,7 +288,8 @@ class ReceiptStore:
         return tuple(ChannelRecord(row[0], int(row[1]), int(row[2]), row[3]) for row in rows)
 
     def put_feedback(self, receipt: Hash, negative: bool, signature: bytes) -> None:
-        """Keep an asker's verdict; a later one replaces it."""
+        """Keep an asker's verdict; a later one replaces it. Raises DiskLowError."""
+        self.check_room()
         with self._transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO feedback VALUES (?, ?, ?)",

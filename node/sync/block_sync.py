@@ -20,8 +20,8 @@ from typing import Final
 import trio
 
 from node.chain.chain import Chain
-from node.chain.errors import ChainError
-from node.storage.errors import DiskLowError
+from node.chain.errors import ChainError, UnfinalizedLimitError
+from node.storage.errors import DatabaseWriteError
 from p2p.protocols.block_download import Arrived, AskBlocks, BlockPlanner, SyncLimits
 from p2p.protocols.reputation import Fault
 from p2p.protocols.sync_messages import (
@@ -50,6 +50,9 @@ BRANCH_BLOCKS_MAX: Final = 64
 BRANCH_BYTES_MAX: Final = 64 << 20
 FETCH_PEERS_MAX: Final = 4
 """Peers that are asked in turn for one block."""
+
+WRITE_AGAIN_SECONDS: Final = 1.0
+"""The pause before blocks are imported again that this node could not write."""
 
 logger = logging.getLogger(__name__)
 _request = codec(BlocksRequest)
@@ -103,6 +106,8 @@ class Synchronizer:
         self._contradicted_at = 0
         self._is_alone = False
         """Whether the blocks of all connected peers contradict the final block here."""
+        self._write_failure = ""
+        """Why the last import waits for this node's own disk; empty where none does."""
         self._is_syncing = False
         self._was_level = False
         """Whether this node has caught up with its peers once since it started."""
@@ -260,10 +265,17 @@ class Synchronizer:
             self._contradicted_at = self._chain.finalized.number
             self._judge_contradictions({state.peer for state in self._network.peers()})
             planner.import_refused(arrived, trio.current_time())
-        except (ChainError, DiskLowError) as error:
+        except (DatabaseWriteError, UnfinalizedLimitError) as error:
+            # No fault of the peer's: its answer stays, and is imported once this node can write.
+            if str(error) != self._write_failure:
+                logger.error("import-waits first=%d cause=%r", arrived.ask.first, str(error))
+            self._write_failure = str(error)
+            await trio.sleep(WRITE_AGAIN_SECONDS)
+        except ChainError as error:
             logger.warning("import-refused first=%d cause=%r", arrived.ask.first, str(error))
             planner.import_refused(arrived, trio.current_time())
         else:
+            self._write_failure = ""
             planner.import_done(arrived, imported)
 
     def _judge_contradictions(self, connected: Collection[PeerId]) -> None:
@@ -348,9 +360,10 @@ class Synchronizer:
     # ---------------------------------------------------------------------------------- fetch
 
     async def fetch(self, block: Hash, peer: PeerId | None = None) -> None:
-        """Execute and add a block and its missing ancestors. Raises FetchError.
+        """Execute and add a block and its missing ancestors.
 
-        `peer` is asked first; others follow. The block need not be final.
+        `peer` is asked first; others follow. The block need not be final. Raises FetchError,
+        UnfinalizedLimitError.
         """
         async with self._fetching:
             if self._chain.header(block) is not None:
@@ -393,13 +406,15 @@ class Synchronizer:
         raise FetchError("it is too far ahead")
 
     async def _add_branch(self, branch: list[Block]) -> None:
-        """Execute and add blocks. Raises FetchError."""
+        """Execute and add blocks. Raises FetchError, UnfinalizedLimitError."""
         chain = self._chain
         for block in branch:
             if chain.header(block.header.hash) is not None:
                 continue
             try:
                 chain.add(await chain.execute(block.header, block.extrinsics))
+            except UnfinalizedLimitError:
+                raise  # the fault is here, and not with who gave the blocks
             except (InvalidBlockError, ChainError) as error:
                 raise FetchError(f"block {block.header.number} is refused: {error}") from error
 

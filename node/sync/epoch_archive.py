@@ -16,6 +16,7 @@ from node.chain.chain import Chain
 from node.chain.errors import ChainError
 from node.chain.events import FinalChanged
 from node.storage.database import Database
+from node.storage.errors import DatabaseWriteError
 from p2p.protocols.sync_messages import EpochEnd
 from runtime.codec.scale import Codec, codec
 from runtime.shared.finality import AuthoritySet, Certificate
@@ -107,11 +108,12 @@ class EpochArchive:
                 # The states are pruned: light clients cannot pass this epoch here, but elsewhere.
                 logger.warning("epoch-set-not-kept epoch=%d cause=%r", epoch, str(error))
                 return
-            await trio.to_thread.run_sync(
-                self._chain.database.put_metadata,
-                SET_RECORD.format(epoch),
-                _set.encode(authorities),
-            )
+            record = SET_RECORD.format(epoch), _set.encode(authorities)
+            try:
+                await trio.to_thread.run_sync(self._chain.database.put_metadata, *record)
+            except DatabaseWriteError as error:  # it is tried again when the next epoch begins
+                logger.error("epoch-set-not-kept epoch=%d cause=%r", epoch, str(error))
+                return
             epoch -= 1
 
     def ends(self, first: int, count: int) -> tuple[EpochEnd, ...]:

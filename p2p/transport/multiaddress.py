@@ -18,7 +18,9 @@ HOST_PROTOCOLS: Final = ("ip4", "ip6", "dns", "dns4", "dns6")
 PEER_FORM: Final = "/ip4/HOST/tcp/PORT/p2p/PEER_ID"
 OTHER_HOSTS: Final = "(for ip4 also ip6, dns, dns4 or dns6)"
 PORT_LIMIT: Final = 1 << 16
-_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+_LABEL: Final = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
+# The last label is no number: the system would read 1.2.3.4, and even 7, as an IP address.
+_HOST_NAME: Final = re.compile(rf"({_LABEL}\.)*(?![0-9]+\.?$){_LABEL}\.?")
 _HOST_NAME_LENGTH_MAX: Final = 253
 
 
@@ -54,16 +56,27 @@ def parse_address(text: str) -> NodeAddress:
     return NodeAddress(words[1], words[2], int(words[4]), peer)
 
 
+def parse_dialable_address(text: str) -> NodeAddress:
+    """Parse a multiaddress that others can dial. Raises AddressError."""
+    address = parse_address(text)
+    if address.port == 0:
+        raise AddressError(f"{text} has the port 0, which nothing can be dialled at. Name another.")
+    if not address.is_name and ipaddress.ip_address(address.host).is_unspecified:
+        raise AddressError(
+            f"{text} means all interfaces of a machine and not one machine, so nothing can be "
+            "dialled at it. Name an address of the node's own."
+        )
+    return address
+
+
 def parse_peer_address(text: str) -> NodeAddress:
     """Parse a multiaddress that a peer can be dialled at. Raises AddressError."""
-    address = parse_address(text)
+    address = parse_dialable_address(text)
     if address.peer is None:
         raise AddressError(
             f"{text} does not end in /p2p/ and a peer id, so whoever answers could not be told "
             "from an impostor. Add it; the other node's log has it (network-started peer=...)."
         )
-    if address.port == 0:
-        raise AddressError(f"{text} has the port 0, which nothing can be dialled at. Name another.")
     return address
 
 

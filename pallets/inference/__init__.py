@@ -21,12 +21,12 @@ from pallets.balances import HoldReason
 from pallets.inference.records import (
     DEPOSIT_MIN,
     PLATFORM_POT,
-    TOKENS_PER_RATE,
     Channel,
     ChannelInfo,
     Genesis,
     Parameters,
     Payout,
+    Rates,
 )
 from pallets.inference.required_pallets import Blocks, ContributorFund, Currency, ModelRegistry
 from pallets.transaction_payment import FEE_POT
@@ -271,11 +271,8 @@ class Inference(Pallet, index=24):
     @api("InferenceApi")
     def quote(self, model: u32, tokens_in: u32, tokens_out: u32) -> Balance | None:
         """Return what an answer costs, in planck, rounded up; None for an unknown model."""
-        record = self.models.get(model)
-        if record is None:
-            return None
-        scaled = tokens_in * record.rate_in_planck + tokens_out * record.rate_out_planck
-        return -(-scaled // TOKENS_PER_RATE) + self.parameters.get().platform_fee_planck
+        rates = self.rates(model)
+        return None if rates is None else rates.fee(tokens_in, tokens_out)
 
     @api("InferenceApi")
     def channel(self, id: u32) -> Channel | None:
@@ -294,6 +291,14 @@ class Inference(Pallet, index=24):
         return self.parameters.get()
 
     # ------------------------------------------------------------------- for other pallets
+
+    def rates(self, model: int) -> Rates | None:
+        """Return the price list of a model now; None for an unknown model."""
+        record = self.models.get(model)
+        if record is None:
+            return None
+        platform_fee = self.parameters.get().platform_fee_planck
+        return Rates(record.rate_in_planck, record.rate_out_planck, platform_fee)
 
     def build_genesis(self, genesis: Genesis) -> None:
         """Set the parameters of the chain spec and make the platform's pot."""

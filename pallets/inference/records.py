@@ -62,6 +62,20 @@ class Parameters:
 
 
 @scale
+class Rates:
+    """The price list of a model, in planck: per 1,000 tokens in, per 1,000 out, per request."""
+
+    rate_in_planck: Balance
+    rate_out_planck: Balance
+    platform_fee_planck: Balance
+
+    def fee(self, tokens_in: int, tokens_out: int) -> int:
+        """Return what an answer costs, in planck, rounded up."""
+        scaled: int = tokens_in * self.rate_in_planck + tokens_out * self.rate_out_planck
+        return -(-scaled // TOKENS_PER_RATE) + self.platform_fee_planck
+
+
+@scale
 class Genesis:
     """The parameters that the chain begins with."""
 

@@ -64,7 +64,7 @@ class Jobs(JobsErrors, Pallet, index=22):
     """Training, evaluation, indexing and settlement, done by bonded executors that must agree."""
 
     maximum_executors: Const[u32] = EXECUTORS_MAX
-    """The most executors that can be registered."""
+    """The most executors that are not leaving."""
     maximum_unfinished: Const[u32] = UNFINISHED_MAX
     """The most unfinished jobs of the whole chain at which a new one can be submitted."""
     maximum_assignments: Const[u32] = ASSIGNMENTS_MAX
@@ -110,13 +110,15 @@ class Jobs(JobsErrors, Pallet, index=22):
     next_registration: Value[u32] = default(0)
     """The number of the next registration of an executor."""
     executor_accounts: Value[tuple[AccountId, ...]] = default(())
-    """The accounts of the registered executors, in the order in which they joined."""
+    """The accounts of the executors that are not leaving, in the order in which they joined."""
     registry: Map[AccountId, Executor]
     """Profile, bond (planck) and record of an executor, by account."""
     assignments: DefaultMap[AccountId, tuple[u32, ...]] = default(())
     """The unfinished jobs that an executor is assigned to, by account."""
     weight_used: Value[u128] = default(0)
     """The execution time that calls of jobs have used in this block, in picoseconds."""
+    submission_weight_used: Value[u128] = default(0)
+    """The part of it that submissions have used, in picoseconds."""
 
     class JobOpened(Event, index=0):
         """A job was opened and its escrow held."""
@@ -240,7 +242,7 @@ class Jobs(JobsErrors, Pallet, index=22):
 
     @call(2, weights.JOBS_HEARTBEAT)
     def heartbeat(self, who: Signed) -> None:
-        """Report that your executor is ready; commits count as well."""
+        """Report that your executor is ready; commits count as well. A silent one is not drawn."""
         executors.note_seen(self, who)
 
     @call(3, weights.JOBS_UNREGISTER_EXECUTOR)
@@ -363,6 +365,7 @@ class Jobs(JobsErrors, Pallet, index=22):
     def on_initialize(self) -> Weight:
         """Free the jobs' share of the block, and do what the deadlines of this block ask for."""
         self.weight_used.clear()
+        self.submission_weight_used.clear()
         return weights.JOBS_ON_INITIALIZE + lifecycle.process_due(self)
 
     def check_invariants(self) -> None:
@@ -384,8 +387,15 @@ class Jobs(JobsErrors, Pallet, index=22):
 
     def use_block_share(self, weight: Weight) -> None:
         """Use up some of the share of a block that all jobs have together. Raises JobsFull."""
-        used = self.weight_used.get() + weight.ref_time
-        percent = self.parameters.get().weight_percent
+        self._use(self.weight_used, weight, self.parameters.get().weight_percent)
+
+    def use_submission_share(self, weight: Weight) -> None:
+        """Use up some of the part of that share that submissions have. Raises JobsFull."""
+        self._use(self.submission_weight_used, weight, self.parameters.get().submission_percent)
+        self.use_block_share(weight)
+
+    def _use(self, counter: Value[u128], weight: Weight, percent: int) -> None:
+        used = counter.get() + weight.ref_time
         if used > BLOCK_WEIGHT_MAX.ref_time * percent // 100:
             raise self.JobsFull
-        self.weight_used.put(used)
+        counter.put(used)

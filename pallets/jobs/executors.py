@@ -1,8 +1,10 @@
 """The registry of bonded executors: joining, adding to the bond, signs of life, leaving.
 
 An executor leaves in two steps: it asks to leave while free of jobs, is not drawn any more, and
-takes its bond after the unbonding time. Each registration has a number of its own, which its slots
-carry, so that nothing of a former registration counts for a later one.
+takes its bond after the unbonding time. Its place is free at once. Where all places are taken, a
+newcomer gets that of the executor that has been silent for longest, beyond its time and without
+jobs, so that registrations which nobody stands behind keep nobody out. Each registration has a
+number of its own, which its slots carry, so that nothing of a former one counts for a later one.
 """
 
 from __future__ import annotations
@@ -18,22 +20,24 @@ if TYPE_CHECKING:
     from pallets.jobs import Jobs
 
 EXECUTORS_MAX: Final = 256
-"""Registered executors; assignment reads them all."""
+"""Executors that are not leaving; assignment reads them all."""
 
 
 def register(jobs: Jobs, who: AccountId, profile: Hash, bond: int) -> None:
     """Add an executor. Raises AlreadyRegistered, RegistryFull, BondTooLow."""
-    accounts = jobs.executor_accounts.get()
     if who in jobs.registry:
         raise jobs.AlreadyRegistered
-    if len(accounts) >= EXECUTORS_MAX:
-        raise jobs.RegistryFull
     if bond < jobs.parameters.get().minimum_bond:
         raise jobs.BondTooLow
+    if len(jobs.executor_accounts.get()) >= EXECUTORS_MAX:
+        silent = _longest_silent(jobs)
+        if silent is None:
+            raise jobs.RegistryFull
+        _begin_leaving(jobs, silent)
     jobs.balances.hold(HoldReason.JobBond, who, bond)
     registration = jobs.next_registration.get()
     jobs.next_registration.put(registration + 1)
-    jobs.executor_accounts.put((*accounts, who))
+    jobs.executor_accounts.put((*jobs.executor_accounts.get(), who))
     now = jobs.system.current_number()
     jobs.registry.put(who, Executor(profile, bond, registration, last_seen=now))
     jobs.emit(jobs.ExecutorRegistered(who, registration, profile, bond))
@@ -63,8 +67,32 @@ def leave(jobs: Jobs, who: AccountId) -> None:
         raise jobs.AlreadyLeaving
     if jobs.assignments.get(who):
         raise jobs.ExecutorBusy
+    _begin_leaving(jobs, who)
+
+
+def is_silent(jobs: Jobs, executor: Executor) -> bool:
+    """Return whether an executor has given no sign of life in its time; it is not drawn then."""
+    window = jobs.parameters.get().heartbeat_blocks
+    return bool(window) and jobs.system.current_number() > executor.last_seen + window
+
+
+def _longest_silent(jobs: Jobs) -> AccountId | None:
+    """Return who gives its place up first: beyond its time, without jobs, the longest silent."""
+    silent = [
+        (executor.last_seen, executor.registration, account)
+        for account in jobs.executor_accounts.get()
+        if is_silent(jobs, executor := registered(jobs, account))
+        and not jobs.assignments.get(account)
+    ]
+    return min(silent)[2] if silent else None
+
+
+def _begin_leaving(jobs: Jobs, who: AccountId) -> None:
+    """Free the place of an executor; its bond stays held for the unbonding time."""
     block = jobs.system.current_number() + jobs.parameters.get().unbonding_blocks
-    jobs.registry.put(who, replace(executor, leaving_at=block))
+    jobs.registry.put(who, replace(registered(jobs, who), leaving_at=block))
+    accounts = jobs.executor_accounts.get()
+    jobs.executor_accounts.put(tuple(account for account in accounts if account != who))
     jobs.emit(jobs.ExecutorLeaving(who, block))
 
 
@@ -78,8 +106,6 @@ def withdraw(jobs: Jobs, who: AccountId) -> None:
     assert not jobs.assignments.get(who), "who leaves is not drawn"
     jobs.balances.release(HoldReason.JobBond, who, executor.bond)
     jobs.registry.remove(who)
-    accounts = jobs.executor_accounts.get()
-    jobs.executor_accounts.put(tuple(account for account in accounts if account != who))
     jobs.emit(jobs.ExecutorUnregistered(who, executor.bond))
 
 
@@ -92,7 +118,7 @@ def registered(jobs: Jobs, who: AccountId) -> Executor:
 
 
 def listed(jobs: Jobs) -> tuple[ExecutorEntry, ...]:
-    """Return all executors, in the order in which they joined."""
+    """Return the executors that are not leaving, in the order in which they joined."""
     return tuple(
         ExecutorEntry(account, registered(jobs, account), len(jobs.assignments.get(account)))
         for account in jobs.executor_accounts.get()

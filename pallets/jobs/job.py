@@ -198,11 +198,16 @@ class ExecutorEntry:
 
 @scale
 class Parameters:
-    """The parameters that root may change. Times are in blocks, prices for each executor."""
+    """The parameters that root may change. Times are in blocks, prices for each executor.
+
+    `weight_percent` of a block is for calls of jobs, `submission_percent` of it for submissions:
+    what executors owe by a deadline has the rest to itself.
+    """
 
     executors_per_job: u8 = 2
     extra_attempts: u8 = 3
     weight_percent: u8 = 25
+    submission_percent: u8 = 10
     open_jobs_per_account: u16 = 16
     sketch_size: u16 = SKETCH_SIZE_DEFAULT
     assignment_blocks: u32 = 2
@@ -222,7 +227,8 @@ class Parameters:
 PARAMETERS_MIN: Final = Parameters(
     executors_per_job=1,
     extra_attempts=0,
-    weight_percent=1,
+    weight_percent=2,
+    submission_percent=1,
     open_jobs_per_account=1,
     sketch_size=16,
     assignment_blocks=1,
@@ -242,6 +248,7 @@ PARAMETERS_MAX: Final = Parameters(
     executors_per_job=5,
     extra_attempts=8,
     weight_percent=50,
+    submission_percent=25,
     open_jobs_per_account=1_000,
     sketch_size=8_192,
     assignment_blocks=100,
@@ -283,8 +290,13 @@ def move(job: Job, state: JobState) -> Job:
 
 
 def are_within_bounds(parameters: Parameters) -> bool:
-    """Return whether every parameter is within its bounds, and no bond's cap below its minimum."""
-    return parameters.minimum_bond <= parameters.bond_cap and all(
+    """Return whether every parameter is within its bounds, no bond's cap is below its minimum, and
+    executors' answers have room beside submissions."""
+    fit = (
+        parameters.minimum_bond <= parameters.bond_cap
+        and parameters.submission_percent < parameters.weight_percent
+    )
+    return fit and all(
         getattr(PARAMETERS_MIN, field.name)
         <= getattr(parameters, field.name)
         <= getattr(PARAMETERS_MAX, field.name)

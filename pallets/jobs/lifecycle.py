@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from pallets import weights
 from pallets.balances import HoldReason
 from pallets.jobs.assignment import Candidate, draw
+from pallets.jobs.executors import is_silent
 from pallets.jobs.job import (
     AGREEING_MIN,
     Job,
@@ -168,20 +169,16 @@ def _assign(jobs: Jobs, job_id: int, job: Job) -> None:
 
 def _draw(jobs: Jobs, job_id: int, job: Job, count: int) -> tuple[Candidate, ...]:
     """Draw executors that the job has not had, by randomness that was unknown when it opened."""
-    parameters, now = jobs.parameters.get(), jobs.system.current_number()
+    parameters = jobs.parameters.get()
     had = {slot.executor for slot in job.slots}
     candidates = []
     for account in jobs.executor_accounts.get():
         executor = jobs.registry.get(account)
         assert executor is not None, "listed executors are registered"
-        is_fresh = not parameters.heartbeat_blocks or (
-            now <= executor.last_seen + parameters.heartbeat_blocks
-        )
         if (
             account not in had
-            and executor.leaving_at is None
             and executor.bond >= parameters.minimum_bond
-            and is_fresh
+            and not is_silent(jobs, executor)
             and job.profile in (None, executor.profile)
             and len(jobs.assignments.get(account)) < ASSIGNMENTS_MAX
         ):
@@ -301,7 +298,8 @@ def check_invariants(jobs: Jobs) -> None:
         assert jobs.unfinished_of.get(job.owner) == counts[job.owner], "jobs of an account"
     stored = [(who, job_id) for who, ids in jobs.assignments.items() for job_id in ids]
     assert Counter(stored) == assigned, "assignments are the slots of unfinished jobs"
-    assert sorted(jobs.executor_accounts.get()) == sorted(jobs.registry.keys()), "listed executors"
+    staying = (who for who, executor in jobs.registry.items() if executor.leaving_at is None)
+    assert sorted(jobs.executor_accounts.get()) == sorted(staying), "listed executors"
     for account, executor in jobs.registry.items():
         bond = jobs.balances.held(HoldReason.JobBond, account)
         assert bond == executor.bond, "bonds of executors are held"

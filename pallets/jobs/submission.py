@@ -38,7 +38,7 @@ def submit(jobs: Jobs, who: AccountId, spec: JobSpec) -> None:
     """Check a job, hold its price and open it."""
     check_job(jobs, who, spec)
     _require_room(jobs, who)
-    jobs.use_block_share(weights.JOBS_SUBMIT)
+    jobs.use_submission_share(weights.JOBS_SUBMIT)
     work, index = price_of(jobs, spec)
     jobs.balances.hold(HoldReason.JobEscrow, who, work + index)
     open_job(jobs, spec=spec, owner=who, escrow=work + index, index_escrow=index)
@@ -53,7 +53,7 @@ def index_again(jobs: Jobs, who: AccountId, train_job: int) -> None:
     if former.state not in (JobState.Failed, JobState.Expired):
         raise jobs.IndexExists
     _require_room(jobs, who)
-    jobs.use_block_share(weights.JOBS_INDEX_AGAIN)
+    jobs.use_submission_share(weights.JOBS_INDEX_AGAIN)
     index = Index(spec.model, train_job, jobs.parameters.get().sketch_size)
     escrow, _ = price_of(jobs, index)
     jobs.balances.hold(HoldReason.JobEscrow, who, escrow)

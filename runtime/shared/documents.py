@@ -306,7 +306,7 @@ class SignedVoucher:
 
 @scale
 class Feedback:
-    """An asker's verdict on an answer; negative turns the sign of its scores in settlement."""
+    """An asker's verdict on an answer. It moves no money: it is part of its server's record."""
 
     receipt: Hash
     negative: bool
@@ -328,8 +328,6 @@ class SignedFeedback:
 
 @scale
 class EpochReceipts:
-    """The file from which an epoch is settled: its receipts by sequence, and the verdicts of
-    askers whom the answers made worse. All are signed, so the server can invent neither."""
+    """The file from which an epoch is settled: its receipts by sequence."""
 
     receipts: tuple[SignedReceipt, ...]
-    verdicts: tuple[SignedFeedback, ...]

@@ -6,22 +6,27 @@ Bodies that do not arrive, copies of a validator's data folder, clocks that are 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
+import trio
 
 from node.devnet import member
 from node.devnet.cluster import Cluster
 from node.devnet.state import SPEC_FILE, Settings, node_folder
 from runtime.crypto.keys import Keypair
 from runtime.errors import ExitCode
-from runtime.types.primitives import AccountId
+from runtime.types.primitives import AccountId, Hash
 from tests.cluster.conftest import Devnet
+from tests.cluster.support.hostile import hostile
 
 BYZANTINE: Final = Path(__file__).parent / "support" / "byzantine.py"
 EPOCH_BLOCKS: Final = 10
@@ -64,10 +69,12 @@ def sentence_of(cluster: Cluster, node: int) -> str:
 
 
 def copy_of(cluster: Cluster, target: Path) -> None:
-    """Copy the data folder of the last node while it is off for a moment."""
+    """Copy the data folder of the last node while it is off for a moment; not where it listens."""
     cluster.kill(LAST)
     shutil.copytree(
-        node_folder(cluster.folder, LAST), target, ignore=shutil.ignore_patterns("*.sock")
+        node_folder(cluster.folder, LAST),
+        target,
+        ignore=shutil.ignore_patterns("*.sock", "endpoint.json"),
     )
     cluster.start(LAST)
 
@@ -127,6 +134,82 @@ def test_a_copy_of_a_validator_from_epochs_ago_never_votes_and_ends_with_its_own
     stash = AccountId(Keypair.from_uri(cluster.state.node(LAST).account).account)
     with cluster.client(0) as client:
         assert not client.query("Staking", "tombstones", stash), "the original was convicted"
+
+
+STRANGER_SECONDS: Final = 40.0
+"""Longer than a network has to stand still before a validator believes it."""
+
+
+@contextmanager
+def started(words: list[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a node beside the cluster, and end it."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            words, stdout=output, stderr=output, env={**os.environ, **environment}
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.slow
+def test_a_copy_that_no_block_reaches_never_votes_in_the_epoch_that_is_over(
+    devnet: Devnet, tmp_path: Path
+) -> None:
+    """It hears nobody in its own epoch, and that is no sign that the network stands still."""
+    cluster = devnet(settings=SETTINGS)
+    cluster.wait_final(2, seconds=SECONDS)
+    copy, lost, log = tmp_path / "copy", tmp_path / "lost", tmp_path / "log"
+    copy_of(cluster, copy)
+    signed = history_of(copy)
+    epoch = cluster.finalized(0) // EPOCH_BLOCKS
+    cluster.wait_final((epoch + 1) * EPOCH_BLOCKS + 2, seconds=SECONDS)
+    (peer_key,) = copy.glob("chains/*/peer*")
+    peer_key.unlink()
+    lost.touch()
+    words = [sys.executable, str(BYZANTINE), *start_words(cluster, copy)[len(member.PROGRAM) :]]
+    with started(words, log, BYZANTINE_NO_BODIES=str(lost)) as process:
+        deadline = time.monotonic() + STRANGER_SECONDS
+        while time.monotonic() < deadline:
+            assert process.poll() is None, log.read_text()
+            assert history_of(copy) == signed, "the copy has signed something"
+            time.sleep(0.3)
+    assert b"waits-for='the current epoch'" in log.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_stranger_who_says_that_he_votes_lets_no_copy_vote(
+    devnet: Devnet, tmp_path: Path
+) -> None:
+    """All real peers refuse its key, and the stranger is the only one that takes it."""
+    cluster = devnet(settings=SETTINGS)
+    cluster.wait_final(2, seconds=SECONDS)
+    copy, log = tmp_path / "copy", tmp_path / "log"
+    copy_of(cluster, copy)
+    signed = history_of(copy)
+    cluster.wait_final(cluster.finalized(0) + 2, seconds=SECONDS)
+    with cluster.client(0) as client:
+        genesis = Hash(client.genesis_hash)
+
+    async def stay(process: subprocess.Popen[bytes]) -> None:
+        endpoint = copy / "endpoint.json"
+        with trio.fail_after(SECONDS):
+            while not endpoint.exists():
+                await trio.sleep(0.1)
+        (address, *_) = json.loads(endpoint.read_text())["p2p"]
+        async with hostile(genesis) as made:
+            await made.meet(address)
+            with trio.move_on_after(STRANGER_SECONDS):
+                while process.poll() is None:
+                    await trio.sleep(0.2)
+
+    with started(start_words(cluster, copy), log) as process:
+        trio.run(stay, process)
+        assert process.wait(SECONDS) == ExitCode.DOPPELGANGER, log.read_text()
+    assert b"data folder is a copy" in log.read_bytes()
+    assert history_of(copy) == signed, "the copy has signed something"
 
 
 @pytest.mark.slow

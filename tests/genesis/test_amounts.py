@@ -48,7 +48,13 @@ def test_amounts_are_written_as_people_read_them() -> None:
     assert format_amount(1234 * 10**18) == "1,234 OPEN"
 
 
-@pytest.mark.parametrize("text", ["1,5OPEN", "1_5OPEN", "1,,5", "1,5000 OPEN", "12,34", "1,234,5"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1,5OPEN", "1_5OPEN", "1,,5", "1,5000 OPEN", "12,34", "1,234,5",
+        "0,500 OPEN", "0,050", "0_500 OPEN", "00,500", "0,500,000", "0,500.5",
+    ],
+)  # fmt: skip
 def test_a_decimal_comma_is_refused_and_not_taken_for_ten_times_as_much(text: str) -> None:
     with pytest.raises(ValueTextError, match="groups of three"):
         parse_amount(text)

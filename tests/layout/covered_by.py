@@ -166,7 +166,6 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "node/finality/codec.py": ("tests/node/finality/test_engine_runner.py",),
         "node/finality/runner_context.py": ("tests/node/finality/test_engine_runner.py",),
         "node/rpc/blocks.py": ("tests/node/rpc/namespaces/test_chain_head.py",),
-        "node/serving/served_models.py": ("tests/node/serving/test_answer_service.py",),
         "node/storage/staging.py": ("tests/node/storage/test_crash.py",),
         "p2p/service/settings.py": ("tests/p2p/service/test_service.py",),
         "p2p/transport/containment.py": ("tests/p2p/attacks/test_exhaustion.py",),

@@ -14,7 +14,7 @@ from runtime.types.primitives import OPEN
 from tests.pallets.support.ledger import ALICE
 from tests.pallets.support.workshop import BOND, EXECUTORS, PROFILE, Workshop
 
-FIRST, SECOND = EXECUTORS[:2]
+FIRST, SECOND, THIRD = EXECUTORS[:3]
 
 
 @pytest.fixture
@@ -66,6 +66,67 @@ def test_the_registry_has_a_maximum(workshop: Workshop, monkeypatch: pytest.Monk
     monkeypatch.setattr("pallets.jobs.executors.EXECUTORS_MAX", 1)
     with pytest.raises(Jobs.RegistryFull):
         workshop.sign(SECOND, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
+    """Give a chain with two places for executors, both taken."""
+    monkeypatch.setattr("pallets.jobs.executors.EXECUTORS_MAX", 2)
+    with Workshop(2, executors_per_job=2, heartbeat_blocks=5, unbonding_blocks=3) as made:
+        yield made
+        made.check()
+
+
+def join(workshop: Workshop) -> None:
+    workshop.sign(THIRD, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
+
+
+def test_registrations_that_nobody_stands_behind_keep_nobody_out(full: Workshop) -> None:
+    full.next_block(2)
+    full.sign(FIRST, "Jobs", "heartbeat")
+    full.next_block(4)
+    join(full)  # The place of the one that is silent beyond its time; the other one keeps its own.
+    assert [entry.account for entry in full.jobs.executors()] == [FIRST, THIRD]
+    with pytest.raises(Jobs.BondLocked):
+        full.sign(SECOND, "Jobs", "withdraw_bond")
+    full.next_block(3)
+    full.sign(SECOND, "Jobs", "withdraw_bond")
+
+
+def test_of_silent_executors_the_longest_silent_goes_first(full: Workshop) -> None:
+    full.next_block()
+    full.sign(FIRST, "Jobs", "heartbeat")
+    full.next_block(20)
+    join(full)
+    assert [entry.account for entry in full.jobs.executors()] == [FIRST, THIRD]
+
+
+def test_an_executor_that_shows_itself_or_works_keeps_its_place(full: Workshop) -> None:
+    full.next_block(2)
+    with pytest.raises(Jobs.RegistryFull):
+        join(full)
+    full.assigned()
+    full.next_block(6)
+    with pytest.raises(Jobs.RegistryFull):
+        join(full)
+
+
+def test_nobody_loses_a_place_where_no_sign_of_life_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pallets.jobs.executors.EXECUTORS_MAX", 2)
+    with Workshop(2, heartbeat_blocks=0) as workshop:
+        workshop.next_block(50)
+        with pytest.raises(Jobs.RegistryFull):
+            join(workshop)
+
+
+def test_the_place_of_an_executor_that_leaves_is_free_at_once(full: Workshop) -> None:
+    full.sign(FIRST, "Jobs", "unregister_executor")
+    join(full)
+    assert [entry.account for entry in full.jobs.executors()] == [SECOND, THIRD]
+    with pytest.raises(Jobs.AlreadyRegistered):
+        full.sign(FIRST, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
 
 
 def test_a_bond_needs_the_balance(workshop: Workshop) -> None:
@@ -122,6 +183,7 @@ def test_root_changes_parameters_within_their_bounds(workshop: Workshop) -> None
         replace(parameters, executors_per_job=0),
         replace(parameters, executors_per_job=6),
         replace(parameters, weight_percent=51),
+        replace(parameters, submission_percent=parameters.weight_percent),
         replace(parameters, minimum_bond=parameters.bond_cap + 1),
     ):
         with pytest.raises(Jobs.ParametersOutOfBounds):

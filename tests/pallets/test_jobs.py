@@ -174,8 +174,8 @@ def test_the_chain_has_a_maximum_of_unfinished_jobs(
         workshop.submit()
 
 
-def test_jobs_take_at_most_their_share_of_a_block() -> None:
-    with Workshop(weight_percent=1, open_jobs_per_account=1_000) as workshop:
+def test_submissions_take_at_most_their_share_of_a_block() -> None:
+    with Workshop(submission_percent=1, open_jobs_per_account=1_000) as workshop:
         call = workshop.machine.call("Jobs", "submit", spec=train())
         weight = workshop.machine.weight_of(call).ref_time
         for _ in range(BLOCK_WEIGHT_MAX.ref_time // 100 // weight):
@@ -184,6 +184,20 @@ def test_jobs_take_at_most_their_share_of_a_block() -> None:
             workshop.submit()
         workshop.next_block()
         workshop.submit()
+
+
+def test_submissions_crowd_no_answer_of_an_executor_out() -> None:
+    """Pairs of submit and cancel once filled the share of all jobs, and a bond was lost."""
+    with Workshop(weight_percent=2, submission_percent=1) as workshop:
+        job = workshop.assigned()
+        call = workshop.machine.call("Jobs", "submit", spec=train())
+        weight = workshop.machine.weight_of(call).ref_time
+        for _ in range(BLOCK_WEIGHT_MAX.ref_time // 100 // weight):
+            workshop.sign(ALICE, "Jobs", "cancel", job=workshop.submit())
+        with pytest.raises(Jobs.JobsFull):
+            workshop.submit()
+        workshop.commit(FIRST, job, trained())
+        assert workshop.state(job) is JobState.Revealing
 
 
 def test_a_recipe_counts_its_steps() -> None:

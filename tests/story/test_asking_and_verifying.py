@@ -224,7 +224,8 @@ def test_a_verdict_is_recorded_the_epoch_closes_and_the_rows_earn(served: Served
         return epoch is not None and epoch.state.name == "Settled"
 
     until(is_settled, "settlement", WAIT_SECONDS)
-    assert served.openledger(*words, "--from", "//Charlie").exit_code == 1
+    listed = served.document("receipt", "list", "pydoc", "--epoch", "0")
+    assert [row["feedback"] for row in listed["receipts"]] == [None, "bad"]
     document = served.document("verify", "--quick", *served.receipts)
     assert [steps_of(receipt)["settlement"] for receipt in document["receipts"]] == [True, True]
     earned = served.client.api("AttributionApi_earnings", AccountId(OWNER.account))

@@ -31,6 +31,8 @@ class ReceiptRow:
     asker: str
     fee_planck: Planck
     tokens_out: int
+    feedback: str | None
+    """The asker's verdict, good or bad, where this node has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,9 @@ def feedback(
     keystore: Keystore,
     password_file: Path | None,
 ) -> FeedbackDocument:
-    """Sign a verdict on your answer; bad turns the sign of its rows' scores until its epoch ends.
+    """Sign a verdict on your answer, which the server shows with its receipt.
 
-    It costs nothing, and only the account that asked can give it.
+    It costs nothing and moves no money; only the account that asked can give it.
     """
     identity = hash_of(receipt)
     pair = signer_of(sender, keystore, password_file).unlock()
@@ -113,6 +115,7 @@ def list_receipts(
                 asker=ss58.encode(receipt.asker),
                 fee_planck=Planck(receipt.fee_planck),
                 tokens_out=receipt.tokens_out,
+                feedback=entry["feedback"],
             )
         )
     return ReceiptsDocument(info.id, listed_epoch, tuple(rows))

@@ -33,6 +33,6 @@ class CommandGroup(click.Group):
         except click.UsageError as error:
             word = args[0].lower().replace("_", "-")
             close = get_close_matches(word, self.list_commands(ctx), n=1)
-            if close:
-                error.message += f" Did you mean {close[0]}?"
-            raise
+            if not close:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {close[0]}?", ctx) from error

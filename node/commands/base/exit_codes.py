@@ -31,7 +31,7 @@ def errors_as_exit_codes(output: Output) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        output.note("Stopped.")
+        output.stop()
         sys.exit(ExitCode.STOPPED)
     except BrokenPipeError:
         # The reader of our output is gone; Python must not complain again when it closes stdout.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -56,9 +59,11 @@ class Output:
         self.as_json = as_json
         self.exit_code = ExitCode.OK
         """How the command ends after its document: not OK where the document tells of a failure."""
+        self._is_document_shown = False
 
     def show(self, document: Any, *, hidden: Sequence[str] = ()) -> None:
         """Print the command's document on stdout; a table leaves out the `hidden` fields."""
+        self._is_document_shown = True
         if self.as_json:
             click.echo(_json_text(document))
             return
@@ -74,17 +79,38 @@ class Output:
             click.echo(printable(with_options(text)), err=True)
 
     def say(self, text: str, *, newline: bool = True) -> None:
-        """Print text on stdout, unless it is reserved for one JSON document."""
-        if not self.as_json:
+        """Print text on stdout, unless it is reserved for one JSON document.
+
+        Where the terminal is gone, nobody reads it. Raises BrokenPipeError where a reader went.
+        """
+        if self.as_json:
+            return
+        try:
             click.echo(printable(text), nl=newline)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            _give_up_stdout()
 
     def fail(self, kind: str, sentence: str, exit_code: int) -> None:
         """Print an error: a sentence on stderr, and with --json an object on stdout."""
         sentence = with_options(sentence)
-        click.echo(f"Error: {printable(sentence)}", err=True)
-        if self.as_json:
-            document = ErrorDocument(Problem(kind, sentence, exit_code))
-            click.echo(_json_text(document))
+        self.note(f"Error: {sentence}")
+        self._show_problem(Problem(kind, sentence, exit_code))
+
+    def stop(self) -> None:
+        """Print that the command was stopped; with --json an object too, if there is none yet."""
+        self.note("Stopped.")
+        if not self._is_document_shown:
+            self._show_problem(Problem("Stopped", "Stopped.", ExitCode.STOPPED))
+
+    def _show_problem(self, problem: Problem) -> None:
+        if not self.as_json:
+            return
+        try:
+            click.echo(_json_text(ErrorDocument(problem)))
+        except OSError:
+            _give_up_stdout()  # the exit code still tells how the command ended
 
     @contextmanager
     def progress(self, label: str, unit: str = "bytes") -> Iterator[Advance]:
@@ -105,6 +131,14 @@ class Output:
         with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
             task = bar.add_task(label, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _give_up_stdout() -> None:
+    """Send the rest of stdout, which nobody can read, nowhere.
+
+    Python flushes stdout once more when it ends, and would then end with a code of its own.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_document(

@@ -21,7 +21,7 @@ GAP: Final = "  "
 BORDER_CELLS: Final = 3
 """Of a table for each column: a line and two spaces; and one line more at the end."""
 WIDTH_UNLIMITED: Final = 1_000_000
-_LONG: Final = re.compile(r"\b(?:0x[0-9a-f]{40,}|[1-9A-HJ-NP-Za-km-z]{46,52})\b")
+_LONG: Final = re.compile(r"\b(?:0x[0-9a-fA-F]{40,}|[1-9A-HJ-NP-Za-km-z]{46,52})\b")
 
 
 @dataclass(frozen=True, slots=True)

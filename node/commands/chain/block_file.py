@@ -6,15 +6,14 @@ block = length (4 bytes, little-endian) ++ SCALE(header, extrinsics, justificati
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, Final
 
 from genesis.spec import ChainSpec
-from ml.durable_file import sync_folder
 from node.chain.justifications import FinalityCheck, authorities_in
 from node.client.errors import UsageError
+from node.storage.new_file import new_file
 from pallets import compose
 from runtime.codec.scale import DecodeError, codec, scale
 from runtime.errors import ExitCode, OpenLedgerError
@@ -55,20 +54,11 @@ def write_block_file(path: Path, genesis_hash: Hash, blocks: Iterable[ExportedBl
 
     A file that was cut off between two blocks would look whole. Raises FileExistsError.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with draft.open("xb") as file:
-            count = write_blocks(file, genesis_hash, blocks)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, path)  # unlike a rename, it overwrites nothing
-    finally:
-        draft.unlink(missing_ok=True)
-    sync_folder(path.parent)
-    return count
+    with new_file(path) as file:
+        return write_blocks(file, genesis_hash, blocks)
 
 
-def write_blocks(file: BinaryIO, genesis_hash: Hash, blocks: Iterable[ExportedBlock]) -> int:
+def write_blocks(file: IO[bytes], genesis_hash: Hash, blocks: Iterable[ExportedBlock]) -> int:
     """Write blocks in order; returns their number."""
     file.write(MAGIC + genesis_hash)
     count = 0
@@ -91,7 +81,7 @@ def read_blocks(path: Path) -> tuple[Hash, Iterator[ExportedBlock]]:
     return Hash(head[len(MAGIC) :]), _iterate(path, file)
 
 
-def _iterate(path: Path, file: BinaryIO) -> Iterator[ExportedBlock]:
+def _iterate(path: Path, file: IO[bytes]) -> Iterator[ExportedBlock]:
     with file:
         number = 0
         while length := file.read(_LENGTH_BYTES):

@@ -25,6 +25,7 @@ from node.commands.chain.snapshot import restore, snapshot
 from node.commands.chain.status import StatusDocument, status_of
 from node.operations.config import default_base_path
 from node.operations.data_folder import DATABASE_FOLDER, chain_folder
+from node.storage.folder_swap import former_folder
 from runtime.codec.hexadecimal import to_hex
 from runtime.crypto import ss58
 from runtime.frame.extrinsic import Extrinsic
@@ -245,6 +246,7 @@ def purge(output: Output, chain_name: str, base_path: Path | None, yes: bool) ->
         Database.open(folder / DATABASE_FOLDER).close()  # refuses while a node has the folder open
     confirm(f"Remove {folder} for good?", is_given=yes)
     shutil.rmtree(folder)
+    shutil.rmtree(former_folder(folder), ignore_errors=True)  # else the next start puts it back
     return PurgeDocument(str(folder))
 
 

@@ -14,12 +14,11 @@ from pathlib import Path
 
 import click
 
-from consensus.write_ahead_log import DamagedLogError, read_log
 from genesis.spec import load_spec
 from node.commands.base.command import command_output, refuse
 from node.commands.base.output import Output
 from node.finality.write_ahead_log import repair_log as repair_file
-from node.keys.vote_signer import FILE_SUFFIX, RecentBallots
+from node.keys.vote_signer import FILE_SUFFIX, DamagedHistoryError, read_history
 from node.operations.config import default_base_path
 from node.operations.data_folder import (
     DATABASE_FOLDER,
@@ -27,9 +26,6 @@ from node.operations.data_folder import (
     signer_folder,
     write_ahead_log_path,
 )
-from runtime.codec.compact import DecodeError
-from runtime.codec.scale import codec
-from runtime.shared.finality import Ballot
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +131,9 @@ def _print_repair(output: Output, document: RepairDocument) -> None:
 def signing_histories(*folders: Path) -> Iterator[SigningHistoryLine]:
     """Read the signing histories in these folders, and leave them as they are."""
     for path in sorted(path for folder in folders for path in folder.glob(f"*{FILE_SUFFIX}")):
-        recent = RecentBallots()
         try:
-            for record in read_log(path.read_bytes())[0]:
-                recent.add(codec(Ballot).decode(record))
-        except (DamagedLogError, DecodeError):
+            recent = read_history(path)
+        except DamagedHistoryError:
             yield SigningHistoryLine(
                 file=str(path), is_damaged=True, ballots=0, newest_epoch=None, newest_view=None
             )

@@ -1,19 +1,13 @@
 """`openledger chain snapshot | restore`: the data of a stopped node as one file, and back.
 
-Two nodes that vote with one key are slashed, so both commands say whether it is safe to vote from
-the copy, and a file `no-vote` keeps a validator from voting where it is not:
-- A snapshot with --move is the node itself on its way to another machine. The original may not vote
-  any more; the copy may, if it is restored once.
-- A plain snapshot is a copy of a node that goes on. It may follow the chain, but not vote: it does
-  not know what the original signs later.
-- Where a snapshot goes back into its own node's folder, that folder's signing histories stay: they
-  are newer than those of the snapshot, and the signer refuses to contradict them.
-A snapshot says nothing of where it is restored: that is the folder of the chain that the operator
-names, and its genesis has to be that chain's. An identity among peers comes only with a move.
+Both say whether it is safe to vote from the copy; node/keys/voting_right.py has the rule. A
+snapshot does not decide where it is restored: that is the folder of the chain that the operator
+names, and its genesis has to be that chain's.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import shutil
 from collections.abc import Iterator
@@ -25,28 +19,25 @@ from typing import Final
 
 import click
 
-from genesis.spec import load_spec
-from ml.durable_file import write_durably
+from genesis.spec import ChainSpec, load_spec
 from node.client.errors import UsageError
 from node.commands.base.command import command_output, confirm, refuse
 from node.commands.base.output import Output
-from node.commands.chain.folder_archive import Manifest, pack, put_in_place, unpack
-from node.commands.chain.log_repair import signing_histories
+from node.keys.voting_place import pack_place, read_place, settle, why_not
+from node.keys.voting_right import MAY_VOTE, Outcome, Place, restored
 from node.operations.config import default_base_path
 from node.operations.data_folder import (
     ANSWERS_FOLDER,
     BLOBS_FOLDER,
-    CHAINS_FOLDER,
     CONSENSUS_FOLDER,
     DATABASE_FOLDER,
     JOBS_FOLDER,
-    NO_VOTE_FILE,
     PEER_SEED_FILE,
     RECEIPTS_FILE,
     chain_folder,
-    consensus_folder,
-    no_vote_path,
 )
+from node.storage.folder_archive import Manifest, unpack
+from node.storage.folder_swap import put_back, put_in_place
 from runtime.codec.hexadecimal import to_hex
 
 NODE_DATA: Final = frozenset(
@@ -61,13 +52,28 @@ NODE_DATA: Final = frozenset(
     }
 )
 """What a node cannot make again by itself."""
-MOVED: Final = (
-    "its node was moved to another place by `openledger chain snapshot --move` on {time}, and "
-    "votes there"
-)
-COPIED: Final = (
-    "it was restored from a copy of {time}, and does not know what the node that it was taken from "
-    "has signed since"
+SENTENCES: Final = {
+    Outcome.MOVED_HERE: (
+        "It is safe to vote from the copy, if it is restored once: the node that it was taken from "
+        "votes no more."
+    ),
+    Outcome.UNCHANGED: (
+        "It is safe to vote from this folder: it had the right to vote, and kept its own signing "
+        "histories, which know all that its keys have signed here."
+    ),
+    Outcome.STILL_FORBIDDEN: (
+        "It is NOT safe to vote from this folder, and it refuses to as before: {why}. Only a later "
+        "move into it lets it vote."
+    ),
+    Outcome.COPY: (
+        "It is NOT safe to vote from the copy, and it will refuse to: it does not know what the "
+        "original signs after this, and two nodes that vote with one key are slashed. Let it "
+        "follow without --validator, or move the node with `openledger chain snapshot --move`."
+    ),
+}
+NEVER_VOTED: Final = (
+    "No vote was ever signed from this data, so it is safe to vote from the copy with a key that "
+    "votes nowhere else."
 )
 
 
@@ -97,33 +103,33 @@ class SnapshotDocument:
 def snapshot(
     output: Output, file: Path, chain_name: str, base_path: Path | None, move: bool
 ) -> SnapshotDocument:
-    """Write the data of a stopped node to a new FILE: chain, state, files, votes; no keys."""
+    """Write the data of a stopped node to a new FILE: chain, state, files, votes.
+
+    No key of an account or of votes is in it. With --move it holds the secret of the node's peer
+    identity, so keep it like a key. This node may not vote from then on, also if FILE is lost.
+    """
     spec = load_spec(chain_name)
     folder = chain_folder(base_path or default_base_path(), spec.id)
+    put_back(folder)
     if not (folder / DATABASE_FOLDER).is_dir():
         refuse(f"There is no data of the chain {spec.id!r} in {folder}. Name it by --base-path.")
     if file.exists():
         refuse(f"{file} exists already. Name a new file; nothing was overwritten.")
     number, block_hash = _head_of(folder)
-    time = datetime.now(UTC).isoformat(timespec="seconds")
     manifest = Manifest(
         chain=spec.id,
         genesis_hash=to_hex(spec.build().hash),
         block_number=number,
         block_hash=block_hash,
         is_moved=move,
-        taken_at=time,
-        files={},
+        moves=[],
+        taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    if move and no_vote_path(folder).exists():
-        refuse(f"{folder} may not vote itself: {no_vote_path(folder).read_text().strip()}.")
-    with _kept_closed(folder), output.progress("Writing") as advance:
-        size = pack(folder, file, manifest, _names(is_moved=move), advance)
-    if move:
-        _forbid(folder, MOVED.format(time=time))
-    histories = _histories(folder)
-    is_safe, sentence = _verdict(histories, is_moved=move, kept=())
-    return _document(output, file, folder, manifest, size, histories, is_safe, sentence)
+    with _held_closed(folder), output.progress("Writing") as advance:
+        manifest, size = pack_place(folder, file, manifest, _names(is_moved=move), advance)
+    copy = dataclasses.replace(read_place(folder), moves=tuple(manifest.moves))
+    outcome = restored(Place({}), copy, is_move=move).outcome
+    return _document(output, file, folder, manifest, size, outcome)
 
 
 @click.command("restore")
@@ -146,45 +152,31 @@ def restore(
     """Put the snapshot FILE into a node's data folder, and say whether it may vote from there.
 
     Restore a validator only from a snapshot that you took yourself: whoever wrote the file decides
-    which votes of your key it knows.
+    which votes of your key it knows. Restore one that was taken with --move once: two nodes that
+    vote with one key are slashed.
     """
     spec = load_spec(chain_name)
-    base = base_path or default_base_path()
-    folder = chain_folder(base, spec.id)
-    draft = base / CHAINS_FOLDER / ".restoring.part"
+    folder = chain_folder(base_path or default_base_path(), spec.id)
+    draft = folder.with_name(".restoring.part")
+    put_back(folder)
+    if folder.exists():
+        if not replace:
+            refuse(f"{folder} has data already. Use --replace, or name another folder.")
+        confirm(f"Replace the data in {folder}?", is_given=yes)
     shutil.rmtree(draft, ignore_errors=True)
     try:
-        with output.progress("Reading") as advance:
-            manifest = unpack(file, draft, _names(is_moved=True), advance)
-        if manifest.genesis_hash != to_hex(spec.build().hash):
-            refuse(
-                f"{file} is of the chain {manifest.chain!r}, genesis {manifest.genesis_hash}, and "
-                f"not of {spec.id!r}. Name the chain of the snapshot by --chain."
-            )
-        # What only the folder at the new place may decide.
-        no_vote_path(draft).unlink(missing_ok=True)
-        if not manifest.is_moved:
-            (draft / PEER_SEED_FILE).unlink(missing_ok=True)
-        kept = _keep_own(
-            output,
-            folder,
-            draft,
-            is_moved=manifest.is_moved,
-            is_replacing=replace,
-            is_agreed=yes,
-        )
-        number, block_hash = _head_of(draft)
-        if (number, block_hash) != (manifest.block_number, manifest.block_hash):
-            refuse(f"{file} holds block {number} and says {manifest.block_number}: do not use it.")
-        histories = _histories(draft)
-        is_safe, sentence = _verdict(histories, is_moved=manifest.is_moved, kept=kept)
-        if not is_safe:
-            _forbid(draft, COPIED.format(time=manifest.taken_at))
-        put_in_place(draft, folder)
+        with _held_closed(folder):
+            with output.progress("Reading") as advance:
+                manifest = unpack(file, draft, _names(is_moved=True), advance)
+            _check(file, manifest, spec, draft)
+            result = settle(folder, draft, manifest)
+            put_in_place(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    size = file.stat().st_size
-    return _document(output, file, folder, manifest, size, histories, is_safe, sentence)
+    if result.kept_histories:
+        kept = ", ".join(sorted(result.kept_histories))
+        output.note(f"Kept the signing histories of {folder}: {kept}.")
+    return _document(output, file, folder, manifest, file.stat().st_size, result.outcome)
 
 
 def _names(*, is_moved: bool) -> frozenset[str]:
@@ -195,83 +187,16 @@ def _names(*, is_moved: bool) -> frozenset[str]:
     return NODE_DATA | {PEER_SEED_FILE} if is_moved else NODE_DATA
 
 
-def _keep_own(
-    output: Output,
-    folder: Path,
-    draft: Path,
-    *,
-    is_moved: bool,
-    is_replacing: bool,
-    is_agreed: bool,
-) -> tuple[str, ...]:
-    """Take over what only the folder itself knows; returns its histories that are the newer ones.
-
-    Raises UsageError where there is data that may not be replaced.
-    """
-    if not folder.exists():
-        return ()
-    if not is_replacing:
-        refuse(f"{folder} has data already. Replace them with --replace, or name another folder.")
-    if (folder / DATABASE_FOLDER).is_dir():
-        _head_of(folder)  # refuses while a node runs on it
-    confirm(f"Replace the data in {folder}?", is_given=is_agreed)
-    own, theirs = _newest(folder), _newest(draft)
-    kept = tuple(name for name in own if own[name] >= theirs.get(name, own[name]))
-    names = [f"{CONSENSUS_FOLDER}/{name}" for name in kept] + [PEER_SEED_FILE]
-    if not is_moved:
-        names.append(f"{CONSENSUS_FOLDER}/{NO_VOTE_FILE}")
-    for name in names:
-        if (folder / name).is_file():
-            (draft / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(folder / name, draft / name)
-    if kept:
-        output.note(f"Kept the signing histories of {folder}: {', '.join(kept)}.")
-    return kept
-
-
-def _verdict(
-    histories: tuple[str, ...], *, is_moved: bool, kept: tuple[str, ...]
-) -> tuple[bool, str]:
-    """Return whether a validator may vote from the restored folder, and why."""
-    if not histories:
-        return True, (
-            "No vote was ever signed from this data, so it is safe to vote from the copy with a "
-            "key that votes nowhere else."
+def _check(file: Path, manifest: Manifest, spec: ChainSpec, draft: Path) -> None:
+    """Refuse a snapshot of another chain, or of another block than it says. Raises UsageError."""
+    if manifest.genesis_hash != to_hex(spec.build().hash):
+        refuse(
+            f"{file} is of the chain {manifest.chain!r}, genesis {manifest.genesis_hash}, and "
+            f"not of {spec.id!r}. Name the chain of the snapshot by --chain."
         )
-    if set(histories) <= set(kept):
-        return True, (
-            "It is safe to vote from this folder: it kept its own signing histories, which know "
-            "all that its keys have signed here."
-        )
-    if is_moved:
-        return True, (
-            "It is safe to vote from the copy, if it is restored once: the node that it was taken "
-            "from votes no more."
-        )
-    return False, (
-        "It is NOT safe to vote from the copy, and it will refuse to: it does not know what the "
-        "original signs after this, and two nodes that vote with one key are slashed. Let it "
-        "follow without --validator, or move the node with `openledger chain snapshot --move`."
-    )
-
-
-def _newest(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return epoch and view of the newest vote of each signing history. Raises UsageError."""
-    newest = {}
-    for line in signing_histories(consensus_folder(folder)):
-        if line.is_damaged:
-            refuse(
-                f"The mark {line.file} is damaged, so what its key has signed is not known. Make "
-                "another key with `openledger validator keys`, and move that file away."
-            )
-        if line.newest_epoch is not None and line.newest_view is not None:
-            newest[Path(line.file).name] = (line.newest_epoch, line.newest_view)
-    return newest
-
-
-def _histories(folder: Path) -> tuple[str, ...]:
-    """Return the names of the signing histories in a chain's data that hold a vote."""
-    return tuple(_newest(folder))
+    number, block_hash = _head_of(draft)
+    if (number, block_hash) != (manifest.block_number, manifest.block_hash):
+        refuse(f"{file} holds block {number} and says {manifest.block_number}: do not use it.")
 
 
 def _head_of(folder: Path) -> tuple[int, str]:
@@ -287,9 +212,13 @@ def _head_of(folder: Path) -> tuple[int, str]:
 
 
 @contextmanager
-def _kept_closed(folder: Path) -> Iterator[None]:
-    """Hold LevelDB's own lock, so that no node starts on the data while they are copied."""
-    with (folder / DATABASE_FOLDER / "LOCK").open("r+b") as lock:
+def _held_closed(folder: Path) -> Iterator[None]:
+    """Hold LevelDB's own lock, so that no node runs on the folder meanwhile. Raises UsageError."""
+    path = folder / DATABASE_FOLDER / "LOCK"
+    if not path.exists():
+        yield
+        return
+    with path.open("r+b") as lock:
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -297,22 +226,14 @@ def _kept_closed(folder: Path) -> Iterator[None]:
         yield
 
 
-def _forbid(folder: Path, why: str) -> None:
-    path = no_vote_path(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(path, f"{why}\n".encode())
-
-
 def _document(
-    output: Output,
-    file: Path,
-    folder: Path,
-    manifest: Manifest,
-    size: int,
-    histories: tuple[str, ...],
-    is_safe: bool,
-    sentence: str,
+    output: Output, file: Path, folder: Path, manifest: Manifest, size_bytes: int, outcome: Outcome
 ) -> SnapshotDocument:
+    place = read_place(folder)
+    is_safe = outcome in MAY_VOTE
+    sentence = SENTENCES[outcome].format(why=why_not(folder))
+    if is_safe and not place.has_votes:
+        sentence = NEVER_VOTED
     output.note(sentence)
     return SnapshotDocument(
         file=str(file),
@@ -320,8 +241,8 @@ def _document(
         chain=manifest.chain,
         block_number=manifest.block_number,
         block_hash=manifest.block_hash,
-        size_bytes=size,
-        signing_histories=histories,
+        size_bytes=size_bytes,
+        signing_histories=tuple(name for name, votes in place.histories.items() if votes.ballots),
         is_safe_to_vote=is_safe,
         sentence=sentence,
     )

@@ -9,16 +9,14 @@ from pathlib import Path
 
 import click
 
-from genesis.spec import load_spec
 from ml.durable_file import write_durably
 from node.commands.base.command import command_output, refuse
 from node.commands.base.command_group import CommandGroup
 from node.commands.base.output import Output
 from node.commands.node.node import start
-from node.keys.node_keys import load_pair, load_session_pair
 from node.operations.config import NodeConfig, load
 from node.operations.config_text import settings_of, template
-from runtime.errors import ExitCode, OpenLedgerError
+from runtime.errors import ExitCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,47 +98,19 @@ def show(output: Output, file: Path | None) -> ConfigDocument:
 @file_option
 @command_output(ConfigCheckDocument)
 def check(output: Output, file: Path | None) -> ConfigCheckDocument:
-    """Check the settings of a node without starting it: their form, chain, keys and passwords.
+    """Check the settings of a node without starting it: their form, chain, keys and addresses.
 
-    Ends with exit code 2 where a node would not start.
+    Ends with exit code 2 where a node would not start by them, or may not vote from its folder.
+    `openledger chain check --base-path` checks the data.
     """
-    problems = tuple(_problems(load(file, os.environ, {})))
+    from node.service.start_checks import start_problems  # p2p's library, which help need not load
+
+    problems = start_problems(load(file, os.environ, {}))
     document = ConfigCheckDocument(None if file is None else str(file), not problems, problems)
     if problems:
         output.show(document)
         for problem in problems:
             output.note(problem)
         sys.exit(ExitCode.USAGE)
-    output.note("A node would start with these settings, if its ports are free.")
+    output.note("A node would start with these settings, if its ports are free and its data whole.")
     return document
-
-
-def _problems(config: NodeConfig) -> list[str]:
-    """Return what a node would refuse, one sentence for each cause."""
-    try:
-        chain_type = load_spec(config.chain).chain_type
-    except OpenLedgerError as error:
-        return [str(error)]  # which keys are allowed depends on the chain
-    loads = [load_pair]
-    if config.validator and config.signer is None and config.session_key:
-        loads.append(load_session_pair)
-    problems = []
-    for load_key in loads:
-        try:
-            load_key(config, chain_type)
-        except OpenLedgerError as error:
-            problems.append(str(error))
-    folder = _existing(config.base_path)
-    if not os.access(folder, os.W_OK | os.X_OK):
-        problems.append(f"{folder} cannot be written to. Name another --base-path.")
-    if config.signer is not None and not config.signer.is_socket():
-        problems.append(
-            f"No signer listens on {config.signer}. Start it with `openledger signer --socket`."
-        )
-    return problems
-
-
-def _existing(path: Path) -> Path:
-    """Return the nearest folder above a path that is there."""
-    absolute = path.absolute()
-    return next(folder for folder in (absolute, *absolute.parents) if folder.exists())

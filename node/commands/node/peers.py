@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from node.client import Client, RequestRefusedError
-from node.commands.base.command import command_output, pass_client
+from node.commands.base.command import command_output, pass_client, refuse
 from node.commands.base.output import Output
 from runtime.codec.hexadecimal import to_hex
 
@@ -128,6 +128,11 @@ def _network(output: Output, client: Client) -> dict[str, Any]:
     except RequestRefusedError as error:
         if error.code != METHOD_NOT_FOUND:
             raise
+        if client.call("system_localPeerId"):  # a solo node has no id among peers
+            refuse(
+                "This is no node of OpenLedger: it has peers, and does not know the method "
+                "openledger_network. Name another by --url."
+            )
         output.note("This node makes its blocks alone, so it has no peers.")
         return {}
     return network

@@ -92,11 +92,18 @@ class OpenLedger:
 
     @method("openledger_receipts")
     def receipts(self, model: int, epoch: int) -> Json:
-        """Return an epoch's receipts as SCALE SignedReceipt with their hashes, in order."""
-        return [
-            {
-                "hash": to_hex(receipt_hash(signed.receipt)),
-                "signedReceipt": to_hex(_signed.encode(signed)),
-            }
-            for signed in self._receipts.listed(model, epoch)
-        ]
+        """Return an epoch's receipts as SCALE SignedReceipt with their hashes, in order, and the
+        askers' verdicts that this node has."""
+        verdicts = self._receipts.feedback(model, epoch)
+        listed = []
+        for signed in self._receipts.listed(model, epoch):
+            identity = receipt_hash(signed.receipt)
+            is_negative = verdicts.get(identity)
+            listed.append(
+                {
+                    "hash": to_hex(identity),
+                    "signedReceipt": to_hex(_signed.encode(signed)),
+                    "feedback": None if is_negative is None else "bad" if is_negative else "good",
+                }
+            )
+        return listed

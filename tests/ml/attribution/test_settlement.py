@@ -16,7 +16,7 @@ from ml.attribution.settlement import (
     weighted_sum,
 )
 from runtime.codec.scale import codec
-from runtime.shared.documents import ContributorAggregate, JobOutput, Receipt, Settled, receipt_hash
+from runtime.shared.documents import ContributorAggregate, JobOutput, Receipt, Settled
 from runtime.types.primitives import AccountId, Hash
 
 SIZE = 8
@@ -103,19 +103,9 @@ def test_net_scores_are_those_of_plain_integers_up_to_one_common_power_of_two(ag
     assert encoding.decode(encoding.encode(output)) == output
 
 
-def test_negative_feedback_turns_the_sign_of_one_receipt():
-    good, bad = receipt(0, bytes([3] * SIZE), 100), receipt(1, bytes([5] * SIZE), 100)
-    aggregates = [aggregate(1, [1] * SIZE)]
-    (liked,) = settle([good, bad], (), aggregates).entries
-    (disliked,) = settle([good, bad], {receipt_hash(bad)}, aggregates).entries
-    assert liked.score == 100 * SIZE * (3 + 5)
-    assert disliked.score == 100 * SIZE * (3 - 5)
-    assert liked.square_sum == disliked.square_sum == (100 * SIZE) ** 2 * (9 + 25)
-
-
 def test_a_settlement_commits_to_receipts_and_fees():
     receipts = [receipt(at, bytes(SIZE), at) for at in range(5)]
-    settled = settle(receipts, (), [aggregate(1, [1] * SIZE)])
+    settled = settle(receipts, [aggregate(1, [1] * SIZE)])
     assert (settled.receipts, settled.fees_planck) == (5, 10)
     assert settled.receipts_root == receipts_root(receipts)[0]
     assert settled.receipts_root != receipts_root(receipts[::-1])[0]
@@ -123,18 +113,18 @@ def test_a_settlement_commits_to_receipts_and_fees():
 
 def test_a_sketch_of_another_index_is_refused():
     with pytest.raises(SketchLengthError):
-        settle([receipt(0, bytes(SIZE + 1), 1)], (), [aggregate(1, [1] * SIZE)])
+        settle([receipt(0, bytes(SIZE + 1), 1)], [aggregate(1, [1] * SIZE)])
 
 
 def test_an_epoch_without_contributors_or_receipts_settles_to_nothing():
-    assert settle([], (), []).entries == ()
-    (entry,) = settle([], (), [aggregate(1, [1] * SIZE)]).entries
+    assert settle([], []).entries == ()
+    (entry,) = settle([], [aggregate(1, [1] * SIZE)]).entries
     assert (entry.score, entry.square_sum) == (0, 0)
 
 
 def test_the_order_of_receipts_does_not_change_a_score():
     receipts = [receipt(at, bytes([at] * SIZE), 10**25 + at) for at in range(5)]
     aggregates = [aggregate(1, [-3, 1] * (SIZE // 2))]
-    forward, backward = settle(receipts, (), aggregates), settle(receipts[::-1], (), aggregates)
+    forward, backward = settle(receipts, aggregates), settle(receipts[::-1], aggregates)
     assert forward.entries == backward.entries
     assert dataclasses.replace(forward, receipts_root=backward.receipts_root) == backward

@@ -98,3 +98,18 @@ def test_the_last_token_of_a_full_answer_is_part_of_it() -> None:
     assert (made.text, made.reason) == ("ok", FinishReason.LENGTH)
     assert made.stop_tokens == (256,)
     assert made.prompt_tokens == ()
+
+
+@given(st.text(min_size=1, max_size=30), st.sampled_from([(), ("ab",)]), st.integers(0, 60))
+def test_an_answer_that_is_cut_is_what_was_sent_and_no_token_more(
+    text: str, stops: tuple[str, ...], tokens: int
+) -> None:
+    made, sent = transcript(*stops), ""
+    for token in text.encode()[:tokens]:
+        sent += made.add(TokenEvent(token, 0.0, None))
+        if made.is_stopped:
+            break
+    assert made.cut() == bool(sent)
+    assert made.text == sent
+    assert bytes(made.answer_tokens).decode(errors="replace").startswith(sent)
+    assert len(made.answer_tokens) <= len(sent.encode()) + max(map(len, stops), default=0) + 3

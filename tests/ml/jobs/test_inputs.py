@@ -72,7 +72,6 @@ def test_a_wrong_row_count_is_refused(tmp_path: Path) -> None:
 def settle_job(folder: Path, root: Hash) -> frames.Job:
     aggregates = (ContributorAggregate(ALICE, 1, (3, -1)), ContributorAggregate(BOB, 1, (0, 5)))
     (folder / "receipts.scale").write_bytes(codec(tuple[Receipt, ...]).encode(()))
-    (folder / "negative.scale").write_bytes(codec(tuple[Hash, ...]).encode(()))
     hint = tuple[ContributorAggregate, ...]
     (folder / "aggregates.scale").write_bytes(codec(hint).encode(aggregates))
     spec = codec(JobSpec).encode(Settle(0, 0, root))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ import trio
 from trio.testing import MockClock
 
 from node.authoring.author import Author
+from node.chain import chain as chain_module
 from node.chain.events import FinalChanged
 from node.operations.config import Sealing
+from node.storage.errors import DiskLowError
 from node.transactions import status
 from pallets.authorship import AUTHOR_ENGINE
 from runtime.frame import block
 from runtime.frame.state import Overlay
 from runtime.types.primitives import AccountId, PreRuntime, Weight
+from tests.node.storage.test_disk_space import disk_of
 from tests.node.support.small_node import BOB, SmallNode, run, small_node
 
 Scenario = Callable[[SmallNode], Awaitable[None]]
@@ -170,5 +174,50 @@ def test_a_solo_author_names_itself_in_the_header(tmp_path: Path) -> None:
             named = PreRuntime(AUTHOR_ENGINE, AccountId(BOB.account))
             assert executed.header.digest.logs == (named,)
             assert node.chain.finalized == executed.header
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("sealing", [Sealing.INTERVAL, Sealing.INSTANT])
+def test_a_disk_that_is_full_for_long_costs_a_solo_author_no_block_and_no_transaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sealing: Sealing
+) -> None:
+    monkeypatch.setattr(chain_module, "UNFINALIZED_MAX", 3)
+
+    async def main() -> None:
+        async with small_node(tmp_path, sealing, 1_000) as node, trio.open_nursery() as nursery:
+            with monkeypatch.context() as full:
+                full.setattr(os, "statvfs", disk_of(1 << 40, 0))
+                nursery.start_soon(node.author.run_until_halted)
+                node.pool.submit(node.sign())
+                await trio.sleep(60)
+                assert "goes on by itself" in node.author.halt_reason
+                assert (node.chain.best.number, len(node.pool)) == (0, 1)
+            await finals(node, 2)
+            assert node.author.halt_reason == ""
+            assert len(node.pool) == 0
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=MockClock(autojump_threshold=0.3))
+
+
+def test_a_block_that_the_disk_refuses_becomes_final_before_another_one_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with small_node(tmp_path) as node:
+            with monkeypatch.context() as full:
+                node.chain.on_event.append(
+                    lambda _: full.setattr(os, "statvfs", disk_of(1 << 40, 0))
+                )
+                for _ in range(3):
+                    with pytest.raises(DiskLowError):
+                        await node.author.seal()
+                assert (node.chain.best.number, node.chain.finalized.number) == (1, 0)
+                node.chain.on_event.clear()
+            refused = node.chain.best.hash
+            executed = await node.author.seal()
+            assert executed.header.parent_hash == refused
+            assert node.chain.finalized.hash == executed.hash
 
     run(scenario)

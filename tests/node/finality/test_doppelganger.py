@@ -128,7 +128,7 @@ def test_a_vote_that_was_signed_elsewhere_stops_the_node(
     error = raised_by(scenario)
     assert isinstance(error, DoppelgangerError)
     assert error.exit_code == ExitCode.DOPPELGANGER == 7
-    assert "give this one a key of its own" in str(error)
+    assert "not signed here" in str(error)
     if is_listening_first:
         assert said_by_this == [], "it had not voted yet"
 
@@ -440,7 +440,24 @@ def test_a_mark_that_was_lost_stops_the_node_before_it_votes_anew(tmp_path: Path
     run(before)
     (tmp_path / "history").unlink()
     (tmp_path / "log").unlink()
-    assert isinstance(raised_by(after), DoppelgangerError)
+    error = raised_by(after)
+    assert isinstance(error, DoppelgangerError)
+    assert "signing history is empty" in str(error)
+    assert "start this one again when epoch 0 is over" in str(error)
+
+
+def test_a_node_that_has_signed_learns_that_another_one_votes(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with seated(tmp_path, 4, me=0, delay_ms=40) as made:
+            me = made.participant.me
+            assert me is not None
+            await made.until(lambda: bool(made.service.own_votes))
+            made.hear(HOSTILE, made.vote(me, Ballot(0, 90, Kind.NOTARIZE, ANY)))
+            await trio.sleep(10)
+
+    error = raised_by(scenario)
+    assert isinstance(error, DoppelgangerError)
+    assert "give this one a key of its own" in str(error)
 
 
 ballots = st.builds(

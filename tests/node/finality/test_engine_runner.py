@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -11,15 +13,18 @@ import trio.testing
 
 from consensus import messages as m
 from node.authoring.author import wall_clock_ms
+from node.chain import chain as chain_module
 from node.chain.import_checks import TIMESTAMP_AHEAD_MS_MAX
 from node.finality import block_bodies as proposed_bodies
 from node.finality import engine_runner
+from node.storage import leveldb
 from p2p.protocols.reputation import Fault
 from p2p.transport.transport import PeerId, RequestError
 from p2p.transport.wire import RequestKind
 from runtime.codec.scale import codec
 from runtime.shared.finality import NO_DIGEST, Ballot, Certificate, Claim, Kind, skips_hash
 from runtime.types.primitives import Hash
+from tests.node.storage.test_disk_space import disk_of
 from tests.node.support.seat import HONEST, HOSTILE, OTHER, Answer, FakeService, Seat, seat, seated
 from tests.node.support.small_node import run
 
@@ -316,6 +321,120 @@ def test_the_log_shrinks_while_an_epoch_lasts(
         assert max(sizes) < 4 * 4_096
         async with seated(tmp_path / "node", 1, me=0, epoch_blocks=40, block_time_ms=10) as made:
             await made.until(lambda: made.chain.finalized.number >= 42)
+
+    run(scenario)
+
+
+def test_a_node_without_room_for_final_blocks_votes_for_none_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = seat_that_does_not_lead_first(tmp_path)
+
+    async def scenario() -> None:
+        async with seated(tmp_path / "node", me=me, delay_ms=100) as made:
+            built = await made.block(1, made.chain.genesis_hash)
+            with monkeypatch.context() as full:
+                full.setattr(os, "statvfs", disk_of(1 << 40, 0))
+                made.hear(HONEST, made.proposal(built, 1), built.extrinsics)
+                await made.until(lambda: made.chain.header(built.hash) is not None)
+                await trio.sleep(0.5)
+                assert made.service.own_votes == []
+            await made.until(lambda: len(made.service.own_votes) > 0)
+
+    run(scenario)
+
+
+class BrokenDisk:
+    """A LevelDB whose writes the system refuses."""
+
+    def __init__(self, source: Any, cause: bytes) -> None:
+        self._source = source
+        self._cause = cause
+
+    def write_batch(self, **_: object) -> None:
+        raise leveldb.plyvel.IOError(self._cause)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+
+@pytest.mark.parametrize("cause", [b"No space left on device", b"Input/output error"])
+def test_a_write_of_the_database_that_fails_ends_votes_but_not_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cause: bytes
+) -> None:
+    me = seat_that_does_not_lead_first(tmp_path)
+
+    async def scenario() -> None:
+        async with seated(tmp_path / "node", me=me, delay_ms=100) as made:
+            database = made.chain.database
+            monkeypatch.setattr(
+                database._store, "_source", BrokenDisk(database._store._source, cause)
+            )
+            built = await made.block(1, made.chain.genesis_hash)
+            made.hear(HONEST, made.proposal(built, 1), built.extrinsics)
+            made.hear(HONEST, made.certificate(Ballot(0, 1, Kind.FINALIZE, built.hash)))
+            await made.until(lambda: "restart the node" in made.participant.database_failure)
+            voted = len(made.service.own_votes)
+            made.hear(HONEST, made.certificate(Ballot(0, 2, Kind.NULLIFY, NO_DIGEST)))
+            await made.until(lambda: made.participant.view == 3)
+            await trio.sleep(0.5)
+            assert len(made.service.own_votes) == voted
+            assert made.chain.best.hash == built.hash, "it goes on answering"
+            assert (database.head, database.fault != "") == (0, True)
+
+    run(scenario)
+
+
+def test_a_signer_that_refuses_is_a_fault_of_this_node_until_it_signs(tmp_path: Path) -> None:
+    me = seat_that_does_not_lead_first(tmp_path)
+
+    async def scenario() -> None:
+        async with seated(tmp_path / "node", me=me, delay_ms=100) as made:
+            faults, signer = made.participant.faults, made.signer
+            assert signer is not None
+            with pytest.MonkeyPatch.context() as full:
+                full.setattr(signer._history._file, "append", refuse_disk)
+                await made.until(lambda: "No space left" in faults.signing_failure)
+                assert made.service.own_votes == []
+            await made.until(lambda: len(made.service.own_votes) > 0)
+            assert faults.signing_failure == ""
+
+    run(scenario)
+
+
+def test_a_node_that_left_the_validators_has_no_signer_that_refuses(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with seat(tmp_path, me=None) as made, trio.open_nursery() as nursery:
+            made.participant.faults.signing_failure = "of the epoch before"
+            nursery.start_soon(made.participant.run)
+            await made.until(lambda: made.participant.view > 0)
+            assert made.participant.faults.signing_failure == ""
+            nursery.cancel_scope.cancel()
+
+    run(scenario)
+
+
+def refuse_disk(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_block_beyond_the_limit_of_unfinalized_ones_is_not_said_to_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = seat_that_does_not_lead_first(tmp_path)
+
+    async def scenario() -> None:
+        async with seated(tmp_path / "node", me=me) as made:
+            built = await made.block(1, made.chain.genesis_hash)
+            faults = made.participant.faults
+            with monkeypatch.context() as low:
+                low.setattr(chain_module, "UNFINALIZED_MAX", 0)
+                made.hear(HONEST, made.proposal(built, 1), built.extrinsics)
+                await made.until(lambda: faults.unfinalized_limit != "")
+                assert faults.missing_blocks == {}
+            made.chain.add(built)
+            await made.chain.finalize(built.hash)
+            await made.until(lambda: faults.unfinalized_limit == "")
 
     run(scenario)
 

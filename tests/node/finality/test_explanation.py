@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from node.finality.status import finality_status
 from node.finality.voter_activity import SKIPPING_VIEWS_MIN, VoterActivity
 from runtime.shared.finality import NO_DIGEST, Ballot, Kind
 from runtime.types.primitives import Hash
+from tests.node.storage.test_disk_space import disk_of
 from tests.node.support.seat import (
     HONEST,
     FakeService,
@@ -87,13 +89,18 @@ def test_what_is_wrong_at_this_node_is_named(tmp_path: Path) -> None:
         async with seated(tmp_path, 4, me=None) as made:
             await all_vote(made)
             faults = made.participant.faults
-            faults.write_failure = "No space left on device"
+            faults.log_failure = "No space left on device"
+            faults.signing_failure = "The signer does not answer."
+            faults.unfinalized_limit = "1024 blocks await finality."
             faults.note_ahead(600_000)
             faults.missing_blocks[ANY] = 17
             for standing in (False, True):
                 said = sentence_of(made)
                 assert said.startswith("Finality stands" if standing else "Finality goes on.")
-                assert "cannot write: No space left on device" in said
+                assert "cannot write its log of consensus: No space left on device" in said
+                assert "signer refuses to sign: The signer does not answer." in said
+                assert "takes no more proposed blocks: 1024 blocks await finality." in said
+                assert "can write no final block" not in said
                 assert "clock is 600 s behind" in said
                 assert "No peer has given 1 of the proposed blocks, from height 17" in said
                 made.participant._final_at -= 100
@@ -119,5 +126,23 @@ def test_a_validator_that_listens_says_what_it_waits_for(tmp_path: Path) -> None
             await made.until(lambda: made.participant.waits_for is Waiting.VOTES)
             assert "does not vote yet" in sentence_of(made)
             assert "waits for votes of other validators" in sentence_of(made)
+
+    run(scenario)
+
+
+def test_a_database_and_a_log_that_are_not_written_are_said_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with seated(tmp_path, 4, me=None) as made:
+            await all_vote(made)
+            made.participant.faults.log_failure = "The quota is used up."
+            monkeypatch.setattr(os, "statvfs", disk_of(1 << 40, 0))
+            said = sentence_of(made)
+            assert "can write no final block, so it votes for none: 0 MiB are free" in said
+            # A log that takes a write again says nothing about the database.
+            await made.participant.faults.write_until_done(lambda: None)
+            assert "can write no final block" in sentence_of(made)
+            assert "log of consensus" not in sentence_of(made)
 
     run(scenario)

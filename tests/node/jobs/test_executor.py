@@ -23,6 +23,7 @@ from node.jobs import executor as executor_module
 from node.jobs.answer_store import JobAnswer, JobAnswerStore
 from node.jobs.executor import (
     AWAITED_BLOCKS,
+    HEARTBEATS,
     REPORT_BLOCKS,
     RESEND_BLOCKS,
     STALL_BLOCKS,
@@ -32,7 +33,17 @@ from node.jobs.executor import (
 )
 from node.jobs.inputs import InputsAwaitedError
 from node.transactions.errors import BadFormatError
-from pallets.jobs.job import FINAL_STATES, FailureReason, Job, JobEntry, JobState, Slot, SlotState
+from pallets.jobs.job import (
+    FINAL_STATES,
+    FailureReason,
+    Job,
+    JobEntry,
+    JobState,
+    Parameters,
+    Slot,
+    SlotState,
+)
+from pallets.jobs.job import Executor as ExecutorRecord
 from runtime.codec.scale import codec
 from runtime.shared.documents import Evaluated, JobOutput, Settle
 from runtime.types.primitives import AccountId, Hash
@@ -109,11 +120,17 @@ class FakeNode:
         self.sent: list[str] = []
         self.offered: list[Hash] = []
         self.waiting: set[Hash] = set()
+        self.registration: ExecutorRecord | None = None
+        self.window = 300
 
     @contextmanager
     def at(self, block: Hash | None = None) -> Iterator[Any]:
         record = replace(job(JobState.Assigned), slots=(Slot(WHO, 0, 0, self.slots[block]),))
-        jobs = SimpleNamespace(jobs_for_executor=lambda _: (JobEntry(1, record),))
+        jobs = SimpleNamespace(
+            jobs_for_executor=lambda _: (JobEntry(1, record),),
+            registry={WHO: self.registration} if self.registration else {},
+            parameters=SimpleNamespace(get=lambda: Parameters(heartbeat_blocks=self.window)),
+        )
         yield SimpleNamespace(jobs=jobs)
 
     def submit(self, pallet: str, name: str, **arguments: Any) -> Hash:
@@ -247,3 +264,57 @@ def test_the_causes_that_chain_records_are_error_classes_of_ml() -> None:
         if not file.name.endswith("__main__"):
             names |= set(vars(importlib.import_module(file.name)))
     assert set(executor_module._REASONS) <= names
+
+
+# --------------------------------------------------------------------------------------- heartbeats
+
+
+def beats(node: FakeNode, act: Callable[[int], list[str]], blocks: int) -> list[int]:
+    """Let blocks become final one by one; returns the heights at which a heartbeat was sent."""
+    heights = []
+    for _ in range(blocks):
+        before = node.sent.count("heartbeat")
+        act(1)
+        if node.sent.count("heartbeat") > before:
+            heights.append(node.finalized.number)
+    return heights
+
+
+def test_an_executor_without_jobs_shows_itself_in_good_time(
+    node: FakeNode, act: Callable[[int], list[str]]
+) -> None:
+    node.slots = dict.fromkeys(node.slots, SlotState.Committed)
+    node.registration = ExecutorRecord(Hash(bytes(32)), 1, 0, last_seen=10)
+    assert beats(node, act, 99) == []
+    assert beats(node, act, 1) == [10 + node.window // HEARTBEATS]
+    # It does not land, and is sent again after a while.
+    assert len(beats(node, act, 2 * RESEND_BLOCKS)) == 2
+    node.registration = replace(node.registration, last_seen=node.finalized.number)
+    assert beats(node, act, 99) == []
+
+
+@pytest.mark.parametrize("case", ["not registered", "leaving", "no window"])
+def test_no_heartbeat_is_sent_where_none_counts(
+    node: FakeNode, act: Callable[[int], list[str]], case: str
+) -> None:
+    node.slots = dict.fromkeys(node.slots, SlotState.Committed)
+    if case != "not registered":
+        leaving = 500 if case == "leaving" else None
+        node.registration = ExecutorRecord(Hash(bytes(32)), 1, 0, 10, leaving_at=leaving)
+    node.window = 0 if case == "no window" else node.window
+    assert beats(node, act, 400) == []
+
+
+def test_a_heartbeat_that_the_pool_refuses_ends_nothing(
+    node: FakeNode, act: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.registration = ExecutorRecord(Hash(bytes(32)), 1, 0, last_seen=0)
+    node.window = 3
+
+    def refuse(*_: str, **__: Any) -> Hash:
+        raise BadFormatError("refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(node, "submit", refuse)
+        act(0)
+    assert "heartbeat" in act(RESEND_BLOCKS)

@@ -1,4 +1,4 @@
-"""What a settlement is computed from: receipts and verdicts that nobody has invented."""
+"""What a settlement is computed from: receipts that nobody has invented, each once."""
 
 from __future__ import annotations
 
@@ -17,14 +17,11 @@ from runtime.codec.scale import codec
 from runtime.crypto.keys import KeyKind, Keypair
 from runtime.shared.documents import (
     EpochReceipts,
-    Feedback,
     Settle,
-    SignedFeedback,
     SignedReceipt,
-    feedback_payload,
     receipt_hash,
 )
-from runtime.types.primitives import AccountId, Ed25519, Hash, Sr25519
+from runtime.types.primitives import AccountId, Hash
 from tests.node.storage.test_receipt_store import stored
 
 SERVER = Keypair.from_uri("//Alice")
@@ -39,22 +36,15 @@ def receipt(sequence: int, pair: Keypair = SERVER, **changed: object) -> SignedR
     return SignedReceipt(document, pair.sign(receipt_hash(document)))
 
 
-def verdict(signed: SignedReceipt, pair: Keypair = ASKER, negative: bool = True) -> SignedFeedback:
-    feedback = Feedback(receipt_hash(signed.receipt), negative)
-    signature = pair.sign(feedback_payload(feedback))
-    kind = Sr25519 if pair.kind is KeyKind.SR25519 else Ed25519
-    return SignedFeedback(feedback, AccountId(pair.account), kind(signature))
-
-
 ONE, TWO = receipt(0), receipt(1)
 
 
-def check(receipts: tuple[SignedReceipt, ...], verdicts: tuple[SignedFeedback, ...] = ()) -> None:
-    check_settlement(SPEC, AccountId(SERVER.account), EpochReceipts(receipts, verdicts))
+def check(*receipts: SignedReceipt) -> None:
+    check_settlement(SPEC, AccountId(SERVER.account), EpochReceipts(receipts))
 
 
-def test_signed_receipts_and_verdicts_are_taken() -> None:
-    check((ONE, TWO), (verdict(TWO),))
+def test_signed_receipts_are_taken() -> None:
+    check(ONE, TWO)
 
 
 @pytest.mark.parametrize(
@@ -71,22 +61,13 @@ def test_a_receipt_that_its_server_did_not_sign_for_this_epoch_is_refused(
     forged: SignedReceipt,
 ) -> None:
     with pytest.raises(InputsRefusedError):
-        check((forged, TWO))
+        check(forged, TWO)
 
 
-@pytest.mark.parametrize(
-    "verdicts",
-    [
-        (verdict(ONE, OTHER),),
-        (replace(verdict(ONE, OTHER), account=AccountId(ASKER.account)),),
-        (verdict(ONE, negative=False),),
-        (verdict(ONE), verdict(ONE)),
-        (verdict(receipt(5)),),
-    ],
-)
-def test_a_verdict_that_is_not_its_askers_is_refused(verdicts: tuple[SignedFeedback, ...]) -> None:
-    with pytest.raises(InputsRefusedError):
-        check((ONE, TWO), verdicts)
+@pytest.mark.parametrize("receipts", [(ONE, ONE), (ONE, TWO, ONE), (TWO, ONE)])
+def test_a_receipt_pays_once(receipts: tuple[SignedReceipt, ...]) -> None:
+    with pytest.raises(InputsRefusedError, match="twice"):
+        check(*receipts)
 
 
 # ------------------------------------------------------------------------------------------- files
@@ -124,7 +105,7 @@ def state(blobs: BlobStore) -> FakeState:
 
 def prepared(state: FakeState, blobs: BlobStore, folder: Path, *receipts: SignedReceipt) -> bytes:
     """Prepare a settlement; the aggregates that it is computed with."""
-    state.close(blobs.put(codec(EpochReceipts).encode(EpochReceipts(receipts, ()))))
+    state.close(blobs.put(codec(EpochReceipts).encode(EpochReceipts(receipts))))
     Inputs(cast(Any, state), blobs).prepare(SPEC, folder)
     return (folder / "aggregates.scale").read_bytes()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,6 +34,7 @@ from runtime.shared.documents import (
 from runtime.types.primitives import AccountId, Hash
 from tests.node.jobs.test_inputs import SERVER, TWO, receipt
 from tests.node.jobs.test_inputs import SPEC as SETTLE
+from tests.node.storage.test_disk_space import disk_of
 
 WHO = AccountId(b"w" * 32)
 ROWS, ADAPTER, MOMENTS, ZERO = (Hash(byte * 32) for byte in (b"r", b"a", b"m", b"\0"))
@@ -157,16 +159,32 @@ def test_receipts_of_another_servers_epoch_are_learned(
     replicas: Replicas, node: FakeNode, blobs: BlobStore, receipts: ReceiptStore
 ) -> None:
     one = receipt(0)
-    settled_epoch(node, blobs, EpochReceipts((one, TWO), ()))
+    settled_epoch(node, blobs, EpochReceipts((one, TWO)))
     look(replicas, 1)
     assert receipts.listed(1, 0) == (one, TWO)
     assert receipts.learned(receipt_hash(TWO.receipt)) == TWO
+
+
+def test_receipts_that_the_disk_may_not_take_are_learned_later(
+    replicas: Replicas,
+    node: FakeNode,
+    blobs: BlobStore,
+    receipts: ReceiptStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settled_epoch(node, blobs, EpochReceipts((receipt(0), TWO)))
+    with monkeypatch.context() as full:
+        full.setattr(os, "statvfs", disk_of(1 << 40, 0))
+        look(replicas, 1)
+    assert receipts.listed(1, 0) == ()
+    look(replicas, 1 + RETRY_BLOCKS)
+    assert receipts.listed(1, 0) == (receipt(0), TWO)
 
 
 def test_forged_receipts_are_not_learned(
     replicas: Replicas, node: FakeNode, blobs: BlobStore, receipts: ReceiptStore
 ) -> None:
     forged = replace(TWO, signature=bytes(64))
-    settled_epoch(node, blobs, EpochReceipts((receipt(0), forged), ()))
+    settled_epoch(node, blobs, EpochReceipts((receipt(0), forged)))
     look(replicas, 1)
     assert receipts.listed(1, 0) == ()

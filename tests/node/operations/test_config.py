@@ -84,6 +84,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("bootnodes", (PEER_ADDRESS, "/ip4/1.2.3.4/tcp/x"), "'x' is no port"),
     ("reserved_peers", ("/ip4/203.0.113.5/tcp/30333",), "does not end in /p2p/ and a peer id"),
     ("public_addresses", ("203.0.113.5",), "is not the address of a node"),
+    ("public_addresses", ("/ip4/0.0.0.0/tcp/30333",), "means all interfaces"),
+    ("public_addresses", ("/ip4/203.0.113.5/tcp/0",), "port 0"),
     ("mdns", "perhaps", "true or false"),
     ("name", 5, "text"),
     ("base_path", 5, "path"),

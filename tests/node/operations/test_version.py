@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +30,10 @@ def test_a_checkout_names_its_commit_and_whether_it_was_changed(tmp_path: Path) 
     git(tmp_path, "tag", "v9")
     head = git(tmp_path, "rev-parse", "HEAD")[: module.COMMIT_DIGITS]
     assert _of_checkout(tmp_path) == head
+    index = (tmp_path / ".git" / "index").read_bytes()
+    os.utime(tmp_path / "file", (0, 0))
+    assert _of_checkout(tmp_path) == head
+    assert (tmp_path / ".git" / "index").read_bytes() == index, "asking writes nothing"
     (tmp_path / "file").write_text("two")
     assert _of_checkout(tmp_path) == f"{head}-dirty"
     inner = tmp_path / "site-packages"

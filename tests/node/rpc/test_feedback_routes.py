@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from runtime.codec.scale import codec
 from runtime.crypto.keys import Keypair
 from runtime.shared.documents import Feedback, SignedFeedback, feedback_payload
 from runtime.types.primitives import AccountId, Ed25519, Hash
+from tests.node.storage.test_disk_space import disk_of
 from tests.node.storage.test_receipt_store import stored
 from tests.node.support.asgi import client_of
 from tests.node.support.small_node import run
@@ -62,9 +64,17 @@ def post(receipts: ReceiptStore, content: bytes) -> httpx.Response:
 def test_the_askers_verdict_is_recorded_and_may_change(receipts: ReceiptStore) -> None:
     receipt = answered(receipts)
     assert post(receipts, body(receipt, comment="ignored")).json() == {"status": "recorded"}
-    assert [each.feedback.receipt for each in receipts.epoch(1, 0).verdicts] == [receipt]
+    assert receipts.feedback(1, 0) == {receipt: True}
     assert post(receipts, body(receipt, negative=False)).status_code == 200
-    assert receipts.epoch(1, 0).verdicts == ()
+    assert receipts.feedback(1, 0) == {receipt: False}
+
+
+def test_a_full_disk_refuses_a_verdict(
+    receipts: ReceiptStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt = answered(receipts)
+    monkeypatch.setattr(os, "statvfs", disk_of(1 << 40, 0))
+    assert post(receipts, body(receipt)).status_code == 507
 
 
 def test_what_does_not_count_is_refused(receipts: ReceiptStore) -> None:
@@ -77,9 +87,7 @@ def test_what_does_not_count_is_refused(receipts: ReceiptStore) -> None:
     ):
         answer = post(receipts, content)
         assert (answer.status_code, "error" in answer.json()) == (status, True)
-    receipts.seal(1, 0)
-    assert post(receipts, body(receipt)).status_code == 409
-    assert receipts.epoch(1, 0).verdicts == ()
+    assert receipts.feedback(1, 0) == {}
 
 
 @pytest.mark.parametrize(

@@ -91,10 +91,17 @@ def test_finality_that_stands_a_log_that_is_not_written_and_a_lag_are_problems(
             assert networked(made, is_syncing=True, highest=BEHIND_BLOCKS_MAX).problems() == []
             behind = networked(made, is_syncing=True, highest=BEHIND_BLOCKS_MAX + 1).problems()
             assert [problem.kind for problem in behind] == [ProblemKind.SYNC]
-            made.participant.faults.write_failure = "No space left on device"
+            made.participant.faults.log_failure = "No space left on device"
+            made.participant.faults.signing_failure = "The signer does not answer."
             made.participant._final_at -= 100
             found = networked(made).problems()
-            assert [problem.kind for problem in found] == [ProblemKind.DISK, ProblemKind.FINALITY]
-            assert "Finality stands" in found[1].sentence
+            assert [problem.kind for problem in found] == [
+                ProblemKind.DISK,
+                ProblemKind.SIGNING,
+                ProblemKind.FINALITY,
+            ]
+            assert "The log of consensus takes no write: No space left" in found[0].sentence
+            assert "No vote is signed: The signer does not answer." in found[1].sentence
+            assert "Finality stands" in found[2].sentence
 
     run(scenario)

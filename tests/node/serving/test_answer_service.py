@@ -27,6 +27,7 @@ from ml.engine.interface import (
 )
 from node.serving import answer_service as answer_service_module
 from node.serving.answer_service import PaidAnswerService
+from node.storage.errors import DiskLowError
 from runtime.types.primitives import AccountId, Hash
 from tests.node.support.small_node import run
 
@@ -40,6 +41,7 @@ class Refusing:
     def __init__(self, refusal: Exception) -> None:
         self.refusal = refusal
         self.released = 0
+        self.has_room = True
         self.used: list[str] = []
 
     @contextmanager
@@ -80,6 +82,10 @@ class Refusing:
     def release(self, _: object) -> None:
         self.released += 1
 
+    def check_room(self) -> None:
+        if not self.has_room:
+            raise DiskLowError("0 MiB are free on the disk of /a/folder.")
+
 
 @pytest.mark.parametrize(
     ("refusal", "raised"),
@@ -106,6 +112,15 @@ def test_nothing_is_loaded_or_tokenized_without_a_voucher(monkeypatch: pytest.Mo
     assert (fake.used, threads) == ([], [])
 
 
+def test_no_question_is_taken_whose_receipt_the_disk_may_not_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake = Refusing(QueueFullError("busy"))
+    fake.has_room = False
+    threads = _ask_refused(fake, REQUEST, ServiceBusyError, monkeypatch)
+    assert (fake.used, threads) == ([], [])
+
+
 @pytest.mark.parametrize(("excess", "is_tokenized"), [(0, True), (1, False)])
 def test_a_text_beyond_any_context_is_refused_before_it_is_tokenized(
     excess: int, is_tokenized: bool, monkeypatch: pytest.MonkeyPatch
@@ -128,20 +143,21 @@ def _ask_refused(
 
     def tokenize(*_: object) -> Any:
         threads.append(threading.current_thread())
-        return SimpleNamespace(prompt_tokens=(1,), stop_tokens=())
+        return SimpleNamespace(prompt_tokens=(1,), stop_tokens=(), cut=lambda: False)
 
     monkeypatch.setattr(answer_service_module, "Transcript", tokenize)
     chain: Any = SimpleNamespace(genesis_hash=Hash(bytes(32)))
     submitter: Any = SimpleNamespace(account=AccountId(bytes(32)))
     whole = cast(Any, fake)
-    answers = PaidAnswerService(chain, whole, submitter, cast(Any, None), whole)
+    answers = PaidAnswerService(chain, whole, submitter, whole, whole)
     answers._vouchers = whole
 
     async def scenario() -> None:
         async with trio.open_nursery() as nursery:
             answers._nursery = nursery
-            with pytest.raises(raised):
+            with pytest.raises(raised) as refusal:
                 await anext(answers.stream_answer(request))
+            assert "/a/folder" not in str(refusal.value)
 
     run(scenario)
     return threads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from node.serving.epoch_closer import (
     EpochCloser,
     SettlementRefusedError,
 )
+from node.serving.redeemer import Redeemer, RedeemSettings
 from node.storage.blob_store import BlobStore
 from node.storage.receipt_store import ChannelRecord, ReceiptStore
 from node.transactions.errors import BadFormatError
@@ -24,6 +26,7 @@ from runtime.codec.scale import codec
 from runtime.shared.documents import EpochReceipts, receipt_hash
 from runtime.trie.merkle import sum_root
 from runtime.types.primitives import Ed25519, MultiSignature
+from tests.node.storage.test_disk_space import disk_of
 from tests.node.storage.test_receipt_store import stored
 
 MODEL = 1
@@ -37,7 +40,7 @@ class FakeChainState:
         self.epochs: dict[tuple[int, int], Any] = {}
         self.ledger = SimpleNamespace(epoch=0, settling=None)
         self.rows = 100
-        self.channels = {7: SimpleNamespace(model=MODEL, redeemed_planck=0)}
+        self.channels = {7: SimpleNamespace(model=MODEL, redeemed_planck=0, closes_at=None)}
         self.sent: list[tuple[str, dict[str, Any]]] = []
         self.is_refusing = False
 
@@ -81,8 +84,9 @@ def blobs(tmp_path: Path) -> BlobStore:
 
 @pytest.fixture
 def closer(receipts: ReceiptStore, state: FakeChainState, blobs: BlobStore) -> EpochCloser:
-    fake = cast(Any, state)
-    return EpochCloser(cast(Any, None), fake, fake, receipts, blobs)
+    fake, nothing = cast(Any, state), cast(Any, None)
+    redeemer = Redeemer(nothing, fake, fake, receipts, RedeemSettings())
+    return EpochCloser(nothing, fake, fake, receipts, blobs, redeemer)
 
 
 def test_closing_draws_what_answers_cost_and_names_the_receipts(
@@ -145,6 +149,17 @@ def test_an_epoch_that_cannot_be_closed_now_is_left_unsealed(
         closer.close_model(MODEL)
     assert state.sent == []
     assert receipts.open_epoch(MODEL) == 0
+
+
+def test_a_full_disk_does_not_stop_the_closer(
+    closer: EpochCloser, state: FakeChainState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as full:
+        full.setattr(os, "statvfs", disk_of(1 << 40, 0))
+        closer._close_all(EPOCH_BLOCKS)
+        assert not closer._is_due(EPOCH_BLOCKS + RESEND_BLOCKS)
+    closer._close_all(2 * EPOCH_BLOCKS)
+    assert closer._is_due(2 * EPOCH_BLOCKS + RESEND_BLOCKS)
 
 
 def test_a_pool_that_refuses_does_not_stop_the_closer(

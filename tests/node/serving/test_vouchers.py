@@ -16,6 +16,7 @@ from ml.api.service import VoucherMissingError, VoucherRefusedError
 from node.serving.vouchers import VoucherBook
 from node.storage.receipt_store import ReceiptStore
 from pallets.inference import Channel, Inference
+from pallets.inference.records import Rates
 from runtime.codec.scale import codec
 from runtime.crypto.keys import KeyKind, Keypair
 from runtime.shared.documents import SignedVoucher, Voucher, voucher_payload
@@ -31,7 +32,8 @@ OPEN_CHANNEL = Channel(AccountId(ASKER.account), SERVER, MODEL, 1_000, 0, None)
 def chain_with(channel: Channel | None = OPEN_CHANNEL) -> Inference:
     """The one thing of the pallet that a vouchers reads."""
     channels = {} if channel is None else {CHANNEL: channel}
-    return cast(Inference, SimpleNamespace(channels=channels))
+    rates = Rates(0, 0, PRICE)
+    return cast(Inference, SimpleNamespace(channels=channels, rates=lambda _: rates))
 
 
 def voucher(
@@ -62,20 +64,20 @@ def vouchers(receipts: ReceiptStore) -> VoucherBook:
 def serve(
     vouchers: VoucherBook, receipts: ReceiptStore, raw: bytes, fee: int, sequence: int
 ) -> None:
-    payment = vouchers.reserve(raw, MODEL, PRICE, chain_with())
+    payment = vouchers.reserve(raw, MODEL, 0, 0, chain_with())
     receipts.record(stored(sequence), vouchers.add_fee(payment, fee, 0))
     vouchers.release(payment)
 
 
 def test_a_voucher_for_the_price_is_taken(vouchers: VoucherBook) -> None:
-    payment = vouchers.reserve(voucher(), MODEL, PRICE, chain_with())
+    payment = vouchers.reserve(voucher(), MODEL, 0, 0, chain_with())
     assert (payment.channel, payment.asker) == (CHANNEL, ASKER.account)
     assert (payment.cumulative_planck, payment.reserved_planck) == (PRICE, PRICE)
 
 
 def test_without_a_voucher_the_price_is_named(vouchers: VoucherBook) -> None:
     with pytest.raises(VoucherMissingError, match="100 planck"):
-        vouchers.reserve(None, MODEL, PRICE, chain_with())
+        vouchers.reserve(None, MODEL, 0, 0, chain_with())
 
 
 REFUSED: dict[str, tuple[bytes, Channel | None, str]] = {
@@ -97,7 +99,7 @@ REFUSED: dict[str, tuple[bytes, Channel | None, str]] = {
 def test_a_voucher_that_does_not_pay_is_refused(vouchers: VoucherBook, case: str) -> None:
     raw, channel, reason = REFUSED[case]
     with pytest.raises(VoucherRefusedError, match=reason):
-        vouchers.reserve(raw, MODEL, PRICE, chain_with(channel))
+        vouchers.reserve(raw, MODEL, 0, 0, chain_with(channel))
     assert vouchers._reserved == {}
 
 
@@ -105,13 +107,13 @@ def test_an_ecdsa_voucher_is_refused(vouchers: VoucherBook) -> None:
     promise = Voucher(GENESIS, CHANNEL, PRICE)
     signed = SignedVoucher(promise, AccountId(ASKER.account), Ecdsa(bytes(65)))
     with pytest.raises(VoucherRefusedError, match="not signed"):
-        vouchers.reserve(codec(SignedVoucher).encode(signed), MODEL, PRICE, chain_with())
+        vouchers.reserve(codec(SignedVoucher).encode(signed), MODEL, 0, 0, chain_with())
 
 
 def test_an_sr25519_asker_pays_too(vouchers: VoucherBook) -> None:
     pair = Keypair.from_uri("//Asker", KeyKind.SR25519)
     channel = replace(OPEN_CHANNEL, asker=AccountId(pair.account))
-    assert vouchers.reserve(voucher(pair=pair), MODEL, PRICE, chain_with(channel))
+    assert vouchers.reserve(voucher(pair=pair), MODEL, 0, 0, chain_with(channel))
 
 
 @given(st.integers(0, len(voucher()) - 1), st.integers(1, 255))
@@ -122,10 +124,10 @@ def test_a_changed_voucher_pays_nothing(at: int, flip: int) -> None:
     vouchers = VoucherBook(GENESIS, SERVER, cast(Any, SimpleNamespace(channel=lambda _: None)))
     if at in signer:
         # The account beside the signature is for people: the channel says who must have signed.
-        vouchers.reserve(bytes(raw), MODEL, PRICE, chain_with())
+        vouchers.reserve(bytes(raw), MODEL, 0, 0, chain_with())
         return
     with pytest.raises(VoucherRefusedError):
-        vouchers.reserve(bytes(raw), MODEL, PRICE, chain_with())
+        vouchers.reserve(bytes(raw), MODEL, 0, 0, chain_with())
 
 
 Voucher_BYTES = len(codec(Voucher).encode(Voucher(GENESIS, 0, 0)))
@@ -134,10 +136,10 @@ Voucher_BYTES = len(codec(Voucher).encode(Voucher(GENESIS, 0, 0)))
 def test_a_voucher_is_not_spent_twice(vouchers: VoucherBook, receipts: ReceiptStore) -> None:
     serve(vouchers, receipts, voucher(), PRICE, 0)
     with pytest.raises(VoucherRefusedError, match="needs 200"):
-        vouchers.reserve(voucher(), MODEL, PRICE, chain_with())
+        vouchers.reserve(voucher(), MODEL, 0, 0, chain_with())
     again = VoucherBook(GENESIS, SERVER, receipts)
     with pytest.raises(VoucherRefusedError, match="needs 200"):
-        again.reserve(voucher(), MODEL, PRICE, chain_with())
+        again.reserve(voucher(), MODEL, 0, 0, chain_with())
     serve(vouchers, receipts, voucher(2 * PRICE), PRICE, 1)
 
 
@@ -152,23 +154,23 @@ def test_what_an_answer_did_not_cost_pays_for_the_next(
 
 
 def test_two_answers_at_a_time_do_not_share_a_voucher(vouchers: VoucherBook) -> None:
-    first = vouchers.reserve(voucher(), MODEL, PRICE, chain_with())
+    first = vouchers.reserve(voucher(), MODEL, 0, 0, chain_with())
     with pytest.raises(VoucherRefusedError, match="needs 200"):
-        vouchers.reserve(voucher(), MODEL, PRICE, chain_with())
-    second = vouchers.reserve(voucher(2 * PRICE), MODEL, PRICE, chain_with())
+        vouchers.reserve(voucher(), MODEL, 0, 0, chain_with())
+    second = vouchers.reserve(voucher(2 * PRICE), MODEL, 0, 0, chain_with())
     vouchers.release(first)
     with pytest.raises(VoucherRefusedError):
-        vouchers.reserve(voucher(), MODEL, PRICE, chain_with())
+        vouchers.reserve(voucher(), MODEL, 0, 0, chain_with())
     vouchers.release(second)
     assert vouchers._reserved == {}
-    assert vouchers.reserve(voucher(), MODEL, PRICE, chain_with())
+    assert vouchers.reserve(voucher(), MODEL, 0, 0, chain_with())
 
 
 def test_what_was_redeemed_on_chain_counts_as_spent(vouchers: VoucherBook) -> None:
     channel = replace(OPEN_CHANNEL, redeemed_planck=500)
     with pytest.raises(VoucherRefusedError, match="needs 600"):
-        vouchers.reserve(voucher(599), MODEL, PRICE, chain_with(channel))
-    assert vouchers.reserve(voucher(600), MODEL, PRICE, chain_with(channel))
+        vouchers.reserve(voucher(599), MODEL, 0, 0, chain_with(channel))
+    assert vouchers.reserve(voucher(600), MODEL, 0, 0, chain_with(channel))
 
 
 def test_the_higher_voucher_is_kept_for_redeeming(

@@ -1,8 +1,10 @@
 import io
+import os
 import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,11 @@ from node.storage.blob_errors import (
     StoreFullError,
 )
 from node.storage.blob_store import BlobStore
-from runtime.trie.merkle import CHUNK_SIZE, blob_id, chunks, verify_chunk
+from node.storage.disk_space import RESERVE_BYTES_MAX
+from runtime.trie.merkle import CHUNK_SIZE, blob_id, chunk_hash, chunks, verify_chunk
 from runtime.types.primitives import Hash
 from tests.conftest import REPOSITORY
+from tests.node.storage.test_disk_space import disk_of
 
 DATA = bytes(range(251)) * 3_200
 SIZES = [0, 1, CHUNK_SIZE - 1, CHUNK_SIZE, CHUNK_SIZE + 1, 3 * CHUNK_SIZE, len(DATA)]
@@ -108,6 +112,36 @@ def test_limits_are_kept_while_a_blob_comes_in(tmp_path: Path) -> None:
     with pytest.raises(BlobTooLargeError):
         store.upload(Hash(bytes(32)), 1001)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_reserve_of_the_disk_takes_neither_a_blob_nor_an_upload(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = chunks(DATA)
+    begun = store.upload(blob_id(DATA), len(DATA), [chunk_hash(part) for part in parts])
+    before = sorted(store.folder.iterdir())
+    with monkeypatch.context() as low:
+        low.setattr(os, "statvfs", disk_of(1 << 40, RESERVE_BYTES_MAX - 4096))
+        with pytest.raises(StoreFullError, match="kept in reserve"):
+            store.put(DATA)
+        with pytest.raises(StoreFullError, match="kept in reserve"):
+            store.upload(Hash(bytes(32)), 600)
+        with pytest.raises(StoreFullError, match="kept in reserve"):
+            begun.add(0, parts[0])
+    assert sorted(store.folder.iterdir()) == before
+
+
+def test_a_blob_that_reaches_the_reserve_is_refused_while_it_comes_in(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"first"
+        monkeypatch.setattr(os, "statvfs", disk_of(1 << 40, 0))
+        yield b"second"
+
+    with pytest.raises(StoreFullError, match="kept in reserve"):
+        store.put(pieces())
+    assert list(store.folder.iterdir()) == []
 
 
 def test_a_draft_of_a_crash_is_cleared_away(store: BlobStore) -> None:

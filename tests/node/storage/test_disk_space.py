@@ -40,6 +40,21 @@ def test_the_reserve_is_small_on_a_small_disk(
         space.check()
 
 
+def test_a_disk_that_does_not_say_its_space_takes_nothing_until_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_path: Path) -> os.statvfs_result:
+        raise OSError(5, "Input/output error")
+
+    space = DiskSpace(tmp_path)
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "statvfs", broken)
+        with pytest.raises(DiskLowError, match="Input/output error"):
+            space.check()
+        assert space.free_bytes == 0
+    space.check()
+
+
 def test_a_database_refuses_a_write_without_room_and_takes_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from consensus.write_ahead_log import DamagedLogError
+from ml import durable_file
 from node.storage import log_file
 from node.storage.log_file import LogFile, ShortWriteError
 
@@ -55,14 +57,16 @@ def test_a_rewritten_file_has_the_new_records_and_takes_more(tmp_path: Path) -> 
     log.close()
 
 
+@pytest.mark.parametrize("can_be_cut", [True, False])
 def test_a_disk_that_takes_a_part_leaves_no_torn_record_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_be_cut: bool
 ) -> None:
     """Near a full disk a write may be short and report no error."""
     path = tmp_path / "wal"
     log = LogFile(path)
     log.append(RECORDS[:1])
     whole = log._file
+    assert whole is not None
 
     class Short:
         name = str(path)
@@ -73,11 +77,19 @@ def test_a_disk_that_takes_a_part_leaves_no_torn_record_behind(
         def fileno(self) -> int:
             return whole.fileno()
 
-    monkeypatch.setattr(log, "_file", Short())
-    with pytest.raises(ShortWriteError, match="took 5 of"):
-        log.append(RECORDS[1:2])
-    monkeypatch.setattr(log, "_file", whole)
-    log.append(RECORDS[2:])
+        def close(self) -> None:
+            whole.close()
+
+    def refuse(*_: object) -> None:
+        raise ShortWriteError("took 5 of them, and is not cut")
+
+    with monkeypatch.context() as full:
+        log._file = Short()  # type: ignore[assignment]
+        if not can_be_cut:
+            full.setattr(os, "truncate", refuse)
+        with pytest.raises(ShortWriteError, match="took 5 of"):
+            log.append(RECORDS[1:2])
+        log.append(RECORDS[2:])
     log.close()
     again = LogFile(path)
     assert again.read() == (RECORDS[0], RECORDS[2])
@@ -98,3 +110,42 @@ def test_a_rewrite_that_fails_leaves_the_file_in_use(
     log.append(RECORDS[1:2])
     assert log.read() == RECORDS[:2]
     log.close()
+
+
+def test_a_rewrite_whose_rename_is_not_synced_goes_on_in_the_file_that_a_restart_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = LogFile(tmp_path / "log")
+    log.append(RECORDS)
+    with monkeypatch.context() as failing:
+        failing.setattr(durable_file, "sync_folder", refuse_io)
+        failing.setattr(log_file, "sync_folder", refuse_io)
+        with pytest.raises(OSError, match="Input/output"):
+            log.rewrite(RECORDS[:1])
+        # The new name may not survive a power cut, so nothing may count as recorded under it.
+        with pytest.raises(OSError, match="Input/output"):
+            log.append(RECORDS[1:2])
+    log.append(RECORDS[1:2])
+    log.close()
+    again = LogFile(tmp_path / "log")
+    assert again.read() == RECORDS[:2]
+    again.close()
+
+
+def test_a_log_that_cannot_be_opened_after_a_rewrite_takes_records_once_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = LogFile(tmp_path / "log")
+    log.append(RECORDS)
+    with monkeypatch.context() as failing:
+        failing.setattr(log_file, "sync_folder", refuse_io)
+        log.rewrite(RECORDS[:1])
+        with pytest.raises(OSError, match="Input/output"):
+            log.append(RECORDS[1:2])
+    log.append(RECORDS[1:2])
+    assert log.read() == RECORDS[:2]
+    log.close()
+
+
+def refuse_io(*_: object) -> None:
+    raise OSError(5, "Input/output error")

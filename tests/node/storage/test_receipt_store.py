@@ -16,16 +16,13 @@ from node.storage.receipt_store import (
     ReceiptStoreDamagedError,
     StoredReceipt,
 )
-from runtime.codec.scale import codec
 from runtime.shared.documents import (
     EpochReceipts,
-    Feedback,
     Receipt,
-    SignedFeedback,
     SignedReceipt,
     receipt_hash,
 )
-from runtime.types.primitives import AccountId, Ed25519, Hash, MultiSignature
+from runtime.types.primitives import AccountId, Hash
 
 WHO, HASH = AccountId(b"w" * 32), Hash(b"h" * 32)
 
@@ -84,20 +81,19 @@ def test_a_sequence_number_is_used_once_and_nothing_is_spent_for_the_second(
     assert store.next_sequence(2) == 0
 
 
-def test_epochs_have_their_receipts_in_order_and_the_negative_ones(store: ReceiptStore) -> None:
+def test_epochs_have_their_receipts_in_order_and_the_verdicts_on_them(store: ReceiptStore) -> None:
     for sequence, epoch in ((1, 0), (0, 0), (2, 1)):
         store.record(stored(sequence, epoch=epoch), None)
     store.record(stored(0, model=2), None)
     assert store.served() == ((1, 0), (1, 1), (2, 0))
-    bad = receipt_hash(stored(1).signed.receipt)
-    signature = Ed25519(bytes(64))
-    store.put_feedback(bad, True, codec(MultiSignature).encode(signature))
-    settled = store.epoch(1, 0)
-    assert [signed.receipt.sequence for signed in settled.receipts] == [0, 1]
-    assert settled.verdicts == (SignedFeedback(Feedback(bad, True), WHO, signature),)
-    store.put_feedback(bad, False, codec(MultiSignature).encode(signature))
-    assert store.epoch(1, 0).verdicts == ()
-    assert store.epoch(1, 5) == EpochReceipts((), ())
+    judged = receipt_hash(stored(1).signed.receipt)
+    store.put_feedback(judged, True, b"signature")
+    assert [signed.receipt.sequence for signed in store.epoch(1, 0).receipts] == [0, 1]
+    assert store.feedback(1, 0) == {judged: True}
+    store.put_feedback(judged, False, b"signature")
+    assert store.feedback(1, 0) == {judged: False}
+    assert store.feedback(1, 1) == {}
+    assert store.epoch(1, 5) == EpochReceipts(())
 
 
 def test_receipts_of_other_servers_are_listed_where_there_are_no_own(store: ReceiptStore) -> None:

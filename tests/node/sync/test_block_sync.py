@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ import trio
 import trio.testing
 
 from node.chain.chain import Chain
+from node.sync import block_sync
 from node.sync.block_sync import DivergedError, FetchError, Patience, Synchronizer
 from p2p.protocols.block_download import SyncLimits
 from p2p.protocols.reputation import Fault
@@ -20,6 +22,7 @@ from p2p.transport.transport import PeerId
 from p2p.transport.wire import RequestKind
 from runtime.codec.scale import codec
 from runtime.types.primitives import Hash
+from tests.node.storage.test_disk_space import disk_of
 from tests.node.support.certified import (
     EPOCH_BLOCKS,
     Answer,
@@ -304,6 +307,32 @@ def test_peers_that_stall_refuse_lack_blocks_or_leave_do_not_stop_sync(tmp_path:
             async with syncing(late, network):
                 await reach(late.chain, 12)
             assert network.blamed == []
+
+    run(scenario)
+
+
+def test_a_full_disk_of_this_node_rests_no_peer_and_asks_for_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(block_sync, "WRITE_AGAIN_SECONDS", 0.02)
+
+    async def scenario() -> None:
+        async with two(tmp_path) as (ahead, late):
+            await grow(ahead, 12)
+            network = FakeNetwork()
+            network.add("a", ahead)
+            with monkeypatch.context() as full:
+                full.setattr(os, "statvfs", disk_of(1 << 40, 0))
+                async with syncing(late, network) as synchronizer:
+                    while late.chain.unfinalized() == ():
+                        await trio.sleep(0.01)
+                    await trio.sleep(0.2)
+                    assert late.chain.finalized.number == 0
+                    assert all(not peer.failures for peer in synchronizer._planner._peers.values())
+                    full.undo()
+                    await reach(late.chain, 12)
+            assert network.blamed == []
+            assert len(network.asked) == 3, "one request for each range of five blocks"
 
     run(scenario)
 

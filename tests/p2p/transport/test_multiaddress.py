@@ -10,6 +10,7 @@ from p2p.transport.multiaddress import (
     NodeAddress,
     listen_address,
     parse_address,
+    parse_dialable_address,
     parse_peer_address,
 )
 from p2p.transport.transport import AddressError, peer_id_of
@@ -25,6 +26,8 @@ PEER = peer_id_of(bytes(range(32)))
         f"/dns4/node.example.org/tcp/65535/p2p/{PEER}",
         f"/dns6/node.example.org/tcp/30333/p2p/{PEER}",
         f"/dns/my_container/tcp/30333/p2p/{PEER}",
+        f"/dns/my-node-1/tcp/30333/p2p/{PEER}",
+        f"/dns/7.example./tcp/30333/p2p/{PEER}",
     ],
 )
 def test_an_address_of_each_kind_is_read_and_written_alike(text: str) -> None:
@@ -48,6 +51,10 @@ MALFORMED = [
     (f"/ip6/fe80::1%eth0/tcp/30333/p2p/{PEER}", "is no host of /ip6"),
     (f"/dns4/a b/tcp/30333/p2p/{PEER}", "'a b' is no host of /dns4"),
     (f"/dns4//tcp/30333/p2p/{PEER}", "'' is no host of /dns4"),
+    (f"/dns4/-a/tcp/30333/p2p/{PEER}", "'-a' is no host of /dns4"),
+    (f"/dns/a.b-.c/tcp/30333/p2p/{PEER}", "'a.b-.c' is no host of /dns"),
+    (f"/dns4/1.2.3.4/tcp/30333/p2p/{PEER}", "'1.2.3.4' is no host of /dns4"),
+    (f"/dns/7/tcp/30333/p2p/{PEER}", "'7' is no host of /dns"),
     (f"/ip4/203.0.113.5/tcp/65536/p2p/{PEER}", "'65536' is no port"),
     (f"/ip4/203.0.113.5/tcp/-1/p2p/{PEER}", "'-1' is no port"),
     (f"/ip4/203.0.113.5/tcp/ /p2p/{PEER}", "' ' is no port"),
@@ -81,6 +88,14 @@ def test_port_0_is_listened_on_and_never_dialled() -> None:
     assert parse_address("/ip4/127.0.0.1/tcp/0").port == 0
     with pytest.raises(AddressError, match="port 0"):
         parse_peer_address(f"/ip4/127.0.0.1/tcp/0/p2p/{PEER}")
+
+
+@pytest.mark.parametrize("host", ["/ip4/0.0.0.0", "/ip6/::", "/ip6/0:0:0:0:0:0:0:0"])
+def test_all_interfaces_are_listened_on_and_never_dialled(host: str) -> None:
+    assert parse_address(f"{host}/tcp/1").port == 1
+    for parse in (parse_dialable_address, parse_peer_address):
+        with pytest.raises(AddressError, match="all interfaces"):
+            parse(f"{host}/tcp/1/p2p/{PEER}")
 
 
 @given(st.text() | st.text(alphabet="/ip46dnstcp2.:0159aZ_-%"))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import json
+import os
+import pty
 import signal
 import socket
 import subprocess
@@ -12,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from node.commands.base.exit_codes import errors_as_exit_codes
+from node.commands.base.output import Output, Problem
 from node.commands.catalogue import schemas
 from tests.conftest import REPOSITORY
 from tests.node.commands.support.calling import OpenLedger
@@ -81,7 +86,54 @@ def test_ctrl_c_while_a_command_is_loaded_is_a_stop(
     monkeypatch.setattr(importlib, "import_module", interrupted)
     called = offline("status")
     assert called.exit_code == 130
-    assert called.err.strip() == "Stopped."
+    assert (called.out, called.err.strip()) == ("", "Stopped.")
+    document = offline("status", "--json").document
+    monkeypatch.undo()
+    assert fits(schemas()["error"], document)
+    assert document["error"]["exit_code"] == 130
+
+
+def test_ctrl_c_in_a_command_is_an_error_document_unless_there_is_one_already(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for is_shown in (False, True):
+        output = Output(as_json=True)
+        if is_shown:
+            output.show(Problem("kind", "message", 0))
+        with pytest.raises(SystemExit), errors_as_exit_codes(output):
+            raise KeyboardInterrupt
+        document = json.loads(capsys.readouterr().out)  # one, and not two
+        assert ("error" in document) is not is_shown
+
+
+def test_an_error_has_its_exit_code_although_nobody_reads_its_document(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = ("chain", "restore", str(tmp_path / "none"), "--base-path", str(tmp_path), "--json")
+    done = subprocess.run(
+        [sys.executable, "cli.py", *words],
+        cwd=REPOSITORY, stdout=writer, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    os.close(writer)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "none cannot be used" in done.stderr
+
+
+def test_words_to_a_terminal_that_is_gone_are_lost_and_end_nothing() -> None:
+    controller, terminal = pty.openpty()
+    script = (
+        "import sys; from node.commands.base.output import Output; sys.stdin.readline(); "
+        "Output(as_json=False).say('lost'); sys.stderr.write('went on'); "
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=REPOSITORY, text=True,
+        stdin=subprocess.PIPE, stdout=terminal, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    os.close(terminal)
+    os.close(controller)
+    _, err = child.communicate("\n", timeout=30)
+    assert (child.returncode, err) == (0, "went on")
 
 
 def test_ctrl_c_in_the_first_moments_of_a_process_is_never_called_aborted() -> None:

@@ -22,6 +22,7 @@ import runtime
 from node.commands.base.exit_codes import errors_as_exit_codes, exit_code_of
 from node.commands.base.output import Output
 from node.commands.staking.validator_start import UNIT
+from node.storage.errors import DatabaseWriteError
 from runtime.errors import ExitCode, OpenLedgerError
 from tests.conftest import REPOSITORY
 
@@ -179,6 +180,16 @@ def test_every_exit_code_stands_in_the_readme() -> None:
 
 def test_a_refused_path_is_a_usage_error_and_a_bug_has_no_exit_code() -> None:
     assert exit_code_of(PermissionError(13, "Permission denied")) is ExitCode.USAGE
+
+
+def test_the_unit_of_a_validator_starts_it_again_after_a_failed_write() -> None:
+    line = next(line for line in UNIT.splitlines() if line.startswith("RestartPreventExitStatus="))
+    final = {int(code) for code in line.partition("=")[2].split()}
+    failed = [cls for cls in OWN if issubclass(cls, DatabaseWriteError)]
+    assert {int(cls.exit_code) for cls in failed} & final == set()
+
+
+def test_a_bug_has_no_exit_code() -> None:
     assert exit_code_of(KeyError("bug")) is None
 
 

@@ -74,6 +74,11 @@ def test_without_a_terminal_every_row_is_one_line_and_whole(rows: list[tuple[str
         assert all(cell in line for cell in row)
 
 
+def test_a_hash_is_shortened_whatever_the_case_of_its_digits() -> None:
+    for text in (HASH, HASH.upper().replace("X", "x")):
+        assert shortened(f"at {text}.") == f"at {text[:10]}…{text[-6:]}."
+
+
 def test_a_narrow_terminal_shortens_then_drops_columns_from_the_end() -> None:
     columns = columns_of([(ADDRESS, SENTENCE, URL)])
     assert layout_of(columns, 300).columns[0].cells == (ADDRESS,)

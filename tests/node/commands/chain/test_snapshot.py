@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import os
+import stat
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,9 @@ from typing import Any
 import pytest
 
 from node.client import Client
-from node.commands.chain.folder_archive import CHUNK_BYTES, MANIFEST
 from node.operations.data_folder import chain_folder, no_vote_path
+from node.storage.folder_archive import CHUNK_BYTES, MANIFEST
+from node.storage.folder_swap import former_folder
 from tests.node.commands.support.calling import OpenLedger
 from tests.node.commands.support.processes import finished, running
 
@@ -94,6 +98,58 @@ def test_a_moved_node_votes_at_its_new_place_only(
     assert offline(*back).exit_code == 2, "what is there is replaced only where it is asked for"
     assert offline.json(*back, "--replace")["is_safe_to_vote"]
     run_until_final(base, 1)
+
+
+def test_a_move_never_gives_the_right_to_vote_back_to_its_own_original(
+    offline: OpenLedger, base: Path, tmp_path: Path
+) -> None:
+    taken(offline, base, tmp_path / "plain")
+    taken(offline, base, tmp_path / "moved", "--move")
+    for name in ("moved", "plain"):
+        words = ("chain", "restore", str(tmp_path / name), "--base-path", str(base))
+        document = offline.json(*words, "--replace", "--yes")
+        assert not document["is_safe_to_vote"]
+        assert "as before: its node was moved to another place" in document["sentence"]
+    assert "was moved to another place" in refusal(base)
+
+
+def test_a_snapshot_is_for_its_owner_alone_and_says_what_secret_it_holds(
+    offline: OpenLedger, honest: Path
+) -> None:
+    assert stat.S_IMODE(honest.stat().st_mode) == 0o600
+    text = " ".join(offline("chain", "snapshot", "--help").out.split())
+    assert "secret of the node's peer identity, so keep it like a key" in text
+
+
+def test_a_snapshot_is_written_where_there_are_no_hard_links(
+    offline: OpenLedger, honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(source), None, target)
+
+    monkeypatch.setattr(os, "link", refuse)
+    offline.json("chain", "restore", str(honest), "--base-path", str(tmp_path / "base"))
+    taken(offline, tmp_path / "base", tmp_path / "file")
+    offline.json("chain", "restore", str(tmp_path / "file"), "--base-path", str(tmp_path / "other"))
+
+
+def test_a_damaged_database_is_replaced(offline: OpenLedger, honest: Path, tmp_path: Path) -> None:
+    words = ("chain", "restore", str(honest), "--base-path", str(tmp_path / "base"))
+    offline.json(*words)
+    for file in (chain_folder(tmp_path / "base", "dev") / "db").iterdir():
+        file.write_bytes(b"damaged")
+    offline.json(*words, "--replace", "--yes")
+    offline.json("chain", "check", "--base-path", str(tmp_path / "base"))
+
+
+def test_a_node_whose_restore_was_killed_starts_with_what_it_had(base: Path) -> None:
+    folder = chain_folder(base, "dev")
+    (mark,) = folder.glob("consensus/*.mark")
+    signed = mark.read_bytes()
+    folder.rename(former_folder(folder))
+    run_until_final(base, 1)
+    assert mark.read_bytes().startswith(signed)
+    assert not former_folder(folder).exists()
 
 
 def test_an_old_copy_in_its_own_folder_keeps_the_newer_signing_history(

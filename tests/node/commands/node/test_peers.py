@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from node.client import Client
+import pytest
+
+from node.client import Client, RequestRefusedError
+from node.commands.node.peers import METHOD_NOT_FOUND
 from tests.node.commands.support.calling import OpenLedger
 from tests.node.commands.support.processes import running
 
@@ -34,6 +37,19 @@ def test_nodes_of_a_network_show_each_other(tmp_path: Path) -> None:
             assert (peer["agent"], peer["direction"]) == ("follower", "in")
             called = follower("node", "bans")
             assert (called.exit_code, "Nobody is banned" in called.err) == (0, True)
+
+
+def test_a_node_of_another_kind_is_not_called_alone(
+    openledger: OpenLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(self: Client, method: str, *values: object) -> str:
+        if method == "openledger_network":
+            raise RequestRefusedError("Method not found.", METHOD_NOT_FOUND)
+        return "12D3KooW"
+
+    monkeypatch.setattr(Client, "call", answer)
+    called = openledger("node", "peers")
+    assert (called.exit_code, "no node of OpenLedger" in called.err) == (2, True)
 
 
 def test_a_node_without_a_network_says_so(openledger: OpenLedger) -> None:

@@ -16,13 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.client.errors import UsageError
-from node.commands.chain.folder_archive import (
+from node.storage.folder_archive import (
     MANIFEST,
     ArchiveError,
     Manifest,
     pack,
-    put_in_place,
     unpack,
 )
 
@@ -30,7 +28,7 @@ from node.commands.chain.folder_archive import (
 def manifest() -> Manifest:
     return Manifest(
         chain="dev", genesis_hash="0x", block_number=1, block_hash="0x", is_moved=False,
-        taken_at="now", files={},
+        moves=[], taken_at="now",
     )  # fmt: skip
 
 
@@ -55,6 +53,7 @@ def test_files_come_back_as_they_were_without_locks_and_drafts(
 ) -> None:
     size = pack(folder, tmp_path / "file", manifest(), NAMES, quiet)
     assert size == (tmp_path / "file").stat().st_size
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
     read = unpack(tmp_path / "file", tmp_path / "new", NAMES, quiet)
     assert set(read.files) == {"db/a", "receipts"}
     found = {str(path.relative_to(tmp_path / "new")) for path in (tmp_path / "new").rglob("*")}
@@ -146,6 +145,11 @@ def test_a_name_that_is_there_twice_is_refused(tmp_path: Path) -> None:
         {"files": {"db/a": 7}},
         {"version": "1"},
         {"more": 1},
+        {"moves": "00"},
+        {"moves": [1]},
+        {"moves": ["../../x"]},
+        {"moves": ["00" * 16 + "\n"]},
+        {"is_moved": True},
     ],
 )
 def test_a_manifest_of_other_types_is_refused(tmp_path: Path, said: dict[str, Any]) -> None:
@@ -159,14 +163,5 @@ def test_any_bytes_are_refused_or_stay_in_the_folder(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "file").write_bytes(data)
-        with pytest.raises(UsageError):
+        with pytest.raises(ArchiveError):
             unpack(folder / "file", folder / "new", NAMES, quiet)
-
-
-def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
-    for name in ("old", "draft"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / name).touch()
-    put_in_place(tmp_path / "draft", tmp_path / "old")
-    assert [path.name for path in (tmp_path / "old").iterdir()] == ["draft"]
-    assert [path.name for path in tmp_path.iterdir()] == ["old"]

@@ -1,8 +1,9 @@
 """A chain's data folder as one file, and back: every byte is hashed, and half a file is refused.
 
 It is a tar file of what a node keeps in the folder, without locks, drafts and sockets; its last
-member is `manifest.json`, with the SHA-256 of every other one. Keys are not in it, for they lie
-elsewhere.
+member is `manifest.json`, with the SHA-256 of every other one. The keys of accounts and of votes
+lie elsewhere, so they are not in it. The secret of the peer identity is, where its name is asked
+for; so only the file's owner may read it.
 
 The file may come from anybody, so nothing in it decides where or how something is written: only the
 names of a node's own data are taken, as plain files that their owner alone may read.
@@ -14,22 +15,23 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tarfile
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, get_origin, get_type_hints
 
-from ml.durable_file import sync_folder
-from node.client.errors import UsageError
-from node.commands.base.command import refuse
+from node.storage.new_file import new_file
+from runtime.errors import ExitCode, OpenLedgerError
 
 VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
 MANIFEST_BYTES_MAX: Final = 64 * 1024 * 1024
 CHUNK_BYTES: Final = 1 << 20
 FILE_MODE: Final = 0o600
+MOVE_ID: Final = re.compile("[0-9a-f]{32}")
 LOCK_NAMES: Final = ("LOCK",)
 LEFT_OUT_SUFFIXES: Final = (".lock", ".part", ".sock")
 
@@ -37,8 +39,10 @@ OnBytes = Callable[[int, int], None]
 """Receives (bytes done, bytes in all)."""
 
 
-class ArchiveError(UsageError):
+class ArchiveError(OpenLedgerError):
     """The file is no snapshot, or it is cut off or damaged."""
+
+    exit_code = ExitCode.USAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,11 @@ class Manifest:
     block_number: int
     block_hash: str
     is_moved: bool
+    moves: list[str]
+    """The ids of the moves that the data went through, oldest first; this one too, if it is one."""
     taken_at: str
-    files: dict[str, str]
+    files: dict[str, str] = field(default_factory=dict)
+    """The hash of each file by its name; `pack` fills it in."""
     version: int = VERSION
 
 
@@ -59,30 +66,25 @@ def pack(folder: Path, path: Path, manifest: Manifest, names: Collection[str], o
     """Write what a folder has of these names into a new file that is complete when it appears;
     returns its bytes.
 
-    The manifest's files are filled in. Raises FileExistsError.
+    Only its owner may read it. Raises FileExistsError.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     members = [file for file in sorted(_files(folder)) if _is_named(file.as_posix(), names)]
     total = sum((folder / file).stat().st_size for file in members)
     done = 0
-    try:
-        with draft.open("xb") as raw:
-            with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as archive:
-                for file in members:
-                    manifest.files[str(file)] = _hash(folder / file)
-                    archive.add(folder / file, arcname=str(file), recursive=False)
-                    done += (folder / file).stat().st_size
-                    on(done, total)
-                text = json.dumps(asdict(manifest), indent=1).encode()
-                entry = tarfile.TarInfo(MANIFEST)
-                entry.size = len(text)
-                archive.addfile(entry, io.BytesIO(text))
-            raw.flush()
-            os.fsync(raw.fileno())
-        os.link(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    hashes = {}
+    with (
+        new_file(path, FILE_MODE) as raw,
+        tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for file in members:
+            hashes[str(file)] = _hash(folder / file)
+            archive.add(folder / file, arcname=str(file), recursive=False)
+            done += (folder / file).stat().st_size
+            on(done, total)
+        text = json.dumps(asdict(replace(manifest, files=hashes)), indent=1).encode()
+        entry = tarfile.TarInfo(MANIFEST)
+        entry.size = len(text)
+        archive.addfile(entry, io.BytesIO(text))
     return path.stat().st_size
 
 
@@ -112,7 +114,6 @@ def unpack(path: Path, folder: Path, names: Collection[str], on: OnBytes) -> Man
         if _hash(folder / name) != expected:
             raise _damaged(path, f"{name} has another hash than when it was taken")
     (folder / MANIFEST).unlink()
-    _sync(folder)
     return manifest
 
 
@@ -135,17 +136,6 @@ def _is_named(member: str, names: Collection[str]) -> bool:
     return is_plain and (path.parts[0] in names or member in names)
 
 
-def put_in_place(draft: Path, folder: Path) -> None:
-    """Move a restored folder to its place; what is there is removed once the new one stands."""
-    former = folder.with_name(f"{folder.name}.replaced")
-    shutil.rmtree(former, ignore_errors=True)
-    if folder.exists():
-        folder.rename(former)
-    draft.rename(folder)
-    sync_folder(folder.parent)
-    shutil.rmtree(former, ignore_errors=True)
-
-
 def _read_manifest(path: Path, file: Path) -> Manifest:
     if not file.is_file() or file.stat().st_size > MANIFEST_BYTES_MAX:
         raise _damaged(path, "it ends without its manifest, so it was cut off, or is no snapshot")
@@ -155,23 +145,24 @@ def _read_manifest(path: Path, file: Path) -> Manifest:
     except (ValueError, TypeError, RecursionError) as error:
         raise _damaged(path, f"its manifest cannot be read ({error})") from error
     if manifest.version != VERSION:
-        refuse(f"{path} is of version {manifest.version}; this program reads version {VERSION}.")
+        raise ArchiveError(
+            f"{path} is of version {manifest.version}; this program reads version {VERSION}."
+        )
     return manifest
 
 
 def _manifest_of(data: Any) -> Manifest:
-    """Return the manifest that JSON stands for. Raises TypeError."""
+    """Return the manifest that JSON stands for. Raises TypeError, ValueError."""
     manifest = Manifest(**data)
-    for name, kind in get_type_hints(Manifest).items():
-        value = getattr(manifest, name)
-        is_right = type(value) is (dict if name == "files" else kind)
-        if not is_right or (name == "files" and not all(map(_is_text, value.items()))):
+    for name, hint in get_type_hints(Manifest).items():
+        if type(getattr(manifest, name)) is not (get_origin(hint) or hint):
             raise TypeError(f"its {name} is of another type")
+    if not all(isinstance(part, str) for entry in manifest.files.items() for part in entry):
+        raise TypeError("its files are of another type")
+    are_ids = all(isinstance(move, str) and MOVE_ID.fullmatch(move) for move in manifest.moves)
+    if not are_ids or (manifest.is_moved and not manifest.moves):
+        raise ValueError("its moves are no list of ids")
     return manifest
-
-
-def _is_text(entry: tuple[object, object]) -> bool:
-    return all(isinstance(part, str) for part in entry)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -185,16 +176,6 @@ def _files(folder: Path) -> Iterator[Path]:
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        else:
-            sync_folder(path)
-    sync_folder(folder)
 
 
 def _damaged(path: Path, why: str) -> ArchiveError:
