@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from node.commands.base.command_group import CommandGroup
 from runtime.errors import ExitCode
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
@@ -70,7 +71,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(CommandGroup):
     """A group whose commands are loaded when they are needed, its help from the table."""
 
     def main(

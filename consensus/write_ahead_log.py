@@ -66,7 +66,7 @@ class DamagedLogError(OpenLedgerError):
     `offset` is where the damage begins, `following` where the next intact record does.
     """
 
-    exit_code = ExitCode.USAGE
+    exit_code = ExitCode.DATA
 
     def __init__(self, offset: int, following: int, remedy: str = "") -> None:
         super().__init__(

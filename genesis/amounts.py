@@ -62,7 +62,8 @@ def parse_amount(text: str) -> int:
         raise ValueTextError(f"{text!r:.60} has more than {DIGITS_MAX} digits")
     planck, rest = divmod(int(whole + part) * _UNITS[match[2]], 10 ** len(part))
     if rest:
-        raise ValueTextError(f"{text!r} is not a whole number of planck (10^-18 OPEN)")
+        unit = "" if match[2] else f"; write {text.strip()}OPEN for OPEN"
+        raise ValueTextError(f"{text!r} is not a whole number of planck (10^-18 OPEN){unit}")
     if planck > PLANCK_MAX:
         raise ValueTextError(
             f"{text!r:.90} is more than any account can have: at most {PLANCK_MAX // OPEN:,} OPEN "

@@ -14,11 +14,15 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
     # In the same folder: a rename is atomic only within one file system. With the process id, so
     # that two processes do not write into one draft.
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)  # a full disk, for one, must not get a half file as well
+        raise
     # Without this the new name itself may be lost: a folder is data that a power cut can drop too.
     sync_folder(path.parent)
 

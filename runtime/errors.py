@@ -29,6 +29,10 @@ class ExitCode(enum.IntEnum):
     """A key cannot be opened: no password, or a wrong one."""
     DOPPELGANGER = 7
     """Another node uses this validator's key: starting again by itself would be wrong."""
+    DATA = 8
+    """Data on this machine are damaged: trying again does not help."""
+    DISK = 9
+    """The disk is full or fails; with room, the same works."""
     STOPPED = 130
     """Stopped by Ctrl-C."""
 

@@ -2,7 +2,7 @@
 
 Every message is the sentence that a person reads: what happened, why, and what to do next. Each
 class carries the exit code of the command line: 1 rejected on chain, 2 usage, 3 unreachable,
-4 timeout that may still land, 5 insufficient funds, 6 locked key.
+4 timeout that may still land, 5 insufficient funds, 6 locked key (runtime/errors.py has all).
 """
 
 from __future__ import annotations

@@ -27,9 +27,10 @@ from wsproto.events import (
 )
 from wsproto.utilities import LocalProtocolError, ProtocolError, RemoteProtocolError
 
-from node.client.endpoint import Endpoint
+from node.client.endpoint import DEFAULT_URL, Endpoint, parse_endpoint
 from node.client.errors import RequestRefusedError, UnreachableError
 
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
 NOTIFICATIONS_MAX: Final = 4_096
 RECEIVE_BYTES: Final = 64 * 1024
@@ -220,9 +221,17 @@ def result_of(message: dict[str, Any], method: str) -> Any:
 
 def unreachable(url: str, error: Exception) -> UnreachableError:
     """Return the error for an address where no node answers."""
+    endpoint = parse_endpoint(url)
+    if endpoint.host not in LOOPBACK:
+        return UnreachableError(
+            f"No node answers at {url} ({error}). See that one runs there, or name another with "
+            "--url."
+        )
+    is_default = endpoint.port == parse_endpoint(DEFAULT_URL).port
+    port = "" if is_default else f" --port {endpoint.port}"
     return UnreachableError(
-        f"No node answers at {url} ({error}). Start one with `openledger dev`, "
-        "or name another with --url."
+        f"No node answers at {url} ({error}). Start one with `openledger dev{port}`, or name "
+        "another with --url."
     )
 
 

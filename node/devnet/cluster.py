@@ -32,12 +32,13 @@ from node.devnet.errors import (
 from node.devnet.folders import locked
 from node.devnet.groups import Groups, check_groups
 from node.devnet.heights import FINAL_SECONDS, Advance
-from node.devnet.member import STOP_SECONDS, Condition, Member, NodeEndpoint
+from node.devnet.member import STOP_SECONDS, Condition, Member, NodeEndpoint, check_ports
 from node.devnet.report import NodeReport, report
 from node.devnet.state import (
     NODES_FOLDER,
     NODES_MAX,
     SPEC_FILE,
+    STATE_FILE,
     DevnetState,
     NodeRecord,
     Settings,
@@ -82,6 +83,7 @@ class Cluster:
         Raises DevnetExistsError when it is up or was made otherwise, NodeStartError,
         NotFinalInTimeError; then nothing runs, and the folder is kept for its logs.
         """
+        cls.check_new(folder, nodes, settings)
         with locked(folder):
             try:
                 cluster = cls(folder)
@@ -91,10 +93,20 @@ class Cluster:
             cluster._start_all(say)
         return cluster
 
-    @classmethod
-    def _create(cls, folder: Path, name: str, nodes: int, settings: Settings) -> Cluster:
+    @staticmethod
+    def check_new(folder: Path, nodes: int, settings: Settings) -> None:
+        """Refuse what would keep a devnet that is not there yet from starting.
+
+        Nothing is made. Raises NodeStateError, PortTakenError.
+        """
+        if (folder / STATE_FILE).exists():
+            return
         if not 1 <= nodes <= NODES_MAX:
             raise NodeStateError(f"A devnet has 1 to {NODES_MAX} nodes, not {nodes}.")
+        check_ports(settings, nodes)
+
+    @classmethod
+    def _create(cls, folder: Path, name: str, nodes: int, settings: Settings) -> Cluster:
         shutil.rmtree(folder / NODES_FOLDER, ignore_errors=True)
         spec = devnet_spec(nodes, epoch_blocks=settings.epoch_blocks)
         write_durably(folder / SPEC_FILE, spec.to_json().encode())
@@ -366,7 +378,7 @@ class Cluster:
             if member.condition not in conditions:
                 raise NodeStateError(
                     f"Node {member.number} is {member.condition}, so it cannot {verb}. "
-                    "See: openledger devnet status"
+                    "Look at it with `openledger devnet status`."
                 )
             yield member
 
@@ -421,7 +433,7 @@ class Cluster:
         if self._state.partition:
             raise NodeStateError(
                 f"The network is partitioned, so this is no time to {action}. "
-                "Heal it first: openledger devnet heal"
+                "Heal it first with `openledger devnet heal`."
             )
 
     def _stop_all(self) -> None:

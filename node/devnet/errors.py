@@ -30,6 +30,8 @@ class DevnetBusyError(DevnetError):
 class DevnetFileError(DevnetError):
     """The devnet's file is not what this program wrote."""
 
+    exit_code = ExitCode.DATA
+
 
 class UnknownNodeError(DevnetError):
     """The devnet has no such node."""
@@ -43,6 +45,10 @@ class NodeStartError(DevnetError):
     """A node ended, or was not ready in time; the message quotes its log."""
 
     exit_code = ExitCode.REJECTED
+
+
+class PortTakenError(DevnetError):
+    """Another program listens on a port that `--port-base` fixes."""
 
 
 class NodeStopError(DevnetError):

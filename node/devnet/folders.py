@@ -62,7 +62,7 @@ def open_folder(name: str) -> Path:
         listed = ", ".join(names()) or "none"
         raise UnknownDevnetError(
             f"There is no devnet {name}; there is: {listed}. "
-            f"Start it with: openledger devnet up --name {name}"
+            f"Start it with `openledger devnet up --name {name}`."
         )
     return folder
 

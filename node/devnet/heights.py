@@ -53,8 +53,8 @@ def wait_final(members: Sequence[Member], height: int, seconds: float = FINAL_SE
         listed = ", ".join(f"node {node} {final}" for node, final in sorted(heights.items()))
         raise NotFinalInTimeError(
             f"Block {height} is not final on all nodes after {seconds:.0f} s; final are: "
-            f"{listed}. Ask why with: openledger devnet exec {members[0].number} -- "
-            "status --explain"
+            f"{listed}. Ask why with `openledger devnet exec {members[0].number} -- "
+            "status --explain`."
         )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from node.devnet.control_client import ControlClient
-from node.devnet.errors import NodeStartError, NodeStateError, NodeStopError
+from node.devnet.errors import NodeStartError, NodeStateError, NodeStopError, PortTakenError
 from node.devnet.process import Process, until
 from node.devnet.state import SPEC_FILE, NodeRecord, Settings, Wanted, node_folder
 
@@ -76,7 +76,7 @@ class Member:
         self._spec = folder / SPEC_FILE
 
     def start(self, settings: Settings, bootnodes: Sequence[str]) -> None:
-        """Start the node and return at once. Raises NodeStartError."""
+        """Start the node and return at once. Raises NodeStartError, PortTakenError."""
         self.base_path.mkdir(parents=True, exist_ok=True)
         if not self.process.is_alive:
             (self.base_path / ENDPOINT_FILE).unlink(missing_ok=True)
@@ -85,7 +85,7 @@ class Member:
     def command(self, settings: Settings, bootnodes: Sequence[str]) -> list[str]:
         """Return the command that starts the node, at its former ports where they are free.
 
-        Raises NodeStartError where a fixed port is taken.
+        Raises PortTakenError where a fixed one is not.
         """
         record = self.record
         rpc_port = _fixed(settings.rpc_port(record.number)) or _free_or_any(record.rpc_port)
@@ -151,7 +151,7 @@ class Member:
             raise NodeStateError(
                 f"Node {self.number} is {condition}"
                 f"{' and not ready yet' if condition is Condition.RUNNING else ''}. "
-                f"Bring it back with: openledger devnet {_remedy(condition)} {self.number}"
+                f"Bring it back with `openledger devnet {_remedy(condition)} {self.number}`."
             )
         return endpoint
 
@@ -225,10 +225,17 @@ def _sources() -> str:
     return str(Path(__file__).resolve().parent.parent.parent)
 
 
+def check_ports(settings: Settings, nodes: int) -> None:
+    """Refuse fixed ports of which one is taken. Raises PortTakenError."""
+    for number in range(nodes):
+        _fixed(settings.rpc_port(number))
+        _fixed(settings.p2p_port(number))
+
+
 def _fixed(port: int) -> int:
-    """Return a fixed port, 0 where there is none. Raises NodeStartError when it is taken."""
+    """Return a fixed port, 0 where there is none. Raises PortTakenError."""
     if port and not _free_or_any(port):
-        raise NodeStartError(
+        raise PortTakenError(
             f"Port {port} of 127.0.0.1 is taken by another program. End that, or take another "
             "--port-base."
         )

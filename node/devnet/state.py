@@ -149,7 +149,7 @@ def read_state(folder: Path) -> DevnetState:
         state: DevnetState = _decode(DevnetState, data)
     except FileNotFoundError as error:
         raise UnknownDevnetError(
-            f"There is no devnet in {folder}. Start one with: openledger devnet up"
+            f"There is no devnet in {folder}. Start one with `openledger devnet up`."
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise DevnetFileError(

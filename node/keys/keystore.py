@@ -67,6 +67,8 @@ class EmptyPasswordError(KeystoreError):
 class DamagedKeyFileError(KeystoreError):
     """The file is no key file, or its parts do not fit one another."""
 
+    exit_code = ExitCode.DATA
+
 
 class KeyFileVersionError(KeystoreError):
     """The file has another version, sealing or key kind than those known here."""
@@ -78,6 +80,12 @@ class ScryptCostError(KeystoreError):
 
 class KeyNotFoundError(KeystoreError):
     """No key has this address or name."""
+
+    exit_code = ExitCode.USAGE
+
+
+class LinkedKeyError(KeystoreError):
+    """The key's file lies elsewhere, and only a link to it in the keystore."""
 
     exit_code = ExitCode.USAGE
 
@@ -176,8 +184,14 @@ class Keystore:
         return unseal(_read(path), password)
 
     def remove(self, name: str) -> None:
-        """Delete the key with this address or name; raises KeyNotFoundError."""
-        self.find(name).path.unlink()
+        """Delete the key with this address or name; raises KeyNotFoundError, LinkedKeyError."""
+        path = self.find(name).path
+        if path.is_symlink():
+            raise LinkedKeyError(
+                f"{path} is a link to {path.resolve()}: without the link, the key would still lie "
+                "there. Remove both files by hand."
+            )
+        path.unlink()
         sync_folder(self.folder)
 
     def rename(self, name: str, new_name: str) -> KeyEntry:
@@ -407,8 +421,8 @@ def _write_whole(path: Path, text: str) -> None:
 
 
 def _replace_whole(path: Path, document: Mapping[str, object]) -> None:
-    """Replace a key file by one that is complete when it appears."""
-    write_durably(path, (json.dumps(document, indent=2) + "\n").encode(), FILE_MODE)
+    """Replace a key file by one that is complete when it appears; a link stays one."""
+    write_durably(path.resolve(), (json.dumps(document, indent=2) + "\n").encode(), FILE_MODE)
 
 
 def _damaged(why: str) -> DamagedKeyFileError:

@@ -53,6 +53,8 @@ class SignerLockedError(SignerError):
 class DamagedHistoryError(SignerError):
     """The history is damaged, so what the key has signed is not known any more."""
 
+    exit_code = ExitCode.DATA
+
 
 class SignerUnreachableError(SignerError):
     """The remote signer does not answer."""

@@ -10,7 +10,8 @@ import dataclasses
 import enum
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ STATE_PRUNING: Final = 256
 STATE_PRUNING_MIN: Final = 16
 """A peer that takes a state by fast sync needs it for a while after it became final."""
 STATE_PRUNING_MAX: Final = 1 << 32
+PEERS_MAX: Final = 96
 TRUE_WORDS: Final = ("1", "true", "yes", "on")
 FALSE_WORDS: Final = ("0", "false", "no", "off")
 
@@ -42,6 +44,14 @@ class ConfigError(OpenLedgerError, ValueError):
     """A setting cannot be used; the message names its source and what is expected."""
 
     exit_code = ExitCode.USAGE
+
+
+class SettingsError(ConfigError):
+    """Settings out of their range, or that exclude each other: their names, and what is wrong."""
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        super().__init__("\n".join(sentence for _, sentence in problems))
+        self.problems = tuple(problems)
 
 
 class Sealing(enum.StrEnum):
@@ -129,6 +139,8 @@ class NodeConfig:
     """Whose key votes, in the same words as `account`; empty means the key of `account`."""
     signer: Path | None = None
     """The socket of a remote signer, which then holds the session key."""
+    session_password_file: Path | None = None
+    """Opens the session key; unless given, the file that opens the account's key does."""
     doppelganger: bool = True
     """Listen for votes of one's own key before the first vote."""
     instant: bool = False
@@ -153,68 +165,115 @@ class NodeConfig:
         return self.sealing is Sealing.CONSENSUS
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rpc_port < 1 << 16:
-            raise ConfigError(f"rpc_port is 0 to 65535, not {self.rpc_port}")
-        if not 0 <= self.p2p_port < 1 << 16:
-            raise ConfigError(f"p2p_port is 0 to 65535, not {self.p2p_port}")
-        if not 1 <= self.peers_max <= 96:
-            raise ConfigError("peers_max is 1 to 96")
-        if self.sync is SyncMode.FAST and self.archive:
-            raise ConfigError("an archive node holds every state, so it cannot use sync = fast")
-        if not STATE_PRUNING_MIN <= self.state_pruning <= STATE_PRUNING_MAX:
-            raise ConfigError(f"state_pruning is {STATE_PRUNING_MIN} to {STATE_PRUNING_MAX} blocks")
-        if self.archive and self.state_pruning != STATE_PRUNING:
-            raise ConfigError("an archive node prunes no state; leave out archive or state_pruning")
-        if not 10 <= self.block_time_ms <= 3_600_000:
-            raise ConfigError("block_time_ms is 10 to 3600000")
-        if self.redeem_planck < 1 or self.redeem_blocks < 1:
-            raise ConfigError("redeem_amount is at least 1 planck, redeem_blocks at least 1")
+        problems = (*self._value_problems(), *self._address_problems())
+        if problems:
+            raise SettingsError(problems)
+
+    def _value_problems(self) -> Iterator[tuple[str, str]]:
+        """Yield the settings out of their range, each with what is wrong."""
+        for name, least, most in (
+            ("rpc_port", 0, (1 << 16) - 1),
+            ("p2p_port", 0, (1 << 16) - 1),
+            ("peers_max", 1, PEERS_MAX),
+            ("state_pruning", STATE_PRUNING_MIN, STATE_PRUNING_MAX),
+            ("block_time_ms", 10, 3_600_000),
+        ):
+            value = getattr(self, name)
+            if not least <= value <= most:
+                yield name, f"{name} is {least} to {most}, not {value}"
+        yield from self._redeem_problems()
         if self.threads < 1:
-            raise ConfigError("threads is at least 1")
+            yield "threads", f"threads is at least 1, not {self.threads}"
+        if self.sync is SyncMode.FAST and self.archive:
+            yield "sync", "an archive node holds every state, so it cannot use sync = fast"
+        if self.archive and self.state_pruning != STATE_PRUNING:
+            yield "archive", "an archive node prunes no state; leave out archive or state_pruning"
         try:
             parse_log_levels(self.log_level)
         except LogLevelError as error:
-            raise ConfigError(f"log_level: {error}") from error
-        self._check_addresses()
+            yield "log_level", f"log_level: {error}"
 
-    def _check_addresses(self) -> None:
-        """Refuse addresses that can never be reached. Raises ConfigError."""
+    def _redeem_problems(self) -> Iterator[tuple[str, str]]:
+        try:
+            if self.redeem_planck < 1:
+                yield (
+                    "redeem_amount",
+                    f"redeem_amount is at least 1 planck, not {self.redeem_planck}",
+                )
+        except ConfigError as error:
+            yield "redeem_amount", str(error)
+        if self.redeem_blocks < 1:
+            yield "redeem_blocks", f"redeem_blocks is at least 1, not {self.redeem_blocks}"
+
+    def _address_problems(self) -> Iterator[tuple[str, str]]:
+        """Yield the settings with addresses that can never be reached."""
         texts = {
             "bootnodes": (self.bootnodes, parse_peer_address),
             "reserved_peers": (self.reserved_peers, parse_peer_address),
             "public_addresses": (self.public_addresses, parse_dialable_address),
             "p2p_host": ((self.p2p_host,), lambda host: listen_address(host, self.p2p_port)),
         }
+        problems = []
         for name, (values, parse) in texts.items():
             for value in values:
                 try:
                     parse(value)
                 except AddressError as error:
-                    raise ConfigError(f"{name}: {error}") from error
-        reserved = len({peer_of(address) for address in self.reserved_peers})
-        if reserved >= self.peers_max:
-            raise ConfigError(
+                    problems.append((name, f"{name}: {error}"))
+        yield from problems
+        reserved = 0 if problems else len({peer_of(address) for address in self.reserved_peers})
+        if reserved >= self.peers_max > 0:
+            yield (
+                "reserved_peers",
                 f"reserved_peers: {reserved} peers leave no slot of peers_max = {self.peers_max} "
-                "for others. Raise peers_max, or reserve fewer."
+                "for others. Raise peers_max, or reserve fewer.",
             )
 
 
 def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> NodeConfig:
-    """Merge the three sources over the defaults. Flags that are None do not count."""
+    """Merge the three sources over the defaults. Flags that are None do not count.
+
+    Raises ConfigError with all that is wrong, each with its place.
+    """
     hints = typing.get_type_hints(NodeConfig)
     merged: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    problems: list[str] = []
+    for source, name, value in _given(file, environment, flags, hints):
+        place = f"{source}: {name}" if source == str(file) else source
+        try:
+            _check_known(name, hints, source)
+            merged[name] = _convert(hints[name], value, place)
+            places[name] = source
+        except ConfigError as error:
+            problems.append(str(error))
+    try:
+        config = NodeConfig(**merged)
+    except SettingsError as error:
+        problems += [
+            f"{places.get(name, 'defaults')}: {sentence}" for name, sentence in error.problems
+        ]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return config
+
+
+def _given(
+    file: Path | None,
+    environment: Mapping[str, str],
+    flags: Mapping[str, Any],
+    names: Collection[str],
+) -> Iterator[tuple[str, str, Any]]:
+    """Yield the source, name and value of every setting that is given, the strongest ones last."""
     for name, value in (read_file(file) if file is not None else {}).items():
-        known = _known(name, hints, str(file))
-        merged[known] = _convert(hints[known], value, f"{file}: {name}")
+        yield str(file), name, value
     for key, text in sorted(environment.items()):
         name = key.removeprefix(ENVIRONMENT_PREFIX).lower()
-        if key.startswith(ENVIRONMENT_PREFIX) and name in hints:
-            merged[name] = _convert(hints[name], text, key)
+        if key.startswith(ENVIRONMENT_PREFIX) and name in names:
+            yield key, name, text
     for name, value in flags.items():
         if value is not None:
-            known = _known(name, hints, "flags")
-            merged[known] = _convert(hints[known], value, f"--{name}")
-    return NodeConfig(**merged)
+            yield f"--{name}", name, value
 
 
 def read_file(file: Path) -> dict[str, Any]:
@@ -225,10 +284,12 @@ def read_file(file: Path) -> dict[str, Any]:
         raise ConfigError(f"The configuration file {file} cannot be read: {error}") from error
 
 
-def _known(name: str, hints: Mapping[str, Any], source: str) -> str:
-    if name not in hints:
-        raise ConfigError(f"{source}: there is no setting {name!r}; known: {', '.join(hints)}")
-    return name
+def _check_known(name: str, names: Collection[str], source: str) -> None:
+    if name in names:
+        return
+    close = get_close_matches(name.lower().replace("-", "_"), names, n=1)
+    meant = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(names)}."
+    raise ConfigError(f"{source}: there is no setting {name!r}. {meant}")
 
 
 def _convert(hint: Any, value: Any, place: str) -> Any:

@@ -14,6 +14,8 @@ from typing import Final
 from runtime.errors import ExitCode, OpenLedgerError
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+FOREIGN_LEVELS: Final = {"warn": "warning", "trace": "debug", "fatal": "critical"}
+"""Other programs' words for the same."""
 OWN_PACKAGES: Final = ("node", "consensus", "p2p", "ml", "genesis", "pallets", "runtime")
 """The packages of this program, whose names begin the names of their loggers."""
 
@@ -39,8 +41,10 @@ def parse_log_levels(text: str) -> LogLevels:
     for word in (word.strip() for word in text.split(",")):
         module, separator, level = (part.strip() for part in word.rpartition("="))
         if level.lower() not in LEVELS:
+            meant = FOREIGN_LEVELS.get(level.lower())
+            hint = f"Did you mean {meant}? " if meant else "" if level else "Leave out the comma. "
             raise LogLevelError(
-                f"{level!r} is no log level. Write one of {', '.join(LEVELS)}, "
+                f"{level!r} is no log level. {hint}Write one of {', '.join(LEVELS)}, "
                 "or for single modules info,p2p.service=debug."
             )
         if separator:

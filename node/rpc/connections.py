@@ -10,6 +10,7 @@ and ends timers and tasks with the stream, behind a handler that no exception le
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import logging
 import socket
@@ -226,9 +227,22 @@ async def listen(host: str, port: int) -> list[trio.SocketListener]:
         return list(await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG_MAX))
     except OSError as error:
         raise ListenError(
-            f"The JSON-RPC server cannot listen on {host}:{port}: {error}. "
-            "Choose another port, or stop who uses this one."
+            f"The JSON-RPC server cannot listen on {host}:{port}: {error}. {_remedy(error)}"
         ) from error
+
+
+async def check_can_listen(host: str, port: int) -> None:
+    """Refuse an address on which `listen` would fail. Raises ListenError."""
+    for listener in await listen(host, port):
+        await listener.aclose()
+
+
+def _remedy(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return "Choose a host name or address of this machine."
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "Choose an address of this machine; 0.0.0.0 and :: are all of them."
+    return "Choose another port, or stop who uses this one."
 
 
 def endpoint_of(listeners: list[trio.SocketListener]) -> ServerEndpoint:

@@ -70,7 +70,9 @@ class Dispatcher:
                     request = _read_json(text)
             else:
                 request = _read_json(text)
-        except (ValueError, RecursionError) as error:
+        except RecursionError:
+            return _failure(None, ParseError("The request is nested too deeply."))
+        except ValueError as error:
             return _failure(None, ParseError(f"The request is no JSON: {error}."[:200]))
         if isinstance(request, list):
             return await self._answer_batch(request, session)
@@ -115,7 +117,9 @@ class Dispatcher:
         started = trio.current_time()
         try:
             if method is None:
-                raise MethodNotFoundError(f"There is no method {name[:80]}. See rpc_methods.")
+                raise MethodNotFoundError(
+                    f"There is no method {name[:80] or repr(name)}. See rpc_methods."
+                )
             if method.is_local and not session.is_local:
                 raise MethodNotFoundError(
                     f"{name} is answered to callers on the node's own machine alone, "

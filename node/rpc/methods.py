@@ -51,13 +51,13 @@ class Parameter:
         """Read what was given. Raises InvalidParamsError."""
         if given is None:
             if self.is_required:
-                raise InvalidParamsError(f"The parameter `{self.json_name}` is missing.")
+                raise InvalidParamsError(f"The parameter `{self.json_name}` is missing, or null.")
             return self.default
         try:
             return self.read(given)
         except InvalidParamsError as error:
             raise InvalidParamsError(
-                f"The parameter `{self.json_name}` is not valid: {error.message}."
+                f"The parameter `{self.json_name}` is not valid: {error.message.rstrip('.')}."
             ) from error
 
 

@@ -32,7 +32,7 @@ from node.jobs.executor import Executor
 from node.jobs.executor_process import ExecutorProcess
 from node.jobs.inputs import Inputs
 from node.jobs.replicas import Replicas
-from node.keys.node_keys import load_pair
+from node.keys.node_keys import load_pair, load_session_pair
 from node.operations.config import NodeConfig, SyncMode
 from node.operations.data_folder import (
     BLOBS_FOLDER,
@@ -44,6 +44,7 @@ from node.operations.data_folder import (
 from node.operations.metrics import Metrics
 from node.operations.version import full_version
 from node.rpc.blob_routes import blob_routes
+from node.rpc.connections import check_can_listen
 from node.rpc.feedback_routes import feedback_routes
 from node.rpc.interfaces import About, Keys, NoNetwork, RpcNetwork, Sealer
 from node.rpc.limits import Limits
@@ -55,6 +56,7 @@ from node.service.control_socket import serve_control
 from node.service.health import NodeHealth
 from node.service.network_metrics import NetworkCollector
 from node.service.networking import NetworkControl, Networking, begin_fast, networked
+from node.service.solo_check import check_solo_author
 from node.service.start_checks import check_control
 from node.serving.answer_service import PaidAnswerService
 from node.serving.epoch_closer import EpochCloser
@@ -124,6 +126,10 @@ class Started(Protocol):
 async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
     """Open everything that does not run by itself; closed again in the reverse order."""
     spec = load_spec(config.chain)
+    # The keys first: a start that is refused for them leaves nothing of the chain behind.
+    pair = load_pair(config, spec.chain_type)
+    if config.is_networked and config.validator and config.signer is None:
+        load_session_pair(config, spec.chain_type)
     config.base_path.mkdir(parents=True, exist_ok=True)
     folder = chain_folder(config.base_path, spec.id)
     put_back(folder)
@@ -140,8 +146,9 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
         if config.is_networked and config.sync is SyncMode.FAST:
             await begin_fast(config, spec, database, blobs=blobs, folder=folder)
         chain = Chain(spec, database)
+        if not config.is_networked:
+            check_solo_author(chain, config, pair.account)
         pool = Pool(chain)
-        pair = load_pair(config, spec.chain_type)
         author = Author(
             chain, pool, config.sealing, config.block_time_ms, account=AccountId(pair.account)
         )
@@ -307,6 +314,7 @@ async def run_node(
 ) -> None:
     """Run a node until cancelled. Raises ConfigError, DatabaseError, ChainError, ListenError."""
     async with opened(config) as node, _endpoint_removed(config), trio.open_nursery() as nursery:
+        await check_can_listen(config.rpc_host, config.rpc_port)  # before other nodes meet this one
         if node.networking is not None:
             await node.networking.run(nursery)
         control = await _open_control(node, nursery) if config.control else None

@@ -18,6 +18,8 @@ class DatabaseInUseError(DatabaseError):
 class DatabaseDamagedError(DatabaseError):
     """The folder's content is not what was written."""
 
+    exit_code = ExitCode.DATA
+
 
 class DatabaseFolderError(DatabaseError):
     """The folder cannot be opened: it is missing, no folder, or not permitted."""
@@ -34,7 +36,7 @@ class DatabaseWriteError(DatabaseError):
     code is not that of a request that makes no sense: a service manager may start it again.
     """
 
-    exit_code = ExitCode.REJECTED
+    exit_code = ExitCode.DISK
 
 
 class DiskFullError(DatabaseWriteError):

@@ -61,7 +61,7 @@ class EpochSealedError(Exception):
 class ReceiptStoreDamagedError(OpenLedgerError):
     """The file cannot be read as a receipt store."""
 
-    exit_code = ExitCode.USAGE
+    exit_code = ExitCode.DATA
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,6 +67,10 @@ class DivergedError(OpenLedgerError):
     """This program computes another result than the validators for a block that is final."""
 
 
+class OtherHistoryError(Exception):
+    """A peer's blocks contradict this node's final block: one of the two has another history."""
+
+
 SetAfter = Callable[[Hash], AuthoritySet]
 """Returns the authorities that decide the children of a block; called on the event loop."""
 
@@ -97,6 +101,11 @@ class Synchronizer:
         self._planner = BlockPlanner(chain.finalized.number, limits or SyncLimits())
         self._fetching = trio.Lock()
         self._bell, self._rung = trio.open_memory_channel[None](1)
+        self._contradicting: dict[PeerId, str] = {}
+        """Connected peers whose blocks contradict the final block here, and how."""
+        self._contradicted_at = 0
+        self._is_alone = False
+        """Whether the blocks of all connected peers contradict the final block here."""
         self._write_failure = ""
         """Why the last import waits for this node's own disk; empty where none does."""
         self._is_syncing = False
@@ -208,6 +217,7 @@ class Synchronizer:
 
     def _note_peers(self) -> None:
         here = {state.peer: state.finalized for state in self._network.peers()}
+        self._judge_contradictions(here)
         for peer in self._planner.peers:
             if peer not in here:
                 self._planner.drop_peer(peer)
@@ -250,6 +260,11 @@ class Synchronizer:
         except WrongAnswerError as error:
             self._network.penalize(arrived.ask.peer, Fault.BAD_ANSWER, str(error))
             planner.import_refused(arrived, trio.current_time())
+        except OtherHistoryError as error:
+            self._contradicting[arrived.ask.peer] = str(error)
+            self._contradicted_at = self._chain.finalized.number
+            self._judge_contradictions({state.peer for state in self._network.peers()})
+            planner.import_refused(arrived, trio.current_time())
         except (DatabaseWriteError, UnfinalizedLimitError) as error:
             # No fault of the peer's: its answer stays, and is imported once this node can write.
             if str(error) != self._write_failure:
@@ -263,15 +278,42 @@ class Synchronizer:
             self._write_failure = ""
             planner.import_done(arrived, imported)
 
+    def _judge_contradictions(self, connected: Collection[PeerId]) -> None:
+        """Penalize peers whose blocks contradict the final block here once others' blocks do not.
+
+        Where the blocks of all peers do, the mistake is here: this node once made blocks alone, or
+        its folder was restored to a fork. To ban the network for it would help nobody.
+        """
+        contradicting = {
+            peer: reason for peer, reason in self._contradicting.items() if peer in connected
+        }
+        if self._chain.finalized.number > self._contradicted_at:
+            for peer, reason in contradicting.items():
+                self._network.penalize(peer, Fault.BAD_ANSWER, reason)
+            contradicting = {}
+        was_alone, self._contradicting = self._is_alone, contradicting
+        self._is_alone = bool(contradicting) and len(contradicting) == len(connected)
+        if self._is_alone and not was_alone:
+            logger.error(
+                "history-differs final=%d peers=%d reason=%r remedy=%r",
+                self._chain.finalized.number,
+                len(connected),
+                "this folder holds another history than all connected peers",
+                "stop the node, remove its data with `openledger chain purge`, and start it again",
+            )
+
     async def _import_segment(self, segment: Segment) -> None:
-        """Prove a segment, execute it, make it final. Raises WrongAnswerError, ChainError."""
+        """Prove a segment, execute it, make it final.
+
+        Raises WrongAnswerError, OtherHistoryError, ChainError.
+        """
         chain = self._chain
         blocks = self._above_finalized(segment.blocks)
         if not blocks:
             return
         parent = chain.header(blocks[0].header.parent_hash)
         if parent is None or parent.number < chain.finalized.number:
-            raise WrongAnswerError(
+            raise OtherHistoryError(
                 f"block {blocks[0].header.number} does not follow the final block "
                 f"{chain.finalized.number} of this node"
             )
@@ -289,12 +331,12 @@ class Synchronizer:
             await chain.finalize(blocks[-1].header.hash, justification)
 
     def _above_finalized(self, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
-        """Leave out what is final here by now. Raises WrongAnswerError on another chain."""
+        """Leave out what is final here by now. Raises OtherHistoryError."""
         final = self._chain.finalized.number
         for block in blocks:
             header = block.header
             if header.number <= final and self._chain.hash_of(header.number) != header.hash:
-                raise WrongAnswerError(f"block {header.number} is another one than the final one")
+                raise OtherHistoryError(f"block {header.number} is another one than the final one")
         return tuple(block for block in blocks if block.header.number > final)
 
     async def _execute(self, block: Block) -> None:

@@ -15,6 +15,7 @@ Rules that hold here:
 
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cache
@@ -162,15 +163,29 @@ def _seed_of(phrase: str, password: str) -> bytes:
         return seed
     normal = " ".join(phrase.split())
     if not _english().check(normal):
-        raise PhraseError(
-            "The phrase is not a valid mnemonic: a word is unknown or the checksum is wrong. "
-            "Check the spelling and the order of the words."
-        )
+        raise PhraseError(f"The phrase is not a valid mnemonic: {_fault_of(normal.split())}")
     entropy = bytes(_english().to_entropy(normal))
     # Substrate stretches the entropy where BIP-39 stretches the words, and takes the first half.
     # The password is not Unicode-normalized, as in substrate-bip39.
     salt = b"mnemonic" + password.encode()
     return pbkdf2_hmac("sha512", entropy, salt, _PHRASE_ROUNDS)[:SEED_BYTES]
+
+
+def _fault_of(words: Sequence[str]) -> str:
+    """Return what is wrong with a phrase; unknown words by their place, for they are secret."""
+    if len(words) not in _ENTROPY_BYTES:
+        return f"it has {len(words)} words, not 12, 15, 18, 21 or 24. Check that none is missing."
+    known = _english().wordlist
+    unknown = [str(place) for place, word in enumerate(words, start=1) if word not in known]
+    if unknown:
+        return (
+            f"no word of the list stands at place {', '.join(unknown)}. Check the spelling there; "
+            "all letters are small."
+        )
+    return (
+        "all words are known, but the checksum is wrong. Check the order of the words, and whether "
+        "one stands in the place of a similar one."
+    )
 
 
 def _derive_ed25519(seed: bytes, hard: bool, chain_code: bytes) -> bytes:

@@ -140,7 +140,8 @@ def test_a_port_base_fixes_the_ports_or_says_which_is_taken(
     openledger.json("devnet", "down")
     with socket.create_server(("127.0.0.1", free_ports + 1)):
         called = openledger(*words)
-    assert called.exit_code == 1
+    assert called.exit_code == 2
+    assert openledger.json("devnet", "list")["devnets"] == [], "nothing is left of it"
     assert f"Port {free_ports + 1} of 127.0.0.1 is taken" in called.err
 
 
@@ -192,7 +193,30 @@ def test_a_devnet_is_saved_and_loaded(openledger: OpenLedger, up: Any) -> None:
     assert saved["size_bytes"] > 0
     assert openledger.json("devnet", "list") == {"devnets": ["default"], "saves": ["first"]}
     openledger.json("devnet", "remove", "1")
-    assert len(openledger.json("devnet", "load", "first")["nodes"]) == 2
+    refused = openledger("devnet", "load", "first")
+    assert (refused.exit_code, "What was not saved is lost" in refused.err) == (2, True)
+    assert len(openledger.json("devnet", "status")["nodes"]) == 1
+    assert len(openledger.json("devnet", "load", "first", "--yes")["nodes"]) == 2
+
+
+@pytest.mark.parametrize("words", [("down",), ("remove", "1")])
+def test_a_person_is_asked_before_a_chain_goes_and_a_script_is_not(
+    openledger: OpenLedger, up: Any, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda file: True)
+    refused = openledger("devnet", *words, typed="n\n")
+    assert (refused.exit_code, "for good?" in refused.err) == (2, True)
+    assert len(openledger.json("devnet", "status")["nodes"]) == 2
+    assert openledger("devnet", *words, typed="y\n").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "lost"), [("down", "remove its chain"), ("load", "Replace"), ("remove", "delete")]
+)
+def test_the_first_line_of_help_says_what_is_lost(
+    openledger: OpenLedger, command: str, lost: str
+) -> None:
+    assert lost in openledger("devnet", command, "--help").out.splitlines()[2]
 
 
 def test_a_node_that_died_is_named_with_its_cause(openledger: OpenLedger, up: Any) -> None:

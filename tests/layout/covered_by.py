@@ -37,7 +37,6 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
     "node/client/__init__.py": ("tests/node/client/test_client.py",),
     "node/client/transport_http.py": ("tests/node/client/test_serving.py",),
     "node/commands/answers/verifying.py": ("tests/node/commands/answers/test_verify.py",),
-    "node/commands/base/output.py": ("tests/node/commands/base/test_exit_codes.py",),
     "node/commands/base/values.py": ("tests/node/commands/wallet/test_amounts.py",),
     "node/commands/chain/importing.py": ("tests/node/chain/test_justifications.py",),
     "node/commands/datanet/contribution.py": ("tests/node/commands/datanet/test_datanet.py",),

@@ -11,6 +11,7 @@ from node.client import Client
 from node.commands.answers.asking import AnswerDocument, answer_document, read_receipt
 from node.commands.base.account_signer import keys_options, signer_of
 from node.commands.base.command import command_output, hash_of, pass_client
+from node.commands.base.command_group import CommandGroup
 from node.commands.base.documents import Planck
 from node.commands.base.lookup import find_model
 from node.commands.base.output import Output
@@ -51,7 +52,7 @@ class FeedbackDocument:
     verdict: str
 
 
-@click.group("receipt")
+@click.group("receipt", cls=CommandGroup)
 def receipt_command() -> None:
     """Show and list the receipts of answers."""
 

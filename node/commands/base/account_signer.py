@@ -18,7 +18,9 @@ import click
 from genesis.accounts import AccountTextError, parse_account
 from node.client.errors import LockedKeyError
 from node.commands.base.command import refuse
+from node.commands.base.foreign_text import printable
 from node.keys.keystore import KeyNotFoundError, Keystore
+from node.keys.password_file import is_open_to_others, open_to_others
 from node.operations.config import default_base_path
 from node.operations.data_folder import KEYSTORE_FOLDER
 from runtime.crypto.keys import KeyKind, Keypair
@@ -28,6 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 KEYS_VARIABLE: Final = "OPENLEDGER_KEYS"
 PASSWORD_BYTES_MAX: Final = 4_096
+ADDRESS_LENGTH_MIN: Final = 46
 _DEVELOPMENT: Final = {
     "ed25519:": KeyKind.ED25519,
     "sr25519:": KeyKind.SR25519,
@@ -59,8 +62,8 @@ class Signer:
         return self.keystore.load(self.name, read_password(self.password_file, self.name))
 
 
-def keys_options(function: F) -> F:
-    """Add --keys and --password-file."""
+def keys_folder_option(function: F) -> F:
+    """Add --keys, for commands that open no key."""
 
     @click.option(
         "--keys",
@@ -69,18 +72,23 @@ def keys_options(function: F) -> F:
         envvar=KEYS_VARIABLE,
         help="Folder of your keys.",
     )
-    @click.option(
-        "--password-file",
-        type=click.Path(path_type=Path),
-        envvar="OPENLEDGER_PASSWORD_FILE",
-        help="Read the key's password from this file instead of asking.",
-    )
     @functools.wraps(function)
     def run(*arguments: Any, keys_folder: Path | None, **options: Any) -> Any:
         keystore = Keystore(keys_folder or default_keys_folder())
         return function(*arguments, keystore=keystore, **options)
 
     return run  # type: ignore[return-value]
+
+
+def keys_options(function: F) -> F:
+    """Add --keys and --password-file."""
+    password_option = click.option(
+        "--password-file",
+        type=click.Path(path_type=Path),
+        envvar="OPENLEDGER_PASSWORD_FILE",
+        help="Read the key's password from this file instead of asking.",
+    )
+    return keys_folder_option(password_option(function))
 
 
 def signer_of(name: str, keystore: Keystore, password_file: Path | None) -> Signer:
@@ -95,6 +103,8 @@ def account_of(text: str, keystore: Keystore | None = None) -> AccountId:
     try:
         return parse_account(text)
     except AccountTextError as error:
+        if len(text) >= ADDRESS_LENGTH_MIN and text.isalnum():
+            raise  # an address with a mistake in it, and no name
         try:
             return AccountId((keystore or Keystore(default_keys_folder())).find(text).account)
         except KeyNotFoundError as missing:
@@ -117,16 +127,19 @@ def read_password(
     Raises LockedKeyError.
     """
     if file is not None:
+        if is_open_to_others(file):
+            click.echo(f"Warning: {open_to_others(file)}", err=True)
         data = file.read_bytes()[: PASSWORD_BYTES_MAX + 1]
         if len(data) > PASSWORD_BYTES_MAX:
             refuse(f"{file} is longer than {PASSWORD_BYTES_MAX} bytes and holds no password.")
         return data.decode(errors="replace").rstrip("\r\n")
     if not sys.stdin.isatty():
-        raise LockedKeyError(
-            f"The key {name} needs its password and there is no terminal to ask on. "
-            f"Name a file that holds it with {option}."
+        why = (
+            f"A new password of {name} is asked for and there is no terminal to ask on."
+            if is_new
+            else f"The key {name} needs its password and there is no terminal to ask on."
         )
-    password: str = click.prompt(
-        f"Password of {name}", hide_input=True, confirmation_prompt=is_new, err=True
-    )
+        raise LockedKeyError(f"{why} Name a file that holds it with {option}.")
+    label = f"{'New password' if is_new else 'Password'} of {printable(name)}"
+    password: str = click.prompt(label, hide_input=True, confirmation_prompt=is_new, err=True)
     return password

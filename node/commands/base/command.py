@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import click
 
 from node.commands.base.exit_codes import errors_as_exit_codes
+from node.commands.base.foreign_text import printable
 from node.commands.base.hangup import ending_signals_interrupt
 from node.commands.base.output import Output
 from runtime.errors import ExitCode
@@ -120,15 +121,16 @@ def refuse(sentence: str) -> NoReturn:
     raise UsageError(sentence)
 
 
-def confirm(question: str, *, is_given: bool) -> None:
+def confirm(question: str, *, is_given: bool, needs_terminal: bool = False) -> None:
     """Ask before something is done for good; `is_given` is what --yes says.
 
-    Raises UsageError where the answer is no, or nobody answers.
+    With `needs_terminal`, a script is not asked. Raises UsageError where the answer is no, or
+    nobody answers.
     """
-    if is_given:
+    if is_given or (needs_terminal and not sys.stdin.isatty()):
         return
     try:
-        is_agreed = click.confirm(question, err=True)
+        is_agreed = click.confirm(printable(question), err=True)
     except click.Abort as abort:
         if isinstance(abort.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from abort
@@ -136,6 +138,9 @@ def confirm(question: str, *, is_given: bool) -> None:
         refuse("Nobody answered, so nothing was done. Confirm by --yes.")
     if not is_agreed:
         refuse("Nothing was done.")
+
+
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 def hash_of(text: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from runtime.errors import ExitCode, OpenLedgerError
 
 _DRAFT: Final = re.compile(r"(^|/)\.([^/]+)\.\w+\.part$")
 """A file is written under such a name and then renamed; the user knows the other one."""
+_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+"""What a disk refuses that is full, fails, or was set read-only after a fault."""
 _NEXT_STEPS: Final[dict[type[OSError], str]] = {
     FileNotFoundError: "Check the path.",
     IsADirectoryError: "Name a file.",
@@ -59,4 +62,6 @@ def exit_code_of(error: Exception) -> ExitCode | None:
     """Return the exit code of an error that has a sentence, None for a bug."""
     if isinstance(error, OpenLedgerError):
         return error.exit_code
-    return ExitCode.USAGE if isinstance(error, OSError) else None
+    if not isinstance(error, OSError):
+        return None
+    return ExitCode.DISK if error.errno in _DISK else ExitCode.USAGE

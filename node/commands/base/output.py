@@ -23,6 +23,8 @@ from node.commands.base.documents import (
     optional_hint,
     to_json,
 )
+from node.commands.base.foreign_text import printable, printable_json
+from node.commands.base.suggestions import with_options
 from runtime.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ class Output:
         """Print the command's document on stdout; a table leaves out the `hidden` fields."""
         self._is_document_shown = True
         if self.as_json:
-            click.echo(json.dumps(to_json(document), indent=2, ensure_ascii=False))
+            click.echo(_json_text(document))
             return
         from rich.console import Console
 
@@ -74,7 +76,7 @@ class Output:
     def note(self, text: str) -> None:
         """Print a line on stderr; where the terminal is gone, nobody reads it."""
         with suppress(OSError):
-            click.echo(text, err=True)
+            click.echo(printable(with_options(text)), err=True)
 
     def say(self, text: str, *, newline: bool = True) -> None:
         """Print text on stdout, unless it is reserved for one JSON document.
@@ -84,7 +86,7 @@ class Output:
         if self.as_json:
             return
         try:
-            click.echo(text, nl=newline)
+            click.echo(printable(text), nl=newline)
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
@@ -92,6 +94,7 @@ class Output:
 
     def fail(self, kind: str, sentence: str, exit_code: int) -> None:
         """Print an error: a sentence on stderr, and with --json an object on stdout."""
+        sentence = with_options(sentence)
         self.note(f"Error: {sentence}")
         self._show_problem(Problem(kind, sentence, exit_code))
 
@@ -105,7 +108,7 @@ class Output:
         if not self.as_json:
             return
         try:
-            click.echo(json.dumps(to_json(ErrorDocument(problem)), indent=2, ensure_ascii=False))
+            click.echo(_json_text(ErrorDocument(problem)))
         except OSError:
             _give_up_stdout()  # the exit code still tells how the command ended
 
@@ -149,15 +152,19 @@ def print_document(
         value, inner = getattr(document, name), item_hint(hint)
         if inner is not None and hasattr(inner, "__dataclass_fields__"):
             lists.append((name, inner, value))
-        elif value is not None and value != {} and name not in hidden:
-            values.append((label_of(name), _text(value, hint)))
+        elif value not in (None, "", {}) and name not in hidden:
+            values.append((label_of(name, type(document)), _text(value, hint)))
     print_values(console, values, width)
     for name, inner, rows in lists:
         if rows:
             shown = rows[: getattr(inner, "ROWS_SHOWN", len(rows))]
-            title = f"{label_of(name)} ({len(rows)})"
+            title = f"{label_of(name, type(document))} ({len(rows)})"
             more = len(rows) - len(shown)
             print_table(console, title, _columns(inner, shown), width, more)
+
+
+def _json_text(document: Any) -> str:
+    return printable_json(json.dumps(to_json(document), indent=2, ensure_ascii=False))
 
 
 def _columns(document: type, rows: Sequence[Any]) -> list[Column]:
@@ -165,7 +172,7 @@ def _columns(document: type, rows: Sequence[Any]) -> list[Column]:
 
     return [
         Column(
-            label=label_of(name),
+            label=label_of(name, document),
             cells=tuple(_text(getattr(row, name), hint) for row in rows),
             is_number=(optional_hint(hint) or hint) in (int, float, Planck),
         )
@@ -173,9 +180,10 @@ def _columns(document: type, rows: Sequence[Any]) -> list[Column]:
     ]
 
 
-def label_of(name: str) -> str:
-    """Return a field's name as a heading; the unit of amounts stands with the value."""
-    return name.removesuffix("_planck").replace("_", " ")
+def label_of(name: str, document: type) -> str:
+    """Return the heading of a document's field: of its LABELS, else the name without its unit."""
+    labels: Mapping[str, str] = getattr(document, "LABELS", {})
+    return labels.get(name) or name.removesuffix("_planck").replace("_", " ")
 
 
 def _text(value: Any, hint: Any) -> str:
@@ -187,14 +195,14 @@ def _text(value: Any, hint: Any) -> str:
     if hint is Planck:
         return format_amount(value)
     if is_fields(hint):
-        return fields_text(value)
+        return printable(fields_text(value))
     if hint is bool:
         return "yes" if value else "no"
     if hint is int:
         return f"{value:,}"
     if item_hint(hint) is not None:
-        return ", ".join(map(str, value))
-    return str(value)
+        return printable(", ".join(map(str, value)))
+    return printable(str(value))
 
 
 def fields_text(fields: Mapping[str, Any]) -> str:

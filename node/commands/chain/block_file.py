@@ -16,6 +16,7 @@ from node.client.errors import UsageError
 from node.storage.new_file import new_file
 from pallets import compose
 from runtime.codec.scale import DecodeError, codec, scale
+from runtime.errors import ExitCode, OpenLedgerError
 from runtime.frame.executive import Executive
 from runtime.trie.backend import MemoryBackend
 from runtime.types.primitives import Hash, Header
@@ -39,7 +40,13 @@ _BLOCK: Final = codec(ExportedBlock)
 
 
 class BlockFileError(UsageError):
-    """The file is no block file, or it is damaged."""
+    """The file is no file of blocks."""
+
+
+class DamagedBlockFileError(OpenLedgerError):
+    """A block of the file is damaged, or does not follow from those before it."""
+
+    exit_code = ExitCode.DATA
 
 
 def write_block_file(path: Path, genesis_hash: Hash, blocks: Iterable[ExportedBlock]) -> int:
@@ -84,7 +91,7 @@ def _iterate(path: Path, file: IO[bytes]) -> Iterator[ExportedBlock]:
             try:
                 yield _BLOCK.decode(data)
             except DecodeError as error:
-                raise BlockFileError(
+                raise DamagedBlockFileError(
                     f"Block {number} in {path} is damaged ({error}). Export the file again."
                 ) from error
 

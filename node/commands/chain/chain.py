@@ -13,7 +13,8 @@ import click
 from genesis.spec import ChainSpec, load_spec
 from ml.durable_file import write_durably
 from node.client import Client, RequestRefusedError
-from node.commands.base.command import command_output, confirm, pass_client, refuse
+from node.commands.base.command import command_output, confirm, pass_client, refuse, yes_option
+from node.commands.base.command_group import CommandGroup
 from node.commands.base.documents import Fields
 from node.commands.base.output import Output
 from node.commands.base.transaction import EventDocument, event_documents
@@ -85,7 +86,7 @@ class SpecDocument:
     genesis_hash: str
 
 
-@click.group("chain")
+@click.group("chain", cls=CommandGroup)
 def chain_command() -> None:
     """Inspect, export, import, check, copy and purge a chain."""
 
@@ -138,6 +139,8 @@ def export_blocks(output: Output, client: Client, file: Path, to: int | None) ->
     last = min(to or final, final)
     if file.exists():
         refuse(f"{file} exists already. Name a new file; nothing was overwritten.")
+    if to is not None and to > final:
+        output.note(f"Block {to:,} is not final yet; the file ends with block {final:,}.")
     with output.progress("Exporting", "blocks") as advance:
         blocks = _fetch(client, last, final)
         counted = _counted(blocks, lambda done: advance(done, last))
@@ -164,7 +167,7 @@ def import_blocks(
     _check_genesis(spec, genesis_hash, str(file))
     folder = chain_folder(base_path or default_base_path(), spec.id)
     with output.progress("Importing", "blocks") as advance:
-        count, last_hash = import_into(spec, folder, blocks, lambda done: advance(done, done))
+        count, last_hash = import_into(spec, folder, file, blocks, lambda done: advance(done, done))
     return _blocks(genesis_hash, count, last_hash, file)
 
 
@@ -230,7 +233,7 @@ def _check_folder(output: Output, spec: ChainSpec, folder: Path) -> BlocksDocume
     "--chain", "chain_name", default="dev", show_default=True, help="Preset or spec file."
 )
 @click.option("--base-path", type=click.Path(path_type=Path), help="The node's data folder.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @command_output(PurgeDocument)
 def purge(output: Output, chain_name: str, base_path: Path | None, yes: bool) -> PurgeDocument:
     """Remove all blocks, state and files of one chain. Keys stay."""
@@ -247,7 +250,7 @@ def purge(output: Output, chain_name: str, base_path: Path | None, yes: bool) ->
     return PurgeDocument(str(folder))
 
 
-@chain_command.group("spec")
+@chain_command.group("spec", cls=CommandGroup)
 def spec_group() -> None:
     """Chain specs, which define chains."""
 

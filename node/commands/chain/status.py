@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import click
 
@@ -69,6 +71,12 @@ class ExplanationDocument:
     needed: Planck
     total: Planck
     validators: tuple[ValidatorLine, ...]
+    LABELS: ClassVar[Mapping[str, str]] = {
+        "is_standing": "finality stands still",
+        "heard": "stake heard",
+        "needed": "stake needed (more than two thirds)",
+        "total": "stake in all",
+    }
 
 
 @click.command("status")

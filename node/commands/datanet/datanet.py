@@ -10,6 +10,7 @@ import click
 from node.client import Client
 from node.commands.base.account_signer import account_of
 from node.commands.base.command import command_output, pass_client
+from node.commands.base.command_group import CommandGroup
 from node.commands.base.documents import Planck
 from node.commands.base.lookup import find_datanet, list_all, rows_needed
 from node.commands.base.output import Output
@@ -36,7 +37,7 @@ from runtime.types.primitives import Id
 number_argument = click.argument("datanet", type=click.IntRange(0, 2**32 - 1))
 
 
-@click.group("datanet")
+@click.group("datanet", cls=CommandGroup)
 def datanet_command() -> None:
     """Create datanets, contribute and review rows, publish versions."""
 
@@ -161,7 +162,7 @@ def earnings(output: Output, client: Client, account: str) -> DatanetEarningsDoc
     )
 
 
-@datanet_command.group("access")
+@datanet_command.group("access", cls=CommandGroup)
 def access_group() -> None:
     """Who may read a datanet that is not public, and contribute to it."""
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from node.commands.base.command import command_output, refuse
+from node.commands.base.command import command_output, confirm, refuse, yes_option
+from node.commands.base.command_group import CommandGroup
 from node.commands.base.output import Output
 from node.commands.devnet.documents import (
     DevnetAdvanceDocument,
@@ -48,7 +49,7 @@ named = click.option(
 numbered = click.argument("node", type=click.IntRange(0))
 
 
-@click.group("devnet")
+@click.group("devnet", cls=CommandGroup)
 def devnet_command() -> None:
     """Run a cluster of nodes here: kill, pause, partition, delay, advance, save."""
 
@@ -71,7 +72,7 @@ def devnet_command() -> None:
     help="Fixed ports: node i has this + 2i for clients and the next for other nodes. [any free]",
 )
 @click.option("--keep-folder", type=click.Path(path_type=Path), help="Put the devnet there.")
-@click.option("--foreground", is_flag=True, help="Stay; Ctrl-C takes the devnet down.")
+@click.option("--foreground", is_flag=True, help="Stay until Ctrl-C; then as `down`.")
 @command_output(DevnetUpDocument)
 def up(
     output: Output,
@@ -83,17 +84,19 @@ def up(
 ) -> DevnetUpDocument | None:
     """Start a devnet; returns when block 3 is final on all nodes.
 
-    A devnet that is down is started again with its chain and its options, which need not be
-    repeated. What stands in brackets is for a new one.
+    A devnet that is down and kept (made with --keep-folder, or taken down with --keep) is started
+    again with its chain and its options, which need not be repeated. What stands in brackets is for
+    a new one.
     """
     from node.devnet import folders
     from node.devnet.cluster import Cluster
 
     began = time.monotonic()
-    folder = folders.folder_of(name)
-    if keep_folder is not None:
-        folder = folders.link(name, keep_folder)
+    folder = folders.folder_of(name) if keep_folder is None else keep_folder.resolve()
     nodes, settings = _options_of(folder, nodes, options)
+    Cluster.check_new(folder, nodes, settings)
+    if keep_folder is not None:
+        folders.link(name, keep_folder)
     cluster = Cluster.up(folder=folder, name=name, nodes=nodes, settings=settings, say=output.note)
     nodes_now = devnet_document(cluster).nodes
     seconds = round(time.monotonic() - began, 2)
@@ -126,13 +129,24 @@ def _options_of(
     default=None,
     help="Keep or remove its data. [remove, unless `up` was given --keep-folder]",
 )
+@yes_option
 @command_output(DevnetDownDocument)
-def down(output: Output, name: str, keep: bool | None) -> DevnetDownDocument:
-    """Stop all nodes of a devnet."""
+def down(output: Output, name: str, keep: bool | None, yes: bool) -> DevnetDownDocument:
+    """Stop a devnet and remove its chain.
+
+    The chain is kept with --keep, or where `up` was given --keep-folder. On a terminal you are
+    asked before it is removed, unless you said --purge.
+    """
     from node.devnet import folders
 
     cluster = _cluster(name)
     is_kept = folders.is_linked(name) if keep is None else keep
+    confirm(
+        f"Stop the devnet {name} and remove its chain in {cluster.folder} for good? --keep keeps "
+        "it.",
+        is_given=yes or is_kept or keep is False,
+        needs_terminal=True,
+    )
     take_down(cluster, name, is_kept=is_kept)
     return DevnetDownDocument(name, str(cluster.folder), not is_kept)
 
@@ -277,10 +291,16 @@ def add(output: Output, name: str, validator: bool, sync: str) -> DevnetNodeDocu
 @devnet_command.command("remove")
 @numbered
 @named
+@yes_option
 @command_output(DevnetNodeDocument)
-def remove(output: Output, node: int, name: str) -> DevnetNodeDocument:
-    """Stop a node and delete its data; a validator's stake goes on counting on chain."""
+def remove(output: Output, node: int, name: str, yes: bool) -> DevnetNodeDocument:
+    """Stop a node and delete its data.
+
+    A validator's stake goes on counting on chain.
+    """
     cluster = _cluster(name)
+    folder = cluster.member(node).base_path
+    confirm(f"Stop node {node} and delete {folder} for good?", is_given=yes, needs_terminal=True)
     cluster.remove(node)
     return DevnetNodeDocument(name, node, "removed")
 
@@ -359,14 +379,22 @@ def save(output: Output, save_name: str, name: str) -> DevnetSaveDocument:
 @devnet_command.command("load")
 @click.argument("save_name", metavar="SAVE")
 @named
+@yes_option
 @command_output(DevnetDocument)
-def load(output: Output, save_name: str, name: str) -> DevnetDocument:
-    """Put a save in the devnet's place and start its nodes."""
-    from node.devnet import folders
+def load(output: Output, save_name: str, name: str, yes: bool) -> DevnetDocument:
+    """Replace a devnet and its chain by a save, and start its nodes."""
+    from node.devnet import folders, snapshot
     from node.devnet.cluster import Cluster
 
-    source = folders.save_of(save_name)
-    return devnet_document(Cluster.load(source, folders.folder_of(name), name, output.note))
+    source, folder = folders.save_of(save_name), folders.folder_of(name)
+    snapshot.check_there(source)
+    if name in folders.names():
+        confirm(
+            f"There is a devnet {name}. Stop it and replace its chain by that of {save_name}? What "
+            "was not saved is lost: keep it with `openledger devnet save NEW`.",
+            is_given=yes,
+        )
+    return devnet_document(Cluster.load(source, folder, name, output.note))
 
 
 # --------------------------------------------------------------------------------------- internal
@@ -385,7 +413,7 @@ def _blocks_until(cluster: Cluster, eras: int) -> int:
 
     running = cluster.running()
     if not running:
-        raise NodeStateError("No node runs. Start one with: openledger devnet start 0")
+        raise NodeStateError("No node runs. Start one with `openledger devnet start 0`.")
     node = max(running, key=cluster.finalized)
     with cluster.client(node) as client:
         return max(1, height_of_era(client, eras) - cluster.finalized(node))

@@ -34,7 +34,8 @@ def stay(
     """
     try:
         output.show(document)
-        output.note("Ctrl-C takes the devnet down.")
+        removed = "" if is_kept else " and removes its chain"
+        output.note(f"Ctrl-C takes the devnet down{removed}.")
         _print_deaths(output, cluster)
     except (KeyboardInterrupt, OSError):
         output.note("Taking the devnet down.")

@@ -13,6 +13,7 @@ from genesis.amounts import format_amount, parse_amount
 from node.client import Client, Included
 from node.commands.answers.asking import AnswerDocument, Asker, ChatDocument, QuoteDocument
 from node.commands.base.command import command_output, hash_of, pass_client, refuse
+from node.commands.base.command_group import CommandGroup
 from node.commands.base.lookup import find_datanet, find_job, find_model, list_all
 from node.commands.base.output import Output
 from node.commands.base.transaction import (
@@ -45,7 +46,7 @@ NANO: Final = 10**9
 _USE: Final = re.compile(r"(\d{1,9})(?:@(\d{1,9}))?")
 
 
-@click.group("model")
+@click.group("model", cls=CommandGroup)
 def model_command() -> None:
     """Create, train, watch and publish models; chat with them."""
 

@@ -11,6 +11,7 @@ import click
 
 from ml.durable_file import write_durably
 from node.commands.base.command import command_output, refuse
+from node.commands.base.command_group import CommandGroup
 from node.commands.base.output import Output
 from node.commands.node.node import start
 from node.operations.config import NodeConfig, load
@@ -57,7 +58,7 @@ file_option = click.option(
 )
 
 
-@click.group("config")
+@click.group("config", cls=CommandGroup)
 def config_command() -> None:
     """Make, show and check a file of a node's settings."""
 
@@ -76,7 +77,7 @@ def init(output: Output, file: Path) -> ConfigFileDocument:
     config = NodeConfig()
     text = template(config, sentences)
     write_durably(file, text.encode())
-    output.note(f"Start a node with it: openledger node start --config {file}")
+    output.note(f"Start a node with it: `openledger node start --config {file}`")
     return ConfigFileDocument(str(file), len(tuple(settings_of(config, None, {}))))
 
 

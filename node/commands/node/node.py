@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from node.commands.base.command import command_output
+from node.commands.base.command_group import CommandGroup
 from node.commands.base.output import Output
 from node.commands.node.peers import bans, info, peers
 from node.commands.node.running import ReadyDocument, ready_document, run_until_stopped
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from node.service.service import RunningNode
 
 
-@click.group("node")
+@click.group("node", cls=CommandGroup)
 def node_command() -> None:
     """Start a node for a chain spec; see a running one and its peers."""
 
@@ -38,7 +39,8 @@ for command in (info, peers, bans):
     "--sealing",
     type=click.Choice(["auto", "instant", "interval", "manual", "consensus"]),
     help="Author blocks solo in one of three ways, or in a network by consensus; auto is "
-    "instant for the chains dev and local, consensus for others.",
+    "instant for the chains dev and local, consensus for others. Solo is refused "
+    "on a chain that others validate.",
 )
 @click.option("--block-time-ms", type=int, help="Time between blocks.")
 @click.option("--instant/--no-instant", default=None, help="Propose whenever there is work.")
@@ -90,7 +92,14 @@ for command in (info, peers, bans):
 @click.option(
     "--account", help="The node's key: its name in BASE_PATH/keys, or //Alice on devnets."
 )
-@click.option("--password-file", type=click.Path(path_type=Path), help="Opens the node's key.")
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path),
+    help="Opens the node's key, and the session key where it has no file of its own.",
+)
+@click.option(
+    "--session-password-file", type=click.Path(path_type=Path), help="Opens the session key."
+)
 @click.option("--executor/--no-executor", default=None, help="Train and index on this machine.")
 @click.option("--serve/--no-serve", default=None, help="Answer questions.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="How log lines look.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from node.commands.base import suggestions
 from node.commands.base.hangup import heeded
 from node.commands.base.output import Output
 from node.operations import logs
@@ -39,6 +40,7 @@ def run_until_stopped(
     output: Output, config: NodeConfig, on_ready: Callable[[RunningNode], None]
 ) -> None:
     """Run a node; returns after a graceful stop."""
+    suggestions.remember({"--base-path": str(config.base_path), "--chain": config.chain})
     logs.set_up(config.log_format, config.log_level)
     try:
         trio.run(_run, config, on_ready)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Final
+from typing import ClassVar, Final
 
 from node.client import Client, RequestRefusedError
 from node.commands.base.command import refuse
@@ -26,6 +27,8 @@ from runtime.types.primitives import AccountId
 
 PERCENT: Final = BILLION // 100
 """One percent in parts of 10**9, in which commissions and slashes are given."""
+STANDING: Final = {"is_standing": "stands for election"}
+"""The heading that tells a candidate from finality that stands still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class NominationLine:
     validator: str
     exposed_planck: Planck
     is_standing: bool
+    LABELS: ClassVar[Mapping[str, str]] = STANDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ class ValidatorRow:
     missed: int
     is_silent: bool | None
     is_disabled: bool
+    LABELS: ClassVar[Mapping[str, str]] = STANDING
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from genesis.amounts import format_amount, parse_amount
 from node.client import Client
 from node.commands.base.account_signer import account_of
 from node.commands.base.command import command_output, pass_client, refuse
+from node.commands.base.command_group import CommandGroup
 from node.commands.base.output import Output
 from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
@@ -36,7 +37,7 @@ SEARCHED_BLOCKS_MAX: Final = 256
 """States, and so events, of more blocks are not kept by every node."""
 
 
-@click.group("stake")
+@click.group("stake", cls=CommandGroup)
 def stake_command() -> None:
     """Put OPEN behind validators, follow what it earns, take it back."""
 

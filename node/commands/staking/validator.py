@@ -13,6 +13,7 @@ from genesis.spec import load_spec
 from node.client import Client, RejectedError
 from node.commands.base.account_signer import account_of
 from node.commands.base.command import command_output, pass_client, refuse
+from node.commands.base.command_group import CommandGroup
 from node.commands.base.documents import Planck
 from node.commands.base.output import Output
 from node.commands.base.transaction import (
@@ -50,10 +51,10 @@ from node.commands.staking.validator_setup import (
     steps_of,
 )
 from node.commands.staking.validator_start import (
+    NO_ACCOUNT_FILE,
     NO_FILE,
     StartLine,
-    check_bootnodes,
-    check_unit,
+    check_line,
     write_unit,
 )
 from node.keys.node_keys import DEVELOPMENT_TYPES
@@ -64,7 +65,7 @@ from runtime.crypto import ss58
 from runtime.crypto.keys import Keypair
 
 
-@click.group("validator")
+@click.group("validator", cls=CommandGroup)
 def validator_command() -> None:
     """Become a validator and see how it does."""
 
@@ -132,6 +133,12 @@ def set_keys(
 @click.option("--bond", "bond_text", help="What the bond is to be; the minimum unless given.")
 @click.option("--commission", "commission_text", help="Percent, taken first; 0 unless given.")
 @click.option("--account", help="The node's own account, which pays for its executor and service.")
+@click.option(
+    "--account-password-file",
+    "account_password",
+    type=click.Path(path_type=Path),
+    help="Opens --account when the node starts.",
+)
 @click.option("--bootnode", "bootnodes", multiple=True, help="For the node's command line.")
 @click.option("--unit", type=click.Path(path_type=Path), help="Write a systemd unit file here.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -148,6 +155,7 @@ def setup(
     bond_text: str | None,
     commission_text: str | None,
     account: str | None,
+    account_password: Path | None,
     bootnodes: tuple[str, ...],
     unit: Path | None,
     yes: bool,
@@ -161,12 +169,15 @@ def setup(
     folder = base_path or default_base_path()
     key = session_key_of(session_name, folder, session_password)
     _check_chain_of(client, key)
-    check_bootnodes(bootnodes)
     line = StartLine(
-        chain=chain_name, base_path=folder, session_key=key, account=account, bootnodes=bootnodes
+        chain=chain_name,
+        base_path=folder,
+        session_key=key,
+        account=account,
+        account_password=account_password,
+        bootnodes=bootnodes,
     )
-    if unit is not None:
-        check_unit(line, unit)
+    check_line(line, unit)
     asks = sys.stdin.isatty() and not yes and not spending.is_dry_run
     bond = parse_amount(bond_text) if bond_text is not None else None
     commission = parse_commission(commission_text) if commission_text is not None else None
@@ -184,6 +195,8 @@ def setup(
     )
     if NO_FILE in line.words:
         output.note(f"Write the session key's password to a file and name it for {NO_FILE}.")
+    if NO_ACCOUNT_FILE in line.words:
+        output.note(f"Write the password of {account} to a file; name it for {NO_ACCOUNT_FILE}.")
     if unit is None or spending.is_dry_run:
         return document
     write_unit(line, unit)

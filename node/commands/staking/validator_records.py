@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from node.client import Client
 from node.commands.base.documents import Planck
-from node.commands.staking.records import activity_of
+from node.commands.base.suggestions import with_options
+from node.commands.staking.records import STANDING, activity_of
 from pallets.offences import Turns
 from pallets.staking.records import ChilledValidator, EraEntry
 from runtime.codec.hexadecimal import to_hex
@@ -75,6 +78,7 @@ class StandingDocument:
     last_view: int | None
     heard_seconds_ago: float | None
     is_silent: bool | None
+    LABELS: ClassVar[Mapping[str, str]] = {**STANDING, "stake_planck": "elected stake"}
 
 
 def next_election(era: EraEntry, epoch: int) -> int:
@@ -119,7 +123,7 @@ def standing_of(client: Client, who: AccountId) -> StandingDocument:
         heard_seconds_ago=None if activity is None else activity.seconds_ago,
         is_silent=None if activity is None else activity.is_silent,
     )
-    return replace(document, sentence=_sentence(document))
+    return replace(document, sentence=with_options(_sentence(document)))
 
 
 def _sentence(standing: StandingDocument) -> str:

@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from genesis.spec import PRESETS
+from genesis.spec import PRESETS, load_spec
 from ml.durable_file import write_durably
 from node.commands.base.command import refuse
 from node.commands.staking.session_key import SessionKey
+from node.keys.node_keys import check_account as check_node_account
+from node.keys.node_keys import load_pair
+from node.operations.config import NodeConfig
 from p2p.transport.multiaddress import parse_peer_address
 
 NO_FILE: Final = "SESSION_PASSWORD_FILE"
-"""Stands in the command line for the file that the operator has not named."""
+NO_ACCOUNT_FILE: Final = "ACCOUNT_PASSWORD_FILE"
+"""These stand in the command line for files that the operator has not named."""
 UNIT_MODE: Final = 0o644
 UNIT: Final = """\
 [Unit]
@@ -31,7 +35,7 @@ User={user}
 ExecStart={command}
 Restart=on-failure
 RestartSec=5
-RestartPreventExitStatus=2 7
+RestartPreventExitStatus=2 6 7 8
 TimeoutStopSec=30
 KillSignal=SIGTERM
 LimitNOFILE=65536
@@ -53,7 +57,13 @@ class StartLine:
     base_path: Path
     session_key: SessionKey
     account: str | None
+    account_password: Path | None
     bootnodes: tuple[str, ...]
+
+    @property
+    def has_locked_account(self) -> bool:
+        """Return whether the node has an account of its own that a password opens."""
+        return self.account is not None and not self.account.startswith("//")
 
     @property
     def words(self) -> Sequence[str]:
@@ -68,8 +78,13 @@ class StartLine:
         words += ["--account", self.account or self.session_key.name]
         words += [] if self.account else ["--no-executor", "--no-serve"]
         if not self.session_key.is_development:
+            # Without an account of its own, the session key is the account as well.
+            option = "--session-password-file" if self.account else "--password-file"
             file = self.session_key.password_file
-            words += ["--password-file", NO_FILE if file is None else str(file.absolute())]
+            words += [option, NO_FILE if file is None else str(file.absolute())]
+        if self.has_locked_account:
+            file = self.account_password
+            words += ["--password-file", NO_ACCOUNT_FILE if file is None else str(file.absolute())]
         for bootnode in self.bootnodes:
             words += ["--bootnode", bootnode]
         return words
@@ -79,10 +94,30 @@ class StartLine:
         return shlex.join(["openledger", *self.words])
 
 
-def check_bootnodes(bootnodes: Sequence[str]) -> None:
-    """Refuse addresses with which the node would not start. Raises AddressError."""
-    for address in bootnodes:
+def check_line(line: StartLine, unit: Path | None) -> None:
+    """Refuse what would keep the node from starting, or its unit file from being written.
+
+    Raises AddressError, ConfigError, UsageError.
+    """
+    for address in line.bootnodes:
         parse_peer_address(address)
+    _check_account(line)
+    if unit is not None:
+        _check_unit(line, unit)
+
+
+def _check_account(line: StartLine) -> None:
+    """Refuse an account with which the node would not start. Raises ConfigError."""
+    if line.account is None:
+        return
+    config = NodeConfig(
+        line.base_path, line.chain, account=line.account, password_file=line.account_password
+    )
+    chain_type = load_spec(line.chain).chain_type
+    if line.account_password is None:
+        check_node_account(config, chain_type)
+    else:
+        load_pair(config, chain_type)
 
 
 def write_unit(line: StartLine, path: Path) -> None:
@@ -95,12 +130,17 @@ def write_unit(line: StartLine, path: Path) -> None:
     write_durably(path, text.encode(), UNIT_MODE)
 
 
-def check_unit(line: StartLine, path: Path) -> None:
+def _check_unit(line: StartLine, path: Path) -> None:
     """Refuse a line or path that cannot become a unit file. Raises UsageError."""
     if not line.session_key.is_development and line.session_key.password_file is None:
         refuse(
             "A unit starts without anybody to ask, so it needs the file with the session key's "
             "password. Name it with --session-password-file."
+        )
+    if line.has_locked_account and line.account_password is None:
+        refuse(
+            "A unit starts without anybody to ask, so it needs the file with the password of "
+            f"{line.account}. Name it with --account-password-file."
         )
     if not path.parent.is_dir():
         refuse(f"The folder {path.parent} of the unit file does not exist. Make it first.")

@@ -11,6 +11,7 @@ from genesis.amounts import parse_amount
 from node.client import Client
 from node.commands.base.account_signer import account_of, development_pair, keys_options
 from node.commands.base.command import command_output, pass_client
+from node.commands.base.command_group import CommandGroup
 from node.commands.base.documents import Planck
 from node.commands.base.output import Output
 from node.commands.base.transaction import (
@@ -53,7 +54,7 @@ class AccountsDocument:
     accounts: tuple[NamedAccount, ...]
 
 
-@click.group("account")
+@click.group("account", cls=CommandGroup)
 def account_command() -> None:
     """Balances and transfers."""
 

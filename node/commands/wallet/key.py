@@ -17,10 +17,12 @@ from node.client.errors import LockedKeyError
 from node.commands.base.account_signer import (
     account_of,
     development_pair,
+    keys_folder_option,
     keys_options,
     read_password,
 )
 from node.commands.base.command import command_output, refuse
+from node.commands.base.command_group import CommandGroup
 from node.commands.base.output import Output
 from node.commands.wallet.key_changes import change_password, remove, rename
 from node.commands.wallet.key_document import KeyDocument, account_document, key_document
@@ -67,7 +69,7 @@ class KeysDocument:
     keys: tuple[KeyDocument, ...]
 
 
-@click.group("key")
+@click.group("key", cls=CommandGroup)
 def key_command() -> None:
     """Make, keep, use and exchange keys."""
 
@@ -141,9 +143,9 @@ def import_key(
 
 
 @key_command.command("list")
-@keys_options
+@keys_folder_option
 @command_output(KeysDocument)
-def list_keys(output: Output, keystore: Keystore, password_file: Path | None) -> KeysDocument:
+def list_keys(output: Output, keystore: Keystore) -> KeysDocument:
     """List your keys."""
     keys = tuple(key_document(entry) for entry in keystore.entries())
     return KeysDocument(str(keystore.folder), keys)
@@ -155,7 +157,7 @@ def list_keys(output: Output, keystore: Keystore, password_file: Path | None) ->
     "--phrase-file", type=click.Path(path_type=Path), help="File with a phrase, 0x seed or URI."
 )
 @kind_option
-@keys_options
+@keys_folder_option
 @command_output(KeyDocument)
 def inspect(
     output: Output,
@@ -163,7 +165,6 @@ def inspect(
     phrase_file: Path | None,
     kind: str,
     keystore: Keystore,
-    password_file: Path | None,
 ) -> KeyDocument:
     """Show address and public key of KEY: a name, an address, a 0x public key, //Alice or a phrase.
 

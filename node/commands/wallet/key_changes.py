@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from node.commands.base.account_signer import keys_options, read_password
-from node.commands.base.command import command_output, confirm
+from node.commands.base.account_signer import keys_folder_option, keys_options, read_password
+from node.commands.base.command import command_output, confirm, yes_option
 from node.commands.base.output import Output
 from node.commands.wallet.key_document import KeyDocument, key_document
 from node.keys.keystore import Keystore
@@ -25,12 +25,10 @@ class RemovedKeyDocument:
 
 @click.command("remove")
 @click.argument("key")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@keys_options
+@yes_option
+@keys_folder_option
 @command_output(RemovedKeyDocument)
-def remove(
-    output: Output, key: str, yes: bool, keystore: Keystore, password_file: Path | None
-) -> RemovedKeyDocument:
+def remove(output: Output, key: str, yes: bool, keystore: Keystore) -> RemovedKeyDocument:
     """Delete KEY's file for good; only its phrase or another copy brings the key back."""
     entry = keystore.find(key)
     question = (
@@ -45,11 +43,9 @@ def remove(
 @click.command("rename")
 @click.argument("key")
 @click.argument("new_name")
-@keys_options
+@keys_folder_option
 @command_output(KeyDocument)
-def rename(
-    output: Output, key: str, new_name: str, keystore: Keystore, password_file: Path | None
-) -> KeyDocument:
+def rename(output: Output, key: str, new_name: str, keystore: Keystore) -> KeyDocument:
     """Call KEY by NEW_NAME. Its address and its password stay."""
     return key_document(keystore.rename(key, new_name))
 
@@ -74,10 +70,7 @@ def change_password(
     name = keystore.find(key).name or key
     password = read_password(password_file, name)
     keystore.load(key, password)  # a wrong password is told before a new one is asked for
-    label = f"{name}, the new one"
-    new_password = read_password(
-        new_password_file, label, is_new=True, option="--new-password-file"
-    )
+    new_password = read_password(new_password_file, name, is_new=True, option="--new-password-file")
     document = key_document(keystore.change_password(key, password, new_password))
     output.note("Copies of the file that were made before open by the former password still.")
     return document

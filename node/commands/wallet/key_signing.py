@@ -13,7 +13,12 @@ from typing import Final
 
 import click
 
-from node.commands.base.account_signer import account_of, keys_options, signer_of
+from node.commands.base.account_signer import (
+    account_of,
+    keys_folder_option,
+    keys_options,
+    signer_of,
+)
 from node.commands.base.command import command_output, refuse
 from node.commands.base.output import Output
 from node.keys.keystore import Keystore
@@ -86,7 +91,7 @@ def sign(
 @click.argument("signature")
 @click.argument("message", required=False)
 @file_option
-@keys_options
+@keys_folder_option
 @command_output(SignatureDocument)
 def verify(
     output: Output,
@@ -95,7 +100,6 @@ def verify(
     message: str | None,
     file: Path | None,
     keystore: Keystore,
-    password_file: Path | None,
 ) -> SignatureDocument:
     """Check that SIGNATURE (0x hex) of MESSAGE, or a --file, is by KEY; exit 1 where it is not.
 

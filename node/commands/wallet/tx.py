@@ -11,6 +11,7 @@ import click
 from node.client import Client
 from node.commands.base.account_signer import account_of
 from node.commands.base.command import command_output, pass_client
+from node.commands.base.command_group import CommandGroup
 from node.commands.base.output import Output
 from node.commands.base.transaction import (
     SPENDING_DOCUMENTS,
@@ -35,7 +36,7 @@ def command_name(name: str) -> str:
     return "".join(letters).strip("-")
 
 
-class PalletsGroup(click.Group):
+class PalletsGroup(CommandGroup):
     """One group for each pallet with calls that accounts may send."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -48,7 +49,7 @@ class PalletsGroup(click.Group):
         return None if pallet is None else CallsGroup(pallet)
 
 
-class CallsGroup(click.Group):
+class CallsGroup(CommandGroup):
     """The calls of one pallet."""
 
     def __init__(self, pallet: type[Pallet]) -> None:

@@ -15,7 +15,7 @@ from genesis.spec import ChainSpec
 from node.chain.chain import Chain
 from node.chain.justifications import FinalityCheck, JustificationError, authorities_in
 from node.client import Block, Client
-from node.commands.chain.block_file import ExportedBlock, replay
+from node.commands.chain.block_file import DamagedBlockFileError, ExportedBlock, replay
 from node.commands.chain.chain import _fetch
 from node.commands.chain.importing import import_into
 from node.storage.database import Database
@@ -81,7 +81,7 @@ def order() -> list[bytes]:
 
 
 def imported(folder: Path, blocks: tuple[ExportedBlock, ...]) -> tuple[int, Hash]:
-    return import_into(spec(), folder, iter(blocks), lambda done: None)
+    return import_into(spec(), folder, Path("blocks"), iter(blocks), lambda done: None)
 
 
 def test_certified_blocks_are_imported_with_their_certificates(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_missing_certificate_is_refused_with_the_height_and_what_was_final_sta
 ) -> None:
     for name, height, final in (("boundary", EPOCH_BLOCKS, 2), ("last", BLOCKS, BLOCKS - 1)):
         folder = tmp_path / name
-        with pytest.raises(JustificationError, match=f"Block {height} has no certificate"):
+        with pytest.raises(DamagedBlockFileError, match=f"Block {height} has no certificate"):
             imported(folder, tuple(map(without(height), certified())))
         with Database.open(folder / "db") as database:
             assert Chain(spec(), database).finalized.number == final
@@ -176,7 +176,7 @@ def test_a_forged_certificate_is_refused_with_the_height(tmp_path: Path, case: i
     words, forged = forgeries()[case]
     blocks = list(certified())
     blocks[4] = replace(blocks[4], justification=forged)
-    with pytest.raises(JustificationError, match=rf"block 5 proves nothing: .*{words}"):
+    with pytest.raises(DamagedBlockFileError, match=rf"block 5 proves nothing: .*{words}"):
         imported(tmp_path, tuple(blocks))
     with Database.open(tmp_path / "db") as database:
         assert Chain(spec(), database).finalized.number == 4

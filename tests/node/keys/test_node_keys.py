@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from node.keys.keystore import LIGHT_COST, Keystore
-from node.keys.node_keys import load_pair
+from node.keys.node_keys import load_pair, load_session_pair
 from node.operations.config import ConfigError, NodeConfig
 from node.operations.data_folder import KEYSTORE_FOLDER
 from runtime.crypto.keys import KeyKind, Keypair
+from runtime.errors import ExitCode
 
 QUICK = LIGHT_COST
 
@@ -48,3 +49,30 @@ def test_a_key_of_the_keystore_is_unlocked_by_its_password_file(tmp_path: Path) 
     password.write_text("wrong word\n")
     with pytest.raises(ConfigError, match="cannot be unlocked"):
         load_pair(config, "Live")
+
+
+def test_each_key_has_a_password_file_of_its_own(tmp_path: Path) -> None:
+    store, files = Keystore(tmp_path / KEYSTORE_FOLDER), {}
+    for name in ("account", "session"):
+        store.add(Keypair.from_uri(f"//{name}"), f"word of {name}", name, QUICK)
+        files[name] = tmp_path / f"{name}.password"
+        files[name].write_text(f"word of {name}\n")
+    config = NodeConfig(
+        tmp_path,
+        account="account",
+        session_key="session",
+        password_file=files["account"],
+        session_password_file=files["session"],
+    )
+    assert load_pair(config, "Live").account == Keypair.from_uri("//account").account
+    assert load_session_pair(config, "Live").account == Keypair.from_uri("//session").account
+
+
+def test_a_key_that_cannot_be_opened_has_the_code_of_a_locked_key(tmp_path: Path) -> None:
+    Keystore(tmp_path / KEYSTORE_FOLDER).add(Keypair.from_uri("//Node"), "a word", "node", QUICK)
+    password = tmp_path / "password"
+    password.write_text("another")
+    for file in (None, password, tmp_path / "missing"):
+        with pytest.raises(ConfigError) as error:
+            load_pair(NodeConfig(tmp_path, account="node", password_file=file), "Live")
+        assert error.value.exit_code is ExitCode.LOCKED

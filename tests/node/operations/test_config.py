@@ -72,6 +72,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ("log_format", "xml", "text, json"),
     ("log_level", "loud", "debug"),
     ("log_level", "info,p2p.servise=debug", "no module"),
+    ("log_level", "info,,", "Leave out the comma"),
+    ("log_level", "warn", "Did you mean warning"),
+    ("log_level", "info,p2p=trace", "Did you mean debug"),
+    ("state_pruning", 3, "16 to 4294967296, not 3"),
+    ("peers_max", 97, "1 to 96, not 97"),
     ("p2p_host", "a b", "no IPv4 address, IPv6 address or host name"),
     ("bootnodes", ("hello",), "'hello' is not the address of a node"),
     ("bootnodes", ("",), "'' is not the address of a node"),
@@ -133,3 +138,19 @@ def test_reserved_peers_leave_slots_for_others() -> None:
 @pytest.mark.parametrize("host", ["::", "::1", "0.0.0.0", "localhost", "node.example.org"])
 def test_the_host_for_peers_is_an_ip_address_or_a_name(host: str) -> None:
     assert load(None, {}, {"p2p_host": host}).p2p_host == host
+
+
+def test_all_that_is_wrong_is_named_at_once_with_its_file_or_variable(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text('Name = "x"\nstate_prunning = 20\npeers_max = 97\nbootnodes = ["x"]\n')
+    with pytest.raises(ConfigError) as error:
+        load(path, {"OPENLEDGER_THREADS": "two", "OPENLEDGER_RPC_PORT": "70000"}, {})
+    *others, last = str(error.value).splitlines()
+    assert last.startswith(f"{path}: bootnodes: 'x' is not the address of a node")
+    assert others == [
+        f"{path}: there is no setting 'Name'. Did you mean name?",
+        f"{path}: there is no setting 'state_prunning'. Did you mean state_pruning?",
+        "OPENLEDGER_THREADS: a whole number is expected, not 'two'",
+        "OPENLEDGER_RPC_PORT: rpc_port is 0 to 65535, not 70000",
+        f"{path}: peers_max is 1 to 96, not 97",
+    ]

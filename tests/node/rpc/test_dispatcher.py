@@ -169,3 +169,18 @@ def test_anything_is_answered_by_json_or_by_nothing(request_: Any) -> None:
 def test_any_parameters_are_answered(name: str, params: Any) -> None:
     answer = ask({"jsonrpc": "2.0", "id": 1, "method": name, "params": params})
     assert "result" in answer or answer["error"]["code"] == -32602
+
+
+@pytest.mark.parametrize(
+    ("request_", "sentence"),
+    [
+        ("[" * 50_000, "The request is nested too deeply."),
+        (call(""), "There is no method ''. See rpc_methods."),
+        (call("reverse", "0xz"), "digits 0 to 9 and a to f alone."),
+        (call("reverse", "0x0"), "so an even number."),
+    ],
+)
+def test_an_error_speaks_no_python_and_ends_with_one_stop(request_: object, sentence: str) -> None:
+    message = ask(request_)["error"]["message"]
+    assert message.endswith(sentence)
+    assert not message.endswith("..")

@@ -222,6 +222,54 @@ def test_blocks_that_are_not_certified_are_never_executed(tmp_path: Path) -> Non
     run(scenario)
 
 
+def test_a_node_with_a_history_of_its_own_says_so_and_blames_no_peer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with two(tmp_path) as (ahead, late):
+            await grow(ahead, 12)
+            await grow(late, 3, note=b"alone")
+            network = FakeNetwork()
+            network.add("a", ahead)
+            network.add("b", ahead)
+            async with syncing(late, network):
+                while "history-differs" not in caplog.text:
+                    await trio.testing.wait_all_tasks_blocked(0.05)
+            assert network.blamed == []
+            assert "openledger chain purge" in caplog.text
+            assert late.chain.finalized.number == 3
+
+    run(scenario)
+
+
+def test_a_peer_with_another_history_is_blamed_once_the_blocks_of_others_follow(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with two(tmp_path) as (ahead, late), small_node(tmp_path / "third") as third:
+            await grow(ahead, 3)
+            network = FakeNetwork()
+            network.add("honest", ahead)
+            async with syncing(late, network):
+                await reach(late.chain, 3)
+                await grow(third, 12, note=b"other")
+                other = network.add("other", third)
+                network.changed()
+                while other not in dict(network.asked):
+                    await trio.testing.wait_all_tasks_blocked(0.05)
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                assert network.blamed == []
+                await grow(ahead, 5)
+                network.changed()
+                await reach(late.chain, 8)
+                network.changed()
+                while not network.blamed:
+                    await trio.testing.wait_all_tasks_blocked(0.05)
+            assert {peer for peer, _, _ in network.blamed} == {other}
+
+    run(scenario)
+
+
 def test_bytes_that_are_no_answer_are_blamed(tmp_path: Path) -> None:
     async def garbage(peer: PeerId, kind: RequestKind, body: bytes) -> bytes:
         return b"\xff\xff"

@@ -139,3 +139,20 @@ def test_a_uri_is_a_pair_or_one_of_the_documented_errors(kind: KeyKind, uri: str
     except (PhraseError, DerivationError):
         return
     assert len(pair.account) == 32
+
+
+PHRASE = "bottom drive obey lake curtain smoke basket hold race lonely fit walk"
+
+
+@pytest.mark.parametrize(
+    ("phrase", "fault"),
+    [
+        (PHRASE.replace("lake", "lakke").replace("walk", "Walk"), "at place 4, 12"),
+        (PHRASE.removesuffix(" walk"), "it has 11 words"),
+        (PHRASE.replace("lake curtain", "curtain lake"), "the checksum is wrong"),
+    ],
+)
+def test_what_is_wrong_with_a_phrase_is_told_without_its_words(phrase: str, fault: str) -> None:
+    with pytest.raises(PhraseError, match=fault) as caught:
+        Keypair.from_uri(phrase)
+    assert "lakke" not in str(caught.value)

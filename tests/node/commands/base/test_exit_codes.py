@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
+import os
 import pkgutil
 from collections.abc import Iterator
 from types import ModuleType
@@ -22,6 +24,7 @@ from node.commands.base.output import Output
 from node.commands.staking.validator_start import UNIT
 from node.storage.errors import DatabaseWriteError
 from runtime.errors import ExitCode, OpenLedgerError
+from tests.conftest import REPOSITORY
 
 CODES: Final = {
     "ClientError": 1,
@@ -59,13 +62,20 @@ CODES: Final = {
     "DoppelgangerError": 7,
     "SignerError": 2,
     "ConflictingBallotError": 2,
-    "DamagedLogError": 2,
+    "DamagedLogError": 8,
     "TransportError": 2,
     "DialError": 2,
     "DatabaseError": 2,
-    "DiskFullError": 1,
-    "DiskLowError": 1,
-    "WriteFailedError": 1,
+    "DiskFullError": 9,
+    "DatabaseDamagedError": 8,
+    "DiskLowError": 9,
+    "WriteFailedError": 9,
+    "ReceiptStoreDamagedError": 8,
+    "DamagedHistoryError": 8,
+    "DamagedKeyFileError": 8,
+    "DevnetFileError": 8,
+    "DamagedBlockFileError": 8,
+    "LockedNodeKeyError": 6,
     "ChainError": 2,
     "UnknownBlockError": 2,
     "WrongChainError": 2,
@@ -105,6 +115,7 @@ HANDLED: Final = {
     "node.storage.blob_errors": "an HTTP status or a stalled job",
     "node.storage.log_file": "an OSError, which has an exit code",
     "node.storage.receipt_store": "the answer service takes the next epoch",
+    "node.sync.block_sync": "a log line, and the peer is judged later",
     "node.sync.blob_fetcher": "a stalled job",
     "node.transactions.errors": "a JSON-RPC error",
 }
@@ -147,6 +158,30 @@ def test_an_exit_code_stays_as_it_was(name: str) -> None:
     assert {int(cls.exit_code) for cls in classes} == {CODES[name]}
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+def test_a_disk_that_is_full_or_fails_has_a_code_of_its_own(number: int) -> None:
+    assert exit_code_of(OSError(number, os.strerror(number))) is ExitCode.DISK
+
+
+def test_the_unit_of_a_validator_starts_it_again_unless_that_is_wrong_or_useless() -> None:
+    line = next(line for line in UNIT.splitlines() if line.startswith("RestartPreventExitStatus="))
+    final = {ExitCode(int(code)) for code in line.partition("=")[2].split()}
+    assert final == {ExitCode.USAGE, ExitCode.LOCKED, ExitCode.DOPPELGANGER, ExitCode.DATA}
+
+
+def test_every_exit_code_stands_in_the_readme() -> None:
+    text = (REPOSITORY / "README.md").read_text()
+    table = text[text.index("exit code by class (") :].split(")")[0]
+    numbers = {
+        int(word) for word in table.replace("(", " ").replace("\n", " ").split() if word.isdigit()
+    }
+    assert numbers == set(ExitCode)
+
+
+def test_a_refused_path_is_a_usage_error_and_a_bug_has_no_exit_code() -> None:
+    assert exit_code_of(PermissionError(13, "Permission denied")) is ExitCode.USAGE
+
+
 def test_the_unit_of_a_validator_starts_it_again_after_a_failed_write() -> None:
     line = next(line for line in UNIT.splitlines() if line.startswith("RestartPreventExitStatus="))
     final = {int(code) for code in line.partition("=")[2].split()}
@@ -154,8 +189,7 @@ def test_the_unit_of_a_validator_starts_it_again_after_a_failed_write() -> None:
     assert {int(cls.exit_code) for cls in failed} & final == set()
 
 
-def test_a_full_disk_is_a_usage_error_and_a_bug_has_no_exit_code() -> None:
-    assert exit_code_of(OSError(28, "No space left on device")) is ExitCode.USAGE
+def test_a_bug_has_no_exit_code() -> None:
     assert exit_code_of(KeyError("bug")) is None
 
 

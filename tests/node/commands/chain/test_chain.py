@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from genesis.spec import load_spec
+from node.commands.chain.block_file import MAGIC
 from tests.node.commands.support.calling import OpenLedger
 from tests.node.support.live_node import LiveNode
 
@@ -53,8 +54,36 @@ def test_a_cut_file_is_found(openledger: OpenLedger, blocks: Path, tmp_path: Pat
     cut = tmp_path / "cut.blocks"
     cut.write_bytes(blocks.read_bytes()[:-5])
     called = openledger("chain", "import-blocks", str(cut), "--base-path", str(tmp_path))
-    assert called.exit_code == 2
+    assert called.exit_code == 8
     assert "is damaged" in called.err
+    assert "Blocks 1 to" in called.err
+
+
+def test_a_changed_block_is_named_with_its_file_and_what_was_imported(
+    openledger: OpenLedger, blocks: Path, tmp_path: Path
+) -> None:
+    data = bytearray(blocks.read_bytes())
+    second = len(MAGIC) + 32
+    second += 4 + int.from_bytes(data[second : second + 4], "little")
+    data[second + 4] ^= 1  # in the hash of its parent
+    changed = tmp_path / "changed.blocks"
+    changed.write_bytes(data)
+    words = ("chain", "import-blocks", str(changed), "--base-path", str(tmp_path))
+    called = openledger(*words)
+    assert called.exit_code == 8
+    assert f"Block 2 in {changed} is damaged" in called.err
+    assert "Export the file again" in called.err
+    assert "Blocks 1 to 1 are in" in called.err
+    whole = ("chain", "import-blocks", str(blocks), "--base-path", str(tmp_path))
+    assert openledger.json(*whole)["blocks"] >= 2
+
+
+def test_an_export_to_a_block_that_is_not_there_yet_says_where_it_ends(
+    openledger: OpenLedger, blocks: Path, tmp_path: Path
+) -> None:
+    called = openledger("chain", "export-blocks", str(tmp_path / "more"), "--to", "99999999")
+    assert called.exit_code == 0
+    assert "Block 99,999,999 is not final yet; the file ends with block" in called.err
 
 
 def test_nothing_is_overwritten(openledger: OpenLedger, blocks: Path) -> None:

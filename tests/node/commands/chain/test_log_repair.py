@@ -76,8 +76,8 @@ def test_a_node_refuses_a_damaged_log_names_the_repair_and_starts_after_it(
     damaged = damage(log, first + 20)
 
     refused = finished(*start_words(tmp_path))
-    assert refused.returncode == 2
-    assert "`openledger chain repair-log`" in refused.stderr
+    assert refused.returncode == 8
+    assert f"`openledger chain repair-log --base-path {tmp_path} --chain dev`" in refused.stderr
     assert log.read_bytes() == damaged
 
     document = offline.json(*words)

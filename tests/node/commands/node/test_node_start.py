@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import REPOSITORY
 from tests.node.commands.support.calling import OpenLedger
 from tests.node.commands.support.processes import running
@@ -56,3 +58,33 @@ def test_a_start_that_fails_leaves_no_address_of_an_earlier_node(tmp_path: Path)
     called = OpenLedger("ws://127.0.0.1:1", tmp_path)(*words)
     assert called.exit_code == 2, called.err
     assert not file.exists()
+
+
+def live_spec(folder: Path) -> str:
+    """A spec of a chain with real money, on which development keys are refused."""
+    spec = folder / "live.json"
+    OpenLedger("ws://127.0.0.1:1", folder).json("chain", "spec", "export", str(spec))
+    text = spec.read_text().replace('"chainType": "Development"', '"chainType": "Live"')
+    spec.write_text(text)
+    return str(spec)
+
+
+@pytest.mark.parametrize(
+    "words", [("--account", "//Alice"), ("--account", "nobody"), ("--validator",)]
+)
+def test_a_start_that_is_refused_for_its_keys_leaves_nothing(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    base = tmp_path / "base"
+    start = ("node", "start", "--chain", live_spec(tmp_path), "--base-path", str(base), *words)
+    called = OpenLedger("ws://127.0.0.1:1", tmp_path)(*start, *QUIET)
+    assert called.exit_code == 2, called.err
+    assert not base.exists()
+
+
+def test_a_start_that_cannot_listen_says_so_before_other_nodes_meet_it(tmp_path: Path) -> None:
+    words = ("node", "start", "--base-path", str(tmp_path / "base"), "--sealing", "consensus")
+    called = OpenLedger("ws://127.0.0.1:1", tmp_path)(*words, *QUIET, "--host", "no.invalid")
+    assert called.exit_code == 2
+    assert "Choose a host name" in called.err
+    assert "network-started" not in called.err

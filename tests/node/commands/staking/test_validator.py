@@ -219,6 +219,7 @@ def test_setup_asks_before_it_spends(operator: Operator, monkeypatch: pytest.Mon
         (("--session-key", "//Alice"), 2, "belongs to another account"),
         (("--unit", "/nowhere/unit", "--session-key", "//Zoe"), 2, "does not exist"),
         (("--unit", "unit"), 2, "--session-password-file"),
+        (("--account", "nokey"), 2, "There is no key 'nokey'"),
         (("--bootnode", "/ip4/1.2.3.4/tcp/1"), 2, "does not end in /p2p/ and a peer id"),
         ((), 6, "--password-file"),
     ],
@@ -230,6 +231,21 @@ def test_a_mistake_ends_with_a_sentence_and_spends_nothing(
     assert called.exit_code == exit_code, called.err
     assert sentence in called.err
     assert operator.openledger.json("stake", "status", "stash")["role"] == "none"
+
+
+def test_an_account_with_another_password_has_its_own_file(operator: Operator) -> None:
+    other = operator.folder / "other"
+    other.write_text("battery staple\n")
+    keys = ("--keys", str(operator.folder / "base" / "keys"))
+    operator.openledger.json("key", "generate", "payer", *keys, "--password-file", str(other))
+    words = (*operator.opened, "--account", "payer", "--dry-run")
+    line = operator.setup(*words).document["node_start"]
+    assert f"--session-password-file {operator.password}" in line
+    assert "--password-file ACCOUNT_PASSWORD_FILE" in line
+    wrong = operator.setup(*words, "--account-password-file", operator.password)
+    assert (wrong.exit_code, "cannot be unlocked" in wrong.err) == (6, True)
+    right = operator.setup(*words, "--account-password-file", str(other))
+    assert f"--password-file {other}" in right.document["node_start"]
 
 
 def test_a_unit_file_of_another_validator_is_not_overwritten(operator: Operator) -> None:

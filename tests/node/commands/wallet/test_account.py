@@ -104,7 +104,7 @@ def test_an_account_without_money_cannot_pay(openledger: OpenLedger) -> None:
         (("balance", "//Alice", "--genesis", "0x12"), 2, "is no hash"),
         (("balance", "//Alice", "--genesis", "0x" + "00" * 32), 3, "another chain"),
         (("transfer", "//Bob", "much", "--from", "//Alice"), 2, "is no amount"),
-        (("transfer", "//Bob", "0.5", "--from", "//Alice"), 2, "whole number of planck"),
+        (("transfer", "//Bob", "0.5", "--from", "//Alice"), 2, "write 0.5OPEN"),
         (("transfer", "//Bob", "1", "--from", "unknown"), 2, "There is no key"),
         (("transfer", "//Bob", "1", "--from", "//Alice", "--tip", "x"), 2, "is no amount"),
         (("transfer", "//Bob", "1"), 2, "--from"),
@@ -154,3 +154,11 @@ def test_status_tells_the_chain(openledger: OpenLedger, node: LiveNode) -> None:
     document = openledger.json("status")
     assert document["genesis_hash"] == "0x" + node.chain.genesis_hash.hex()
     assert document["url"] == node.rpc_url
+
+
+def test_a_mistyped_address_is_not_taken_for_a_name(openledger: OpenLedger) -> None:
+    address = openledger.json("key", "inspect", "//Bob")["address"]
+    wrong = f"{address[:-1]}{'A' if address[-1] != 'A' else 'B'}"
+    called = openledger("account", "balance", wrong)
+    assert called.exit_code == 2
+    assert "There is no key" not in called.err

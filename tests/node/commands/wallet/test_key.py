@@ -109,7 +109,7 @@ def test_a_damaged_key_file_is_told(offline: OpenLedger, password: str) -> None:
     made = offline.json("key", "generate", "mine", "--password-file", password)
     Path(made["file"]).write_text("{")
     called = offline("key", "list")
-    assert called.exit_code == 6
+    assert called.exit_code == 8
     assert "damaged" in called.err
 
 

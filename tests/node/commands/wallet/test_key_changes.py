@@ -80,7 +80,9 @@ def test_a_new_password_is_not_empty(
     called = offline(*words, "--new-password-file", str(empty))
     assert called.exit_code == 2
     assert "not empty" in called.err
-    assert "--new-password-file" in offline(*words).err, "without a terminal the option is named"
+    asked = offline(*words).err
+    assert "A new password of mine is asked for and there is no terminal to ask on." in asked
+    assert "Name a file that holds it with --new-password-file." in asked
     assert Keystore(tmp_path / "keys").load("mine", "correct horse").account
 
 
@@ -122,3 +124,57 @@ def test_an_empty_name_is_refused_before_anything_is_asked(offline: OpenLedger, 
     called = offline("key", word, "")
     assert called.exit_code == 2
     assert "not empty" in called.err
+
+
+def linked(file: Path, folder: Path) -> Path:
+    """Put a key's file elsewhere, and a link in its place."""
+    folder.mkdir()
+    target = folder / "real.json"
+    file.rename(target)
+    file.symlink_to(target)
+    return target
+
+
+def test_a_key_behind_a_link_gets_its_password_where_it_lies(
+    offline: OpenLedger, address: str, password: str, tmp_path: Path
+) -> None:
+    file = Path(offline.json("key", "inspect", "mine")["file"])
+    target, new = linked(file, tmp_path / "usb"), tmp_path / "new"
+    new.write_text("battery staple\n")
+    words = ("key", "change-password", "mine", "--password-file", password)
+    offline.json(*words, "--new-password-file", str(new))
+    assert file.is_symlink()
+    assert keystore.unseal(target.read_text(), "battery staple")
+
+
+def test_a_key_behind_a_link_is_not_said_to_be_removed(
+    offline: OpenLedger, address: str, tmp_path: Path
+) -> None:
+    file = Path(offline.json("key", "inspect", "mine")["file"])
+    target = linked(file, tmp_path / "usb")
+    called = offline("key", "remove", "mine", "--yes")
+    assert (called.exit_code, str(target) in called.err) == (2, True)
+    assert file.is_symlink()
+    assert target.exists()
+
+
+@pytest.mark.parametrize("name", ["//Alice", "a\nb", "\x1b[31mred"])
+def test_a_name_that_no_command_could_mean_is_shown_as_none(
+    offline: OpenLedger, address: str, name: str
+) -> None:
+    file = Path(offline.json("key", "inspect", "mine")["file"])
+    document = json.loads(file.read_text())
+    document["meta"]["name"] = name
+    file.write_text(json.dumps(document))
+    (key,) = offline.json("key", "list")["keys"]
+    assert key["name"] == f"{name!r} (no usable name; use the address)"
+
+
+def test_a_password_file_that_others_may_read_is_warned_of(
+    offline: OpenLedger, address: str, password: str, tmp_path: Path
+) -> None:
+    Path(password).chmod(0o644)
+    words = ("key", "sign", "mine", "text", "--password-file", password)
+    assert f"may be read by others. Set its mode: chmod 600 {password}" in offline(*words).err
+    Path(password).chmod(0o600)
+    assert "Warning" not in offline(*words).err
