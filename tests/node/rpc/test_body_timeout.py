@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -63,10 +64,12 @@ async def _trickle(app: Any, method: str, path: str) -> list[dict[str, Any]]:
 def test_a_body_that_trickles_in_ends_with_408_on_every_route(
     method: str, path: str, drive: Drive, tmp_path: Path
 ) -> None:
+    receipts = ReceiptStore(tmp_path / "receipts.sqlite")
+
     async def scenario(node: NodeUnderTest) -> None:
         routes = [
             *blob_routes(BlobStore(tmp_path / "blobs")),
-            *feedback_routes(ReceiptStore(tmp_path / "receipts.sqlite")),
+            *feedback_routes(receipts),
             *create_app(EchoService()).routes,
         ]
         limits = Limits(request_timeout_s=PATIENCE_SECONDS)
@@ -76,4 +79,5 @@ def test_a_body_that_trickles_in_ends_with_408_on_every_route(
         assert sent[0]["status"] == 408
         assert (b"connection", b"close") in sent[0]["headers"]
 
-    drive(scenario)
+    with closing(receipts):
+        drive(scenario)
