@@ -21,7 +21,7 @@ from typing import Final, Protocol
 import trio
 from starlette.routing import BaseRoute
 
-from genesis.spec import load_spec
+from genesis.spec import ChainSpec, load_spec
 from ml.api.app import create_app
 from ml.durable_file import write_durably
 from node.authoring.author import Author
@@ -152,14 +152,7 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
         author = Author(
             chain, pool, config.sealing, config.block_time_ms, account=AccountId(pair.account)
         )
-        is_authority = config.validator or not config.is_networked
-        about = About(
-            name=config.name,
-            version=await trio.to_thread.run_sync(full_version),
-            chain_type=spec.chain_type,
-            properties=dict(spec.properties),
-            roles=("Authority" if is_authority else "Full",),
-        )
+        about = await _about(config, spec)
         submitter = Submitter(chain, pool, pair)
         receipts = ReceiptStore(folder / RECEIPTS_FILE)
         sealer = None if config.is_networked else AuthorSealer(author, chain, pool)
@@ -189,6 +182,18 @@ async def opened(config: NodeConfig) -> AsyncIterator[RunningNode]:
             chain.close()
     finally:
         database.close()
+
+
+async def _about(config: NodeConfig, spec: ChainSpec) -> About:
+    """Return what the node says of itself; git is asked for the commit."""
+    is_authority = config.validator or not config.is_networked
+    return About(
+        name=config.name,
+        version=await trio.to_thread.run_sync(full_version),
+        chain_type=spec.chain_type,
+        properties=dict(spec.properties),
+        roles=("Authority" if is_authority else "Full",),
+    )
 
 
 @dataclass(frozen=True, slots=True)
