@@ -64,16 +64,19 @@ async def stream(node: SmallNode) -> None:
                 if isinstance(status, status_module.InFinalBlock):
                     print(blake2b_256(raw).hex(), flush=True)
 
+    submitted: dict[AccountId, int] = {}
     async with trio.open_nursery() as nursery, node.chain.events() as events:
         nursery.start_soon(node.author.run)
         print(READY, flush=True)
         while True:
             for pair in (ALICE, CHARLIE, DAVE, EVE):
-                nonce = node.pool.next_nonce(AccountId(pair.account))
-                while nonce < node.chain.nonce(AccountId(pair.account)) + BACKLOG // 4:
+                account = AccountId(pair.account)
+                # What was submitted may not have reached the pool yet.
+                nonce = max(node.pool.next_nonce(account), submitted.get(account, 0))
+                while nonce < node.chain.nonce(account) + BACKLOG // 4:
                     nursery.start_soon(follow, node.sign(pair, nonce, value=nonce + 1))
                     nonce += 1
-            # One fill a block: what was started before must have reached the pool.
+                submitted[account] = nonce
             while not isinstance(await events.receive(), FinalChanged):
                 continue
 
