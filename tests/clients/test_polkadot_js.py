@@ -24,6 +24,7 @@ from pallets.staking.records import Payee
 from runtime.crypto import ss58
 from runtime.crypto.keys import KeyKind, Keypair
 from runtime.types.primitives import OPEN, AccountId, Id
+from tests.clients.support.height import wait_for_blocks
 from tests.clients.support.npm import installed
 
 HERE = Path(__file__).resolve().parent / "polkadot_js"
@@ -114,6 +115,7 @@ def test_the_explorer_names_the_author_of_every_block(
 
 def test_the_pages_work_on_a_development_node_as_well(folder: Path, tmp_path: Path) -> None:
     with NodeProcess(tmp_path, "--no-executor") as node:
+        wait_for_blocks(node.url)
         shown = walk(folder, node.url)
         with Client(node.url) as client:
             account = client.call("openledger_status")["account"]

@@ -16,6 +16,7 @@ from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.hashing import twox_128
 from runtime.crypto.keys import KeyKind, Keypair
 from runtime.types.primitives import AccountId, Id
+from tests.clients.support.height import wait_for_blocks
 from tests.clients.support.npm import installed
 
 HERE = Path(__file__).resolve().parent / "substrate_client"
@@ -36,6 +37,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
 def seen(request: pytest.FixtureRequest, node: NodeProcess) -> dict[str, Any]:
     """What the client got, and what it sent."""
     folder = installed(request, HERE)
+    wait_for_blocks(node.url)
     with Client(node.url) as client:
         call = client.make_call("Balances", "transfer_keep_alive", dest=Id(BOB), value=12_345)
         raw = to_hex(client.sign(call, ALICE).raw)
