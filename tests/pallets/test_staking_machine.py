@@ -69,6 +69,11 @@ class LifeOfStakers(RuleBasedStateMachine):
                 self.bonded[event.stash] -= event.amount
         self.seen = len(records)
 
+    def leave_if_empty(self, who: AccountId) -> None:
+        """Take who has nothing bonded as no stash any more."""
+        if not self.bonded[who]:
+            self.payees.pop(who, None)
+
     # ------------------------------------------------------------------------------- the rules
 
     @rule(who=WHO, amount=AMOUNTS, payee=st.sampled_from(Payee))
@@ -86,7 +91,8 @@ class LifeOfStakers(RuleBasedStateMachine):
 
     @rule(who=WHO, amount=AMOUNTS)
     def unbond(self, who: AccountId, amount: int) -> None:
-        self.run(who, "unbond", value=amount)
+        if self.run(who, "unbond", value=amount):
+            self.leave_if_empty(who)  # what is free is withdrawn first
 
     @rule(who=WHO, amount=AMOUNTS)
     def rebond(self, who: AccountId, amount: int) -> None:
@@ -94,8 +100,8 @@ class LifeOfStakers(RuleBasedStateMachine):
 
     @rule(who=WHO)
     def withdraw(self, who: AccountId) -> None:
-        if self.run(who, "withdraw_unbonded") and not self.bonded[who]:
-            del self.payees[who]
+        if self.run(who, "withdraw_unbonded"):
+            self.leave_if_empty(who)
 
     @rule(who=WHO, payee=st.sampled_from(Payee))
     def set_payee(self, who: AccountId, payee: Payee) -> None:
