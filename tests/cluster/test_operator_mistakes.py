@@ -128,7 +128,7 @@ def test_a_key_that_votes_elsewhere_stops_a_node_before_it_votes(
     words = ("--validator", "--session-key", "//Alice", "--doppelganger", "--bootnode")
     address = cluster.member(1).ready_endpoint().p2p[0]
     said = refusal(cluster, tmp_path, *words, address)
-    assert "Another node votes with the session key of this one" in said
+    assert "either another node uses the key, or the history was lost" in said.lower()
     (history,) = (tmp_path / "chains").glob("*/consensus/*.mark")
     assert history.stat().st_size == 0, "it has signed nothing"
     assert_goes_on(cluster)
@@ -256,7 +256,7 @@ def test_votes_stop_without_the_signer_and_go_on_with_it(cluster: Cluster, tmp_p
     account = cluster.state.node(LAST).account
     cluster.stop(LAST)
     base_path = node_folder(cluster.folder, LAST)
-    (base_path / "endpoint.json").unlink()
+    (base_path / "endpoint.json").unlink(missing_ok=True)
     (history,) = (chain_folder(cluster, LAST) / "consensus").glob("*.mark")
     moved = tmp_path / "signer" / chain_folder(cluster, LAST).name / history.name
     moved.parent.mkdir(parents=True)
