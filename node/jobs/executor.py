@@ -38,7 +38,7 @@ from node.operations.data_folder import ANSWERS_FOLDER, JOBS_FOLDER
 from node.storage.blob_errors import BlobError
 from node.storage.blob_store import BlobStore
 from node.transactions.errors import PoolError
-from node.transactions.submitter import Submitter
+from node.transactions.submitter import RESEND_BLOCKS, Submitter
 from pallets.jobs.job import FailureReason, Job, JobEntry, JobState, Slot, SlotState
 from runtime.codec.scale import codec
 from runtime.shared.documents import JobOutput, JobSpec, commitment, output_root
@@ -46,7 +46,6 @@ from runtime.types.primitives import Hash
 
 WORK_FOLDER: Final = "work"
 """Frozen: an upgraded node goes on with the jobs whose folders it finds."""
-RESEND_BLOCKS: Final = 8
 PROGRESS_KEPT_MAX: Final = 4_096
 SALT_BYTES: Final = 32
 STALE_ANSWERS_MAX: Final = 64

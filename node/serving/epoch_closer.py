@@ -18,7 +18,7 @@ from node.storage.blob_errors import BlobError
 from node.storage.blob_store import BlobStore
 from node.storage.receipt_store import ReceiptStore
 from node.transactions.errors import PoolError
-from node.transactions.submitter import Submitter
+from node.transactions.submitter import RESEND_BLOCKS, Submitter
 from pallets.attribution.records import EpochState
 from runtime.codec.scale import codec
 from runtime.shared.documents import EpochReceipts, receipt_hash
@@ -26,7 +26,6 @@ from runtime.trie.merkle import sum_root
 from runtime.types.primitives import Hash
 
 EPOCH_BLOCKS: Final = 600
-RESEND_BLOCKS: Final = 8
 
 logger = logging.getLogger(__name__)
 _served = codec(EpochReceipts)

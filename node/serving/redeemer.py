@@ -12,19 +12,15 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Final
 
 from node.chain.chain import Chain
 from node.chain.events import FinalChanged
 from node.chain.state_reader import PalletViews, StateReader
 from node.storage.receipt_store import ChannelRecord, ReceiptStore
 from node.transactions.errors import PoolError
-from node.transactions.submitter import Submitter
+from node.transactions.submitter import RESEND_BLOCKS, Submitter
 from runtime.codec.scale import codec
 from runtime.types.primitives import OPEN, MultiSignature
-
-RESEND_BLOCKS: Final = 8
-"""After so many final blocks a redemption that is not final is sent again."""
 
 logger = logging.getLogger(__name__)
 _signature = codec(MultiSignature)
@@ -66,7 +62,8 @@ class Redeemer:
         self._receipts = receipts
         self._settings = settings
         self._owed_since: dict[int, int] = {}
-        """By channel: the final height at which its oldest debt was seen, 0 from before."""
+        """By channel: the final height at which its oldest debt was seen; of one from before the
+        start, a height so far back that it is due."""
         self._sent: dict[int, tuple[int, int]] = {}
         """By channel: what was drawn by the last redemption, and at which final height."""
         self._is_first_look = True
@@ -84,11 +81,9 @@ class Redeemer:
         """Send the redemptions that are due at a final height."""
         with self._reader.at() as state:
             debts = self._debts(state)
+        since = height - self._settings.owed_blocks_max if self._is_first_look else height
         self._owed_since = {
-            debt.record.channel: self._owed_since.get(
-                debt.record.channel, 0 if self._is_first_look else height
-            )
-            for debt in debts
+            debt.record.channel: self._owed_since.get(debt.record.channel, since) for debt in debts
         }
         self._is_first_look = False
         self._sent = {key: sent for key, sent in self._sent.items() if key in self._owed_since}

@@ -17,6 +17,8 @@ from runtime.types.era import mortal
 from runtime.types.primitives import AccountId, Hash
 
 ERA_BLOCKS: Final = 64
+RESEND_BLOCKS: Final = 8
+"""After so many final blocks a transaction of this node that is not final is sent again."""
 
 
 class Submitter:

@@ -25,7 +25,6 @@ from node.jobs.executor import (
     AWAITED_BLOCKS,
     HEARTBEATS,
     REPORT_BLOCKS,
-    RESEND_BLOCKS,
     STALL_BLOCKS,
     Executor,
     Step,
@@ -33,6 +32,7 @@ from node.jobs.executor import (
 )
 from node.jobs.inputs import InputsAwaitedError
 from node.transactions.errors import BadFormatError
+from node.transactions.submitter import RESEND_BLOCKS
 from pallets.jobs.job import (
     FINAL_STATES,
     FailureReason,

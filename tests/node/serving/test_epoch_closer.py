@@ -13,7 +13,6 @@ import pytest
 
 from node.serving.epoch_closer import (
     EPOCH_BLOCKS,
-    RESEND_BLOCKS,
     EpochCloser,
     SettlementRefusedError,
 )
@@ -21,6 +20,7 @@ from node.serving.redeemer import Redeemer, RedeemSettings
 from node.storage.blob_store import BlobStore
 from node.storage.receipt_store import ChannelRecord, ReceiptStore
 from node.transactions.errors import BadFormatError
+from node.transactions.submitter import RESEND_BLOCKS
 from pallets.attribution.records import EpochState
 from runtime.codec.scale import codec
 from runtime.shared.documents import EpochReceipts, receipt_hash

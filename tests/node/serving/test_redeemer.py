@@ -12,9 +12,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from node.serving.redeemer import RESEND_BLOCKS, Redeemer, RedeemSettings
+from node.serving.redeemer import Redeemer, RedeemSettings
 from node.storage.receipt_store import ChannelRecord
 from node.transactions.errors import BadFormatError
+from node.transactions.submitter import RESEND_BLOCKS
 from runtime.codec.scale import codec
 from runtime.types.primitives import Ed25519, MultiSignature
 
@@ -112,6 +113,8 @@ def test_what_was_owed_before_a_restart_counts_as_old(node: FakeNode) -> None:
     node.answer(7, 1)
     redeemer_of(node).redeem_due(BLOCKS)
     assert node.sent == [(7, 1)]
+    redeemer_of(node).redeem_due(1)
+    assert node.sent == [(7, 1)] * 2, "also on a chain that is young"
 
 
 def test_a_redemption_is_sent_once_and_again_only_where_it_does_not_land(
