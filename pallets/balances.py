@@ -40,6 +40,7 @@ class HoldReason(enum.IntEnum):
     DatanetDeposit = 4
     ModelDeposit = 5
     Staking = 6
+    ServerBond = 7
 
 
 class FreezeReason(enum.IntEnum):

@@ -1,22 +1,25 @@
 """Attribution: the earnings of the contributors of a model's rows from its answers.
 
-Inference funds a model's pool; who serves the model closes an epoch with the root of its receipts,
-for at most the fees that its own channels brought; a SETTLE job nets the scores of each contributor
-over the whole epoch; this pallet pays on their lower bounds and puts what the bound withholds into
-the model's commons. Scores are computed elsewhere and agreed on by executors; here they are only
-divided by.
+Inference funds a pool for each model and server; the server closes an epoch with the root of its
+receipts; a SETTLE job checks them, looks at the texts of some that chance draws, and shares the
+pool by scores; this pallet credits the shares, or convicts the server. What is not shared goes to
+the model's commons. Scores are computed elsewhere and agreed on by executors.
 
-The tokens of all pools, unclaimed earnings and commons lie in ATTRIBUTION_POT.
+This file declares the pallet; epochs are in `epochs`, drawn texts in `texts`, claims in `shares`.
+The tokens of all pools, unclaimed shares and commons lie in ATTRIBUTION_POT.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final
 
 from pallets import weights
 from pallets.attribution import epochs as closing
+from pallets.attribution import shares as sharing
+from pallets.attribution import texts
+from pallets.attribution.errors import AttributionErrors
+from pallets.attribution.events import AttributionEvents
 from pallets.attribution.records import (
     PARAMETERS_MAX,
     PARAMETERS_MIN,
@@ -27,60 +30,42 @@ from pallets.attribution.records import (
     IndexEntry,
     Ledger,
     Parameters,
-    Penalty,
+    RecordedIndex,
+    ServerLedger,
     are_within_bounds,
-    decayed,
 )
-from pallets.required_system import BlockNumber, Pots
+from pallets.attribution.required_pallets import (
+    Blocks,
+    Currency,
+    JobBoard,
+    ModelRegistry,
+    ServerBonds,
+)
 from runtime.codec.scale import u32, u128
-from runtime.frame.dispatch import Error, Root, Signed
-from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
+from runtime.frame.dispatch import Root, Signed
+from runtime.frame.pallet import Const, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Map, Value, default
-from runtime.shared.documents import Indexed, JobSpec, Settled
-from runtime.trie.merkle import SumProof, verify_sum
+from runtime.shared.documents import Indexed, Settle, Settled, Share
+from runtime.trie.merkle import SumProof
 from runtime.types.primitives import AccountId, Balance, Hash
 
 __all__ = ["ATTRIBUTION_POT", "Attribution", "Genesis", "Parameters"]
 
 ATTRIBUTION_POT: Final = AccountId(b"modlopen/attribution".ljust(32, b"\0"))
-"""Where the tokens of pools, unclaimed earnings and commons lie."""
+"""Where the tokens of pools, unclaimed shares and commons lie."""
 
-INDEXES_MAX: Final = 16
-"""Index jobs of a model whose commitments are stored; the oldest is removed."""
-
-
-class Currency(Protocol):
-    """The part of Balances that Attribution calls."""
-
-    def free(self, who: AccountId) -> int: ...
-    def transfer(self, source: AccountId, dest: AccountId, amount: int) -> None: ...
+INDEXES_LISTED_MAX: Final = 16
+"""The latest index jobs of a model that are listed; the commitments of all are stored."""
+LEDGERS_LISTED_MAX: Final = 256
 
 
-class Blocks(BlockNumber, Pots, Protocol):
-    """The part of System that Attribution calls."""
-
-
-class ModelRegistry(Protocol):
-    """The part of Models that Attribution calls."""
-
-    def get(self, model: int) -> object | None: ...
-    def rows_of(self, model: int) -> int: ...
-
-
-class JobBoard(Protocol):
-    """The part of Jobs that Attribution calls."""
-
-    def price(self, spec: JobSpec) -> int | None: ...
-    def open(self, spec: JobSpec, owner: AccountId, escrow_planck: int) -> int: ...
-
-
-class Attribution(Pallet, index=23):
+class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
     """Pools, epochs and earnings of the contributors behind a model's answers."""
 
     pot: Const[AccountId] = ATTRIBUTION_POT
-    """The account that holds pools, unclaimed earnings and commons."""
-    maximum_indexes: Const[u32] = INDEXES_MAX
-    """The most index jobs of one model whose commitments are stored."""
+    """The account that holds pools, unclaimed shares and commons."""
+    maximum_indexes: Const[u32] = INDEXES_LISTED_MAX
+    """The most index jobs of one model that are listed."""
     parameters_minimum: Const[Parameters] = PARAMETERS_MIN
     """The least values that root may set as parameters of attribution."""
     parameters_maximum: Const[Parameters] = PARAMETERS_MAX
@@ -90,140 +75,31 @@ class Attribution(Pallet, index=23):
     balances: Needs[Currency]
     models: Needs[ModelRegistry]
     jobs: Needs[JobBoard]
+    inference: Needs[ServerBonds]
 
     governed: Value[Parameters] = default(Parameters())
     """The parameters of attribution that root sets."""
-    indexed: Map[u32, Indexed]
+    indexed: Map[u32, RecordedIndex]
     """The commitments of a settled index job, by job."""
     index_jobs: DefaultMap[u32, tuple[u32, ...]] = default(())
     """The latest settled index jobs of a model, the oldest first, by model."""
-    ledgers: DefaultMap[u32, Ledger] = default(Ledger())
-    """Current epoch, pool and commons (planck) of a model, by model."""
-    brought: DefaultMap[tuple[u32, AccountId], Balance] = default(0)
-    """The part of a model's pool (planck) that came from the channels of a server, by model and
-    server; only that server closes epochs of it."""
-    epochs: Map[tuple[u32, u32], Epoch]
-    """The closed epochs with their receipts, fees and payouts (planck), by model and epoch."""
+    ledgers: DefaultMap[tuple[u32, AccountId], Ledger] = default(Ledger())
+    """The next epoch of a server's answers, and what waits for it (planck), by model and server."""
+    commons: DefaultMap[u32, Balance] = default(0)
+    """What epochs of a model left unshared (planck), by model."""
+    epochs: Map[tuple[u32, AccountId, u32], Epoch]
+    """The closed epochs with their receipts, fees and payouts (planck), by model, server, epoch."""
+    settling: DefaultMap[AccountId, u32] = default(0)
+    """The number of epochs of a server that are being settled, by account."""
+    claimed: DefaultMap[tuple[u32, AccountId, u32, u32], u128] = default(0)
+    """The shares of an epoch that are credited, a bit for each, by model, server, epoch and word of
+    128 positions."""
+    shown: Map[tuple[u32, u32], Hash]
+    """The file of texts of drawn receipts that a server has shown, by settle job and attempt."""
     earned: DefaultMap[AccountId, Earning] = default(Earning())
     """The earnings of a contributor in planck, claimable and in all, by account."""
-    penalties: DefaultMap[tuple[u32, AccountId], Penalty] = default(Penalty())
-    """The penalty points of a contributor, in permille of the scores of epochs, by model and
-    account."""
     accounted: Value[Balance] = default(0)
-    """All pools, epochs in settlement, claimable earnings and commons together, in planck."""
-
-    class IndexRecorded(Event, index=0):
-        """The commitments of attribution of a trained model were recorded."""
-
-        model: u32
-        job: u32
-
-    class Funded(Event, index=1):
-        """The pool of a model received the contributors' part of a fee."""
-
-        model: u32
-        amount: Balance
-
-    class EpochClosed(Event, index=2):
-        """An epoch was closed; a settle job nets its receipts."""
-
-        model: u32
-        epoch: u32
-        job: u32
-        fees_planck: Balance
-
-    class EpochSettled(Event, index=3):
-        """An epoch was paid out to its contributors and the commons."""
-
-        model: u32
-        epoch: u32
-        paid_planck: Balance
-        commons_planck: Balance
-
-    class SettlementFailed(Event, index=4):
-        """The settlement of an epoch failed; its fees are in the pool again."""
-
-        model: u32
-        epoch: u32
-
-    class Earned(Event, index=5):
-        """A contributor earned from an epoch; it can claim the amount."""
-
-        model: u32
-        epoch: u32
-        contributor: AccountId
-        amount: Balance
-
-    class Claimed(Event, index=6):
-        """A contributor's earnings were paid out."""
-
-        contributor: AccountId
-        amount: Balance
-
-    class Penalised(Event, index=7):
-        """A contributor's net score was negative; these are its points now."""
-
-        model: u32
-        contributor: AccountId
-        points: u128
-
-    class CommonsSpent(Event, index=8):
-        """Root spent from the commons of a model."""
-
-        model: u32
-        dest: AccountId
-        amount: Balance
-
-    class ParametersChanged(Event, index=9):
-        """Root changed the parameters of attribution."""
-
-        parameters: Parameters
-
-    class UnknownModel(Error, index=0):
-        """There is no such model. Look at the list of models."""
-
-    class NotServer(Error, index=1):
-        """Nothing in this model's pool came from your channels. Redeem vouchers for it first."""
-
-    class GateClosed(Error, index=2):
-        """The model has too few published rows for attribution. The pool waits until it has the
-        minimum; publish more rows and train on them."""
-
-    class NotIndexed(Error, index=3):
-        """The model has no settled index job. Wait for the one that follows its training."""
-
-    class EpochSettling(Error, index=4):
-        """An epoch of this model is being settled. Close the next one when that has ended."""
-
-    class NothingToSettle(Error, index=5):
-        """An epoch without receipts or fees pays nobody. Close it when there are some."""
-
-    class TooManyReceipts(Error, index=6):
-        """The epoch has more receipts than one settlement may have. Close epochs more often."""
-
-    class FeesExceedPool(Error, index=7):
-        """The receipts claim more fees than your channels brought. Redeem their vouchers first."""
-
-    class NotFailed(Error, index=8):
-        """Only an epoch whose settlement failed can be closed again. Close the current one."""
-
-    class NotSettling(Error, index=9):
-        """The epoch is not being settled. Its settle job comes too late."""
-
-    class OutputDiffers(Error, index=10):
-        """The settlement does not repeat the receipts and fees that the epoch was closed with."""
-
-    class EntriesUnsorted(Error, index=11):
-        """The entries of a settlement are not sorted by account, or one is there twice."""
-
-    class NothingToClaim(Error, index=12):
-        """Nothing has been earned since the last claim. Wait for the next settlement."""
-
-    class CommonsTooLow(Error, index=13):
-        """The commons of this model hold less than that. Spend at most what they hold."""
-
-    class ParametersOutOfBounds(Error, index=14):
-        """A parameter is out of bounds. Compare with ParametersMinimum and ParametersMaximum."""
+    """All pools, unclaimed shares, claimable earnings and commons together, in planck."""
 
     # ------------------------------------------------------------------------------- calls
 
@@ -237,16 +113,15 @@ class Attribution(Pallet, index=23):
         fees_planck: Balance,
         receipts_blob: Hash,
     ) -> None:
-        """Close the current epoch of a model that you serve: name the Merkle-sum root of its
-        receipts, their number, the sum of their contributors' fees, and the file of the receipts,
-        from which executors settle. You pay the settle job."""
+        """Close your current epoch of a model: name the Merkle-sum root of its receipts, their
+        number, the sum of their fees, and the file of the receipts, from which executors settle.
+        You pay the settle job, and answer for the receipts with your bond."""
         closing.check_model(self, model)
-        epoch = self.ledgers.get(model).epoch
         closing.close(
             self,
-            who=server,
+            server=server,
             model=model,
-            epoch=epoch,
+            epoch=self.ledgers.get((model, server)).epoch,
             receipts_root=receipts_root,
             receipts=receipts,
             fees_planck=fees_planck,
@@ -264,14 +139,16 @@ class Attribution(Pallet, index=23):
         fees_planck: Balance,
         receipts_blob: Hash,
     ) -> None:
-        """Close an epoch again whose settlement failed, with the same or corrected receipts."""
+        """Close your latest epoch again, whose settlement failed, with the same or corrected
+        receipts."""
         closing.check_model(self, model)
-        record = self.epochs.get((model, epoch))
-        if record is None or record.state is not EpochState.Failed:
+        record = self.epochs.get((model, server, epoch))
+        is_latest = self.ledgers.get((model, server)).epoch == epoch + 1
+        if record is None or record.state is not EpochState.Failed or not is_latest:
             raise self.NotFailed
         closing.close(
             self,
-            who=server,
+            server=server,
             model=model,
             epoch=epoch,
             receipts_root=receipts_root,
@@ -293,12 +170,11 @@ class Attribution(Pallet, index=23):
     @call(4, weights.ATTRIBUTION_SPEND_COMMONS)
     def spend_commons(self, origin: Root, model: u32, dest: AccountId, amount: Balance) -> None:
         """Spend from the commons of a model."""
-        ledger = self.ledgers.get(model)
-        if amount > ledger.commons:
+        commons = self.commons.get(model)
+        if amount > commons:
             raise self.CommonsTooLow
-        self.balances.transfer(ATTRIBUTION_POT, dest, amount)
-        self.ledgers.put(model, replace(ledger, commons=ledger.commons - amount))
-        self.accounted.put(self.accounted.get() - amount)
+        self._pay_out(dest, amount)
+        self.commons.put(model, commons - amount)
         self.emit(self.CommonsSpent(model, dest, amount))
 
     @call(5, weights.ATTRIBUTION_SET_PARAMETERS, operational=True)
@@ -309,6 +185,43 @@ class Attribution(Pallet, index=23):
         self.governed.put(parameters)
         self.emit(self.ParametersChanged(parameters))
 
+    @call(6, weights.ATTRIBUTION_CLAIM_SHARE)
+    def claim_share(
+        self,
+        who: Signed,
+        model: u32,
+        server: AccountId,
+        epoch: u32,
+        share: Share,
+        proof: SumProof,
+    ) -> None:
+        """Credit a share of a settled epoch to its contributor, by a proof from the epoch's file of
+        shares; by anybody. The contributor takes it with claim."""
+        sharing.claim(self, (model, server, epoch), share, proof)
+
+    @call(7, weights.ATTRIBUTION_SHOW_TEXTS)
+    def show_texts(self, server: Signed, job: u32, attempt: u32, blob: Hash) -> None:
+        """Name the file with the texts of the drawn receipts of your epoch, encrypted for the
+        executors of its settle job."""
+        texts.show(self, server, job, attempt, blob)
+
+    @call(8, weights.ATTRIBUTION_REPORT_WITHHELD)
+    def report_withheld(self, who: Signed, job: u32) -> None:
+        """Report a server that has shown no texts in time: it loses its bond as for false receipts,
+        and the executors that waited are paid."""
+        texts.report_withheld(self, job)
+
+    @call(9, weights.ATTRIBUTION_SWEEP_POOL)
+    def sweep_pool(self, who: Signed, model: u32, server: AccountId) -> None:
+        """Move the pool of a server that has left into the commons of the model; by anybody."""
+        ledger = self.ledgers.get((model, server))
+        if self.inference.is_bonded(server) or ledger.settling is not None:
+            raise self.ServerBonded
+        swept = replace(ledger, pool=0, redeemed_planck=0)
+        self.ledgers.put((model, server), swept)
+        self.commons.put(model, self.commons.get(model) + ledger.pool)
+        self.emit(self.PoolSwept(model, server, ledger.pool))
+
     # ------------------------------------------------------------------------- runtime API
 
     @api("AttributionApi")
@@ -317,83 +230,133 @@ class Attribution(Pallet, index=23):
         return self.earned.get(account)
 
     @api("AttributionApi")
-    def epoch(self, model: u32, epoch: u32) -> Epoch | None:
-        """Return a closed epoch of a model."""
-        return self.epochs.get((model, epoch))
+    def epoch(self, model: u32, server: AccountId, epoch: u32) -> Epoch | None:
+        """Return a closed epoch of a server's answers of a model."""
+        return self.epochs.get((model, server, epoch))
 
     @api("AttributionApi")
-    def pool(self, model: u32) -> Ledger:
-        """Return current epoch, pool and commons of a model."""
-        return self.ledgers.get(model)
+    def pool(self, model: u32, server: AccountId) -> Ledger:
+        """Return the next epoch of a server's answers of a model, and what waits for it."""
+        return self.ledgers.get((model, server))
+
+    @api("AttributionApi")
+    def pools(self, model: u32) -> tuple[ServerLedger, ...]:
+        """Return the ledgers of a model's servers by account, at most 256."""
+        found = sorted((server, ledger) for (_, server), ledger in self.ledgers.items(model))
+        return tuple(ServerLedger(*each) for each in found[:LEDGERS_LISTED_MAX])
+
+    @api("AttributionApi")
+    def common_pool(self, model: u32) -> Balance:
+        """Return what epochs of a model left unshared, in planck."""
+        return self.commons.get(model)
+
+    @api("AttributionApi")
+    def is_credited(self, model: u32, server: AccountId, epoch: u32, position: u32) -> bool:
+        """Return whether the share at a position of a settled epoch is credited."""
+        word = self.claimed.get((model, server, epoch, position // sharing.BITS))
+        return bool(word >> position % sharing.BITS & 1)
+
+    @api("AttributionApi")
+    def texts_of(self, job: u32, attempt: u32) -> Hash | None:
+        """Return the file of texts that a server has shown to the executors of an attempt."""
+        return self.shown.get((job, attempt))
 
     @api("AttributionApi")
     def commitments(self, model: u32) -> tuple[IndexEntry, ...]:
-        """Return the commitments of a model's index jobs, the oldest first."""
+        """Return the commitments of the latest index jobs of a model, the oldest first."""
         entries = []
         for job in self.index_jobs.get(model):
-            indexed = self.indexed.get(job)
-            assert indexed is not None, "listed index jobs are recorded"
-            entries.append(IndexEntry(job, indexed))
+            recorded = self.indexed.get(job)
+            assert recorded is not None, "listed index jobs are stored"
+            entries.append(IndexEntry(job, recorded.indexed))
         return tuple(entries)
 
     @api("AttributionApi")
-    def penalty(self, model: u32, account: AccountId) -> u128:
-        """Return the penalty points of a contributor at a model, as of the current epoch."""
-        penalty = self.penalties.get((model, account))
-        now = max(self.ledgers.get(model).epoch, penalty.epoch)
-        return decayed(penalty, now, self.governed.get().decay_permille)
+    def recorded_index(self, job: u32) -> RecordedIndex | None:
+        """Return the commitments of a settled index job, whichever model it is of."""
+        return self.indexed.get(job)
 
     @api("AttributionApi")
     def parameters(self) -> Parameters:
         """Return the parameters of attribution."""
         return self.governed.get()
 
-    @api("AttributionApi")
-    def verify_receipt(
-        self, model: u32, epoch: u32, receipt: Hash, fee_planck: Balance, proof: SumProof
-    ) -> bool:
-        """Return whether a receipt with this contributors' fee was counted in a closed epoch."""
-        record = self.epochs.get((model, epoch))
-        if record is None or proof.count != record.receipts:
-            return False
-        return verify_sum(
-            root=record.receipts_root,
-            total=record.fees_planck,
-            leaf=receipt,
-            amount=fee_planck,
-            proof=proof,
-        )
-
     # ------------------------------------------------------------------- for other pallets
 
-    def fund(self, model: int, amount: int, server: AccountId) -> None:
-        """Add to a model's pool what a server's channel paid into ATTRIBUTION_POT just before."""
-        ledger = self.ledgers.get(model)
-        self.ledgers.put(model, replace(ledger, pool=ledger.pool + amount))
-        self.brought.put((model, server), self.brought.get((model, server)) + amount)
-        self.accounted.put(self.accounted.get() + amount)
-        self.emit(self.Funded(model, amount))
+    def fund(self, model: int, server: AccountId, redeemed_planck: int, part_planck: int) -> None:
+        """Count a redemption, whose contributors' part was just paid into ATTRIBUTION_POT."""
+        ledger = self.ledgers.get((model, server))
+        funded = replace(
+            ledger,
+            pool=ledger.pool + part_planck,
+            redeemed_planck=ledger.redeemed_planck + redeemed_planck,
+        )
+        self.ledgers.put((model, server), funded)
+        self.accounted.put(self.accounted.get() + part_planck)
+        self.emit(self.Funded(model, server, part_planck))
 
-    def current_epoch(self, model: int) -> int:
-        """Return the epoch that a model's receipts carry now."""
-        return self.ledgers.get(model).epoch
+    def current_epoch(self, model: int, server: AccountId) -> int:
+        """Return the number that a server's next close of a model gets."""
+        return self.ledgers.get((model, server)).epoch
+
+    def first_unsettled_epoch(self, model: int, server: AccountId) -> int:
+        """Return the first epoch that may still be settled. A failed one counts until the next is
+        closed, because it can be closed again."""
+        epoch = self.current_epoch(model, server)
+        latest = self.epochs.get((model, server, epoch - 1)) if epoch else None
+        is_final = latest is None or latest.state in (EpochState.Settled, EpochState.Convicted)
+        return epoch if is_final else epoch - 1
+
+    def is_settling(self, server: AccountId) -> bool:
+        """Return whether an epoch of a server is being settled."""
+        return bool(self.settling.get(server))
+
+    def is_open(self, model: int) -> bool:
+        """Return whether the latest index of a model has the rows that attribution pays for."""
+        jobs = self.index_jobs.get(model)
+        recorded = self.indexed.get(jobs[-1]) if jobs else None
+        return recorded is not None and recorded.indexed.rows >= self.governed.get().rows_minimum
+
+    def give_back(
+        self, model: int, server: AccountId, redeemed_planck: int, asker: AccountId
+    ) -> int:
+        """Pay the part of a pool that a channel brought back to its asker; returns it."""
+        ledger = self.ledgers.get((model, server))
+        # An epoch that was closed again may have declared fees of later channels as well.
+        redeemed_planck = min(redeemed_planck, ledger.redeemed_planck)
+        if not redeemed_planck:
+            return 0
+        amount = ledger.pool * redeemed_planck // ledger.redeemed_planck
+        self._pay_out(asker, amount)
+        rest = replace(
+            ledger,
+            pool=ledger.pool - amount,
+            redeemed_planck=ledger.redeemed_planck - redeemed_planck,
+        )
+        self.ledgers.put((model, server), rest)
+        return amount
 
     def record_indexed(self, model: int, job: int, output: Indexed) -> None:
         """Store the commitments of a settled INDEX job."""
         jobs = (*self.index_jobs.get(model), job)
-        for dropped in jobs[:-INDEXES_MAX]:
-            self.indexed.remove(dropped)
-        self.index_jobs.put(model, jobs[-INDEXES_MAX:])
-        self.indexed.put(job, output)
+        self.index_jobs.put(model, jobs[-INDEXES_LISTED_MAX:])
+        now = self.system.current_number()
+        self.indexed.put(job, RecordedIndex(model, now, output))
         self.emit(self.IndexRecorded(model, job))
 
-    def record_settled(self, model: int, epoch: int, output: Settled) -> None:
-        """Pay a settled epoch. Raises NotSettling, OutputDiffers, EntriesUnsorted."""
-        closing.settle(self, model, epoch, output)
+    def record_settled(self, job: int, spec: Settle, output: Settled) -> None:
+        """Pay a settled epoch, or convict its server. Raises NotSettling, OutputDiffers."""
+        closing.settle(self, spec, output)
+        texts.forget(self, job)
 
-    def record_settlement_failed(self, model: int, epoch: int) -> None:
-        """Give the fees of an epoch back to the pool, because its SETTLE job ended without one."""
-        closing.refund_fees(self, model, epoch)
+    def record_settlement_failed(self, job: int, spec: Settle, is_withheld: bool) -> None:
+        """Put the pool of an epoch back, because its SETTLE job ended without a result; where most
+        executors could not read the texts that its server owes them, convict the server."""
+        if is_withheld:
+            closing.convict(self, spec, false_planck=0)
+        else:
+            closing.give_pool_back(self, spec)
+        texts.forget(self, job)
 
     # ----------------------------------------------------------------- genesis, invariants
 
@@ -404,22 +367,27 @@ class Attribution(Pallet, index=23):
         self.system.create_pot(ATTRIBUTION_POT)
 
     def check_invariants(self) -> None:
-        """Pools, epochs being settled, claimable earnings and commons lie in the pot.
+        """Pools, unclaimed shares, claimable earnings and commons lie in the pot.
 
         Anyone can transfer tokens to the pot's account, so it may hold more, never less.
         """
-        total = 0
-        pools: Counter[int] = Counter()
-        for (model, _), amount in self.brought.items():
-            pools[model] += amount
-        for model, ledger in self.ledgers.items():
-            assert ledger.pool == pools[model], "a pool is what its servers brought"
-            total += ledger.pool + ledger.commons
+        total = sum(amount for _, amount in self.commons.items())
+        settling: dict[AccountId, int] = {}
+        for (model, server), ledger in self.ledgers.items():
+            assert ledger.pool <= ledger.redeemed_planck, "a pool is a part of what was redeemed"
+            total += ledger.pool
             if ledger.settling is not None:
-                record = self.epochs.get((model, ledger.settling))
+                record = self.epochs.get((model, server, ledger.settling))
                 assert record is not None, "the epoch being settled exists"
                 assert record.state is EpochState.Settling, "one epoch is settled at a time"
-                total += record.fees_planck
+                settling[server] = settling.get(server, 0) + 1
+        assert settling == dict(self.settling.items()), "epochs being settled are counted"
+        for _, epoch in self.epochs.items():
+            assert epoch.claimed_planck <= epoch.shares_planck <= epoch.pool_planck, "shares"
+            if epoch.state is EpochState.Settling:
+                total += epoch.pool_planck
+            elif epoch.state is EpochState.Settled:
+                total += epoch.shares_planck - epoch.claimed_planck
         earned = [earning for _, earning in self.earned.items()]
         total += sum(earning.claimable for earning in earned)
         assert all(earning.claimable <= earning.lifetime for earning in earned), "lifetime"
@@ -432,7 +400,12 @@ class Attribution(Pallet, index=23):
         earning = self.earned.get(account)
         if not earning.claimable:
             raise self.NothingToClaim
-        self.balances.transfer(ATTRIBUTION_POT, account, earning.claimable)
+        self._pay_out(account, earning.claimable)
         self.earned.put(account, replace(earning, claimable=0))
-        self.accounted.put(self.accounted.get() - earning.claimable)
         self.emit(self.Claimed(account, earning.claimable))
+
+    def _pay_out(self, dest: AccountId, amount: int) -> None:
+        """Pay what is accounted for out of the pot."""
+        if amount:
+            self.balances.transfer(ATTRIBUTION_POT, dest, amount)
+            self.accounted.put(self.accounted.get() - amount)

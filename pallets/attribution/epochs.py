@@ -1,46 +1,50 @@
-"""Epochs: closing, settling or failing, and the way of each planck of their fees.
+"""Epochs: closing, settling, convicting or failing, and the way of each planck of their pool.
 
-Rules that hold here: a closed epoch's fees leave the pool at once, so that they are settled once;
-they become earnings and commons to the last planck, or go back to the pool. A settlement that does
-not repeat what the epoch was closed with, or whose entries are out of order, is refused whole.
+    closed by its server -> settled: shares and commons
+                         -> convicted: the server's bond is slashed, the pool goes to the commons
+                         -> failed: the pool goes back, the server may close the epoch again
+
+Rules that hold here: an epoch belongs to a model and a server, and nobody else closes it; it shares
+what its own receipts brought, in proportion to the redeemed fees that the server declares; declared
+fees exceed neither what was redeemed nor the bond that answers for them; a server gains nothing by
+a false declaration, because the pool then goes to the commons and the executors are paid from the
+escrow that it posted.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from pallets.attribution.records import (
-    PERMILLE,
-    Earning,
-    Epoch,
-    EpochState,
-    Ledger,
-    Penalty,
-    decayed,
-)
-from runtime.shared.documents import Settle, Settled, SettlementEntry, output_root
-from runtime.shared.shares import payout
+from pallets.attribution import shares
+from pallets.attribution.records import Epoch, EpochState, Ledger
+from runtime.shared.documents import FAULTS_MAX, SHARES_PUSHED_MAX, FaultKind, Settle, Settled
 from runtime.types.primitives import AccountId, Hash
 
 if TYPE_CHECKING:
     from pallets.attribution import Attribution
 
+SLASH_FACTOR: Final = 10
+"""A false receipt costs its server at least so many times its fee."""
+WRONG_TO_THE_ASKER: Final = frozenset({FaultKind.Receipt, FaultKind.Text, FaultKind.Answer})
+"""Faults of an answer that an asker really paid. Other receipts may have an asker that the server
+invented, and what would be paid to it came back to the server."""
+
 
 def check_model(attribution: Attribution, model: int) -> None:
-    """Check that a model's epochs can be settled. Raises UnknownModel, GateClosed, NotIndexed."""
+    """Check that a model's epochs can be settled. Raises UnknownModel, NotIndexed, GateClosed."""
     if attribution.models.get(model) is None:
         raise attribution.UnknownModel
-    if attribution.models.rows_of(model) < attribution.governed.get().rows_minimum:
-        raise attribution.GateClosed
     if not attribution.index_jobs.get(model):
         raise attribution.NotIndexed
+    if not attribution.is_open(model):
+        raise attribution.GateClosed
 
 
 def close(
     attribution: Attribution,
-    who: AccountId,
+    server: AccountId,
     model: int,
     epoch: int,
     receipts_root: Hash,
@@ -48,126 +52,171 @@ def close(
     fees_planck: int,
     receipts_blob: Hash,
 ) -> None:
-    """Open the SETTLE job of an epoch, for fees that the closing server's own channels brought.
+    """Open the SETTLE job of an epoch.
 
-    A server that names a false root can thus misdirect only what its own answers earned. Raises
-    EpochSettling, NothingToSettle, TooManyReceipts, NotServer, FeesExceedPool, and what opening
-    the job raises.
+    Raises EpochSettling, NothingToSettle, TooManyReceipts, FeesExceedPool, FeesExceedBond, and what
+    opening the job raises.
     """
-    ledger, parameters = attribution.ledgers.get(model), attribution.governed.get()
+    ledger, parameters = attribution.ledgers.get((model, server)), attribution.governed.get()
     if ledger.settling is not None:
         raise attribution.EpochSettling
     if not receipts or not fees_planck:
         raise attribution.NothingToSettle
     if receipts > parameters.receipts_maximum:
         raise attribution.TooManyReceipts
-    brought = attribution.brought.get((model, who))
-    if not brought:
-        raise attribution.NotServer
-    if fees_planck > brought:
+    if fees_planck > ledger.redeemed_planck:
         raise attribution.FeesExceedPool
-    spec = Settle(model, epoch, receipts_root)
+    if fees_planck > attribution.inference.bond_of(server):
+        raise attribution.FeesExceedBond
+    pool = ledger.pool * fees_planck // ledger.redeemed_planck
+    spec = Settle(
+        model=model,
+        server=server,
+        epoch=epoch,
+        receipts_root=receipts_root,
+        receipts=receipts,
+        fees_planck=fees_planck,
+        pool_planck=pool,
+        bound_milli=parameters.bound_milli,
+        draws=parameters.draws,
+    )
     price = attribution.jobs.price(spec)
     assert price is not None, "a settlement has a price whatever its data"
-    job = attribution.jobs.open(spec, who, price + receipts * parameters.price_receipt_planck)
-    following = max(ledger.epoch, epoch + 1)
-    pool = ledger.pool - fees_planck
-    attribution.ledgers.put(model, replace(ledger, epoch=following, pool=pool, settling=epoch))
-    _put_brought(attribution, model, who, brought - fees_planck)
-    closed_at = attribution.system.current_number()
-    attribution.epochs.put(
-        (model, epoch),
-        Epoch(
-            state=EpochState.Settling,
-            server=who,
-            job=job,
-            closed_at=closed_at,
-            receipts_root=receipts_root,
-            receipts=receipts,
-            fees_planck=fees_planck,
-            receipts_blob=receipts_blob,
-        ),
+    job = attribution.jobs.open(spec, server, price + receipts * parameters.price_receipt_planck)
+    closed = Ledger(
+        epoch=max(ledger.epoch, epoch + 1),
+        pool=ledger.pool - pool,
+        redeemed_planck=ledger.redeemed_planck - fees_planck,
+        settling=epoch,
     )
-    attribution.emit(attribution.EpochClosed(model, epoch, job, fees_planck))
+    attribution.ledgers.put((model, server), closed)
+    attribution.settling.put(server, attribution.settling.get(server) + 1)
+    record = Epoch(
+        state=EpochState.Settling,
+        job=job,
+        closed_at=attribution.system.current_number(),
+        receipts_root=receipts_root,
+        receipts=receipts,
+        fees_planck=fees_planck,
+        pool_planck=pool,
+        receipts_blob=receipts_blob,
+    )
+    attribution.epochs.put((model, server, epoch), record)
+    attribution.emit(attribution.EpochClosed(model, server, epoch, job, fees_planck))
 
 
-def settle(attribution: Attribution, model: int, epoch: int, output: Settled) -> None:
-    """Pay an epoch out. Raises NotSettling, OutputDiffers, EntriesUnsorted."""
-    ledger, record = attribution.ledgers.get(model), attribution.epochs.get((model, epoch))
-    if record is None or record.state is not EpochState.Settling:
-        raise attribution.NotSettling
-    repeated = (output.receipts_root, output.receipts, output.fees_planck)
-    if repeated != (record.receipts_root, record.receipts, record.fees_planck):
+def settle(attribution: Attribution, spec: Settle, output: Settled) -> None:
+    """Pay a settled epoch out, or convict its server. Raises NotSettling, OutputDiffers."""
+    key = (spec.model, spec.server, spec.epoch)
+    record = _settling(attribution, key)
+    if output.receipts_root != record.receipts_root or len(output.faults) > FAULTS_MAX:
         raise attribution.OutputDiffers
-    accounts = [entry.contributor for entry in output.entries]
-    if any(first >= second for first, second in pairwise(accounts)):
-        raise attribution.EntriesUnsorted
-    # All scores are known before anything is paid, so the order of entries decides no planck.
-    earned, commons = payout(
-        record.fees_planck, output.entries, attribution.governed.get().bound_milli
-    )
-    assert sum(earned) + commons == record.fees_planck, "a payout loses nothing"
-    for account, amount in zip(accounts, earned, strict=True):
-        _credit_earning(attribution, model=model, epoch=epoch, account=account, amount=amount)
-    _add_penalties(attribution, model, epoch, output.entries)
-    attribution.ledgers.put(model, replace(ledger, commons=ledger.commons + commons, settling=None))
+    if output.faults:
+        wronged = tuple(
+            (fault.asker, fault.fee_planck)
+            for fault in output.faults
+            if fault.kind in WRONG_TO_THE_ASKER
+        )
+        convict(attribution, spec, sum(fault.fee_planck for fault in output.faults), wronged)
+        return
+    positions = [largest.position for largest in output.largest]
+    pushed = sum(largest.share.planck for largest in output.largest)
+    if (
+        output.shares_planck > record.pool_planck
+        or pushed > output.shares_planck
+        or len(positions) > SHARES_PUSHED_MAX
+        or any(first >= second for first, second in pairwise(positions))
+        or (positions and positions[-1] >= output.shares_count)
+    ):
+        raise attribution.OutputDiffers
+    commons = record.pool_planck - output.shares_planck
+    _add_commons(attribution, spec.model, commons)
     settled = replace(
         record,
         state=EpochState.Settled,
-        paid_planck=sum(earned),
-        commons_planck=commons,
-        contributors=sum(amount > 0 for amount in earned),
-        output=output_root(output),
+        shares=output.shares,
+        shares_root=output.shares_root,
+        shares_count=output.shares_count,
+        shares_planck=output.shares_planck,
+        claimed_planck=pushed,
     )
-    attribution.epochs.put((model, epoch), settled)
-    attribution.emit(attribution.EpochSettled(model, epoch, sum(earned), commons))
+    attribution.epochs.put(key, settled)
+    _end(attribution, key)
+    for largest in output.largest:
+        shares.mark_claimed(attribution, key, largest.position)
+        shares.credit(attribution, key, largest.share)
+    attribution.emit(
+        attribution.EpochSettled(
+            model=spec.model,
+            server=spec.server,
+            epoch=spec.epoch,
+            paid_planck=output.shares_planck,
+            commons_planck=commons,
+        )
+    )
 
 
-def refund_fees(attribution: Attribution, model: int, epoch: int) -> None:
-    """Refund the fees of an epoch whose settlement failed to the pool and to its server's account
-    there; it can be closed again."""
-    record = attribution.epochs.get((model, epoch))
-    assert record is not None, "a settle job belongs to a closed epoch"
-    assert record.state is EpochState.Settling, "an epoch has one settle job at a time"
-    ledger: Ledger = attribution.ledgers.get(model)
-    pool = ledger.pool + record.fees_planck
-    attribution.ledgers.put(model, replace(ledger, pool=pool, settling=None))
-    again = attribution.brought.get((model, record.server)) + record.fees_planck
-    _put_brought(attribution, model, record.server, again)
-    attribution.epochs.put((model, epoch), replace(record, state=EpochState.Failed))
-    attribution.emit(attribution.SettlementFailed(model, epoch))
+def convict(
+    attribution: Attribution,
+    spec: Settle,
+    false_planck: int,
+    wronged: tuple[tuple[AccountId, int], ...] = (),
+) -> None:
+    """Slash the server of false or withheld receipts by all that the epoch earned, or more; the
+    pool goes to the commons. Raises NotSettling."""
+    key = (spec.model, spec.server, spec.epoch)
+    record = _settling(attribution, key)
+    amount = max(SLASH_FACTOR * false_planck, record.fees_planck)
+    slashed = attribution.inference.slash_server(spec.server, amount, wronged)
+    _add_commons(attribution, spec.model, record.pool_planck)
+    attribution.epochs.put(key, replace(record, state=EpochState.Convicted))
+    _end(attribution, key)
+    attribution.emit(
+        attribution.EpochConvicted(
+            model=spec.model,
+            server=spec.server,
+            epoch=spec.epoch,
+            slashed_planck=slashed,
+            commons_planck=record.pool_planck,
+        )
+    )
 
 
-def _put_brought(attribution: Attribution, model: int, server: AccountId, amount: int) -> None:
-    if amount:
-        attribution.brought.put((model, server), amount)
+def give_pool_back(attribution: Attribution, spec: Settle) -> None:
+    """Put the pool of an epoch whose settlement failed back; its server may close it again."""
+    key = (spec.model, spec.server, spec.epoch)
+    record = _settling(attribution, key)
+    ledger = attribution.ledgers.get(key[:2])
+    refunded = replace(
+        ledger,
+        pool=ledger.pool + record.pool_planck,
+        redeemed_planck=ledger.redeemed_planck + record.fees_planck,
+    )
+    attribution.ledgers.put(key[:2], refunded)
+    attribution.epochs.put(key, replace(record, state=EpochState.Failed))
+    _end(attribution, key)
+    attribution.emit(attribution.SettlementFailed(spec.model, spec.server, spec.epoch))
+
+
+def _settling(attribution: Attribution, key: tuple[int, AccountId, int]) -> Epoch:
+    record = attribution.epochs.get(key)
+    if record is None or record.state is not EpochState.Settling:
+        raise attribution.NotSettling
+    return record
+
+
+def _end(attribution: Attribution, key: tuple[int, AccountId, int]) -> None:
+    """Free the ledger for the next close."""
+    model, server, _ = key
+    ledger = attribution.ledgers.get((model, server))
+    attribution.ledgers.put((model, server), replace(ledger, settling=None))
+    left = attribution.settling.get(server) - 1
+    if left:
+        attribution.settling.put(server, left)
     else:
-        attribution.brought.remove((model, server))
+        attribution.settling.remove(server)
 
 
-def _credit_earning(
-    attribution: Attribution, model: int, epoch: int, account: AccountId, amount: int
-) -> None:
-    if not amount:
-        return
-    earning = attribution.earned.get(account)
-    credited = Earning(earning.claimable + amount, earning.lifetime + amount)
-    attribution.earned.put(account, credited)
-    attribution.emit(attribution.Earned(model, epoch, account, amount))
-
-
-def _add_penalties(
-    attribution: Attribution, model: int, epoch: int, entries: tuple[SettlementEntry, ...]
-) -> None:
-    """Add to the penalties of those whose data made the answers worse, in permille of all."""
-    decay = attribution.governed.get().decay_permille
-    whole = sum(abs(entry.score) for entry in entries)
-    for entry in entries:
-        if entry.score >= 0:
-            continue
-        key = (model, entry.contributor)
-        former = attribution.penalties.get(key)
-        added = -entry.score * PERMILLE // whole
-        points = decayed(former, max(epoch, former.epoch), decay) + added
-        attribution.penalties.put(key, Penalty(points, max(epoch, former.epoch)))
-        attribution.emit(attribution.Penalised(model, entry.contributor, points))
+def _add_commons(attribution: Attribution, model: int, amount: int) -> None:
+    if amount:
+        attribution.commons.put(model, attribution.commons.get(model) + amount)

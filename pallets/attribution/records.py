@@ -1,4 +1,4 @@
-"""The records of attribution: pools, epochs, earnings, penalties, parameters and their bounds."""
+"""The records of attribution: ledgers, epochs, earnings, parameters and their bounds."""
 
 from __future__ import annotations
 
@@ -6,56 +6,67 @@ import enum
 from dataclasses import fields
 from typing import Final
 
-from runtime.codec.scale import scale, u16, u32, u128
+from runtime.codec.scale import scale, u16, u32
 from runtime.shared.documents import Indexed
 from runtime.types.primitives import OPEN, AccountId, Balance, Hash
 
-PERMILLE: Final = 1000
-DECAY_EPOCHS_MAX: Final = 256
-"""After so many epochs without an entry, a penalty counts no more."""
-
 
 class EpochState(enum.IntEnum):
-    """Where a closed epoch is. A failed one gave its fees back to the pool; close it again."""
+    """Where a closed epoch is. A failed one gave its fees back to the pool; its server may close it
+    again. Of a convicted one the receipts were false or withheld."""
 
     Settling = 0
     Settled = 1
     Failed = 2
+    Convicted = 3
 
 
 @scale
 class Ledger:
-    """The tokens of one model: `pool` waits for settlement, `commons` was withheld by the bound.
-    `epoch` is the number that receipts carry now; `settling` is the closed epoch being settled.
+    """What one server's answers of one model wait for settlement with.
+
+    `epoch` is the number that the next close gets; `pool` is the contributors' part of
+    `redeemed_planck`, both since the last close; `settling` is the closed epoch being settled.
     """
 
     epoch: u32 = 0
     pool: Balance = 0
-    commons: Balance = 0
+    redeemed_planck: Balance = 0
     settling: u32 | None = None
 
 
 @scale
+class ServerLedger:
+    """The ledger of a server, as clients ask for it."""
+
+    server: AccountId
+    ledger: Ledger
+
+
+@scale
 class Epoch:
-    """A closed epoch: the receipts that its server named, and the payout of settlement.
+    """A closed epoch: the receipts that its server declared, and the payout of settlement.
 
     `receipts_root` is the root of a Merkle-sum tree (`runtime.trie.merkle.sum_root`) over receipt
-    hashes with the contributors' fees; its total is `fees_planck`. `receipts_blob` names the file
-    of `EpochReceipts` from which executors settle.
+    hashes with their fees; its total is `fees_planck`. `receipts_blob` names the file of
+    `EpochReceipts` from which executors settle. `pool_planck` is what contributors share:
+    `shares_planck` of it by the Merkle-sum tree `shares_root` over `shares_count` accounts, of
+    which `claimed_planck` is credited; the rest went to the commons.
     """
 
     state: EpochState
-    server: AccountId
     job: u32
     closed_at: u32
     receipts_root: Hash
     receipts: u32
     fees_planck: Balance
+    pool_planck: Balance
     receipts_blob: Hash
-    paid_planck: Balance = 0
-    commons_planck: Balance = 0
-    contributors: u32 = 0
-    output: Hash | None = None
+    shares: Hash | None = None
+    shares_root: Hash | None = None
+    shares_count: u32 = 0
+    shares_planck: Balance = 0
+    claimed_planck: Balance = 0
 
 
 @scale
@@ -67,13 +78,12 @@ class Earning:
 
 
 @scale
-class Penalty:
-    """Points of a contributor at a model: its permille of an epoch's absolute scores when its net
-    was negative, added up, decaying from epoch to epoch. `epoch` is the last one that added.
-    """
+class RecordedIndex:
+    """The commitments of a settled INDEX job of a model, and the block that recorded them."""
 
-    points: u128 = 0
-    epoch: u32 = 0
+    model: u32
+    recorded_at: u32
+    indexed: Indexed
 
 
 @scale
@@ -86,28 +96,35 @@ class IndexEntry:
 
 @scale
 class Parameters:
-    """The parameters that root may change, within bounds."""
+    """The parameters that root may change, within bounds.
+
+    Executors look at the texts of `draws` receipts of an epoch, which the server shows within
+    `text_blocks` blocks of each assignment.
+    """
 
     rows_minimum: u32 = 1_500
     bound_milli: u16 = 1_000
-    decay_permille: u16 = 900
     receipts_maximum: u32 = 100_000
     price_receipt_planck: Balance = OPEN // 100_000
+    draws: u16 = 32
+    text_blocks: u32 = 600
 
 
 PARAMETERS_MIN: Final = Parameters(
     rows_minimum=1,
     bound_milli=0,
-    decay_permille=0,
     receipts_maximum=1,
     price_receipt_planck=0,
+    draws=1,
+    text_blocks=5,
 )
 PARAMETERS_MAX: Final = Parameters(
     rows_minimum=1_000_000,
     bound_milli=5_000,
-    decay_permille=999,
     receipts_maximum=1_000_000,
     price_receipt_planck=OPEN,
+    draws=512,
+    text_blocks=100_000,
 )
 
 
@@ -126,13 +143,3 @@ def are_within_bounds(parameters: Parameters) -> bool:
         <= getattr(PARAMETERS_MAX, field.name)
         for field in fields(parameters)
     )
-
-
-def decayed(penalty: Penalty, epoch: int, decay_permille: int) -> int:
-    """Return the points of a penalty as they count in a later epoch."""
-    elapsed = epoch - penalty.epoch
-    if elapsed > DECAY_EPOCHS_MAX:
-        return 0
-    numerator: int = penalty.points * decay_permille**elapsed
-    denominator: int = PERMILLE**elapsed
-    return numerator // denominator

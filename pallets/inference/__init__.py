@@ -3,63 +3,67 @@
     open -> vouchers off chain -> redeem, redeem, ...
     close by the server: at once
     close by the asker -> challenge window, the server may still redeem -> finish_close by anyone
+    closed -> kept as evidence -> remove_channel
 
-A voucher says how much the server may draw from the channel in all; the server needs to redeem
-only the last one, and draws no more than the answers cost. Rules that hold here: what a channel
-may draw is held from its asker and never above the deposit; a redemption pays only the increase, so
-redeeming twice pays once; each payment is split by largest remainder, so no planck is lost; part of
-it is burned, so that asking one's own model always loses.
+A voucher pays for one answer: the asker signs what it owes for the answers before, the most that
+this one may cost, and the price list. Rules that hold here: what a channel may draw is held from
+its asker and never above the deposit; a redemption pays only the increase, so redeeming twice pays
+once; each payment is split by largest remainder, so no planck is lost; part of it is burned, so
+that asking one's own model always loses; who serves has a bond, and what it signs is held against
+it.
+
+This file declares the pallet; channels are in `channels`, drawing in `redemption`, bonds in
+`servers`, false receipts in `reports`.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
 
 from pallets import weights
-from pallets.attribution import ATTRIBUTION_POT
 from pallets.balances import HoldReason
+from pallets.inference import channels, redemption, reports, servers
+from pallets.inference.errors import InferenceErrors
 from pallets.inference.records import (
     DEPOSIT_MIN,
     PLATFORM_POT,
     Channel,
     ChannelInfo,
+    FormerFee,
     Genesis,
+    GenesisServer,
     Parameters,
     Payout,
-    Rates,
+    Server,
 )
 from pallets.inference.required_pallets import Blocks, ContributorFund, Currency, ModelRegistry
-from pallets.transaction_payment import FEE_POT
-from runtime.codec.scale import u32
-from runtime.frame.dispatch import Error, Root, Signed
+from runtime.codec.scale import Bytes64, u32
+from runtime.frame.dispatch import Root, Signed
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import Map, Value, default
-from runtime.shared.documents import Voucher, voucher_payload
-from runtime.shared.shares import PERMILLE, split_permille
-from runtime.types.primitives import (
-    ZERO_HASH,
-    AccountId,
-    Balance,
-    MultiAddress,
-    MultiSignature,
-)
-from runtime.types.signature import is_signed_by
+from runtime.shared.receipts import VOUCHER_BLOCKS_MAX, Rates, Receipt, SignedVoucher, Voucher
+from runtime.types.primitives import AccountId, Balance, Hash, MultiAddress, MultiSignature
 
 __all__ = [
     "DEPOSIT_MIN",
     "PLATFORM_POT",
     "Channel",
     "Genesis",
+    "GenesisServer",
     "Inference",
     "Parameters",
 ]
 
 
-class Inference(Pallet, index=24):
-    """Payment of answers: channels, vouchers, and the split among those who made the answer."""
+class Inference(InferenceErrors, Pallet, index=24):
+    """Payment of answers: bonded servers, channels, vouchers, and the split among those who made
+    the answer."""
 
     minimum_deposit: Const[Balance] = DEPOSIT_MIN
     """The least deposit of a channel, in planck."""
+    maximum_voucher_blocks: Const[u32] = VOUCHER_BLOCKS_MAX
+    """The longest life of a voucher for which a price list holds that was changed since, in
+    blocks."""
 
     balances: Needs[Currency]
     system: Needs[Blocks]
@@ -67,17 +71,25 @@ class Inference(Pallet, index=24):
     attribution: Needs[ContributorFund]
 
     parameters: Value[Parameters] = default(Parameters())
-    """The parameters that root sets: fee per request (planck), shares of a payment, challenge
-    window."""
+    """The parameters that root sets: fee per request (planck), shares of a payment, times in
+    blocks, least bond of a server (planck)."""
     next_id: Value[u32] = default(0)
     """The number of the next channel."""
     channels: Map[u32, Channel]
-    """The open channels with their deposit and what was drawn from it (planck), by channel."""
+    """The channels with their deposit and what was drawn from it (planck), by channel; closed ones
+    while they may be needed as evidence."""
     memberships: Map[tuple[AccountId, u32], bool]
     """The channels in which an account is asker or server, by account and channel."""
+    servers: Map[AccountId, Server]
+    """The bonded servers with their bond (planck), by account."""
+    former_fee: Value[FormerFee] = default(FormerFee(0, 0))
+    """The platform's fee before its last change, and the block up to which vouchers may end that
+    still name it."""
+    reported: Map[tuple[u32, u32], bool]
+    """The answers whose false receipt has cost its server, by channel and sequence."""
 
     class ParametersSet(Event, index=0):
-        """Governance changed fee, shares or challenge window."""
+        """Governance changed fee, shares, times or the least bond."""
 
         parameters: Parameters
 
@@ -97,12 +109,14 @@ class Inference(Pallet, index=24):
         deposit: Balance
 
     class Redeemed(Event, index=3):
-        """A server drew from a channel; `amount` more was paid out and split."""
+        """A server drew from a channel; `amount` more was paid out and split. `sequence` is that
+        of the channel's last answer."""
 
         channel: u32
         amount: Balance
         drawn: Balance
         payout: Payout
+        sequence: u32
 
     class ChannelClosing(Event, index=4):
         """An asker closes a channel; its server may redeem until the block `closes_at`."""
@@ -116,53 +130,59 @@ class Inference(Pallet, index=24):
         channel: u32
         refunded: Balance
 
-    class UnknownChannel(Error, index=0):
-        """There is no channel with this number, or it is closed; open another one."""
+    class ServerRegistered(Event, index=6):
+        """An account bonded itself as a server."""
 
-    class NotAllowed(Error, index=1):
-        """This account may not ask this model; it is private, retired or does not exist."""
+        server: AccountId
+        bond: Balance
 
-    class DepositTooLow(Error, index=2):
-        """A channel holds at least 0.01 OPEN; deposit more."""
+    class ServerBondAdded(Event, index=7):
+        """A server raised its bond."""
 
-    class NotAsker(Error, index=3):
-        """Only the account that opened the channel may do this; sign with its key."""
+        server: AccountId
+        bond: Balance
 
-    class NotServer(Error, index=4):
-        """Only the server of the channel may redeem its vouchers; sign with the server's key."""
+    class ServerLeaving(Event, index=8):
+        """No channel is opened to a server any more; its bond is free after a block, once its
+        channels are gone and its epochs settled."""
 
-    class NotMember(Error, index=5):
-        """Only asker and server of a channel may close it."""
+        server: AccountId
+        block: u32
 
-    class BadVoucher(Error, index=6):
-        """The voucher is not signed by the channel's asker for this chain, channel and amount;
-        ask for a new one."""
+    class ServerUnregistered(Event, index=9):
+        """A server left with its bond."""
 
-    class VoucherTooLow(Error, index=7):
-        """More was drawn from the channel before; name the amount drawn in all."""
+        server: AccountId
+        bond: Balance
 
-    class AboveDeposit(Error, index=8):
-        """The voucher is above the channel's deposit; let the asker top the channel up."""
+    class ServerSlashed(Event, index=10):
+        """A server lost a part of its bond; `repaid` of it went to the askers that it wronged."""
 
-    class IsClosing(Error, index=9):
-        """The channel is closing; open another one."""
+        server: AccountId
+        amount: Balance
+        repaid: Balance
 
-    class TooEarly(Error, index=10):
-        """The channel is not closing, or its server may still redeem; wait for its last block."""
+    class ReceiptReported(Event, index=11):
+        """A receipt was false; it asked or drew `wronged` too much."""
 
-    class AboveVoucher(Error, index=12):
-        """More is drawn than the voucher allows; let the asker sign a higher one."""
+        channel: u32
+        receipt: Hash
+        wronged: Balance
 
-    class OutOfBounds(Error, index=11):
-        """A parameter is out of its bounds, or the shares do not add up to 1,000; correct it."""
+    class TakenBack(Event, index=12):
+        """An asker took back what waited for contributors of a model that can never pay them."""
 
-    # ------------------------------------------------------------------------------- calls
+        channel: u32
+        amount: Balance
+
+    # ---------------------------------------------------------------------------- channels
 
     @call(0, weights.INFERENCE_SET_PARAMETERS)
     def set_parameters(self, origin: Root, parameters: Parameters) -> None:
-        """Set fee, shares and challenge window within their bounds; by root."""
+        """Set fee, shares, times and the least bond within their bounds; by root."""
         if not parameters.is_within_bounds:
             raise self.OutOfBounds
+        self._note_former_fee(parameters)
         self.parameters.put(parameters)
         self.emit(self.ParametersSet(parameters))
 
@@ -170,101 +190,116 @@ class Inference(Pallet, index=24):
     def open_channel(
         self, asker: Signed, model: u32, server: MultiAddress, deposit: Balance
     ) -> None:
-        """Hold a deposit of yours that a server may draw from by your vouchers."""
-        serving = self.lookup(server)
-        if not self.models.may_use(asker, model):
-            raise self.NotAllowed
-        if deposit < DEPOSIT_MIN:
-            raise self.DepositTooLow
-        number = self.next_id.get()
-        self.balances.hold(HoldReason.InferenceChannel, asker, deposit)
-        self.next_id.put(number + 1)
-        self.channels.put(
-            number,
-            Channel(
-                asker=asker,
-                server=serving,
-                model=model,
-                deposit_planck=deposit,
-                redeemed_planck=0,
-                closes_at=None,
-            ),
-        )
-        self.memberships.put((asker, number), True)
-        self.memberships.put((serving, number), True)
-        self.emit(
-            self.ChannelOpened(
-                channel=number, asker=asker, server=serving, model=model, deposit=deposit
-            )
-        )
+        """Hold a deposit of yours that a bonded server may draw from by your vouchers."""
+        channels.open_one(self, asker, model, self.lookup(server), deposit)
 
     @call(2, weights.INFERENCE_TOP_UP)
     def top_up(self, who: Signed, channel: u32, amount: Balance) -> None:
         """Raise the deposit of a channel of yours."""
-        record = self._channel(channel)
-        if record.asker != who:
-            raise self.NotAsker
-        if record.closes_at is not None:
-            raise self.IsClosing
-        self.balances.hold(HoldReason.InferenceChannel, record.asker, amount)
-        raised = replace(record, deposit_planck=record.deposit_planck + amount)
-        self.channels.put(channel, raised)
-        self.emit(self.ChannelToppedUp(channel, raised.deposit_planck))
+        channels.top_up(self, who, channel, amount)
 
     @call(3, weights.INFERENCE_REDEEM)
     def redeem(
         self,
         who: Signed,
-        channel: u32,
-        cumulative: Balance,
-        drawn: Balance,
+        voucher: Voucher,
+        tokens_in: u32,
+        tokens_out: u32,
         signature: MultiSignature,
     ) -> None:
-        """Draw from a channel as its server: `drawn` in all, at most the voucher's `cumulative`.
-
-        Askers sign the most that an answer may cost; servers draw what answers did cost. Drawing
-        the same amount again succeeds and pays nothing.
-        """
-        record = self._channel(channel)
-        if record.server != who:
-            raise self.NotServer
-        if drawn < record.redeemed_planck:
-            raise self.VoucherTooLow
-        if drawn > cumulative:
-            raise self.AboveVoucher
-        if cumulative > record.deposit_planck:
-            raise self.AboveDeposit
-        if not self._is_signed(record, channel, cumulative, signature):
-            raise self.BadVoucher
-        amount = drawn - record.redeemed_planck
-        if not amount:
-            return
-        self.channels.put(channel, replace(record, redeemed_planck=drawn))
-        payout = self._pay(record, amount)
-        self.emit(self.Redeemed(channel, amount, drawn, payout))
+        """Draw from a channel as its server what it owes with the answer of a voucher, which had so
+        many tokens. Redeeming the same answer again succeeds and pays nothing."""
+        redemption.redeem(
+            self,
+            who=who,
+            voucher=voucher,
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
+            signature=signature,
+        )
 
     @call(4, weights.INFERENCE_CLOSE_CHANNEL)
     def close_channel(self, who: Signed, channel: u32) -> None:
         """Close a channel: at once by its server, after a challenge window by its asker."""
-        record = self._channel(channel)
-        if record.server == who:
-            self._close(channel, record)
-            return
-        if record.asker != who:
-            raise self.NotMember
-        if record.closes_at is not None:
-            raise self.IsClosing
-        closes_at = self.system.current_number() + self.parameters.get().challenge_blocks
-        self.channels.put(channel, replace(record, closes_at=closes_at))
-        self.emit(self.ChannelClosing(channel, closes_at))
+        channels.close(self, who, channel)
 
     @call(5, weights.INFERENCE_FINISH_CLOSE)
     def finish_close(self, who: Signed, channel: u32) -> None:
         """Refund the asker of a channel whose challenge window is over; by anybody."""
-        record = self._channel(channel)
-        if record.closes_at is None or self.system.current_number() <= record.closes_at:
-            raise self.TooEarly
-        self._close(channel, record)
+        channels.finish_close(self, channel)
+
+    # ----------------------------------------------------------------------------- servers
+
+    @call(6, weights.INFERENCE_REGISTER_SERVER)
+    def register_server(self, who: Signed, bond: Balance) -> None:
+        """Become a server, with a bond that is lost for false receipts."""
+        servers.register(self, who, bond)
+
+    @call(7, weights.INFERENCE_ADD_SERVER_BOND)
+    def add_server_bond(self, who: Signed, amount: Balance) -> None:
+        """Add to the bond of your server; an epoch's fees may not exceed it."""
+        servers.add_bond(self, who, amount)
+
+    @call(8, weights.INFERENCE_LEAVE_SERVICE)
+    def leave_service(self, who: Signed) -> None:
+        """Leave: no channel is opened to your server any more."""
+        servers.leave(self, who)
+
+    @call(9, weights.INFERENCE_WITHDRAW_SERVER_BOND)
+    def withdraw_server_bond(self, who: Signed) -> None:
+        """Take the bond back, when all channels are removed and the time after leaving is over."""
+        servers.withdraw(self, who)
+
+    # ---------------------------------------------------------------------------- evidence
+
+    @call(10, weights.INFERENCE_REPORT_RECEIPT)
+    def report_receipt(
+        self, who: Signed, voucher: SignedVoucher, receipt: Receipt, signature: Bytes64
+    ) -> None:
+        """Report a receipt whose fee its voucher does not give, or for which its server drew more;
+        the asker is paid out of the server's bond."""
+        reports.report_receipt(self, voucher, receipt, signature)
+
+    @call(11, weights.INFERENCE_REPORT_DOUBLE_RECEIPT)
+    def report_double_receipt(
+        self,
+        who: Signed,
+        voucher: SignedVoucher,
+        receipt: Receipt,
+        signature: Bytes64,
+        other: Receipt,
+        other_signature: Bytes64,
+    ) -> None:
+        """Report two receipts for one voucher; the asker is paid out of the server's bond."""
+        reports.report_double_receipt(
+            self,
+            voucher=voucher,
+            receipt=receipt,
+            signature=signature,
+            other=other,
+            other_signature=other_signature,
+        )
+
+    @call(12, weights.INFERENCE_REMOVE_CHANNEL)
+    def remove_channel(self, who: Signed, channel: u32) -> None:
+        """Remove a closed channel that is no evidence any more; by anybody, or earlier by its
+        server, which then cannot settle what it has not settled of it."""
+        channels.remove(self, who, channel)
+
+    @call(13, weights.INFERENCE_TAKE_BACK)
+    def take_back(self, who: Signed, channel: u32) -> None:
+        """Give an asker back what its channel paid for the contributors of a model that was retired
+        before it could pay them; by anybody."""
+        record = channels.known(self, channel)
+        model, server = record.model, record.server
+        taken = self.models.get(model)
+        epoch = self.attribution.current_epoch(model, server)
+        paid = record.redeemed_in(epoch)
+        if taken is None or not taken.is_retired or self.attribution.is_open(model) or not paid:
+            raise self.NothingToTakeBack
+        amount = self.attribution.give_back(model, server, paid, record.asker)
+        self.channels.put(channel, record.without_mark(epoch))
+        self.emit(self.TakenBack(channel, amount))
 
     # --------------------------------------------------------------------------------- API
 
@@ -275,19 +310,29 @@ class Inference(Pallet, index=24):
         return None if rates is None else rates.fee(tokens_in, tokens_out)
 
     @api("InferenceApi")
+    def price_list(self, model: u32) -> Rates | None:
+        """Return the price list that a voucher names now; None for an unknown model."""
+        return self.rates(model)
+
+    @api("InferenceApi")
     def channel(self, id: u32) -> Channel | None:
-        """Return an open or closing channel."""
+        """Return a channel, also a closed one that is kept."""
         return self.channels.get(id)
 
     @api("InferenceApi")
     def channels_of(self, account: AccountId) -> tuple[ChannelInfo, ...]:
         """Return the channels in which an account is asker or server, by number."""
         numbers = sorted(number for _, number in self.memberships.keys(account))
-        return tuple(ChannelInfo(number, self._channel(number)) for number in numbers)
+        return tuple(ChannelInfo(number, channels.known(self, number)) for number in numbers)
+
+    @api("InferenceApi")
+    def server(self, account: AccountId) -> Server | None:
+        """Return a bonded server."""
+        return self.servers.get(account)
 
     @api("InferenceApi")
     def current_parameters(self) -> Parameters:
-        """Return fee, shares and challenge window."""
+        """Return fee, shares, times and the least bond."""
         return self.parameters.get()
 
     # ------------------------------------------------------------------- for other pallets
@@ -300,79 +345,58 @@ class Inference(Pallet, index=24):
         platform_fee = self.parameters.get().platform_fee_planck
         return Rates(record.rate_in_planck, record.rate_out_planck, platform_fee)
 
+    def bond_of(self, server: AccountId) -> int:
+        """Return the bond of a server, in planck; 0 for an account that is none."""
+        record = self.servers.get(server)
+        return 0 if record is None else record.bond_planck
+
+    def is_bonded(self, server: AccountId) -> bool:
+        """Return whether an account is a bonded server, one that is leaving included."""
+        return server in self.servers
+
+    def slash_server(
+        self, server: AccountId, amount: int, wronged: tuple[tuple[AccountId, int], ...]
+    ) -> int:
+        """Take up to `amount` of a bond: the wronged first, the rest burned; returns it all."""
+        return servers.slash(self, server, amount, wronged)
+
     def build_genesis(self, genesis: Genesis) -> None:
-        """Set the parameters of the chain spec and make the platform's pot."""
+        """Set the parameters, make the platform's pot, bond the first servers."""
         assert genesis.parameters.is_within_bounds, "inference parameters are within bounds"
         self.parameters.put(genesis.parameters)
         self.system.create_pot(PLATFORM_POT)
+        for server in genesis.servers:
+            servers.register(self, server.account, server.bond_planck)
 
     def check_invariants(self) -> None:
-        """The rest of each channel is held from its asker, and memberships fit channels."""
-        left: dict[AccountId, int] = {}
+        """The rest of each channel and each bond is held, memberships and counts fit channels."""
+        left: Counter[AccountId] = Counter()
+        kept: Counter[AccountId] = Counter()
         members: dict[tuple[AccountId, int], bool] = {}
         for number, channel in self.channels.items():
             assert 0 <= channel.redeemed_planck <= channel.deposit_planck, "drawn too much"
-            left[channel.asker] = left.get(channel.asker, 0) + channel.left_planck
+            assert not channel.is_closed or not channel.left_planck, "closed channels hold nothing"
+            left[channel.asker] += channel.left_planck
+            kept[channel.server] += 1
             members[channel.asker, number] = members[channel.server, number] = True
         assert members == dict(self.memberships.items()), "memberships and channels differ"
         for asker, total in left.items():
             on_hold = self.balances.held(HoldReason.InferenceChannel, asker)
             assert on_hold == total, f"channels of {asker.hex()} do not sum up to what is held"
+        for account, server in self.servers.items():
+            bond = self.balances.held(HoldReason.ServerBond, account)
+            assert bond == server.bond_planck, f"the bond of {account.hex()} is held"
+            assert server.channels == kept[account], f"channels of server {account.hex()}"
+        assert all(account in self.servers for account in kept), "channels have a bonded server"
 
     # ---------------------------------------------------------------------------- internal
 
-    def _channel(self, number: int) -> Channel:
-        record = self.channels.get(number)
-        if record is None:
-            raise self.UnknownChannel
-        return record
-
-    def _is_signed(
-        self, channel: Channel, number: int, cumulative: int, signature: MultiSignature
-    ) -> bool:
-        genesis = self.system.hash_of(0) or ZERO_HASH
-        payload = voucher_payload(Voucher(genesis, number, cumulative))
-        return is_signed_by(channel.asker, payload, signature)
-
-    def _pay(self, channel: Channel, amount: int) -> Payout:
-        """Pay an amount of what is held for a channel to all who have a share in it."""
-        parameters = self.parameters.get()
-        platform, owner_part, stakers, contributors = split_permille(amount, parameters.shares)
-        burn_share = parameters.burn_permille
-        burned, kept = split_permille(platform, (burn_share, PERMILLE - burn_share))
-        model = self.models.get(channel.model)
-        assert model is not None, "models are never removed"
-        if self.balances.free(model.owner) + owner_part < self.balances.existential_deposit:
-            # The owner's account is gone and so small a payment cannot revive it. The server must
-            # be able to redeem all the same, so the part goes to the platform.
-            platform, kept, owner_part = platform + owner_part, kept + owner_part, 0
-        for dest, part in (
-            (PLATFORM_POT, platform),
-            (model.owner, owner_part),
-            (FEE_POT, stakers),
-            (ATTRIBUTION_POT, contributors),
-        ):
-            if part:
-                self.balances.transfer_on_hold(
-                    HoldReason.InferenceChannel, channel.asker, dest, part
-                )
-        if burned:
-            self.balances.burn_from(PLATFORM_POT, burned)
-        if contributors:
-            self.attribution.fund(channel.model, contributors, channel.server)
-        return Payout(
-            burned=burned,
-            platform=kept,
-            owner=owner_part,
-            stakers=stakers,
-            contributors=contributors,
-        )
-
-    def _close(self, number: int, channel: Channel) -> None:
-        left = channel.left_planck
-        if left:
-            self.balances.release(HoldReason.InferenceChannel, channel.asker, left)
-        self.channels.remove(number)
-        self.memberships.remove((channel.asker, number))
-        self.memberships.remove((channel.server, number))
-        self.emit(self.ChannelClosed(number, left))
+    def _note_former_fee(self, parameters: Parameters) -> None:
+        """Let vouchers of before the change name the former fee while they can live."""
+        now, former = self.system.current_number(), self.former_fee.get()
+        lowest = self.parameters.get().platform_fee_planck
+        if parameters.platform_fee_planck == lowest:
+            return
+        if now <= former.until:
+            lowest = min(lowest, former.platform_fee_planck)
+        self.former_fee.put(FormerFee(lowest, now + VOUCHER_BLOCKS_MAX))

@@ -1,7 +1,8 @@
-"""The stored values of Inference: channels, parameters, payouts; and the limits on them."""
+"""The stored values of Inference: channels, servers, parameters, payouts; and their limits."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from runtime.codec.scale import scale, u16, u32
@@ -11,7 +12,6 @@ from runtime.types.primitives import OPEN, AccountId, Balance
 PLATFORM_POT: Final = AccountId(b"modlopen/platform".ljust(32, b"\0"))
 """Where the platform's part goes that is not burned."""
 DEPOSIT_MIN: Final = OPEN // 100
-TOKENS_PER_RATE: Final = 1_000
 PLATFORM_FEE_MAX: Final = OPEN
 PLATFORM_PERMILLE: Final = range(20, 301)
 OWNER_PERMILLE: Final = range(501)
@@ -19,13 +19,19 @@ STAKERS_PERMILLE: Final = range(501)
 CONTRIBUTORS_PERMILLE: Final = range(300, 901)
 BURN_PERMILLE: Final = range(100, 1_001)
 CHALLENGE_BLOCKS: Final = range(5, 1_000_001)
+RETENTION_BLOCKS: Final = range(1, 10_000_001)
+SERVER_BOND: Final = range(OPEN, 10_000_000 * OPEN + 1)
+MARKS_MAX: Final = 2
+"""An epoch that is being settled and the current one: older beginnings are asked for no more."""
 
 
 @scale
 class Parameters:
-    """The parameters that root sets: fee per request, shares of a payment, challenge window.
+    """The parameters that root sets: fee per request, shares of a payment, times in blocks.
 
-    The four shares add up to 1,000; `burn_permille` of the platform's share is burned.
+    The four shares add up to 1,000; `burn_permille` of the platform's share is burned. A server
+    bonds at least `server_bond_planck`. A closed channel is kept for `retention_blocks`, in which
+    its asker can report a false receipt.
     """
 
     platform_fee_planck: Balance = OPEN // 10_000
@@ -35,6 +41,8 @@ class Parameters:
     contributors_permille: u16 = 500
     burn_permille: u16 = 500
     challenge_blocks: u32 = 100
+    retention_blocks: u32 = 14_400
+    server_bond_planck: Balance = 100 * OPEN
 
     @property
     def shares(self) -> tuple[int, int, int, int]:
@@ -58,45 +66,91 @@ class Parameters:
             and sum(self.shares) == PERMILLE
             and self.burn_permille in BURN_PERMILLE
             and self.challenge_blocks in CHALLENGE_BLOCKS
+            and self.retention_blocks in RETENTION_BLOCKS
+            and self.server_bond_planck in SERVER_BOND
         )
 
 
 @scale
-class Rates:
-    """The price list of a model, in planck: per 1,000 tokens in, per 1,000 out, per request."""
+class FormerFee:
+    """The platform's fee before its last change; vouchers that end by `until` may still name it."""
 
-    rate_in_planck: Balance
-    rate_out_planck: Balance
     platform_fee_planck: Balance
+    until: u32
 
-    def fee(self, tokens_in: int, tokens_out: int) -> int:
-        """Return what an answer costs, in planck, rounded up."""
-        scaled: int = tokens_in * self.rate_in_planck + tokens_out * self.rate_out_planck
-        return -(-scaled // TOKENS_PER_RATE) + self.platform_fee_planck
+
+@scale
+class Server:
+    """An account that may serve answers, with its bond in planck and the channels to it that are
+    kept. From `leaving_at` on no channel is opened to it."""
+
+    bond_planck: Balance
+    channels: u32 = 0
+    leaving_at: u32 | None = None
+    slashed_planck: Balance = 0
+
+
+@scale
+class GenesisServer:
+    """A server that is bonded from the first block; its account is endowed."""
+
+    account: AccountId
+    bond_planck: Balance
 
 
 @scale
 class Genesis:
-    """The parameters that the chain begins with."""
+    """The parameters and the servers that the chain begins with."""
 
     parameters: Parameters = Parameters()
+    servers: tuple[GenesisServer, ...] = ()
+
+
+@scale
+class Mark:
+    """What was redeemed of a channel when an epoch of its server began, in planck."""
+
+    epoch: u32
+    redeemed_planck: Balance
 
 
 @scale
 class Channel:
-    """Tokens of an asker that a server may draw from by vouchers; `closes_at` once closing."""
+    """Tokens of an asker that a server may draw from by vouchers; `closes_at` once closing.
+
+    `sequence` is that of the last voucher redeemed. `marks` has the epochs in which something was
+    redeemed, the latest two. A closed channel is kept while it may be needed as evidence.
+    """
 
     asker: AccountId
     server: AccountId
     model: u32
     deposit_planck: Balance
-    redeemed_planck: Balance
-    closes_at: u32 | None
+    redeemed_planck: Balance = 0
+    sequence: u32 = 0
+    closes_at: u32 | None = None
+    is_closed: bool = False
+    marks: tuple[Mark, ...] = ()
 
     @property
     def left_planck(self) -> int:
         """The part of the deposit that is still held."""
         return self.deposit_planck - self.redeemed_planck
+
+    def redeemed_before(self, epoch: int) -> int:
+        """Return what was redeemed before an epoch began, one settled now or later, in planck."""
+        for mark in self.marks:
+            if mark.epoch >= epoch:
+                return mark.redeemed_planck
+        return self.redeemed_planck
+
+    def redeemed_in(self, epoch: int) -> int:
+        """Return what was redeemed in an epoch, one settled now or later, in planck."""
+        return self.redeemed_before(epoch + 1) - self.redeemed_before(epoch)
+
+    def without_mark(self, epoch: int) -> Channel:
+        """Return the channel as if nothing was redeemed in its last epoch: that was given back."""
+        return replace(self, marks=tuple(mark for mark in self.marks if mark.epoch != epoch))
 
 
 @scale

@@ -46,13 +46,20 @@ from pallets.jobs.required_pallets import (
     ModelRegistry,
 )
 from pallets.jobs.settlement import JOB_POT
-from pallets.jobs.submission import DATANETS_MAX, SETTLEMENT_ENTRIES_MAX
+from pallets.jobs.submission import DATANETS_MAX
 from runtime.codec.scale import Bytes32, u32, u128
 from runtime.frame.dispatch import Root, Signed
 from runtime.frame.fees import BLOCK_WEIGHT_MAX
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Map, Value, default, stored
-from runtime.shared.documents import Index, JobOutput, JobSpec, Recipe, Settle
+from runtime.shared.documents import (
+    SHARES_PUSHED_MAX,
+    Index,
+    JobOutput,
+    JobSpec,
+    Recipe,
+    Settle,
+)
 from runtime.types.primitives import AccountId, Balance, Hash, Weight
 
 __all__ = ["Genesis", "GenesisExecutor", "Jobs", "Parameters"]
@@ -73,8 +80,8 @@ class Jobs(JobsErrors, Pallet, index=22):
     """The most datanets of one training job."""
     maximum_steps: Const[u32] = STEPS_MAX
     """The most optimizer steps of one training job."""
-    maximum_settlement_entries: Const[u32] = SETTLEMENT_ENTRIES_MAX
-    """The most contributors that one settlement pays."""
+    maximum_shares_pushed: Const[u32] = SHARES_PUSHED_MAX
+    """The most shares that one settlement credits at once; the others are claimed."""
     recipe_minimum: Const[Recipe] = RECIPE_MIN
     """The least values of the settings of a training recipe."""
     recipe_maximum: Const[Recipe] = RECIPE_MAX
@@ -351,6 +358,12 @@ class Jobs(JobsErrors, Pallet, index=22):
             raise self.ChainFull
         self.balances.hold(HoldReason.JobEscrow, owner, escrow_planck)
         return lifecycle.open_job(self, spec, owner, escrow_planck)
+
+    def end_withheld(self, job: int) -> None:
+        """End a settle job whose server has shown no texts in time; its executors are paid."""
+        record = self.require_job(job)
+        lifecycle.unschedule(self, job, record)
+        settlement.end_withheld(self, job, record)
 
     # --------------------------------------------------------------------- hooks and genesis
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def reveal_weight(jobs: Jobs, job: int, output: JobOutput, salt: bytes) -> Weight:
     """Return the weight of revealing an output: hashing grows with its entries."""
-    entries = len(output.entries) if isinstance(output, Settled) else 0
+    entries = len(output.largest) + len(output.faults) if isinstance(output, Settled) else 0
     return weights.jobs_reveal(entries)
 
 

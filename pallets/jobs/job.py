@@ -68,6 +68,7 @@ class FailureReason(enum.IntEnum):
     BadRows = 2
     UnknownBase = 3
     Unsupported = 4
+    WithheldTexts = 6
 
 
 class JobFailure(enum.IntEnum):
@@ -77,6 +78,7 @@ class JobFailure(enum.IntEnum):
     NoExecutors = 1
     ReportedByExecutors = 2
     ResultRefused = 3
+    Withheld = 6
 
 
 class Offence(enum.IntEnum):
@@ -133,6 +135,7 @@ class Job:
     root: Hash | None = None
     index_job: u32 | None = None
     failure: JobFailure | None = None
+    assigned_at: u32 = 0
 
     @property
     def is_final(self) -> bool:

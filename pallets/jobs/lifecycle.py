@@ -102,7 +102,7 @@ def weight_of(jobs: Jobs, job_id: int) -> Weight:
     for slot in job.slots:
         output = jobs.outputs.get((job_id, slot.root)) if slot.root is not None else None
         if isinstance(output, Settled):
-            entries = max(entries, len(output.entries))
+            entries = max(entries, len(output.largest) + len(output.faults))
     return weights.jobs_deadline(entries, executors=len(jobs.executor_accounts.get()))
 
 
@@ -196,8 +196,10 @@ def _assign_drawn(jobs: Jobs, job_id: int, job: Job, drawn: tuple[Candidate, ...
     )
     for slot in fresh:
         jobs.assignments.put(slot.executor, (*jobs.assignments.get(slot.executor), job_id))
-    job = move(replace(job, slots=job.slots + fresh), JobState.Assigned)
-    end = jobs.system.current_number() + jobs.parameters.get().commit_blocks
+    now = jobs.system.current_number()
+    slots = job.slots + fresh
+    job = move(replace(job, slots=slots, assigned_at=now), JobState.Assigned)
+    end = now + jobs.parameters.get().commit_blocks
     jobs.jobs.put(job_id, schedule(jobs, job_id, job, end))
     jobs.emit(jobs.JobAssigned(job_id, job.attempt, tuple(slot.executor for slot in fresh)))
 

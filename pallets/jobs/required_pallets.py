@@ -6,7 +6,7 @@ from typing import Protocol
 
 from pallets.balances import HoldReason
 from pallets.required_system import BlockHashes, BlockNumber, Pots
-from runtime.shared.documents import DatanetVersion, Indexed, Settled, Trained
+from runtime.shared.documents import DatanetVersion, Indexed, Settle, Settled, Trained
 from runtime.types.primitives import AccountId, Hash
 
 
@@ -72,5 +72,5 @@ class AttributionLedger(Protocol):
     """The part of Attribution that Jobs calls."""
 
     def record_indexed(self, model: int, job: int, output: Indexed) -> None: ...
-    def record_settled(self, model: int, epoch: int, output: Settled) -> None: ...
-    def record_settlement_failed(self, model: int, epoch: int) -> None: ...
+    def record_settled(self, job: int, spec: Settle, output: Settled) -> None: ...
+    def record_settlement_failed(self, job: int, spec: Settle, is_withheld: bool) -> None: ...

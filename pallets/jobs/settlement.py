@@ -16,6 +16,7 @@ from pallets.jobs.job import (
     POT_PERMILLE,
     REWARD_PERMILLE,
     SLASH_PERMILLE,
+    FailureReason,
     Job,
     JobFailure,
     JobState,
@@ -90,7 +91,16 @@ def fail(jobs: Jobs, job_id: int, job: Job, failure: JobFailure) -> None:
     _slash_offenders(jobs, job_id, job, ())
     _finish(jobs, job_id, replace(job, failure=failure), JobState.Failed)
     jobs.emit(jobs.JobFailed(job_id, failure, job.escrow))
-    _record_failure(jobs, job)
+    _record_failure(jobs, job_id, job)
+
+
+def end_withheld(jobs: Jobs, job_id: int, job: Job) -> None:
+    """End a settle job whose server has shown no texts: the executors that waited are paid."""
+    waited = tuple(slot.executor for slot in job.current())
+    for executor, share in zip(waited, split(job.escrow, [1] * len(waited)), strict=True):
+        _pay(jobs, HoldReason.JobEscrow, job.owner, executor, share)
+    _finish(jobs, job_id, replace(job, failure=JobFailure.Withheld), JobState.Failed)
+    jobs.emit(jobs.JobFailed(job_id, JobFailure.Withheld, 0))
 
 
 def expire(jobs: Jobs, job_id: int, job: Job) -> None:
@@ -98,7 +108,7 @@ def expire(jobs: Jobs, job_id: int, job: Job) -> None:
     _refund(jobs, job, job.escrow)
     _finish(jobs, job_id, job, JobState.Expired)
     jobs.emit(jobs.JobExpired(job_id, job.escrow))
-    _record_failure(jobs, job)
+    _record_failure(jobs, job_id, job)
 
 
 def cancel(jobs: Jobs, job_id: int, job: Job) -> None:
@@ -122,7 +132,7 @@ def _is_recorded(jobs: Jobs, job_id: int, job: Job, output: JobOutput) -> bool:
                 jobs.attribution.record_indexed(spec.model, job_id, output)
             elif isinstance(spec, Settle):
                 assert isinstance(output, Settled), "outputs match their spec"
-                jobs.attribution.record_settled(spec.model, spec.epoch, output)
+                jobs.attribution.record_settled(job_id, spec, output)
             else:
                 assert isinstance(spec, Evaluate), "every kind of job is handled"
     except (DispatchFailed, Error):
@@ -135,9 +145,12 @@ def _refund(jobs: Jobs, job: Job, amount: int) -> None:
         jobs.balances.release(HoldReason.JobEscrow, job.owner, amount)
 
 
-def _record_failure(jobs: Jobs, job: Job) -> None:
+def _record_failure(jobs: Jobs, job_id: int, job: Job) -> None:
+    """Tell attribution that an epoch is not settled, and whether its texts were withheld."""
     if isinstance(job.spec, Settle):
-        jobs.attribution.record_settlement_failed(job.spec.model, job.spec.epoch)
+        reasons = [slot.reason for slot in job.slots]
+        is_withheld = 2 * reasons.count(FailureReason.WithheldTexts) > len(reasons)
+        jobs.attribution.record_settlement_failed(job_id, job.spec, is_withheld)
 
 
 def _finish(jobs: Jobs, job_id: int, job: Job, state: JobState) -> None:

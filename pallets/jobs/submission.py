@@ -11,6 +11,8 @@ from pallets.jobs.job import JobState
 from pallets.jobs.lifecycle import UNFINISHED_MAX, open_job
 from pallets.jobs.recipe import STEPS_MAX, is_valid, steps_of, work_price
 from runtime.shared.documents import (
+    FAULTS_MAX,
+    SHARES_PUSHED_MAX,
     DatanetVersion,
     Evaluate,
     Evaluated,
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
     from pallets.jobs import Jobs
 
 DATANETS_MAX: Final = 16
-SETTLEMENT_ENTRIES_MAX: Final = 1_000
-"""Contributors of one epoch; all are paid at the start of one block."""
 SPAN_SHARDS_MAX: Final = 64
 
 
@@ -151,4 +151,6 @@ def is_short(output: JobOutput) -> bool:
     """Return whether the lists of an output are within their maxima."""
     if isinstance(output, Indexed):
         return len(output.span_shards) <= SPAN_SHARDS_MAX
-    return not isinstance(output, Settled) or len(output.entries) <= SETTLEMENT_ENTRIES_MAX
+    if isinstance(output, Settled):
+        return len(output.largest) <= SHARES_PUSHED_MAX and len(output.faults) <= FAULTS_MAX
+    return True

@@ -254,13 +254,12 @@ class Models(Pallet, index=21):
     def set_rates(
         self, who: Signed, model: u32, rate_in_planck: Balance, rate_out_planck: Balance
     ) -> None:
-        """Set what a model asks per 1,000 tokens of question and of answer, in planck."""
+        """Set what a model asks per 1,000 tokens of question and of answer, in planck. Vouchers of
+        before are still paid by the former rates."""
         record = self._owned(who, model)
         self._check_rates(rate_in_planck, rate_out_planck)
-        self.records.put(
-            model,
-            replace(record, rate_in_planck=rate_in_planck, rate_out_planck=rate_out_planck),
-        )
+        now = self.system.current_number()
+        self.records.put(model, record.with_rates(rate_in_planck, rate_out_planck, now))
         self.emit(self.RatesSet(model, rate_in_planck, rate_out_planck))
 
     @call(4, weights.MODELS_RETIRE)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import replace
 from typing import Final
 
 from runtime.codec.scale import scale, u32, u64
 from runtime.shared.documents import DatanetVersion, Trained
+from runtime.shared.receipts import VOUCHER_BLOCKS_MAX
 from runtime.types.primitives import OPEN, AccountId, Balance, Hash
 
 CREATION_DEPOSIT: Final = 10 * OPEN
@@ -48,6 +50,16 @@ class Deployment:
         return self.training.trained.adapter
 
 
+@scale
+class FormerRates:
+    """The rates of a model before their last change; vouchers that end by `until` may still name
+    them. After several changes in a short time, the lowest of each."""
+
+    rate_in_planck: Balance
+    rate_out_planck: Balance
+    until: u32
+
+
 class Stage(enum.IntEnum):
     """How far a model has come."""
 
@@ -74,6 +86,28 @@ class Model:
     is_retired: bool
     created_at: u32
     deposit_planck: Balance
+    former_rates: FormerRates | None = None
+
+    def lowest_rates(self, expires_at: int) -> tuple[int, int]:
+        """Return the lowest rates, in and out, that a voucher ending at a block may name."""
+        former = self.former_rates
+        if former is None or expires_at > former.until:
+            return self.rate_in_planck, self.rate_out_planck
+        return (
+            min(self.rate_in_planck, former.rate_in_planck),
+            min(self.rate_out_planck, former.rate_out_planck),
+        )
+
+    def with_rates(self, rate_in_planck: int, rate_out_planck: int, now: int) -> Model:
+        """Return the model with other rates from block `now` on."""
+        lowest_in, lowest_out = self.lowest_rates(now)
+        former = FormerRates(lowest_in, lowest_out, now + VOUCHER_BLOCKS_MAX)
+        return replace(
+            self,
+            rate_in_planck=rate_in_planck,
+            rate_out_planck=rate_out_planck,
+            former_rates=former,
+        )
 
     @property
     def trainings(self) -> tuple[Training, ...]:

@@ -8,31 +8,24 @@ Rules that hold for all of them:
 - Quantities are integers with their unit in the name; losses are micro-nats per completion token.
 - A row is numbered by its position in the rows that a training job used (cluster representatives,
   in order of datanet, batch, position); receipts, sketches and spans all use that number.
+
+Vouchers and receipts are in `runtime.shared.receipts`.
 """
 
 from __future__ import annotations
 
+import enum
 from typing import Final
 
-from runtime.codec.scale import (
-    Bytes64,
-    Enumeration,
-    codec,
-    i64,
-    i128,
-    scale,
-    u8,
-    u16,
-    u32,
-    u64,
-    u128,
-)
+from runtime.codec.scale import Enumeration, codec, i64, i128, scale, u16, u32, u64, u128
 from runtime.crypto.hashing import blake2b_256
-from runtime.types.primitives import AccountId, Balance, Hash, MultiSignature
+from runtime.types.primitives import AccountId, Balance, Hash
 
 SKETCH_SIZE_DEFAULT: Final = 4096
-TOP_ROWS_MAX: Final = 64
-SPANS_MAX: Final = 64
+FAULTS_MAX: Final = 64
+"""Faults that a settlement names; the first one decides already."""
+SHARES_PUSHED_MAX: Final = 64
+"""The largest shares of an epoch, which are paid at once; everybody else claims."""
 
 
 @scale
@@ -101,11 +94,22 @@ class Index(JobSpec, index=2):
 
 
 class Settle(JobSpec, index=3):
-    """Turn one epoch of a model's receipts into signed net scores per contributor."""
+    """Check one epoch of receipts of a server and share its pool among the contributors.
+
+    The server declared the root, the number and the fees (planck) of the receipts; `pool_planck` is
+    what is shared, `bound_milli` the factor of the bound on scores, `draws` the number of draws of
+    receipts whose texts are looked at.
+    """
 
     model: u32
+    server: AccountId
     epoch: u32
     receipts_root: Hash
+    receipts: u32
+    fees_planck: Balance
+    pool_planck: Balance
+    bound_milli: u16
+    draws: u16
 
 
 @scale
@@ -172,12 +176,77 @@ class Indexed(JobOutput, index=2):
 
 
 class Settled(JobOutput, index=3):
-    """One epoch: what was asked, and each contributor's net score with the sum of its squares."""
+    """One epoch: what is wrong with its receipts, or how its pool is shared.
 
-    receipts: u32
+    Where there is no fault, `shares_root` and `shares_planck` are those of a Merkle-sum tree over
+    (account, planck), ascending by account; `shares` is the file of `EpochShares` with all of
+    them and `largest` the largest few, which are paid at once. What the shares leave of the pool
+    goes to the model's commons. With a fault nothing is shared.
+    """
+
     receipts_root: Hash
-    fees_planck: Balance
-    entries: tuple[SettlementEntry, ...]
+    faults: tuple[Fault, ...]
+    shares: Hash
+    shares_root: Hash
+    shares_count: u32
+    shares_planck: Balance
+    largest: tuple[LargestShare, ...]
+
+
+class FaultKind(enum.IntEnum):
+    """What is wrong with an epoch or with one of its receipts."""
+
+    Declaration = 0
+    """The file of receipts is none, or has not the root, number or fees that were declared."""
+    Order = 1
+    """Two receipts are out of order, or take the same range of a channel."""
+    Voucher = 2
+    """The voucher is not signed by the asker of a channel to this server for this model."""
+    Range = 3
+    """The range was not redeemed in this epoch."""
+    Receipt = 4
+    """The receipt is not signed by the server, or does not fit its voucher or evidence."""
+    Index = 5
+    """The receipt names an adapter or an index that the model did not have."""
+    Text = 6
+    """The text shown for a drawn receipt is not the one that it was made for."""
+    Sketch = 7
+    """The sketch of a drawn answer is not that of its text."""
+    Answer = 8
+    """The model does not give the answer of a drawn receipt."""
+
+
+@scale
+class Fault:
+    """A fault of the receipt at a position, and what its asker paid for it in planck."""
+
+    kind: FaultKind
+    position: u32
+    asker: AccountId
+    fee_planck: Balance
+
+
+@scale
+class Share:
+    """The part of a contributor in an epoch's pool, in planck."""
+
+    contributor: AccountId
+    planck: Balance
+
+
+@scale
+class LargestShare:
+    """One of the largest shares with its position among all."""
+
+    position: u32
+    share: Share
+
+
+@scale
+class EpochShares:
+    """All shares of an epoch, ascending by account, none of them zero."""
+
+    shares: tuple[Share, ...]
 
 
 @scale
@@ -209,125 +278,3 @@ def commitment(
     """Return the sealed commitment to an output root (32-byte salt); bound to job and executor."""
     sealed = b"commit" + genesis + job.to_bytes(4, "little") + executor
     return Hash(blake2b_256(sealed + attempt.to_bytes(4, "little") + root + salt))
-
-
-# ------------------------------------------------------------------------------------- inference
-
-
-@scale
-class RowScore:
-    """The exact integer influence of a row on an answer, psi(row) . phi(query)."""
-
-    row: u32
-    score: i64
-
-
-@scale
-class Span:
-    """A maximal verbatim match: `length` answer tokens from `start` stand in `row` at `offset`."""
-
-    start: u32
-    length: u32
-    row: u32
-    offset: u32
-    clusters: u32
-    rarity_millinats: u32
-
-
-@scale
-class Receipt:
-    """The record of an answer: the rows behind it, and its price.
-
-    `epoch` is the model's settlement epoch; `sequence` counts this server's receipts of the model.
-    `contributor_fee_planck` is the part of the fee that settlement shares out. `question` and
-    `answer` are blake2b-256 of the UTF-8 texts. `phi` holds k int8 values. `remainder_permille`
-    says how much of the absolute influence lies outside `top`.
-    """
-
-    version: u8
-    genesis: Hash
-    model: u32
-    train_job: u32
-    index_job: u32
-    adapter: Hash
-    epoch: u32
-    sequence: u64
-    server: AccountId
-    asker: AccountId
-    channel: u32
-    question: Hash
-    answer: Hash
-    tokens_in: u32
-    tokens_out: u32
-    fee_planck: Balance
-    contributor_fee_planck: Balance
-    phi: bytes
-    top: tuple[RowScore, ...]
-    spans: tuple[Span, ...]
-    retrieved: tuple[u32, ...]
-    remainder_permille: u16
-
-
-@scale
-class SignedReceipt:
-    """A receipt with the ed25519 signature of the account that served the answer."""
-
-    receipt: Receipt
-    signature: Bytes64
-
-
-def receipt_hash(receipt: Receipt) -> Hash:
-    """Return the id of a receipt; the serving account signs it."""
-    return Hash(blake2b_256(b"openledger/receipt" + codec(Receipt).encode(receipt)))
-
-
-@scale
-class Voucher:
-    """An asker's promise: the server may draw `cumulative_planck` from the channel, in all."""
-
-    genesis: Hash
-    channel: u32
-    cumulative_planck: Balance
-
-
-def voucher_payload(voucher: Voucher) -> bytes:
-    """Return the bytes that the channel's owner signs."""
-    return b"openledger/voucher" + codec(Voucher).encode(voucher)
-
-
-@scale
-class SignedVoucher:
-    """A voucher with the signature of the account that owns the channel, as it travels."""
-
-    voucher: Voucher
-    account: AccountId
-    signature: MultiSignature
-
-
-@scale
-class Feedback:
-    """An asker's verdict on an answer. It moves no money: it is part of its server's record."""
-
-    receipt: Hash
-    negative: bool
-
-
-def feedback_payload(feedback: Feedback) -> bytes:
-    """Return the bytes that the asker signs."""
-    return b"openledger/feedback" + codec(Feedback).encode(feedback)
-
-
-@scale
-class SignedFeedback:
-    """A verdict with the signature of the account that asked, as it travels."""
-
-    feedback: Feedback
-    account: AccountId
-    signature: MultiSignature
-
-
-@scale
-class EpochReceipts:
-    """The file from which an epoch is settled: its receipts by sequence."""
-
-    receipts: tuple[SignedReceipt, ...]

@@ -1,0 +1,62 @@
+"""Texts of drawn receipts: their server shows them to the executors, or is convicted.
+
+When executors are assigned to the SETTLE job of an epoch, the seed of the job draws receipts, and
+the server has `text_blocks` blocks to name a file with their texts, encrypted for these executors.
+That it named none is a fact of the chain, which anybody may report; a file that no executor can
+read is for the executors to report (`Jobs.report_failure`, WithheldTexts).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pallets.attribution import epochs
+from pallets.jobs.job import Job, JobState
+from runtime.shared.documents import Settle
+from runtime.types.primitives import AccountId, Hash
+
+if TYPE_CHECKING:
+    from pallets.attribution import Attribution
+
+SHOWING: tuple[JobState, ...] = (JobState.Assigned, JobState.Committing)
+
+
+def show(attribution: Attribution, who: AccountId, job_id: int, attempt: int, blob: Hash) -> None:
+    """Name the file of texts for the executors of an attempt. Raises NotYourJob, NotShowing,
+    AlreadyShown."""
+    job = attribution.jobs.job(job_id)
+    if job is None or not isinstance(job.spec, Settle) or job.spec.server != who:
+        raise attribution.NotYourJob
+    if job.state not in SHOWING or job.attempt != attempt or _is_late(attribution, job):
+        raise attribution.NotShowing
+    if (job_id, attempt) in attribution.shown:
+        raise attribution.AlreadyShown
+    attribution.shown.put((job_id, attempt), blob)
+    attribution.emit(attribution.TextsShown(job_id, attempt, blob))
+
+
+def report_withheld(attribution: Attribution, job_id: int) -> None:
+    """Convict a server that named no file of texts in time; the executors that waited are paid.
+    Raises NotWithheld."""
+    job = attribution.jobs.job(job_id)
+    if (
+        job is None
+        or not isinstance(job.spec, Settle)
+        or job.state not in SHOWING
+        or (job_id, job.attempt) in attribution.shown
+        or not _is_late(attribution, job)
+    ):
+        raise attribution.NotWithheld
+    epochs.convict(attribution, job.spec, false_planck=0)
+    attribution.jobs.end_withheld(job_id)
+
+
+def forget(attribution: Attribution, job_id: int) -> None:
+    """Forget the files of texts of a job that has ended."""
+    for key in list(attribution.shown.keys(job_id)):
+        attribution.shown.remove(key)
+
+
+def _is_late(attribution: Attribution, job: Job) -> bool:
+    window = attribution.governed.get().text_blocks
+    return attribution.system.current_number() > job.assigned_at + window

@@ -1,0 +1,122 @@
+"""Bonded servers: joining, adding to the bond, leaving, and what a false receipt costs.
+
+A bond is what an asker and the contributors can hold a server to. It stays until every channel to
+the server is gone and no epoch of it is being settled, because until then a false receipt may be
+found. Of a slash the wronged askers are paid first, the rest is burned: nobody gains by having a
+server of its own slashed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pallets.balances import HoldReason
+from pallets.inference.records import Server
+from runtime.frame.dispatch import DispatchFailed
+from runtime.types.primitives import AccountId
+
+if TYPE_CHECKING:
+    from pallets.inference import Inference
+
+SLASH_FACTOR = 10
+"""A false receipt costs its server at least so many times its fee."""
+
+
+def register(inference: Inference, who: AccountId, bond: int) -> None:
+    """Bond a server. Raises AlreadyBonded, BondTooLow."""
+    if who in inference.servers:
+        raise inference.AlreadyBonded
+    if bond < inference.parameters.get().server_bond_planck:
+        raise inference.BondTooLow
+    inference.balances.hold(HoldReason.ServerBond, who, bond)
+    inference.servers.put(who, Server(bond))
+    inference.emit(inference.ServerRegistered(who, bond))
+
+
+def add_bond(inference: Inference, who: AccountId, amount: int) -> None:
+    """Raise a bond. Raises NotBonded, AlreadyLeaving."""
+    server = known(inference, who)
+    if server.leaving_at is not None:
+        raise inference.AlreadyLeaving
+    inference.balances.hold(HoldReason.ServerBond, who, amount)
+    bond = server.bond_planck + amount
+    inference.servers.put(who, replace(server, bond_planck=bond))
+    inference.emit(inference.ServerBondAdded(who, bond))
+
+
+def leave(inference: Inference, who: AccountId) -> None:
+    """Begin to leave. Raises NotBonded, AlreadyLeaving."""
+    server = known(inference, who)
+    if server.leaving_at is not None:
+        raise inference.AlreadyLeaving
+    now = inference.system.current_number()
+    inference.servers.put(who, replace(server, leaving_at=now))
+    inference.emit(inference.ServerLeaving(who, now + inference.parameters.get().retention_blocks))
+
+
+def withdraw(inference: Inference, who: AccountId) -> None:
+    """Release the bond and remove the server. Raises NotBonded, BondLocked."""
+    server = known(inference, who)
+    now, wait = inference.system.current_number(), inference.parameters.get().retention_blocks
+    if (
+        server.leaving_at is None
+        or now <= server.leaving_at + wait
+        or server.channels
+        or inference.attribution.is_settling(who)
+    ):
+        raise inference.BondLocked
+    if server.bond_planck:
+        inference.balances.release(HoldReason.ServerBond, who, server.bond_planck)
+    inference.servers.remove(who)
+    inference.emit(inference.ServerUnregistered(who, server.bond_planck))
+
+
+def slash(
+    inference: Inference, who: AccountId, amount: int, wronged: Iterable[tuple[AccountId, int]]
+) -> int:
+    """Take up to `amount` of a bond: the wronged are paid in order, the rest is burned. Returns
+    what was taken; a server that is gone has nothing left."""
+    server = inference.servers.get(who)
+    taken = 0 if server is None else min(amount, server.bond_planck)
+    if server is None or not taken:
+        return 0
+    left = taken
+    for asker, owed in wronged:
+        part = min(owed, left)
+        if part and _pay(inference, who, asker, part):
+            left -= part
+    if left:
+        inference.balances.slash_held(HoldReason.ServerBond, who, left)
+    slashed = replace(
+        server,
+        bond_planck=server.bond_planck - taken,
+        slashed_planck=server.slashed_planck + taken,
+    )
+    inference.servers.put(who, slashed)
+    inference.emit(inference.ServerSlashed(who, taken, taken - left))
+    return taken
+
+
+def count_channel(inference: Inference, who: AccountId, change: int) -> None:
+    """Count a channel to a server that was opened (1) or removed (-1)."""
+    server = known(inference, who)
+    inference.servers.put(who, replace(server, channels=server.channels + change))
+
+
+def known(inference: Inference, who: AccountId) -> Server:
+    """Return the record of a server. Raises NotBonded."""
+    server = inference.servers.get(who)
+    if server is None:
+        raise inference.NotBonded
+    return server
+
+
+def _pay(inference: Inference, source: AccountId, dest: AccountId, amount: int) -> bool:
+    """Pay an asker out of a bond; False where its account is gone and the amount too small."""
+    try:
+        inference.balances.transfer_on_hold(HoldReason.ServerBond, source, dest, amount)
+    except DispatchFailed:
+        return False
+    return True
