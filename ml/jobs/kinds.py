@@ -1,8 +1,8 @@
 """The kinds of jobs: a spec and inputs in, a JobOutput and its files out.
 
-TRAIN trains an adapter, EVALUATE measures it again, INDEX sketches its rows, SETTLE computes the
-sums of an epoch. Every kind is a pure function of its inputs, seed and profile; only TRAIN saves
-checkpoints.
+TRAIN trains an adapter, EVALUATE measures it again, INDEX sketches its rows, SETTLE checks the
+receipts of an epoch and shares its pool (ml/jobs/settling.py). Every kind is a pure function of its
+inputs, seed and profile; only TRAIN saves checkpoints.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Final, TypeVar
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ml.adapters.validation import load_adapter
-from ml.attribution.index import AGGREGATES, build_index
-from ml.attribution.settlement import settle
+from ml.attribution.index import build_index
 from ml.attribution.sketch import load_moments
 from ml.base.base import content_hash, load_base
 from ml.durable_file import write_durably
 from ml.jobs import frames
-from ml.jobs.inputs import InputCorruptError, JobRows, read_blob, read_file, read_job_rows
+from ml.jobs.inputs import InputCorruptError, JobRows, read_blob, read_job_rows
+from ml.jobs.settling import settle_epoch
 from ml.rows.row import Row
 from ml.train.checkpoint import CHECKPOINT_NAME, CheckpointUnreadableError
 from ml.train.curve import curve_lines
@@ -36,7 +36,6 @@ from runtime.shared.documents import (
     Index,
     JobOutput,
     JobSpec,
-    Receipt,
     Recipe,
     Settle,
     Train,
@@ -47,7 +46,6 @@ from runtime.types.primitives import Hash
 
 CURVE_NAME: Final = "curve.jsonl"
 SEED_BYTES: Final = 32
-SETTLEMENT_BYTES_MAX: Final = 512 << 20
 
 T = TypeVar("T")
 
@@ -83,7 +81,7 @@ def run_job(job: frames.Job, report: ReportProgress, profile: Profile) -> Outcom
     if isinstance(spec, Index):
         return _index_rows(job, spec, inputs, work, report=report)
     if isinstance(spec, Settle):
-        return _settle_epoch(spec, inputs)
+        return _settle_epoch(job, spec, inputs, work, report)
     raise SpecRefusedError(
         f"The job kind {type(spec).__name__} is unknown to this executor; update it."
     )
@@ -179,20 +177,17 @@ def _index_rows(
     return Outcome(indexed, _write_outputs(work, *files.values()))
 
 
-def _settle_epoch(spec: Settle, inputs: Path) -> Outcome:
-    """Settle from receipts.scale and aggregates.scale."""
-
-    def read(name: str, hint: type[T]) -> T:
-        return _decoded(read_file(inputs / name, SETTLEMENT_BYTES_MAX), hint, name)
-
-    receipts = read(frames.RECEIPTS_FILE, tuple[Receipt, ...])
-    aggregates = AGGREGATES.decode(read_file(inputs / frames.AGGREGATES_FILE, SETTLEMENT_BYTES_MAX))
-    settled = settle(receipts, aggregates)
-    if settled.receipts_root != spec.receipts_root:
-        raise InputCorruptError(
-            "The receipts do not have the root that the job names; fetch them again."
-        )
-    return Outcome(settled, ())
+def _settle_epoch(
+    job: frames.Job, spec: Settle, inputs: Path, work: Path, report: ReportProgress
+) -> Outcome:
+    settled, shares = settle_epoch(
+        spec,
+        inputs,
+        seed=job.seed,
+        base=job.base,
+        report=lambda done, total: report(done, total, -1, -1),
+    )
+    return Outcome(settled, () if shares is None else _write_outputs(work, shares))
 
 
 def _load_base(job: frames.Job, spec: Train) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
