@@ -155,7 +155,8 @@ class Indexed(JobOutput, index=2):
     """The commitments of attribution: see design of Proof of Attribution in ARCHITECTURE.md.
 
     phi: rows x k int8 sketches; psi: rows x k int8 inverse-Fisher sketches; aggregates: SCALE of
-    tuple[ContributorAggregate, ...]; span_shards: suffix-array shards of the rows' tokens.
+    tuple[ContributorAggregate, ...]; span_shards: SCALE of tuple[Hash, ...],
+    the suffix-array shards of the rows' tokens.
     """
 
     phi: Hash
@@ -166,7 +167,7 @@ class Indexed(JobOutput, index=2):
     psi_root: Hash
     aggregates: Hash
     aggregate_root: Hash
-    span_shards: tuple[Hash, ...]
+    span_shards: Hash
     rows: u32
     sketch_size: u16
 
@@ -178,6 +179,12 @@ class Settled(JobOutput, index=3):
     receipts_root: Hash
     fees_planck: Balance
     entries: tuple[SettlementEntry, ...]
+
+
+class Diverged(JobOutput, index=4):
+    """A training without a result: its loss ran away at this step, counted from 1."""
+
+    step: u32
 
 
 @scale
