@@ -11,11 +11,12 @@ from benchmarks.weights.stage import BLOCK, GENESIS_HASH, WeighingStage
 from pallets.attribution import ATTRIBUTION_POT, Attribution
 from pallets.attribution.records import Epoch, EpochState, Ledger
 from pallets.balances import Balances, HoldReason
-from pallets.jobs import Jobs, Parameters
+from pallets.jobs import Jobs, Parameters, Profile
 from pallets.jobs.executors import EXECUTORS_MAX
-from pallets.jobs.job import Executor, FailureReason, Job, JobState, Slot, SlotState
-from pallets.jobs.lifecycle import BUCKET_MAX, UNFINISHED_MAX
+from pallets.jobs.job import FailureReason, Job, JobState, Slot, SlotState
+from pallets.jobs.lifecycle import BUCKET_MAX, SETTLEMENTS_MAX, UNFINISHED_MAX
 from pallets.jobs.recipe import TARGETS
+from pallets.jobs.registry import BASES_MAX, Executor
 from pallets.jobs.submission import SETTLEMENT_ENTRIES_MAX
 from pallets.system import System
 from runtime.crypto.hashing import blake2b_256
@@ -48,13 +49,17 @@ EXECUTORS: Final = 5
 FORMER: Final = 8
 """Executors of former attempts that were silent."""
 ATTEMPT: Final = 4
-FULL_BUCKETS: Final = UNFINISHED_MAX // BUCKET_MAX - 1
+FULL_BUCKETS: Final = (UNFINISHED_MAX + SETTLEMENTS_MAX) // BUCKET_MAX - 1
 """Buckets that are full where all other jobs of the chain have their deadlines in a row."""
 FEES: Final[Balance] = 1_000 * OPEN
 BOND: Final[Balance] = 1_000 * OPEN
 ESCROW: Final[Balance] = 10 * OPEN
 SALT: Final = b"s" * 32
 PROFILE: Final = Hash(b"profile".ljust(32, b"\0"))
+LIMITS: Final = Profile("p" * 64, 1_000, 2**64 - 1, 2**64 - 1, 2**32 - 1)
+BASES: Final = tuple(
+    sorted([BASE, *(Hash(blake2b_256(b"base %d" % at)) for at in range(BASES_MAX - 1))])
+)
 TRAINING: Final = Train(
     0, BASE, tuple(DatanetVersion(number, 1) for number in range(16)), Recipe(targets=TARGETS)
 )
@@ -63,7 +68,8 @@ TRAINING: Final = Train(
 def _executor(stage: WeighingStage, name: str, registration: int) -> AccountId:
     """Register the executor of a name; it works on a full list of jobs."""
     who, jobs = stage.account(name), stage.pallet(Jobs)
-    jobs.registry.put(who, Executor(PROFILE, BOND, registration, last_seen=1))
+    jobs.profiles.put(PROFILE, LIMITS)
+    jobs.registry.put(who, Executor(PROFILE, BOND, registration, last_seen=1, bases=BASES))
     stage.pallet(Balances).hold(HoldReason.JobBond, who, BOND)
     return who
 
@@ -72,8 +78,9 @@ def _register(stage: WeighingStage, count: int, last_seen: int = BLOCK) -> tuple
     """Register executors that can be drawn; nobody else is listed."""
     jobs = stage.pallet(Jobs)
     made = stage.accounts("executor", count)
+    jobs.profiles.put(PROFILE, LIMITS)
     for registration, who in enumerate(made):
-        jobs.registry.put(who, Executor(PROFILE, BOND, registration, last_seen))
+        jobs.registry.put(who, Executor(PROFILE, BOND, registration, last_seen, bases=BASES))
     jobs.executor_accounts.put(made)
     jobs.next_registration.put(count)
     return made
@@ -92,6 +99,7 @@ def _store(
         escrow=ESCROW,
         index_escrow=0,
         executors=EXECUTORS,
+        work=1_000,
         opened_at=1,
         expires_at=2 * BLOCK,
         deadline=BLOCK,
@@ -122,13 +130,15 @@ def _slots(
 ) -> tuple[Slot, ...]:
     """Return the slots of a job late in its life: silent ones first, then ours and its fellows."""
     silent = tuple(
-        Slot(_executor(stage, f"silent {at}", at), at, 0, SlotState.NoShow) for at in range(FORMER)
+        Slot(_executor(stage, f"silent {at}", at), at, 0, 1, SlotState.NoShow)
+        for at in range(FORMER)
     )
     fellows = tuple(
-        Slot(_executor(stage, f"fellow {at}", at), at, ATTEMPT, others, **_given(fields, at))
+        Slot(_executor(stage, f"fellow {at}", at), at, ATTEMPT, BLOCK, others, **_given(fields, at))
         for at in range(EXECUTORS - 1)
     )
-    return (*silent, *fellows, Slot(_executor(stage, "executor", 99), 99, ATTEMPT, own, **fields))
+    executor = _executor(stage, "executor", 99)
+    return (*silent, *fellows, Slot(executor, 99, ATTEMPT, BLOCK, own, **fields))
 
 
 def _given(fields: dict[str, Any], at: int) -> dict[str, Any]:
@@ -145,7 +155,23 @@ def jobs_register_executor(stage: WeighingStage) -> Work:
     parameters = stage.pallet(Jobs).parameters
     parameters.put(replace(parameters.get(), heartbeat_blocks=1))
     who = stage.account("newcomer")
-    return stage.signed(who, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
+    wanted = {"profile": PROFILE, "bond": BOND, "bases": BASES, "reader": PROFILE}
+    return stage.signed(who, "Jobs", "register_executor", **wanted)
+
+
+@JOBS.constant
+def jobs_register_profile(stage: WeighingStage) -> Work:
+    return stage.root("Jobs", "register_profile", id=PROFILE, profile=LIMITS)
+
+
+@JOBS.constant
+def jobs_set_bases(stage: WeighingStage) -> Work:
+    return stage.signed(_executor(stage, "executor", 1), "Jobs", "set_bases", bases=BASES)
+
+
+@JOBS.constant
+def jobs_set_reader(stage: WeighingStage) -> Work:
+    return stage.signed(_executor(stage, "executor", 1), "Jobs", "set_reader", reader=PROFILE)
 
 
 @JOBS.constant
@@ -155,7 +181,9 @@ def jobs_add_bond(stage: WeighingStage) -> Work:
 
 @JOBS.constant
 def jobs_heartbeat(stage: WeighingStage) -> Work:
-    return stage.signed(_executor(stage, "executor", 1), "Jobs", "heartbeat")
+    who, parameters = _executor(stage, "executor", 1), stage.pallet(Jobs).parameters
+    parameters.put(replace(parameters.get(), heartbeat_blocks=1))
+    return stage.signed(who, "Jobs", "heartbeat")
 
 
 @JOBS.constant
@@ -169,7 +197,7 @@ def jobs_unregister_executor(stage: WeighingStage) -> Work:
 @JOBS.constant
 def jobs_withdraw_bond(stage: WeighingStage) -> Work:
     who, jobs = _executor(stage, "executor", 1), stage.pallet(Jobs)
-    jobs.registry.put(who, Executor(PROFILE, BOND, 1, last_seen=1, leaving_at=1))
+    jobs.registry.put(who, Executor(PROFILE, BOND, 1, 1, leaving_at=1, bases=BASES))
     _register(stage, EXECUTORS_MAX)
     return stage.signed(who, "Jobs", "withdraw_bond")
 
@@ -207,6 +235,7 @@ def jobs_index_again(stage: WeighingStage) -> Work:
         escrow=0,
         index_escrow=0,
         executors=EXECUTORS,
+        work=1_000,
         opened_at=1,
         expires_at=2,
     )
@@ -222,6 +251,7 @@ def jobs_index_again(stage: WeighingStage) -> Work:
             escrow=0,
             index_escrow=0,
             executors=1,
+            work=1_000,
             opened_at=1,
             expires_at=2,
             index_job=JOB + 1,
@@ -256,6 +286,15 @@ def jobs_report_failure(stage: WeighingStage) -> Work:
 
 
 @JOBS.constant
+def jobs_decline(stage: WeighingStage) -> Work:
+    # The decline that asks for another executor; the deadline moves to the next free bucket.
+    slots = _slots(stage, SlotState.Assigned, SlotState.Committed)
+    _store(stage, JobState.Committing, TRAINING, slots)
+    fill_deadlines(stage, 1)
+    return stage.signed(slots[-1].executor, "Jobs", "decline", job=JOB, attempt=ATTEMPT)
+
+
+@JOBS.constant
 def jobs_on_initialize(stage: WeighingStage) -> Work:
     return stage.pallet(Jobs).on_initialize
 
@@ -287,7 +326,8 @@ def jobs_deadline(stage: WeighingStage, entries: int, executors: int) -> Work:
         _store_settlement(stage, entries)
     elif executors > EXECUTORS:
         _register(stage, executors)
-        _store(stage, JobState.Open, TRAINING)
+        owner = _store(stage, JobState.Open, TRAINING)
+        store_model(stage, owner)
     else:
         slots = _slots(stage, SlotState.Committed, SlotState.Committed)
         _store(stage, JobState.Revealing, TRAINING, slots)

@@ -19,12 +19,14 @@ from transformers import PreTrainedTokenizerFast
 from ml.attribution.index import (
     AGGREGATES,
     ROW_TOKENS_DEFAULT,
+    SHARDS,
     QuerySketcher,
     ReadBlob,
     aggregated,
     aggregates_root,
     load_sketches,
     read_checked,
+    read_shards,
     remainder_of,
     sketches_root,
     span_tokens,
@@ -39,7 +41,7 @@ from ml.attribution.influence import (
     scores,
 )
 from ml.attribution.sketch import Sketches
-from ml.attribution.spans import Shard, SpanIndex, build_shards
+from ml.attribution.spans import SpanIndex, build_shards
 from ml.rows.row import Row
 from ml.train.data import encode_row, encode_text
 from runtime.crypto.hashing import blake2b_256
@@ -269,14 +271,14 @@ class _Replay:
             return None, "the rows or the tokenizer are not at hand"
         tokens = span_tokens([encode_row(row, tokenizer, self.material.max_tokens) for row in rows])
         again = tuple(blob_id(shard.to_bytes()) for shard in build_shards(tokens))
-        return again == self.indexed.span_shards, f"{len(again)} shards of {len(rows)} rows"
+        is_same = blob_id(SHARDS.encode(again)) == self.indexed.span_shards
+        return is_same, f"{len(again)} shards of {len(rows)} rows"
 
     def _spans(self) -> tuple[bool | None, str]:
         answer, tokenizer = self.material.answer, self.material.tokenizer
         if answer is None or tokenizer is None:
             return None, "the answer or the tokenizer is not at hand"
-        files = [read_checked(blob, self.read) for blob in self.indexed.span_shards]
-        index = SpanIndex(Shard.from_bytes(file) for file in files)
+        index = SpanIndex(read_shards(self.indexed, self.read))
         again = index.spans(encode_text(answer, tokenizer))
         return again == self.receipt.spans, f"{len(again)} spans"
 

@@ -30,6 +30,7 @@ from runtime.crypto.keys import KeyKind, verify
 from runtime.shared.documents import (
     BatchInput,
     DatanetVersion,
+    Index,
     Indexed,
     JobOutput,
     Settle,
@@ -47,6 +48,7 @@ JOBS_BACK_MAX: Final = 1_024
 RETRY_BLOCKS: Final = 32
 
 logger = logging.getLogger(__name__)
+_shards = codec(tuple[Hash, ...])
 
 
 class RowFiles(Protocol):
@@ -71,11 +73,11 @@ def is_keeper(account: AccountId, job_id: int, job: Job, accounts: Sequence[Acco
 
 
 def blobs_of(output: JobOutput | None) -> tuple[Hash, ...]:
-    """Return the files that a job's output names."""
+    """Return the files that a job's output names; that of the span shards lists more files."""
     if isinstance(output, Trained):
         return output.adapter, output.moments
     if isinstance(output, Indexed):
-        return output.phi, output.psi, output.aggregates, *output.span_shards
+        return output.phi, output.psi, output.aggregates, output.span_shards
     return ()
 
 
@@ -123,6 +125,8 @@ class Replicas:
             try:
                 for blob in blobs:
                     await self._fetcher.fetch(blob)
+                if isinstance(job.spec, Index):
+                    blobs += await self._keep_listed(made[-1])
                 if isinstance(job.spec, Settle):
                     await self._keep_receipts(job.spec, made[0])
             except (BlobError, DiskLowError) as error:
@@ -130,6 +134,18 @@ class Replicas:
                 self._open[job_id] = height + RETRY_BLOCKS
             else:
                 logger.info("replica-kept job=%d blobs=%d", job_id, len(blobs))
+
+    async def _keep_listed(self, listing: Hash) -> tuple[Hash, ...]:
+        """Fetch the span shards that a file lists; returns them."""
+        data = await trio.to_thread.run_sync(self._blobs.get, listing)
+        try:
+            shards = _shards.decode(data)
+        except DecodeError as error:
+            logger.warning("shards-refused blob=%s reason=%r", listing.hex(), str(error))
+            return ()
+        for shard in shards:
+            await self._fetcher.fetch(shard)
+        return shards
 
     def _due(self, height: int) -> list[tuple[int, Job, tuple[Hash, ...]]]:
         """Return the jobs whose results are to be kept here now; forget those that are done."""

@@ -39,11 +39,11 @@ from pallets.jobs.job import (
     Job,
     JobEntry,
     JobState,
-    Parameters,
     Slot,
     SlotState,
 )
-from pallets.jobs.job import Executor as ExecutorRecord
+from pallets.jobs.parameters import Parameters
+from pallets.jobs.registry import Executor as ExecutorRecord
 from runtime.codec.scale import codec
 from runtime.shared.documents import Evaluated, JobOutput, Settle
 from runtime.types.primitives import AccountId, Hash
@@ -55,7 +55,7 @@ WORKING = (JobState.Assigned, JobState.Committing)
 
 
 def job(state: JobState, attempt: int = 0) -> Job:
-    return Job(WHO, Settle(0, 0, Hash(bytes(32))), state, 0, 0, 1, 0, 9, attempt=attempt)
+    return Job(WHO, Settle(0, 0, Hash(bytes(32))), state, 0, 0, 1, 0, 0, 9, attempt=attempt)
 
 
 def every() -> Iterator[tuple[JobState, SlotState, JobAnswer | None]]:
@@ -78,7 +78,7 @@ def expected(state: JobState, slot: SlotState, answer: JobAnswer | None) -> Step
 def test_the_next_step_follows_from_chain_and_answers(
     state: JobState, slot: SlotState, answer: JobAnswer | None
 ) -> None:
-    own = Slot(WHO, 0, 0, slot)
+    own = Slot(WHO, 0, 0, 0, slot)
     assert next_step(job(state), own, answer) is expected(state, slot, answer)
 
 
@@ -86,7 +86,7 @@ def test_the_next_step_follows_from_chain_and_answers(
 def test_who_committed_in_an_earlier_attempt_reveals_with_the_later_ones(
     answer: JobAnswer | None,
 ) -> None:
-    sealed = Slot(WHO, 0, 0, SlotState.Committed)
+    sealed = Slot(WHO, 0, 0, 0, SlotState.Committed)
     for state in JobState:
         is_time = state is JobState.Revealing and answer is not None
         step = next_step(job(state, attempt=1), sealed, answer)
@@ -96,7 +96,7 @@ def test_who_committed_in_an_earlier_attempt_reveals_with_the_later_ones(
 @pytest.mark.parametrize("state", FINAL_STATES)
 def test_nothing_is_done_for_a_job_that_is_over(state: JobState) -> None:
     for slot, answer in itertools.product(SlotState, (None, ANSWER, FAILURE)):
-        assert next_step(job(state), Slot(WHO, 0, 0, slot), answer) is Step.WAIT
+        assert next_step(job(state), Slot(WHO, 0, 0, 0, slot), answer) is Step.WAIT
 
 
 # ------------------------------------------------------------------------------------------ sending
@@ -125,7 +125,7 @@ class FakeNode:
 
     @contextmanager
     def at(self, block: Hash | None = None) -> Iterator[Any]:
-        record = replace(job(JobState.Assigned), slots=(Slot(WHO, 0, 0, self.slots[block]),))
+        record = replace(job(JobState.Assigned), slots=(Slot(WHO, 0, 0, 0, self.slots[block]),))
         jobs = SimpleNamespace(
             jobs_for_executor=lambda _: (JobEntry(1, record),),
             registry={WHO: self.registration} if self.registration else {},

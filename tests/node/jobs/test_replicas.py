@@ -24,6 +24,8 @@ from runtime.shared.documents import (
     BatchInput,
     DatanetVersion,
     EpochReceipts,
+    Index,
+    Indexed,
     JobOutput,
     JobSpec,
     Recipe,
@@ -43,7 +45,7 @@ TRAINED = Trained(ADAPTER, MOMENTS, ZERO, ZERO, 1, 2, 3, 4, 5)
 
 
 def job(state: JobState, spec: JobSpec = TRAIN) -> Job:
-    return Job(WHO, spec, state, 0, 0, 2, 0, 9)
+    return Job(WHO, spec, state, 0, 0, 2, 0, 0, 9)
 
 
 class FakeNode:
@@ -126,6 +128,18 @@ def test_what_nobody_gives_is_asked_for_again_later(replicas: Replicas, node: Fa
     assert node.fetched == []
     look(replicas, RETRY_BLOCKS + 1)
     assert node.fetched == [ROWS, ADAPTER, MOMENTS]
+
+
+def test_the_span_shards_that_an_index_lists_are_fetched_too(
+    replicas: Replicas, node: FakeNode, blobs: BlobStore
+) -> None:
+    shards = (ROWS, MOMENTS)
+    listing = blobs.put(codec(tuple[Hash, ...]).encode(shards))
+    node.given |= {ZERO, listing}
+    node.jobs[0] = job(JobState.Settled, Index(0, 0, 64))
+    node.outputs[0] = Indexed(ADAPTER, *(ZERO,) * 2, 1, MOMENTS, *(ZERO,) * 3, listing, 2, 64)
+    look(replicas, 1)
+    assert node.fetched == [ADAPTER, MOMENTS, ZERO, listing, *shards]
 
 
 def test_a_node_looks_back_no_further_than_it_may(replicas: Replicas, node: FakeNode) -> None:
