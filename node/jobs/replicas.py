@@ -25,6 +25,7 @@ from node.storage.blob_store import BlobStore
 from node.storage.errors import DiskLowError
 from node.storage.receipt_store import ReceiptStore
 from pallets.jobs.job import Job, JobState
+from runtime.codec.scale import DecodeError, codec
 from runtime.crypto.hashing import blake2b_256
 from runtime.crypto.keys import KeyKind, verify
 from runtime.shared.documents import (

@@ -143,7 +143,7 @@ def fits(spec: JobSpec, output: JobOutput) -> bool:
 
 
 def is_short(output: JobOutput) -> bool:
-    """Return whether the lists of a settlement are within their maxima; the rest has fixed sizes."""
+    """Return whether the lists of a settlement are within their maxima; others have no lists."""
     if not isinstance(output, Settled):
         return True
     return len(output.largest) <= SHARES_PUSHED_MAX and len(output.faults) <= FAULTS_MAX
