@@ -1,8 +1,8 @@
 """The kinds of jobs: a spec and inputs in, a JobOutput and its files out.
 
-TRAIN trains an adapter, EVALUATE measures it again, INDEX sketches its rows, SETTLE checks the
-receipts of an epoch and shares its pool (ml/jobs/settling.py). Every kind is a pure function of its
-inputs, seed and profile; only TRAIN saves checkpoints.
+TRAIN trains an adapter or finds the step at which it diverges, EVALUATE measures it again, INDEX
+sketches its rows, SETTLE checks the receipts of an epoch and shares its pool (ml/jobs/settling.py).
+Every kind is a pure function of its inputs, seed and profile; only TRAIN saves checkpoints.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from ml.adapters.validation import load_adapter
 from ml.attribution.index import build_index
 from ml.attribution.sketch import load_moments
-from ml.base.base import content_hash, load_base
+from ml.base.base import load_base
+from ml.base.content import content_hash
 from ml.durable_file import write_durably
 from ml.jobs import frames
 from ml.jobs.inputs import InputCorruptError, JobRows, read_blob, read_job_rows
@@ -26,11 +27,12 @@ from ml.rows.row import Row
 from ml.train.checkpoint import CHECKPOINT_NAME, CheckpointUnreadableError
 from ml.train.curve import curve_lines
 from ml.train.data import held_out_rows
-from ml.train.loop import Progress, TrainReport, train
+from ml.train.loop import Progress, TrainingDivergedError, TrainReport, train
 from ml.train.loss import evaluate
 from ml.train.profile import Profile
 from runtime.codec.scale import DecodeError, codec
 from runtime.shared.documents import (
+    Diverged,
     Evaluate,
     Evaluated,
     Index,
@@ -116,11 +118,15 @@ def _train_adapter(
         )
 
     try:
-        trained = run_training()
-    except CheckpointUnreadableError:
-        # A damaged checkpoint costs the steps that it saved, not the job: start again.
-        (work / CHECKPOINT_NAME).unlink()
-        trained = run_training()
+        try:
+            trained = run_training()
+        except CheckpointUnreadableError:
+            # A damaged checkpoint costs the steps that it saved, not the job: start again.
+            (work / CHECKPOINT_NAME).unlink()
+            trained = run_training()
+    except TrainingDivergedError as error:
+        # A result and no failure: who computes it finds the same step, and is paid for the steps.
+        return Outcome(Diverged(error.step), ())
     write_durably(work / CURVE_NAME, curve_lines(trained).encode())
     output = Trained(
         adapter=trained.adapter_hash,

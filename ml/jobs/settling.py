@@ -31,7 +31,8 @@ from ml.attribution.index import AGGREGATES, QuerySketcher
 from ml.attribution.receipt_checks import ReceiptChecks
 from ml.attribution.settlement import NetScores, epoch_shares, largest_shares, shares_root
 from ml.attribution.sketch import load_moments
-from ml.base.base import content_hash, load_base
+from ml.base.base import load_base
+from ml.base.content import content_hash
 from ml.jobs.inputs import BLOB_BYTES_MAX, InputCorruptError, read_blob, read_file
 from runtime.codec.scale import DecodeError, codec
 from runtime.shared.documents import (

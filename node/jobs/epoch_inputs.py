@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from nacl.public import PrivateKey
+
 from ml.attribution.epoch_files import (
     EPOCH_FILE,
     TEXTS_FILE,
@@ -77,7 +79,7 @@ class EpochInputs:
                 self._copy(blob, folder)
         write_durably(folder / EPOCH_FILE, codec(EpochInput).encode(epoch))
 
-    def write_texts(self, box: bytes, reader_key: bytes, folder: Path) -> None:
+    def write_texts(self, box: bytes, reader_key: PrivateKey, folder: Path) -> None:
         """Open the texts that were shown for this executor. Raises TextsWithheldError."""
         try:
             content = open_box(box, reader_key)

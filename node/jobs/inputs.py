@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from nacl.public import PrivateKey
+
 from ml.durable_file import write_durably
 from ml.jobs.frames import ROWS_FILE
 from node.chain.state_reader import StateReader
@@ -137,7 +139,7 @@ class Inputs:
             yield BatchInput(use.datanet, info.number, batch.contributor, batch.blob, batch.rows)
 
     def prepare_settlement(
-        self, spec: Settle, job: int, attempt: int, reader_key: bytes, folder: Path
+        self, spec: Settle, job: int, attempt: int, reader_key: PrivateKey, folder: Path
     ) -> None:
         """Fill a folder for a SETTLE job.
 

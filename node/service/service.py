@@ -31,6 +31,7 @@ from node.chain.state_reader import StateReader
 from node.jobs.executor import Executor
 from node.jobs.executor_process import ExecutorProcess
 from node.jobs.inputs import Inputs
+from node.jobs.presence import Presence
 from node.jobs.replicas import Replicas
 from node.keys.node_keys import load_pair, load_session_pair
 from node.operations.config import NodeConfig, SyncMode
@@ -257,6 +258,14 @@ def _services(node: RunningNode) -> _Services:
             inputs=inputs,
             process=ExecutorProcess(config.threads),
             folder=node.folder,
+            presence=Presence(
+                chain=chain,
+                reader=reader,
+                submitter=submitter,
+                folder=node.folder,
+                base_model=config.base_model,
+                threads=config.threads,
+            ),
             base_model=config.base_model,
         ),
         answers=answers,

@@ -21,7 +21,8 @@ from ml.attribution.epoch_files import (
 )
 from ml.attribution.index import QuerySketcher, load_index
 from ml.attribution.sketch import load_moments
-from ml.base.base import content_hash, load_base
+from ml.base.base import load_base
+from ml.base.content import content_hash
 from ml.engine.builtin import BuiltinEngine
 from ml.engine.interface import GenerationRequest
 from ml.engine.transcript import Transcript
