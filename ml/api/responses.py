@@ -14,7 +14,7 @@ from ml.api.service import AnswerRefusedError, Finished, Json, ModelCard
 from runtime.codec.hexadecimal import to_hex
 from runtime.codec.scale import codec
 from runtime.crypto import ss58
-from runtime.shared.documents import SignedReceipt, receipt_hash
+from runtime.shared.receipts import SignedReceipt, receipt_hash
 from runtime.types.primitives import AccountId
 
 INVALID_REQUEST: Final = "invalid_request_error"

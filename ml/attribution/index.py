@@ -30,14 +30,8 @@ from ml.attribution.spans import Shard, SpanIndex, build_shards
 from ml.rows.row import Row
 from ml.train.data import Example, encode_row
 from runtime.codec.scale import codec
-from runtime.shared.documents import (
-    TOP_ROWS_MAX,
-    ContributorAggregate,
-    Indexed,
-    Recipe,
-    RowScore,
-    Span,
-)
+from runtime.shared.documents import ContributorAggregate, Indexed, Recipe
+from runtime.shared.receipts import TOP_ROWS_MAX, RowScore, Span
 from runtime.trie.merkle import blob_id, merkle_root
 from runtime.types.primitives import AccountId, Hash
 

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from pydivsufsort import divsufsort
 
-from runtime.shared.documents import SPANS_MAX, Span
+from runtime.shared.receipts import SPANS_MAX, Span
 
 MAGIC: Final = b"OLSPAN1\0"
 SHARD_SYMBOLS_MAX: Final = 4_000_000

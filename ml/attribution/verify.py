@@ -44,7 +44,8 @@ from ml.rows.row import Row
 from ml.train.data import encode_row, encode_text
 from runtime.crypto.hashing import blake2b_256
 from runtime.crypto.keys import KeyKind, verify
-from runtime.shared.documents import Indexed, SignedReceipt, receipt_hash
+from runtime.shared.documents import Indexed
+from runtime.shared.receipts import SignedReceipt, receipt_hash
 from runtime.trie.merkle import blob_id
 from runtime.types.primitives import AccountId
 

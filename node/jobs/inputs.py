@@ -23,18 +23,16 @@ from runtime.crypto.keys import KeyKind, verify
 from runtime.shared.documents import (
     BatchInput,
     DatanetVersion,
-    EpochReceipts,
     Evaluate,
     Index,
     JobOutput,
     JobSpec,
-    Receipt,
     RowsInput,
     Settle,
     Train,
     Trained,
-    receipt_hash,
 )
+from runtime.shared.receipts import EpochReceipts, Receipt, receipt_hash
 from runtime.types.primitives import AccountId, Hash
 
 BATCHES_PER_READ_MAX: Final = 256

@@ -31,13 +31,13 @@ from runtime.crypto.hashing import blake2b_256
 from runtime.shared.documents import (
     BatchInput,
     DatanetVersion,
-    EpochReceipts,
     Indexed,
     JobOutput,
     Settle,
     Train,
     Trained,
 )
+from runtime.shared.receipts import EpochReceipts
 from runtime.types.primitives import AccountId, Hash
 
 KEEPERS_MORE: Final = 3

@@ -18,7 +18,7 @@ from node.storage.errors import DiskLowError
 from node.storage.receipt_store import ReceiptStore
 from runtime.codec.hexadecimal import from_hex
 from runtime.codec.scale import codec
-from runtime.shared.documents import SignedFeedback, feedback_payload
+from runtime.shared.receipts import SignedFeedback, feedback_payload
 from runtime.types.primitives import MultiSignature
 from runtime.types.signature import is_signed_by
 

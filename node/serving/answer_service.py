@@ -51,7 +51,7 @@ from node.transactions.submitter import Submitter
 from runtime.codec.hexadecimal import from_hex
 from runtime.crypto import ss58
 from runtime.crypto.hashing import blake2b_256
-from runtime.shared.documents import Receipt, SignedReceipt, receipt_hash
+from runtime.shared.receipts import Receipt, SignedReceipt, receipt_hash
 from runtime.shared.shares import PERMILLE
 from runtime.types.primitives import Hash
 

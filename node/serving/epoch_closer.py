@@ -21,7 +21,7 @@ from node.transactions.errors import PoolError
 from node.transactions.submitter import RESEND_BLOCKS, Submitter
 from pallets.attribution.records import EpochState
 from runtime.codec.scale import codec
-from runtime.shared.documents import EpochReceipts, receipt_hash
+from runtime.shared.receipts import EpochReceipts, receipt_hash
 from runtime.trie.merkle import sum_root
 from runtime.types.primitives import Hash
 

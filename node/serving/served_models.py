@@ -20,7 +20,8 @@ from node.chain.state_reader import PalletViews, StateReader
 from node.jobs.inputs import Inputs
 from node.storage.blob_store import BlobStore
 from pallets.models import Training
-from runtime.shared.documents import Index, Indexed, Recipe, RowScore, Span, Train
+from runtime.shared.documents import Index, Indexed, Recipe, Train
+from runtime.shared.receipts import RowScore, Span
 from runtime.types.primitives import Hash
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from node.storage.receipt_store import ChannelRecord, ReceiptStore
 from pallets.inference import Channel, Inference
 from pallets.inference.records import Rates
 from runtime.codec.scale import DecodeError, codec
-from runtime.shared.documents import SignedVoucher, Voucher, voucher_payload
+from runtime.shared.receipts import SignedVoucher, Voucher, voucher_payload
 from runtime.types.primitives import AccountId, Hash, MultiSignature
 from runtime.types.signature import is_signed_by
 

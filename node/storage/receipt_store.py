@@ -22,11 +22,7 @@ from node.storage.disk_space import DiskSpace
 from runtime.codec.hexadecimal import from_hex
 from runtime.codec.scale import codec
 from runtime.errors import ExitCode, OpenLedgerError
-from runtime.shared.documents import (
-    EpochReceipts,
-    SignedReceipt,
-    receipt_hash,
-)
+from runtime.shared.receipts import EpochReceipts, SignedReceipt, receipt_hash
 from runtime.types.primitives import Hash, MultiSignature
 
 _signed = codec(SignedReceipt)

@@ -16,7 +16,7 @@ from node.transactions.errors import PoolError
 from runtime.codec.hexadecimal import to_hex
 from runtime.codec.scale import codec
 from runtime.crypto import ss58
-from runtime.shared.documents import SignedReceipt, receipt_hash
+from runtime.shared.receipts import SignedReceipt, receipt_hash
 from runtime.types.primitives import AccountId
 
 PROGRESS_MAX: Final = 4_096

@@ -23,14 +23,13 @@ from runtime.codec.scale import codec
 from runtime.shared.documents import (
     BatchInput,
     DatanetVersion,
-    EpochReceipts,
     JobOutput,
     JobSpec,
     Recipe,
     Train,
     Trained,
-    receipt_hash,
 )
+from runtime.shared.receipts import EpochReceipts, receipt_hash
 from runtime.types.primitives import AccountId, Hash
 from tests.node.jobs.test_inputs import SERVER, TWO, receipt
 from tests.node.jobs.test_inputs import SPEC as SETTLE
