@@ -19,7 +19,6 @@ import trio
 from node.chain.chain import Chain
 from node.chain.events import FinalChanged
 from node.chain.state_reader import PalletViews, StateReader
-from node.jobs.inputs import InputsRefusedError, check_settlement
 from node.storage.blob_errors import BlobError
 from node.storage.blob_store import BlobStore
 from node.storage.errors import DiskLowError
@@ -37,7 +36,8 @@ from runtime.shared.documents import (
     Train,
     Trained,
 )
-from runtime.shared.receipts import EpochReceipts
+from runtime.shared.receipts import EpochReceipts, receipt_hash
+from runtime.trie.merkle import sum_root
 from runtime.types.primitives import AccountId, Hash
 
 KEEPERS_MORE: Final = 3
@@ -155,20 +155,31 @@ class Replicas:
 
     def _learn(self, spec: Settle, epoch: Epoch) -> None:
         """Keep the receipts of an epoch that another node served."""
-        if epoch.server == self._account:
+        if spec.server == self._account:
             return
         try:
             served = _served.decode(self._blobs.get(epoch.receipts_blob))
-            check_settlement(spec, epoch.server, served)
-        except (DecodeError, InputsRefusedError) as error:
+        except DecodeError as error:
             logger.warning("receipts-refused model=%d reason=%r", spec.model, str(error))
             return
-        self._receipts.learn(served.receipts)
+        if not _are_declared(served, spec, epoch):
+            logger.warning("receipts-refused model=%d reason='not those declared'", spec.model)
+            return
+        self._receipts.learn(spec.server, spec.epoch, served.receipts)
+
+
+def _are_declared(served: EpochReceipts, spec: Settle, epoch: Epoch) -> bool:
+    """Return whether receipts are whole and those of an epoch; who settled it checked the rest."""
+    leaves = [(receipt_hash(each.receipt), each.receipt.fee_planck) for each in served.receipts]
+    return sum_root(leaves) == (epoch.receipts_root, epoch.fees_planck) and all(
+        each.is_whole and each.model == spec.model and each.receipt.server == spec.server
+        for each in served.receipts
+    )
 
 
 def _made(state: PalletViews, job_id: int, job: Job) -> tuple[tuple[Hash, ...], Epoch | None]:
     """Return the files of a settled job, and the epoch that it settled."""
     if isinstance(job.spec, Settle):
-        epoch = state.attribution.epochs.get((job.spec.model, job.spec.epoch))
+        epoch = state.attribution.epoch(job.spec.model, job.spec.server, job.spec.epoch)
         return (() if epoch is None else (epoch.receipts_blob,)), epoch
     return blobs_of(state.jobs.output(job_id)), None

@@ -69,8 +69,7 @@ def take(receipts: ReceiptStore, body: bytes) -> None:
     stored = receipts.get(feedback.receipt)
     if stored is None:
         raise FeedbackRefusedError(404, "This node made no answer with this receipt.")
-    document = stored.signed.receipt
-    if not is_signed_by(document.asker, feedback_payload(feedback), proof.signature):
+    if not is_signed_by(stored.signed.asker, feedback_payload(feedback), proof.signature):
         raise FeedbackRefusedError(403, "Only the asker of an answer may judge it.")
     try:
         signature = _signature.encode(proof.signature)

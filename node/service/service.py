@@ -69,6 +69,7 @@ from node.storage.receipt_store import ReceiptStore
 from node.sync.blob_fetcher import BlobFetcher
 from node.transactions.pool import Pool
 from node.transactions.submitter import Submitter
+from runtime.shared.receipts import SignedReceipt
 from runtime.types.primitives import AccountId
 
 ENDPOINT_FILE: Final = "endpoint.json"
@@ -234,15 +235,34 @@ def _services(node: RunningNode) -> _Services:
         folder=node.folder / SERVED_FOLDER,
         base_model=config.base_model,
     )
-    answers = PaidAnswerService(
-        chain=chain, reader=reader, submitter=submitter, receipts=node.receipts, models=models
-    )
     redeemer = Redeemer(
         chain=chain,
         reader=reader,
         submitter=submitter,
         receipts=node.receipts,
         settings=RedeemSettings(config.redeem_planck, config.redeem_blocks),
+    )
+    epoch_closer = EpochCloser(
+        chain=chain,
+        reader=reader,
+        submitter=submitter,
+        receipts=node.receipts,
+        blobs=blobs,
+        redeemer=redeemer,
+    )
+
+    def record(signed: SignedReceipt) -> None:
+        redeemer.record(signed)
+        epoch_closer.record(signed)
+
+    answers = PaidAnswerService(
+        chain=chain,
+        reader=reader,
+        submitter=submitter,
+        receipts=node.receipts,
+        models=models,
+        redeem_blocks=config.redeem_blocks,
+        on_recorded=record,
     )
     metrics = Metrics()
     node.author.on_sealed.append(metrics.observe_block)
@@ -261,14 +281,7 @@ def _services(node: RunningNode) -> _Services:
         ),
         answers=answers,
         redeemer=redeemer,
-        epoch_closer=EpochCloser(
-            chain=chain,
-            reader=reader,
-            submitter=submitter,
-            receipts=node.receipts,
-            blobs=blobs,
-            redeemer=redeemer,
-        ),
+        epoch_closer=epoch_closer,
         replicas=None if fetcher is None else _replicas(node, reader, inputs, fetcher),
         routes=[
             *blob_routes(blobs, fetcher),
