@@ -1,7 +1,7 @@
 """Specs of development networks: N validators whose keys everybody can derive.
 
 Validator i has a name (//Alice to //Ferdie, then //Validator7, //Validator8, ...). The ed25519 key
-of that name is at once its stash, its session key and its executor.
+of that name is at once its stash, its session key, its executor and its server.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ VALIDATORS_MAX: Final = 256
 STAKE: Final = 100_000 * OPEN
 ENDOWMENT: Final = 2_000_000 * OPEN
 EXECUTOR_BOND: Final = 1_000 * OPEN
+SERVER_BOND: Final = 1_000 * OPEN
 NO_PROFILE: Final = "0x" + bytes(32).hex()
 """The development profile: whatever machine runs the chain. A genesis must not depend on the
 machine that makes it, so the profiles of real machines are registered by root afterwards."""
@@ -51,7 +52,7 @@ def devnet_spec(
     chain_id: str = "",
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> ChainSpec:
-    """Return the spec of a network of so many validators, each an executor too.
+    """Return the spec of a network of so many validators, each an executor and a server too.
 
     An era is a number of epochs, at least 2. `stakes` in planck may differ. `overrides` are merged
     into the configs of pallets, for example `{"jobs": {"parameters": {"commit_blocks": 60}}}`.
@@ -80,6 +81,9 @@ def devnet_spec(
         "parameters": {"validator_count": VALIDATORS_MAX},
     }
     config["jobs"] = _jobs(config, uris, min(executors_per_job, validators))
+    config["inference"] = {
+        "servers": [{"account": uri, "bond_planck": SERVER_BOND} for uri in uris]
+    }
     for name, changes in (overrides or {}).items():
         config[name] = _merged(config.get(name, {}), changes)
     return replace(

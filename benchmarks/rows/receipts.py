@@ -10,15 +10,8 @@ from benchmarks.figures import Effort, Figure, Measured
 from benchmarks.timing import cpu_seconds
 from ml.attribution.settlement import net_scores, settle
 from runtime.crypto.hashing import blake2b_256
-from runtime.shared.documents import (
-    SKETCH_SIZE_DEFAULT,
-    TOP_ROWS_MAX,
-    ContributorAggregate,
-    Receipt,
-    RowScore,
-    Settled,
-    receipt_hash,
-)
+from runtime.shared.documents import SKETCH_SIZE_DEFAULT, ContributorAggregate, Settled
+from runtime.shared.receipts import TOP_ROWS_MAX, Receipt, RowScore, receipt_hash
 from runtime.trie.merkle import sum_root
 from runtime.types.primitives import ZERO_HASH, AccountId, Hash
 

@@ -18,7 +18,7 @@ from pallets.jobs import Parameters as JobParameters
 from pallets.models import Deployment, Models
 from pallets.system import System
 from runtime.crypto.keys import KeyKind, Keypair
-from runtime.shared.documents import Voucher, voucher_payload
+from runtime.shared.receipts import Voucher, voucher_payload
 from runtime.types.primitives import (
     OPEN,
     ZERO_HASH,

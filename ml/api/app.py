@@ -26,7 +26,13 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ml.api.refusal_limit import RefusalLimit
-from ml.api.requests import BODY_BYTES_MAX, Question, RequestMalformedError, read_question
+from ml.api.requests import (
+    BODY_BYTES_MAX,
+    Question,
+    RequestMalformedError,
+    read_hex,
+    read_question,
+)
 from ml.api.responses import (
     STREAM_END,
     AnswerShape,
@@ -48,10 +54,13 @@ from ml.api.service import (
     ModelUnknownError,
     ServiceBusyError,
 )
+from runtime.codec.hexadecimal import to_hex
 
 VOUCHER_HEADER: Final = "x-openledger-voucher"
+SALT_HEADER: Final = "x-openledger-salt"
 ATTRIBUTION_HEADER: Final = "x-openledger-attribution-id"
 RETRY_SECONDS: Final = 1
+CHANNEL_DIGITS_MAX: Final = 10
 
 Events: TypeAlias = AsyncIterator[AnswerEvent]
 
@@ -72,6 +81,7 @@ def create_app(service: AnswerService) -> Starlette:
             Route("/v1/completions", routes.completions, methods=["POST"]),
             Route("/v1/chat/completions", routes.chat_completions, methods=["POST"]),
             Route("/v1/attributions/{attribution}", routes.attribution, methods=["GET"]),
+            Route("/v1/channels/{channel}/receipt", routes.channel_receipt, methods=["GET"]),
         ],
         exception_handlers={HTTPException: http_error, Exception: server_error},
     )
@@ -97,13 +107,27 @@ class Routes:
         return _refusal(ModelUnknownError(f"The model '{name[:256]}' does not exist."))
 
     async def attribution(self, request: Request) -> Response:
-        """Return the attribution of an answer."""
+        """Return the attribution of an answer; with its texts for who knows their salt."""
         name = str(request.path_params["attribution"])
-        attribution = await self._service.attribution(name)
+        salt = request.headers.get(SALT_HEADER)
+        try:
+            secret = None if salt is None else read_hex("salt", salt)
+        except RequestMalformedError as refusal:
+            return _error(400, str(refusal), parameter=refusal.parameter)
+        attribution = await self._service.attribution(name, secret)
         if attribution is None:
             message = f"There is no attribution '{name[:256]}'."
             return _error(404, message, "attribution_not_found")
         return JSONResponse(attribution)
+
+    async def channel_receipt(self, request: Request) -> Response:
+        """Return the last receipt of a channel, for an asker who has lost its books."""
+        name = str(request.path_params["channel"])
+        number = int(name) if name.isdecimal() and len(name) <= CHANNEL_DIGITS_MAX else None
+        receipt = None if number is None else await self._service.channel_receipt(number)
+        if receipt is None:
+            return _error(404, f"Channel '{name[:256]}' has no receipt here.", "receipt_not_found")
+        return JSONResponse({"signed_receipt": to_hex(receipt)})
 
     async def completions(self, request: Request) -> Response:
         """Continue a prompt."""
@@ -123,7 +147,10 @@ class Routes:
             self._refusals.add(address)
             return _error(413, f"The body exceeds {BODY_BYTES_MAX} bytes. Shorten the question.")
         try:
-            question = read_question(data, is_chat, request.headers.get(VOUCHER_HEADER))
+            headers = request.headers
+            question = read_question(
+                data, is_chat, headers.get(VOUCHER_HEADER), headers.get(SALT_HEADER)
+            )
         except RequestMalformedError as refusal:
             self._refusals.add(address)
             return _error(400, str(refusal), parameter=refusal.parameter)

@@ -27,7 +27,7 @@ TEMPERATURE_DEFAULT: Final = 0.0
 zero in expectation, so sampled answers carry next to no influence and would pay for noise."""
 
 TOP_P_MIN: Final = 1e-6
-VOUCHER_BYTES_MAX: Final = 4096
+HEADER_BYTES_MAX: Final = 4096
 
 Body = Mapping[str, object]
 T = TypeVar("T")
@@ -77,8 +77,13 @@ class Question:
     wants_usage: bool
 
 
-def read_question(data: bytes, is_chat: bool, voucher: str | None) -> Question:
-    """Decode the question of a body. Raises RequestMalformedError."""
+def read_question(
+    data: bytes, is_chat: bool, voucher: str | None, salt: str | None = None
+) -> Question:
+    """Decode the question of a body, with the headers that pay for it.
+
+    Raises RequestMalformedError.
+    """
     body = _object(data)
     _refuse_unknown(body, _CHAT if is_chat else _PLAIN)
     is_streamed = _field(body, "stream", _boolean, False)
@@ -91,22 +96,22 @@ def read_question(data: bytes, is_chat: bool, voucher: str | None) -> Question:
         top_p=_field(body, "top_p", _number(TOP_P_MIN, 1.0), 1.0),
         seed=_field(body, "seed", _integer(-(1 << 63), (1 << 63) - 1), None),
         stop=_field(body, "stop", _stops, ()),
-        voucher=None if voucher is None else read_voucher(voucher),
+        voucher=None if voucher is None else read_hex("voucher", voucher),
+        salt=None if salt is None else read_hex("salt", salt),
     )
     return Question(request, is_chat, is_streamed, _wants_usage(body, is_streamed))
 
 
-def read_voucher(text: str) -> bytes:
-    """Return the bytes of the voucher header, hexadecimal digits. Raises RequestMalformedError."""
+def read_hex(name: str, text: str) -> bytes:
+    """Return the bytes of a header, hexadecimal digits. Raises RequestMalformedError."""
     digits = text.removeprefix("0x")
-    if len(digits) > 2 * VOUCHER_BYTES_MAX:
-        raise RequestMalformedError(f"The voucher exceeds {VOUCHER_BYTES_MAX} bytes.", "voucher")
+    if len(digits) > 2 * HEADER_BYTES_MAX:
+        raise RequestMalformedError(f"The {name} exceeds {HEADER_BYTES_MAX} bytes.", name)
     try:
         return bytes.fromhex(digits)
     except ValueError as error:
         raise RequestMalformedError(
-            "The voucher is not hexadecimal. Send the SCALE bytes as hexadecimal digits.",
-            "voucher",
+            f"The {name} is not hexadecimal. Send its bytes as hexadecimal digits.", name
         ) from error
 
 

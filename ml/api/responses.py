@@ -14,7 +14,7 @@ from ml.api.service import AnswerRefusedError, Finished, Json, ModelCard
 from runtime.codec.hexadecimal import to_hex
 from runtime.codec.scale import codec
 from runtime.crypto import ss58
-from runtime.shared.documents import SignedReceipt, receipt_hash
+from runtime.shared.receipts import SignedReceipt, receipt_hash
 from runtime.types.primitives import AccountId
 
 INVALID_REQUEST: Final = "invalid_request_error"
@@ -148,27 +148,26 @@ def attribution_document(identity: str, signed: SignedReceipt, row_of: RowOf | N
 
     `row_of` gives the contributor and prompt of a row; None where the rows are not at hand.
     """
-    receipt = signed.receipt
+    receipt, evidence = signed.receipt, signed.evidence
     return {
         "id": identity,
         "receipt": to_hex(receipt_hash(receipt)),
         "signed_receipt": to_hex(_SIGNED_RECEIPT.encode(signed)),
-        "model": receipt.model,
+        "model": signed.model,
         "adapter": to_hex(receipt.adapter),
-        "epoch": receipt.epoch,
-        "sequence": receipt.sequence,
+        "channel": signed.channel,
+        "sequence": signed.sequence,
         "fee_planck": str(receipt.fee_planck),
-        "contributor_fee_planck": str(receipt.contributor_fee_planck),
         "tokens_in": receipt.tokens_in,
         "tokens_out": receipt.tokens_out,
-        "remainder_permille": receipt.remainder_permille,
+        "remainder_permille": evidence.remainder_permille,
         "rows": [
             {
                 "row": entry.row,
                 "score": str(entry.score),
                 **({} if row_of is None else _row_document(*row_of(entry.row))),
             }
-            for entry in receipt.top[:ROWS_SHOWN]
+            for entry in evidence.top[:ROWS_SHOWN]
         ],
         "spans": [
             {
@@ -177,7 +176,7 @@ def attribution_document(identity: str, signed: SignedReceipt, row_of: RowOf | N
                 "row": span.row,
                 "rarity_millinats": span.rarity_millinats,
             }
-            for span in receipt.spans[:ROWS_SHOWN]
+            for span in evidence.spans[:ROWS_SHOWN]
         ],
     }
 

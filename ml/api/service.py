@@ -37,7 +37,8 @@ class Message:
 class AnswerRequest:
     """A checked question: either `messages` of a chat or a plain `prompt`.
 
-    `seed` is None if the client sent none; `voucher` is the SCALE of the payment, unverified.
+    `seed` is None if the client sent none; `voucher` is the SCALE of the payment and `salt` that of
+    the question, both unverified.
     """
 
     model: str
@@ -49,6 +50,7 @@ class AnswerRequest:
     seed: int | None
     stop: tuple[str, ...]
     voucher: bytes | None
+    salt: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class ModelUnknownError(AnswerRefusedError):
 
 
 class VoucherMissingError(AnswerRefusedError):
-    """The model has a price and the request no voucher."""
+    """The model has a price and the request no voucher, or no salt of its question."""
 
     status = 402
     kind = "payment_required"
@@ -102,11 +104,18 @@ class VoucherMissingError(AnswerRefusedError):
 
 
 class VoucherRefusedError(AnswerRefusedError):
-    """The voucher is malformed, not signed by the channel's owner, or too small."""
+    """The voucher does not pay for this answer; the message says why."""
 
     status = 402
     kind = "payment_required"
     code = "voucher_refused"
+
+
+class ChannelBusyError(VoucherRefusedError):
+    """The channel pays for another answer now."""
+
+    status = 409
+    code = "channel_busy"
 
 
 class ContextExceededError(AnswerRefusedError):
@@ -135,5 +144,13 @@ class AnswerService(Protocol):
         The generator is closed when the client disconnects; it must then free its resources.
         """
 
-    async def attribution(self, attribution_id: str) -> Mapping[str, Json] | None:
-        """Return the attribution of an answer, or None when there is none of that id."""
+    async def attribution(
+        self, attribution_id: str, salt: bytes | None
+    ) -> Mapping[str, Json] | None:
+        """Return the attribution of an answer, or None when there is none of that id.
+
+        The texts are in it only where `salt` is the one that the answer was asked with.
+        """
+
+    async def channel_receipt(self, channel: int) -> bytes | None:
+        """Return the SCALE of a channel's last receipt, or None when it has none here."""

@@ -41,20 +41,16 @@ from ml.attribution.influence import (
     scores,
 )
 from ml.attribution.sketch import Sketches
+from ml.attribution.sketch_tolerance import sketches_agree
 from ml.attribution.spans import SpanIndex, build_shards
 from ml.rows.row import Row
 from ml.train.data import encode_row, encode_text
 from runtime.crypto.hashing import blake2b_256
 from runtime.crypto.keys import KeyKind, verify
-from runtime.shared.documents import Indexed, SignedReceipt, receipt_hash
+from runtime.shared.documents import Indexed
+from runtime.shared.receipts import SignedReceipt, receipt_hash
 from runtime.trie.merkle import blob_id
 from runtime.types.primitives import AccountId
-
-SKETCH_UNITS_MAX: Final = 2
-"""The largest difference of one number of a recomputed sketch."""
-
-SKETCH_DISTANCE_PERCENT: Final = 1
-"""The largest distance of a recomputed sketch, in percent of its norm."""
 
 ROWS_CHECKED: Final = 4
 """Top rows whose gradients are run again by default; each costs a pass of the model."""
@@ -97,24 +93,6 @@ def verify_receipt(
     """
     replay = _Replay(signed, indexed, read_blob, material)
     return list(replay.checks(with_index))
-
-
-def sketches_agree(claimed: bytes, recomputed: bytes) -> tuple[bool, str]:
-    """Return whether two sketches are one gradient up to rounding, and how they differ.
-
-    Equal bytes would be too strict: a GPU and a CPU add the terms of a gradient in other orders.
-    """
-    if len(claimed) != len(recomputed):
-        return False, f"{len(claimed)} numbers instead of {len(recomputed)}"
-    left = np.frombuffer(claimed, np.int8).astype(np.int64)
-    right = np.frombuffer(recomputed, np.int8).astype(np.int64)
-    difference = left - right
-    units = int(np.max(np.abs(difference), initial=0))
-    square, whole = int(difference @ difference), int(right @ right)
-    near = square * 100 * 100 <= whole * SKETCH_DISTANCE_PERCENT**2
-    changed = int(np.count_nonzero(difference))
-    detail = f"{changed} of {len(left)} numbers differ, by at most {units}"
-    return units <= SKETCH_UNITS_MAX and near, detail
 
 
 _Step: TypeAlias = tuple[str, str, Callable[[], tuple[bool | None, str]]]

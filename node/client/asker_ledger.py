@@ -27,7 +27,7 @@ from typing import Any, Final
 from ml.durable_file import write_durably
 from node.client.errors import RejectedError, UsageError
 from runtime.codec.hexadecimal import from_hex, to_hex
-from runtime.shared.documents import Receipt, receipt_hash
+from runtime.shared.receipts import Receipt, receipt_hash
 from runtime.types.primitives import AccountId, Hash
 
 FOLDER: Final = "channels"

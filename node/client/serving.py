@@ -18,7 +18,7 @@ from node.client.transport_http import HttpTransport, json_of, refusal_of
 from runtime.codec.hexadecimal import from_hex, to_hex
 from runtime.codec.scale import DecodeError, codec
 from runtime.crypto.keys import KeyKind, Keypair
-from runtime.shared.documents import (
+from runtime.shared.receipts import (
     Feedback,
     SignedFeedback,
     SignedReceipt,

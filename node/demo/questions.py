@@ -13,7 +13,7 @@ from node.demo.stage import ASKER, StoryFailedError, StoryStage, event_of
 from node.demo.training import MODEL_NAME, Model
 from pallets.inference import DEPOSIT_MIN
 from runtime.crypto.keys import Keypair
-from runtime.shared.documents import SignedVoucher, Voucher, voucher_payload
+from runtime.shared.receipts import SignedVoucher, Voucher, voucher_payload
 from runtime.types.primitives import AccountId, Hash, Id
 
 ANSWER_TOKENS: Final = 32

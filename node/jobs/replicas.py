@@ -181,7 +181,7 @@ class Replicas:
         if receipts is None or spec.server == self._account:
             return
         signed = [each for each in receipts.receipts if _is_of(spec, each)]
-        self._receipts.learn(spec.model, spec.server, spec.epoch, signed)
+        self._receipts.learn(spec.server, spec.epoch, signed)
 
 
 def _is_of(spec: Settle, signed: SignedReceipt) -> bool:

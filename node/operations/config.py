@@ -28,6 +28,7 @@ from p2p.transport.multiaddress import (
 )
 from p2p.transport.transport import AddressError
 from runtime.errors import ExitCode, OpenLedgerError
+from runtime.shared.receipts import VOUCHER_BLOCKS_MAX
 
 ENVIRONMENT_PREFIX: Final = "OPENLEDGER_"
 BLOCK_TIME_MS: Final = 1_000
@@ -36,6 +37,8 @@ STATE_PRUNING_MIN: Final = 16
 """A peer that takes a state by fast sync needs it for a while after it became final."""
 STATE_PRUNING_MAX: Final = 1 << 32
 PEERS_MAX: Final = 96
+REDEEM_BLOCKS_MAX: Final = 7_000
+"""Vouchers live at most VOUCHER_BLOCKS_MAX blocks, and a server asks for twice this."""
 TRUE_WORDS: Final = ("1", "true", "yes", "on")
 FALSE_WORDS: Final = ("0", "false", "no", "off")
 
@@ -202,8 +205,12 @@ class NodeConfig:
                 )
         except ConfigError as error:
             yield "redeem_amount", str(error)
-        if self.redeem_blocks < 1:
-            yield "redeem_blocks", f"redeem_blocks is at least 1, not {self.redeem_blocks}"
+        if not 1 <= self.redeem_blocks <= REDEEM_BLOCKS_MAX:
+            yield (
+                "redeem_blocks",
+                f"redeem_blocks is 1 to {REDEEM_BLOCKS_MAX}, not {self.redeem_blocks}: vouchers "
+                f"live for {VOUCHER_BLOCKS_MAX} blocks at most, twice as long",
+            )
 
     def _address_problems(self) -> Iterator[tuple[str, str]]:
         """Yield the settings with addresses that can never be reached."""

@@ -18,7 +18,7 @@ from node.storage.errors import DiskLowError
 from node.storage.receipt_store import ReceiptStore
 from runtime.codec.hexadecimal import from_hex
 from runtime.codec.scale import codec
-from runtime.shared.documents import SignedFeedback, feedback_payload
+from runtime.shared.receipts import SignedFeedback, feedback_payload
 from runtime.types.primitives import MultiSignature
 from runtime.types.signature import is_signed_by
 
@@ -69,8 +69,7 @@ def take(receipts: ReceiptStore, body: bytes) -> None:
     stored = receipts.get(feedback.receipt)
     if stored is None:
         raise FeedbackRefusedError(404, "This node made no answer with this receipt.")
-    document = stored.signed.receipt
-    if not is_signed_by(document.asker, feedback_payload(feedback), proof.signature):
+    if not is_signed_by(stored.signed.asker, feedback_payload(feedback), proof.signature):
         raise FeedbackRefusedError(403, "Only the asker of an answer may judge it.")
     try:
         signature = _signature.encode(proof.signature)

@@ -177,6 +177,9 @@ RESULTS: Final[Mapping[str, Schema]] = {
     "openledger_network": OBJECT,
     "openledger_jobProgress": list_of(JOB_REPORT),
     "openledger_closeEpoch": COUNT,
+    "openledger_settlements": list_of(
+        record(model=COUNT, epoch=COUNT, state=TEXT, reason=nullable(TEXT))
+    ),
     "openledger_receipts": list_of(record(hash=HASH, signedReceipt=HEX)),
     "openledger_consensus": OBJECT,
 }

@@ -63,6 +63,7 @@ from node.serving.answer_service import PaidAnswerService
 from node.serving.epoch_closer import EpochCloser
 from node.serving.redeemer import Redeemer, RedeemSettings
 from node.serving.served_models import ServedModels
+from node.serving.text_shower import TextShower
 from node.storage.blob_store import BlobStore
 from node.storage.database import Database
 from node.storage.folder_swap import put_back
@@ -70,6 +71,7 @@ from node.storage.receipt_store import ReceiptStore
 from node.sync.blob_fetcher import BlobFetcher
 from node.transactions.pool import Pool
 from node.transactions.submitter import Submitter
+from runtime.shared.receipts import SignedReceipt
 from runtime.types.primitives import AccountId
 
 ENDPOINT_FILE: Final = "endpoint.json"
@@ -205,6 +207,7 @@ class _Services:
     answers: PaidAnswerService
     redeemer: Redeemer
     epoch_closer: EpochCloser
+    text_shower: TextShower
     replicas: Replicas | None
     """None for a node without a network, which has no peers to fetch from."""
     routes: list[BaseRoute]
@@ -220,6 +223,7 @@ class _Services:
             nursery.start_soon(self.answers.run)
             nursery.start_soon(self.redeemer.run)
             nursery.start_soon(self.epoch_closer.run)
+            nursery.start_soon(self.text_shower.run)
 
 
 def _services(node: RunningNode) -> _Services:
@@ -227,7 +231,7 @@ def _services(node: RunningNode) -> _Services:
     config, chain, submitter, blobs = node.config, node.chain, node.submitter, node.blobs
     reader = StateReader(chain)
     fetcher = None if node.networking is None else node.networking.fetcher
-    inputs = Inputs(reader, blobs, fetcher)
+    inputs = Inputs(reader, blobs, chain.genesis_hash, fetcher)
     models = ServedModels(
         reader=reader,
         blobs=blobs,
@@ -235,15 +239,34 @@ def _services(node: RunningNode) -> _Services:
         folder=node.folder / SERVED_FOLDER,
         base_model=config.base_model,
     )
-    answers = PaidAnswerService(
-        chain=chain, reader=reader, submitter=submitter, receipts=node.receipts, models=models
-    )
     redeemer = Redeemer(
         chain=chain,
         reader=reader,
         submitter=submitter,
         receipts=node.receipts,
         settings=RedeemSettings(config.redeem_planck, config.redeem_blocks),
+    )
+    epoch_closer = EpochCloser(
+        chain=chain,
+        reader=reader,
+        submitter=submitter,
+        receipts=node.receipts,
+        blobs=blobs,
+        redeemer=redeemer,
+    )
+
+    def record(signed: SignedReceipt) -> None:
+        redeemer.record(signed)
+        epoch_closer.record(signed)
+
+    answers = PaidAnswerService(
+        chain=chain,
+        reader=reader,
+        submitter=submitter,
+        receipts=node.receipts,
+        models=models,
+        redeem_blocks=config.redeem_blocks,
+        on_recorded=record,
     )
     metrics = Metrics()
     node.author.on_sealed.append(metrics.observe_block)
@@ -270,13 +293,13 @@ def _services(node: RunningNode) -> _Services:
         ),
         answers=answers,
         redeemer=redeemer,
-        epoch_closer=EpochCloser(
+        epoch_closer=epoch_closer,
+        text_shower=TextShower(
             chain=chain,
             reader=reader,
             submitter=submitter,
             receipts=node.receipts,
             blobs=blobs,
-            redeemer=redeemer,
         ),
         replicas=None if fetcher is None else _replicas(node, reader, inputs, fetcher),
         routes=[

@@ -1,21 +1,21 @@
 """The paid answer service: from a question and a voucher to text and a signed receipt.
 
-    question -> model -> voucher checked -> question tokenized, price reserved -> tokens
-             -> attribution -> receipt signed and stored with what it cost -> the asker's last event
+    question -> model -> voucher checked, channel taken -> question tokenized, price checked
+             -> tokens -> attribution -> receipt signed and stored -> the asker's last event
 
 Rules that hold here: nothing is loaded, tokenized or computed for a question without a voucher that
 pays for it, and what takes long is done off the event loop; nothing is drawn for an answer whose
 receipt is not on disk; what was sent is owed, so an answer that breaks off, whoever ends it, leaves
-a receipt for the text until there; one receipt at a time is numbered and stored, so sequences have
-no gap.
+a receipt for the text until there; a channel has one answer at a time, and a voucher one receipt.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import trio
@@ -43,22 +43,44 @@ from ml.engine.interface import (
 from ml.engine.transcript import Transcript
 from node.chain.chain import Chain
 from node.chain.state_reader import StateReader
-from node.serving.served_models import Evidence, ServedModel, ServedModels
-from node.serving.vouchers import Payment, VoucherBook
+from node.serving.served_models import ServedModel, ServedModels
+from node.serving.vouchers import Offer, Payment, VoucherBook
 from node.storage.errors import DiskLowError
-from node.storage.receipt_store import EpochSealedError, ReceiptStore, StoredReceipt
+from node.storage.receipt_store import ReceiptStore, StoredReceipt
 from node.transactions.submitter import Submitter
 from runtime.codec.hexadecimal import from_hex
+from runtime.codec.scale import Bytes64, codec
 from runtime.crypto import ss58
-from runtime.crypto.hashing import blake2b_256
-from runtime.shared.documents import Receipt, SignedReceipt, receipt_hash
-from runtime.shared.shares import PERMILLE
+from runtime.shared.receipts import (
+    RECEIPT_VERSION,
+    Evidence,
+    Receipt,
+    Sampling,
+    SignedReceipt,
+    evidence_hash,
+    receipt_hash,
+    salted_hash,
+    voucher_hash,
+)
 from runtime.types.primitives import Hash
 
-RECEIPT_VERSION: Final = 1
 MODELS_LISTED_MAX: Final = 256
+MILLI: Final = 1_000
+SEEDS: Final = 1 << 64
 
 logger = logging.getLogger(__name__)
+_signed = codec(SignedReceipt)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """An answer on its way, with all that its receipt is made of."""
+
+    identity: str
+    served: ServedModel
+    transcript: Transcript
+    payment: Payment
+    sampling: Sampling
 
 
 class PaidAnswerService:
@@ -71,14 +93,18 @@ class PaidAnswerService:
         submitter: Submitter,
         receipts: ReceiptStore,
         models: ServedModels,
+        redeem_blocks: int,
+        on_recorded: Callable[[SignedReceipt], None],
     ) -> None:
+        """`on_recorded` hears of every receipt once it is on disk."""
         self._chain = chain
         self._reader = reader
         self._submitter = submitter
         self._receipts = receipts
         self._served = models
-        self._vouchers = VoucherBook(chain.genesis_hash, submitter.account, receipts)
-        self._recording = trio.Lock()
+        self._vouchers = VoucherBook(chain.genesis_hash, submitter.account, receipts, redeem_blocks)
+        self._on_recorded = on_recorded
+        self._has_told_of_bond = False
         self._nursery: trio.Nursery | None = None
 
     async def run(self) -> None:
@@ -120,26 +146,40 @@ class PaidAnswerService:
             # The error names a folder, which is nobody's business but the operator's.
             raise ServiceBusyError("This node's disk has no room for receipts now.") from error
         model = self._number_of(request.model)
-        self._check_voucher(request, model)
+        question = _question(request)
+        payment = self._take_payment(request, model, question)
+        try:
+            async with aclosing(self._answer(request, model, question, payment)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self._vouchers.release(payment)
+
+    async def _answer(
+        self, request: AnswerRequest, model: int, question: str, payment: Payment
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """Answer a question whose channel is taken."""
+        assert self._nursery is not None, "running"
         engine = await self._served.start(self._nursery)
         served = await self._served.get(model)
-        question = _question(request)
         _check_length(question, served, engine.capabilities.context_tokens)
         transcript = await trio.to_thread.run_sync(
             Transcript, served.tokenizer, question, request.stop
         )
-        payment = self._charge(request, model, len(transcript.prompt_tokens))
+        payment.check_price(len(transcript.prompt_tokens), request.max_tokens)
         identity = f"att-{secrets.token_hex(16)}"
+        sampling = _sampling(request)
         generation = GenerationRequest(
             request_id=identity,
             prompt_tokens=transcript.prompt_tokens,
             max_tokens=request.max_tokens,
             adapter=served.adapter_id,
-            temperature=request.temperature or 0.0,
-            top_p=1.0 if request.top_p is None else request.top_p,
-            seed=request.seed if request.seed is not None else secrets.randbits(32),
+            temperature=sampling.temperature_milli / MILLI,
+            top_p=sampling.top_p_milli / MILLI,
+            seed=sampling.seed,
             stop_tokens=transcript.stop_tokens,
         )
+        asked = _Asked(identity, served, transcript, payment, sampling)
         is_recorded = False
         try:
             async with aclosing(engine.generate(generation)) as events:
@@ -157,7 +197,7 @@ class PaidAnswerService:
             tail = transcript.finish()
             if tail:
                 yield Delta(tail)
-            finished = await self._finish(identity, served, transcript, payment)
+            finished = await self._finish(asked)
             is_recorded = True
             yield finished
         except RequestInvalidError as error:
@@ -166,123 +206,116 @@ class PaidAnswerService:
             raise ServiceBusyError(str(error)) from error
         finally:
             if not is_recorded and transcript.cut():
-                await self._record_broken_off(identity, served, transcript, payment)
-            self._vouchers.release(payment)
+                await self._record_broken_off(asked)
 
-    async def _record_broken_off(
-        self, identity: str, served: ServedModel, transcript: Transcript, payment: Payment
-    ) -> None:
+    async def _record_broken_off(self, asked: _Asked) -> None:
         """Leave a receipt for what was sent; what ended the answer does not end this."""
         with trio.CancelScope(shield=True):
             try:
-                await self._finish(identity, served, transcript, payment)
+                await self._finish(asked)
             except Exception:
-                logger.exception("answer-unpaid id=%s", identity)
+                logger.exception("answer-unpaid id=%s", asked.identity)
 
-    def _check_voucher(self, request: AnswerRequest, model: int) -> None:
-        """Check that a voucher pays for the answer at least, before anything costs time."""
+    def _take_payment(self, request: AnswerRequest, model: int, question: str) -> Payment:
+        """Check what pays for the answer, before anything costs time; its channel is taken."""
+        offer = Offer(
+            model=model,
+            question=question,
+            max_tokens=request.max_tokens,
+            voucher=request.voucher,
+            salt=request.salt,
+        )
         with self._reader.at() as state:
-            self._vouchers.check(request.voucher, model, 0, request.max_tokens, state.inference)
+            if not state.inference.is_bonded(self._submitter.account):
+                self._tell_of_bond()
+                raise ServiceBusyError(
+                    "This node's account is no bonded server, so nobody can pay it. Ask another "
+                    "node, or this one when its operator has bonded it."
+                )
+            return self._vouchers.take(offer, state.inference, self._chain.best.number)
 
-    def _charge(self, request: AnswerRequest, model: int, tokens_in: int) -> Payment:
-        with self._reader.at() as state:
-            return self._vouchers.reserve(
-                request.voucher, model, tokens_in, request.max_tokens, state.inference
+    def _tell_of_bond(self) -> None:
+        if not self._has_told_of_bond:
+            self._has_told_of_bond = True
+            logger.warning(
+                "server-not-bonded account=%s do='openledger server register'",
+                ss58.encode(self._submitter.account),
             )
 
-    async def _finish(
-        self, identity: str, served: ServedModel, transcript: Transcript, payment: Payment
-    ) -> Finished:
+    async def _finish(self, asked: _Asked) -> Finished:
+        """Sign the receipt of an answer and keep it."""
+        transcript, payment = asked.transcript, asked.payment
         question, answer = transcript.question, transcript.text
-        evidence = await trio.to_thread.run_sync(served.evidence, question, answer)
-        async with self._recording:
-            try:
-                stored = await self._record(identity, served, transcript, payment, evidence)
-            except EpochSealedError:  # it closed in between, and cannot twice in a row
-                stored = await self._record(identity, served, transcript, payment, evidence)
-        receipt = stored.signed.receipt
+        evidence = await trio.to_thread.run_sync(asked.served.evidence, question, answer)
+        receipt = self._receipt(asked, evidence)
+        signature = Bytes64(self._submitter.sign(receipt_hash(receipt)))
+        signed = SignedReceipt(payment.signed, receipt, evidence, signature)
+        stored = StoredReceipt(
+            signed=signed,
+            identity=asked.identity,
+            question=question,
+            answer=answer,
+            salt=payment.salt,
+            tokens=transcript.answer_tokens,
+        )
+        await trio.to_thread.run_sync(self._receipts.record, stored)
+        self._on_recorded(signed)
         logger.info(
-            "answer-served model=%d sequence=%d tokens_out=%d fee_planck=%d",
-            receipt.model,
-            receipt.sequence,
+            "answer-served model=%d channel=%d sequence=%d tokens_out=%d fee_planck=%d",
+            signed.model,
+            signed.channel,
+            signed.sequence,
             receipt.tokens_out,
             receipt.fee_planck,
         )
         reason: Literal["stop", "length"] = (
             "stop" if transcript.reason is FinishReason.STOP else "length"
         )
-        attribution = self._attribution(identity, stored.signed, served)
+        attribution = self._attribution(asked.identity, signed, asked.served)
         return Finished(reason, receipt.tokens_in, receipt.tokens_out, attribution)
 
-    async def _record(
-        self,
-        identity: str,
-        served: ServedModel,
-        transcript: Transcript,
-        payment: Payment,
-        evidence: Evidence,
-    ) -> StoredReceipt:
-        """Sign a receipt and keep it with what it cost. Raises EpochSealedError."""
-        receipt, redeemed = self._receipt(served, transcript, payment, evidence)
-        signature = self._submitter.sign(receipt_hash(receipt))
-        signed = SignedReceipt(receipt, signature)
-        stored = StoredReceipt(signed, identity, transcript.question, transcript.text)
-        spent = self._vouchers.add_fee(payment, receipt.fee_planck, redeemed)
-        await trio.to_thread.run_sync(self._receipts.record, stored, spent)
-        return stored
-
-    def _receipt(
-        self,
-        served: ServedModel,
-        transcript: Transcript,
-        payment: Payment,
-        evidence: Evidence,
-    ) -> tuple[Receipt, int]:
-        release = served.release
+    def _receipt(self, asked: _Asked, evidence: Evidence) -> Receipt:
+        release, transcript = asked.served.release, asked.transcript
+        voucher = asked.payment.voucher
         tokens_in, tokens_out = len(transcript.prompt_tokens), len(transcript.answer_tokens)
-        fee = payment.rates.fee(tokens_in, tokens_out)
-        assert fee <= payment.reserved_planck, "an answer has no more tokens than were reserved"
-        with self._reader.at() as state:
-            permille = state.inference.current_parameters().contributors_permille
-            epoch = state.attribution.pool(release.model).epoch
-            channel = state.inference.channels.get(payment.channel)
-        receipt = Receipt(
+        fee = voucher.fee(tokens_in, tokens_out)
+        assert fee <= voucher.price_planck, "an answer has no more tokens than are paid for"
+        return Receipt(
             version=RECEIPT_VERSION,
-            genesis=self._chain.genesis_hash,
-            model=release.model,
+            voucher=voucher_hash(voucher),
+            server=self._submitter.account,
             train_job=release.train_job,
             index_job=release.index_job,
             adapter=release.adapter,
-            epoch=max(epoch, self._receipts.open_epoch(release.model)),
-            sequence=self._receipts.next_sequence(release.model),
-            server=self._submitter.account,
-            asker=payment.asker,
-            channel=payment.channel,
-            question=Hash(blake2b_256(transcript.question.encode())),
-            answer=Hash(blake2b_256(transcript.text.encode())),
             tokens_in=tokens_in,
             tokens_out=tokens_out,
             fee_planck=fee,
-            contributor_fee_planck=fee * permille // PERMILLE,
-            phi=evidence.phi,
-            top=evidence.top,
-            spans=evidence.spans,
-            retrieved=(),
-            remainder_permille=evidence.remainder_permille,
+            answer=salted_hash(asked.payment.salt, transcript.text),
+            sampling=asked.sampling,
+            evidence=evidence_hash(evidence),
         )
-        return receipt, 0 if channel is None else channel.redeemed_planck
 
     # -------------------------------------------------------------------------- attribution
 
-    async def attribution(self, attribution_id: str) -> Mapping[str, Json] | None:
-        """Return the attribution of an answer by its id or its receipt's hash."""
+    async def attribution(
+        self, attribution_id: str, salt: bytes | None
+    ) -> Mapping[str, Json] | None:
+        """Return the attribution of an answer by its id or its receipt's hash; with the texts for
+        who knows the salt that the answer was asked with."""
         stored = self._receipts.find(attribution_id)
         if stored is None:
             return self._learned(attribution_id)
         signed = stored.signed
-        served = await self._loaded(signed.receipt.model)
-        shown = dict(self._attribution(stored.identity, signed, served))
+        served = await self._loaded(signed.model)
+        shown = self._attribution(stored.identity, signed, served)
+        if salt is None or not secrets.compare_digest(salt, stored.salt):
+            return shown
         return {**shown, "question": stored.question, "answer": stored.answer}
+
+    async def channel_receipt(self, channel: int) -> bytes | None:
+        """Return the SCALE of the last receipt of a channel; it holds no texts."""
+        last = await trio.to_thread.run_sync(self._receipts.last, channel)
+        return None if last is None else _signed.encode(last)
 
     def _learned(self, name: str) -> Mapping[str, Json] | None:
         """Return the attribution of an answer of another node, whose texts are not here."""
@@ -312,6 +345,18 @@ class PaidAnswerService:
             return await self._served.get(model)
         except ModelUnknownError:
             return None
+
+
+def _sampling(request: AnswerRequest) -> Sampling:
+    """Return how tokens are chosen, in the whole numbers that the receipt has room for."""
+    temperature = request.temperature or 0.0
+    top_p = 1.0 if request.top_p is None else request.top_p
+    seed = request.seed if request.seed is not None else secrets.randbits(32)
+    return Sampling(
+        temperature_milli=round(temperature * MILLI),
+        top_p_milli=max(1, round(top_p * MILLI)),
+        seed=seed % SEEDS,
+    )
 
 
 def _check_length(question: str, served: ServedModel, context_tokens: int) -> None:

@@ -2,28 +2,39 @@
 
 An asker may close a channel, and after the challenge window the rest of its deposit is gone. So a
 channel is redeemed at once when it closes, and otherwise when what it owes reaches an amount or an
-age, both set by the operator: each redemption costs a fee, each planck that waits is a risk. What
-was owed before the node started has an unknown age, and counts as old.
+age, both set by the operator: each redemption costs a fee, each planck that waits is a risk. It is
+redeemed as well when its voucher comes near its end. What was owed before the node started has an
+unknown age, and counts as old.
 
-A redemption is repeatable: drawing the same amount again pays nothing.
+The voucher of a channel's last answer redeems all answers before it. A redemption is repeatable:
+drawing the same again pays nothing. Which channels owe something is kept in memory; of these a
+bounded number is looked at with each final block, in turn.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Final
+
+import trio
 
 from node.chain.chain import Chain
 from node.chain.events import FinalChanged
 from node.chain.state_reader import PalletViews, StateReader
-from node.storage.receipt_store import ChannelRecord, ReceiptStore
+from node.storage.receipt_store import ReceiptStore
 from node.transactions.errors import PoolError
 from node.transactions.submitter import RESEND_BLOCKS, Submitter
-from runtime.codec.scale import codec
-from runtime.types.primitives import OPEN, MultiSignature
+from pallets.inference import Channel
+from runtime.shared.receipts import SignedReceipt, SignedVoucher
+from runtime.types.primitives import OPEN
+
+LOOKS_PER_BLOCK: Final = 512
+"""Channels that are looked at with each final block: all of them within a challenge window."""
+SENT_PER_BLOCK: Final = 32
 
 logger = logging.getLogger(__name__)
-_signature = codec(MultiSignature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +44,36 @@ class RedeemSettings:
     owed_planck_max: int = OPEN
     owed_blocks_max: int = 300
 
+    @property
+    def expiry_blocks(self) -> int:
+        """How long before the end of its voucher a channel is redeemed."""
+        return max(self.owed_blocks_max // 2, 2 * RESEND_BLOCKS)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Debt:
-    """What a channel owes this server: `drawn_planck` in all, `owed_planck` of it not redeemed."""
+    """The last answer of a channel that owes something: its voucher and what it cost.
 
-    record: ChannelRecord
-    model: int
-    drawn_planck: int
-    owed_planck: int
-    is_closing: bool
+    `since` is the final height at which the oldest debt was seen, None before the first look;
+    `sent` the last redemption: what the channel owed in all, and at which final height.
+    """
+
+    signed: SignedVoucher
+    tokens_in: int
+    tokens_out: int
+    ends_planck: int
+    since: int | None
+    sent: tuple[int, int] | None = None
+
+    @property
+    def channel(self) -> int:
+        """The channel that owes it."""
+        return self.signed.voucher.channel
+
+    @property
+    def model(self) -> int:
+        """The model that answered."""
+        return self.signed.voucher.model
 
 
 class Redeemer:
@@ -61,15 +92,15 @@ class Redeemer:
         self._submitter = submitter
         self._receipts = receipts
         self._settings = settings
-        self._owed_since: dict[int, int] = {}
-        """By channel: the final height at which its oldest debt was seen; of one from before the
-        start, a height so far back that it is due."""
-        self._sent: dict[int, tuple[int, int]] = {}
-        """By channel: what was drawn by the last redemption, and at which final height."""
-        self._is_first_look = True
+        self._debts: OrderedDict[int, Debt] = OrderedDict()
+        """By channel, in the order in which they are looked at."""
+        self._held: set[int] = set()
+        """Models whose epoch is about to be closed: nothing is drawn for them from here but from
+        channels that close."""
 
     async def run(self) -> None:
         """Redeem what is due after each final block, until cancelled."""
+        await self.load()
         self.redeem_due(self._chain.finalized.number)
         while True:
             async with self._chain.events() as events:
@@ -77,85 +108,132 @@ class Redeemer:
                     if isinstance(event, FinalChanged):
                         self.redeem_due(event.header.number)
 
+    async def load(self) -> None:
+        """Take up what was owed before the start; it is old."""
+        height = self._chain.finalized.number - self._settings.owed_blocks_max
+
+        def read() -> list[Debt]:
+            return [_debt_of(signed, height) for signed in self._receipts.last_of_channels()]
+
+        for debt in await trio.to_thread.run_sync(read):
+            self._debts.setdefault(debt.channel, debt)
+
+    def record(self, signed: SignedReceipt) -> None:
+        """Count an answer whose receipt is on disk."""
+        former = self._debts.get(signed.channel)
+        debt = _debt_of(signed, None if former is None else former.since)
+        debt.sent = None if former is None else former.sent
+        self._debts[signed.channel] = debt
+
+    # ------------------------------------------------------------------- for the epoch closer
+
+    def hold(self, model: int) -> dict[int, int]:
+        """Draw nothing of a model any more until `go_on`, but by `draw` and from channels that
+        close. Returns what its channels owe in all, in planck, by channel."""
+        self._held.add(model)
+        return {
+            debt.channel: debt.ends_planck for debt in self._debts.values() if debt.model == model
+        }
+
+    def draw(self, targets: dict[int, int], height: int) -> bool:
+        """Send what is missing up to these amounts; returns whether all of it is final."""
+        missing, sent = 0, 0
+        with self._reader.at() as state:
+            for number, owed_planck in targets.items():
+                debt = self._debts.get(number)
+                channel = None if debt is None else self._owing(state, debt, height)
+                if debt is None or channel is None or channel.redeemed_planck >= owed_planck:
+                    continue
+                missing += 1
+                if sent < SENT_PER_BLOCK and not _is_on_its_way(debt, height):
+                    sent += self._redeem(debt, channel, height)
+        return not missing
+
+    def go_on(self, model: int) -> None:
+        """Draw what is due again."""
+        self._held.discard(model)
+
+    # ------------------------------------------------------------------------------ each block
+
     def redeem_due(self, height: int) -> None:
         """Send the redemptions that are due at a final height."""
+        sent = 0
+        looks = min(len(self._debts), LOOKS_PER_BLOCK)
         with self._reader.at() as state:
-            debts = self._debts(state)
-        since = height - self._settings.owed_blocks_max if self._is_first_look else height
-        self._owed_since = {
-            debt.record.channel: self._owed_since.get(debt.record.channel, since) for debt in debts
-        }
-        self._is_first_look = False
-        self._sent = {key: sent for key, sent in self._sent.items() if key in self._owed_since}
-        for debt in debts:
-            if self._is_due(debt, height) and not self._is_on_its_way(debt, height):
-                self._redeem_later_if_refused(debt, height)
+            for debt in [self._debts.popitem(last=False)[1] for _ in range(looks)]:
+                channel = self._owing(state, debt, height)
+                if channel is None:
+                    continue
+                self._debts[debt.channel] = debt
+                debt.since = height if debt.since is None else debt.since
+                if sent < SENT_PER_BLOCK and self._is_due(debt, channel, height):
+                    sent += self._redeem(debt, channel, height)
 
-    def redeem_model(self, model: int) -> None:
-        """Redeem all that the channels of a model owe, before its epoch is closed.
-
-        Raises PoolError.
-        """
-        with self._reader.at() as state:
-            debts = self._debts(state)
-        for debt in debts:
-            if debt.model == model:
-                self._redeem(debt)
-
-    def _debts(self, state: PalletViews) -> list[Debt]:
-        """Return the channels that owe something, by number."""
-        debts = []
-        for record in self._receipts.channels():
-            channel = state.inference.channels.get(record.channel)
-            drawn = min(record.spent_planck, record.cumulative_planck)
-            if channel is None or drawn <= channel.redeemed_planck:
-                continue
-            debts.append(
-                Debt(
-                    record=record,
-                    model=channel.model,
-                    drawn_planck=drawn,
-                    owed_planck=drawn - channel.redeemed_planck,
-                    is_closing=channel.closes_at is not None,
-                )
+    def _owing(self, state: PalletViews, debt: Debt, height: int) -> Channel | None:
+        """Return the channel of a debt; None where nothing is owed or can be drawn any more."""
+        channel = state.inference.channels.get(debt.channel)
+        if channel is None or channel.is_closed or channel.redeemed_planck >= debt.ends_planck:
+            return None
+        expires_at = debt.signed.voucher.expires_at
+        if height >= expires_at:
+            logger.error(
+                "redeem-lost channel=%d owed_planck=%d expired_at=%d",
+                debt.channel,
+                debt.ends_planck - channel.redeemed_planck,
+                expires_at,
             )
-        return debts
+            return None
+        return channel
 
-    def _is_due(self, debt: Debt, height: int) -> bool:
-        age = height - self._owed_since[debt.record.channel]
+    def _is_due(self, debt: Debt, channel: Channel, height: int) -> bool:
+        if _is_on_its_way(debt, height):
+            return False
+        if channel.closes_at is not None:
+            return True
+        assert debt.since is not None, "seen"
         settings = self._settings
-        return (
-            debt.is_closing
-            or debt.owed_planck >= settings.owed_planck_max
-            or age >= settings.owed_blocks_max
+        return debt.model not in self._held and (
+            debt.ends_planck - channel.redeemed_planck >= settings.owed_planck_max
+            or height - debt.since >= settings.owed_blocks_max
+            or height >= debt.signed.voucher.expires_at - settings.expiry_blocks
         )
 
-    def _is_on_its_way(self, debt: Debt, height: int) -> bool:
-        drawn, sent_at = self._sent.get(debt.record.channel, (0, 0))
-        return drawn >= debt.drawn_planck and height < sent_at + RESEND_BLOCKS
-
-    def _redeem_later_if_refused(self, debt: Debt, height: int) -> None:
-        channel = debt.record.channel
+    def _redeem(self, debt: Debt, channel: Channel, height: int) -> bool:
+        """Send one redemption; False where the pool takes none, and then it is tried again."""
         try:
-            self._redeem(debt)
-        except PoolError as error:
-            logger.warning("redeem-refused channel=%d reason=%r", channel, str(error))
-        else:
-            logger.info(
-                "redeem-sent channel=%d owed_planck=%d closing=%s",
-                channel,
-                debt.owed_planck,
-                debt.is_closing,
+            self._submitter.submit(
+                "Inference",
+                "redeem",
+                voucher=debt.signed.voucher,
+                tokens_in=debt.tokens_in,
+                tokens_out=debt.tokens_out,
+                signature=debt.signed.signature,
             )
-            self._sent[channel] = debt.drawn_planck, height
-
-    def _redeem(self, debt: Debt) -> None:
-        """Send one redemption. Raises PoolError."""
-        self._submitter.submit(
-            "Inference",
-            "redeem",
-            channel=debt.record.channel,
-            cumulative=debt.record.cumulative_planck,
-            drawn=debt.drawn_planck,
-            signature=_signature.decode(debt.record.signature),
+        except PoolError as error:
+            logger.warning("redeem-refused channel=%d reason=%r", debt.channel, str(error))
+            return False
+        logger.info(
+            "redeem-sent channel=%d owed_planck=%d closing=%s",
+            debt.channel,
+            debt.ends_planck - channel.redeemed_planck,
+            channel.closes_at is not None,
         )
+        debt.sent = (debt.ends_planck, height)
+        return True
+
+
+def _is_on_its_way(debt: Debt, height: int) -> bool:
+    if debt.sent is None:
+        return False
+    drawn_planck, sent_at = debt.sent
+    return drawn_planck >= debt.ends_planck and height < sent_at + RESEND_BLOCKS
+
+
+def _debt_of(signed: SignedReceipt, since: int | None) -> Debt:
+    return Debt(
+        signed=signed.voucher,
+        tokens_in=signed.receipt.tokens_in,
+        tokens_out=signed.receipt.tokens_out,
+        ends_planck=signed.ends_planck,
+        since=since,
+    )

@@ -20,7 +20,8 @@ from node.chain.state_reader import PalletViews, StateReader
 from node.jobs.inputs import Inputs
 from node.storage.blob_store import BlobStore
 from pallets.models import Training
-from runtime.shared.documents import Index, Indexed, Recipe, RowScore, Span, Train
+from runtime.shared.documents import Index, Indexed, Recipe, Train
+from runtime.shared.receipts import Evidence
 from runtime.types.primitives import Hash
 
 if TYPE_CHECKING:
@@ -49,16 +50,6 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """What an answer was made from."""
-
-    phi: bytes
-    top: tuple[RowScore, ...]
-    spans: tuple[Span, ...]
-    remainder_permille: int
-
-
-@dataclass(frozen=True, slots=True)
 class ServedModel:
     """A loaded model."""
 
@@ -71,15 +62,21 @@ class ServedModel:
     longest_token_bytes: int
 
     def evidence(self, question: str, answer: str) -> Evidence:
-        """Return the attribution of an answer; an empty answer has none."""
+        """Return what shaped an answer; nothing shapes an empty one."""
         from ml.train.data import encode_text
 
         if not answer:
-            return Evidence(bytes(self.release.indexed.sketch_size), (), (), 0)
+            return Evidence(bytes(self.release.indexed.sketch_size), (), (), (), 0)
         phi = self.sketcher.sketch(question, answer)
         top = self.index.top(phi)
         spans = self.index.spans(encode_text(answer, self.tokenizer))
-        return Evidence(phi, top, spans, self.index.remainder_permille(phi, top))
+        return Evidence(
+            phi=phi,
+            top=top,
+            spans=spans,
+            retrieved=(),
+            remainder_permille=self.index.remainder_permille(phi, top),
+        )
 
 
 def release_of(reader: StateReader, model: int) -> Release:
@@ -98,8 +95,8 @@ def _release(state: PalletViews, model: int, training: Training) -> Release:
     assert training.index_job is not None, "checked"
     jobs = state.jobs.jobs
     train, index = jobs.get(training.train_job), jobs.get(training.index_job)
-    indexed = state.attribution.indexed.get(training.index_job)
-    if train is None or index is None or index.seed is None or indexed is None:
+    recorded = state.attribution.recorded_index(training.index_job)
+    if train is None or index is None or index.seed is None or recorded is None:
         raise ModelUnknownError(f"The jobs of the model '{model}' are not on this chain any more.")
     assert isinstance(train.spec, Train), "a train job has a train spec"
     assert isinstance(index.spec, Index), "an index job has an index spec"
@@ -111,7 +108,7 @@ def _release(state: PalletViews, model: int, training: Training) -> Release:
         adapter=training.trained.adapter,
         moments=training.trained.moments,
         recipe=train.spec.recipe,
-        indexed=indexed,
+        indexed=recorded.indexed,
         seed=index.seed,
     )
 

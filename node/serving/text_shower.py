@@ -18,16 +18,18 @@ from node.chain.chain import Chain
 from node.chain.events import FinalChanged
 from node.chain.state_reader import PalletViews, StateReader
 from node.keys.sealed_box import seal
+from node.serving.epoch_files import receipts_in
 from node.storage.blob_errors import BlobError
 from node.storage.blob_store import BlobStore
 from node.storage.errors import DiskLowError
-from node.storage.receipt_store import PAGE_MAX, ReceiptStore
+from node.storage.receipt_store import ReceiptStore
 from node.transactions.errors import PoolError
 from node.transactions.submitter import RESEND_BLOCKS, Submitter
 from pallets.attribution.texts import SHOWING
+from pallets.jobs.job import SlotState
 from runtime.codec.scale import codec
 from runtime.shared.documents import Settle
-from runtime.shared.receipts import ShownTexts, drawn_receipts, receipt_hash
+from runtime.shared.receipts import ShownTexts, drawn_receipts
 from runtime.types.primitives import Hash
 
 logger = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class _Showing:
     job: int
     attempt: int
     spec: Settle
+    receipts_blob: Hash
     seed: Hash
     readers: tuple[Hash, ...]
 
@@ -116,15 +119,7 @@ class TextShower:
                 continue
             record = state.attribution.epochs.get((model, server, epoch))
             assert record is not None, "the epoch being settled is stored"
-            job = state.jobs.jobs.get(record.job)
-            assert job is not None, "and so is its job"
-            assert isinstance(job.spec, Settle), "of this kind"
-            is_shown = (record.job, job.attempt) in state.attribution.shown
-            if job.state not in SHOWING or is_shown or job.seed is None:
-                continue
-            executors = [state.jobs.registry.get(slot.executor) for slot in job.current()]
-            readers = tuple(executor.reader for executor in executors if executor is not None)
-            yield _Showing(record.job, job.attempt, job.spec, job.seed, readers)
+            yield from _showings(state, record.job, record.receipts_blob)
 
     def _make_box(self, showing: _Showing) -> Hash:
         """Seal the texts of the drawn receipts and store the box.
@@ -132,7 +127,7 @@ class TextShower:
         Raises TextsMissingError, BlobError, DiskLowError, OSError.
         """
         spec = showing.spec
-        receipts = list(self._closed_receipts(spec))
+        receipts = list(receipts_in(self._blobs, showing.receipts_blob, spec.receipts))
         drawn = drawn_receipts(showing.seed, [fee for _, fee in receipts], spec.draws)
         texts = []
         for at in drawn:
@@ -146,8 +141,20 @@ class TextShower:
         content = codec(ShownTexts).encode(ShownTexts(tuple(texts)))
         return self._blobs.put(seal(content, showing.readers))
 
-    def _closed_receipts(self, spec: Settle) -> Iterator[tuple[Hash, int]]:
-        """Yield hash and fee of the receipts of a closed epoch, in the order of their file."""
-        for start in range(0, spec.receipts, PAGE_MAX):
-            for signed in self._receipts.epoch_receipts(spec.model, spec.epoch, start, PAGE_MAX):
-                yield receipt_hash(signed.receipt), signed.receipt.fee_planck
+
+def _showings(state: PalletViews, job_id: int, receipts_blob: Hash) -> Iterator[_Showing]:
+    """Yield the attempts of a settle job whose executors wait for texts, each once."""
+    job = state.jobs.jobs.get(job_id)
+    assert job is not None, "a closed epoch has its job"
+    assert isinstance(job.spec, Settle), "of this kind"
+    if job.state not in SHOWING or job.seed is None:
+        return
+    waiting = [slot for slot in job.slots if slot.state is SlotState.Assigned]
+    for attempt in sorted({slot.attempt for slot in waiting}):
+        if (job_id, attempt) in state.attribution.shown:
+            continue
+        executors = [
+            state.jobs.registry.get(slot.executor) for slot in waiting if slot.attempt == attempt
+        ]
+        readers = tuple(executor.reader for executor in executors if executor is not None)
+        yield _Showing(job_id, attempt, job.spec, receipts_blob, job.seed, readers)

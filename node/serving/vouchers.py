@@ -1,126 +1,188 @@
-"""Vouchers: checks that an answer is paid for, and what this node may draw from a channel.
+"""Vouchers: checks that a question is paid for, once, by the voucher that was signed for it.
 
-An asker signs the most that the server may draw in all, the price of the longest answer included.
-What is drawn later is only what the answers did cost; the difference covers the next answer.
+A voucher pays for one answer to one question. What is cheap is checked first, so that a voucher
+that pays nothing costs the node next to nothing; the signature is verified once. While an answer of
+a channel runs, the channel pays for no other: which range the next one takes is not known yet.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from ml.api.service import VoucherMissingError, VoucherRefusedError
-from node.storage.receipt_store import ChannelRecord, ReceiptStore
-from pallets.inference import Channel, Inference
-from pallets.inference.records import Rates
+from ml.api.service import ChannelBusyError, VoucherMissingError, VoucherRefusedError
+from node.storage.receipt_store import ReceiptStore
+from pallets.inference import Channel
 from runtime.codec.scale import DecodeError, codec
-from runtime.shared.documents import SignedVoucher, Voucher, voucher_payload
-from runtime.types.primitives import AccountId, Hash, MultiSignature
+from runtime.shared.receipts import (
+    SALT_BYTES,
+    VOUCHER_BLOCKS_MAX,
+    Rates,
+    SignedVoucher,
+    Voucher,
+    salted_hash,
+    voucher_payload,
+)
+from runtime.types.primitives import AccountId, Hash
 from runtime.types.signature import is_signed_by
 
-_signature = codec(MultiSignature)
 _signed_voucher = codec(SignedVoucher)
+
+
+class Channels(Protocol):
+    """The channels of the chain by number."""
+
+    def get(self, channel: int, /) -> Channel | None: ...
+
+
+class Prices(Protocol):
+    """The part of the Inference pallet that is read."""
+
+    @property
+    def channels(self) -> Channels: ...
+    def rates(self, model: int, /) -> Rates | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What an asker sends to be answered: the question with its voucher and salt, undecoded."""
+
+    model: int
+    question: str
+    max_tokens: int
+    voucher: bytes | None
+    salt: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """A checked payment: the channel to draw from and what the voucher allows in all."""
+    """A checked payment for one answer."""
 
-    channel: int
-    asker: AccountId
-    cumulative_planck: int
-    signature: bytes
-    reserved_planck: int
-    rates: Rates
-    """The price list when the answer was accepted: later changes are for later answers."""
+    signed: SignedVoucher
+    salt: bytes
+
+    @property
+    def voucher(self) -> Voucher:
+        """The asker's promise."""
+        return self.signed.voucher
+
+    def check_price(self, tokens_in: int, tokens_out: int) -> None:
+        """Check that the voucher pays for so many tokens. Raises VoucherRefusedError."""
+        fee = self.voucher.fee(tokens_in, tokens_out)
+        if fee > self.voucher.price_planck:
+            raise VoucherRefusedError(
+                f"The voucher pays {self.voucher.price_planck} planck at most, and this answer may "
+                f"cost {fee}. Sign a voucher for that, or ask for fewer tokens."
+            )
 
 
 class VoucherBook:
-    """Checks payments; a reservation keeps two concurrent answers from spending the same planck."""
+    """Checks payments, and keeps a channel from paying for two answers at a time."""
 
-    def __init__(self, genesis: Hash, server: AccountId, receipts: ReceiptStore) -> None:
+    def __init__(
+        self, genesis: Hash, server: AccountId, receipts: ReceiptStore, redeem_blocks: int
+    ) -> None:
         self._genesis = genesis
         self._server = server
         self._receipts = receipts
-        self._reserved: dict[int, int] = {}
+        self._life_blocks_min = 2 * redeem_blocks
+        self._busy: set[int] = set()
 
-    def reserve(
-        self, raw: bytes | None, model: int, tokens_in: int, tokens_out: int, state: Inference
-    ) -> Payment:
-        """Reserve the price of an answer of so many tokens at most.
+    def take(self, offer: Offer, state: Prices, now: int) -> Payment:
+        """Check what pays for an answer at a height, and keep its channel for it until `release`.
 
-        Raises VoucherMissingError, VoucherRefusedError.
+        Raises VoucherMissingError, VoucherRefusedError, ChannelBusyError.
         """
-        payment = self.check(raw, model, tokens_in, tokens_out, state)
-        reserved = self._reserved.get(payment.channel, 0)
-        self._reserved[payment.channel] = reserved + payment.reserved_planck
-        return payment
-
-    def check(
-        self, raw: bytes | None, model: int, tokens_in: int, tokens_out: int, state: Inference
-    ) -> Payment:
-        """Check that a voucher pays for so many tokens, and reserve nothing.
-
-        Raises VoucherMissingError, VoucherRefusedError.
-        """
-        rates = state.rates(model)
+        rates = state.rates(offer.model)
         assert rates is not None, "the model exists"
-        price_planck = rates.fee(tokens_in, tokens_out)
-        if raw is None:
+        if offer.voucher is None or offer.salt is None:
             raise VoucherMissingError(
-                f"This answer costs {price_planck} planck at least. Open a channel to this server "
-                "and send a voucher in the header x-openledger-voucher."
+                f"This answer costs {rates.fee(0, offer.max_tokens)} planck at most, and more for "
+                "the tokens of the question. Open a channel to this server; send a voucher in the "
+                "header x-openledger-voucher and its question's salt in x-openledger-salt."
             )
-        signed = _decoded(raw)
+        signed = _decoded(offer.voucher)
         voucher = signed.voucher
         channel = state.channels.get(voucher.channel)
-        if channel is None or channel.server != self._server or channel.model != model:
+        self._check_channel(voucher, channel, offer.model)
+        assert channel is not None, "checked"
+        self._check_terms(voucher, rates, now)
+        if salted_hash(_checked_salt(offer.salt), offer.question) != voucher.question:
+            raise VoucherRefusedError(
+                "The voucher is for another question, or its salt is another. Sign one for this "
+                "question."
+            )
+        if voucher.channel in self._busy:
+            raise ChannelBusyError(
+                "The channel pays for another answer now. Wait until that ends, or open another "
+                "channel."
+            )
+        self._check_range(voucher, channel)
+        payment = Payment(signed, offer.salt)
+        payment.check_price(0, offer.max_tokens)
+        if not is_signed_by(channel.asker, voucher_payload(voucher), signed.signature):
+            raise VoucherRefusedError("The voucher is not signed by the channel's asker.")
+        if signed.account != channel.asker:
+            raise VoucherRefusedError("The voucher names another account than its channel's asker.")
+        self._busy.add(voucher.channel)
+        return payment
+
+    def release(self, payment: Payment) -> None:
+        """Let the channel pay for its next answer: this one is recorded or given up."""
+        self._busy.discard(payment.voucher.channel)
+
+    def _check_channel(self, voucher: Voucher, channel: Channel | None, model: int) -> None:
+        if voucher.genesis != self._genesis:
+            raise VoucherRefusedError("The voucher is for another chain.")
+        if (
+            channel is None
+            or channel.server != self._server
+            or channel.model != model
+            or voucher.model != model
+        ):
             raise VoucherRefusedError(
                 "The voucher's channel is not one to this server for this model."
             )
-        if voucher.genesis != self._genesis:
-            raise VoucherRefusedError("The voucher is for another chain.")
-        if channel.closes_at is not None:
+        if channel.is_closed or channel.closes_at is not None:
             raise VoucherRefusedError("The voucher's channel is closing. Open another one.")
-        if not is_signed_by(channel.asker, voucher_payload(voucher), signed.signature):
-            raise VoucherRefusedError("The voucher is not signed by the channel's asker.")
-        self._check_amount(voucher, channel, price_planck)
-        encoded = _signature.encode(signed.signature)
-        return Payment(
-            channel=voucher.channel,
-            asker=channel.asker,
-            cumulative_planck=voucher.cumulative_planck,
-            signature=encoded,
-            reserved_planck=price_planck,
-            rates=rates,
-        )
 
-    def _check_amount(self, voucher: Voucher, channel: Channel, price_planck: int) -> None:
-        if voucher.cumulative_planck > channel.deposit_planck:
-            raise VoucherRefusedError("The voucher is above the channel's deposit. Top it up.")
-        record = self._receipts.channel(voucher.channel)
-        spent = max(channel.redeemed_planck, record.spent_planck if record else 0)
-        needed = spent + self._reserved.get(voucher.channel, 0) + price_planck
-        if voucher.cumulative_planck < needed:
+    def _check_terms(self, voucher: Voucher, rates: Rates, now: int) -> None:
+        if not voucher.rates.covers(rates):
             raise VoucherRefusedError(
-                f"The voucher allows {voucher.cumulative_planck} planck in all; with what is "
-                f"spent, this answer needs {needed}. Sign a voucher for that."
+                "The voucher's price list is below the model's. Read it again and sign by it."
+            )
+        if voucher.expires_at < now + self._life_blocks_min:
+            raise VoucherRefusedError(
+                f"The voucher ends at block {voucher.expires_at}, and this server redeems up to "
+                f"block {now + self._life_blocks_min}. Sign one that lives longer."
+            )
+        if voucher.expires_at > now + VOUCHER_BLOCKS_MAX:
+            raise VoucherRefusedError(
+                f"The voucher ends at block {voucher.expires_at}, and prices hold up to block "
+                f"{now + VOUCHER_BLOCKS_MAX}. Sign one that ends sooner."
             )
 
-    def add_fee(self, payment: Payment, fee_planck: int, redeemed_planck: int) -> ChannelRecord:
-        """Return the channel's record with an answer's fee added and the higher voucher."""
-        former = self._receipts.channel(payment.channel)
-        spent = max(redeemed_planck, former.spent_planck if former else 0) + fee_planck
-        if former is not None and former.cumulative_planck > payment.cumulative_planck:
-            return ChannelRecord(payment.channel, former.cumulative_planck, spent, former.signature)
-        return ChannelRecord(payment.channel, payment.cumulative_planck, spent, payment.signature)
-
-    def release(self, payment: Payment) -> None:
-        """Give a reservation back once its answer is recorded or given up."""
-        left = self._reserved.get(payment.channel, 0) - payment.reserved_planck
-        if left > 0:
-            self._reserved[payment.channel] = left
-        else:
-            self._reserved.pop(payment.channel, None)
+    def _check_range(self, voucher: Voucher, channel: Channel) -> None:
+        """Check that no answer of the channel was paid by this voucher or a later one."""
+        last = self._receipts.last(voucher.channel)
+        sequence = max(channel.sequence, last.sequence if last else 0)
+        if voucher.sequence <= sequence:
+            raise VoucherRefusedError(
+                f"The voucher is for answer {voucher.sequence} of its channel, and answer "
+                f"{sequence} was given already. Sign a new one for each answer."
+            )
+        owed = max(channel.redeemed_planck, last.ends_planck if last else 0)
+        if voucher.before_planck < owed:
+            raise VoucherRefusedError(
+                f"The channel owes {owed} planck for earlier answers, and the voucher says "
+                f"{voucher.before_planck}. Sign for what it owes; the channel's last receipt is at "
+                f"/v1/channels/{voucher.channel}/receipt."
+            )
+        if voucher.limit_planck > channel.deposit_planck:
+            raise VoucherRefusedError(
+                f"The voucher goes up to {voucher.limit_planck} planck, and the channel's deposit "
+                f"is {channel.deposit_planck}. Top it up."
+            )
 
 
 def _decoded(raw: bytes) -> SignedVoucher:
@@ -128,3 +190,9 @@ def _decoded(raw: bytes) -> SignedVoucher:
         return _signed_voucher.decode(raw)
     except DecodeError as error:
         raise VoucherRefusedError(f"The voucher does not decode: {error}.") from error
+
+
+def _checked_salt(salt: bytes) -> bytes:
+    if len(salt) != SALT_BYTES:
+        raise VoucherRefusedError(f"The salt has {len(salt)} bytes, not {SALT_BYTES}.")
+    return salt

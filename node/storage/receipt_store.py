@@ -1,61 +1,61 @@
-"""Receipts, vouchers and feedback of this node's service, in one SQLite file.
+"""Receipts and feedback of this node's service, in one SQLite file.
 
 Receipts of other servers' closed epochs are kept apart, for their verifiers.
 
-What an asker was sent is on disk before the answer ends: a receipt, with the texts it was made
-from, and how much of the asker's channel is spent. SQLite is in write-ahead mode with full sync, so
-kill -9 loses nothing that was acknowledged. Every method is one transaction and may be called from
-any thread.
+What an asker was sent is on disk before the answer ends: the receipt with its voucher, the texts,
+their salt and the answer's tokens as the model gave them. SQLite is in write-ahead mode with full
+sync, so kill -9 loses nothing that was acknowledged. Every method is one transaction and may be
+called from any thread; a list is read in pages.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from node.storage.disk_space import DiskSpace
 from runtime.codec.hexadecimal import from_hex
-from runtime.codec.scale import codec
+from runtime.codec.scale import Bytes32, codec
 from runtime.errors import ExitCode, OpenLedgerError
-from runtime.shared.documents import (
-    EpochReceipts,
-    SignedReceipt,
-    receipt_hash,
-)
-from runtime.types.primitives import Hash, MultiSignature
+from runtime.shared.receipts import ShownText, SignedReceipt, receipt_hash
+from runtime.types.primitives import AccountId, Hash
+
+PAGE_MAX: Final = 256
+STORE_VERSION: Final = 2
 
 _signed = codec(SignedReceipt)
-_signature = codec(MultiSignature)
-_SCHEMA: Final = """
+_SCHEMA: Final = f"""
+BEGIN;
 CREATE TABLE IF NOT EXISTS receipts (
-    hash BLOB PRIMARY KEY, id TEXT NOT NULL UNIQUE, model INTEGER NOT NULL, epoch INTEGER NOT NULL,
-    sequence INTEGER NOT NULL, signed BLOB NOT NULL, question TEXT NOT NULL, answer TEXT NOT NULL,
-    UNIQUE (model, sequence)
+    hash BLOB PRIMARY KEY, id TEXT NOT NULL UNIQUE, model INTEGER NOT NULL,
+    channel INTEGER NOT NULL, sequence INTEGER NOT NULL, before TEXT NOT NULL, ends TEXT NOT NULL,
+    epoch INTEGER, signed BLOB NOT NULL, question TEXT NOT NULL, answer TEXT NOT NULL,
+    salt BLOB NOT NULL, tokens BLOB NOT NULL, UNIQUE (channel, sequence)
 );
-CREATE INDEX IF NOT EXISTS receipts_by_epoch ON receipts (model, epoch, sequence);
-CREATE TABLE IF NOT EXISTS channels (
-    channel INTEGER PRIMARY KEY, cumulative TEXT NOT NULL, spent TEXT NOT NULL,
-    signature BLOB NOT NULL
-);
-CREATE TABLE IF NOT EXISTS sealed (model INTEGER PRIMARY KEY, epoch INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS receipts_by_epoch ON receipts (model, epoch, channel, sequence);
 CREATE TABLE IF NOT EXISTS learned (
-    hash BLOB PRIMARY KEY, model INTEGER NOT NULL, epoch INTEGER NOT NULL,
-    sequence INTEGER NOT NULL, signed BLOB NOT NULL
+    hash BLOB PRIMARY KEY, model INTEGER NOT NULL, server BLOB NOT NULL, epoch INTEGER NOT NULL,
+    channel INTEGER NOT NULL, sequence INTEGER NOT NULL, signed BLOB NOT NULL
 );
-CREATE INDEX IF NOT EXISTS learned_by_epoch ON learned (model, epoch, sequence);
+CREATE INDEX IF NOT EXISTS learned_by_epoch
+    ON learned (model, server, epoch, channel, sequence);
+CREATE TABLE IF NOT EXISTS failures (
+    model INTEGER NOT NULL, epoch INTEGER NOT NULL, job INTEGER NOT NULL,
+    PRIMARY KEY (model, epoch, job)
+);
 CREATE TABLE IF NOT EXISTS feedback (
     receipt BLOB PRIMARY KEY, negative INTEGER NOT NULL, signature BLOB NOT NULL
 );
+PRAGMA user_version = {STORE_VERSION};
+COMMIT;
 """
-
-
-class EpochSealedError(Exception):
-    """The receipt's epoch was sealed meanwhile; it belongs to the next one."""
+_WHOLE: Final = "signed, id, question, answer, salt, tokens"
 
 
 class ReceiptStoreDamagedError(OpenLedgerError):
@@ -64,30 +64,43 @@ class ReceiptStoreDamagedError(OpenLedgerError):
     exit_code = ExitCode.DATA
 
 
+class VoucherUsedError(Exception):
+    """The voucher has a receipt already, or a later one of its channel has."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredReceipt:
-    """A receipt with the texts it was made from."""
+    """A receipt with the texts it was made from, their salt and the answer's tokens."""
 
     signed: SignedReceipt
     identity: str
     question: str
     answer: str
+    salt: bytes
+    tokens: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelRecord:
-    """What an asker has promised (`cumulative_planck`, with its signature) and spent."""
+class ReceiptRange:
+    """Where an answer lies in its channel, in planck."""
 
+    hash: Hash
     channel: int
-    cumulative_planck: int
-    spent_planck: int
-    signature: bytes
+    sequence: int
+    before_planck: int
+    ends_planck: int
+
+    @property
+    def fee_planck(self) -> int:
+        """What the answer cost."""
+        return self.ends_planck - self.before_planck
 
 
 class ReceiptStore:
     """The records of one serving account."""
 
     def __init__(self, path: Path) -> None:
+        """Open or make the file. Raises ReceiptStoreDamagedError."""
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._space = DiskSpace(path.parent)
@@ -121,42 +134,41 @@ class ReceiptStore:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def record(self, stored: StoredReceipt, spent: ChannelRecord | None) -> Hash:
-        """Keep a receipt and what it spent, together. Returns the receipt's id.
+    # --------------------------------------------------------------------------- own receipts
 
-        Raises EpochSealedError.
+    def record(self, stored: StoredReceipt) -> Hash:
+        """Keep a receipt; returns its hash.
+
+        Raises VoucherUsedError where the channel has a receipt of this sequence or a later one.
         """
-        receipt = stored.signed.receipt
-        identity = receipt_hash(receipt)
+        signed = stored.signed
+        identity = receipt_hash(signed.receipt)
         with self._transaction() as connection:
-            sealed = connection.execute(
-                "SELECT epoch FROM sealed WHERE model = ?", (receipt.model,)
+            (last,) = connection.execute(
+                "SELECT COALESCE(MAX(sequence), 0) FROM receipts WHERE channel = ?",
+                (signed.channel,),
             ).fetchone()
-            if sealed is not None and receipt.epoch <= sealed[0]:
-                raise EpochSealedError(f"Epoch {receipt.epoch} is sealed.")
+            if signed.sequence <= last:
+                raise VoucherUsedError(
+                    f"Channel {signed.channel} has a receipt for answer {last} already."
+                )
             connection.execute(
-                "INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, NULL, ?, ?, ?, ?, ?)",
                 (
                     identity,
                     stored.identity,
-                    receipt.model,
-                    receipt.epoch,
-                    receipt.sequence,
-                    _signed.encode(stored.signed),
+                    signed.model,
+                    signed.channel,
+                    signed.sequence,
+                    str(signed.voucher.voucher.before_planck),
+                    str(signed.ends_planck),
+                    _signed.encode(signed),
                     stored.question,
                     stored.answer,
+                    stored.salt,
+                    _packed(stored.tokens),
                 ),
             )
-            if spent is not None:
-                connection.execute(
-                    "INSERT OR REPLACE INTO channels VALUES (?, ?, ?, ?)",
-                    (
-                        spent.channel,
-                        str(spent.cumulative_planck),
-                        str(spent.spent_planck),
-                        spent.signature,
-                    ),
-                )
         return identity
 
     def get(self, identity: Hash) -> StoredReceipt | None:
@@ -173,51 +185,121 @@ class ReceiptStore:
         except ValueError:
             return None
 
-    def _one(self, condition: str, value: object) -> StoredReceipt | None:
-        query = f"SELECT signed, id, question, answer FROM receipts WHERE {condition}"  # noqa: S608
-        with self._lock:
-            row = self._connection.execute(query, (value,)).fetchone()
-        return None if row is None else StoredReceipt(_signed.decode(row[0]), *row[1:])
+    def shown(self, identity: Hash) -> ShownText | None:
+        """Return what executors are shown of a drawn receipt."""
+        stored = self.get(identity)
+        if stored is None:
+            return None
+        return ShownText(
+            receipt=identity,
+            salt=Bytes32(stored.salt),
+            question=stored.question,
+            answer=stored.answer,
+            tokens=stored.tokens,
+        )
 
-    def next_sequence(self, model: int) -> int:
-        """Return the sequence number of a model's next receipt."""
-        with self._lock:
-            row = self._connection.execute(
-                "SELECT COALESCE(MAX(sequence), -1) + 1 FROM receipts WHERE model = ?", (model,)
-            ).fetchone()
-        return int(row[0])
+    def last(self, channel: int) -> SignedReceipt | None:
+        """Return the last receipt of a channel."""
+        row = self._row(
+            "SELECT signed FROM receipts WHERE channel = ? ORDER BY sequence DESC LIMIT 1",
+            (channel,),
+        )
+        return None if row is None else _signed.decode(row[0])
 
-    def seal(self, model: int, epoch: int) -> None:
-        """Take no more receipts into an epoch that is about to be closed on chain."""
+    def last_of_channels(self) -> Iterator[SignedReceipt]:
+        """Yield the last receipt of every channel, by number."""
+        after = -1
+        while True:
+            row = self._row(
+                "SELECT channel, signed FROM receipts WHERE channel > ? "
+                "ORDER BY channel, sequence DESC LIMIT 1",
+                (after,),
+            )
+            if row is None:
+                return
+            after = int(row[0])
+            yield _signed.decode(row[1])
+
+    def models(self) -> tuple[int, ...]:
+        """Return the models that this node has answered for, in order."""
+        rows = self._rows("SELECT DISTINCT model FROM receipts ORDER BY model", ())
+        return tuple(int(row[0]) for row in rows)
+
+    # --------------------------------------------------------------------------------- epochs
+
+    def ranges(self, model: int) -> Iterator[ReceiptRange]:
+        """Yield the receipts of a model that are in no epoch, by channel and sequence."""
+        after = (-1, -1)
+        while True:
+            rows = self._rows(
+                "SELECT hash, channel, sequence, before, ends FROM receipts "
+                "WHERE model = ? AND epoch IS NULL AND (channel, sequence) > (?, ?) "
+                "ORDER BY channel, sequence LIMIT ?",
+                (model, *after, PAGE_MAX),
+            )
+            for hash_, channel, sequence, before, ends in rows:
+                yield ReceiptRange(Hash(hash_), channel, sequence, int(before), int(ends))
+            if len(rows) < PAGE_MAX:
+                return
+            after = (rows[-1][1], rows[-1][2])
+
+    def signed(self, identities: Iterable[Hash]) -> Iterator[SignedReceipt]:
+        """Yield receipts by their hashes, in this order; all of them are here."""
+        for identity in identities:
+            row = self._row("SELECT signed FROM receipts WHERE hash = ?", (identity,))
+            assert row is not None, "receipts are never removed"
+            yield _signed.decode(row[0])
+
+    def has_epoch(self, model: int, epoch: int) -> bool:
+        """Return whether receipts are noted to be of an epoch."""
+        query = "SELECT 1 FROM receipts WHERE model = ? AND epoch = ? LIMIT 1"
+        return self._row(query, (model, epoch)) is not None
+
+    def put_epoch(self, epoch: int, identities: Sequence[Hash]) -> None:
+        """Note the epoch that receipts were closed with."""
         with self._transaction() as connection:
-            connection.execute("INSERT OR REPLACE INTO sealed VALUES (?, ?)", (model, epoch))
+            connection.executemany(
+                "UPDATE receipts SET epoch = ? WHERE hash = ?",
+                [(epoch, identity) for identity in identities],
+            )
 
-    def open_epoch(self, model: int) -> int:
-        """Return the first epoch of a model that is not sealed here."""
-        with self._lock:
-            row = self._connection.execute(
-                "SELECT epoch FROM sealed WHERE model = ?", (model,)
+    def fail_epoch(self, model: int, epoch: int, job: int) -> int:
+        """Note that a job could not settle an epoch, whose receipts are to be closed again.
+
+        Returns how many jobs could not; one that was noted before counts once.
+        """
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO failures VALUES (?, ?, ?)", (model, epoch, job)
+            )
+            connection.execute(
+                "UPDATE receipts SET epoch = NULL WHERE model = ? AND epoch = ?", (model, epoch)
+            )
+            (count,) = connection.execute(
+                "SELECT COUNT(*) FROM failures WHERE model = ? AND epoch = ?", (model, epoch)
             ).fetchone()
-        return 0 if row is None else int(row[0]) + 1
+        return int(count)
 
-    def served(self) -> tuple[tuple[int, int], ...]:
-        """Return every (model, epoch) with receipts, in order."""
-        with self._lock:
-            rows = self._connection.execute(
-                "SELECT DISTINCT model, epoch FROM receipts ORDER BY model, epoch"
-            ).fetchall()
-        return tuple((int(model), int(epoch)) for model, epoch in rows)
+    def forget_failures(self, model: int, epoch: int) -> None:
+        """Count the failures of an epoch from none again, by its operator's word."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM failures WHERE model = ? AND epoch = ?", (model, epoch))
 
-    def receipts(self, model: int, epoch: int) -> tuple[SignedReceipt, ...]:
-        """Return an epoch's receipts in the order of their sequence."""
-        with self._lock:
-            rows = self._connection.execute(
-                "SELECT signed FROM receipts WHERE model = ? AND epoch = ? ORDER BY sequence",
-                (model, epoch),
-            ).fetchall()
+    def epoch_receipts(
+        self, model: int, epoch: int | None, start: int, count: int
+    ) -> tuple[SignedReceipt, ...]:
+        """Return a page of an epoch's receipts by channel and sequence; of None, of those that
+        are in no epoch yet."""
+        rows = self._rows(
+            "SELECT signed FROM receipts WHERE model = ? AND epoch IS ? "
+            "ORDER BY channel, sequence LIMIT ? OFFSET ?",
+            (model, epoch, min(count, PAGE_MAX), start),
+        )
         return tuple(_signed.decode(row[0]) for row in rows)
 
-    def learn(self, receipts: Sequence[SignedReceipt]) -> None:
+    # ---------------------------------------------------------------- receipts of other servers
+
+    def learn(self, server: AccountId, epoch: int, receipts: Iterable[SignedReceipt]) -> None:
         """Keep receipts that another node served; they are shown here and never settled.
 
         Raises DiskLowError.
@@ -226,66 +308,42 @@ class ReceiptStore:
         rows = [
             (
                 receipt_hash(signed.receipt),
-                signed.receipt.model,
-                signed.receipt.epoch,
-                signed.receipt.sequence,
+                signed.model,
+                server,
+                epoch,
+                signed.channel,
+                signed.sequence,
                 _signed.encode(signed),
             )
             for signed in receipts
         ]
         with self._transaction() as connection:
-            connection.executemany("INSERT OR IGNORE INTO learned VALUES (?, ?, ?, ?, ?)", rows)
+            connection.executemany(
+                "INSERT OR IGNORE INTO learned VALUES (?, ?, ?, ?, ?, ?, ?)", rows
+            )
 
     def learned(self, identity: Hash) -> SignedReceipt | None:
         """Return a receipt that another node served, by its hash."""
-        with self._lock:
-            row = self._connection.execute(
-                "SELECT signed FROM learned WHERE hash = ?", (identity,)
-            ).fetchone()
+        row = self._row("SELECT signed FROM learned WHERE hash = ?", (identity,))
         return None if row is None else _signed.decode(row[0])
 
-    def listed(self, model: int, epoch: int) -> tuple[SignedReceipt, ...]:
-        """Return an epoch's receipts; of another server's where this node has served none."""
-        own = self.receipts(model, epoch)
-        if own:
-            return own
-        with self._lock:
-            rows = self._connection.execute(
-                "SELECT signed FROM learned WHERE model = ? AND epoch = ? ORDER BY sequence",
-                (model, epoch),
-            ).fetchall()
+    def learned_receipts(
+        self, model: int, server: AccountId, epoch: int, start: int, count: int
+    ) -> tuple[SignedReceipt, ...]:
+        """Return a page of the receipts of another server's epoch, by channel and sequence."""
+        rows = self._rows(
+            "SELECT signed FROM learned WHERE model = ? AND server = ? AND epoch = ? "
+            "ORDER BY channel, sequence LIMIT ? OFFSET ?",
+            (model, server, epoch, min(count, PAGE_MAX), start),
+        )
         return tuple(_signed.decode(row[0]) for row in rows)
 
-    def epoch(self, model: int, epoch: int) -> EpochReceipts:
-        """Return what an epoch is settled from."""
-        return EpochReceipts(self.receipts(model, epoch))
+    # ------------------------------------------------------------------------------- feedback
 
-    def feedback(self, model: int, epoch: int) -> dict[Hash, bool]:
-        """Return the verdicts on an epoch's answers by receipt, true where one is negative."""
-        with self._lock:
-            rows = self._connection.execute(
-                "SELECT receipt, negative FROM feedback JOIN receipts ON receipt = hash "
-                "WHERE model = ? AND epoch = ?",
-                (model, epoch),
-            ).fetchall()
-        return {Hash(receipt): bool(negative) for receipt, negative in rows}
-
-    def channel(self, channel: int) -> ChannelRecord | None:
-        """Return what is known of a channel."""
-        with self._lock:
-            row = self._connection.execute(
-                "SELECT channel, cumulative, spent, signature FROM channels WHERE channel = ?",
-                (channel,),
-            ).fetchone()
-        return None if row is None else ChannelRecord(row[0], int(row[1]), int(row[2]), row[3])
-
-    def channels(self) -> tuple[ChannelRecord, ...]:
-        """Return every channel with a voucher."""
-        with self._lock:
-            rows = self._connection.execute(
-                "SELECT channel, cumulative, spent, signature FROM channels ORDER BY channel"
-            ).fetchall()
-        return tuple(ChannelRecord(row[0], int(row[1]), int(row[2]), row[3]) for row in rows)
+    def verdict(self, receipt: Hash) -> bool | None:
+        """Return the asker's verdict on an answer, true where it is negative."""
+        row = self._row("SELECT negative FROM feedback WHERE receipt = ?", (receipt,))
+        return None if row is None else bool(row[0])
 
     def put_feedback(self, receipt: Hash, negative: bool, signature: bytes) -> None:
         """Keep an asker's verdict; a later one replaces it. Raises DiskLowError."""
@@ -296,15 +354,65 @@ class ReceiptStore:
                 (receipt, int(negative), signature),
             )
 
+    # ------------------------------------------------------------------------------- internal
+
+    def _one(self, condition: str, value: object) -> StoredReceipt | None:
+        row = self._row(
+            f"SELECT {_WHOLE} FROM receipts WHERE {condition}",  # noqa: S608
+            (value,),
+        )
+        if row is None:
+            return None
+        signed, identity, question, answer, salt, tokens = row
+        return StoredReceipt(
+            signed=_signed.decode(signed),
+            identity=identity,
+            question=question,
+            answer=answer,
+            salt=salt,
+            tokens=_unpacked(tokens),
+        )
+
+    def _row(self, query: str, values: Sequence[object]) -> tuple[Any, ...] | None:
+        with self._lock:
+            row: tuple[Any, ...] | None = self._connection.execute(query, values).fetchone()
+        return row
+
+    def _rows(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._connection.execute(query, values).fetchall()
+
+
+def _packed(tokens: Sequence[int]) -> bytes:
+    return struct.pack(f"<{len(tokens)}I", *tokens)
+
+
+def _unpacked(data: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(data) // 4}I", data)
+
 
 def _open(path: Path) -> sqlite3.Connection:
-    """Open the file and lay it out; nothing stays open when that fails. Raises DatabaseError."""
+    """Open the file and lay it out; nothing stays open when that fails. Raises DatabaseError,
+    ReceiptStoreDamagedError."""
     connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
     try:
+        _check_version(connection, path)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.executescript(_SCHEMA)
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, ReceiptStoreDamagedError):
         connection.close()
         raise
     return connection
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    """Check that a file that is not new has the present layout. Raises ReceiptStoreDamagedError."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    if tables and version != STORE_VERSION:
+        raise ReceiptStoreDamagedError(
+            f"The receipt store {path} has the layout {version} and this program reads layout "
+            f"{STORE_VERSION}: its receipts were made under other rules, so they can be neither "
+            "redeemed nor settled now. Move the file away; the node begins a new one."
+        )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from genesis.values import ValueTextError, parse_value
 from runtime.codec.scale import i64, u8, u16, u32, u128
 from runtime.frame.dispatch import DispatchClass
-from runtime.shared.documents import JobSpec, Recipe, Settle
+from runtime.shared.documents import Evaluate, JobSpec, Recipe
 from runtime.types.primitives import OPEN, AccountId, DigestItem, Hash, Other
 
 GOOD: list[tuple[Any, Any, Any]] = [
@@ -32,8 +32,8 @@ GOOD: list[tuple[Any, Any, Any]] = [
     (Hash, "0x" + "11" * 32, Hash(b"\x11" * 32)),
     (
         JobSpec,
-        {"Settle": {"model": 1, "epoch": 2, "receipts_root": "0x" + "00" * 32}},
-        Settle(1, 2, Hash(bytes(32))),
+        {"Evaluate": {"model": 1, "train_job": 2}},
+        Evaluate(1, 2),
     ),
 ]
 

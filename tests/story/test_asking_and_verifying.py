@@ -18,7 +18,8 @@ from node.client import Client
 from node.demo.node_process import NodeProcess
 from pallets.jobs.job import JobState
 from runtime.codec.scale import codec
-from runtime.shared.documents import DatanetVersion, Recipe, RowScore, SignedReceipt, Train
+from runtime.shared.documents import DatanetVersion, Recipe, Train
+from runtime.shared.receipts import RowScore, SignedReceipt
 from runtime.types.primitives import OPEN, AccountId
 from tests.story.support.chains import small_chain
 from tests.story.support.steps import OWNER, publish_rows, rows_of, send, until

@@ -28,7 +28,7 @@ from runtime.codec.hexadecimal import from_hex, to_hex
 from runtime.crypto.hashing import blake2b_256
 from runtime.crypto.keys import KeyKind, Keypair, verify
 from runtime.frame.dispatch import Call
-from runtime.shared.documents import (
+from runtime.shared.receipts import (
     SignedReceipt,
     SignedVoucher,
     Voucher,

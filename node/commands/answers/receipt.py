@@ -18,7 +18,7 @@ from node.commands.base.output import Output
 from node.keys.keystore import Keystore
 from runtime.codec.hexadecimal import to_hex
 from runtime.crypto import ss58
-from runtime.shared.documents import Feedback
+from runtime.shared.receipts import Feedback
 
 
 @dataclass(frozen=True, slots=True)

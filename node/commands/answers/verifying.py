@@ -22,16 +22,8 @@ from node.commands.base.output import Output
 from pallets.attribution.records import Epoch
 from pallets.jobs.job import Job
 from runtime.codec.scale import codec
-from runtime.shared.documents import (
-    BatchInput,
-    Index,
-    Indexed,
-    Receipt,
-    RowsInput,
-    Train,
-    Trained,
-    receipt_hash,
-)
+from runtime.shared.documents import BatchInput, Index, Indexed, RowsInput, Train, Trained
+from runtime.shared.receipts import Receipt, receipt_hash
 from runtime.trie.merkle import sum_root
 from runtime.trie.proof import ProofError
 from runtime.types.primitives import Hash, Header

@@ -11,12 +11,11 @@ from node.rpc.errors import InvalidParamsError
 from node.rpc.methods import method
 from node.rpc.parameters import Json
 from node.serving.epoch_closer import EpochCloser, SettlementRefusedError
-from node.storage.receipt_store import ReceiptStore
-from node.transactions.errors import PoolError
+from node.storage.receipt_store import PAGE_MAX, ReceiptStore
 from runtime.codec.hexadecimal import to_hex
 from runtime.codec.scale import codec
 from runtime.crypto import ss58
-from runtime.shared.documents import SignedReceipt, receipt_hash
+from runtime.shared.receipts import SignedReceipt, receipt_hash
 from runtime.types.primitives import AccountId
 
 PROGRESS_MAX: Final = 4_096
@@ -84,21 +83,45 @@ class OpenLedger:
 
     @method("openledger_closeEpoch", local=True)
     def close_epoch(self, model: int) -> Json:
-        """Redeem vouchers and close the oldest open epoch of a model now."""
+        """Begin to redeem what a model's channels owe and to close its current epoch, or its latest
+        one again where that has failed; returns the epoch's number."""
         try:
             return self._epoch_closer.close_model(model)
-        except (SettlementRefusedError, PoolError) as error:
+        except SettlementRefusedError as error:
             raise InvalidParamsError(str(error)) from error
 
+    @method("openledger_settlements")
+    def settlements(self) -> Json:
+        """Return where the current epoch of each model stands that this node answers for, and why
+        it waits or has stopped."""
+        return [
+            {
+                "model": settlement.model,
+                "epoch": settlement.epoch,
+                "state": str(settlement.stage),
+                "reason": settlement.reason or None,
+            }
+            for settlement in self._epoch_closer.settlements()
+        ]
+
     @method("openledger_receipts")
-    def receipts(self, model: int, epoch: int) -> Json:
-        """Return an epoch's receipts as SCALE SignedReceipt with their hashes, in order, and the
-        askers' verdicts that this node has."""
-        verdicts = self._receipts.feedback(model, epoch)
+    def receipts(
+        self,
+        model: int,
+        server: AccountId | None = None,
+        epoch: int | None = None,
+        start: int = 0,
+        count: int = PAGE_MAX,
+    ) -> Json:
+        """Return a page of the receipts of a server's epoch, this node's own server by default, as
+        SCALE SignedReceipt with their hashes, by channel and sequence, and the askers' verdicts.
+
+        Without an epoch: this server's receipts that are in none yet. A page has at most 256.
+        """
         listed = []
-        for signed in self._receipts.listed(model, epoch):
+        for signed in self._page(model, server, epoch, start, min(count, PAGE_MAX)):
             identity = receipt_hash(signed.receipt)
-            is_negative = verdicts.get(identity)
+            is_negative = self._receipts.verdict(identity)
             listed.append(
                 {
                     "hash": to_hex(identity),
@@ -107,3 +130,13 @@ class OpenLedger:
                 }
             )
         return listed
+
+    def _page(
+        self, model: int, server: AccountId | None, epoch: int | None, start: int, count: int
+    ) -> tuple[SignedReceipt, ...]:
+        if server in (None, self._account):
+            return self._receipts.epoch_receipts(model, epoch, start, count)
+        assert server is not None, "checked"
+        if epoch is None:
+            return ()
+        return self._receipts.learned_receipts(model, server, epoch, start, count)

@@ -9,7 +9,7 @@ from ml.attribution.verify import Material, verify_receipt
 from ml.train.data import encode_text
 from runtime.crypto.hashing import blake2b_256
 from runtime.crypto.keys import Keypair
-from runtime.shared.documents import Receipt, SignedReceipt, receipt_hash
+from runtime.shared.receipts import Receipt, SignedReceipt, receipt_hash
 from runtime.types.primitives import AccountId, Hash
 from tests.ml.attribution.conftest import INDEX_SIZE as SIZE
 

@@ -18,7 +18,7 @@ from node.client.asker_ledger import (
     Promise,
     ReceiptDisputedError,
 )
-from runtime.shared.documents import Receipt, receipt_hash
+from runtime.shared.receipts import Receipt, receipt_hash
 from runtime.types.primitives import AccountId, Hash
 from tests.node.storage.test_receipt_store import stored
 

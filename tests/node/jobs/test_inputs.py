@@ -15,12 +15,8 @@ from node.jobs.inputs import Inputs, InputsMissingError, InputsRefusedError, che
 from node.storage.blob_store import BlobStore
 from runtime.codec.scale import codec
 from runtime.crypto.keys import KeyKind, Keypair
-from runtime.shared.documents import (
-    EpochReceipts,
-    Settle,
-    SignedReceipt,
-    receipt_hash,
-)
+from runtime.shared.documents import Settle
+from runtime.shared.receipts import EpochReceipts, SignedReceipt, receipt_hash
 from runtime.types.primitives import AccountId, Hash
 from tests.node.storage.test_receipt_store import stored
 

@@ -23,7 +23,6 @@ from runtime.codec.scale import codec
 from runtime.shared.documents import (
     BatchInput,
     DatanetVersion,
-    EpochReceipts,
     Index,
     Indexed,
     JobOutput,
@@ -31,8 +30,8 @@ from runtime.shared.documents import (
     Recipe,
     Train,
     Trained,
-    receipt_hash,
 )
+from runtime.shared.receipts import EpochReceipts, receipt_hash
 from runtime.types.primitives import AccountId, Hash
 from tests.node.jobs.test_inputs import SERVER, TWO, receipt
 from tests.node.jobs.test_inputs import SPEC as SETTLE

@@ -18,7 +18,7 @@ from node.rpc.feedback_routes import BODY_BYTES_MAX, FeedbackRefusedError, feedb
 from node.storage.receipt_store import ReceiptStore
 from runtime.codec.scale import codec
 from runtime.crypto.keys import Keypair
-from runtime.shared.documents import Feedback, SignedFeedback, feedback_payload
+from runtime.shared.receipts import Feedback, SignedFeedback, feedback_payload
 from runtime.types.primitives import AccountId, Ed25519, Hash
 from tests.node.storage.test_disk_space import disk_of
 from tests.node.storage.test_receipt_store import stored

@@ -22,7 +22,7 @@ from pallets.inference.records import Rates
 from runtime.codec.scale import codec
 from runtime.crypto.hashing import blake2b_256
 from runtime.crypto.keys import Keypair
-from runtime.shared.documents import SignedVoucher, Voucher, voucher_payload
+from runtime.shared.receipts import SignedVoucher, Voucher, voucher_payload
 from runtime.shared.shares import PERMILLE
 from runtime.types.primitives import AccountId, Bytes64, Ed25519, Hash
 from tests.ml.engine.test_transcript import transcript

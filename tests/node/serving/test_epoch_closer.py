@@ -23,7 +23,7 @@ from node.transactions.errors import BadFormatError
 from node.transactions.submitter import RESEND_BLOCKS
 from pallets.attribution.records import EpochState
 from runtime.codec.scale import codec
-from runtime.shared.documents import EpochReceipts, receipt_hash
+from runtime.shared.receipts import EpochReceipts, receipt_hash
 from runtime.trie.merkle import sum_root
 from runtime.types.primitives import Ed25519, MultiSignature
 from tests.node.storage.test_disk_space import disk_of

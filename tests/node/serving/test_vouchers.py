@@ -19,7 +19,7 @@ from pallets.inference import Channel, Inference
 from pallets.inference.records import Rates
 from runtime.codec.scale import codec
 from runtime.crypto.keys import KeyKind, Keypair
-from runtime.shared.documents import SignedVoucher, Voucher, voucher_payload
+from runtime.shared.receipts import SignedVoucher, Voucher, voucher_payload
 from runtime.types.primitives import AccountId, Ecdsa, Ed25519, Hash, Sr25519
 from tests.node.storage.test_receipt_store import stored
 

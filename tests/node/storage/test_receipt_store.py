@@ -16,12 +16,7 @@ from node.storage.receipt_store import (
     ReceiptStoreDamagedError,
     StoredReceipt,
 )
-from runtime.shared.documents import (
-    EpochReceipts,
-    Receipt,
-    SignedReceipt,
-    receipt_hash,
-)
+from runtime.shared.receipts import EpochReceipts, Receipt, SignedReceipt, receipt_hash
 from runtime.types.primitives import AccountId, Hash
 
 WHO, HASH = AccountId(b"w" * 32), Hash(b"h" * 32)
