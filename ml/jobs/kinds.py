@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
 from ml.adapters.validation import load_adapter
 from ml.attribution.index import build_index
 from ml.attribution.sketch import load_moments
-from ml.base.base import load_base
-from ml.base.content import content_hash
 from ml.durable_file import write_durably
 from ml.jobs import frames
 from ml.jobs.inputs import InputCorruptError, JobRows, read_blob, read_job_rows
+from ml.jobs.job_base import load_job_base
 from ml.jobs.settling import settle_epoch
 from ml.rows.row import Row
 from ml.train.checkpoint import CHECKPOINT_NAME, CheckpointUnreadableError
@@ -59,10 +56,6 @@ class SpecRefusedError(Exception):
     """The job's spec, seed or companion documents cannot be used."""
 
 
-class BaseMismatchError(Exception):
-    """The base folder does not have the content hash that the job names."""
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A job's output and the ids of its files in outputs/."""
@@ -98,7 +91,7 @@ def _train_adapter(
     report: ReportProgress,
     profile: Profile,
 ) -> Outcome:
-    model, tokenizer = _load_base(job, spec)
+    model, tokenizer = load_job_base(job.base, spec.base)
     rows = read_job_rows(inputs)
 
     def report_step(progress: Progress) -> None:
@@ -145,7 +138,7 @@ def _train_adapter(
 
 def _evaluate_adapter(job: frames.Job, inputs: Path) -> Outcome:
     spec, trained = _training(job)
-    model, tokenizer = _load_base(job, spec)
+    model, tokenizer = load_job_base(job.base, spec.base)
     rows = _checked_rows(inputs, trained)
     numbers = sorted(_held_out(rows, spec.recipe))
     measured: list[Row] = [rows.rows[number] for number in numbers]
@@ -164,7 +157,7 @@ def _index_rows(
     train_spec, trained = _training(job)
     if len(job.seed) != SEED_BYTES:
         raise SpecRefusedError(f"The sketch seed must be {SEED_BYTES} bytes, not {len(job.seed)}.")
-    model, tokenizer = _load_base(job, train_spec)
+    model, tokenizer = load_job_base(job.base, train_spec.base)
     rows = _checked_rows(inputs, trained)
     model.set_attn_implementation("eager")
     wrapped = load_adapter(read_blob(inputs, trained.adapter), train_spec.recipe, model)
@@ -194,18 +187,6 @@ def _settle_epoch(
         report=lambda done, total: report(done, total, -1, -1),
     )
     return Outcome(settled, () if shares is None else _write_outputs(work, shares))
-
-
-def _load_base(job: frames.Job, spec: Train) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """Load the base that the spec names, for each job again: adapters of others are gone."""
-    folder = job.base or None
-    base_hash = content_hash(folder)
-    if base_hash != spec.base:
-        raise BaseMismatchError(
-            f"The base folder has the hash {base_hash.hex()}, "
-            f"the job names {bytes(spec.base).hex()}; configure the folder of that base."
-        )
-    return load_base(folder)
 
 
 def _training(job: frames.Job) -> tuple[Train, Trained]:

@@ -31,9 +31,8 @@ from ml.attribution.index import AGGREGATES, QuerySketcher
 from ml.attribution.receipt_checks import ReceiptChecks
 from ml.attribution.settlement import NetScores, epoch_shares, largest_shares, shares_root
 from ml.attribution.sketch import load_moments
-from ml.base.base import load_base
-from ml.base.content import content_hash
 from ml.jobs.inputs import BLOB_BYTES_MAX, InputCorruptError, read_blob, read_file
+from ml.jobs.job_base import load_job_base
 from runtime.codec.scale import DecodeError, codec
 from runtime.shared.documents import (
     FAULTS_MAX,
@@ -59,10 +58,6 @@ Report = Callable[[int, int], None]
 """(receipts or drawn answers done, of how many)."""
 
 
-class BaseMissingError(Exception):
-    """The executor has not the base of a drawn answer's model."""
-
-
 @dataclass(slots=True)
 class _Audit:
     """What reading the pages leaves: faults, scores by index job, and what was summed up."""
@@ -77,7 +72,7 @@ def settle_epoch(
 ) -> tuple[Settled, bytes | None]:
     """Return the settlement of an epoch, and the file of its shares where there is one.
 
-    Raises InputMissingError, InputCorruptError, BaseMissingError.
+    Raises InputMissingError, InputCorruptError, BaseMismatchError.
     """
     epoch = _read(inputs / EPOCH_FILE, EpochInput)
     audit = _audited(spec, epoch, inputs, report)
@@ -213,14 +208,8 @@ def _receipts_at(
 
 
 def answer_check(index: IndexInput, inputs: Path, base: str) -> AnswerCheck:
-    """Load the model that an index stands on, for each index again: adapters of others are gone."""
-    folder = base or None
-    if content_hash(folder) != index.base:
-        raise BaseMissingError(
-            f"The base folder is not the one of index job {index.index_job}, "
-            f"0x{index.base.hex()}; configure the folder of that base."
-        )
-    model, tokenizer = load_base(folder)
+    """Load the model that an index stands on. Raises BaseMismatchError."""
+    model, tokenizer = load_job_base(base, index.base)
     model.set_attn_implementation("eager")  # As in training: executors must agree on every bit.
     wrapped = load_adapter(read_blob(inputs, index.adapter), index.recipe, model)
     sketcher = QuerySketcher(

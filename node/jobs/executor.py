@@ -8,15 +8,12 @@
     slot Committed, job Revealing    send reveal
     otherwise                        wait
 
-Before anything is sent it is in the answer store, so every step is repeatable: after kill -9 of
-this node, of the process, or of both, the same answer goes out. A step is done when its effect is
-in final state. Until then it is looked for on the best branch and in the pool; where it is in
-neither (dropped, expired, lost with a branch) it is signed and sent again.
+Before anything is sent (node/jobs/step_sender.py) it is in the answer store, so every step is
+repeatable: after kill -9 of this node, of the process, or of both, the same answer goes out.
 """
 
 from __future__ import annotations
 
-import enum
 import logging
 import secrets
 import shutil
@@ -38,16 +35,16 @@ from node.jobs.executor_process import ExecutorDiedError, ExecutorProcess
 from node.jobs.inputs import Companion, Inputs, InputsAwaitedError, InputsMissingError
 from node.jobs.pace import Pace, Speed, is_hopeless, last_block
 from node.jobs.presence import Presence
+from node.jobs.step_sender import Step, StepSender, next_step
 from node.keys.reader_key import load_reader_key
 from node.operations.data_folder import ANSWERS_FOLDER, JOBS_FOLDER
 from node.storage.blob_errors import BlobError
 from node.storage.blob_store import BlobStore
-from node.transactions.errors import PoolError
-from node.transactions.submitter import RESEND_BLOCKS, Submitter
-from pallets.jobs.job import FailureReason, Job, JobEntry, JobState, Slot, SlotState
+from node.transactions.submitter import Submitter
+from pallets.jobs.job import FailureReason, Job, JobEntry, Slot
 from pallets.jobs.work import base_of
 from runtime.codec.scale import codec
-from runtime.shared.documents import JobOutput, JobSpec, Settle, commitment, output_root
+from runtime.shared.documents import JobOutput, JobSpec, Settle
 from runtime.types.primitives import Hash
 
 WORK_FOLDER: Final = "work"
@@ -79,32 +76,6 @@ class OutputMisnamedError(Exception):
     """The executor process named a file that is missing or has another content."""
 
 
-class Step(enum.Enum):
-    """What to do for a job now."""
-
-    COMPUTE = "compute"
-    COMMIT = "commit"
-    REVEAL = "reveal"
-    REPORT = "report"
-    ACCUSE = "accuse"
-    DECLINE = "decline"
-    WAIT = "wait"
-
-
-def next_step(job: Job, slot: Slot, answer: JobAnswer | None) -> Step:
-    """Decide by the job on chain and the stored answer; the module's docstring has the table."""
-    if job.is_final:
-        return Step.WAIT
-    if answer is None:
-        working = job.state in (JobState.Assigned, JobState.Committing)
-        return Step.COMPUTE if working and slot.state is SlotState.Assigned else Step.WAIT
-    if slot.state is SlotState.Assigned and job.state in (JobState.Assigned, JobState.Committing):
-        return Step.COMMIT if answer.output else Step.REPORT
-    if slot.state is SlotState.Committed and job.state is JobState.Revealing:
-        return Step.REVEAL
-    return Step.WAIT
-
-
 def _no_answer(job: int, attempt: int) -> JobAnswer:
     return JobAnswer(job, attempt, b"", b"", 0, "")
 
@@ -117,14 +88,6 @@ class ProgressRecord:
     steps: int
     loss_micronats: int | None
     held_out_micronats: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """A transaction with a step of an answer, and the final height at which it was last offered."""
-
-    height: int
-    transaction: Hash
 
 
 class Executor:
@@ -153,7 +116,7 @@ class Executor:
         self._base_model = base_model
         self._answers = JobAnswerStore(folder / ANSWERS_FOLDER)
         self._computing: set[tuple[int, int]] = set()
-        self._sent: dict[tuple[int, int, Step], _Sent] = {}
+        self._sender = StepSender(chain, reader, submitter)
         self._stalled: dict[tuple[int, int], int] = {}
         self._awaited: dict[tuple[int, int], int] = {}
         self._progress: dict[int, deque[ProgressRecord]] = {}
@@ -197,18 +160,18 @@ class Executor:
             answer = self._stored_answer(entry.id, slot.attempt)
             step = next_step(entry.job, slot, answer)
             if step is Step.COMPUTE and self._declines(entry, slot):
-                self._send(entry, Step.DECLINE, _no_answer(entry.id, slot.attempt))
+                self._sender.send(entry.id, Step.DECLINE, _no_answer(entry.id, slot.attempt))
             elif step is Step.COMPUTE and self._is_kept_waiting(entry, slot):
-                self._send(entry, Step.ACCUSE, _no_answer(entry.id, slot.attempt))
+                self._sender.send(entry.id, Step.ACCUSE, _no_answer(entry.id, slot.attempt))
             elif step is Step.COMPUTE and not self._gives_up(entry, slot):
                 self._start(entry, slot, nursery)
             elif step is not Step.WAIT and answer is not None:
-                self._send(entry, step, answer)
+                self._sender.send(entry.id, step, answer)
         self._forget({entry.id for entry in entries})
 
-    def _assigned(self, block: Hash | None = None) -> tuple[JobEntry, ...]:
-        """Return this account's jobs after a block, the last final one by default."""
-        with self._reader.at(block) as state:
+    def _assigned(self) -> tuple[JobEntry, ...]:
+        """Return this account's jobs after the last final block."""
+        with self._reader.at() as state:
             return state.jobs.jobs_for_executor(self._submitter.account)
 
     def _own_slot(self, job: Job) -> Slot | None:
@@ -231,7 +194,7 @@ class Executor:
         for path in self._work_folders():
             if int(path.name) not in busy:
                 shutil.rmtree(path, ignore_errors=True)
-        self._sent = {key: sent for key, sent in self._sent.items() if key[0] in alive}
+        self._sender.forget(alive)
         self._stalled = {key: height for key, height in self._stalled.items() if key[0] in alive}
         self._awaited = {key: height for key, height in self._awaited.items() if key[0] in alive}
         self._paces = {job: pace for job, pace in self._paces.items() if job in busy}
@@ -286,7 +249,7 @@ class Executor:
             reason = FailureReason.CannotFinish
             answer = self._failure(entry, slot, reason, "It could not be begun in time.")
             self._answers.store(answer)
-            self._send(entry, Step.REPORT, answer)
+            self._sender.send(entry.id, Step.REPORT, answer)
         return True
 
     def _start(self, entry: JobEntry, slot: Slot, nursery: trio.Nursery) -> None:
@@ -325,7 +288,7 @@ class Executor:
             if own is not None:
                 step = next_step(current.job, own, answer)
                 if step in (Step.COMMIT, Step.REPORT):
-                    self._send(current, step, answer)
+                    self._sender.send(current.id, step, answer)
 
     async def _compute_answer(self, entry: JobEntry, slot: Slot, folder: Path) -> JobAnswer:
         """Compute the answer, a failure included.
@@ -423,62 +386,3 @@ class Executor:
     ) -> JobAnswer:
         logger.warning("job-failed job=%d reason=%s message=%r", entry.id, reason.name, message)
         return replace(_no_answer(entry.id, slot.attempt), failure=int(reason), message=message)
-
-    # ------------------------------------------------------------------------------ sending
-
-    def _send(self, entry: JobEntry, step: Step, answer: JobAnswer) -> None:
-        """Send a step unless it is on its way; one that is on its way for long is sent again."""
-        key = (entry.id, answer.attempt, step)
-        height, sent = self._chain.finalized.number, self._sent.get(key)
-        if sent is not None and height < sent.height + RESEND_BLOCKS:
-            return
-        if not self._is_open_at_best(entry.id, step, answer):
-            return
-        if sent is not None and self._submitter.rebroadcast(sent.transaction):
-            self._sent[key] = _Sent(height, sent.transaction)
-            return
-        try:
-            transaction = self._submit(entry, step, answer)
-        except PoolError as error:
-            logger.warning("answer-refused job=%d step=%s reason=%r", entry.id, step, str(error))
-            return
-        self._sent[key] = _Sent(height, transaction)
-        logger.info("answer-sent job=%d attempt=%d step=%s", *key[:2], step.value)
-
-    def _is_open_at_best(self, job: int, step: Step, answer: JobAnswer) -> bool:
-        """Return whether the best branch still waits for a step; if not, it only needs finality."""
-        for entry in self._assigned(self._chain.best.hash):
-            slot = self._own_slot(entry.job)
-            if entry.id == job and slot is not None:
-                if step in (Step.DECLINE, Step.ACCUSE):
-                    return next_step(entry.job, slot, None) is Step.COMPUTE
-                return next_step(entry.job, slot, answer) is step
-        return False
-
-    def _submit(self, entry: JobEntry, step: Step, answer: JobAnswer) -> Hash:
-        submitter, job = self._submitter, entry.id
-        if step is Step.DECLINE:
-            return submitter.submit("Jobs", "decline", job=job, attempt=answer.attempt)
-        if step is Step.ACCUSE:
-            return submitter.submit(
-                "Attribution", "report_withheld", job=job, attempt=answer.attempt
-            )
-        if step is Step.REPORT:
-            reason = FailureReason(answer.failure)
-            return submitter.submit(
-                "Jobs", "report_failure", job=job, attempt=answer.attempt, reason=reason
-            )
-        output = _output.decode(answer.output)
-        if step is Step.COMMIT:
-            sealed = commitment(
-                self._chain.genesis_hash,
-                job,
-                submitter.account,
-                answer.attempt,
-                output_root(output),
-                answer.salt,
-            )
-            return submitter.submit(
-                "Jobs", "commit", job=job, attempt=answer.attempt, commitment=sealed
-            )
-        return submitter.submit("Jobs", "reveal", job=job, output=output, salt=answer.salt)

@@ -27,11 +27,10 @@ from node.jobs.executor import (
     AWAITED_BLOCKS,
     STALL_BLOCKS,
     Executor,
-    Step,
-    next_step,
 )
 from node.jobs.inputs import Companion, InputsAwaitedError
 from node.jobs.pace import REPORT_BLOCKS
+from node.jobs.step_sender import Step, next_step
 from node.transactions.errors import BadFormatError
 from node.transactions.submitter import RESEND_BLOCKS
 from pallets.jobs.job import (
@@ -45,7 +44,7 @@ from pallets.jobs.job import (
 )
 from pallets.jobs.parameters import Parameters
 from runtime.codec.scale import codec
-from runtime.shared.documents import Evaluated, JobOutput, Settle
+from runtime.shared.documents import Evaluate, Evaluated, JobOutput
 from runtime.types.primitives import AccountId, Hash
 
 WHO = AccountId(b"e" * 32)
@@ -55,8 +54,7 @@ WORKING = (JobState.Assigned, JobState.Committing)
 
 
 def job(state: JobState, attempt: int = 0) -> Job:
-    spec = Settle(0, 0, Hash(bytes(32)))
-    return Job(WHO, spec, state, 0, 0, 1, 5, 0, 9, attempt=attempt, commits_end=2_400)
+    return Job(WHO, Evaluate(0, 1), state, 0, 0, 1, 5, 0, 9, attempt=attempt, commits_end=2_400)
 
 
 def every() -> Iterator[tuple[JobState, SlotState, JobAnswer | None]]:
