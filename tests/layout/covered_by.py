@@ -23,7 +23,7 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
         "tests/ml/engine/test_transcript.py",
     ),
     "ml/jobs/kinds.py": ("tests/ml/jobs/test_inputs.py",),
-    "ml/base/content.py": ("tests/ml/base/test_base.py", "tests/node/jobs/test_presence.py"),
+    "ml/base/content.py": ("tests/ml/base/test_base.py",),
     "ml/train/checkpoint.py": ("tests/ml/train/test_loop.py",),
     "ml/train/curve.py": ("tests/ml/train/test_loop.py",),
     "node/chain/checked_signatures.py": ("tests/node/transactions/test_pool_forks.py",),
