@@ -18,6 +18,7 @@ from pallets.jobs.lifecycle import BUCKET_MAX, SETTLEMENTS_MAX, UNFINISHED_MAX
 from pallets.jobs.recipe import TARGETS
 from pallets.jobs.registry import BASES_MAX, Executor
 from pallets.jobs.submission import SETTLEMENT_ENTRIES_MAX
+from pallets.jobs.work import commit_blocks
 from pallets.system import System
 from runtime.crypto.hashing import blake2b_256
 from runtime.shared.documents import (
@@ -49,6 +50,7 @@ EXECUTORS: Final = 5
 FORMER: Final = 8
 """Executors of former attempts that were silent."""
 ATTEMPT: Final = 4
+WORK: Final = 1_000
 FULL_BUCKETS: Final = (UNFINISHED_MAX + SETTLEMENTS_MAX) // BUCKET_MAX - 1
 """Buckets that are full where all other jobs of the chain have their deadlines in a row."""
 FEES: Final[Balance] = 1_000 * OPEN
@@ -99,7 +101,7 @@ def _store(
         escrow=ESCROW,
         index_escrow=0,
         executors=EXECUTORS,
-        work=1_000,
+        work=WORK,
         opened_at=1,
         expires_at=2 * BLOCK,
         deadline=BLOCK,
@@ -107,6 +109,7 @@ def _store(
         slots=slots,
     )
     jobs.jobs.put(JOB, job)
+    jobs.settlements.put(1)
     jobs.unfinished.put(1)
     jobs.unfinished_of.put(owner, 2)
     others = tuple(range(100, 100 + BUCKET_MAX - 1))
@@ -220,6 +223,7 @@ def jobs_set_parameters(stage: WeighingStage) -> Work:
 def jobs_submit(stage: WeighingStage) -> Work:
     owner = stage.account("owner")
     store_model(stage, owner)
+    stage.pallet(Jobs).unfinished.put(UNFINISHED_MAX - 1)  # the place has its highest fee
     fill_deadlines(stage, Parameters().assignment_blocks)
     return stage.signed(owner, "Jobs", "submit", spec=TRAINING)
 
@@ -235,7 +239,7 @@ def jobs_index_again(stage: WeighingStage) -> Work:
         escrow=0,
         index_escrow=0,
         executors=EXECUTORS,
-        work=1_000,
+        work=WORK,
         opened_at=1,
         expires_at=2,
     )
@@ -251,12 +255,13 @@ def jobs_index_again(stage: WeighingStage) -> Work:
             escrow=0,
             index_escrow=0,
             executors=1,
-            work=1_000,
+            work=WORK,
             opened_at=1,
             expires_at=2,
             index_job=JOB + 1,
         ),
     )
+    jobs.unfinished.put(UNFINISHED_MAX - 1)  # the place has its highest fee
     fill_deadlines(stage, Parameters().assignment_blocks)
     return stage.signed(owner, "Jobs", "index_again", train_job=JOB)
 
@@ -275,11 +280,11 @@ def jobs_commit(stage: WeighingStage) -> Work:
 def jobs_report_failure(stage: WeighingStage) -> Work:
     # The report that makes a majority fails the job: escrow, slashes and assignments follow.
     slots = _slots(stage, SlotState.Assigned, SlotState.ReportedFailure)
-    reported, own = slots[-EXECUTORS:-1], slots[-1]
+    reason = FailureReason.MissingBlob
+    reported, own = tuple(replace(slot, reason=reason) for slot in slots[-EXECUTORS:-1]), slots[-1]
     silent = slots[: EXECUTORS - 1]  # with more of them the reports would be no majority
     _store(stage, JobState.Committing, TRAINING, (*silent, *reported, own))
     fill_deadlines(stage, 1, Parameters().reveal_blocks)
-    reason = FailureReason.MissingBlob
     return stage.signed(
         own.executor, "Jobs", "report_failure", job=JOB, attempt=ATTEMPT, reason=reason
     )
@@ -333,7 +338,8 @@ def jobs_deadline(stage: WeighingStage, entries: int, executors: int) -> Work:
         _store(stage, JobState.Revealing, TRAINING, slots)
     parameters = Parameters(executors_per_job=EXECUTORS, extra_attempts=ATTEMPT)
     jobs.parameters.put(parameters)
-    fill_deadlines(stage, 1, parameters.reveal_blocks, parameters.assignment_blocks)
+    ends = commit_blocks(parameters, LIMITS, WORK)
+    fill_deadlines(stage, 1, parameters.reveal_blocks, parameters.assignment_blocks, ends)
     jobs.deadlines.put(BLOCK, (JOB,))
     return jobs.on_initialize
 

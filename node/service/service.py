@@ -273,24 +273,7 @@ def _services(node: RunningNode) -> _Services:
     if node.networking is not None:
         metrics.watch(NetworkCollector(node.networking))
     return _Services(
-        executor=Executor(
-            chain=chain,
-            reader=reader,
-            submitter=submitter,
-            blobs=blobs,
-            inputs=inputs,
-            process=ExecutorProcess(config.threads),
-            folder=node.folder,
-            presence=Presence(
-                chain=chain,
-                reader=reader,
-                submitter=submitter,
-                folder=node.folder,
-                base_model=config.base_model,
-                threads=config.threads,
-            ),
-            base_model=config.base_model,
-        ),
+        executor=_executor(node, reader, inputs),
         answers=answers,
         redeemer=redeemer,
         epoch_closer=epoch_closer,
@@ -308,6 +291,29 @@ def _services(node: RunningNode) -> _Services:
             *create_app(answers).routes,
         ],
         metrics=metrics,
+    )
+
+
+def _executor(node: RunningNode, reader: StateReader, inputs: Inputs) -> Executor:
+    config = node.config
+    presence = Presence(
+        chain=node.chain,
+        reader=reader,
+        submitter=node.submitter,
+        folder=node.folder,
+        base_model=config.base_model,
+        threads=config.threads,
+    )
+    return Executor(
+        chain=node.chain,
+        reader=reader,
+        submitter=node.submitter,
+        blobs=node.blobs,
+        inputs=inputs,
+        process=ExecutorProcess(config.threads),
+        folder=node.folder,
+        presence=presence,
+        base_model=config.base_model,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ml.base.base import content_hash
+from ml.base.content import content_hash
 from ml.jobs.frames import (
     VERSION,
     Cancel,
