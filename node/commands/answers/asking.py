@@ -9,10 +9,8 @@ paid no more, and its receipt is kept to be reported.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
 
 from genesis.amounts import format_amount
 from node.client import Answer, Client, Included, RejectedError, RequestRefusedError, Text
@@ -22,7 +20,7 @@ from node.client.asker_ledger import (
     Promise,
     ReceiptDisputedError,
 )
-from node.client.serving import signed_with
+from node.client.promises import rates_of, sign_promise, tokens_in_at_most
 from node.commands.answers.answer_documents import (
     AnswerDocument,
     QuoteDocument,
@@ -37,21 +35,8 @@ from pallets.inference import Channel, Inference
 from pallets.models import ModelInfo
 from runtime.crypto.keys import Keypair
 from runtime.frame.dispatch import Call
-from runtime.shared.receipts import (
-    SALT_BYTES,
-    VOUCHER_BLOCKS_MAX,
-    Rates,
-    SignedReceipt,
-    SignedVoucher,
-    Voucher,
-    receipt_hash,
-    salted_hash,
-    voucher_payload,
-)
+from runtime.shared.receipts import SignedReceipt, receipt_hash, salted_hash
 from runtime.types.primitives import AccountId, Hash, Id
-
-TEMPLATE_TOKENS: Final = 64
-"""More than any chat template adds to the question."""
 
 Turns = Sequence[Mapping[str, str]]
 
@@ -130,7 +115,7 @@ class Asker:
         if answer is None or answer.receipt is None:
             raise RejectedError("The answer ended without a receipt, so it was not attributed.")
         stored = self._client.serving.receipt(answer.receipt)
-        self._check(stored.signed, answer, promise, max_tokens, len(question.encode()))
+        self._check(stored.signed, answer, promise, max_tokens, tokens_in_at_most(question))
         self._settle(self._channel, stored.signed)
         self._check_redeemed(self._channel)
         return answer_document(answer.text, stored)
@@ -138,12 +123,8 @@ class Asker:
     # ------------------------------------------------------------------------------- internal
 
     def _price(self, question: str, max_tokens: int) -> int:
-        return self._rates().fee(_tokens_at_most(len(question.encode())), max_tokens)
-
-    def _rates(self) -> Rates:
-        rates: Rates | None = self._client.api("InferenceApi_price_list", self._info.id)
-        assert rates is not None, "the model exists"
-        return rates
+        rates = rates_of(self._client, self._info.id)
+        return rates.fee(tokens_in_at_most(question), max_tokens)
 
     def _find_channel(self) -> tuple[int, Channel] | None:
         """Return an open channel for this model that is in the books."""
@@ -219,27 +200,17 @@ class Asker:
         if channel is None or channel.is_closed:
             refuse(f"Channel {number} is closed. Ask again to open another one.")
         assert book is not None, "prepared"
-        rates = self._rates()
-        price = rates.fee(_tokens_at_most(len(question.encode())), max_tokens)
-        self._top_up(number, price - self._left(number, channel))
-        salt = secrets.token_bytes(SALT_BYTES)
-        before = max(book.spent_planck, channel.redeemed_planck)
-        final = self._client.header(self._client.finalized_hash()).number
-        voucher = Voucher(
-            genesis=self._client.genesis_hash,
-            channel=number,
-            model=self._info.id,
-            sequence=max(book.sequence, channel.sequence) + 1,
-            before_planck=before,
-            limit_planck=before + price,
-            rates=rates,
-            question=salted_hash(salt, question),
+        self._top_up(number, self._price(question, max_tokens) - self._left(number, channel))
+        promise = sign_promise(
+            self._client,
+            self._pair,
+            number=number,
+            channel=channel,
+            book=book,
+            question=question,
+            max_tokens=max_tokens,
             may_draw=self._ledger.may_draw,
-            expires_at=final + VOUCHER_BLOCKS_MAX,
         )
-        signature = signed_with(self._pair, voucher_payload(voucher))
-        signed = SignedVoucher(voucher, AccountId(self._pair.account), signature)
-        promise = Promise(signed, salt)
         self._ledger.promise(number, promise)
         return promise
 
@@ -285,7 +256,7 @@ class Asker:
         answer: Answer,
         promise: Promise,
         max_tokens: int,
-        question_bytes: int,
+        tokens_in_max: int,
     ) -> None:
         """Check that a receipt is of this answer. Raises RejectedError."""
         receipt = signed.receipt
@@ -297,7 +268,7 @@ class Asker:
                 ("it counts more tokens than were asked", receipt.tokens_out > max_tokens),
                 (
                     "it counts more tokens than the question has",
-                    receipt.tokens_in > _tokens_at_most(question_bytes),
+                    receipt.tokens_in > tokens_in_max,
                 ),
                 (
                     "it counts other tokens than the answer said",
@@ -344,8 +315,3 @@ def has_drawn_too_much(book: ChannelBook, channel: Channel) -> bool:
 
 def _how_to_report(number: int) -> str:
     return f"This channel is paid from no more. Report it: `openledger channel report {number}`."
-
-
-def _tokens_at_most(question_bytes: int) -> int:
-    # Every token is at least one byte of the question, whatever the tokenizer.
-    return question_bytes + TEMPLATE_TOKENS

@@ -153,9 +153,13 @@ class Verifier:
         where = f"index job {receipt.index_job}, block {self._header.number}"
         if training is None:
             return Check(*COMMITMENTS, True, where)
+        channel = self._proven("Inference", "channels", signed.channel)
+        paid = (signed.asker, receipt.server, signed.model)
+        real_paid = paid if channel is None else (channel.asker, channel.server, channel.model)
         wrong = [
             name
             for name, claimed, real in (
+                ("channel", paid, real_paid),
                 ("model", signed.model, training.model),
                 ("training job", receipt.train_job, training.train_job),
                 ("adapter", receipt.adapter, training.trained.adapter),
