@@ -37,6 +37,11 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "node.commands.answers.ask",
         "Ask a model a question and see which rows shaped the answer.",
     ),
+    "channel": (
+        "node.commands.answers.channel",
+        "Payment channels: their books, lost books, false receipts.",
+    ),
+    "server": ("node.commands.answers.server", "Bond the account of a serving node."),
     "receipt": ("node.commands.answers.receipt", "Show and list the receipts of answers."),
     "verify": (
         "node.commands.answers.verify",

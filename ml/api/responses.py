@@ -143,10 +143,13 @@ def stream_event(document: JsonObject) -> bytes:
     return b"data: " + json.dumps(document, ensure_ascii=False).encode() + b"\n\n"
 
 
-def attribution_document(identity: str, signed: SignedReceipt, row_of: RowOf | None) -> JsonObject:
+def attribution_document(
+    identity: str, signed: SignedReceipt, row_of: RowOf | None, epoch: int | None = None
+) -> JsonObject:
     """Return the attribution of an answer: what its receipt says, integers above 2^53 as texts.
 
-    `row_of` gives the contributor and prompt of a row; None where the rows are not at hand.
+    `row_of` gives the contributor and prompt of a row; None where the rows are not at hand. `epoch`
+    is None until the receipt was closed with one.
     """
     receipt, evidence = signed.receipt, signed.evidence
     return {
@@ -155,6 +158,7 @@ def attribution_document(identity: str, signed: SignedReceipt, row_of: RowOf | N
         "signed_receipt": to_hex(_SIGNED_RECEIPT.encode(signed)),
         "model": signed.model,
         "adapter": to_hex(receipt.adapter),
+        "epoch": epoch,
         "channel": signed.channel,
         "sequence": signed.sequence,
         "fee_planck": str(receipt.fee_planck),

@@ -45,12 +45,17 @@ from ml.attribution.sketch_tolerance import sketches_agree
 from ml.attribution.spans import SpanIndex, build_shards
 from ml.rows.row import Row
 from ml.train.data import encode_row, encode_text
-from runtime.crypto.hashing import blake2b_256
 from runtime.crypto.keys import KeyKind, verify
 from runtime.shared.documents import Indexed
-from runtime.shared.receipts import SignedReceipt, receipt_hash
+from runtime.shared.receipts import (
+    SignedReceipt,
+    receipt_hash,
+    salted_hash,
+    voucher_payload,
+)
 from runtime.trie.merkle import blob_id
 from runtime.types.primitives import AccountId
+from runtime.types.signature import is_signed_by
 
 ROWS_CHECKED: Final = 4
 """Top rows whose gradients are run again by default; each costs a pass of the model."""
@@ -72,6 +77,7 @@ class Material:
 
     question: str | None = None
     answer: str | None = None
+    salt: bytes | None = None
     tokenizer: PreTrainedTokenizerFast | None = None
     max_tokens: int = ROW_TOKENS_DEFAULT
     sketcher: QuerySketcher | None = None
@@ -104,7 +110,9 @@ class _Replay:
     def __init__(
         self, signed: SignedReceipt, indexed: Indexed, read: ReadBlob, material: Material
     ) -> None:
+        self.signed = signed
         self.receipt = signed.receipt
+        self.evidence = signed.evidence
         self.signature = signed.signature
         self.indexed = indexed
         self.read = read
@@ -120,7 +128,7 @@ class _Replay:
 
     @cached_property
     def scores(self) -> Integers:
-        query = np.frombuffer(self.receipt.phi, np.int8)
+        query = np.frombuffer(self.evidence.phi, np.int8)
         return scores(self.psi.astype(np.float32), query)
 
     def checks(self, with_index: bool) -> Iterator[Check]:
@@ -133,7 +141,8 @@ class _Replay:
         )
         of_receipt: tuple[_Step, ...] = (
             ("signature", "ed25519 over the receipt's hash", self._signature),
-            ("texts", "blake2b-256 of question and answer", self._texts),
+            ("voucher", "the asker's signature, the fee by its price list", self._voucher),
+            ("texts", "blake2b-256 of salt, question and answer", self._texts),
             ("row gradients", "forward and backward of some rows again", self._row_gradients),
             ("answer sketch", "forward and backward of the answer again", self._answer_sketch),
             ("scores", "exact integer dot products", self._scores),
@@ -154,17 +163,25 @@ class _Replay:
         good = verify(KeyKind.ED25519, self.signature, identity, self.receipt.server)
         return good, f"receipt {identity.hex()} by {self.receipt.server.hex()}"
 
+    def _voucher(self) -> tuple[bool, str]:
+        signed = self.signed
+        if not signed.is_whole:
+            return False, "the receipt is not for this voucher and evidence, or its fee is another"
+        payload = voucher_payload(signed.voucher.voucher)
+        good = is_signed_by(signed.asker, payload, signed.voucher.signature)
+        return good, f"answer {signed.sequence} of channel {signed.channel}, {signed.asker.hex()}"
+
     def _texts(self) -> tuple[bool | None, str]:
-        question, answer = self.material.question, self.material.answer
-        if question is None or answer is None:
-            return None, "the texts of question and answer are not at hand"
+        question, answer, salt = self.material.question, self.material.answer, self.material.salt
+        if question is None or answer is None or salt is None:
+            return None, "the texts of question and answer, or their salt, are not at hand"
         wrong = [
             name
             for name, text, expected in (
-                ("question", question, self.receipt.question),
+                ("question", question, self.signed.voucher.voucher.question),
                 ("answer", answer, self.receipt.answer),
             )
-            if blake2b_256(text.encode()) != expected
+            if salted_hash(salt, text) != expected
         ]
         return not wrong, f"other text: {', '.join(wrong)}" if wrong else "both hashes agree"
 
@@ -200,7 +217,7 @@ class _Replay:
         sketcher, rows = self.material.sketcher, self.material.rows
         if sketcher is None or rows is None:
             return None, "the model or the rows are not at hand"
-        checked = [row.row for row in self.receipt.top[:ROWS_CHECKED]]
+        checked = [row.row for row in self.evidence.top[:ROWS_CHECKED]]
         for at in checked:
             if not 0 <= at < min(len(rows), self.indexed.rows):
                 return False, f"there is no row {at}"
@@ -215,33 +232,33 @@ class _Replay:
         question, answer = self.material.question, self.material.answer
         if sketcher is None or question is None or answer is None:
             return None, "the model or the texts are not at hand"
-        return sketches_agree(self.receipt.phi, sketcher.sketch(question, answer))
+        return sketches_agree(self.evidence.phi, sketcher.sketch(question, answer))
 
     def _scores(self) -> tuple[bool, str]:
         self._require_sketch_size()
-        for row in self.receipt.top:
+        for row in self.evidence.top:
             if row.row >= self.indexed.rows:
                 return False, f"there is no row {row.row}"
             if int(self.scores[row.row]) != row.score:
                 return False, f"row {row.row} scores {self.scores[row.row]}, not {row.score}"
-        return True, f"{len(self.receipt.top)} scores are exact"
+        return True, f"{len(self.evidence.top)} scores are exact"
 
     def _completeness(self) -> tuple[bool, str]:
         self._require_sketch_size()
-        if not self.receipt.top and not np.any(self.scores):
+        if not self.evidence.top and not np.any(self.scores):
             return True, "nothing has influence on an empty answer"
         expected = top_of(self.scores)
-        if len(self.receipt.top) != len(expected):
-            return False, f"{len(self.receipt.top)} rows are listed where {len(expected)} belong"
-        for claimed, real in zip(self.receipt.top, expected, strict=True):
+        if len(self.evidence.top) != len(expected):
+            return False, f"{len(self.evidence.top)} rows are listed where {len(expected)} belong"
+        for claimed, real in zip(self.evidence.top, expected, strict=True):
             if claimed.row != real.row:
                 return False, f"row {real.row} with {real.score} is missing at its place"
         return True, f"no other of {self.indexed.rows} rows scores more"
 
     def _remainder(self) -> tuple[bool, str]:
         self._require_sketch_size()
-        permille = remainder_of(self.scores, self.receipt.top)
-        return permille == self.receipt.remainder_permille, f"{permille} permille"
+        permille = remainder_of(self.scores, self.evidence.top)
+        return permille == self.evidence.remainder_permille, f"{permille} permille"
 
     def _shards(self) -> tuple[bool | None, str]:
         rows, tokenizer = self.material.rows, self.material.tokenizer
@@ -258,11 +275,11 @@ class _Replay:
             return None, "the answer or the tokenizer is not at hand"
         index = SpanIndex(read_shards(self.indexed, self.read))
         again = index.spans(encode_text(answer, tokenizer))
-        return again == self.receipt.spans, f"{len(again)} spans"
+        return again == self.evidence.spans, f"{len(again)} spans"
 
     def _require_sketch_size(self) -> None:
-        if len(self.receipt.phi) != self.indexed.sketch_size:
+        if len(self.evidence.phi) != self.indexed.sketch_size:
             raise ValueError(
-                f"the answer's sketch has {len(self.receipt.phi)} numbers, "
+                f"the answer's sketch has {len(self.evidence.phi)} numbers, "
                 f"the index {self.indexed.sketch_size}"
             )

@@ -1,7 +1,8 @@
 """Questions to a serving node: answers stream in, and end with their attribution.
 
-The interface is OpenAI's chat completions with a voucher in a header; the last event carries the
-attribution and the id of the receipt.
+The interface is OpenAI's chat completions with a voucher and its question's salt in headers; the
+last event carries the attribution and the id of the receipt. Texts are shown again only to who
+knows their salt.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ from runtime.shared.receipts import (
 from runtime.types.primitives import AccountId, Ed25519, Hash, MultiSignature, Sr25519
 
 VOUCHER_HEADER: Final = "x-openledger-voucher"
+SALT_HEADER: Final = "x-openledger-salt"
 ATTRIBUTION_HEADER: Final = "x-openledger-attribution-id"
 ANSWER_TIMEOUT_SECONDS: Final = 600.0
 _DATA: Final = "data:"
 _PAYMENT_REQUIRED: Final = 402
+_NOT_FOUND: Final = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +80,15 @@ class Serving:
         model: str,
         messages: Sequence[Mapping[str, str]],
         voucher: SignedVoucher | None = None,
+        salt: bytes = b"",
         **settings: Any,
     ) -> Iterator[Text | Answer]:
         """Yield the pieces of the answer as they come, then the Answer."""
         body = {"model": model, "messages": list(messages), "stream": True, **settings}
         body["stream_options"] = {"include_usage": True}
-        headers = {} if voucher is None else {VOUCHER_HEADER: _voucher_text(voucher)}
+        headers = {}
+        if voucher is not None:
+            headers = {VOUCHER_HEADER: _voucher_text(voucher), SALT_HEADER: to_hex(salt)}
         streaming = self._http.stream(
             "POST",
             "/v1/chat/completions",
@@ -96,9 +102,22 @@ class Serving:
                 raise _refusal(answer)
             yield from _read_events(answer)
 
-    def receipt(self, receipt: Hash) -> ServedReceipt:
-        """Return a receipt by its id."""
-        answer = self._http.request("GET", f"/v1/attributions/{receipt.hex()}")
+    def channel_receipt(self, channel: int) -> SignedReceipt | None:
+        """Return the last receipt of a channel; None where its server has none."""
+        answer = self._http.request("GET", f"/v1/channels/{channel}/receipt")
+        if answer.status_code == _NOT_FOUND:
+            return None
+        try:
+            return codec(SignedReceipt).decode(from_hex(_checked(answer)["signed_receipt"]))
+        except (DecodeError, KeyError, ValueError) as error:
+            raise UnreachableError(
+                f"The node's answer about channel {channel} holds no receipt ({error})."
+            ) from error
+
+    def receipt(self, receipt: Hash, salt: bytes | None = None) -> ServedReceipt:
+        """Return a receipt by its id; with the texts where this is their salt."""
+        headers = {} if salt is None else {SALT_HEADER: to_hex(salt)}
+        answer = self._http.request("GET", f"/v1/attributions/{receipt.hex()}", headers=headers)
         details = _checked(answer)
         try:
             signed = codec(SignedReceipt).decode(from_hex(details["signed_receipt"]))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from genesis.amounts import format_amount
 from node.demo.contributors import Contributor
+from node.demo.questions import SERVER
 from node.demo.stage import POLL_SECONDS, WAIT_SECONDS, StoryFailedError, StoryStage
 from node.demo.training import Model
 from runtime.crypto import ss58
@@ -30,16 +31,17 @@ def settle(stage: StoryStage, model: Model) -> None:
     epoch = int(stage.client.call("openledger_closeEpoch", model.number))
     began = time.monotonic()
     while True:
-        record = stage.client.api("AttributionApi_epoch", model.number, epoch)
+        record = stage.client.api("AttributionApi_epoch", model.number, SERVER, epoch)
         if record is not None and record.state.name != "Settling":
             break
         if time.monotonic() - began > WAIT_SECONDS:
-            raise StoryFailedError("The epoch is not settled in time.")
+            reasons = [entry["reason"] for entry in stage.client.call("openledger_settlements")]
+            raise StoryFailedError(f"The epoch is not settled in time: {reasons}.")
         time.sleep(POLL_SECONDS)
     if record.state.name != "Settled":
         raise StoryFailedError("The settlement of the epoch failed.")
     stage.print_line(
-        f"   {record.receipts} receipts, contributors' part {format_amount(record.fees_planck)}"
+        f"   {record.receipts} receipts, contributors' part {format_amount(record.pool_planck)}"
     )
 
 
@@ -56,7 +58,7 @@ def pay_out(
         earned.append(
             Earned(person.name, ss58.encode(account), accepted[person.name], earning.lifetime)
         )
-    commons = stage.client.api("AttributionApi_pool", model.number).commons
+    commons = stage.client.api("AttributionApi_common_pool", model.number)
     for payout in earned:
         amount = format_amount(payout.earned_planck)
         stage.print_line(f"   {payout.name:<24} {payout.rows:>5} rows   {amount}")

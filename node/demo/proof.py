@@ -20,7 +20,8 @@ def verify(stage: StoryStage, receipts: Sequence[Hash]) -> int:
     stage.print_line("\n6. Every receipt is replayed: openledger verify RECEIPT ...")
     program = "from cli import main; main()"
     url = stage.client.endpoint.websocket_url
-    command = [sys.executable, "-c", program, "verify", "--json", "--url", url]
+    keys = str(stage.keys_folder)
+    command = [sys.executable, "-c", program, "verify", "--json", "--url", url, "--keys", keys]
     replay = subprocess.run(
         [*command, *(receipt.hex() for receipt in receipts)],
         capture_output=True,

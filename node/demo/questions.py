@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from genesis.amounts import format_amount
-from node.client.serving import Answer, signed_with
+from node.client.asker_ledger import AskerLedger
+from node.client.promises import rates_of, sign_promise, tokens_in_at_most
+from node.client.serving import Answer
 from node.demo.contributors import HONEST, Contributor
 from node.demo.stage import ASKER, StoryFailedError, StoryStage, event_of
 from node.demo.training import MODEL_NAME, Model
 from pallets.inference import DEPOSIT_MIN
 from runtime.crypto.keys import Keypair
-from runtime.shared.receipts import SignedVoucher, Voucher, voucher_payload
 from runtime.types.primitives import AccountId, Hash, Id
 
 ANSWER_TOKENS: Final = 32
@@ -23,26 +24,21 @@ SERVER: Final = AccountId(Keypair.from_uri("//Alice").account)
 def ask(stage: StoryStage, model: Model, questions: Sequence[str]) -> list[Hash]:
     """Ask all questions over one payment channel; return the receipts of the answers."""
     stage.print_line("\n4. Zoe (sr25519) opens a channel and asks; each answer leaves a receipt")
-    price = stage.client.api("InferenceApi_quote", model.number, 256, ANSWER_TOKENS)
-    deposit = max(DEPOSIT_MIN, price * (len(questions) + 1))
+    rates = rates_of(stage.client, model.number)
+    prices = [rates.fee(tokens_in_at_most(question), ANSWER_TOKENS) for question in questions]
     included = stage.send(
         ASKER,
         "Inference",
         "open_channel",
         model=model.number,
         server=Id(SERVER),
-        deposit=deposit,
+        deposit=max(DEPOSIT_MIN, sum(prices)),
     )
     channel = int(event_of(included, "ChannelOpened").channel)
-    spent = 0
-    receipts: list[Hash] = []
-    for question in questions:
-        answer = _ask_question(stage, channel, question, spent + price)
-        spent += int(answer.attribution["fee_planck"])
-        assert answer.receipt is not None, "a paid answer has a receipt"
-        receipts.append(answer.receipt)
-        _print_answer(stage, question, answer)
-    return receipts
+    asker = AccountId(ASKER.account)
+    ledger = AskerLedger(stage.keys_folder, stage.client.genesis_hash, asker)
+    ledger.begin(channel, SERVER, model.number)
+    return [_ask_question(stage, ledger, channel, question) for question in questions]
 
 
 def choose_questions(people: Sequence[Contributor], count: int, seed: int) -> list[str]:
@@ -52,17 +48,35 @@ def choose_questions(people: Sequence[Contributor], count: int, seed: int) -> li
     return [source.choice(honest[number % len(honest)].rows).prompt for number in range(count)]
 
 
-def _ask_question(stage: StoryStage, channel: int, question: str, cumulative: int) -> Answer:
-    voucher = Voucher(stage.client.genesis_hash, channel, cumulative)
-    signed = SignedVoucher(
-        voucher, AccountId(ASKER.account), signed_with(ASKER, voucher_payload(voucher))
+def _ask_question(stage: StoryStage, ledger: AskerLedger, channel: int, question: str) -> Hash:
+    """Pay for one answer, check its receipt and print both; returns the receipt's id."""
+    client, book = stage.client, ledger.get(channel)
+    assert book is not None, "opened for these questions"
+    promise = sign_promise(
+        client,
+        ASKER,
+        number=channel,
+        channel=client.api("InferenceApi_channel", channel),
+        book=book,
+        question=question,
+        max_tokens=ANSWER_TOKENS,
+        may_draw=False,
     )
+    ledger.promise(channel, promise)
     messages = [{"role": "user", "content": question}]
-    for piece in stage.client.serving.chat(
-        MODEL_NAME, messages, signed, max_tokens=ANSWER_TOKENS, temperature=0
+    for piece in client.serving.chat(
+        MODEL_NAME,
+        messages,
+        promise.signed,
+        promise.salt,
+        max_tokens=ANSWER_TOKENS,
+        temperature=0,
     ):
         if isinstance(piece, Answer):
-            return piece
+            assert piece.receipt is not None, "a paid answer has a receipt"
+            ledger.settle(channel, client.serving.receipt(piece.receipt).signed)
+            _print_answer(stage, question, piece)
+            return piece.receipt
     raise StoryFailedError("The answer ended without its last event.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from node.client import Client, Finalized, RejectedError, Wait
@@ -24,11 +25,13 @@ class StoryFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoryStage:
-    """A node's client, clients of other nodes that may compute its jobs, and where lines go."""
+    """A node's client, clients of other nodes that may compute its jobs, where lines go, and the
+    folder of the asker's books."""
 
     client: Client
     print_line: PrintLine
     others: Sequence[Client]
+    keys_folder: Path
 
     def send(
         self, pair: Keypair, pallet: str, name: str, /, *, may_fail: bool = False, **arguments: Any

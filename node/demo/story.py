@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from node.client import Client
 from node.demo.contributors import Contributor, gather
@@ -72,7 +73,8 @@ def run_story_at(
         client, *more = (clients.enter_context(Client(node_url)) for node_url in (url, *others))
         chain = client.info().chain
         print_line(f"  {chain} at {url}, genesis 0x{client.genesis_hash.hex()[:16]}...")
-        return _run_steps(plan, StoryStage(client, print_line, more), began)
+        books = Path(clients.enter_context(TemporaryDirectory(prefix="openledger-books-")))
+        return _run_steps(plan, StoryStage(client, print_line, more, books), began)
 
 
 @contextmanager

@@ -325,16 +325,16 @@ class PaidAnswerService:
             return None
         return None if signed is None else self._attribution(name, signed, None)
 
-    @staticmethod
     def _attribution(
-        identity: str, signed: SignedReceipt, served: ServedModel | None
+        self, identity: str, signed: SignedReceipt, served: ServedModel | None
     ) -> Mapping[str, Json]:
         """Return the document of a receipt; rows of another index are named by number only."""
+        epoch = self._receipts.epoch_of(receipt_hash(signed.receipt))
         if served is None or served.release.index_job != signed.receipt.index_job:
-            return attribution_document(identity, signed, None)
+            return attribution_document(identity, signed, None, epoch)
         rows = served.rows
         return attribution_document(
-            identity, signed, lambda row: (rows.contributors[row], rows.rows[row].prompt)
+            identity, signed, lambda row: (rows.contributors[row], rows.rows[row].prompt), epoch
         )
 
     async def _loaded(self, model: int) -> ServedModel | None:

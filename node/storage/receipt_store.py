@@ -255,6 +255,15 @@ class ReceiptStore:
         query = "SELECT 1 FROM receipts WHERE model = ? AND epoch = ? LIMIT 1"
         return self._row(query, (model, epoch)) is not None
 
+    def epoch_of(self, identity: Hash) -> int | None:
+        """Return the epoch that a receipt was closed with, also one of another server."""
+        row = self._row(
+            "SELECT epoch FROM receipts WHERE hash = ? UNION SELECT epoch FROM learned "
+            "WHERE hash = ?",
+            (identity, identity),
+        )
+        return None if row is None else row[0]
+
     def put_epoch(self, epoch: int, identities: Sequence[Hash]) -> None:
         """Note the epoch that receipts were closed with."""
         with self._transaction() as connection:

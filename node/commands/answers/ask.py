@@ -6,7 +6,8 @@ import click
 
 from genesis.amounts import parse_amount
 from node.client import Client
-from node.commands.answers.asking import AnswerDocument, Asker, QuoteDocument
+from node.commands.answers.answer_documents import AnswerDocument, QuoteDocument
+from node.commands.answers.asking import Asker
 from node.commands.base.command import command_output, pass_client
 from node.commands.base.lookup import find_model
 from node.commands.base.output import Output
@@ -19,6 +20,11 @@ from node.commands.base.transaction import Spending, transaction_options
 @click.option("--deposit", default="1OPEN", show_default=True, help="For a new channel.")
 @click.option("--top-up", default="0", help="What may be added to a channel that runs out.")
 @click.option("--server", help="The account that answers, where the node does not tell.")
+@click.option(
+    "--may-draw/--no-may-draw",
+    default=None,
+    help="Whether your questions may be drawn for references; remembered, at first not.",
+)
 @click.option("--max-tokens", type=click.IntRange(1, 4_096), default=64, show_default=True)
 @command_output(AnswerDocument, QuoteDocument)
 @pass_client
@@ -31,13 +37,15 @@ def ask_command(
     deposit: str,
     top_up: str,
     server: str | None,
+    may_draw: bool | None,
     max_tokens: int,
     spending: Spending,
 ) -> QuoteDocument | None:
     """Ask MODEL (number or name) a QUESTION, pay for the answer, and see what it was made from.
 
     A channel to the server is opened once and then reused; --dry-run only quotes the price. What
-    is promised and spent is in books beside your keys (channels/), and no server's word counts.
+    is promised and spent is in books beside your keys (channels/), and no server's word counts; the
+    salts there are what shows you the texts again.
     """
     asker = Asker(
         output=output,
@@ -46,6 +54,7 @@ def ask_command(
         info=find_model(client, model),
         server=server,
         top_up_planck=parse_amount(top_up),
+        may_draw=may_draw,
     )
     if spending.is_dry_run:
         return asker.quote(question, max_tokens)

@@ -1,22 +1,31 @@
 """Paid questions: the channel, the price, the voucher, the answer, and the rows behind it.
 
-Each voucher promises at most the price of the longest answer on top of what the asker's own books
-say is spent (node/client/asker_ledger.py); no server's word counts for that. The asker checks the
-receipt's signature and texts before the answer counts as received, and adds to a channel only what
-its user named.
+Each voucher pays for one question, by the chain's price list: at most the price of the longest
+answer, on top of what the asker's own books say is spent (node/client/asker_ledger.py); no server's
+word counts for that. The asker checks the receipt before the answer counts as received, compares
+what was redeemed with it, and adds to a channel only what its user named. A server that lied is
+paid no more, and its receipt is kept to be reported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final
 
 from genesis.amounts import format_amount
 from node.client import Answer, Client, Included, RejectedError, RequestRefusedError, Text
-from node.client.asker_ledger import AskerLedger, Promise, ReceiptDisputedError
-from node.client.serving import ServedReceipt, signed_with
+from node.client.asker_ledger import (
+    AskerLedger,
+    ChannelBook,
+    Promise,
+    ReceiptDisputedError,
+)
+from node.client.promises import rates_of, sign_promise, tokens_in_at_most
+from node.commands.answers.answer_documents import (
+    AnswerDocument,
+    QuoteDocument,
+    answer_document,
+)
 from node.commands.base.account_signer import account_of
 from node.commands.base.command import refuse
 from node.commands.base.documents import Planck
@@ -24,79 +33,12 @@ from node.commands.base.output import Output
 from node.commands.base.transaction import Spending, send
 from pallets.inference import Channel, Inference
 from pallets.models import ModelInfo
-from runtime.codec.hexadecimal import from_hex, to_hex
-from runtime.crypto.hashing import blake2b_256
-from runtime.crypto.keys import KeyKind, Keypair, verify
+from runtime.crypto.keys import Keypair
 from runtime.frame.dispatch import Call
-from runtime.shared.receipts import (
-    SignedReceipt,
-    SignedVoucher,
-    Voucher,
-    receipt_hash,
-    voucher_payload,
-)
+from runtime.shared.receipts import SignedReceipt, receipt_hash, salted_hash
 from runtime.types.primitives import AccountId, Hash, Id
 
-TEMPLATE_TOKENS: Final = 64
-"""More than any chat template adds to the question."""
-
 Turns = Sequence[Mapping[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class InfluenceRow:
-    """A row that shaped the answer: its exact influence score and who gave it."""
-
-    ROWS_SHOWN: ClassVar[int] = 8
-
-    row: int
-    score: str
-    contributor: str | None
-    prompt: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SpanRow:
-    """Words of the answer that stand verbatim in a row, counted in tokens."""
-
-    row: int
-    start: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerDocument:
-    """An answer, what it cost, and the rows it was made from."""
-
-    answer: str
-    model: int
-    receipt: str
-    tokens_in: int
-    tokens_out: int
-    fee_planck: Planck
-    contributors_planck: Planck
-    remainder_permille: int
-    rows: tuple[InfluenceRow, ...]
-    spans: tuple[SpanRow, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ChatDocument:
-    """The answers of a conversation, in order."""
-
-    answers: tuple[AnswerDocument, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class QuoteDocument:
-    """What a question would cost at most, and the channel that would pay for it."""
-
-    model: int
-    price_at_most_planck: Planck
-    channel: int | None
-    channel_left_planck: Planck
-    """What the asker's own books leave of the deposit."""
-    free_before_planck: Planck
 
 
 class Asker:
@@ -110,6 +52,7 @@ class Asker:
         info: ModelInfo,
         server: str | None,
         top_up_planck: int = 0,
+        may_draw: bool | None = None,
     ) -> None:
         self._output = output
         self._client = client
@@ -120,6 +63,8 @@ class Asker:
         """How much may be added to a channel that runs out, each time."""
         signer = spending.signer
         self._ledger = AskerLedger(signer.keystore.folder, client.genesis_hash, signer.account)
+        self._may_draw = may_draw
+        """Whether questions may be drawn for references; None for what was said before."""
         self._pair: Keypair | None = None
         self._channel: int | None = None
 
@@ -145,6 +90,8 @@ class Asker:
         """
         self._pair = self._spending.signer.unlock()
         with self._ledger.held():
+            if self._may_draw not in (None, self._ledger.may_draw):
+                self._ledger.remember_may_draw(bool(self._may_draw))
             found = self._find_channel()
             self._channel = self._open(deposit_planck) if found is None else found[0]
             yield
@@ -154,11 +101,10 @@ class Asker:
         assert self._pair is not None, "prepared comes first"
         assert self._channel is not None, "prepared comes first"
         question = "\n".join(turn["content"] for turn in turns)
-        price = self._price(question, max_tokens)
-        voucher = self._voucher(self._channel, question, price)
+        promise = self._promise(self._channel, question, max_tokens)
         answer: Answer | None = None
         pieces = self._client.serving.chat(
-            str(self._info.id), turns, voucher, max_tokens=max_tokens
+            str(self._info.id), turns, promise.signed, promise.salt, max_tokens=max_tokens
         )
         for piece in pieces:
             if isinstance(piece, Text):
@@ -169,18 +115,16 @@ class Asker:
         if answer is None or answer.receipt is None:
             raise RejectedError("The answer ended without a receipt, so it was not attributed.")
         stored = self._client.serving.receipt(answer.receipt)
-        _check(stored.signed, answer, question)
-        self._ledger.settle(self._channel, stored.signed.receipt)
+        self._check(stored.signed, answer, promise, max_tokens, tokens_in_at_most(question))
+        self._settle(self._channel, stored.signed)
+        self._check_redeemed(self._channel)
         return answer_document(answer.text, stored)
 
     # ------------------------------------------------------------------------------- internal
 
     def _price(self, question: str, max_tokens: int) -> int:
-        # Every token is at least one byte of the question, whatever the tokenizer.
-        tokens_in = len(question.encode()) + TEMPLATE_TOKENS
-        price = self._client.api("InferenceApi_quote", self._info.id, tokens_in, max_tokens)
-        assert price is not None, "the model exists"
-        return int(price)
+        rates = rates_of(self._client, self._info.id)
+        return rates.fee(tokens_in_at_most(question), max_tokens)
 
     def _find_channel(self) -> tuple[int, Channel] | None:
         """Return an open channel for this model that is in the books."""
@@ -191,7 +135,9 @@ class Asker:
             is_mine = channel.asker == account and channel.model == self._info.id
             if not is_mine or channel.closes_at is not None or server not in (None, channel.server):
                 continue
-            if book is not None and (book.server, book.model) == (channel.server, channel.model):
+            if book is None or book.evidence is not None:
+                continue
+            if (book.server, book.model) == (channel.server, channel.model):
                 return entry.id, channel
         return None
 
@@ -246,23 +192,27 @@ class Asker:
         spent = 0 if book is None else book.spent_planck
         return max(channel.deposit_planck - max(spent, channel.redeemed_planck), 0)
 
-    def _voucher(self, number: int, question: str, price: int) -> SignedVoucher:
-        """Promise at most the price of the longest answer, and sign for it."""
+    def _promise(self, number: int, question: str, max_tokens: int) -> Promise:
+        """Sign for one answer, at most at its longest, and make the promise durable."""
         assert self._pair is not None, "prepared"
         self._settle_open_promise(number)
-        channel = self._client.api("InferenceApi_channel", number)
-        if channel is None:
+        channel, book = self._client.api("InferenceApi_channel", number), self._ledger.get(number)
+        if channel is None or channel.is_closed:
             refuse(f"Channel {number} is closed. Ask again to open another one.")
-        self._top_up(number, price - self._left(number, channel))
-        epoch = self._client.api("AttributionApi_pool", self._info.id).epoch
-        promise = Promise(Hash(blake2b_256(question.encode())), price, epoch)
-        cumulative = self._ledger.promise(number, promise, channel.redeemed_planck)
-        voucher = Voucher(self._client.genesis_hash, number, cumulative)
-        return SignedVoucher(
-            voucher,
-            AccountId(self._pair.account),
-            signed_with(self._pair, voucher_payload(voucher)),
+        assert book is not None, "prepared"
+        self._top_up(number, self._price(question, max_tokens) - self._left(number, channel))
+        promise = sign_promise(
+            self._client,
+            self._pair,
+            number=number,
+            channel=channel,
+            book=book,
+            question=question,
+            max_tokens=max_tokens,
+            may_draw=self._ledger.may_draw,
         )
+        self._ledger.promise(number, promise)
+        return promise
 
     def _top_up(self, number: int, missing: int) -> None:
         """Add to a channel what its user named, where the deposit does not pay for the answer."""
@@ -282,77 +232,86 @@ class Asker:
         book = self._ledger.get(number)
         if book is None or book.promise is None:
             return
-        newest = self._client.api("AttributionApi_pool", self._info.id).epoch + 1
-        for epoch in range(book.promise.epoch, newest + 1):
-            for entry in self._client.call("openledger_receipts", self._info.id, epoch):
-                signed = read_receipt(entry["signedReceipt"])
-                if signed.receipt.channel != number or not is_signed(signed):
-                    continue
-                try:
-                    self._ledger.settle(number, signed.receipt)
-                except ReceiptDisputedError:
-                    continue
-                fee = format_amount(signed.receipt.fee_planck)
-                self._output.note(f"Counted {fee} for an answer that broke off.")
-                return
-        self._ledger.drop_promise(number)
+        last = self._client.serving.channel_receipt(number)
+        if last is None or last.voucher != book.promise.signed:
+            self._ledger.drop_promise(number)
+            return
+        self._settle(number, last)
+        fee = format_amount(last.receipt.fee_planck)
+        self._output.note(f"Counted {fee} for an answer that broke off.")
 
+    def _settle(self, number: int, signed: SignedReceipt) -> None:
+        """Count a receipt. Raises RejectedError for one that is not what was promised."""
+        try:
+            self._ledger.settle(number, signed)
+        except ReceiptDisputedError:
+            book = self._ledger.get(number)
+            if book is not None and book.evidence is not None:
+                self._output.note(_how_to_report(number))
+            raise
 
-def _check(signed: SignedReceipt, answer: Answer, question: str) -> None:
-    """Check that a receipt is of this answer. Raises RejectedError."""
-    receipt = signed.receipt
-    problems = [
-        problem
-        for problem, is_wrong in (
-            ("its id is not its hash", receipt_hash(receipt) != answer.receipt),
-            ("its question is another", receipt.question != blake2b_256(question.encode())),
-            ("its answer is another", receipt.answer != blake2b_256(answer.text.encode())),
-            ("its signature is false", not is_signed(signed)),
-        )
-        if is_wrong
-    ]
-    if problems:
-        raise RejectedError(
-            f"The receipt of this answer is false: {', '.join(problems)}. Ask another server."
-        )
-
-
-def is_signed(signed: SignedReceipt) -> bool:
-    """Return whether the serving account signed the receipt."""
-    identity = receipt_hash(signed.receipt)
-    return verify(KeyKind.ED25519, signed.signature, identity, signed.receipt.server)
-
-
-def read_receipt(text: str) -> SignedReceipt:
-    """Return the receipt that 0x hex of SCALE stands for. Raises DecodeError."""
-    from runtime.codec.scale import codec
-
-    return codec(SignedReceipt).decode(from_hex(text))
-
-
-def answer_document(text: str, stored: ServedReceipt) -> AnswerDocument:
-    """Return an answer with its attribution, its numbers only from the signed receipt."""
-    receipt = stored.signed.receipt
-    row_texts: dict[int, Mapping[str, Any]] = {
-        int(row["row"]): row for row in stored.details.get("rows", []) if "row" in row
-    }
-    return AnswerDocument(
-        answer=text,
-        model=receipt.model,
-        receipt=to_hex(receipt_hash(receipt)),
-        tokens_in=receipt.tokens_in,
-        tokens_out=receipt.tokens_out,
-        fee_planck=Planck(receipt.fee_planck),
-        contributors_planck=Planck(receipt.contributor_fee_planck),
-        remainder_permille=receipt.remainder_permille,
-        rows=tuple(
-            InfluenceRow(
-                entry.row,
-                str(entry.score),
-                row_texts.get(entry.row, {}).get("contributor"),
-                row_texts.get(entry.row, {}).get("prompt"),
+    def _check(
+        self,
+        signed: SignedReceipt,
+        answer: Answer,
+        promise: Promise,
+        max_tokens: int,
+        tokens_in_max: int,
+    ) -> None:
+        """Check that a receipt is of this answer. Raises RejectedError."""
+        receipt = signed.receipt
+        problems = [
+            problem
+            for problem, is_wrong in (
+                ("its id is not its hash", receipt_hash(receipt) != answer.receipt),
+                ("its answer is another", receipt.answer != salted_hash(promise.salt, answer.text)),
+                ("it counts more tokens than were asked", receipt.tokens_out > max_tokens),
+                (
+                    "it counts more tokens than the question has",
+                    receipt.tokens_in > tokens_in_max,
+                ),
+                (
+                    "it counts other tokens than the answer said",
+                    (receipt.tokens_in, receipt.tokens_out)
+                    != (answer.tokens_in, answer.tokens_out),
+                ),
+                ("its adapter is not the model's", receipt.adapter not in self._adapters()),
             )
-            for entry in receipt.top
-        ),
-        spans=tuple(SpanRow(span.row, span.start, span.length) for span in receipt.spans),
+            if is_wrong
+        ]
+        if problems:
+            raise RejectedError(
+                f"The receipt of this answer is false: {', '.join(problems)}. Ask another server."
+            )
+
+    def _adapters(self) -> set[Hash]:
+        """Return the adapters that a server may answer with now."""
+        model = self._client.api("ModelsApi_model", self._info.id).model
+        return {training.trained.adapter for training in model.trainings}
+
+    def _check_redeemed(self, number: int) -> None:
+        """Keep the evidence where the server has redeemed more than its last receipt gives."""
+        book = self._ledger.get(number)
+        channel = self._client.api("InferenceApi_channel", number)
+        if book is not None and channel is not None and has_drawn_too_much(book, channel):
+            assert book.last is not None, "compared"
+            self._ledger.keep_evidence(number, book.last)
+            self._output.note(
+                f"The server has redeemed {format_amount(channel.redeemed_planck)} of channel "
+                f"{number}, and its last receipt gives {format_amount(book.last.ends_planck)}. "
+                + _how_to_report(number)
+            )
+
+
+def has_drawn_too_much(book: ChannelBook, channel: Channel) -> bool:
+    """Return whether the last redemption of a channel drew more than its receipt gives."""
+    last = book.last
+    return (
+        last is not None
+        and last.sequence == channel.sequence
+        and channel.redeemed_planck > last.ends_planck
     )
+
+
+def _how_to_report(number: int) -> str:
+    return f"This channel is paid from no more. Report it: `openledger channel report {number}`."

@@ -16,11 +16,16 @@ import click
 
 from node.client import Client
 from node.client.recording import Recording
+from node.commands.answers.receipt import read_salt
+from node.commands.answers.receipt_pages import server_of, signed_receipts_of
+from node.commands.base.account_signer import keys_folder_option
 from node.commands.base.command import command_output, hash_of, pass_client, refuse
 from node.commands.base.lookup import find_model
 from node.commands.base.output import Output
+from node.keys.keystore import Keystore
 from runtime.codec.hexadecimal import to_hex
 from runtime.errors import ExitCode
+from runtime.shared.receipts import receipt_hash
 from runtime.types.primitives import Hash
 
 if TYPE_CHECKING:
@@ -62,10 +67,13 @@ class VerificationsDocument:
 @click.argument("receipts", nargs=-1, metavar="[RECEIPT]...")
 @click.option("--model", help="With --epoch: every receipt that the node has of a model's epoch.")
 @click.option("--epoch", type=click.IntRange(0), help="With --model.")
+@click.option("--server", help="With --model: who answered; the node's own account unless given.")
+@click.option("--salt", help="What opens the texts; from your books of channels unless given.")
 @click.option("--quick", is_flag=True, help="Leave out what needs the model and the rows.")
 @click.option("--base-model", help="Folder of the base model; the shipped one unless given.")
 @click.option("--save", type=click.Path(path_type=Path), help="Keep all that is needed here.")
 @click.option("--offline", type=click.Path(path_type=Path), help="Use such a folder, no node.")
+@keys_folder_option
 @command_output(VerificationsDocument)
 @pass_client
 def verify_command(
@@ -74,10 +82,13 @@ def verify_command(
     receipts: tuple[str, ...],
     model: str | None,
     epoch: int | None,
+    server: str | None,
+    salt: str | None,
     quick: bool,
     base_model: str | None,
     save: Path | None,
     offline: Path | None,
+    keystore: Keystore,
 ) -> None:
     """Replay everything behind each RECEIPT and print the checks; exit 1 when one fails."""
     from node.commands.answers.verifying import Verifier
@@ -92,10 +103,17 @@ def verify_command(
     if offline is not None:
         client.use_recording(Recording(offline, is_replaying=True))
     if model is not None and epoch is not None:
-        identities += _listed(client, model, epoch)
+        identities += _listed(client, model, server, epoch)
     if not identities:
         refuse("Name a receipt, or --model and --epoch. `openledger receipt list` shows them.")
-    verifier = Verifier(output, client, is_quick=quick, base_model=base_model)
+    verifier = Verifier(
+        output,
+        client,
+        is_quick=quick,
+        base_model=base_model,
+        keys_folder=keystore.folder,
+        salt=read_salt(salt),
+    )
     documents: list[VerificationDocument] = []
     for identity in dict.fromkeys(identities):
         document = _document(identity, verifier.verify(identity))
@@ -112,13 +130,13 @@ def verify_command(
         sys.exit(ExitCode.REJECTED)
 
 
-def _listed(client: Client, model: str, epoch: int) -> list[Hash]:
+def _listed(client: Client, model: str, server: str | None, epoch: int) -> list[Hash]:
     """Return the ids of all receipts that the node has of an epoch."""
     info = find_model(client, model)
-    listed = client.call("openledger_receipts", info.id, epoch)
+    listed = list(signed_receipts_of(client, info.id, server_of(client, server), epoch))
     if not listed:
         refuse(f"The node has no receipt of epoch {epoch} of {info.model.name!r}.")
-    return [hash_of(entry["hash"]) for entry in listed]
+    return [receipt_hash(signed.receipt) for signed, _ in listed]
 
 
 def _document(identity: Hash, verification: Verification) -> VerificationDocument:

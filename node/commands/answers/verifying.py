@@ -12,21 +12,22 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ml.jobs.frames import ROWS_FILE
 from node.client import Client, RequestRefusedError
+from node.client.asker_ledger import salt_of
 from node.client.serving import ServedReceipt
-from node.commands.answers.asking import read_receipt
+from node.commands.answers.receipt_pages import signed_receipts_of
 from node.commands.base.output import Output
 from pallets.attribution.records import Epoch
 from pallets.jobs.job import Job
 from runtime.codec.scale import codec
 from runtime.shared.documents import BatchInput, Index, Indexed, RowsInput, Train, Trained
-from runtime.shared.receipts import Receipt, receipt_hash
+from runtime.shared.receipts import SignedReceipt, receipt_hash
 from runtime.trie.merkle import sum_root
 from runtime.trie.proof import ProofError
-from runtime.types.primitives import Hash, Header
+from runtime.types.primitives import AccountId, Hash, Header
 
 if TYPE_CHECKING:
     from ml.attribution.verify import Check, Material
@@ -83,62 +84,83 @@ class _EpochReceipts:
     hashes: frozenset[Hash]
 
 
+_EpochKey: TypeAlias = tuple[int, AccountId, int]
+"""Model, server and number of an epoch."""
+
+
 class Verifier:
     """Replays receipts against one final block of one chain."""
 
     def __init__(
-        self, output: Output, client: Client, *, is_quick: bool, base_model: str | None
+        self,
+        output: Output,
+        client: Client,
+        *,
+        is_quick: bool,
+        base_model: str | None,
+        keys_folder: Path,
+        salt: bytes | None,
     ) -> None:
+        """`salt` opens the texts; without one the books below the folder of keys are asked."""
         self._output = output
         self._client = client
         self._is_quick = is_quick
         self._base_model = base_model
+        self._keys_folder = keys_folder
+        self._salt = salt
         self._header: Header = client.header(client.finalized_hash())
         self._indexes: dict[int, _Index | str] = {}
-        self._epochs: dict[tuple[int, int], _EpochReceipts] = {}
-        self._closed: dict[tuple[int, int], Epoch | None] = {}
+        self._epochs: dict[_EpochKey, _EpochReceipts] = {}
+        self._closed: dict[_EpochKey, Epoch | None] = {}
 
     def verify(self, identity: Hash) -> Verification:
         """Run every check of a receipt that can be run here."""
-        stored = self._client.serving.receipt(identity)
+        salt = self._salt or salt_of(self._keys_folder, self._client.genesis_hash, identity)
+        stored = self._client.serving.receipt(identity, salt)
         from ml.attribution.verify import Check  # seconds; only when there is a receipt
 
-        receipt = stored.signed.receipt
-        good = receipt_hash(receipt) == identity and receipt.genesis == self._client.genesis_hash
+        signed = stored.signed
+        voucher, receipt = signed.voucher.voucher, signed.receipt
+        good = receipt_hash(receipt) == identity and voucher.genesis == self._client.genesis_hash
         steps = [
             Check(
                 "identity",
                 "blake2b-256 of the receipt is the id that was asked for",
                 good,
-                f"receipt {receipt.sequence} of model {receipt.model} on this chain"
+                f"answer {signed.sequence} of channel {signed.channel} on this chain"
                 if good
                 else "what the node sent is another receipt, or one of another chain",
             )
         ]
         # First of all: a node forgets the state of a block within minutes, and replays take longer.
-        settlement = self._settlement(receipt)
+        settlement = self._settlement(stored)
         index = self._index(receipt.index_job)
         if isinstance(index, str):
             steps.append(Check(*COMMITMENTS, False, index))
         else:
-            steps.append(self._commitments(receipt, index.training))
-            steps += self._replay(stored, index)
+            steps.append(self._commitments(signed, index.training))
+            steps += self._replay(stored, index, salt)
         steps.append(settlement)
-        return Verification(receipt.model, tuple(steps))
+        return Verification(signed.model, tuple(steps))
 
     # --------------------------------------------------------------------------- one receipt
 
-    def _commitments(self, receipt: Receipt, training: _Training | None) -> Check:
+    def _commitments(self, signed: SignedReceipt, training: _Training | None) -> Check:
         """Check the model, training job and adapter of the receipt against the chain."""
         from ml.attribution.verify import Check
 
+        receipt = signed.receipt
         where = f"index job {receipt.index_job}, block {self._header.number}"
         if training is None:
             return Check(*COMMITMENTS, True, where)
+        channel = self._proven("Inference", "channels", signed.channel)
+        paid = (signed.asker, receipt.server, signed.model)
+        real_paid = paid if channel is None else (channel.asker, channel.server, channel.model)
         wrong = [
             name
             for name, claimed, real in (
-                ("model", receipt.model, training.model),
+                ("channel", paid, real_paid),
+                ("model", signed.model, training.model),
                 ("training job", receipt.train_job, training.train_job),
                 ("adapter", receipt.adapter, training.trained.adapter),
             )
@@ -147,11 +169,11 @@ class Verifier:
         detail = f"{where} has another {', '.join(wrong)}" if wrong else where
         return Check(*COMMITMENTS, not wrong, detail)
 
-    def _replay(self, stored: ServedReceipt, index: _Index) -> list[Check]:
+    def _replay(self, stored: ServedReceipt, index: _Index, salt: bytes | None) -> list[Check]:
         """Run a receipt's own steps, and those of its index job if none did before it."""
         from ml.attribution.verify import verify_receipt
 
-        material = dataclasses.replace(index.material, **_texts(stored.details))
+        material = dataclasses.replace(index.material, salt=salt, **_texts(stored.details))
         steps = verify_receipt(
             stored.signed, index.indexed, index.read, material, with_index=index.first is None
         )
@@ -161,37 +183,39 @@ class Verifier:
         steps += [step for step in index.first if step.name not in own]
         return steps if index.of_rows is None else [*steps, index.of_rows]
 
-    def _settlement(self, receipt: Receipt) -> Check:
-        """Check that the receipt is counted in its epoch, when that is closed."""
+    def _settlement(self, stored: ServedReceipt) -> Check:
+        """Check that the receipt is counted in the epoch that its node names, once it is in one."""
         from ml.attribution.verify import Check
 
-        key = (receipt.model, receipt.epoch)
+        signed, number = stored.signed, stored.details.get("epoch")
+        if not isinstance(number, int):
+            return Check(*SETTLEMENT, None, "its server has closed no epoch with it yet")
+        key = (signed.model, signed.receipt.server, number)
         try:
             if key not in self._closed:
                 self._closed[key] = self._proven("Attribution", "epochs", *key)
-            epoch, listed = self._closed[key], self._listed(*key)
+            epoch, listed = self._closed[key], self._listed(key)
         except ProofError as error:
             return Check(*SETTLEMENT, False, str(error))
         except RequestRefusedError:
             return Check(*SETTLEMENT, None, "the node does not list the epoch's receipts")
         if epoch is None:
-            return Check(*SETTLEMENT, None, f"epoch {receipt.epoch} is still open")
+            return Check(*SETTLEMENT, None, f"epoch {number} is still open")
         sums = listed.root == epoch.receipts_root and listed.fees_planck == epoch.fees_planck
-        good = sums and receipt_hash(receipt) in listed.hashes
+        good = sums and receipt_hash(signed.receipt) in listed.hashes
         count = len(listed.hashes)
-        return Check(*SETTLEMENT, good, f"one of {count} receipts of epoch {receipt.epoch}")
+        return Check(*SETTLEMENT, good, f"one of {count} receipts of epoch {number}")
 
-    def _listed(self, model: int, epoch: int) -> _EpochReceipts:
-        sums = self._epochs.get((model, epoch))
+    def _listed(self, key: _EpochKey) -> _EpochReceipts:
+        sums = self._epochs.get(key)
         if sums is None:
-            listed = self._client.call("openledger_receipts", model, epoch)
-            receipts = [read_receipt(entry["signedReceipt"]).receipt for entry in listed]
             leaves = [
-                (receipt_hash(receipt), receipt.contributor_fee_planck) for receipt in receipts
+                (receipt_hash(signed.receipt), signed.receipt.fee_planck)
+                for signed, _ in signed_receipts_of(self._client, *key)
             ]
             root, total = sum_root(leaves)
             sums = _EpochReceipts(root, total, frozenset(leaf for leaf, _ in leaves))
-            self._epochs[model, epoch] = sums
+            self._epochs[key] = sums
         return sums
 
     # ----------------------------------------------------------------------------- index job
@@ -208,9 +232,10 @@ class Verifier:
     def _load_index(self, job: int) -> _Index | str:
         from ml.attribution.verify import Material
 
-        indexed = self._proven("Attribution", "indexed", job)
-        if indexed is None:
+        recorded = self._proven("Attribution", "indexed", job)
+        if recorded is None:
             return f"index job {job} is not on the chain at block {self._header.number}"
+        indexed = recorded.indexed
         training = self._training(job)
         read = functools.cache(self._client.blobs.download)
         if self._is_quick:

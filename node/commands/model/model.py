@@ -11,7 +11,12 @@ import click
 
 from genesis.amounts import format_amount, parse_amount
 from node.client import Client, Included
-from node.commands.answers.asking import AnswerDocument, Asker, ChatDocument, QuoteDocument
+from node.commands.answers.answer_documents import (
+    AnswerDocument,
+    ChatDocument,
+    QuoteDocument,
+)
+from node.commands.answers.asking import Asker
 from node.commands.base.command import command_output, hash_of, pass_client, refuse
 from node.commands.base.command_group import CommandGroup
 from node.commands.base.lookup import find_datanet, find_job, find_model, list_all
@@ -194,6 +199,11 @@ def publish(
 @click.option("--deposit", default="1OPEN", show_default=True, help="For a new channel.")
 @click.option("--top-up", default="0", help="What may be added each time the channel runs out.")
 @click.option("--server", help="The account that answers, where the node does not tell.")
+@click.option(
+    "--may-draw/--no-may-draw",
+    default=None,
+    help="Whether your questions may be drawn for references; remembered, at first not.",
+)
 @click.option("--max-tokens", type=click.IntRange(1, 4_096), default=64, show_default=True)
 @command_output(ChatDocument, QuoteDocument)
 @pass_client
@@ -205,6 +215,7 @@ def chat(
     deposit: str,
     top_up: str,
     server: str | None,
+    may_draw: bool | None,
     max_tokens: int,
     spending: Spending,
 ) -> ChatDocument | QuoteDocument | None:
@@ -216,6 +227,7 @@ def chat(
         info=find_model(client, model),
         server=server,
         top_up_planck=parse_amount(top_up),
+        may_draw=may_draw,
     )
     if spending.is_dry_run:
         return asker.quote("", max_tokens)

@@ -59,7 +59,7 @@ class ModelDocument:
     base_loss_nats: float | None
     adapter_loss_nats: float | None
     pool_planck: Planck
-    epoch: int
+    commons_planck: Planck
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def model_row(info: ModelInfo) -> ModelRow:
 def model_document(client: Client, info: ModelInfo) -> ModelDocument:
     """Return the document of a model."""
     model, latest = info.model, info.model.latest
-    ledger = client.api("AttributionApi_pool", info.id)
+    pools = client.api("AttributionApi_pools", info.id)
     trained = None if latest is None else latest.trained
     return ModelDocument(
         id=info.id,
@@ -137,8 +137,8 @@ def model_document(client: Client, info: ModelInfo) -> ModelDocument:
         index_job=None if latest is None else latest.index_job,
         base_loss_nats=None if trained is None else trained.base_loss_micronats / MICRONATS,
         adapter_loss_nats=None if trained is None else trained.adapter_loss_micronats / MICRONATS,
-        pool_planck=Planck(ledger.pool),
-        epoch=ledger.epoch,
+        pool_planck=Planck(sum(entry.ledger.pool for entry in pools)),
+        commons_planck=Planck(client.api("AttributionApi_common_pool", info.id)),
     )
 
 
