@@ -157,7 +157,8 @@ def _require_profile(client: Client, identity: Hash) -> None:
             f"The profile {to_hex(identity)} is not registered on this chain, which knows "
             f"{', '.join(sorted(known)) or 'none'}. `openledger executor profile` prints the call "
             "with which root registers it (on a development chain: "
-            "`openledger tx sudo sudo --call CALL --from //Alice`); --profile names another one that this machine computes by."
+            "`openledger tx sudo sudo --call CALL --from //Alice`); --profile names another "
+            "one that this machine computes by."
         )
 
 
