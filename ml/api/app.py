@@ -123,7 +123,8 @@ class Routes:
     async def channel_receipt(self, request: Request) -> Response:
         """Return the last receipt of a channel, for an asker who has lost its books."""
         name = str(request.path_params["channel"])
-        number = int(name) if name.isdecimal() and len(name) <= CHANNEL_DIGITS_MAX else None
+        is_number = name.isascii() and name.isdecimal() and len(name) <= CHANNEL_DIGITS_MAX
+        number = int(name) if is_number else None
         receipt = None if number is None else await self._service.channel_receipt(number)
         if receipt is None:
             return _error(404, f"Channel '{name[:256]}' has no receipt here.", "receipt_not_found")

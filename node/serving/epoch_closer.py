@@ -190,7 +190,8 @@ class EpochCloser:
             self._wait(model, ledger.epoch, height)
         elif progress.stage is Stage.WAITING:
             self._begin_if_due(model, ledger, latest, gate, height)
-        elif progress.stage is Stage.DRAWING:
+            progress = self._models[model]
+        if progress.stage is Stage.DRAWING:
             assert progress.targets is not None, "a stage that draws"
             is_late = height >= progress.since + DRAW_BLOCKS_MAX
             if self._redeemer.draw(progress.targets, height) or is_late:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ml.api.app import create_app
 from ml.api.refusal_limit import REFUSALS_MAX
 from ml.api.requests import BODY_BYTES_MAX, RequestMalformedError, read_question
-from tests.ml.api.support.echo import VOUCHER, EchoService, chat, events_of
+from tests.ml.api.support.echo import SALT, VOUCHER, EchoService, chat, events_of
 
 SCOPE = {
     "type": "http",
@@ -122,6 +122,37 @@ def test_an_attribution_is_fetched_by_its_id():
     )
     assert attribution.json() == asked.json()["attribution"]
     assert error_of(missing, 404)["code"] == "attribution_not_found"
+
+
+def test_an_attribution_has_its_texts_for_who_knows_their_salt():
+    path = ("GET", "/v1/attributions/a1")
+    _, public, whole, bad = exchange(
+        (("POST", "/v1/chat/completions"), {"json": chat("one")}),
+        (path, {"headers": {"x-openledger-salt": "11" * 32}}),
+        (path, {"headers": {"x-openledger-salt": "0x" + SALT.hex()}}),
+        (path, {"headers": {"x-openledger-salt": "no hex"}}),
+    )
+    assert "answer" not in public.json()
+    assert whole.json()["answer"] == "the words"
+    assert error_of(bad, 400)["param"] == "salt"
+
+
+def test_a_channels_last_receipt_is_fetched_by_its_number():
+    assert get("/v1/channels/7/receipt").json() == {"signed_receipt": "0x" + b"receipt".hex()}
+    for name in ("8", "x", "-1", "1" * 30, "\u0667"):
+        error = error_of(get(f"/v1/channels/{name}/receipt"), 404)
+        assert error["code"] == "receipt_not_found"
+
+
+def test_the_salt_of_a_question_goes_with_its_voucher():
+    service = EchoService()
+    headers = {"x-openledger-voucher": VOUCHER.hex(), "x-openledger-salt": SALT.hex()}
+    exchange(
+        (("POST", "/v1/chat/completions"), {"json": chat("one"), "headers": headers}),
+        service=service,
+    )
+    (asked,) = service.asked
+    assert (asked.voucher, asked.salt) == (VOUCHER, SALT)
 
 
 def test_an_unknown_model_is_not_found():

@@ -12,7 +12,11 @@ from node.client import Answer, InsufficientFundsError, RequestRefusedError, Tex
 from node.client.endpoint import parse_endpoint
 from node.client.serving import Serving
 from node.client.transport_http import HttpTransport
+from runtime.codec.hexadecimal import to_hex
+from runtime.codec.scale import codec
+from runtime.shared.receipts import SignedReceipt, SignedVoucher, receipt_hash
 from runtime.types.primitives import Hash
+from tests.node.support.paid_answers import SALT, receipt_for, signed, voucher
 
 
 def serving(handler: Callable[[httpx.Request], httpx.Response]) -> Serving:
@@ -64,3 +68,42 @@ def test_an_answer_that_breaks_off_is_refused() -> None:
     garbage = serving(lambda request: httpx.Response(200, text="data: {\n\n"))
     with pytest.raises(UnreachableError, match="no JSON"):
         list(garbage.chat("m", []))
+
+
+def test_a_voucher_goes_with_the_salt_of_its_question() -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, text="data: [DONE]\n\n")
+
+    promise = signed(voucher())
+    list(serving(answer).chat("m", [], promise, SALT))
+    headers = asked[0].headers
+    assert headers["x-openledger-voucher"] == to_hex(codec(SignedVoucher).encode(promise))
+    assert headers["x-openledger-salt"] == to_hex(SALT)
+
+
+def test_a_channels_last_receipt_is_read_or_missing() -> None:
+    last = receipt_for(signed(voucher()))
+    body = {"signed_receipt": to_hex(codec(SignedReceipt).encode(last))}
+    assert serving(lambda _: httpx.Response(200, json=body)).channel_receipt(7) == last
+    assert serving(lambda _: httpx.Response(404, json={})).channel_receipt(7) is None
+    for body in ({}, {"signed_receipt": "0x00"}):
+        with pytest.raises(UnreachableError, match="holds no receipt"):
+            serving(lambda _, body=body: httpx.Response(200, json=body)).channel_receipt(7)
+
+
+def test_a_receipt_is_asked_for_with_its_salt() -> None:
+    last = receipt_for(signed(voucher()))
+    salts: list[str | None] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        salts.append(request.headers.get("x-openledger-salt"))
+        body = {"signed_receipt": to_hex(codec(SignedReceipt).encode(last)), "answer": "x"}
+        return httpx.Response(200, json=body)
+
+    identity = receipt_hash(last.receipt)
+    assert serving(answer).receipt(identity).signed == last
+    assert serving(answer).receipt(identity, SALT).details["answer"] == "x"
+    assert salts == [None, to_hex(SALT)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,11 @@ from runtime.crypto.keys import Keypair
 from runtime.shared.receipts import Feedback, SignedFeedback, feedback_payload
 from runtime.types.primitives import AccountId, Ed25519, Hash
 from tests.node.storage.test_disk_space import disk_of
-from tests.node.storage.test_receipt_store import stored
 from tests.node.support.asgi import client_of
+from tests.node.support.paid_answers import ASKER, stored
 from tests.node.support.small_node import run
 
-ASKER, EVE = Keypair.from_uri("//Asker"), Keypair.from_uri("//Eve")
+EVE = Keypair.from_uri("//Eve")
 
 
 @pytest.fixture
@@ -36,9 +35,7 @@ def receipts(tmp_path: Path) -> Iterator[ReceiptStore]:
 
 
 def answered(receipts: ReceiptStore) -> Hash:
-    answer = stored(0)
-    asked = replace(answer.signed.receipt, asker=AccountId(ASKER.account))
-    return receipts.record(replace(answer, signed=replace(answer.signed, receipt=asked)), None)
+    return receipts.record(stored())
 
 
 def body(receipt: Hash, negative: bool = True, pair: Keypair = ASKER, **extra: Any) -> bytes:
@@ -64,9 +61,9 @@ def post(receipts: ReceiptStore, content: bytes) -> httpx.Response:
 def test_the_askers_verdict_is_recorded_and_may_change(receipts: ReceiptStore) -> None:
     receipt = answered(receipts)
     assert post(receipts, body(receipt, comment="ignored")).json() == {"status": "recorded"}
-    assert receipts.feedback(1, 0) == {receipt: True}
+    assert receipts.verdict(receipt) is True
     assert post(receipts, body(receipt, negative=False)).status_code == 200
-    assert receipts.feedback(1, 0) == {receipt: False}
+    assert receipts.verdict(receipt) is False
 
 
 def test_a_full_disk_refuses_a_verdict(
@@ -87,7 +84,7 @@ def test_what_does_not_count_is_refused(receipts: ReceiptStore) -> None:
     ):
         answer = post(receipts, content)
         assert (answer.status_code, "error" in answer.json()) == (status, True)
-    assert receipts.feedback(1, 0) == {}
+    assert receipts.verdict(receipt) is None
 
 
 @pytest.mark.parametrize(

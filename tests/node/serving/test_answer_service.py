@@ -27,11 +27,12 @@ from ml.engine.interface import (
 )
 from node.serving import answer_service as answer_service_module
 from node.serving.answer_service import PaidAnswerService
+from node.serving.vouchers import Offer
 from node.storage.errors import DiskLowError
 from runtime.types.primitives import AccountId, Hash
 from tests.node.support.small_node import run
 
-REQUEST = AnswerRequest("model", (), "why?", 5, 0.0, 1.0, 1, (), b"voucher")
+REQUEST = AnswerRequest("model", (), "why?", 5, 0.0, 1.0, 1, (), b"voucher", b"salt")
 CONTEXT_TOKENS, LONGEST_TOKEN_BYTES = 10, 4
 
 
@@ -42,12 +43,13 @@ class Refusing:
         self.refusal = refusal
         self.released = 0
         self.has_room = True
+        self.is_bonded = True
         self.used: list[str] = []
 
     @contextmanager
     def at(self) -> Iterator[Any]:
         model = SimpleNamespace(id=1, model=SimpleNamespace(is_retired=False))
-        inference = SimpleNamespace(quote=lambda *_: 5)
+        inference = SimpleNamespace(is_bonded=lambda _: self.is_bonded)
         yield SimpleNamespace(
             models=SimpleNamespace(model_named=lambda _: model), inference=inference
         )
@@ -71,13 +73,10 @@ class Refusing:
         raise self.refusal
         yield
 
-    def check(self, raw: bytes | None, *_: object) -> object:
-        if raw is None:
+    def take(self, offer: Offer, *_: object) -> Any:
+        if offer.voucher is None:
             raise VoucherMissingError("nothing pays")
-        return object()
-
-    def reserve(self, raw: bytes | None, *_: object) -> object:
-        return self.check(raw)
+        return SimpleNamespace(check_price=lambda *_: None)
 
     def release(self, _: object) -> None:
         self.released += 1
@@ -121,6 +120,16 @@ def test_no_question_is_taken_whose_receipt_the_disk_may_not_take(
     assert (fake.used, threads) == ([], [])
 
 
+def test_a_node_that_is_not_bonded_refuses_and_tells_its_operator_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake = Refusing(QueueFullError("busy"))
+    fake.is_bonded = False
+    threads = _ask_refused(fake, REQUEST, ServiceBusyError, monkeypatch, times=2)
+    assert (fake.used, threads) == ([], [])
+    assert caplog.text.count("openledger server register") == 1
+
+
 @pytest.mark.parametrize(("excess", "is_tokenized"), [(0, True), (1, False)])
 def test_a_text_beyond_any_context_is_refused_before_it_is_tokenized(
     excess: int, is_tokenized: bool, monkeypatch: pytest.MonkeyPatch
@@ -137,6 +146,7 @@ def _ask_refused(
     request: AnswerRequest,
     raised: type[AnswerRefusedError],
     monkeypatch: pytest.MonkeyPatch,
+    times: int = 1,
 ) -> list[threading.Thread]:
     """Ask a service over the fake; return the threads in which questions were tokenized."""
     threads: list[threading.Thread] = []
@@ -146,27 +156,39 @@ def _ask_refused(
         return SimpleNamespace(prompt_tokens=(1,), stop_tokens=(), cut=lambda: False)
 
     monkeypatch.setattr(answer_service_module, "Transcript", tokenize)
-    chain: Any = SimpleNamespace(genesis_hash=Hash(bytes(32)))
-    submitter: Any = SimpleNamespace(account=AccountId(bytes(32)))
     whole = cast(Any, fake)
-    answers = PaidAnswerService(chain, whole, submitter, whole, whole)
+    answers = _service(whole)
     answers._vouchers = whole
 
     async def scenario() -> None:
         async with trio.open_nursery() as nursery:
             answers._nursery = nursery
-            with pytest.raises(raised) as refusal:
-                await anext(answers.stream_answer(request))
+            for _ in range(times):
+                with pytest.raises(raised) as refusal:
+                    await anext(answers.stream_answer(request))
             assert "/a/folder" not in str(refusal.value)
 
     run(scenario)
     return threads
 
 
-def test_a_node_that_does_not_serve_says_so() -> None:
-    chain: Any = SimpleNamespace(genesis_hash=Hash(bytes(32)))
+def _service(whole: Any) -> PaidAnswerService:
+    head = SimpleNamespace(number=1)
+    chain: Any = SimpleNamespace(genesis_hash=Hash(bytes(32)), best=head)
     submitter: Any = SimpleNamespace(account=AccountId(bytes(32)))
-    answers = PaidAnswerService(chain, cast(Any, None), submitter, cast(Any, None), cast(Any, None))
+    return PaidAnswerService(
+        chain=chain,
+        reader=whole,
+        submitter=submitter,
+        receipts=whole,
+        models=whole,
+        redeem_blocks=300,
+        on_recorded=lambda _: None,
+    )
+
+
+def test_a_node_that_does_not_serve_says_so() -> None:
+    answers = _service(None)
 
     async def scenario() -> None:
         with pytest.raises(ServiceBusyError):

@@ -11,29 +11,40 @@ from typing import Any, cast
 import pytest
 import trio
 
-from ml.api.service import AnswerRequest, Delta, Finished
+from ml.api.service import AnswerRequest, Delta, Finished, VoucherRefusedError
 from ml.engine.interface import FinishReason, GenerationRequest, TokenEvent
+from node.client.asker_ledger import is_signed
 from node.serving import answer_service as answer_service_module
 from node.serving.answer_service import PaidAnswerService
-from node.serving.served_models import Evidence
 from node.storage.receipt_store import ReceiptStore
-from pallets.inference import Channel
-from pallets.inference.records import Rates
-from runtime.codec.scale import codec
-from runtime.crypto.hashing import blake2b_256
-from runtime.crypto.keys import Keypair
-from runtime.shared.receipts import SignedVoucher, Voucher, voucher_payload
-from runtime.shared.shares import PERMILLE
-from runtime.types.primitives import AccountId, Bytes64, Ed25519, Hash
+from runtime.codec.scale import Bytes64, codec
+from runtime.shared.receipts import (
+    Evidence,
+    Rates,
+    Sampling,
+    SignedReceipt,
+    SignedVoucher,
+    receipt_hash,
+    salted_hash,
+)
+from runtime.types.primitives import AccountId, Hash
 from tests.ml.engine.test_transcript import transcript
+from tests.node.support.paid_answers import (
+    CHANNEL,
+    GENESIS,
+    RATES,
+    SALT,
+    SERVER,
+    open_channel,
+    signed,
+    voucher,
+)
 from tests.node.support.small_node import run
 
-ASKER, SERVER = Keypair.from_uri("//Asker"), Keypair.from_uri("//Server")
-GENESIS = Hash(b"g" * 32)
-MODEL, CHANNEL, TOKENS = 1, 7, 12
+MODEL, TOKENS = 3, 12
 TEXT = "twelve bytes"
-RATES = Rates(rate_in_planck=0, rate_out_planck=2_000, platform_fee_planck=5)
 PRICE = RATES.fee(0, TOKENS)
+EVIDENCE = Evidence(bytes(4), (), (), (), 0)
 
 
 class FakeNode:
@@ -42,24 +53,24 @@ class FakeNode:
     def __init__(self) -> None:
         self.rates = RATES
         self.breaks_after: int | None = None
+        self.recorded: list[SignedReceipt] = []
         self.account = AccountId(SERVER.account)
         self.genesis_hash = GENESIS
+        self.best = SimpleNamespace(number=50)
         self.release = SimpleNamespace(
             model=MODEL, train_job=0, index_job=1, adapter=Hash(bytes(32))
         )
 
     @contextmanager
     def at(self) -> Iterator[Any]:
-        channel = Channel(AccountId(ASKER.account), self.account, MODEL, PRICE, 0, None)
         info = SimpleNamespace(id=MODEL, model=SimpleNamespace(is_retired=False))
         yield SimpleNamespace(
             models=SimpleNamespace(model_named=lambda _: info),
             inference=SimpleNamespace(
                 rates=lambda _: self.rates,
-                channels={CHANNEL: channel},
-                current_parameters=lambda: SimpleNamespace(contributors_permille=500),
+                channels={CHANNEL: open_channel(deposit_planck=PRICE)},
+                is_bonded=lambda _: True,
             ),
-            attribution=SimpleNamespace(pool=lambda _: SimpleNamespace(epoch=0)),
         )
 
     def sign(self, message: bytes) -> Bytes64:
@@ -69,14 +80,13 @@ class FakeNode:
         return self
 
     async def get(self, _: int) -> Any:
-        evidence = Evidence(bytes(4), (), (), 0)
         return SimpleNamespace(
             tokenizer=None,
             adapter_id="a",
             longest_token_bytes=100,
             release=self.release,
             rows=SimpleNamespace(contributors=(), rows=()),
-            evidence=lambda question, answer: evidence,
+            evidence=lambda question, answer: EVIDENCE,
         )
 
     @property
@@ -110,16 +120,28 @@ def answers(
 ) -> PaidAnswerService:
     monkeypatch.setattr(answer_service_module, "Transcript", lambda *_: transcript())
     whole = cast(Any, node)
-    return PaidAnswerService(whole, whole, whole, receipts, whole)
+    return PaidAnswerService(
+        chain=whole,
+        reader=whole,
+        submitter=whole,
+        receipts=receipts,
+        models=whole,
+        redeem_blocks=300,
+        on_recorded=node.recorded.append,
+    )
 
 
 def request() -> AnswerRequest:
-    promise = Voucher(GENESIS, CHANNEL, PRICE)
-    signed = SignedVoucher(
-        promise, AccountId(ASKER.account), Ed25519(ASKER.sign(voucher_payload(promise)))
-    )
-    raw = codec(SignedVoucher).encode(signed)
-    return AnswerRequest("model", (), "", TOKENS, 0.0, 1.0, 1, (), raw)
+    promise = voucher(limit_planck=PRICE, question=salted_hash(SALT, ""))
+    raw = codec(SignedVoucher).encode(signed(promise))
+    return AnswerRequest("model", (), "", TOKENS, 0.7004, 0.9, -1, (), raw, SALT)
+
+
+def only_receipt(receipts: ReceiptStore) -> SignedReceipt:
+    (made,) = receipts.epoch_receipts(MODEL, None, 0, 9)
+    assert made.is_whole
+    assert is_signed(made)
+    return made
 
 
 def read(answers: PaidAnswerService, pieces: int, how: str = "closes") -> str:
@@ -149,18 +171,78 @@ def read(answers: PaidAnswerService, pieces: int, how: str = "closes") -> str:
 @pytest.mark.parametrize("how", ["closes", "is cancelled"])
 @pytest.mark.parametrize("pieces", [1, 5, TOKENS])
 def test_an_asker_who_hangs_up_owes_what_was_sent(
-    answers: PaidAnswerService, receipts: ReceiptStore, pieces: int, how: str
+    answers: PaidAnswerService, receipts: ReceiptStore, node: FakeNode, pieces: int, how: str
 ) -> None:
     text = read(answers, pieces, how)
     assert text == TEXT[:pieces]
-    (signed,) = receipts.receipts(MODEL, 0)
-    assert signed.receipt.tokens_out == pieces
-    assert signed.receipt.answer == blake2b_256(text.encode())
-    assert signed.receipt.fee_planck == RATES.fee(0, pieces)
-    record = receipts.channel(CHANNEL)
-    assert record is not None
-    assert record.spent_planck == RATES.fee(0, pieces)
-    assert answers._vouchers._reserved == {}
+    made = only_receipt(receipts)
+    assert made.receipt.tokens_out == pieces
+    assert made.receipt.answer == salted_hash(SALT, text)
+    assert made.receipt.fee_planck == RATES.fee(0, pieces)
+    assert made.ends_planck == RATES.fee(0, pieces)
+    assert made.receipt.sampling == Sampling(700, 900, 2**64 - 1)
+    shown = receipts.shown(receipt_hash(made.receipt))
+    assert shown is not None
+    assert (shown.answer, shown.tokens) == (text, tuple(text.encode()))
+    assert node.recorded == [made]
+    assert not answers._vouchers._busy
+
+
+@pytest.mark.parametrize("name", ["att-", "hash"])
+def test_texts_are_shown_only_to_who_knows_their_salt(
+    answers: PaidAnswerService, receipts: ReceiptStore, name: str
+) -> None:
+    read(answers, TOKENS)
+    identity = receipt_hash(only_receipt(receipts).receipt)
+    stored = receipts.get(identity)
+    assert stored is not None
+    asked = identity.hex() if name == "hash" else stored.identity
+
+    async def scenario() -> None:
+        for wrong in (None, b"", bytes(32)):
+            document = await answers.attribution(asked, wrong)
+            assert document is not None
+            assert "answer" not in document
+            assert TEXT not in str(document)
+        document = await answers.attribution(asked, SALT)
+        assert document is not None
+        assert (document["question"], document["answer"]) == ("", TEXT)
+        last = await answers.channel_receipt(CHANNEL)
+        assert last == codec(SignedReceipt).encode(only_receipt(receipts))
+        assert await answers.channel_receipt(CHANNEL + 1) is None
+
+    run(scenario)
+
+
+def test_a_server_killed_between_signing_and_storing_has_sent_no_receipt(
+    answers: PaidAnswerService, receipts: ReceiptStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the voucher may be asked with again, and there is never a second receipt for it."""
+    finished: list[Finished] = []
+
+    async def ask() -> None:
+        async with aclosing(answers.stream_answer(request())) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    finished.append(event)
+
+    async def scenario() -> None:
+        async with trio.open_nursery() as nursery:
+            answers._nursery = nursery
+            with monkeypatch.context() as dying:
+                dying.setattr(receipts, "record", died)
+                with pytest.raises(OSError, match="died"):
+                    await ask()
+            await ask()
+            with pytest.raises(VoucherRefusedError, match="given already"):
+                await ask()
+
+    def died(_: object) -> None:
+        raise OSError("died")
+
+    run(scenario)
+    assert len(finished) == 1
+    only_receipt(receipts)
 
 
 def test_an_engine_that_breaks_down_leaves_a_receipt_for_what_was_sent(
@@ -169,8 +251,8 @@ def test_an_engine_that_breaks_down_leaves_a_receipt_for_what_was_sent(
     node.breaks_after = 3
     with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError), flatten_subgroups=True):
         read(answers, TOKENS)
-    (signed,) = receipts.receipts(MODEL, 0)
-    assert (signed.receipt.tokens_out, signed.receipt.fee_planck) == (3, RATES.fee(0, 3))
+    made = only_receipt(receipts)
+    assert (made.receipt.tokens_out, made.receipt.fee_planck) == (3, RATES.fee(0, 3))
 
 
 def test_an_answer_without_a_word_costs_nothing(
@@ -179,8 +261,10 @@ def test_an_answer_without_a_word_costs_nothing(
     node.breaks_after = 0
     with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError), flatten_subgroups=True):
         read(answers, TOKENS)
-    assert receipts.receipts(MODEL, 0) == ()
-    assert receipts.channel(CHANNEL) is None
+    assert receipts.last(CHANNEL) is None
+    node.breaks_after = None
+    read(answers, TOKENS)
+    assert only_receipt(receipts).sequence == 1, "its voucher pays for another try"
 
 
 @pytest.mark.parametrize("how", ["closes", "is cancelled"])
@@ -197,6 +281,4 @@ def test_rates_that_rise_while_an_answer_runs_are_for_later_answers(
 
     node.generate = raising  # type: ignore[method-assign]
     read(answers, TOKENS, how)
-    (signed,) = receipts.receipts(MODEL, 0)
-    assert signed.receipt.fee_planck == PRICE
-    assert signed.receipt.contributor_fee_planck == PRICE * 500 // PERMILLE
+    assert only_receipt(receipts).receipt.fee_planck == PRICE

@@ -1,174 +1,381 @@
-"""The epoch closer: seals, draws what answers cost, closes; what is done already stays as it is."""
+"""The epoch closer: closes with what was redeemed in the epoch, and goes on from the chain."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import trio
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from node.serving.epoch_closer import (
     EPOCH_BLOCKS,
+    TRIES_MAX,
     EpochCloser,
     SettlementRefusedError,
+    Stage,
 )
 from node.serving.redeemer import Redeemer, RedeemSettings
 from node.storage.blob_store import BlobStore
-from node.storage.receipt_store import ChannelRecord, ReceiptStore
-from node.transactions.errors import BadFormatError
+from node.storage.receipt_store import ReceiptStore
 from node.transactions.submitter import RESEND_BLOCKS
 from pallets.attribution.records import EpochState
+from pallets.jobs.job import FailureReason, JobFailure
 from runtime.codec.scale import codec
 from runtime.shared.receipts import EpochReceipts, receipt_hash
 from runtime.trie.merkle import sum_root
-from runtime.types.primitives import Ed25519, MultiSignature
 from tests.node.storage.test_disk_space import disk_of
-from tests.node.storage.test_receipt_store import stored
+from tests.node.support.paid_answers import CHANNEL, MODEL, FakeNode, open_channel, stored
 
-MODEL = 1
-SIGNATURE = codec(MultiSignature).encode(Ed25519(bytes(64)))
+FEE = 15
 
 
-class FakeChainState:
-    """What the epoch closer reads, and where its calls go."""
+class Server:
+    """A node with its store, redeemer and closer, and final blocks made by hand."""
 
-    def __init__(self) -> None:
-        self.epochs: dict[tuple[int, int], Any] = {}
-        self.ledger = SimpleNamespace(epoch=0, settling=None)
-        self.rows = 100
-        self.channels = {7: SimpleNamespace(model=MODEL, redeemed_planck=0, closes_at=None)}
-        self.sent: list[tuple[str, dict[str, Any]]] = []
-        self.is_refusing = False
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.node = FakeNode()
+        self.node.channels[CHANNEL] = open_channel()
+        self.store = ReceiptStore(folder / "receipts.sqlite3")
+        self.blobs = BlobStore(folder / "blobs")
+        self.answers: dict[int, int] = {}
+        self.start()
 
-    @contextmanager
-    def at(self) -> Iterator[Any]:
-        attribution = SimpleNamespace(
-            epochs=self.epochs,
-            pool=lambda _: self.ledger,
-            parameters=lambda: SimpleNamespace(rows_minimum=50),
-        )
-        yield SimpleNamespace(
-            attribution=attribution,
-            models=SimpleNamespace(rows_of=lambda _: self.rows),
-            inference=SimpleNamespace(channels=self.channels),
-        )
+    def start(self) -> None:
+        """Start the services, as after a restart."""
+        whole = cast(Any, self.node)
+        self.redeemer = Redeemer(whole, whole, whole, self.store, RedeemSettings(10**9, 4_000))
+        self.closer = EpochCloser(whole, whole, whole, self.store, self.blobs, self.redeemer)
+        trio.run(self.redeemer.load)
+        for model in self.store.models():
+            self.closer._add(model)
 
-    def submit(self, pallet: str, name: str, **arguments: Any) -> None:
-        if self.is_refusing:
-            raise BadFormatError("refused")
-        self.sent.append((f"{pallet}.{name}", arguments))
+    def close(self) -> None:
+        self.store.close()
+
+    def answer(self, channel: int = CHANNEL, count: int = 1) -> None:
+        for _ in range(count):
+            given = self.answers.get(channel, 0)
+            made = stored(given + 1, channel, before=given * FEE)
+            self.store.record(made)
+            self.redeemer.record(made.signed)
+            self.closer.record(made.signed)
+            self.answers[channel] = given + 1
+
+    def block(self, lands: bool = True, count: int = 1) -> None:
+        """Make final blocks: what was sent lands, then both services hear of it."""
+        for _ in range(count):
+            if lands:
+                self.node.land()
+            self.node.height += 1
+            self.redeemer.redeem_due(self.node.height)
+            trio.run(self.closer._step_all, self.node.height)
+
+    @property
+    def stage(self) -> Stage:
+        (settlement,) = self.closer.settlements()
+        return settlement.stage
+
+    @property
+    def reason(self) -> str:
+        (settlement,) = self.closer.settlements()
+        return settlement.reason
+
+    def settle(self, state: EpochState = EpochState.Settled) -> None:
+        """Let the epoch that is being settled end, and tell the closer."""
+        self.node.end_epoch(state)
+        self.block()
 
 
 @pytest.fixture
-def receipts(tmp_path: Path) -> Iterator[ReceiptStore]:
-    store = ReceiptStore(tmp_path / "receipts.sqlite3")
-    for sequence in range(3):
-        store.record(stored(sequence), ChannelRecord(7, 500, 10 * (sequence + 1), SIGNATURE))
-    yield store
-    store.close()
+def server(tmp_path: Path) -> Iterator[Server]:
+    made = Server(tmp_path)
+    yield made
+    made.close()
 
 
-@pytest.fixture
-def state() -> FakeChainState:
-    return FakeChainState()
+def closing(server: Server) -> dict[str, Any]:
+    """Close the current epoch and return what it is closed with."""
+    server.closer.close_model(MODEL)
+    for _ in range(4):
+        server.block(lands=not server.node.calls("close_epoch"))
+        if server.node.calls("close_epoch"):
+            break
+    (call,) = server.node.calls("close_epoch")
+    return call
 
 
-@pytest.fixture
-def blobs(tmp_path: Path) -> BlobStore:
-    return BlobStore(tmp_path / "blobs")
+def receipts_in(server: Server, call: dict[str, Any]) -> list[tuple[int, int]]:
+    file = codec(EpochReceipts).decode(server.blobs.get(call["receipts_blob"]))
+    return [(signed.channel, signed.sequence) for signed in file.receipts]
 
 
-@pytest.fixture
-def closer(receipts: ReceiptStore, state: FakeChainState, blobs: BlobStore) -> EpochCloser:
-    fake, nothing = cast(Any, state), cast(Any, None)
-    redeemer = Redeemer(nothing, fake, fake, receipts, RedeemSettings())
-    return EpochCloser(nothing, fake, fake, receipts, blobs, redeemer)
+def test_closing_draws_what_is_owed_and_names_the_receipts(server: Server) -> None:
+    server.answer(count=3)
+    assert server.closer.close_model(MODEL) == 0
+    server.block()
+    assert server.node.drawn() == [(CHANNEL, 3 * FEE)]
+    assert server.stage is Stage.DRAWING
+    server.block()
+    (call,) = server.node.calls("close_epoch")
+    signed = server.store.epoch_receipts(MODEL, None, 0, 9)
+    root, fees = sum_root((receipt_hash(each.receipt), each.receipt.fee_planck) for each in signed)
+    assert (call["receipts_root"], call["fees_planck"], call["receipts"]) == (root, fees, 3)
+    assert fees == 3 * FEE
+    assert receipts_in(server, call) == [(CHANNEL, 1), (CHANNEL, 2), (CHANNEL, 3)]
+    server.block()
+    assert server.stage is Stage.SETTLING
+    assert len(server.store.epoch_receipts(MODEL, 0, 0, 9)) == 3
+    server.settle()
+    assert server.stage is Stage.WAITING
 
 
-def test_closing_draws_what_answers_cost_and_names_the_receipts(
-    closer: EpochCloser, receipts: ReceiptStore, state: FakeChainState, blobs: BlobStore
-) -> None:
-    assert closer.close_model(MODEL) == 0
-    (redeem, drawn), (close, closed) = state.sent
-    assert (redeem, close) == ("Inference.redeem", "Attribution.close_epoch")
-    assert (drawn["channel"], drawn["cumulative"], drawn["drawn"]) == (7, 500, 30)
-    signed = [each.receipt for each in receipts.receipts(MODEL, 0)]
-    root, fees = sum_root((receipt_hash(each), each.contributor_fee_planck) for each in signed)
-    assert (closed["receipts_root"], closed["fees_planck"], closed["receipts"]) == (root, fees, 3)
-    file = codec(EpochReceipts).decode(blobs.get(closed["receipts_blob"]))
-    assert [each.receipt for each in file.receipts] == signed, "others settle from the file"
-    assert receipts.open_epoch(MODEL) == 1
+def test_a_receipt_answered_after_the_redemption_waits_for_the_next_epoch(server: Server) -> None:
+    server.answer(count=2)
+    server.closer.close_model(MODEL)
+    server.block()
+    server.answer()
+    server.block()
+    (call,) = server.node.calls("close_epoch")
+    assert receipts_in(server, call) == [(CHANNEL, 1), (CHANNEL, 2)]
+    server.block()
+    server.settle()
+    server.answer()
+    assert receipts_in(server, closing(server)) == [(CHANNEL, 3), (CHANNEL, 4)]
 
 
-def test_what_is_redeemed_already_is_not_redeemed_again(
-    closer: EpochCloser, state: FakeChainState
-) -> None:
-    state.channels[7].redeemed_planck = 30
-    closer.close(MODEL, 0)
-    assert [name for name, _ in state.sent] == ["Attribution.close_epoch"]
+def test_what_closing_channels_redeem_meanwhile_is_in_no_earlier_epoch(server: Server) -> None:
+    server.node.channels[8] = open_channel()
+    server.answer(count=2)
+    server.closer.close_model(MODEL)
+    server.block()
+    server.answer(8)
+    server.block()
+    server.node.channels[8] = replace(server.node.channels[8], closes_at=10**6)
+    server.block()
+    assert server.stage is Stage.SETTLING
+    assert server.node.drawn() == [(8, FEE)]
+    server.block()
+    server.settle()
+    assert receipts_in(server, closing(server)) == [(8, 1)]
 
 
-def test_channels_of_other_models_and_closed_ones_are_left_alone(
-    closer: EpochCloser, state: FakeChainState
-) -> None:
-    state.channels[7].model = 2
-    closer.close(MODEL, 0)
-    state.channels.clear()
-    closer.close(MODEL, 0)
-    assert {name for name, _ in state.sent} == {"Attribution.close_epoch"}
+def test_an_epoch_is_closed_when_it_is_old_enough(server: Server) -> None:
+    server.answer()
+    server.block(count=EPOCH_BLOCKS - 1)
+    assert server.node.sent == []
+    server.block(count=2)
+    assert server.node.calls("close_epoch")
 
 
-def test_an_epoch_that_failed_is_closed_again(closer: EpochCloser, state: FakeChainState) -> None:
-    state.epochs[MODEL, 0] = SimpleNamespace(state=EpochState.Failed)
-    state.ledger.epoch = 1
-    closer.close(MODEL, 0)
-    assert state.sent[-1][0] == "Attribution.close_again"
-    assert state.sent[-1][1]["epoch"] == 0
-
-
-def test_an_epoch_that_cannot_be_closed_now_is_left_unsealed(
-    closer: EpochCloser, receipts: ReceiptStore, state: FakeChainState
-) -> None:
-    state.rows = 49
-    with pytest.raises(SettlementRefusedError, match="49 of 50 rows"):
-        closer.close(MODEL, 0)
-    state.rows, state.ledger.settling = 50, 0
-    with pytest.raises(SettlementRefusedError, match="being settled"):
-        closer.close(MODEL, 0)
-    state.ledger.settling, state.ledger.epoch = None, 3
-    with pytest.raises(SettlementRefusedError, match="at epoch 3"):
-        closer.close(MODEL, 0)
-    state.epochs[MODEL, 0] = SimpleNamespace(state=EpochState.Settled)
-    with pytest.raises(SettlementRefusedError, match="closed already"):
-        closer.close(MODEL, 0)
+def test_an_epoch_without_receipts_is_not_closed(server: Server) -> None:
     with pytest.raises(SettlementRefusedError, match="no receipts"):
-        closer.close_model(MODEL)
-    assert state.sent == []
-    assert receipts.open_epoch(MODEL) == 0
+        server.closer.close_model(MODEL)
+    server.answer()
+    del server.node.channels[CHANNEL]
+    server.closer.close_model(MODEL)
+    server.block(count=3)
+    assert (server.stage, server.node.sent) == (Stage.WAITING, [])
 
 
-def test_a_full_disk_does_not_stop_the_closer(
-    closer: EpochCloser, state: FakeChainState, monkeypatch: pytest.MonkeyPatch
+def test_the_gate_keeps_epochs_waiting_and_channels_are_redeemed_all_the_same(
+    server: Server,
 ) -> None:
+    server.node.is_open = False
+    server.answer()
+    with pytest.raises(SettlementRefusedError, match="no index of 50 rows"):
+        server.closer.close_model(MODEL)
+    server.block(count=EPOCH_BLOCKS + 1)
+    assert (server.stage, server.node.calls("close_epoch")) == (Stage.WAITING, [])
+    assert "waits in the pool" in server.reason
+    server.node.channels[CHANNEL] = replace(server.node.channels[CHANNEL], closes_at=10**6)
+    server.block(lands=False)
+    assert server.node.drawn() == [(CHANNEL, FEE)]
+    server.node.is_open = True
+    server.block(count=2)
+    assert server.node.calls("close_epoch") or server.stage is Stage.SETTLING
+
+
+def test_a_failed_epoch_is_closed_again_a_few_times_and_then_said(server: Server) -> None:
+    server.answer()
+    closing(server)
+    server.block()
+    for attempt in range(1, TRIES_MAX + 1):
+        job = server.node.jobs[server.node.epochs[0].job]
+        job.failure = JobFailure.ReportedByExecutors
+        job.slots = (SimpleNamespace(reason=FailureReason.MissingBlob),)
+        server.settle(EpochState.Failed)
+        if attempt < TRIES_MAX:
+            server.block(lands=False, count=2)
+            (call,) = server.node.calls("close_again")
+            assert (call["epoch"], receipts_in(server, call)) == (0, [(CHANNEL, 1)])
+            server.block()
+            assert server.stage is Stage.SETTLING
+    assert server.stage is Stage.STOPPED
+    assert "could not be settled 3 times" in server.reason
+    assert "ReportedByExecutors (MissingBlob)" in server.reason
+    server.start()
+    server.block(count=2 * EPOCH_BLOCKS)
+    assert (server.stage, server.node.sent) == (Stage.STOPPED, []), "also after a restart"
+    assert server.closer.close_model(MODEL) == 0
+    server.block(lands=False, count=2)
+    assert server.node.calls("close_again"), "by the operator's word"
+
+
+def test_a_convicted_epoch_is_said_and_never_closed_again(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.answer()
+    closing(server)
+    server.block()
+    server.settle(EpochState.Convicted)
+    server.block(count=EPOCH_BLOCKS + 2)
+    assert server.node.sent == []
+    assert caplog.text.count("epoch-convicted model=3 epoch=0") == 1
+
+
+def test_fees_above_the_bond_stop_the_closer_with_the_reason(server: Server) -> None:
+    server.answer(count=2)
+    server.node.bond = 2 * FEE - 1
+    server.closer.close_model(MODEL)
+    server.block(count=3)
+    assert server.stage is Stage.STOPPED
+    assert "server add-bond" in server.reason
+    server.node.bond = 2 * FEE
+    server.closer.close_model(MODEL)
+    server.block(lands=False)
+    assert server.node.calls("close_epoch")
+
+
+def test_a_close_that_has_no_effect_is_sent_a_few_times(server: Server) -> None:
+    server.answer()
+    server.closer.close_model(MODEL)
+    server.block(count=2)
+    server.node.sent.clear()
+    for _ in range(2):
+        server.block(lands=False, count=RESEND_BLOCKS)
+        assert len(server.node.calls("close_epoch")) == 1
+        server.node.sent.clear()
+    server.block(lands=False, count=RESEND_BLOCKS)
+    assert (server.stage, server.node.sent) == (Stage.STOPPED, [])
+    assert "had no effect" in server.reason
+
+
+def test_a_redemption_that_never_lands_does_not_keep_an_epoch_open(server: Server) -> None:
+    server.node.channels[8] = open_channel()
+    server.answer()
+    server.answer(8)
+    server.closer.close_model(MODEL)
+    server.block()
+    server.node.sent = [
+        (name, call)
+        for name, call in server.node.sent
+        if name != "redeem" or call["voucher"].channel == CHANNEL
+    ]
+    server.block()
+    assert server.stage is Stage.DRAWING
+    for _ in range(80):
+        server.node.sent = [each for each in server.node.sent if each[0] != "redeem"]
+        server.block(lands=not server.node.calls("close_epoch"))
+    (call,) = server.node.calls("close_epoch")[:1]
+    assert receipts_in(server, call) == [(CHANNEL, 1)]
+
+
+def test_a_restart_in_the_middle_loses_nothing(server: Server) -> None:
+    server.answer(count=2)
+    closing(server)
+    server.start()
+    server.block()
+    assert server.stage is Stage.SETTLING
+    assert len(server.store.epoch_receipts(MODEL, 0, 0, 9)) == 2
+    server.start()
+    server.settle()
+    assert server.stage is Stage.WAITING
+
+
+def test_a_full_disk_and_a_pool_that_refuses_do_not_stop_a_node(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answer()
+    server.closer.close_model(MODEL)
+    server.node.is_refusing = True
+    server.block(count=2)
+    assert server.stage is Stage.DRAWING
+    server.node.is_refusing = False
+    server.block()
     with monkeypatch.context() as full:
         full.setattr(os, "statvfs", disk_of(1 << 40, 0))
-        closer._close_all(EPOCH_BLOCKS)
-        assert not closer._is_due(EPOCH_BLOCKS + RESEND_BLOCKS)
-    closer._close_all(2 * EPOCH_BLOCKS)
-    assert closer._is_due(2 * EPOCH_BLOCKS + RESEND_BLOCKS)
+        server.block()
+    assert (server.stage, server.node.calls("close_epoch")) == (Stage.STOPPED, [])
+    server.closer.close_model(MODEL)
+    server.block(lands=False)
+    assert server.node.calls("close_epoch")
 
 
-def test_a_pool_that_refuses_does_not_stop_the_closer(
-    closer: EpochCloser, state: FakeChainState
-) -> None:
-    state.is_refusing = True
-    closer._close_all(EPOCH_BLOCKS)
-    assert not closer._is_due(EPOCH_BLOCKS + RESEND_BLOCKS)
-    state.is_refusing = False
-    closer._close_all(2 * EPOCH_BLOCKS)
-    assert closer._is_due(2 * EPOCH_BLOCKS + RESEND_BLOCKS)
-    assert not closer._is_due(2 * EPOCH_BLOCKS + 1)
+class LifeOfAnEpoch(RuleBasedStateMachine):
+    """However answers, closes, failures and restarts fall, each receipt is settled at most once,
+    whole epochs add up, and nothing that was redeemed and settled in time is left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import tempfile
+
+        self.folder = tempfile.TemporaryDirectory()
+        self.server = Server(Path(self.folder.name))
+        for channel in (8, 9):
+            self.server.node.channels[channel] = open_channel(deposit_planck=10**9)
+        self.settled: list[tuple[int, int]] = []
+
+    def teardown(self) -> None:
+        self.server.close()
+        self.folder.cleanup()
+
+    @rule(channel=st.sampled_from([7, 8, 9]), count=st.integers(1, 3))
+    def answer(self, channel: int, count: int) -> None:
+        self.server.answer(channel, count)
+
+    @rule()
+    def close(self) -> None:
+        with suppress(SettlementRefusedError):
+            self.server.closer.close_model(MODEL)
+
+    @rule(lands=st.booleans(), count=st.integers(1, 10))
+    def block(self, lands: bool, count: int) -> None:
+        self.server.block(lands, count)
+
+    @rule()
+    def restart(self) -> None:
+        self.server.start()
+
+    @rule(state=st.sampled_from([EpochState.Settled, EpochState.Settled, EpochState.Failed]))
+    def end(self, state: EpochState) -> None:
+        number = self.server.node.ledger.settling
+        if number is None:
+            return
+        record = self.server.node.epochs[number]
+        file = codec(EpochReceipts).decode(self.server.blobs.get(record.receipts_blob))
+        places = [(each.channel, each.sequence) for each in file.receipts]
+        assert places == sorted(places)
+        assert sum(each.receipt.fee_planck for each in file.receipts) == record.fees_planck
+        for each in file.receipts:
+            channel = self.server.node.channels[each.channel]
+            first = channel.redeemed_before(number)
+            assert first <= each.voucher.voucher.before_planck
+            assert each.ends_planck <= channel.redeemed_before(number + 1)
+        if state is EpochState.Settled:
+            assert not set(places) & set(self.settled), "nothing is settled twice"
+            self.settled += places
+        self.server.settle(state)
+
+
+LifeOfAnEpoch.TestCase.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+test_random_lives_of_an_epoch = LifeOfAnEpoch.TestCase

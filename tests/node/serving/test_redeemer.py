@@ -2,151 +2,215 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+import trio
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from node.serving.redeemer import Redeemer, RedeemSettings
-from node.storage.receipt_store import ChannelRecord
-from node.transactions.errors import BadFormatError
+from node.serving.redeemer import LOOKS_PER_BLOCK, Redeemer, RedeemSettings
 from node.transactions.submitter import RESEND_BLOCKS
-from runtime.codec.scale import codec
-from runtime.types.primitives import Ed25519, MultiSignature
+from runtime.shared.receipts import SignedReceipt
+from tests.node.support.paid_answers import LIFE, MODEL, FakeNode, open_channel, stored
 
-SIGNATURE = codec(MultiSignature).encode(Ed25519(bytes(64)))
 AMOUNT, BLOCKS = 100, 50
+FLAT = 10
+"""What an answer costs beside its tokens, a planck each."""
 
 
-class FakeNode:
-    """Chain state, stored channels and transactions of one server."""
+class PayingNode(FakeNode):
+    """A node with answers: its store is a dictionary."""
 
     def __init__(self) -> None:
-        self.records: dict[int, ChannelRecord] = {}
-        self.on_chain: dict[int, Any] = {}
-        self.sent: list[tuple[int, int]] = []
-        self.is_refusing = False
+        super().__init__()
+        self.last: dict[int, SignedReceipt] = {}
 
     def open(self, channel: int) -> None:
-        self.on_chain[channel] = SimpleNamespace(model=1, redeemed_planck=0, closes_at=None)
+        self.channels[channel] = open_channel(deposit_planck=10**12)
 
-    def answer(self, channel: int, fee: int) -> None:
-        former = self.records.get(channel)
-        spent = (former.spent_planck if former else 0) + fee
-        self.records[channel] = ChannelRecord(channel, spent, spent, SIGNATURE)
+    def answer(
+        self, channel: int, fee: int, redeemer: Redeemer | None, expires_at: int = LIFE
+    ) -> None:
+        last = self.last.get(channel)
+        known = self.channels[channel]
+        before = max(last.ends_planck if last else 0, known.redeemed_planck)
+        sequence = max(last.sequence if last else 0, known.sequence) + 1
+        signed = stored(
+            sequence, channel, before=before, tokens_out=fee - FLAT, expires_at=expires_at
+        ).signed
+        self.last[channel] = signed
+        if redeemer is not None:
+            redeemer.record(signed)
 
-    @contextmanager
-    def at(self) -> Iterator[Any]:
-        yield SimpleNamespace(inference=SimpleNamespace(channels=self.on_chain))
+    def last_of_channels(self) -> list[SignedReceipt]:
+        return list(self.last.values())
 
-    def channels(self) -> tuple[ChannelRecord, ...]:
-        return tuple(self.records.values())
-
-    def submit(self, pallet: str, name: str, **arguments: Any) -> None:
-        assert (pallet, name) == ("Inference", "redeem")
-        if self.is_refusing:
-            raise BadFormatError("refused")
-        self.sent.append((arguments["channel"], arguments["drawn"]))
-
-    def land(self) -> None:
-        """Let what was sent be final."""
-        for channel, drawn in self.sent:
-            if channel in self.on_chain:
-                self.on_chain[channel].redeemed_planck = drawn
-        self.sent.clear()
+    def block(self, redeemer: Redeemer) -> None:
+        self.height += 1
+        redeemer.redeem_due(self.height)
 
 
-def redeemer_of(node: FakeNode) -> Redeemer:
+def redeemer_of(node: PayingNode) -> Redeemer:
     whole = cast(Any, node)
-    return Redeemer(cast(Any, None), whole, whole, whole, RedeemSettings(AMOUNT, BLOCKS))
+    made = Redeemer(whole, whole, whole, whole, RedeemSettings(AMOUNT, BLOCKS))
+    trio.run(made.load)
+    return made
 
 
 @pytest.fixture
-def node() -> FakeNode:
-    made = FakeNode()
+def node() -> PayingNode:
+    made = PayingNode()
     made.open(7)
     return made
 
 
 @pytest.fixture
-def redeemer(node: FakeNode) -> Redeemer:
-    made = redeemer_of(node)
-    made.redeem_due(1)
-    return made
+def redeemer(node: PayingNode) -> Redeemer:
+    return redeemer_of(node)
 
 
-def test_a_closing_channel_is_redeemed_at_once(node: FakeNode, redeemer: Redeemer) -> None:
-    node.answer(7, 5)
-    redeemer.redeem_due(2)
+def test_a_closing_channel_is_redeemed_at_once(node: PayingNode, redeemer: Redeemer) -> None:
+    node.answer(7, 15, redeemer)
+    node.block(redeemer)
     assert node.sent == []
-    node.on_chain[7].closes_at = 100
-    redeemer.redeem_due(3)
-    assert node.sent == [(7, 5)]
+    node.channels[7] = replace(node.channels[7], closes_at=100)
+    node.block(redeemer)
+    assert node.drawn() == [(7, 15)]
+    (call,) = node.calls("redeem")
+    last = node.last[7]
+    assert call["voucher"] == last.voucher.voucher
+    assert call["signature"] == last.voucher.signature
+    assert (call["tokens_in"], call["tokens_out"]) == (4, 5)
 
 
-def test_a_large_debt_is_redeemed_at_once(node: FakeNode, redeemer: Redeemer) -> None:
-    node.answer(7, AMOUNT - 1)
-    redeemer.redeem_due(2)
+def test_a_large_debt_is_redeemed_at_once_by_the_last_voucher(
+    node: PayingNode, redeemer: Redeemer
+) -> None:
+    node.answer(7, AMOUNT - 20, redeemer)
+    node.block(redeemer)
     assert node.sent == []
-    node.answer(7, 1)
-    redeemer.redeem_due(3)
-    assert node.sent == [(7, AMOUNT)]
+    node.answer(7, 20, redeemer)
+    node.block(redeemer)
+    assert node.drawn() == [(7, AMOUNT)]
 
 
 def test_an_old_debt_is_redeemed_whatever_is_added_to_it(
-    node: FakeNode, redeemer: Redeemer
+    node: PayingNode, redeemer: Redeemer
 ) -> None:
-    for height in range(2, 2 + BLOCKS):
-        node.answer(7, 1)
-        redeemer.redeem_due(height)
+    node.answer(7, FLAT, redeemer)
+    node.block(redeemer)
+    for _ in range(BLOCKS - 1):
+        node.block(redeemer)
         assert node.sent == []
-    redeemer.redeem_due(2 + BLOCKS)
-    assert node.sent == [(7, BLOCKS)]
+    node.answer(7, FLAT, redeemer)
+    node.block(redeemer)
+    assert node.drawn() == [(7, 2 * FLAT)]
 
 
-def test_what_was_owed_before_a_restart_counts_as_old(node: FakeNode) -> None:
-    node.answer(7, 1)
-    redeemer_of(node).redeem_due(BLOCKS)
-    assert node.sent == [(7, 1)]
-    redeemer_of(node).redeem_due(1)
-    assert node.sent == [(7, 1)] * 2, "also on a chain that is young"
+def test_a_debt_is_redeemed_before_its_voucher_ends(node: PayingNode) -> None:
+    patient = Redeemer(
+        *(cast(Any, node),) * 4, RedeemSettings(owed_planck_max=10**9, owed_blocks_max=1_000)
+    )
+    node.answer(7, FLAT, patient, expires_at=600)
+    node.height = 99
+    node.block(patient)
+    assert node.drawn() == [(7, FLAT)], "half of the blocks before the end"
+
+
+def test_an_expired_voucher_is_given_up_and_said(
+    node: PayingNode, redeemer: Redeemer, caplog: pytest.LogCaptureFixture
+) -> None:
+    node.answer(7, FLAT, redeemer, expires_at=5)
+    node.height = 5
+    node.block(redeemer)
+    node.block(redeemer)
+    assert node.sent == []
+    assert caplog.text.count("redeem-lost channel=7") == 1
+
+
+def test_what_was_owed_before_a_restart_counts_as_old(node: PayingNode) -> None:
+    node.answer(7, FLAT, None)
+    node.height = BLOCKS
+    node.block(redeemer_of(node))
+    assert node.drawn() == [(7, FLAT)]
+    node.height = 0
+    node.block(redeemer_of(node))
+    assert node.drawn() == [(7, FLAT)] * 2, "also on a chain that is young"
 
 
 def test_a_redemption_is_sent_once_and_again_only_where_it_does_not_land(
-    node: FakeNode, redeemer: Redeemer
+    node: PayingNode, redeemer: Redeemer
 ) -> None:
-    node.answer(7, AMOUNT)
-    for height in range(2, 2 + RESEND_BLOCKS):
-        redeemer.redeem_due(height)
-    assert node.sent == [(7, AMOUNT)]
-    redeemer.redeem_due(2 + RESEND_BLOCKS)
-    assert node.sent == [(7, AMOUNT)] * 2
+    node.answer(7, AMOUNT, redeemer)
+    for _ in range(RESEND_BLOCKS):
+        node.block(redeemer)
+    assert node.drawn() == [(7, AMOUNT)]
+    node.block(redeemer)
+    assert node.drawn() == [(7, AMOUNT)] * 2
     node.land()
-    redeemer.redeem_due(3 + RESEND_BLOCKS)
+    node.block(redeemer)
     assert node.sent == []
+    assert not redeemer._debts
 
 
 def test_a_refused_redemption_is_tried_again_with_the_next_block(
-    node: FakeNode, redeemer: Redeemer
+    node: PayingNode, redeemer: Redeemer
 ) -> None:
-    node.answer(7, AMOUNT)
+    node.answer(7, AMOUNT, redeemer)
     node.is_refusing = True
-    redeemer.redeem_due(2)
+    node.block(redeemer)
     node.is_refusing = False
-    redeemer.redeem_due(3)
-    assert node.sent == [(7, AMOUNT)]
+    node.block(redeemer)
+    assert node.drawn() == [(7, AMOUNT)]
 
 
-def test_a_channel_that_is_gone_is_forgotten(node: FakeNode, redeemer: Redeemer) -> None:
-    node.answer(7, AMOUNT)
-    del node.on_chain[7]
-    redeemer.redeem_due(2)
+def test_a_channel_that_is_gone_or_closed_is_forgotten(
+    node: PayingNode, redeemer: Redeemer
+) -> None:
+    node.open(8)
+    node.answer(7, AMOUNT, redeemer)
+    node.answer(8, AMOUNT, redeemer)
+    del node.channels[7]
+    node.channels[8] = replace(node.channels[8], is_closed=True, closes_at=1)
+    node.block(redeemer)
+    assert (node.sent, redeemer._debts) == ([], {})
+
+
+def test_while_an_epoch_closes_nothing_is_drawn_but_from_closing_channels(
+    node: PayingNode, redeemer: Redeemer
+) -> None:
+    node.open(8)
+    node.answer(7, AMOUNT, redeemer)
+    assert redeemer.hold(MODEL) == {7: AMOUNT}
+    node.answer(8, AMOUNT, redeemer)
+    node.block(redeemer)
     assert node.sent == []
+    node.channels[8] = replace(node.channels[8], closes_at=100)
+    node.block(redeemer)
+    assert node.drawn() == [(8, AMOUNT)]
+    redeemer.go_on(MODEL)
+    node.block(redeemer)
+    assert node.drawn() == [(8, AMOUNT), (7, AMOUNT)]
+
+
+def test_a_block_looks_at_a_bounded_number_of_channels_and_comes_to_all(
+    node: PayingNode, redeemer: Redeemer
+) -> None:
+    count = LOOKS_PER_BLOCK + 20
+    for channel in range(100, 100 + count):
+        node.open(channel)
+        node.answer(channel, FLAT, redeemer)
+        node.channels[channel] = replace(node.channels[channel], closes_at=1_000)
+    drawn: set[int] = set()
+    for _ in range(60):
+        node.block(redeemer)
+        drawn |= {channel for channel, _ in node.drawn()}
+        node.land()
+    assert len(drawn) == count
+    assert not redeemer._debts
 
 
 class LifeOfAServer(RuleBasedStateMachine):
@@ -156,52 +220,58 @@ class LifeOfAServer(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.node = FakeNode()
+        self.node = PayingNode()
         self.redeemer = redeemer_of(self.node)
-        self.height = 0
         self.opened = 0
 
     @initialize()
     def begin(self) -> None:
-        self.redeemer.redeem_due(self.height)
+        self.redeemer.redeem_due(0)
 
     @rule()
     def open(self) -> None:
         self.node.open(self.opened)
         self.opened += 1
 
-    @rule(data=st.data(), fee=st.integers(1, 2 * AMOUNT))
+    @rule(data=st.data(), fee=st.integers(FLAT, 2 * AMOUNT))
     def answer(self, data: st.DataObject, fee: int) -> None:
-        willing = [key for key, each in self.node.on_chain.items() if each.closes_at is None]
+        willing = [key for key, each in self.node.channels.items() if each.closes_at is None]
         if willing:
-            self.node.answer(data.draw(st.sampled_from(willing)), fee)
+            channel = data.draw(st.sampled_from(willing))
+            self.node.answer(channel, fee, self.redeemer, self.node.height + 4 * BLOCKS)
 
     @rule(data=st.data())
     def close(self, data: st.DataObject) -> None:
-        willing = [key for key, each in self.node.on_chain.items() if each.closes_at is None]
+        willing = [key for key, each in self.node.channels.items() if each.closes_at is None]
         if willing:
-            self.node.on_chain[data.draw(st.sampled_from(willing))].closes_at = (
-                self.height + self.WINDOW
-            )
+            channel = data.draw(st.sampled_from(willing))
+            closes_at = self.node.height + self.WINDOW
+            self.node.channels[channel] = replace(self.node.channels[channel], closes_at=closes_at)
+
+    @rule(holds=st.booleans())
+    def hold_or_go_on(self, holds: bool) -> None:
+        if holds:
+            self.redeemer.hold(MODEL)
+        else:
+            self.redeemer.go_on(MODEL)
 
     @rule(lands=st.booleans(), restarts=st.booleans())
     def block(self, lands: bool, restarts: bool) -> None:
         if restarts:
             self.redeemer = redeemer_of(self.node)
-        self.height += 1
         # One transaction in so many blocks gets lost, and the window is longer than that.
-        if lands or self.height % RESEND_BLOCKS == 0:
+        if lands or self.node.height % RESEND_BLOCKS == 0:
             self.node.land()
-        self.redeemer.redeem_due(self.height)
+        self.node.block(self.redeemer)
 
     @invariant()
     def nothing_is_lost(self) -> None:
-        for key, each in list(self.node.on_chain.items()):
-            if each.closes_at is not None and self.height > each.closes_at:
-                record = self.node.records.get(key)
-                assert record is None or record.spent_planck == each.redeemed_planck
-                del self.node.on_chain[key]
+        for key, each in list(self.node.channels.items()):
+            if each.closes_at is not None and self.node.height > each.closes_at:
+                last = self.node.last.get(key)
+                assert last is None or last.ends_planck == each.redeemed_planck
+                del self.node.channels[key]
 
 
-LifeOfAServer.TestCase.settings = settings(max_examples=60, stateful_step_count=80)
+LifeOfAServer.TestCase.settings = settings(max_examples=40, stateful_step_count=60)
 test_random_lives_of_a_server = LifeOfAServer.TestCase

@@ -11,25 +11,16 @@ from pathlib import Path
 import pytest
 
 from node.storage.receipt_store import (
-    ChannelRecord,
+    PAGE_MAX,
     ReceiptStore,
     ReceiptStoreDamagedError,
-    StoredReceipt,
+    VoucherUsedError,
 )
-from runtime.shared.receipts import EpochReceipts, Receipt, SignedReceipt, receipt_hash
+from runtime.shared.receipts import ShownText, receipt_hash
 from runtime.types.primitives import AccountId, Hash
+from tests.node.support.paid_answers import ANSWER, CHANNEL, MODEL, QUESTION, SALT, stored
 
-WHO, HASH = AccountId(b"w" * 32), Hash(b"h" * 32)
-
-
-def stored(sequence: int, model: int = 1, epoch: int = 0) -> StoredReceipt:
-    receipt = Receipt(
-        1, HASH, model, 2, 3, HASH, epoch, sequence, WHO, WHO, 7, HASH, HASH, 8, 9, 10, 11,
-        b"phi", (), (), (), 12,
-    )  # fmt: skip
-    return StoredReceipt(
-        SignedReceipt(receipt, bytes(64)), f"att-{model}-{sequence}", "question?", "answer."
-    )
+HASH, OTHER = Hash(b"x" * 32), AccountId(b"o" * 32)
 
 
 @pytest.fixture
@@ -39,102 +30,123 @@ def store(tmp_path: Path) -> Iterator[ReceiptStore]:
     opened.close()
 
 
-def test_a_receipt_and_what_it_spent_are_there_after_a_restart(tmp_path: Path) -> None:
+def test_a_receipt_is_there_after_a_restart_with_all_that_may_be_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "receipts.sqlite3"
     first = ReceiptStore(path)
-    record = ChannelRecord(7, 2**127, 2**100, b"signature")
-    identity = first.record(stored(0), record)
+    made = stored(before=2**100)
+    identity = first.record(made)
     first.close()
     second = ReceiptStore(path)
     try:
-        assert second.get(identity) == stored(0)
-        assert second.channel(7) == record
-        assert second.channels() == (record,)
-        assert second.next_sequence(1) == 1
+        assert second.get(identity) == made
+        assert second.last(CHANNEL) == made.signed
+        shown = ShownText(identity, SALT, QUESTION, ANSWER, (1, 2, 70_000))
+        assert second.shown(identity) == shown
+        assert second.shown(HASH) is None
+        (place,) = second.ranges(MODEL)
+        assert (place.before_planck, place.fee_planck) == (2**100, made.signed.receipt.fee_planck)
     finally:
         second.close()
 
 
 def test_a_receipt_is_found_by_its_id_or_its_hash(store: ReceiptStore) -> None:
-    identity = store.record(stored(0), None)
-    assert identity == receipt_hash(stored(0).signed.receipt)
-    for name in ("att-1-0", identity.hex(), "0x" + identity.hex()):
-        assert store.find(name) == stored(0)
+    identity = store.record(stored())
+    assert identity == receipt_hash(stored().signed.receipt)
+    for name in (f"att-{CHANNEL}-1", identity.hex(), "0x" + identity.hex()):
+        assert store.find(name) == stored()
     for name in ("", "att-9", "0xzz", "00" * 32, "'; DROP TABLE receipts; --"):
         assert store.find(name) is None
 
 
-def test_a_sequence_number_is_used_once_and_nothing_is_spent_for_the_second(
-    store: ReceiptStore,
-) -> None:
-    store.record(stored(0), None)
-    with pytest.raises(sqlite3.IntegrityError):
-        store.record(replace(stored(0), identity="other"), ChannelRecord(7, 9, 9, b""))
-    assert store.channel(7) is None
-    store.record(stored(1), ChannelRecord(7, 9, 9, b""))
-    assert store.next_sequence(1) == 2
-    assert store.next_sequence(2) == 0
+def test_a_voucher_has_one_receipt_and_earlier_ones_have_none_any_more(store: ReceiptStore) -> None:
+    store.record(stored(2))
+    for sequence in (1, 2):
+        with pytest.raises(VoucherUsedError):
+            store.record(replace(stored(sequence), identity="other"))
+    store.record(stored(3))
+    store.record(stored(1, channel=8))
+    assert [signed.channel for signed in store.last_of_channels()] == [CHANNEL, 8]
+    last = store.last(CHANNEL)
+    assert last is not None
+    assert last.sequence == 3
 
 
-def test_epochs_have_their_receipts_in_order_and_the_verdicts_on_them(store: ReceiptStore) -> None:
-    for sequence, epoch in ((1, 0), (0, 0), (2, 1)):
-        store.record(stored(sequence, epoch=epoch), None)
-    store.record(stored(0, model=2), None)
-    assert store.served() == ((1, 0), (1, 1), (2, 0))
-    judged = receipt_hash(stored(1).signed.receipt)
-    store.put_feedback(judged, True, b"signature")
-    assert [signed.receipt.sequence for signed in store.epoch(1, 0).receipts] == [0, 1]
-    assert store.feedback(1, 0) == {judged: True}
-    store.put_feedback(judged, False, b"signature")
-    assert store.feedback(1, 0) == {judged: False}
-    assert store.feedback(1, 1) == {}
-    assert store.epoch(1, 5) == EpochReceipts(())
+def test_an_epochs_receipts_are_read_in_pages_by_channel_and_sequence(store: ReceiptStore) -> None:
+    for channel, sequence in ((8, 1), (7, 2), (9, 1), (7, 5)):
+        store.record(stored(sequence, channel))
+    store.record(stored(1, channel=1, model=MODEL + 1))
+    assert store.models() == (MODEL, MODEL + 1)
+    places = list(store.ranges(MODEL))
+    order = [(place.channel, place.sequence) for place in places]
+    assert order == [(7, 2), (7, 5), (8, 1), (9, 1)]
+    store.put_epoch(4, [place.hash for place in places[:3]])
+    page = store.epoch_receipts(MODEL, 4, 1, 2)
+    assert [(each.channel, each.sequence) for each in page] == order[1:3]
+    (waiting,) = store.epoch_receipts(MODEL, None, 0, PAGE_MAX)
+    assert waiting.channel == 9
+    assert (store.epoch_of(places[0].hash), store.epoch_of(places[3].hash)) == (4, None)
+    assert (store.has_epoch(MODEL, 4), store.has_epoch(MODEL, 5)) == (True, False)
 
 
-def test_receipts_of_other_servers_are_listed_where_there_are_no_own(store: ReceiptStore) -> None:
-    theirs = tuple(stored(sequence).signed for sequence in (1, 0))
+def test_many_receipts_are_read_without_gap_or_repetition(store: ReceiptStore) -> None:
+    count = PAGE_MAX + 10
+    for sequence in range(1, count + 1):
+        store.record(stored(sequence))
+    assert [place.sequence for place in store.ranges(MODEL)] == list(range(1, count + 1))
+    assert len(store.epoch_receipts(MODEL, None, 0, count)) == PAGE_MAX
+
+
+def test_a_failed_epochs_receipts_wait_again_and_each_job_counts_once(store: ReceiptStore) -> None:
+    identity = store.record(stored())
+    store.put_epoch(0, [identity])
+    assert [store.fail_epoch(MODEL, 0, job) for job in (5, 5, 6)] == [1, 1, 2]
+    assert len(list(store.ranges(MODEL))) == 1
+    store.forget_failures(MODEL, 0)
+    assert store.fail_epoch(MODEL, 0, 7) == 1
+
+
+def test_receipts_of_other_servers_are_kept_by_server_and_epoch(store: ReceiptStore) -> None:
+    theirs = tuple(stored(sequence).signed for sequence in (2, 1))
     identity = receipt_hash(theirs[0].receipt)
     for _ in range(2):
-        store.learn(theirs)
-    assert store.listed(1, 0) == theirs[::-1]
+        store.learn(OTHER, 6, theirs)
+    assert store.learned_receipts(MODEL, OTHER, 6, 0, 9) == theirs[::-1]
+    assert store.learned_receipts(MODEL, OTHER, 6, 1, 9) == theirs[:1]
+    assert store.learned_receipts(MODEL, AccountId(bytes(32)), 6, 0, 9) == ()
     assert store.learned(identity) == theirs[0]
+    assert store.epoch_of(identity) == 6
     assert store.learned(HASH) is None
-    assert store.receipts(1, 0) == ()
-    assert store.served() == ()
-    own = stored(5)
-    store.record(own, None)
-    assert store.listed(1, 0) == (own.signed,)
+    assert store.models() == ()
 
 
-def test_a_sealed_epoch_is_closed_for_good(store: ReceiptStore) -> None:
-    assert store.open_epoch(1) == 0
-    store.seal(1, 0)
-    assert store.open_epoch(1) == 1
-    store.seal(1, 4)
-    assert (store.open_epoch(1), store.open_epoch(2)) == (5, 0)
+def test_the_last_verdict_of_an_asker_counts(store: ReceiptStore) -> None:
+    assert store.verdict(HASH) is None
+    for negative in (True, False):
+        store.put_feedback(HASH, negative, b"signature")
+        assert store.verdict(HASH) is negative
 
 
 def test_threads_share_a_store(store: ReceiptStore) -> None:
-    def write(model: int) -> None:
-        for sequence in range(10):
-            store.record(stored(sequence, model), None)
+    def write(channel: int) -> None:
+        for sequence in range(1, 11):
+            store.record(stored(sequence, channel))
 
-    threads = [threading.Thread(target=write, args=(model,)) for model in range(4)]
+    threads = [threading.Thread(target=write, args=(channel,)) for channel in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [store.next_sequence(model) for model in range(4)] == [10] * 4
+    assert [signed.sequence for signed in store.last_of_channels()] == [10] * 4
 
 
-def test_a_write_that_fails_leaves_a_store_that_works(store: ReceiptStore, tmp_path: Path) -> None:
+def test_a_write_that_fails_leaves_a_store_that_works(store: ReceiptStore) -> None:
     store._connection.execute("PRAGMA max_page_count=20")
-    large = replace(stored(0), answer="x" * 200_000)
+    large = replace(stored(), answer="x" * 200_000)
     with pytest.raises(sqlite3.OperationalError, match="full"):
-        store.record(large, None)
+        store.record(large)
     store._connection.execute("PRAGMA max_page_count=1000000")
-    store.record(large, None)
-    assert store.next_sequence(1) == 1
+    identity = store.record(large)
+    assert store.get(identity) == large
 
 
 def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
@@ -146,3 +158,15 @@ def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
     folder.mkdir()
     with pytest.raises(ReceiptStoreDamagedError):
         ReceiptStore(folder)
+
+
+def test_a_store_of_former_rules_is_left_as_it_is_and_named(tmp_path: Path) -> None:
+    path = tmp_path / "receipts.sqlite3"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE receipts (hash BLOB PRIMARY KEY)")
+    connection.commit()
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(ReceiptStoreDamagedError, match="under other rules"):
+        ReceiptStore(path)
+    assert path.read_bytes() == before

@@ -18,6 +18,7 @@ from ml.api.service import (
 )
 
 VOUCHER = bytes.fromhex("0badcafe")
+SALT = bytes(32)
 
 
 class EchoService:
@@ -62,8 +63,12 @@ class EchoService:
             self.open -= 1
             self.closed.set()
 
-    async def attribution(self, attribution_id):
-        return self.stored.get(attribution_id)
+    async def attribution(self, attribution_id, salt):
+        found = self.stored.get(attribution_id)
+        return found if salt != SALT else {**found, "answer": "the words"}
+
+    async def channel_receipt(self, channel):
+        return b"receipt" if channel == 7 else None
 
 
 def chat(text, **changes):

@@ -1,0 +1,234 @@
+"""Vouchers, receipts and what a serving node reads of the chain, made for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+
+from node.storage.receipt_store import StoredReceipt
+from node.transactions.errors import BadFormatError
+from pallets.attribution.records import Epoch, EpochState, Ledger
+from pallets.inference import Channel
+from pallets.inference.records import MARKS_MAX, Mark
+from runtime.codec.scale import Bytes64
+from runtime.crypto.keys import KeyKind, Keypair
+from runtime.shared.receipts import (
+    RECEIPT_VERSION,
+    Evidence,
+    Rates,
+    Receipt,
+    Sampling,
+    SignedReceipt,
+    SignedVoucher,
+    Voucher,
+    evidence_hash,
+    receipt_hash,
+    salted_hash,
+    voucher_hash,
+    voucher_payload,
+)
+from runtime.types.primitives import AccountId, Ed25519, Hash, Sr25519
+
+GENESIS, HASH = Hash(b"g" * 32), Hash(b"h" * 32)
+ASKER, SERVER = Keypair.from_uri("//Asker"), Keypair.from_uri("//Server")
+SERVER_ACCOUNT = AccountId(SERVER.account)
+MODEL, CHANNEL = 3, 7
+RATES = Rates(rate_in_planck=0, rate_out_planck=1_000, platform_fee_planck=10)
+"""One planck for each token of an answer, and ten for each answer."""
+QUESTION, ANSWER, SALT = "why?", "because.", b"s" * 32
+EVIDENCE = Evidence(phi=b"phi", top=(), spans=(), retrieved=(), remainder_permille=0)
+LIFE = 10_000
+
+
+def open_channel(**changed: Any) -> Channel:
+    """Return a channel as it is on the chain."""
+    record = Channel(AccountId(ASKER.account), SERVER_ACCOUNT, MODEL, 100_000)
+    return replace(record, **changed)
+
+
+def voucher(**changed: Any) -> Voucher:
+    """Return a voucher for the first answer of a channel."""
+    first = Voucher(
+        genesis=GENESIS,
+        channel=CHANNEL,
+        model=MODEL,
+        sequence=1,
+        before_planck=0,
+        limit_planck=110,
+        rates=RATES,
+        question=salted_hash(SALT, QUESTION),
+        may_draw=False,
+        expires_at=LIFE,
+    )
+    return replace(first, **changed)
+
+
+def signed(promise: Voucher, pair: Keypair = ASKER) -> SignedVoucher:
+    """Return a voucher with an asker's signature."""
+    wrap = Ed25519 if pair.kind is KeyKind.ED25519 else Sr25519
+    signature = wrap(pair.sign(voucher_payload(promise)))
+    return SignedVoucher(promise, AccountId(pair.account), signature)
+
+
+def receipt_for(
+    promise: SignedVoucher, tokens_out: int = 5, pair: Keypair = SERVER, **changed: Any
+) -> SignedReceipt:
+    """Return the receipt of an answer, signed by its server after what is changed of it."""
+    receipt = Receipt(
+        version=RECEIPT_VERSION,
+        voucher=voucher_hash(promise.voucher),
+        server=AccountId(pair.account),
+        train_job=1,
+        index_job=2,
+        adapter=HASH,
+        tokens_in=4,
+        tokens_out=tokens_out,
+        fee_planck=promise.voucher.fee(4, tokens_out),
+        answer=salted_hash(SALT, ANSWER),
+        sampling=Sampling(0, 1_000, 1),
+        evidence=evidence_hash(EVIDENCE),
+    )
+    receipt = replace(receipt, **changed)
+    signature = Bytes64(pair.sign(receipt_hash(receipt)))
+    return SignedReceipt(promise, receipt, EVIDENCE, signature)
+
+
+def stored(
+    sequence: int = 1,
+    channel: int = CHANNEL,
+    model: int = MODEL,
+    before: int = 0,
+    tokens_out: int = 5,
+    expires_at: int = LIFE,
+) -> StoredReceipt:
+    """Return a receipt as its server keeps it."""
+    promise = signed(
+        voucher(
+            sequence=sequence,
+            channel=channel,
+            model=model,
+            before_planck=before,
+            limit_planck=before + RATES.fee(4, tokens_out),
+            expires_at=expires_at,
+        )
+    )
+    made = receipt_for(promise, tokens_out)
+    identity = f"att-{channel}-{sequence}"
+    return StoredReceipt(made, identity, QUESTION, ANSWER, SALT, (1, 2, 70_000))
+
+
+@dataclass
+class FakeNode:
+    """Chain state, transactions and final blocks of one server, for what redeems and closes."""
+
+    account: AccountId = SERVER_ACCOUNT
+    channels: dict[int, Channel] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger)
+    epochs: dict[int, Epoch] = field(default_factory=dict)
+    jobs: dict[int, Any] = field(default_factory=dict)
+    bond: int = 1_000_000
+    is_open: bool = True
+    is_refusing: bool = False
+    height: int = 0
+    sent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    @property
+    def finalized(self) -> Any:
+        return SimpleNamespace(number=self.height)
+
+    @contextmanager
+    def at(self) -> Iterator[Any]:
+        yield SimpleNamespace(
+            inference=SimpleNamespace(channels=self.channels, bond_of=lambda _: self.bond),
+            attribution=SimpleNamespace(
+                pool=lambda *_: self.ledger,
+                epoch=lambda model, server, epoch: self.epochs.get(epoch),
+                is_open=lambda _: self.is_open,
+                parameters=lambda: SimpleNamespace(rows_minimum=50, receipts_maximum=1_000),
+            ),
+            jobs=SimpleNamespace(jobs=self.jobs),
+        )
+
+    def submit(self, pallet: str, name: str, **arguments: Any) -> None:
+        if self.is_refusing:
+            raise BadFormatError("refused")
+        self.sent.append((name, arguments))
+
+    def calls(self, name: str) -> list[dict[str, Any]]:
+        """Return the arguments of what was sent by this name and has not landed."""
+        return [arguments for sent, arguments in self.sent if sent == name]
+
+    def drawn(self) -> list[tuple[int, int]]:
+        """Return (channel, owed in all) of the redemptions that have not landed."""
+        return [(each["voucher"].channel, _total(each)) for each in self.calls("redeem")]
+
+    def land(self) -> None:
+        """Let what was sent be final."""
+        for name, arguments in self.sent:
+            if name == "redeem":
+                self._redeem(arguments)
+            else:
+                self._close(arguments.get("epoch", self.ledger.epoch), arguments)
+        self.sent.clear()
+
+    def end_epoch(self, state: EpochState) -> None:
+        """Let the epoch that is being settled end."""
+        number = self.ledger.settling
+        assert number is not None, "an epoch is being settled"
+        record = self.epochs[number]
+        self.epochs[number] = replace(record, state=state)
+        back = record.fees_planck if state is EpochState.Failed else 0
+        redeemed = self.ledger.redeemed_planck + back
+        self.ledger = replace(self.ledger, settling=None, redeemed_planck=redeemed)
+
+    def _redeem(self, arguments: dict[str, Any]) -> None:
+        promise = arguments["voucher"]
+        channel, total = self.channels.get(promise.channel), _total(arguments)
+        if channel is None or channel.is_closed or promise.sequence <= channel.sequence:
+            return
+        assert self.height <= promise.expires_at, "an expired voucher draws nothing"
+        assert channel.redeemed_planck <= total <= channel.deposit_planck
+        amount = total - channel.redeemed_planck
+        marks = channel.marks
+        if not marks or marks[-1].epoch != self.ledger.epoch:
+            mark = Mark(self.ledger.epoch, channel.redeemed_planck)
+            marks = (*marks, mark)[-MARKS_MAX:]
+        self.channels[promise.channel] = replace(
+            channel, redeemed_planck=total, sequence=promise.sequence, marks=marks
+        )
+        redeemed = self.ledger.redeemed_planck + amount
+        self.ledger = replace(self.ledger, redeemed_planck=redeemed)
+
+    def _close(self, number: int, arguments: dict[str, Any]) -> None:
+        fees = arguments["fees_planck"]
+        if self.ledger.settling is not None:
+            return
+        assert fees <= self.ledger.redeemed_planck, "no more than was redeemed"
+        assert fees <= self.bond, "no more than the bond answers for"
+        self.ledger = replace(
+            self.ledger,
+            epoch=max(self.ledger.epoch, number + 1),
+            redeemed_planck=self.ledger.redeemed_planck - fees,
+            settling=number,
+        )
+        job = len(self.jobs)
+        self.jobs[job] = SimpleNamespace(failure=None, slots=())
+        self.epochs[number] = Epoch(
+            state=EpochState.Settling,
+            job=job,
+            closed_at=self.height,
+            receipts_root=arguments["receipts_root"],
+            receipts=arguments["receipts"],
+            fees_planck=fees,
+            pool_planck=0,
+            receipts_blob=arguments["receipts_blob"],
+        )
+
+
+def _total(arguments: dict[str, Any]) -> int:
+    promise: Voucher = arguments["voucher"]
+    fee = promise.fee(arguments["tokens_in"], arguments["tokens_out"])
+    return promise.before_planck + fee
