@@ -258,8 +258,7 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
     @api("AttributionApi")
     def is_credited(self, model: u32, server: AccountId, epoch: u32, position: u32) -> bool:
         """Return whether the share at a position of a settled epoch is credited."""
-        word = self.claimed.get((model, server, epoch, position // sharing.BITS))
-        return bool(word >> position % sharing.BITS & 1)
+        return sharing.is_credited(self, (model, server, epoch), position)
 
     @api("AttributionApi")
     def texts_of(self, job: u32, attempt: u32) -> Hash | None:

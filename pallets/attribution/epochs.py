@@ -7,8 +7,8 @@
 Rules that hold here: an epoch belongs to a model and a server, and nobody else closes it; it shares
 what its own receipts brought, in proportion to the redeemed fees that the server declares; declared
 fees exceed neither what was redeemed nor, with those of the server's other epochs, the bond that
-answers for them; a server gains nothing by a false declaration, because the pool then goes to the commons and the executors are paid from the
-escrow that it posted.
+answers for them; a server gains nothing by a false declaration, because the pool then goes to the
+commons and the executors are paid from the escrow that it posted.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ TOP = 2**32 - 1
 HIGHEST = 2**128 - 1
 
 
-# ------------------------------------------------------------------------------------------ paying
+# ------------------------------------------------------------------------------------------- paying
 
 
 def test_a_payment_is_split_with_nothing_lost(shop: Market) -> None:
@@ -136,7 +136,7 @@ def test_a_voucher_can_be_redeemed_up_to_its_last_block(shop: Market) -> None:
         shop.redeem(late, 2)
 
 
-# ---------------------------------------------------------------------------------------- signatures
+# --------------------------------------------------------------------------------------- signatures
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_an_asker_with_an_sr25519_key_pays_too() -> None:
         assert market.held(account) == DEPOSIT - PLANCK_PER_TOKEN
 
 
-# -------------------------------------------------------------------------------------- games at ends
+# ------------------------------------------------------------------------------------ games at ends
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_an_answer_that_costs_nothing_moves_the_sequence_only(shop: Market) -> N
     assert (shop.channel().sequence, shop.channel().redeemed_planck) == (3, 0)
 
 
-# ------------------------------------------------------------------------------------- who is paid
+# -------------------------------------------------------------------------------------- who is paid
 
 
 def test_a_server_is_paid_though_the_models_owner_has_no_account(shop: Market) -> None:

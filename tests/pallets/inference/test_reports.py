@@ -32,7 +32,7 @@ def free(shop: Market) -> int:
     return shop.balances.free(ASKER)
 
 
-# -------------------------------------------------------------------------------- what can be reported
+# ----------------------------------------------------------------------------- what can be reported
 
 
 def test_a_fee_that_the_price_list_does_not_give_costs_ten_times_of_it(shop: Market) -> None:
@@ -88,7 +88,7 @@ def test_an_asker_that_reports_pays_nothing_beyond_its_transaction(shop: Market)
     assert free(shop) == ENDOWMENT - DEPOSIT + 2 * OPEN
 
 
-# ----------------------------------------------------------------------------- what cannot be reported
+# -------------------------------------------------------------------------- what cannot be reported
 
 
 def test_an_honest_receipt_is_not_false(shop: Market) -> None:
@@ -155,7 +155,7 @@ def test_each_answer_is_paid_for_once(shop: Market) -> None:
     assert shop.bond() == BOND - 20 * OPEN
 
 
-# -------------------------------------------------------------------------------------- servers' tricks
+# ---------------------------------------------------------------------------------- servers' tricks
 
 
 def test_a_tiny_report_of_its_own_does_not_shield_a_server(shop: Market) -> None:
@@ -198,7 +198,7 @@ def test_a_server_whose_bond_is_gone_is_reported_all_the_same() -> None:
         market.check()
 
 
-# ---------------------------------------------------------------------------------------------- honesty
+# ------------------------------------------------------------------------------------------ honesty
 
 Step = tuple[int, bool, bool]
 HISTORIES: st.SearchStrategy[list[Step]] = st.lists(

@@ -17,7 +17,7 @@ def register(shop: Market, bond: int = LEAST) -> None:
     shop.sign(DAVE, "Inference", "register_server", bond=bond)
 
 
-# --------------------------------------------------------------------------------------------- bonds
+# -------------------------------------------------------------------------------------------- bonds
 
 
 def test_an_account_becomes_a_server_with_a_bond(shop: Market) -> None:
@@ -57,7 +57,7 @@ def test_calls_of_a_server_refuse_accounts_that_are_none(shop: Market) -> None:
             shop.sign(ALICE, "Inference", name, **arguments)
 
 
-# ------------------------------------------------------------------------------------------- leaving
+# ------------------------------------------------------------------------------------------ leaving
 
 
 def leave(shop: Market) -> None:
@@ -136,7 +136,7 @@ def test_a_server_that_left_may_come_back(shop: Market) -> None:
     shop.open()
 
 
-# ------------------------------------------------------------------------------------------- slashes
+# ------------------------------------------------------------------------------------------ slashes
 
 
 def test_the_wronged_are_paid_first_and_the_rest_is_burned(shop: Market) -> None:
