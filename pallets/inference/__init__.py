@@ -238,7 +238,7 @@ class Inference(InferenceErrors, Pallet, index=24):
 
     @call(7, weights.INFERENCE_ADD_SERVER_BOND)
     def add_server_bond(self, who: Signed, amount: Balance) -> None:
-        """Add to the bond of your server; the fees of its epochs being settled may not exceed it."""
+        """Add to the bond of your server; fees that are being settled may not exceed it."""
         servers.add_bond(self, who, amount)
 
     @call(8, weights.INFERENCE_LEAVE_SERVICE)

@@ -278,10 +278,6 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         ),
         "pallets/jobs/executors.py": ("tests/pallets/test_job_executors.py",),
         "pallets/jobs/submission.py": ("tests/pallets/test_jobs.py",),
-        "pallets/models/records.py": (
-            "tests/pallets/test_models.py",
-            "tests/pallets/test_life_of_a_row.py",
-        ),
         "pallets/staking/bonding.py": ("tests/pallets/test_staking.py",),
         "pallets/staking/election.py": ("tests/pallets/test_staking.py",),
         "pallets/staking/invariants.py": (

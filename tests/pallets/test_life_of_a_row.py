@@ -164,3 +164,33 @@ def test_an_index_of_a_training_that_was_repeated_is_paid_and_refused() -> None:
 def test_the_base_of_a_job_is_the_models() -> None:
     with chain() as ledger, pytest.raises(Jobs.BaseDiffers):
         ledger.sign(BUILDER, "Jobs", "submit", spec=replace(TRAIN, base=PROFILE))
+
+
+def test_a_training_under_way_counts_for_the_datanets_of_its_job_and_a_new_one_for_the_models() -> (
+    None
+):
+    with chain() as ledger:
+        ledger.sign(BUILDER, "Jobs", "submit", spec=TRAIN)
+        rows = {"row_hashes": (Hash(b"\x09" * 32),), "blob": BASE, "size_bytes": 9, "datanet": 0}
+        ledger.sign(CONTRIBUTOR, "Datanets", "contribute", **rows)
+        ledger.sign(OWNER, "Datanets", "review", datanet=0, batch=1, verdict=Verdict.Accept)
+        ledger.sign(OWNER, "Datanets", "publish", datanet=0)
+        newer = (DatanetVersion(0, 2),)
+        ledger.sign(BUILDER, "Models", "set_datanets", model=0, datanets=newer)
+        answer(ledger, 0, trained())
+        former = ledger.pallet(Jobs).job(0)
+        assert former is not None
+        assert isinstance(former.spec, Train)
+        assert former.spec.datanets == TRAIN.datanets
+        # The gate follows the index of each training: three rows are too few here, four are not.
+        parameters = AttributionParameters(rows_minimum=4)
+        ledger.root("Attribution", "set_parameters", parameters=parameters)
+        answer(ledger, 1, indexed(rows=3))
+        assert not ledger.pallet(Attribution).is_open(0)
+        with pytest.raises(Jobs.DatanetsDiffer):
+            ledger.sign(BUILDER, "Jobs", "submit", spec=TRAIN)
+        ledger.sign(BUILDER, "Jobs", "submit", spec=replace(TRAIN, datanets=newer))
+        answer(ledger, 2, trained(1))
+        answer(ledger, 3, indexed(rows=4))
+        assert ledger.pallet(Attribution).is_open(0)
+        ledger.check()
