@@ -43,12 +43,11 @@ def report_receipt(
     terms = voucher.voucher
     identity = receipt_hash(receipt)
     owed = terms.before_planck + receipt.fee_planck
-    is_last = terms.sequence == channel.sequence
-    if receipt.fee_planck != terms.fee(receipt.tokens_in, receipt.tokens_out):
-        wronged = receipt.fee_planck
-    elif is_last and channel.redeemed_planck > owed:
-        wronged = channel.redeemed_planck - owed
-    else:
+    is_false = receipt.fee_planck != terms.fee(receipt.tokens_in, receipt.tokens_out)
+    wronged = receipt.fee_planck if is_false else 0
+    if terms.sequence == channel.sequence:  # a false fee may be tiny beside what was drawn
+        wronged = max(wronged, channel.redeemed_planck - owed)
+    if not wronged:
         raise inference.NotFalse
     _slash(inference, channel, terms, identity, wronged)
 

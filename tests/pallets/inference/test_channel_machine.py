@@ -167,8 +167,8 @@ class ChannelLife(RuleBasedStateMachine):
             assert outcome is Inference.UnknownChannel
             return
         wronged = planck
-        if not planck and sequence == channel.sequence:
-            wronged = channel.redeemed
+        if sequence == channel.sequence:
+            wronged = max(planck, channel.redeemed - planck)
         more = wronged - channel.reported.get(sequence, 0)
         if not wronged:
             assert outcome is Inference.NotFalse

@@ -58,6 +58,19 @@ def test_a_server_that_drew_more_than_its_receipt_gives_back_the_difference(
     assert shop.bond() == BOND - 20 * OPEN
 
 
+def test_a_tiny_false_fee_does_not_hide_what_was_drawn(shop: Market) -> None:
+    voucher = shop.pay(3 * OPEN_TOKENS)
+    before = free(shop)
+    shop.report(voucher, shop.receipt(voucher, OPEN_TOKENS, fee_planck=1))
+    assert free(shop) - before == 3 * OPEN - 1
+
+
+def test_a_false_fee_of_nothing_for_which_nothing_was_drawn_wrongs_nobody(shop: Market) -> None:
+    voucher = shop.voucher()
+    with pytest.raises(Inference.NotFalse):
+        shop.report(voucher, shop.receipt(voucher, OPEN_TOKENS, fee_planck=0))
+
+
 def test_what_a_later_answer_has_corrected_is_not_too_much(shop: Market) -> None:
     voucher = shop.pay(3 * OPEN_TOKENS)
     shop.redeem(shop.voucher(2, OPEN), 4 * OPEN_TOKENS)
@@ -159,8 +172,9 @@ def test_each_answer_is_paid_for_once(shop: Market) -> None:
 
 
 def test_a_tiny_report_of_its_own_does_not_shield_a_server(shop: Market) -> None:
-    voucher = shop.pay(3 * OPEN_TOKENS)
+    voucher = shop.voucher()
     shop.report(voucher, shop.receipt(voucher, 0, fee_planck=1))
+    shop.redeem(voucher, 3 * OPEN_TOKENS)
     before = free(shop)
     shop.report(voucher, shop.receipt(voucher, OPEN_TOKENS))
     assert free(shop) - before == 2 * OPEN - 1
