@@ -179,6 +179,11 @@ def models_create(datanets: int) -> Weight:
     return weight(62, reads=5, writes=5) + weight(39, reads=3) * datanets
 
 
+def models_set_datanets(datanets: int) -> Weight:
+    """Return the weight of Models.set_datanets, which looks up each datanet version."""
+    return weight(40, reads=1, writes=1) + weight(39, reads=3) * datanets
+
+
 # Jobs
 JOBS_REGISTER_EXECUTOR: Final = weight(7_300, reads=519, writes=6)
 JOBS_ADD_BOND: Final = weight(47, reads=3, writes=3)

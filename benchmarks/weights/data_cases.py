@@ -280,6 +280,14 @@ def models_create(stage: WeighingStage, datanets: int) -> Work:
     )
 
 
+@MODELS.linear(datanets=(1, MODEL_DATANETS_MAX))
+def models_set_datanets(stage: WeighingStage, datanets: int) -> Work:
+    """Return the weight of Models.set_datanets, which looks up each datanet version."""
+    owner = stage.account("owner")
+    uses = store_model(stage, owner).datanets[:datanets]
+    return stage.signed(owner, "Models", "set_datanets", model=0, datanets=uses)
+
+
 @MODELS.constant
 def models_publish(stage: WeighingStage) -> Work:
     owner = stage.account("owner")

@@ -42,7 +42,7 @@ from pallets.attribution.required_pallets import (
     ServerBonds,
 )
 from runtime.codec.scale import u32, u128
-from runtime.frame.dispatch import Root, Signed
+from runtime.frame.dispatch import DispatchFailed, Root, Signed
 from runtime.frame.pallet import Const, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Map, Value, default
 from runtime.shared.documents import Indexed, Settle, Settled, Share
@@ -89,8 +89,11 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
     """What epochs of a model left unshared (planck), by model."""
     epochs: Map[tuple[u32, AccountId, u32], Epoch]
     """The closed epochs with their receipts, fees and payouts (planck), by model, server, epoch."""
-    settling: DefaultMap[AccountId, u32] = default(0)
-    """The number of epochs of a server that are being settled, by account."""
+    at_risk: DefaultMap[AccountId, Balance] = default(0)
+    """The fees of all epochs of a server that are being settled, for which its bond answers
+    (planck), by account."""
+    opened: Map[u32, bool]
+    """The models that contributors were paid for, or could be: an index of theirs had the rows."""
     claimed: DefaultMap[tuple[u32, AccountId, u32, u32], u128] = default(0)
     """The shares of an epoch that are credited, a bit for each, by model, server, epoch and word of
     128 positions."""
@@ -215,8 +218,10 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
     def sweep_pool(self, who: Signed, model: u32, server: AccountId) -> None:
         """Move the pool of a server that has left into the commons of the model; by anybody."""
         ledger = self.ledgers.get((model, server))
-        if self.inference.is_bonded(server) or ledger.settling is not None:
+        if self.inference.is_bonded(server):
             raise self.ServerBonded
+        if not ledger.pool:
+            raise self.NothingToSweep
         swept = replace(ledger, pool=0, redeemed_planck=0)
         self.ledgers.put((model, server), swept)
         self.commons.put(model, self.commons.get(model) + ledger.pool)
@@ -253,8 +258,7 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
     @api("AttributionApi")
     def is_credited(self, model: u32, server: AccountId, epoch: u32, position: u32) -> bool:
         """Return whether the share at a position of a settled epoch is credited."""
-        word = self.claimed.get((model, server, epoch, position // sharing.BITS))
-        return bool(word >> position % sharing.BITS & 1)
+        return sharing.is_credited(self, (model, server, epoch), position)
 
     @api("AttributionApi")
     def texts_of(self, job: u32, attempt: u32) -> Hash | None:
@@ -309,7 +313,7 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
 
     def is_settling(self, server: AccountId) -> bool:
         """Return whether an epoch of a server is being settled."""
-        return bool(self.settling.get(server))
+        return bool(self.at_risk.get(server))
 
     def is_open(self, model: int) -> bool:
         """Return whether the latest index of a model has the rows that attribution pays for."""
@@ -317,23 +321,29 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         recorded = self.indexed.get(jobs[-1]) if jobs else None
         return recorded is not None and recorded.indexed.rows >= self.governed.get().rows_minimum
 
+    def has_opened(self, model: int) -> bool:
+        """Return whether an index of a model has ever had the rows that attribution pays for."""
+        return model in self.opened or self.is_open(model)
+
     def give_back(
         self, model: int, server: AccountId, redeemed_planck: int, asker: AccountId
     ) -> int:
-        """Pay the part of a pool that a channel brought back to its asker; returns it."""
+        """Pay the part of a pool that a channel brought back to its asker; returns it. It goes to
+        the commons where the asker's account is gone and the amount too small to make it anew."""
         ledger = self.ledgers.get((model, server))
-        # An epoch that was closed again may have declared fees of later channels as well.
-        redeemed_planck = min(redeemed_planck, ledger.redeemed_planck)
-        if not redeemed_planck:
-            return 0
+        assert redeemed_planck <= ledger.redeemed_planck, "no epoch was closed, so all is here"
         amount = ledger.pool * redeemed_planck // ledger.redeemed_planck
-        self._pay_out(asker, amount)
         rest = replace(
             ledger,
             pool=ledger.pool - amount,
             redeemed_planck=ledger.redeemed_planck - redeemed_planck,
         )
         self.ledgers.put((model, server), rest)
+        try:
+            self._pay_out(asker, amount)
+        except DispatchFailed:
+            self.commons.put(model, self.commons.get(model) + amount)
+            return 0
         return amount
 
     def record_indexed(self, model: int, job: int, output: Indexed) -> None:
@@ -342,6 +352,8 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         self.index_jobs.put(model, jobs[-INDEXES_LISTED_MAX:])
         now = self.system.current_number()
         self.indexed.put(job, RecordedIndex(model, now, output))
+        if self.is_open(model):
+            self.opened.put(model, True)
         self.emit(self.IndexRecorded(model, job))
 
     def record_settled(self, job: int, spec: Settle, output: Settled) -> None:
@@ -372,7 +384,7 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         Anyone can transfer tokens to the pot's account, so it may hold more, never less.
         """
         total = sum(amount for _, amount in self.commons.items())
-        settling: dict[AccountId, int] = {}
+        at_risk: dict[AccountId, int] = {}
         for (model, server), ledger in self.ledgers.items():
             assert ledger.pool <= ledger.redeemed_planck, "a pool is a part of what was redeemed"
             total += ledger.pool
@@ -380,8 +392,9 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
                 record = self.epochs.get((model, server, ledger.settling))
                 assert record is not None, "the epoch being settled exists"
                 assert record.state is EpochState.Settling, "one epoch is settled at a time"
-                settling[server] = settling.get(server, 0) + 1
-        assert settling == dict(self.settling.items()), "epochs being settled are counted"
+                at_risk[server] = at_risk.get(server, 0) + record.fees_planck
+                assert model in self.opened, "what is settled was open"
+        assert at_risk == dict(self.at_risk.items()), "fees being settled add up"
         for _, epoch in self.epochs.items():
             assert epoch.claimed_planck <= epoch.shares_planck <= epoch.pool_planck, "shares"
             if epoch.state is EpochState.Settling:

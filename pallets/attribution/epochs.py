@@ -6,9 +6,9 @@
 
 Rules that hold here: an epoch belongs to a model and a server, and nobody else closes it; it shares
 what its own receipts brought, in proportion to the redeemed fees that the server declares; declared
-fees exceed neither what was redeemed nor the bond that answers for them; a server gains nothing by
-a false declaration, because the pool then goes to the commons and the executors are paid from the
-escrow that it posted.
+fees exceed neither what was redeemed nor, with those of the server's other epochs, the bond that
+answers for them; a server gains nothing by a false declaration, because the pool then goes to the
+commons and the executors are paid from the escrow that it posted.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def close(
         raise attribution.TooManyReceipts
     if fees_planck > ledger.redeemed_planck:
         raise attribution.FeesExceedPool
-    if fees_planck > attribution.inference.bond_of(server):
+    at_risk = attribution.at_risk.get(server) + fees_planck
+    if at_risk > attribution.inference.bond_of(server):
         raise attribution.FeesExceedBond
     pool = ledger.pool * fees_planck // ledger.redeemed_planck
     spec = Settle(
@@ -92,7 +93,8 @@ def close(
         settling=epoch,
     )
     attribution.ledgers.put((model, server), closed)
-    attribution.settling.put(server, attribution.settling.get(server) + 1)
+    attribution.at_risk.put(server, at_risk)
+    attribution.opened.put(model, True)
     record = Epoch(
         state=EpochState.Settling,
         job=job,
@@ -210,13 +212,14 @@ def _settling(attribution: Attribution, key: tuple[int, AccountId, int]) -> Epoc
 def _end(attribution: Attribution, key: tuple[int, AccountId, int]) -> None:
     """Free the ledger for the next close."""
     model, server, _ = key
-    ledger = attribution.ledgers.get((model, server))
+    ledger, record = attribution.ledgers.get((model, server)), attribution.epochs.get(key)
+    assert record is not None, "an epoch that ends exists"
     attribution.ledgers.put((model, server), replace(ledger, settling=None))
-    left = attribution.settling.get(server) - 1
+    left = attribution.at_risk.get(server) - record.fees_planck
     if left:
-        attribution.settling.put(server, left)
+        attribution.at_risk.put(server, left)
     else:
-        attribution.settling.remove(server)
+        attribution.at_risk.remove(server)
 
 
 def _add_commons(attribution: Attribution, model: int, amount: int) -> None:

@@ -52,8 +52,8 @@ class AttributionErrors:
         """A parameter is out of bounds. Compare with ParametersMinimum and ParametersMaximum."""
 
     class FeesExceedBond(Error, index=15):
-        """The fees of an epoch may not exceed the bond of its server. Add to the bond, or close
-        with fewer receipts."""
+        """The fees of all your epochs being settled may not exceed your bond. Add to the bond, wait
+        until one is settled, or close with fewer receipts."""
 
     class NotSettled(Error, index=16):
         """The epoch is not settled, so it has no shares. Wait until it is."""
@@ -80,3 +80,6 @@ class AttributionErrors:
 
     class ServerBonded(Error, index=23):
         """The server can still close epochs with this pool. Wait until it has left."""
+
+    class NothingToSweep(Error, index=24):
+        """This pool is empty. Look at the pools of the model."""

@@ -35,8 +35,12 @@ def claim(attribution: Attribution, key: EpochKey, share: Share, proof: SumProof
         amount=share.planck,
         proof=proof,
     )
+    if not is_proven:
+        raise attribution.BadProof
+    if is_credited(attribution, key, proof.index):
+        raise attribution.AlreadyCredited
     claimed = record.claimed_planck + share.planck
-    if not is_proven or claimed > record.shares_planck:
+    if claimed > record.shares_planck:  # what was paid at once was no part of the list
         raise attribution.BadProof
     mark_claimed(attribution, key, proof.index)
     attribution.epochs.put(key, replace(record, claimed_planck=claimed))
@@ -44,12 +48,15 @@ def claim(attribution: Attribution, key: EpochKey, share: Share, proof: SumProof
 
 
 def mark_claimed(attribution: Attribution, key: EpochKey, position: int) -> None:
-    """Note that a position is credited. Raises AlreadyCredited."""
+    """Note that a position is credited."""
     word = (*key, position // BITS)
-    bits, bit = attribution.claimed.get(word), 1 << position % BITS
-    if bits & bit:
-        raise attribution.AlreadyCredited
-    attribution.claimed.put(word, bits | bit)
+    attribution.claimed.put(word, attribution.claimed.get(word) | 1 << position % BITS)
+
+
+def is_credited(attribution: Attribution, key: EpochKey, position: int) -> bool:
+    """Return whether the share at a position is credited."""
+    word = attribution.claimed.get((*key, position // BITS))
+    return bool(word >> position % BITS & 1)
 
 
 def credit(attribution: Attribution, key: EpochKey, share: Share) -> None:

@@ -49,6 +49,7 @@ def report_withheld(attribution: Attribution, job_id: int, attempt: int) -> None
         raise attribution.NotWithheld
     epochs.convict(attribution, job.spec, false_planck=0)
     attribution.jobs.end_withheld(job_id)
+    forget(attribution, job_id)
 
 
 def forget(attribution: Attribution, job_id: int) -> None:

@@ -40,7 +40,7 @@ from pallets.inference.required_pallets import Blocks, ContributorFund, Currency
 from runtime.codec.scale import Bytes64, u32
 from runtime.frame.dispatch import Root, Signed
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
-from runtime.frame.storage import Map, Value, default
+from runtime.frame.storage import DefaultMap, Map, Value, default
 from runtime.shared.receipts import VOUCHER_BLOCKS_MAX, Rates, Receipt, SignedVoucher, Voucher
 from runtime.types.primitives import AccountId, Balance, Hash, MultiAddress, MultiSignature
 
@@ -85,8 +85,9 @@ class Inference(InferenceErrors, Pallet, index=24):
     former_fee: Value[FormerFee] = default(FormerFee(0, 0))
     """The platform's fee before its last change, and the block up to which vouchers may end that
     still name it."""
-    reported: Map[tuple[u32, u32], bool]
-    """The answers whose false receipt has cost its server, by channel and sequence."""
+    reported: DefaultMap[tuple[u32, u32], Balance] = default(0)
+    """What a server was slashed for already by reports of an answer (planck), by channel and
+    sequence."""
 
     class ParametersSet(Event, index=0):
         """Governance changed fee, shares, times or the least bond."""
@@ -163,7 +164,7 @@ class Inference(InferenceErrors, Pallet, index=24):
         repaid: Balance
 
     class ReceiptReported(Event, index=11):
-        """A receipt was false; it asked or drew `wronged` too much."""
+        """A receipt was false; it asked or drew `wronged` too much, beyond earlier reports."""
 
         channel: u32
         receipt: Hash
@@ -237,7 +238,7 @@ class Inference(InferenceErrors, Pallet, index=24):
 
     @call(7, weights.INFERENCE_ADD_SERVER_BOND)
     def add_server_bond(self, who: Signed, amount: Balance) -> None:
-        """Add to the bond of your server; an epoch's fees may not exceed it."""
+        """Add to the bond of your server; fees that are being settled may not exceed it."""
         servers.add_bond(self, who, amount)
 
     @call(8, weights.INFERENCE_LEAVE_SERVICE)
@@ -291,14 +292,11 @@ class Inference(InferenceErrors, Pallet, index=24):
         """Give an asker back what its channel paid for the contributors of a model that was retired
         before it could pay them; by anybody."""
         record = channels.known(self, channel)
-        model, server = record.model, record.server
-        taken = self.models.get(model)
-        epoch = self.attribution.current_epoch(model, server)
-        paid = record.redeemed_in(epoch)
-        if taken is None or not taken.is_retired or self.attribution.is_open(model) or not paid:
+        paid = channels.waiting(self, record)
+        if not paid:
             raise self.NothingToTakeBack
-        amount = self.attribution.give_back(model, server, paid, record.asker)
-        self.channels.put(channel, record.without_mark(epoch))
+        amount = self.attribution.give_back(record.model, record.server, paid, record.asker)
+        self.channels.put(channel, record.without_marks())
         self.emit(self.TakenBack(channel, amount))
 
     # --------------------------------------------------------------------------------- API
@@ -375,6 +373,7 @@ class Inference(InferenceErrors, Pallet, index=24):
         members: dict[tuple[AccountId, int], bool] = {}
         for number, channel in self.channels.items():
             assert 0 <= channel.redeemed_planck <= channel.deposit_planck, "drawn too much"
+            assert channel.repaid_planck <= channel.redeemed_planck, "repaid more than was paid"
             assert not channel.is_closed or not channel.left_planck, "closed channels hold nothing"
             left[channel.asker] += channel.left_planck
             kept[channel.server] += 1

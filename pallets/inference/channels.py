@@ -2,7 +2,7 @@
 
 A channel with redemptions is kept after it has closed: executors check an epoch's receipts against
 it, and its asker may report a false one. Nobody but the server can give that up for the epochs that
-it has not closed, because only the server loses by it.
+it has not closed; and not even the server while its asker may take something back.
 """
 
 from __future__ import annotations
@@ -97,9 +97,21 @@ def remove(inference: Inference, who: AccountId, number: int) -> None:
     last = record.marks[-1].epoch if record.marks else 0
     is_settled = last < attribution.first_unsettled_epoch(record.model, record.server)
     is_given_up = who == record.server and not attribution.is_settling(who)
-    if is_recent or not (is_settled or is_given_up):
+    if is_recent or not (is_settled or is_given_up) or waiting(inference, record):
         raise inference.StillNeeded
     _remove(inference, number, record)
+
+
+def waiting(inference: Inference, channel: Channel) -> int:
+    """Return what was redeemed of a channel, in planck, of which the contributors' part waits for
+    nobody: the model was retired before it paid any. The part of the asker, then."""
+    model = inference.models.get(channel.model)
+    assert model is not None, "models are never removed"
+    if not model.is_retired or inference.attribution.has_opened(channel.model):
+        return 0
+    # No epoch of the model was ever closed, so all is of the current one.
+    epoch = inference.attribution.current_epoch(channel.model, channel.server)
+    return channel.redeemed_in(epoch)
 
 
 def known(inference: Inference, number: int) -> Channel:

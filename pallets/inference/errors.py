@@ -55,7 +55,8 @@ class InferenceErrors:
         """The voucher's price list is below the model's; let the asker sign by the present one."""
 
     class NotBonded(Error, index=15):
-        """This account is not a bonded server, or it is leaving; use a server that is."""
+        """This account is not a bonded server, its bond is below the least, or it is leaving; use
+        another server."""
 
     class AlreadyBonded(Error, index=16):
         """This account is a server already; add to its bond instead."""
@@ -75,8 +76,11 @@ class InferenceErrors:
 
     class StillNeeded(Error, index=21):
         """The channel may still be needed as evidence; wait until its time is over and its epochs
-        are settled."""
+        are settled. Where its asker can take something back, call take_back first."""
 
     class NothingToTakeBack(Error, index=22):
         """Nothing of this channel waits for contributors whose model can never pay them: the model
-        is in service, pays contributors, or the channel has paid nothing since."""
+        is in service, has paid contributors, or the channel has paid nothing since."""
+
+    class AlreadyReported(Error, index=23):
+        """The server was slashed for this answer already, by as much or more; nothing is owed."""

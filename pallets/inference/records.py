@@ -119,7 +119,8 @@ class Channel:
     """Tokens of an asker that a server may draw from by vouchers; `closes_at` once closing.
 
     `sequence` is that of the last voucher redeemed. `marks` has the epochs in which something was
-    redeemed, the latest two. A closed channel is kept while it may be needed as evidence.
+    redeemed, the latest two. `repaid_planck` is what reports of false receipts were worth to the
+    asker. A closed channel is kept while it may be needed as evidence.
     """
 
     asker: AccountId
@@ -131,6 +132,7 @@ class Channel:
     closes_at: u32 | None = None
     is_closed: bool = False
     marks: tuple[Mark, ...] = ()
+    repaid_planck: Balance = 0
 
     @property
     def left_planck(self) -> int:
@@ -148,9 +150,16 @@ class Channel:
         """Return what was redeemed in an epoch, one settled now or later, in planck."""
         return self.redeemed_before(epoch + 1) - self.redeemed_before(epoch)
 
-    def without_mark(self, epoch: int) -> Channel:
-        """Return the channel as if nothing was redeemed in its last epoch: that was given back."""
-        return replace(self, marks=tuple(mark for mark in self.marks if mark.epoch != epoch))
+    def marked(self, epoch: int) -> Channel:
+        """Return the channel with the beginning of an epoch marked, if it is not marked yet."""
+        if self.marks and self.marks[-1].epoch == epoch:
+            return self
+        mark = Mark(epoch, self.redeemed_planck)
+        return replace(self, marks=(*self.marks, mark)[-MARKS_MAX:])
+
+    def without_marks(self) -> Channel:
+        """Return the channel as if it had redeemed in no epoch: all that waited was given back."""
+        return replace(self, marks=())
 
 
 @scale

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pallets.attribution import ATTRIBUTION_POT
 from pallets.balances import HoldReason
 from pallets.inference import channels
-from pallets.inference.records import MARKS_MAX, PLATFORM_POT, Channel, Mark, Payout
+from pallets.inference.records import PLATFORM_POT, Channel, Payout
 from pallets.transaction_payment import FEE_POT
 from runtime.shared.receipts import Rates, Voucher, voucher_payload
 from runtime.shared.shares import PERMILLE, split_permille
@@ -49,8 +49,8 @@ def redeem(
     if voucher.limit_planck > channel.deposit_planck:
         raise inference.AboveDeposit
     amount = total - channel.redeemed_planck
-    marked = _marked(channel, inference.attribution.current_epoch(channel.model, who))
-    redeemed = replace(marked, redeemed_planck=total, sequence=voucher.sequence)
+    epoch = inference.attribution.current_epoch(channel.model, who)
+    redeemed = replace(channel.marked(epoch), redeemed_planck=total, sequence=voucher.sequence)
     inference.channels.put(number, redeemed)
     payout = _pay(inference, channel, amount)
     inference.emit(
@@ -99,14 +99,6 @@ def lowest_rates(inference: Inference, model: int, expires_at: int) -> Rates:
     if expires_at <= former.until:
         fee = min(fee, former.platform_fee_planck)
     return Rates(*record.lowest_rates(expires_at), fee)
-
-
-def _marked(channel: Channel, epoch: int) -> Channel:
-    """Return the channel with the beginning of an epoch marked, where this is its first payment."""
-    if channel.marks and channel.marks[-1].epoch == epoch:
-        return channel
-    mark = Mark(epoch, channel.redeemed_planck)
-    return replace(channel, marks=(*channel.marks, mark)[-MARKS_MAX:])
 
 
 def _pay(inference: Inference, channel: Channel, amount: int) -> Payout:

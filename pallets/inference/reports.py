@@ -6,10 +6,15 @@
 
 Anybody may report; the wronged asker is paid out of the bond whoever does. An asker that reports an
 honest server has nothing to report: all three need the server's own signature or its redemption.
+
+Two things a server may try with reports on itself. A small one, so that the large one comes too
+late: a later report of the same answer still costs what it shows beyond the earlier. And a large
+one by an asker of its own, so that the bond comes home: a channel is repaid at most what it paid.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pallets.inference import channels, servers
@@ -33,17 +38,16 @@ def report_receipt(
     inference: Inference, voucher: SignedVoucher, receipt: Receipt, signature: bytes
 ) -> None:
     """Slash the server of a receipt that asks or drew too much. Raises UnknownChannel, BadVoucher,
-    NotFalse."""
+    NotFalse, AlreadyReported."""
     channel = _checked(inference, voucher, receipt, signature)
     terms = voucher.voucher
     identity = receipt_hash(receipt)
     owed = terms.before_planck + receipt.fee_planck
-    is_last = terms.sequence == channel.sequence
-    if receipt.fee_planck != terms.fee(receipt.tokens_in, receipt.tokens_out):
-        wronged = receipt.fee_planck
-    elif is_last and channel.redeemed_planck > owed:
-        wronged = channel.redeemed_planck - owed
-    else:
+    is_false = receipt.fee_planck != terms.fee(receipt.tokens_in, receipt.tokens_out)
+    wronged = receipt.fee_planck if is_false else 0
+    if terms.sequence == channel.sequence:  # a false fee may be tiny beside what was drawn
+        wronged = max(wronged, channel.redeemed_planck - owed)
+    if not wronged:
         raise inference.NotFalse
     _slash(inference, channel, terms, identity, wronged)
 
@@ -57,7 +61,7 @@ def report_double_receipt(
     other_signature: bytes,
 ) -> None:
     """Slash a server that signed two receipts for one voucher. Raises UnknownChannel, BadVoucher,
-    NotFalse."""
+    NotFalse, AlreadyReported."""
     channel = _checked(inference, voucher, receipt, signature)
     _checked(inference, voucher, other, other_signature)
     if receipt_hash(receipt) == receipt_hash(other):
@@ -83,11 +87,16 @@ def _checked(
 def _slash(
     inference: Inference, channel: Channel, voucher: Voucher, receipt: Hash, wronged: int
 ) -> None:
-    """Slash once for each voucher, whichever of its receipts is reported."""
-    key = (voucher.channel, voucher.sequence)
-    if key in inference.reported:
-        raise inference.NotFalse
-    inference.reported.put(key, True)
-    amount = servers.SLASH_FACTOR * wronged
-    servers.slash(inference, channel.server, amount, [(channel.asker, wronged)])
-    inference.emit(inference.ReceiptReported(voucher.channel, receipt, wronged))
+    """Slash for what no earlier report of this answer has shown. Raises AlreadyReported."""
+    number = voucher.channel
+    key = (number, voucher.sequence)
+    more = wronged - inference.reported.get(key)
+    if more <= 0:
+        raise inference.AlreadyReported
+    inference.reported.put(key, wronged)
+    owed = min(more, channel.redeemed_planck - channel.repaid_planck)
+    repaid = replace(channel, repaid_planck=channel.repaid_planck + owed)
+    inference.channels.put(number, repaid)
+    amount = servers.SLASH_FACTOR * more
+    servers.slash(inference, channel.server, amount, [(channel.asker, owed)])
+    inference.emit(inference.ReceiptReported(number, receipt, more))

@@ -4,7 +4,9 @@
 
 Rules that hold here: a model is private until its owner publishes it; publishing deploys exactly
 the adapter that was trained, indexed and named in the call; a later training never touches the
-deployed adapter before it is published in its turn; the datanet versions behind a model are fixed.
+deployed adapter before it is published in its turn; its owner may name other published versions of
+datanets for the trainings to come, and a training counts for those that its own job names, whatever
+the model names when it ends.
 """
 
 from __future__ import annotations
@@ -59,6 +61,11 @@ def create_weight(
 ) -> Weight:
     """Return the weight of creating a model: each datanet version is looked up."""
     return weights.models_create(len(datanets))
+
+
+def set_datanets_weight(pallet: Models, model: int, datanets: tuple[DatanetVersion, ...]) -> Weight:
+    """Return the weight of naming other datanets: each version is looked up."""
+    return weights.models_set_datanets(len(datanets))
 
 
 class Models(Pallet, index=21):
@@ -127,6 +134,13 @@ class Models(Pallet, index=21):
         """A model answers no more; its deposit was refunded."""
 
         model: u32
+
+    class DatanetsSet(Event, index=7):
+        """A model is trained on other datanet versions from now on; these have so many rows."""
+
+        model: u32
+        datanets: tuple[DatanetVersion, ...]
+        rows: u32
 
     class UnknownModel(Error, index=0):
         """There is no model with this number; look it up in the list of models."""
@@ -269,6 +283,15 @@ class Models(Pallet, index=21):
         self.balances.release(HoldReason.ModelDeposit, record.owner, record.deposit_planck)
         self.records.put(model, replace(record, is_retired=True, deposit_planck=0))
         self.emit(self.Retired(model))
+
+    @call(5, set_datanets_weight)
+    def set_datanets(self, who: Signed, model: u32, datanets: tuple[DatanetVersion, ...]) -> None:
+        """Name the published datanet versions that a model is trained on from now on. Trainings
+        under way and the published adapter keep theirs."""
+        record = self._owned(who, model)
+        rows = self._check_datanets(who, datanets)
+        self.records.put(model, replace(record, datanets=datanets, rows=rows))
+        self.emit(self.DatanetsSet(model, datanets, rows))
 
     # --------------------------------------------------------------------------------- API
 

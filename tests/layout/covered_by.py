@@ -147,7 +147,6 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
     "runtime/shared/finality.py": ("tests/node/chain/test_justifications.py",),
     "runtime/shared/leaders.py": ("tests/consensus/test_network.py",),
     "runtime/trie/trie_node.py": ("tests/runtime/trie/test_trie.py",),
-    "runtime/types/signature.py": ("tests/runtime/shared/test_documents.py",),
 }
 """Covered by test files that import the module themselves."""
 
@@ -271,14 +270,18 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "node/rpc/namespaces/transaction.py": ("tests/node/rpc/namespaces/test_rpc_methods.py",),
     },
     "A part of the pallet whose calls, hooks and invariants the tests run.": {
-        "pallets/attribution/epochs.py": ("tests/pallets/test_attribution.py",),
+        "pallets/attribution/errors.py": (
+            "tests/pallets/test_attribution.py",
+            "tests/pallets/attribution/test_epochs.py",
+        ),
+        "pallets/attribution/events.py": ("tests/pallets/test_attribution.py",),
         "pallets/datanets/call_weights.py": ("tests/pallets/test_datanets.py",),
         "pallets/datanets/curation.py": ("tests/pallets/test_datanets.py",),
         "pallets/datanets/errors.py": ("tests/pallets/test_datanets.py",),
         "pallets/datanets/invariants.py": ("tests/pallets/test_datanets.py",),
-        "pallets/inference/records.py": (
+        "pallets/inference/errors.py": (
             "tests/pallets/test_inference.py",
-            "tests/pallets/test_inference_machine.py",
+            "tests/pallets/inference/test_redemption.py",
         ),
         "pallets/jobs/answers.py": ("tests/pallets/test_job_answers.py",),
         "pallets/jobs/errors.py": (
@@ -291,10 +294,6 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         ),
         "pallets/jobs/executors.py": ("tests/pallets/test_job_executors.py",),
         "pallets/jobs/submission.py": ("tests/pallets/test_jobs.py",),
-        "pallets/models/records.py": (
-            "tests/pallets/test_models.py",
-            "tests/pallets/test_life_of_a_row.py",
-        ),
         "pallets/staking/bonding.py": ("tests/pallets/test_staking.py",),
         "pallets/staking/election.py": ("tests/pallets/test_staking.py",),
         "pallets/staking/invariants.py": (
@@ -305,9 +304,10 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     },
     "Only Protocols: mypy checks them against the pallets that the tests compose.": {
         "pallets/datanets/required_pallets.py": ("tests/pallets/test_datanets.py",),
+        "pallets/attribution/required_pallets.py": ("tests/pallets/test_attribution.py",),
         "pallets/inference/required_pallets.py": (
             "tests/pallets/test_inference.py",
-            "tests/pallets/test_inference_machine.py",
+            "tests/pallets/inference/test_channel_machine.py",
         ),
         "pallets/jobs/required_pallets.py": ("tests/pallets/test_jobs.py",),
         "pallets/models/required_pallets.py": (

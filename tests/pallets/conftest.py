@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.pallets.support.ledger import Ledger
+from tests.pallets.support.market import Market
 from tests.pallets.support.workshop import Workshop
 
 
@@ -30,5 +31,14 @@ def workshop() -> Iterator[Workshop]:
 def pair() -> Iterator[Workshop]:
     """Give a chain with four executors, two for each job."""
     with Workshop(4, executors_per_job=2) as made:
+        yield made
+        made.check()
+
+
+@pytest.fixture
+def shop() -> Iterator[Market]:
+    """Give a chain where model 0 may be asked, with channel 0 from Bob to Charlie."""
+    with Market() as made:
+        made.open()
         yield made
         made.check()

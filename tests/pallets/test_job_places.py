@@ -15,7 +15,17 @@ from tests.pallets.support.ledger import ALICE, BOB
 from tests.pallets.support.workshop import Workshop
 
 PLACES = 16
-SPEC = Settle(0, 0, ZERO_HASH)
+SPEC = Settle(
+    model=0,
+    server=BOB,
+    epoch=0,
+    receipts_root=ZERO_HASH,
+    receipts=1,
+    fees_planck=1,
+    pool_planck=1,
+    bound_milli=0,
+    draws=1,
+)
 
 
 @pytest.fixture

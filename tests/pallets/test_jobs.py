@@ -42,6 +42,8 @@ from tests.pallets.support.workshop import (
     REFUSING_MODEL,
     ROWS,
     SALT,
+    SERVER,
+    BaseRecord,
     Models,
     Workshop,
     indexed,
@@ -50,6 +52,17 @@ from tests.pallets.support.workshop import (
 )
 
 FIRST, SECOND, THIRD = EXECUTORS[:3]
+SETTLE = Settle(
+    model=0,
+    server=SERVER,
+    epoch=0,
+    receipts_root=BASE,
+    receipts=1,
+    fees_planck=OPEN,
+    pool_planck=OPEN // 2,
+    bound_milli=1_000,
+    draws=32,
+)
 
 
 # -------------------------------------------------------------------------------------- transitions
@@ -117,14 +130,17 @@ def test_the_price_grows_with_rows_steps_and_executors() -> None:
         assert three.jobs.price(train()) == 3 * (one.jobs.price(train()) or 0)
         assert (one.jobs.price(train(max_steps=100)) or 0) > (one.jobs.price(train()) or 0)
         assert one.jobs.price(Train(0, BASE, (DatanetVersion(0, 5),), Recipe())) is None
-        assert one.jobs.price(Settle(0, 0, BASE)) == OPEN // 100
+        context, drawn = BaseRecord(BASE_PARAMETERS).context_tokens, 1
+        units = -(-3 * drawn * context * BASE_PARAMETERS // WORK_UNIT)
+        work = units * one.jobs.parameters.get().price_work_planck
+        assert one.jobs.price(SETTLE) == OPEN // 100 + work
 
 
 @pytest.mark.parametrize(
     ("spec", "error"),
     [
         (Index(0, 0, 64), Jobs.NotSubmittable),
-        (Settle(0, 0, BASE), Jobs.NotSubmittable),
+        (SETTLE, Jobs.NotSubmittable),
         (train(7), Jobs.UnknownModel),
         (train(base=PROFILE), Jobs.BaseDiffers),
         (Train(0, BASE, (), Recipe()), Jobs.DatanetsDiffer),

@@ -20,9 +20,11 @@ from pallets.models import (
     Models,
     Stage,
 )
+from pallets.models.records import FormerRates
 from pallets.system import System
 from runtime.frame.dispatch import DispatchFailed
 from runtime.shared.documents import DatanetVersion, Indexed, Trained
+from runtime.shared.receipts import VOUCHER_BLOCKS_MAX
 from runtime.types.primitives import AccountId, Hash
 from tests.pallets.support.ledger import ALICE, BOB, CHARLIE, ENDOWMENT, Ledger
 
@@ -207,6 +209,83 @@ def test_the_owner_sets_the_rates_within_bounds(shop: Ledger) -> None:
         shop.sign(
             BOB, "Models", "set_rates", model=0, rate_in_planck=RATE_MAX + 1, rate_out_planck=0
         )
+
+
+def set_datanets(ledger: Ledger, *uses: DatanetVersion, who: AccountId = BOB) -> None:
+    ledger.sign(who, "Models", "set_datanets", model=0, datanets=uses)
+
+
+def second_version(ledger: Ledger) -> DatanetVersion:
+    """Publish version 2 of datanet 0, which has one row more."""
+    row = (Hash(b"\xff" * 32),)
+    batch = {"datanet": 0, "blob": BASE, "size_bytes": 1, "row_hashes": row}
+    ledger.sign(ALICE, "Datanets", "contribute", **batch)
+    ledger.sign(ALICE, "Datanets", "review", datanet=0, batch=1, verdict=Verdict.Accept)
+    ledger.sign(ALICE, "Datanets", "publish", datanet=0)
+    return DatanetVersion(0, 2)
+
+
+def test_the_owner_takes_a_newer_version_and_the_rows_follow(shop: Ledger) -> None:
+    create(shop)
+    newer = second_version(shop)
+    set_datanets(shop, newer)
+    record = shop.pallet(Models).get(0)
+    assert record is not None
+    assert (record.datanets, record.rows) == ((newer,), 3)
+    assert shop.events(Models.DatanetsSet) == [Models.DatanetsSet(0, (newer,), 3)]
+
+
+@pytest.mark.parametrize(
+    ("uses", "error"),
+    [
+        ((), Models.DatanetCount),
+        ((FIRST, FIRST), Models.DatanetCount),
+        ((DatanetVersion(0, 2),), Models.UnknownVersion),
+        ((DatanetVersion(0, 0),), Models.UnknownVersion),
+        ((DatanetVersion(1, 1),), Models.NoAccess),
+    ],
+)
+def test_datanets_that_could_not_be_created_on_cannot_be_taken(
+    shop: Ledger, uses: tuple[DatanetVersion, ...], error: type[Exception]
+) -> None:
+    create(shop)
+    with pytest.raises(error):
+        set_datanets(shop, *uses)
+
+
+def test_other_datanets_leave_training_and_deployment_as_they_are(shop: Ledger) -> None:
+    create(shop)
+    train(shop)
+    shop.pallet(Models).record_indexed(0, 8, INDEXED, 7)
+    publish(shop)
+    before = shop.pallet(Models).get(0)
+    set_datanets(shop, second_version(shop))
+    after = shop.pallet(Models).get(0)
+    assert before is not None
+    assert after is not None
+    assert (after.latest, after.deployed) == (before.latest, before.deployed)
+    assert stage(shop) is Stage.Published
+
+
+def test_only_the_owner_of_a_model_in_service_takes_other_datanets(shop: Ledger) -> None:
+    with pytest.raises(Models.UnknownModel):
+        set_datanets(shop, FIRST)
+    create(shop)
+    with pytest.raises(Models.NotOwner):
+        set_datanets(shop, FIRST, who=CHARLIE)
+    shop.sign(BOB, "Models", "retire", model=0)
+    with pytest.raises(Models.IsRetired):
+        set_datanets(shop, FIRST)
+
+
+def test_vouchers_may_name_the_former_rates_while_they_can_live(shop: Ledger) -> None:
+    create(shop)
+    shop.sign(BOB, "Models", "set_rates", model=0, rate_in_planck=9_000, rate_out_planck=1)
+    record = shop.pallet(Models).get(0)
+    assert record is not None
+    assert record.former_rates == FormerRates(1_000, 3_000, shop.number + VOUCHER_BLOCKS_MAX)
+    assert record.lowest_rates(shop.number + VOUCHER_BLOCKS_MAX) == (1_000, 1)
+    assert record.lowest_rates(shop.number + VOUCHER_BLOCKS_MAX + 1) == (9_000, 1)
 
 
 def test_a_retired_model_is_refunded_and_stays_retired(shop: Ledger) -> None:

@@ -94,6 +94,24 @@ def create(
     return document
 
 
+@model_command.command("set-datanets")
+@click.argument("model")
+@click.option(
+    "--datanet", "uses", multiple=True, required=True, help="NUMBER or NUMBER@VERSION; repeatable."
+)
+@command_output(*SPENDING_DOCUMENTS)
+@pass_client
+@transaction_options
+def set_datanets(
+    output: Output, client: Client, model: str, uses: tuple[str, ...], spending: Spending
+) -> Spent:
+    """Name the published datanets that MODEL is trained on from now on, all of them."""
+    info = find_model(client, model)
+    datanets = tuple(_use(client, text) for text in uses)
+    call = client.make_call("Models", "set_datanets", model=info.id, datanets=datanets)
+    return spend(output, client, spending, call)
+
+
 @model_command.command("list")
 @command_output(ModelsDocument)
 @pass_client

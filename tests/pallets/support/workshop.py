@@ -1,6 +1,6 @@
 """A chain with executors for tests of jobs and attribution; datanets and models are stand-ins.
 
-Model 0 and the datanets behind it exist; model 1 refuses every result; model 2 has few rows.
+Model 0 and the datanets behind it exist; model 1 refuses every result. SERVER is bonded.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from pallets.attribution import Attribution
 from pallets.attribution import Genesis as AttributionGenesis
 from pallets.authorship import Authorship
 from pallets.balances import Balances, HoldReason
+from pallets.inference import Genesis as InferenceGenesis
+from pallets.inference import GenesisServer, Inference
 from pallets.jobs import Genesis, GenesisExecutor, Jobs, Parameters, Profile
 from pallets.jobs.job import Job, JobState
 from pallets.randomness import Randomness
 from pallets.session import Session
 from pallets.system import System
+from pallets.transaction_payment import TransactionPayment
 from runtime.codec.scale import u32
 from runtime.crypto.hashing import blake2b_256
 from runtime.frame.dispatch import Error
@@ -36,7 +39,7 @@ from runtime.shared.documents import (
     output_root,
 )
 from runtime.types.primitives import OPEN, ZERO_HASH, AccountId, Hash
-from tests.pallets.support.ledger import ALICE, ENDOWMENT, GENESIS_HASH, KEYS, Ledger
+from tests.pallets.support.ledger import ALICE, DAVE, ENDOWMENT, GENESIS_HASH, KEYS, Ledger
 
 BASE = Hash(b"base".ljust(32, b"\0"))
 OTHER_BASE = Hash(b"other base".ljust(32, b"\0"))
@@ -51,11 +54,13 @@ LIMITS = Profile(
     work_max=10**9,
     context_tokens=8_192,
 )
+READER = Hash(b"reader".ljust(32, b"\0"))
 USED = (DatanetVersion(0, 1),)
-REFUSING_MODEL, SMALL_MODEL = 1, 2
+REFUSING_MODEL = 1
 ROWS = 100
 SECRET_DATANET = 9
 BOND = 1_000 * OPEN
+SERVER, SERVER_BOND = DAVE, 200 * OPEN
 EXECUTORS = tuple(AccountId(blake2b_256(b"executor" + bytes((at,)))) for at in range(8))
 SALT = b"s" * 32
 
@@ -70,11 +75,18 @@ class ModelRecord:
     owner: AccountId
     base: Hash
     datanets: tuple[DatanetVersion, ...]
+    is_retired: bool = False
+    rate_in_planck: int = 0
+    rate_out_planck: int = 0
+
+    def lowest_rates(self, expires_at: int) -> tuple[int, int]:
+        return self.rate_in_planck, self.rate_out_planck
 
 
 @dataclass(frozen=True)
 class BaseRecord:
     parameters: int
+    context_tokens: int = 192
 
 
 class Datanets(Pallet, index=20):
@@ -109,9 +121,6 @@ class Models(Pallet, index=21):
     def may_use(self, account: AccountId, model: int) -> bool:
         return account == ALICE
 
-    def rows_of(self, model: int) -> int:
-        return 10 if model == SMALL_MODEL else 2_000
-
     def record_trained(self, model: int, job: int, output: Trained) -> None:
         self.trained.put(job, output)
         if model == REFUSING_MODEL:
@@ -123,7 +132,8 @@ class Models(Pallet, index=21):
 
 
 PALLETS = (
-    System, Balances, Authorship, Randomness, Session, Datanets, Models, Jobs, Attribution,
+    System, Balances, TransactionPayment, Authorship, Randomness, Session, Datanets, Models, Jobs,
+    Attribution, Inference,
 )  # fmt: skip
 
 
@@ -139,7 +149,9 @@ class Workshop(Ledger):
         values = {"executors_per_job": 1, "spare_executors": 0, "assignment_blocks": 1}
         values |= {"commit_blocks": 10, "decline_blocks": 3}
         values |= {"reveal_blocks": 5, "open_blocks": 20, "sketch_size": 64, **settings}
-        entries = tuple(GenesisExecutor(who, PROFILE, BOND, BASES) for who in EXECUTORS[:count])
+        entries = tuple(
+            GenesisExecutor(who, PROFILE, BOND, BASES, READER) for who in EXECUTORS[:count]
+        )
         endowed = [(AccountId(pair.account), ENDOWMENT) for pair in KEYS.values()] + [
             (who, 2 * BOND) for who in EXECUTORS
         ]
@@ -148,9 +160,11 @@ class Workshop(Ledger):
             endowed=endowed,
             Jobs=Genesis(Parameters(**values), profiles, entries),
             Attribution=AttributionGenesis(),
+            Inference=InferenceGenesis(servers=(GenesisServer(SERVER, SERVER_BOND),)),
         )
         self.jobs = self.pallet(Jobs)
         self.attribution = self.pallet(Attribution)
+        self.inference = self.pallet(Inference)
         self.balances = self.pallet(Balances)
 
     def __enter__(self) -> Workshop:
@@ -225,10 +239,10 @@ def trained(number: int = 0) -> Trained:
     return Trained(digest, digest, digest, digest, 7, 95, 5, 2_000_000, 1_500_000 + number)
 
 
-def indexed(sketch_size: int = 64) -> Indexed:
+def indexed(sketch_size: int = 64, rows: int = 2_000) -> Indexed:
     digest = Hash(bytes(32))
     roots = (digest, digest, digest, 5, digest, digest, digest, digest)
-    return Indexed(*roots, digest, 95, sketch_size)
+    return Indexed(*roots, digest, rows, sketch_size)
 
 
 def honest_output(job: Job) -> JobOutput:

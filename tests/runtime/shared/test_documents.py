@@ -11,39 +11,48 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.codec.scale import DecodeError, codec
-from runtime.crypto.keys import KeyKind, Keypair
 from runtime.shared import documents
 from runtime.shared.documents import (
+    EpochShares,
     Evaluated,
-    Feedback,
+    Fault,
+    FaultKind,
     JobOutput,
     JobSpec,
-    Receipt,
+    LargestShare,
     Recipe,
     Settle,
-    SignedReceipt,
-    SignedVoucher,
-    Voucher,
+    Settled,
+    Share,
     commitment,
-    feedback_payload,
     output_root,
-    receipt_hash,
-    voucher_payload,
 )
-from runtime.types.primitives import AccountId, Ecdsa, Ed25519, Hash, Sr25519
-from runtime.types.signature import is_signed_by
+from runtime.types.primitives import AccountId, Hash
 
 ACCOUNT, HASH = AccountId(b"a" * 32), Hash(b"h" * 32)
-RECEIPT = Receipt(
-    1, HASH, 2, 3, 4, HASH, 5, 6, ACCOUNT, ACCOUNT, 7, HASH, HASH, 8, 9, 10, 11, b"phi",
-    (documents.RowScore(1, -2),), (documents.Span(1, 2, 3, 4, 5, 6),), (1, 2), 12,
-)  # fmt: skip
-VOUCHER = Voucher(HASH, 1, 10**18)
-
-
-@pytest.mark.parametrize(
-    "family", [JobSpec, JobOutput, SignedReceipt, SignedVoucher, documents.SignedFeedback]
+SETTLE = Settle(
+    model=1,
+    server=ACCOUNT,
+    epoch=2,
+    receipts_root=HASH,
+    receipts=3,
+    fees_planck=4,
+    pool_planck=5,
+    bound_milli=6,
+    draws=7,
 )
+SETTLED = Settled(
+    receipts_root=HASH,
+    faults=(Fault(FaultKind.Range, 1, ACCOUNT, 2),),
+    shares=HASH,
+    shares_root=HASH,
+    shares_count=3,
+    shares_planck=4,
+    largest=(LargestShare(0, Share(ACCOUNT, 4)),),
+)
+
+
+@pytest.mark.parametrize("family", [JobSpec, JobOutput, EpochShares, documents.RowsInput])
 @given(garbage=st.binary(max_size=300))
 def test_garbage_is_no_document(family: Any, garbage: bytes) -> None:
     try:
@@ -53,24 +62,25 @@ def test_garbage_is_no_document(family: Any, garbage: bytes) -> None:
     assert codec(family).encode(document) == garbage
 
 
-def test_a_receipt_reads_back() -> None:
-    signed = SignedReceipt(RECEIPT, bytes(64))
-    assert codec(SignedReceipt).decode(codec(SignedReceipt).encode(signed)) == signed
+@given(st.binary(min_size=1, max_size=3), st.integers(0, 150))
+def test_a_settlement_that_was_tampered_with_is_another_or_none(noise: bytes, at: int) -> None:
+    raw = codec(JobOutput).encode(SETTLED)
+    at = min(at, len(raw))
+    tampered = raw[:at] + noise + raw[at + len(noise) :]
+    try:
+        read = codec(JobOutput).decode(tampered)
+    except DecodeError:
+        return
+    assert (read == SETTLED) == (tampered == raw)
+    assert (output_root(read) == output_root(SETTLED)) == (tampered == raw)
 
 
-def test_every_field_of_a_receipt_changes_its_id() -> None:
-    ids = {receipt_hash(RECEIPT)}
-    for field in fields(RECEIPT):
-        value = getattr(RECEIPT, field.name)
-        other: Any
-        if isinstance(value, int):
-            other = value + 1
-        elif isinstance(value, bytes):
-            other = b"z" * len(value)
-        else:
-            other = value[1:]
-        ids.add(receipt_hash(replace(RECEIPT, **{field.name: other})))
-    assert len(ids) == 1 + len(fields(RECEIPT))
+def test_a_fault_of_an_unknown_kind_is_refused() -> None:
+    raw = bytearray(codec(Fault).encode(Fault(FaultKind.Answer, 0, ACCOUNT, 0)))
+    assert raw[0] == FaultKind.Answer == 8
+    raw[0] = 9
+    with pytest.raises(DecodeError):
+        codec(Fault).decode(bytes(raw))
 
 
 def test_a_commitment_is_bound_to_chain_job_executor_attempt_root_and_salt() -> None:
@@ -84,28 +94,23 @@ def test_a_commitment_is_bound_to_chain_job_executor_attempt_root_and_salt() -> 
 
 def test_an_output_root_names_one_output() -> None:
     assert output_root(Evaluated(1, 2)) != output_root(Evaluated(2, 1))
-    assert output_root(Evaluated(1, 2)).hex() == (
-        "" + output_root(codec(JobOutput).decode(codec(JobOutput).encode(Evaluated(1, 2)))).hex()
-    )
+    for output in (Evaluated(1, 2), SETTLED):
+        read = codec(JobOutput).decode(codec(JobOutput).encode(output))
+        assert read == output
+        assert output_root(read) == output_root(output)
 
 
-@pytest.mark.parametrize("kind", KeyKind)
-def test_a_document_is_signed_by_its_account_alone(kind: KeyKind) -> None:
-    alice, bob = (Keypair.from_uri(uri, kind) for uri in ("//Alice", "//Bob"))
-    wrap = Ed25519 if kind is KeyKind.ED25519 else Sr25519
-    payload = voucher_payload(VOUCHER)
-    signature = wrap(alice.sign(payload))
-    assert is_signed_by(AccountId(alice.account), payload, signature)
-    assert not is_signed_by(AccountId(bob.account), payload, signature)
-    assert not is_signed_by(AccountId(alice.account), payload + b"\0", signature)
-    assert not is_signed_by(AccountId(alice.account), payload, Ecdsa(bytes(65)))
-
-
-def test_a_voucher_never_passes_for_feedback_or_a_transaction() -> None:
-    feedback = feedback_payload(Feedback(HASH, True))
-    voucher = voucher_payload(VOUCHER)
-    assert feedback.startswith(b"openledger/feedback")
-    assert voucher.startswith(b"openledger/voucher")
+def test_every_field_of_a_settlement_changes_its_root() -> None:
+    roots = {output_root(SETTLED)}
+    for field in fields(SETTLED):
+        value = getattr(SETTLED, field.name)
+        other: Any = b"z" * 32 if isinstance(value, bytes) else () if value == value else 0
+        if isinstance(value, int):
+            other = value + 1
+        elif isinstance(value, tuple):
+            other = ()
+        roots.add(output_root(replace(SETTLED, **{field.name: other})))
+    assert len(roots) == 1 + len(fields(SETTLED))
 
 
 def test_specs_keep_their_indices() -> None:
@@ -115,8 +120,10 @@ def test_specs_keep_their_indices() -> None:
         2: "Index",
         3: "Settle",
     }
-    raw = codec(JobSpec).encode(Settle(1, 2, HASH))
-    assert raw.hex() == "03" + "01000000" + "02000000" + HASH.hex()
+    raw = codec(JobSpec).encode(SETTLE)
+    planck = "04" + "00" * 15 + "05" + "00" * 15
+    expected = "03" + "01000000" + ACCOUNT.hex() + "02000000" + HASH.hex() + "03000000" + planck
+    assert raw.hex() == expected + "0600" + "0700"
 
 
 def test_a_default_recipe_can_be_encoded() -> None:

@@ -20,6 +20,7 @@ def test_models_need_published_data(openledger: OpenLedger) -> None:
         (("model", "watch", "9", "--job", "5"), 2, "There is no job 5"),
         (("model", "publish", "9", "--from", "//Alice"), 2, "There is no model"),
         (("model", "create", "x", "--datanet", "a", "--from", "//Alice"), 2, "NUMBER@VERSION"),
+        (("model", "set-datanets", "9", "--datanet", "0", "--from", "//Alice"), 2, "no model"),
         (("ask", "9", "why", "--from", "//Alice"), 2, "There is no model"),
         (("receipt", "show", "0x12"), 2, "is no hash"),
         (("receipt", "show", "0x" + "11" * 32), 1, "refused"),

@@ -1,0 +1,453 @@
+"""Epochs: closed by their server alone, settled, convicted or failed; no planck goes astray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pallets.attribution import ATTRIBUTION_POT, Attribution
+from pallets.attribution.epochs import REPAID
+from pallets.attribution.records import EpochState
+from pallets.balances import Balances, HoldReason
+from pallets.inference import Inference
+from pallets.jobs import Jobs
+from pallets.jobs.job import FailureReason, JobFailure, JobState
+from runtime.shared.documents import FAULTS_MAX, FaultKind, LargestShare, Settle, Settled, Share
+from runtime.types.primitives import OPEN, AccountId, Hash
+from tests.pallets.support.epochs import (
+    FEES,
+    INDEX_JOB,
+    MODEL,
+    POOL,
+    RECEIPTS,
+    ROOT,
+    claimable,
+    close,
+    earn,
+    epoch,
+    fault,
+    faulty,
+    open_gate,
+    settle,
+    shared,
+    shares_of,
+)
+from tests.pallets.support.ledger import ALICE, BOB, CHARLIE, ENDOWMENT, EVE, NOBODY
+from tests.pallets.support.workshop import EXECUTORS, SERVER, SERVER_BOND, Workshop, indexed
+
+OTHER_MODEL, NO_MODEL = 2, 9
+
+
+@pytest.fixture
+def workshop() -> Iterator[Workshop]:
+    """Give a chain with one executor whose model is indexed and has earned."""
+    with Workshop() as made:
+        open_gate(made)
+        earn(made)
+        yield made
+        made.check()
+
+
+def pool(workshop: Workshop, model: int = MODEL) -> tuple[int, int]:
+    ledger = workshop.attribution.pool(model, SERVER)
+    return ledger.pool, ledger.redeemed_planck
+
+
+def bond(workshop: Workshop) -> int:
+    return workshop.inference.bond_of(SERVER)
+
+
+def fail(workshop: Workshop, job: int) -> None:
+    """Let the executor say that it cannot settle."""
+    workshop.next_block()
+    reason = FailureReason.MissingBlob
+    workshop.sign(EXECUTORS[0], "Jobs", "report_failure", job=job, attempt=0, reason=reason)
+
+
+# ------------------------------------------------------------------------------------------ closing
+
+
+def test_closing_takes_the_fees_out_of_the_pool_and_opens_a_settle_job(workshop: Workshop) -> None:
+    job = close(workshop, fees_planck=FEES // 2)
+    ledger = workshop.attribution.pool(MODEL, SERVER)
+    assert (ledger.epoch, ledger.pool, ledger.redeemed_planck) == (1, POOL // 2, FEES // 2)
+    assert ledger.settling == 0
+    parameters = workshop.attribution.parameters()
+    spec = Settle(
+        model=MODEL,
+        server=SERVER,
+        epoch=0,
+        receipts_root=ROOT,
+        receipts=len(RECEIPTS),
+        fees_planck=FEES // 2,
+        pool_planck=POOL // 2,
+        bound_milli=parameters.bound_milli,
+        draws=parameters.draws,
+    )
+    assert workshop.job(job).spec == spec
+    price = workshop.jobs.price(spec) or 0
+    assert workshop.escrow(SERVER) == price + len(RECEIPTS) * parameters.price_receipt_planck
+    closed = epoch(workshop)
+    assert (closed.state, closed.fees_planck) == (EpochState.Settling, FEES // 2)
+    assert (closed.pool_planck, closed.closed_at) == (POOL // 2, 1)
+    assert workshop.events(Attribution.EpochClosed) == [
+        Attribution.EpochClosed(MODEL, SERVER, 0, job, FEES // 2)
+    ]
+    assert workshop.attribution.is_settling(SERVER)
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"model": NO_MODEL}, Attribution.UnknownModel),
+        ({"model": OTHER_MODEL}, Attribution.NotIndexed),
+        ({"receipts": 0}, Attribution.NothingToSettle),
+        ({"fees_planck": 0}, Attribution.NothingToSettle),
+        ({"receipts": 100_001}, Attribution.TooManyReceipts),
+        ({"fees_planck": FEES + 1}, Attribution.FeesExceedPool),
+    ],
+)
+def test_an_epoch_that_cannot_be_settled_is_refused_by_name(
+    workshop: Workshop, changed: dict[str, int], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        close(workshop, **changed)  # type: ignore[arg-type]
+    assert pool(workshop) == (POOL, FEES)
+
+
+def test_a_stranger_closes_no_epoch_of_a_server(workshop: Workshop) -> None:
+    for stranger in (ALICE, BOB, EXECUTORS[0]):
+        with pytest.raises(Attribution.FeesExceedPool):
+            close(workshop, server=stranger)
+    assert pool(workshop) == (POOL, FEES)
+
+
+def test_one_epoch_of_a_model_is_settled_at_a_time(workshop: Workshop) -> None:
+    close(workshop, fees_planck=OPEN)
+    with pytest.raises(Attribution.EpochSettling):
+        close(workshop, fees_planck=OPEN)
+
+
+def test_fees_may_not_exceed_the_bond(workshop: Workshop) -> None:
+    earn(workshop, SERVER_BOND, SERVER_BOND // 2)
+    with pytest.raises(Attribution.FeesExceedBond):
+        close(workshop, fees_planck=SERVER_BOND + 1)
+    close(workshop, fees_planck=SERVER_BOND)
+
+
+def test_one_bond_does_not_answer_for_several_epochs_at_once(workshop: Workshop) -> None:
+    open_gate(workshop, OTHER_MODEL)
+    earn(workshop, SERVER_BOND, SERVER_BOND // 2, model=OTHER_MODEL)
+    job = close(workshop)
+    with pytest.raises(Attribution.FeesExceedBond):
+        close(workshop, model=OTHER_MODEL, fees_planck=SERVER_BOND - FEES + 1)
+    close(workshop, model=OTHER_MODEL, fees_planck=SERVER_BOND - FEES)
+    assert workshop.attribution.at_risk.get(SERVER) == SERVER_BOND
+    workshop.next_block()
+    workshop.answer(job, shared(()))
+    assert workshop.attribution.at_risk.get(SERVER) == SERVER_BOND - FEES
+    assert workshop.attribution.is_settling(SERVER)
+
+
+def test_a_server_that_cannot_pay_the_job_closes_nothing(workshop: Workshop) -> None:
+    workshop.balances.transfer(SERVER, ALICE, workshop.balances.free(SERVER) - OPEN // 1_000)
+    with pytest.raises(Balances.InsufficientBalance):
+        close(workshop)
+    assert pool(workshop) == (POOL, FEES)
+
+
+def test_a_chain_full_of_settlements_closes_nothing(workshop: Workshop) -> None:
+    count = workshop.jobs.settlements.get()
+    workshop.jobs.settlements.put(10_000)
+    with pytest.raises(Jobs.ChainFull):
+        close(workshop)
+    workshop.jobs.settlements.put(count)
+
+
+# ----------------------------------------------------------------------------------------- the gate
+
+
+def test_the_pool_of_a_small_model_waits_until_an_index_has_the_rows(workshop: Workshop) -> None:
+    least = workshop.attribution.parameters().rows_minimum
+    open_gate(workshop, OTHER_MODEL, rows=least - 1)
+    earn(workshop, model=OTHER_MODEL)
+    assert not workshop.attribution.is_open(OTHER_MODEL)
+    assert not workshop.attribution.has_opened(OTHER_MODEL)
+    with pytest.raises(Attribution.GateClosed):
+        close(workshop, model=OTHER_MODEL)
+    workshop.attribution.record_indexed(OTHER_MODEL, 90, indexed(rows=least))
+    assert workshop.attribution.has_opened(OTHER_MODEL)
+    close(workshop, model=OTHER_MODEL)
+
+
+def test_the_gate_follows_the_parameter(workshop: Workshop) -> None:
+    open_gate(workshop, OTHER_MODEL, rows=10)
+    earn(workshop, model=OTHER_MODEL)
+    parameters = workshop.attribution.parameters()
+    lower = replace(parameters, rows_minimum=10)
+    workshop.root("Attribution", "set_parameters", parameters=lower)
+    job = close(workshop, model=OTHER_MODEL)
+    workshop.root("Attribution", "set_parameters", parameters=parameters)
+    assert not workshop.attribution.is_open(OTHER_MODEL)
+    assert workshop.attribution.has_opened(OTHER_MODEL)
+    workshop.next_block()
+    workshop.answer(job, shared(()))
+    assert epoch(workshop, model=OTHER_MODEL).state is EpochState.Settled
+
+
+def test_a_smaller_index_closes_the_gate_but_what_was_open_stays_known(workshop: Workshop) -> None:
+    workshop.attribution.record_indexed(MODEL, 91, indexed(rows=5))
+    with pytest.raises(Attribution.GateClosed):
+        close(workshop)
+    assert workshop.attribution.has_opened(MODEL)
+
+
+# ----------------------------------------------------------------------------------------- settling
+
+
+def test_shares_are_credited_and_the_rest_goes_to_the_commons(workshop: Workshop) -> None:
+    shares = shares_of((BOB, 30 * OPEN), (CHARLIE, 7 * OPEN))
+    output = shared(shares)
+    job = settle(workshop, output)
+    assert (claimable(workshop, BOB), claimable(workshop, CHARLIE)) == (30 * OPEN, 7 * OPEN)
+    assert workshop.attribution.common_pool(MODEL) == 13 * OPEN
+    done = epoch(workshop)
+    assert (done.state, done.job) == (EpochState.Settled, job)
+    assert (done.shares, done.shares_root) == (output.shares, output.shares_root)
+    assert (done.shares_count, done.shares_planck) == (2, 37 * OPEN)
+    assert done.claimed_planck == 37 * OPEN
+    assert workshop.jobs.output(job) is None
+    assert workshop.balances.free(ATTRIBUTION_POT) == POOL
+    assert workshop.escrow(SERVER) == 0
+    assert not workshop.attribution.is_settling(SERVER)
+    assert workshop.events(Attribution.EpochSettled) == [
+        Attribution.EpochSettled(MODEL, SERVER, 0, 37 * OPEN, 13 * OPEN)
+    ]
+    credited = [(event.contributor, event.amount) for event in workshop.events(Attribution.Earned)]
+    assert sorted(credited) == sorted((share.contributor, share.planck) for share in shares)
+
+
+def test_without_a_share_the_commons_get_everything(workshop: Workshop) -> None:
+    settle(workshop, shared(()))
+    assert workshop.attribution.common_pool(MODEL) == POOL
+    assert epoch(workshop).shares_count == 0
+
+
+GOOD = shared(shares_of((BOB, 30 * OPEN), (CHARLIE, 7 * OPEN)))
+BIG = Share(BOB, 38 * OPEN)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        replace(GOOD, shares_planck=POOL + 1),
+        replace(GOOD, shares_planck=37 * OPEN - 1),
+        replace(GOOD, largest=GOOD.largest[::-1]),
+        replace(GOOD, largest=(GOOD.largest[0], GOOD.largest[0])),
+        replace(GOOD, largest=(LargestShare(0, BIG),)),
+        replace(GOOD, largest=(LargestShare(2, Share(BOB, 1)),)),
+        replace(GOOD, shares_count=0, largest=(LargestShare(0, Share(BOB, 1)),)),
+    ],
+)
+def test_a_settlement_that_does_not_add_up_is_refused_and_the_pool_returns(
+    workshop: Workshop, output: Settled
+) -> None:
+    job = settle(workshop, output)
+    assert workshop.job(job).failure is JobFailure.ResultRefused
+    assert epoch(workshop).state is EpochState.Failed
+    assert pool(workshop) == (POOL, FEES)
+    assert claimable(workshop, BOB) == 0
+    assert bond(workshop) == SERVER_BOND
+
+
+def test_refusals_of_a_settlement_have_names(workshop: Workshop) -> None:
+    attribution = workshop.attribution
+    job = close(workshop)
+    spec = workshop.job(job).spec
+    assert isinstance(spec, Settle)
+    with pytest.raises(Attribution.NotSettling):
+        attribution.record_settled(job, replace(spec, epoch=1), GOOD)
+    with pytest.raises(Attribution.OutputDiffers):
+        attribution.record_settled(job, spec, replace(GOOD, receipts_root=Hash(bytes(32))))
+    many = faulty(*[fault(FaultKind.Range, 0)] * (FAULTS_MAX + 1))
+    with pytest.raises(Attribution.OutputDiffers):
+        attribution.record_settled(job, spec, many)
+    with pytest.raises(Attribution.OutputDiffers):
+        attribution.record_settled(job, spec, replace(GOOD, shares_planck=POOL + 1))
+
+
+parts = st.lists(st.integers(1, 10**19), max_size=5)
+
+
+@settings(max_examples=15)
+@given(parts, st.integers(1, FEES), st.integers(0, 2))
+def test_no_planck_is_lost_whatever_is_shared(amounts: list[int], fees: int, pushed: int) -> None:
+    with Workshop() as workshop:
+        open_gate(workshop)
+        earn(workshop)
+        who = [AccountId(bytes((at + 1,)) * 32) for at in range(len(amounts))]
+        job = close(workshop, fees_planck=fees)
+        shared_pool = epoch(workshop).pool_planck
+        assert shared_pool == POOL * fees // FEES
+        amounts = amounts if sum(amounts) <= shared_pool else []
+        output = shared(shares_of(*zip(who, amounts, strict=False)), pushed)
+        workshop.next_block()
+        workshop.answer(job, output)
+        earned = sum(claimable(workshop, one) for one in who)
+        unclaimed = epoch(workshop).shares_planck - epoch(workshop).claimed_planck
+        commons = workshop.attribution.common_pool(MODEL)
+        assert earned + unclaimed + commons + pool(workshop)[0] == POOL
+        assert workshop.attribution.accounted.get() == POOL
+        workshop.check()
+
+
+# --------------------------------------------------------------------------------------- convicting
+
+
+def test_false_receipts_cost_the_bond_and_pay_executors_and_commons(workshop: Workshop) -> None:
+    alice, executor = workshop.balances.free(ALICE), workshop.balances.free(EXECUTORS[0])
+    job = close(workshop)
+    escrow = workshop.escrow(SERVER)
+    workshop.next_block()
+    workshop.answer(job, faulty(fault(FaultKind.Text, 15 * OPEN)))
+    assert bond(workshop) == SERVER_BOND - 150 * OPEN
+    assert workshop.balances.free(ALICE) - alice == 15 * OPEN
+    assert workshop.balances.free(EXECUTORS[0]) - executor == escrow
+    assert workshop.attribution.common_pool(MODEL) == POOL
+    assert workshop.state(job) is JobState.Settled
+    assert epoch(workshop).state is EpochState.Convicted
+    assert not workshop.attribution.is_settling(SERVER)
+    assert workshop.events(Attribution.EpochConvicted) == [
+        Attribution.EpochConvicted(MODEL, SERVER, 0, 150 * OPEN, POOL)
+    ]
+    assert pool(workshop) == (0, 0)
+
+
+def test_the_least_slash_is_all_that_the_epoch_earned(workshop: Workshop) -> None:
+    settle(workshop, faulty(fault(FaultKind.Declaration, 0, NOBODY)))
+    assert bond(workshop) == SERVER_BOND - FEES
+    assert workshop.balances.free(NOBODY) == 0
+
+
+@pytest.mark.parametrize("kind", FaultKind)
+def test_only_askers_that_really_paid_for_a_false_answer_are_repaid(
+    workshop: Workshop, kind: FaultKind
+) -> None:
+    before = workshop.balances.free(EVE)
+    settle(workshop, faulty(fault(kind, OPEN, EVE)))
+    is_repaid = kind in REPAID
+    assert is_repaid == (kind > FaultKind.Range)
+    assert workshop.balances.free(EVE) - before == (OPEN if is_repaid else 0)
+    assert bond(workshop) == SERVER_BOND - FEES
+
+
+def test_a_conviction_takes_at_most_the_bond_that_is_left(workshop: Workshop) -> None:
+    job = close(workshop)
+    workshop.inference.slash_server(SERVER, SERVER_BOND - OPEN, ())
+    workshop.next_block()
+    before = workshop.balances.free(ALICE)
+    workshop.answer(job, faulty(fault(FaultKind.Answer, FEES)))
+    assert bond(workshop) == 0
+    assert workshop.balances.free(ALICE) - before == OPEN
+
+
+def test_a_convicted_epoch_is_not_closed_again(workshop: Workshop) -> None:
+    settle(workshop, faulty(fault(FaultKind.Order, OPEN)))
+    with pytest.raises(Attribution.NotFailed):
+        close(workshop, "close_again", epoch=0)
+
+
+def test_a_server_cannot_leave_with_its_bond_before_the_verdict(workshop: Workshop) -> None:
+    job = close(workshop)
+    workshop.sign(SERVER, "Inference", "leave_service")
+    record = workshop.inference.servers.get(SERVER)
+    assert record is not None
+    workshop.inference.servers.put(SERVER, replace(record, leaving_at=0))
+    parameters = workshop.inference.parameters.get()
+    workshop.inference.parameters.put(replace(parameters, retention_blocks=1))
+    workshop.next_block(2)
+    with pytest.raises(Inference.BondLocked):
+        workshop.sign(SERVER, "Inference", "withdraw_server_bond")
+    workshop.answer(job, faulty(fault(FaultKind.Sketch, 0)))
+    workshop.sign(SERVER, "Inference", "withdraw_server_bond")
+    assert workshop.balances.held(HoldReason.ServerBond, SERVER) == 0
+    assert workshop.balances.free(SERVER) < ENDOWMENT - FEES
+
+
+# ------------------------------------------------------------------------------------------ failing
+
+
+def test_a_failed_epoch_is_closed_again_with_all_that_waits(workshop: Workshop) -> None:
+    job = close(workshop)
+    with pytest.raises(Attribution.NotFailed):
+        close(workshop, "close_again", epoch=0)
+    fail(workshop, job)
+    assert workshop.attribution.first_unsettled_epoch(MODEL, SERVER) == 0
+    assert workshop.events(Attribution.SettlementFailed) == [
+        Attribution.SettlementFailed(MODEL, SERVER, 0)
+    ]
+    assert pool(workshop) == (POOL, FEES)
+    earn(workshop, 10 * OPEN, 5 * OPEN)
+    settle(
+        workshop,
+        shared(shares_of((BOB, 55 * OPEN))),
+        "close_again",
+        epoch=0,
+        fees_planck=FEES + 10 * OPEN,
+    )
+    assert claimable(workshop, BOB) == 55 * OPEN
+    assert workshop.attribution.current_epoch(MODEL, SERVER) == 1
+    assert workshop.attribution.first_unsettled_epoch(MODEL, SERVER) == 1
+    with pytest.raises(Attribution.NotFailed):
+        close(workshop, "close_again", epoch=0)
+
+
+def test_only_the_latest_epoch_is_closed_again(workshop: Workshop) -> None:
+    fail(workshop, close(workshop, fees_planck=OPEN))
+    fail(workshop, close(workshop, fees_planck=OPEN))
+    for number in (0, 2):
+        with pytest.raises(Attribution.NotFailed):
+            close(workshop, "close_again", epoch=number)
+    with pytest.raises(Attribution.NotFailed):
+        close(workshop, "close_again", server=ALICE, epoch=1)
+    close(workshop, "close_again", epoch=1)
+
+
+def test_an_epoch_stays_unsettled_while_it_is_settled(workshop: Workshop) -> None:
+    attribution = workshop.attribution
+    assert attribution.first_unsettled_epoch(MODEL, SERVER) == 0
+    close(workshop)
+    assert attribution.current_epoch(MODEL, SERVER) == 1
+    assert attribution.first_unsettled_epoch(MODEL, SERVER) == 0
+
+
+def test_an_expired_settlement_returns_the_pool() -> None:
+    with Workshop(0, open_blocks=3) as workshop:
+        open_gate(workshop)
+        earn(workshop)
+        job = close(workshop)
+        workshop.next_block(3)
+        assert workshop.state(job) is JobState.Expired
+        assert pool(workshop) == (POOL, FEES)
+        assert epoch(workshop).state is EpochState.Failed
+        workshop.check()
+
+
+def test_each_model_and_server_has_its_own_epochs(workshop: Workshop) -> None:
+    workshop.sign(CHARLIE, "Inference", "register_server", bond=SERVER_BOND)
+    earn(workshop, server=CHARLIE)
+    open_gate(workshop, OTHER_MODEL)
+    earn(workshop, model=OTHER_MODEL, part=OPEN)
+    jobs = [close(workshop), close(workshop, server=CHARLIE), close(workshop, model=OTHER_MODEL)]
+    workshop.next_block()
+    for job in jobs:
+        workshop.answer(job, shared(()))
+    assert workshop.attribution.common_pool(MODEL) == 2 * POOL
+    assert workshop.attribution.common_pool(OTHER_MODEL) == OPEN
+    listed = workshop.attribution.pools(MODEL)
+    assert [one.server for one in listed] == sorted((SERVER, CHARLIE))
+    assert workshop.attribution.index_jobs.get(MODEL) == (INDEX_JOB,)

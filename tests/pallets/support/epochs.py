@@ -1,0 +1,132 @@
+"""Epochs of a server's answers in a workshop: funded, closed, settled on shares or on faults.
+
+earn(workshop, ...)                 # the pool of MODEL and SERVER, half of what was redeemed
+job = close(workshop)               # by SERVER, of all that was redeemed
+workshop.answer(job, shared(...))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pallets.attribution import ATTRIBUTION_POT
+from pallets.attribution.records import Epoch
+from runtime.codec.scale import codec
+from runtime.shared.documents import (
+    EpochShares,
+    Fault,
+    FaultKind,
+    LargestShare,
+    Settled,
+    Share,
+)
+from runtime.trie.merkle import SumProof, blob_id, sum_proof, sum_root
+from runtime.types.primitives import OPEN, AccountId, Hash
+from tests.pallets.support.ledger import ALICE, BOB
+from tests.pallets.support.workshop import SERVER, Workshop, indexed
+
+MODEL = 0
+FEES, POOL = 100 * OPEN, 50 * OPEN
+RECEIPTS = [(Hash(bytes((at,)) * 32), FEES // 5) for at in range(1, 6)]
+ROOT, _ = sum_root(RECEIPTS)
+INDEX_JOB = 3
+ZERO = Hash(bytes(32))
+
+
+def open_gate(workshop: Workshop, model: int = MODEL, rows: int = 2_000) -> None:
+    """Record an index of a model."""
+    workshop.attribution.record_indexed(model, INDEX_JOB + model, indexed(rows=rows))
+
+
+def earn(
+    workshop: Workshop,
+    redeemed: int = FEES,
+    part: int = POOL,
+    *,
+    model: int = MODEL,
+    server: AccountId = SERVER,
+) -> None:
+    """Fund a pool as a redemption does."""
+    workshop.balances.transfer(BOB, ATTRIBUTION_POT, part)
+    workshop.attribution.fund(model, server, redeemed, part)
+
+
+def close(
+    workshop: Workshop,
+    name: str = "close_epoch",
+    *,
+    server: AccountId = SERVER,
+    **changed: object,
+) -> int:
+    """Close an epoch of all fees; returns its settle job."""
+    job = workshop.jobs.next_job.get()
+    arguments = {
+        "model": MODEL,
+        "receipts_root": ROOT,
+        "receipts": len(RECEIPTS),
+        "fees_planck": FEES,
+        "receipts_blob": ROOT,
+        **changed,
+    }
+    workshop.sign(server, "Attribution", name, **arguments)
+    return job
+
+
+def settle(
+    workshop: Workshop, output: Settled, name: str = "close_epoch", **changed: object
+) -> int:
+    """Close an epoch and let its executors agree on an output."""
+    job = close(workshop, name, **changed)  # type: ignore[arg-type]
+    workshop.next_block()
+    workshop.answer(job, output)
+    return job
+
+
+def epoch(workshop: Workshop, number: int = 0, model: int = MODEL) -> Epoch:
+    found = workshop.attribution.epoch(model, SERVER, number)
+    assert found is not None
+    return found
+
+
+def claimable(workshop: Workshop, who: AccountId) -> int:
+    return workshop.attribution.earnings(who).claimable
+
+
+# ------------------------------------------------------------------------------------------ outputs
+
+
+def shares_of(*parts: tuple[AccountId, int]) -> tuple[Share, ...]:
+    """Return shares, ascending by account."""
+    return tuple(Share(who, planck) for who, planck in sorted(parts))
+
+
+def leaves(shares: Sequence[Share]) -> list[tuple[Hash, int]]:
+    return [(Hash(share.contributor), share.planck) for share in shares]
+
+
+def shared(shares: Sequence[Share], pushed: int = 64) -> Settled:
+    """Return what honest executors answer for shares: the largest `pushed` are paid at once."""
+    root, total = sum_root(leaves(shares))
+    ranked = sorted(range(len(shares)), key=lambda at: (-shares[at].planck, at))[:pushed]
+    return Settled(
+        receipts_root=ROOT,
+        faults=(),
+        shares=blob_id(codec(EpochShares).encode(EpochShares(tuple(shares)))),
+        shares_root=root,
+        shares_count=len(shares),
+        shares_planck=total,
+        largest=tuple(LargestShare(at, shares[at]) for at in sorted(ranked)),
+    )
+
+
+def proof_of(shares: Sequence[Share], position: int) -> SumProof:
+    return sum_proof(leaves(shares), position)
+
+
+def faulty(*faults: Fault) -> Settled:
+    """Return what executors answer for false receipts."""
+    return Settled(ROOT, faults, ZERO, ZERO, 0, 0, ())
+
+
+def fault(kind: FaultKind, fee: int, asker: AccountId = ALICE) -> Fault:
+    return Fault(kind, 0, asker, fee)
