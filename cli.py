@@ -49,6 +49,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     ),
     "claim": ("node.commands.datanet.claim", "Pay out what your rows have earned."),
     "earnings": ("node.commands.datanet.claim", "Show what an account's rows have earned."),
+    "executor": (
+        "node.commands.executor.executor",
+        "Train for others: profile of this machine, registration, who else does.",
+    ),
     "stake": ("node.commands.staking.stake", "Put OPEN behind validators, or take it back."),
     "validator": ("node.commands.staking.validator", "Become a validator and see how it does."),
     "tx": ("node.commands.wallet.tx", "Send any call of the chain."),

@@ -23,6 +23,8 @@ ENDOWMENT: Final = 2_000_000 * OPEN
 EXECUTOR_BOND: Final = 1_000 * OPEN
 SERVER_BOND: Final = 1_000 * OPEN
 NO_PROFILE: Final = "0x" + bytes(32).hex()
+"""The development profile: whatever machine runs the chain. A genesis must not depend on the
+machine that makes it, so the profiles of real machines are registered by root afterwards."""
 STAKE_MIN: Final = Parameters().minimum_validator_bond
 STAKING_FUNDS: Final = 1_000_000 * OPEN
 TREASURY: Final = "0x" + b"modlopen/tre".ljust(32, b"\0").hex()
@@ -78,15 +80,7 @@ def devnet_spec(
         "stakers": [{"stash": uri, "bond": stake} for uri, stake in zip(uris, given, strict=True)],
         "parameters": {"validator_count": VALIDATORS_MAX},
     }
-    config["jobs"] = {
-        "parameters": {
-            "executors_per_job": min(executors_per_job, validators),
-            "assignment_blocks": 2,
-        },
-        "executors": [
-            {"account": uri, "profile": NO_PROFILE, "bond": EXECUTOR_BOND} for uri in uris
-        ],
-    }
+    config["jobs"] = _jobs(config, uris, min(executors_per_job, validators))
     config["inference"] = {
         "servers": [{"account": uri, "bond_planck": SERVER_BOND} for uri in uris]
     }
@@ -99,6 +93,28 @@ def devnet_spec(
         chain_type="Local",
         pallets=config,
     )
+
+
+def _jobs(config: Mapping[str, Any], uris: Sequence[str], executors_per_job: int) -> dict[str, Any]:
+    """Make every validator an executor of the preset's bases, in its development profile."""
+    return {
+        "parameters": {
+            "executors_per_job": executors_per_job,
+            "spare_executors": 1 if len(uris) > executors_per_job else 0,
+            "assignment_blocks": 2,
+            "decline_blocks": config["jobs"]["parameters"]["decline_blocks"],
+        },
+        "profiles": config["jobs"]["profiles"],
+        "executors": [devnet_executor(config, uri) for uri in uris],
+    }
+
+
+def devnet_executor(
+    config: Mapping[str, Any], uri: str, bond: int = EXECUTOR_BOND
+) -> dict[str, Any]:
+    """Return the executor of an account as the config of a chain spec has it."""
+    bases = sorted(content for content, _ in config["models"]["bases"])
+    return {"account": uri, "profile": NO_PROFILE, "bond": bond, "bases": bases}
 
 
 def _balances(uris: Sequence[str]) -> list[list[Any]]:

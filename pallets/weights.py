@@ -180,31 +180,35 @@ def models_create(datanets: int) -> Weight:
 
 
 # Jobs
-JOBS_REGISTER_EXECUTOR: Final = weight(2_500, reads=518, writes=6)
+JOBS_REGISTER_EXECUTOR: Final = weight(7_300, reads=519, writes=6)
 JOBS_ADD_BOND: Final = weight(47, reads=3, writes=3)
-JOBS_HEARTBEAT: Final = weight(15, reads=1, writes=1)
+JOBS_HEARTBEAT: Final = weight(60, reads=2, writes=1)
 JOBS_UNREGISTER_EXECUTOR: Final = weight(150, reads=4, writes=2)
 JOBS_WITHDRAW_BOND: Final = weight(42, reads=4, writes=3)
 JOBS_CANCEL: Final = weight(120, reads=6, writes=6)
 JOBS_SET_PARAMETERS: Final = weight(11, writes=1)
-JOBS_SUBMIT: Final = weight(1_400, reads=121, writes=10)
-JOBS_INDEX_AGAIN: Final = weight(910, reads=90, writes=11)
-JOBS_COMMIT: Final = weight(770, reads=69, writes=5)
-JOBS_REPORT_FAILURE: Final = weight(530, reads=33, writes=32)
-JOBS_ON_INITIALIZE: Final = weight(7, reads=1, writes=2)
+JOBS_SUBMIT: Final = weight(2_400, reads=187, writes=11)
+JOBS_INDEX_AGAIN: Final = weight(1_700, reads=156, writes=12)
+JOBS_COMMIT: Final = weight(1_500, reads=132, writes=4)
+JOBS_REPORT_FAILURE: Final = weight(800, reads=33, writes=34)
+JOBS_DECLINE: Final = weight(1_500, reads=133, writes=5)
+JOBS_REGISTER_PROFILE: Final = weight(20, writes=1)
+JOBS_SET_BASES: Final = weight(60, reads=1, writes=1)
+JOBS_SET_READER: Final = weight(47, reads=1, writes=1)
+JOBS_ON_INITIALIZE: Final = weight(7, reads=1, writes=1)
 
 
 def jobs_reveal(entries: int) -> Weight:
     """Return the weight of Jobs.reveal, which hashes the output."""
-    return weight(770, reads=69, writes=5) + weight(1) * entries
+    return weight(1_500, reads=131, writes=4) + weight(1) * entries
 
 
 def jobs_deadline(entries: int, executors: int) -> Weight:
     """Return the weight of one deadline in Jobs.on_initialize: it fails, settles or draws."""
     return (
-        weight(1_200, reads=54, writes=63)
+        weight(1_600, reads=120, writes=63)
         + weight(11, reads=1, writes=1) * entries
-        + weight(9, reads=2) * executors
+        + weight(36, reads=3) * executors
     )
 
 

@@ -11,12 +11,14 @@ from benchmarks.weights.stage import BLOCK, GENESIS_HASH, WeighingStage
 from pallets.attribution import ATTRIBUTION_POT, Attribution
 from pallets.attribution.records import Epoch, EpochState, Ledger
 from pallets.balances import Balances, HoldReason
-from pallets.jobs import Jobs, Parameters
+from pallets.jobs import Jobs, Parameters, Profile
 from pallets.jobs.executors import EXECUTORS_MAX
-from pallets.jobs.job import Executor, FailureReason, Job, JobState, Slot, SlotState
-from pallets.jobs.lifecycle import BUCKET_MAX, UNFINISHED_MAX
+from pallets.jobs.job import FailureReason, Job, JobState, Slot, SlotState
+from pallets.jobs.lifecycle import BUCKET_MAX, SETTLEMENTS_MAX, UNFINISHED_MAX
 from pallets.jobs.recipe import TARGETS
+from pallets.jobs.registry import BASES_MAX, Executor
 from pallets.jobs.submission import SETTLEMENT_ENTRIES_MAX
+from pallets.jobs.work import commit_blocks
 from pallets.system import System
 from runtime.crypto.hashing import blake2b_256
 from runtime.shared.documents import (
@@ -48,13 +50,18 @@ EXECUTORS: Final = 5
 FORMER: Final = 8
 """Executors of former attempts that were silent."""
 ATTEMPT: Final = 4
-FULL_BUCKETS: Final = UNFINISHED_MAX // BUCKET_MAX - 1
+WORK: Final = 1_000
+FULL_BUCKETS: Final = (UNFINISHED_MAX + SETTLEMENTS_MAX) // BUCKET_MAX - 1
 """Buckets that are full where all other jobs of the chain have their deadlines in a row."""
 FEES: Final[Balance] = 1_000 * OPEN
 BOND: Final[Balance] = 1_000 * OPEN
 ESCROW: Final[Balance] = 10 * OPEN
 SALT: Final = b"s" * 32
 PROFILE: Final = Hash(b"profile".ljust(32, b"\0"))
+LIMITS: Final = Profile("p" * 64, 1_000, 2**64 - 1, 2**64 - 1, 2**32 - 1)
+BASES: Final = tuple(
+    sorted([BASE, *(Hash(blake2b_256(b"base %d" % at)) for at in range(BASES_MAX - 1))])
+)
 TRAINING: Final = Train(
     0, BASE, tuple(DatanetVersion(number, 1) for number in range(16)), Recipe(targets=TARGETS)
 )
@@ -63,7 +70,8 @@ TRAINING: Final = Train(
 def _executor(stage: WeighingStage, name: str, registration: int) -> AccountId:
     """Register the executor of a name; it works on a full list of jobs."""
     who, jobs = stage.account(name), stage.pallet(Jobs)
-    jobs.registry.put(who, Executor(PROFILE, BOND, registration, last_seen=1))
+    jobs.profiles.put(PROFILE, LIMITS)
+    jobs.registry.put(who, Executor(PROFILE, BOND, registration, last_seen=1, bases=BASES))
     stage.pallet(Balances).hold(HoldReason.JobBond, who, BOND)
     return who
 
@@ -72,8 +80,9 @@ def _register(stage: WeighingStage, count: int, last_seen: int = BLOCK) -> tuple
     """Register executors that can be drawn; nobody else is listed."""
     jobs = stage.pallet(Jobs)
     made = stage.accounts("executor", count)
+    jobs.profiles.put(PROFILE, LIMITS)
     for registration, who in enumerate(made):
-        jobs.registry.put(who, Executor(PROFILE, BOND, registration, last_seen))
+        jobs.registry.put(who, Executor(PROFILE, BOND, registration, last_seen, bases=BASES))
     jobs.executor_accounts.put(made)
     jobs.next_registration.put(count)
     return made
@@ -92,6 +101,7 @@ def _store(
         escrow=ESCROW,
         index_escrow=0,
         executors=EXECUTORS,
+        work=WORK,
         opened_at=1,
         expires_at=2 * BLOCK,
         deadline=BLOCK,
@@ -99,6 +109,7 @@ def _store(
         slots=slots,
     )
     jobs.jobs.put(JOB, job)
+    jobs.settlements.put(1)
     jobs.unfinished.put(1)
     jobs.unfinished_of.put(owner, 2)
     others = tuple(range(100, 100 + BUCKET_MAX - 1))
@@ -122,13 +133,15 @@ def _slots(
 ) -> tuple[Slot, ...]:
     """Return the slots of a job late in its life: silent ones first, then ours and its fellows."""
     silent = tuple(
-        Slot(_executor(stage, f"silent {at}", at), at, 0, SlotState.NoShow) for at in range(FORMER)
+        Slot(_executor(stage, f"silent {at}", at), at, 0, 1, SlotState.NoShow)
+        for at in range(FORMER)
     )
     fellows = tuple(
-        Slot(_executor(stage, f"fellow {at}", at), at, ATTEMPT, others, **_given(fields, at))
+        Slot(_executor(stage, f"fellow {at}", at), at, ATTEMPT, BLOCK, others, **_given(fields, at))
         for at in range(EXECUTORS - 1)
     )
-    return (*silent, *fellows, Slot(_executor(stage, "executor", 99), 99, ATTEMPT, own, **fields))
+    executor = _executor(stage, "executor", 99)
+    return (*silent, *fellows, Slot(executor, 99, ATTEMPT, BLOCK, own, **fields))
 
 
 def _given(fields: dict[str, Any], at: int) -> dict[str, Any]:
@@ -145,7 +158,23 @@ def jobs_register_executor(stage: WeighingStage) -> Work:
     parameters = stage.pallet(Jobs).parameters
     parameters.put(replace(parameters.get(), heartbeat_blocks=1))
     who = stage.account("newcomer")
-    return stage.signed(who, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
+    wanted = {"profile": PROFILE, "bond": BOND, "bases": BASES, "reader": PROFILE}
+    return stage.signed(who, "Jobs", "register_executor", **wanted)
+
+
+@JOBS.constant
+def jobs_register_profile(stage: WeighingStage) -> Work:
+    return stage.root("Jobs", "register_profile", id=PROFILE, profile=LIMITS)
+
+
+@JOBS.constant
+def jobs_set_bases(stage: WeighingStage) -> Work:
+    return stage.signed(_executor(stage, "executor", 1), "Jobs", "set_bases", bases=BASES)
+
+
+@JOBS.constant
+def jobs_set_reader(stage: WeighingStage) -> Work:
+    return stage.signed(_executor(stage, "executor", 1), "Jobs", "set_reader", reader=PROFILE)
 
 
 @JOBS.constant
@@ -155,7 +184,9 @@ def jobs_add_bond(stage: WeighingStage) -> Work:
 
 @JOBS.constant
 def jobs_heartbeat(stage: WeighingStage) -> Work:
-    return stage.signed(_executor(stage, "executor", 1), "Jobs", "heartbeat")
+    who, parameters = _executor(stage, "executor", 1), stage.pallet(Jobs).parameters
+    parameters.put(replace(parameters.get(), heartbeat_blocks=1))
+    return stage.signed(who, "Jobs", "heartbeat")
 
 
 @JOBS.constant
@@ -169,7 +200,7 @@ def jobs_unregister_executor(stage: WeighingStage) -> Work:
 @JOBS.constant
 def jobs_withdraw_bond(stage: WeighingStage) -> Work:
     who, jobs = _executor(stage, "executor", 1), stage.pallet(Jobs)
-    jobs.registry.put(who, Executor(PROFILE, BOND, 1, last_seen=1, leaving_at=1))
+    jobs.registry.put(who, Executor(PROFILE, BOND, 1, 1, leaving_at=1, bases=BASES))
     _register(stage, EXECUTORS_MAX)
     return stage.signed(who, "Jobs", "withdraw_bond")
 
@@ -192,6 +223,7 @@ def jobs_set_parameters(stage: WeighingStage) -> Work:
 def jobs_submit(stage: WeighingStage) -> Work:
     owner = stage.account("owner")
     store_model(stage, owner)
+    stage.pallet(Jobs).unfinished.put(UNFINISHED_MAX - 1)  # the place has its highest fee
     fill_deadlines(stage, Parameters().assignment_blocks)
     return stage.signed(owner, "Jobs", "submit", spec=TRAINING)
 
@@ -207,6 +239,7 @@ def jobs_index_again(stage: WeighingStage) -> Work:
         escrow=0,
         index_escrow=0,
         executors=EXECUTORS,
+        work=WORK,
         opened_at=1,
         expires_at=2,
     )
@@ -222,11 +255,13 @@ def jobs_index_again(stage: WeighingStage) -> Work:
             escrow=0,
             index_escrow=0,
             executors=1,
+            work=WORK,
             opened_at=1,
             expires_at=2,
             index_job=JOB + 1,
         ),
     )
+    jobs.unfinished.put(UNFINISHED_MAX - 1)  # the place has its highest fee
     fill_deadlines(stage, Parameters().assignment_blocks)
     return stage.signed(owner, "Jobs", "index_again", train_job=JOB)
 
@@ -245,14 +280,23 @@ def jobs_commit(stage: WeighingStage) -> Work:
 def jobs_report_failure(stage: WeighingStage) -> Work:
     # The report that makes a majority fails the job: escrow, slashes and assignments follow.
     slots = _slots(stage, SlotState.Assigned, SlotState.ReportedFailure)
-    reported, own = slots[-EXECUTORS:-1], slots[-1]
+    reason = FailureReason.MissingBlob
+    reported, own = tuple(replace(slot, reason=reason) for slot in slots[-EXECUTORS:-1]), slots[-1]
     silent = slots[: EXECUTORS - 1]  # with more of them the reports would be no majority
     _store(stage, JobState.Committing, TRAINING, (*silent, *reported, own))
     fill_deadlines(stage, 1, Parameters().reveal_blocks)
-    reason = FailureReason.MissingBlob
     return stage.signed(
         own.executor, "Jobs", "report_failure", job=JOB, attempt=ATTEMPT, reason=reason
     )
+
+
+@JOBS.constant
+def jobs_decline(stage: WeighingStage) -> Work:
+    # The decline that asks for another executor; the deadline moves to the next free bucket.
+    slots = _slots(stage, SlotState.Assigned, SlotState.Committed)
+    _store(stage, JobState.Committing, TRAINING, slots)
+    fill_deadlines(stage, 1)
+    return stage.signed(slots[-1].executor, "Jobs", "decline", job=JOB, attempt=ATTEMPT)
 
 
 @JOBS.constant
@@ -287,13 +331,15 @@ def jobs_deadline(stage: WeighingStage, entries: int, executors: int) -> Work:
         _store_settlement(stage, entries)
     elif executors > EXECUTORS:
         _register(stage, executors)
-        _store(stage, JobState.Open, TRAINING)
+        owner = _store(stage, JobState.Open, TRAINING)
+        store_model(stage, owner)
     else:
         slots = _slots(stage, SlotState.Committed, SlotState.Committed)
         _store(stage, JobState.Revealing, TRAINING, slots)
     parameters = Parameters(executors_per_job=EXECUTORS, extra_attempts=ATTEMPT)
     jobs.parameters.put(parameters)
-    fill_deadlines(stage, 1, parameters.reveal_blocks, parameters.assignment_blocks)
+    ends = commit_blocks(parameters, LIMITS, WORK)
+    fill_deadlines(stage, 1, parameters.reveal_blocks, parameters.assignment_blocks, ends)
     jobs.deadlines.put(BLOCK, (JOB,))
     return jobs.on_initialize
 

@@ -5,12 +5,13 @@ behind the hashes; `load_index` reads those files back and checks each against i
 index returns the rows of largest influence on an answer and the spans that the answer repeats.
 
 Rules that hold here: row i of every file is row i of the training job; aggregates are in the order
-of their contributors' accounts; a file whose content does not fit its hash is refused.
+of their contributors' accounts; a file whose content does not fit its hash is refused; shards are
+listed by a file of their own, for a large datanet has more of them than fit a block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -29,13 +30,14 @@ from ml.attribution.sketch import Sketcher, Sketches
 from ml.attribution.spans import Shard, SpanIndex, build_shards
 from ml.rows.row import Row
 from ml.train.data import Example, encode_row
-from runtime.codec.scale import codec
+from runtime.codec.scale import DecodeError, codec
 from runtime.shared.documents import ContributorAggregate, Indexed, Recipe
 from runtime.shared.receipts import TOP_ROWS_MAX, RowScore, Span
 from runtime.trie.merkle import blob_id, merkle_root
 from runtime.types.primitives import AccountId, Hash
 
 AGGREGATES: Final = codec(tuple[ContributorAggregate, ...])
+SHARDS: Final = codec(tuple[Hash, ...])
 PERMILLE: Final = 1000
 ROW_TOKENS_DEFAULT: Final = Recipe().max_tokens
 
@@ -102,9 +104,11 @@ def commit_index(
     damping = damping_of(phi)
     psi = inverse_sketches(phi, damping)  # [rows, k]
     aggregates = aggregated(psi, contributors)
+    shard_files = [shard.to_bytes() for shard in shards]
+    shard_blobs = tuple(blob_id(file) for file in shard_files)
     files = [phi.tobytes(), psi.tobytes(), AGGREGATES.encode(aggregates)]
-    files += [shard.to_bytes() for shard in shards]
-    phi_blob, psi_blob, aggregates_blob, *shard_blobs = [blob_id(file) for file in files]
+    files.append(SHARDS.encode(shard_blobs))
+    phi_blob, psi_blob, aggregates_blob, list_blob = [blob_id(file) for file in files]
     indexed = Indexed(
         phi=phi_blob,
         phi_root=sketches_root(phi),
@@ -114,12 +118,12 @@ def commit_index(
         psi_root=sketches_root(psi),
         aggregates=aggregates_blob,
         aggregate_root=aggregates_root(aggregates),
-        span_shards=tuple(shard_blobs),
+        span_shards=list_blob,
         rows=len(phi),
         sketch_size=phi.shape[1],
     )
-    names = [phi_blob, psi_blob, aggregates_blob, *shard_blobs]
-    return indexed, dict(zip(names, files, strict=True))
+    names = [phi_blob, psi_blob, aggregates_blob, list_blob, *shard_blobs]
+    return indexed, dict(zip(names, [*files, *shard_files], strict=True))
 
 
 def aggregated(
@@ -193,14 +197,33 @@ def load_index(indexed: Indexed, read: ReadBlob) -> AttributionIndex:
     """
     psi = load_sketches(indexed, indexed.psi, read)
     aggregates = AGGREGATES.decode(read_checked(indexed.aggregates, read))
-    shards = [Shard.from_bytes(read_checked(blob, read)) for blob in indexed.span_shards]
-    spans = SpanIndex(shards)
+    spans = SpanIndex(read_shards(indexed, read))
     if spans.rows != indexed.rows:
         raise IndexMalformedError(
             f"The span shards hold {spans.rows} rows, the index {indexed.rows}. "
             "The job's output contradicts itself; report it."
         )
     return AttributionIndex(indexed, psi, aggregates, spans)
+
+
+def shard_list(data: bytes) -> tuple[Hash, ...]:
+    """Return the shards that a list names. Raises IndexMalformedError."""
+    try:
+        return SHARDS.decode(data)
+    except DecodeError as error:
+        raise IndexMalformedError(
+            f"The list of span shards does not decode: {error}. The job's output is malformed; "
+            "report it."
+        ) from error
+
+
+def read_shards(indexed: Indexed, read: ReadBlob) -> Iterator[Shard]:
+    """Yield the shards of an index, one file after another.
+
+    Raises BlobMismatchError, IndexMalformedError, ShardMalformedError, and what `read` raises.
+    """
+    for blob in shard_list(read_checked(indexed.span_shards, read)):
+        yield Shard.from_bytes(read_checked(blob, read))
 
 
 def load_sketches(indexed: Indexed, blob: Hash, read: ReadBlob) -> Sketches:

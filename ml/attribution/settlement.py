@@ -1,14 +1,17 @@
-"""Settlement: an epoch of receipts as one signed net score per contributor.
+"""Settlement: the sketches of an epoch's answers as shares of contributors.
 
-Q = sum fee phi(answer) over the receipts. S_c = Psi_c . Q, and V_c is the sum of the squares of the
-scores that S_c is netted from. Nothing is clipped here:
-`runtime.shared.shares.payout` clips once, per contributor and epoch. Paying every positive score
+For the answers that name one index, Q = sum fee phi(answer), S_c = Psi_c . Q, and V_c is the sum of
+the squares of the scores that S_c is netted from. Nothing is clipped here:
+`runtime.shared.shares.payout` clips once, per contributor and index. Paying every positive score
 of every row instead would pay a poisoner most (tests/ml/attribution/test_netting.py compares them).
+Scores of two indexes have no common scale, so the pool is split between indexes by the fees of
+their answers first.
 
 Rules that hold here: all results are exact integers. Weights and scores are split into limbs of 15
 bits, so that a block's sum of products of three stays below 2^53 in float64: BLAS then multiplies
 them exactly, where Python's integers took most of the time of a settlement. Where V would not fit
 128 bits, all S are divided by one power of two and all V by its square, which changes no share.
+Answers are added page by page; memory grows with contributors, not with answers.
 """
 
 from __future__ import annotations
@@ -22,14 +25,15 @@ import numpy.typing as npt
 
 from ml.attribution.sketch import INT8_MAX, Sketches
 from runtime.shared.documents import (
+    SHARES_PUSHED_MAX,
     ContributorAggregate,
-    Receipt,
-    Settled,
+    LargestShare,
     SettlementEntry,
-    receipt_hash,
+    Share,
 )
+from runtime.shared.shares import payout, split
 from runtime.trie.merkle import sum_root
-from runtime.types.primitives import Hash
+from runtime.types.primitives import AccountId, Hash
 
 BLOCK_ROWS: Final = 256
 LIMB_BITS: Final = 15
@@ -47,43 +51,73 @@ class SketchLengthError(ValueError):
     """The sketch of a receipt does not have the size of the index."""
 
 
-def settle(receipts: Sequence[Receipt], aggregates: Sequence[ContributorAggregate]) -> Settled:
-    """Return the settlement of one epoch.
+class NetScores:
+    """The scores of the contributors of one index, over answers that are added bit by bit."""
 
-    The receipts come in the order of their root, the entries in the order of the aggregates.
-    Raises SketchLengthError.
-    """
-    weights = [receipt.contributor_fee_planck for receipt in receipts]
-    sketches = [receipt.phi for receipt in receipts]
-    root, fees = receipts_root(receipts)
-    entries = net_scores(aggregates, sketches, weights)
-    return Settled(len(receipts), root, fees, entries)
+    def __init__(self, aggregates: Sequence[ContributorAggregate]) -> None:
+        self._contributors = [aggregate.contributor for aggregate in aggregates]
+        self._psi = np.array([aggregate.psi_sum for aggregate in aggregates], np.int64)
+        """Psi_c by contributor [contributors, k]."""
+        size = self._psi.shape[1] if aggregates else 0
+        self._query = [0] * size
+        self._squares = [0] * len(aggregates)
+        self.fees_planck = 0
 
+    def add(self, sketches: Sequence[bytes], fees_planck: Sequence[int]) -> None:
+        """Add answers with their fees. Raises SketchLengthError."""
+        self.fees_planck += sum(fees_planck)
+        if not self._contributors or not sketches:
+            return
+        added = weighted_sum(sketches, fees_planck, len(self._query))
+        self._query = [former + more for former, more in zip(self._query, added, strict=True)]
+        squares = _square_sums(self._psi, sketches, fees_planck)
+        self._squares = [former + more for former, more in zip(self._squares, squares, strict=True)]
 
-def receipts_root(receipts: Sequence[Receipt]) -> tuple[Hash, int]:
-    """Return the Merkle sum over (receipt id, contributor fee): its root and the fees in all."""
-    return sum_root((receipt_hash(receipt), receipt.contributor_fee_planck) for receipt in receipts)
-
-
-def net_scores(
-    aggregates: Sequence[ContributorAggregate], sketches: Sequence[bytes], weights: Sequence[int]
-) -> tuple[SettlementEntry, ...]:
-    """Return S_c and V_c of each contributor for weighted sketches. Raises SketchLengthError."""
-    if not aggregates:
-        return ()
-    psi = np.array([aggregate.psi_sum for aggregate in aggregates], np.int64)
-    query = weighted_sum(sketches, weights, psi.shape[1])
-    scores = [sum(map(int.__mul__, row, query)) for row in psi.tolist()]
-    squares = _square_sums(psi, sketches, weights)
-    shift = _shift(scores, squares)
-    return tuple(
-        SettlementEntry(
-            aggregate.contributor,
-            score >> shift if score >= 0 else -(-score >> shift),
-            -(-square >> 2 * shift),
+    def entries(self) -> tuple[SettlementEntry, ...]:
+        """Return S_c and V_c of each contributor, in the order of the aggregates."""
+        if not self._contributors:
+            return ()
+        scores = [sum(map(int.__mul__, row, self._query)) for row in self._psi.tolist()]
+        shift = _shift(scores, self._squares)
+        return tuple(
+            SettlementEntry(
+                contributor,
+                score >> shift if score >= 0 else -(-score >> shift),
+                -(-square >> 2 * shift),
+            )
+            for contributor, score, square in zip(
+                self._contributors, scores, self._squares, strict=True
+            )
         )
-        for aggregate, score, square in zip(aggregates, scores, squares, strict=True)
-    )
+
+
+def epoch_shares(
+    pool_planck: int, indexes: Sequence[NetScores], bound_milli: int
+) -> tuple[Share, ...]:
+    """Share a pool among the contributors of the indexes that an epoch's answers name.
+
+    Returns the shares above zero, ascending by account; what is missing from the pool belongs to
+    the commons. Every answer has a fee, so at least one index does.
+    """
+    parts = split(pool_planck, [index.fees_planck for index in indexes])
+    shares: dict[AccountId, int] = {}
+    for part, index in zip(parts, indexes, strict=True):
+        entries = index.entries()
+        earned, _ = payout(part, entries, bound_milli)
+        for entry, amount in zip(entries, earned, strict=True):
+            shares[entry.contributor] = shares.get(entry.contributor, 0) + amount
+    return tuple(Share(account, shares[account]) for account in sorted(shares) if shares[account])
+
+
+def largest_shares(shares: Sequence[Share]) -> tuple[LargestShare, ...]:
+    """Return the largest shares with their positions, ascending; ties go to the earlier one."""
+    order = sorted(range(len(shares)), key=lambda at: (-shares[at].planck, at))
+    return tuple(LargestShare(at, shares[at]) for at in sorted(order[:SHARES_PUSHED_MAX]))
+
+
+def shares_root(shares: Sequence[Share]) -> tuple[Hash, int]:
+    """Return the Merkle sum over (contributor, planck): its root and the amount in all."""
+    return sum_root((Hash(share.contributor), share.planck) for share in shares)
 
 
 def weighted_sum(sketches: Sequence[bytes], weights: Sequence[int], size: int) -> list[int]:

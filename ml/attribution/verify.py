@@ -19,12 +19,14 @@ from transformers import PreTrainedTokenizerFast
 from ml.attribution.index import (
     AGGREGATES,
     ROW_TOKENS_DEFAULT,
+    SHARDS,
     QuerySketcher,
     ReadBlob,
     aggregated,
     aggregates_root,
     load_sketches,
     read_checked,
+    read_shards,
     remainder_of,
     sketches_root,
     span_tokens,
@@ -39,7 +41,8 @@ from ml.attribution.influence import (
     scores,
 )
 from ml.attribution.sketch import Sketches
-from ml.attribution.spans import Shard, SpanIndex, build_shards
+from ml.attribution.sketch_tolerance import sketches_agree
+from ml.attribution.spans import SpanIndex, build_shards
 from ml.rows.row import Row
 from ml.train.data import encode_row, encode_text
 from runtime.crypto.keys import KeyKind, verify
@@ -53,12 +56,6 @@ from runtime.shared.receipts import (
 from runtime.trie.merkle import blob_id
 from runtime.types.primitives import AccountId
 from runtime.types.signature import is_signed_by
-
-SKETCH_UNITS_MAX: Final = 2
-"""The largest difference of one number of a recomputed sketch."""
-
-SKETCH_DISTANCE_PERCENT: Final = 1
-"""The largest distance of a recomputed sketch, in percent of its norm."""
 
 ROWS_CHECKED: Final = 4
 """Top rows whose gradients are run again by default; each costs a pass of the model."""
@@ -102,24 +99,6 @@ def verify_receipt(
     """
     replay = _Replay(signed, indexed, read_blob, material)
     return list(replay.checks(with_index))
-
-
-def sketches_agree(claimed: bytes, recomputed: bytes) -> tuple[bool, str]:
-    """Return whether two sketches are one gradient up to rounding, and how they differ.
-
-    Equal bytes would be too strict: a GPU and a CPU add the terms of a gradient in other orders.
-    """
-    if len(claimed) != len(recomputed):
-        return False, f"{len(claimed)} numbers instead of {len(recomputed)}"
-    left = np.frombuffer(claimed, np.int8).astype(np.int64)
-    right = np.frombuffer(recomputed, np.int8).astype(np.int64)
-    difference = left - right
-    units = int(np.max(np.abs(difference), initial=0))
-    square, whole = int(difference @ difference), int(right @ right)
-    near = square * 100 * 100 <= whole * SKETCH_DISTANCE_PERCENT**2
-    changed = int(np.count_nonzero(difference))
-    detail = f"{changed} of {len(left)} numbers differ, by at most {units}"
-    return units <= SKETCH_UNITS_MAX and near, detail
 
 
 _Step: TypeAlias = tuple[str, str, Callable[[], tuple[bool | None, str]]]
@@ -287,14 +266,14 @@ class _Replay:
             return None, "the rows or the tokenizer are not at hand"
         tokens = span_tokens([encode_row(row, tokenizer, self.material.max_tokens) for row in rows])
         again = tuple(blob_id(shard.to_bytes()) for shard in build_shards(tokens))
-        return again == self.indexed.span_shards, f"{len(again)} shards of {len(rows)} rows"
+        is_same = blob_id(SHARDS.encode(again)) == self.indexed.span_shards
+        return is_same, f"{len(again)} shards of {len(rows)} rows"
 
     def _spans(self) -> tuple[bool | None, str]:
         answer, tokenizer = self.material.answer, self.material.tokenizer
         if answer is None or tokenizer is None:
             return None, "the answer or the tokenizer is not at hand"
-        files = [read_checked(blob, self.read) for blob in self.indexed.span_shards]
-        index = SpanIndex(Shard.from_bytes(file) for file in files)
+        index = SpanIndex(read_shards(self.indexed, self.read))
         again = index.spans(encode_text(answer, tokenizer))
         return again == self.evidence.spans, f"{len(again)} spans"
 

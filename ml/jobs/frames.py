@@ -19,8 +19,6 @@ LENGTH_BYTES: Final = 4
 TEXT_BYTES_MAX: Final = 64 << 10
 
 ROWS_FILE: Final = "rows.scale"
-RECEIPTS_FILE: Final = "receipts.scale"
-AGGREGATES_FILE: Final = "aggregates.scale"
 OUTPUTS_FOLDER: Final = "outputs"
 """Names in the folders of a job, frozen: the folders outlive an upgrade of the node."""
 
@@ -42,7 +40,7 @@ class Hello:
 class Job:
     """Run a job. `spec` is SCALE JobSpec.
 
-    `inputs` is a folder of files named by blob id hex, with rows.scale or the settlement files;
+    `inputs` is a folder of files named by blob id hex, with rows.scale, or epoch.scale for SETTLE;
     `work` is the job's own folder: checkpoints, and outputs/ with the files of the result.
     EVALUATE and INDEX also need the training job's spec (`train_spec`) and its output (`trained`).
     An empty `base` means the shipped base.

@@ -1,8 +1,8 @@
 """The kinds of jobs: a spec and inputs in, a JobOutput and its files out.
 
-TRAIN trains an adapter, EVALUATE measures it again, INDEX sketches its rows, SETTLE computes the
-sums of an epoch. Every kind is a pure function of its inputs, seed and profile; only TRAIN saves
-checkpoints.
+TRAIN trains an adapter or finds the step at which it diverges, EVALUATE measures it again, INDEX
+sketches its rows, SETTLE checks the receipts of an epoch and shares its pool (ml/jobs/settling.py).
+Every kind is a pure function of its inputs, seed and profile; only TRAIN saves checkpoints.
 """
 
 from __future__ import annotations
@@ -12,31 +12,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
 from ml.adapters.validation import load_adapter
-from ml.attribution.index import AGGREGATES, build_index
-from ml.attribution.settlement import settle
+from ml.attribution.index import build_index
 from ml.attribution.sketch import load_moments
-from ml.base.base import content_hash, load_base
 from ml.durable_file import write_durably
 from ml.jobs import frames
-from ml.jobs.inputs import InputCorruptError, JobRows, read_blob, read_file, read_job_rows
+from ml.jobs.inputs import InputCorruptError, JobRows, read_blob, read_job_rows
+from ml.jobs.job_base import load_job_base
+from ml.jobs.settling import settle_epoch
 from ml.rows.row import Row
 from ml.train.checkpoint import CHECKPOINT_NAME, CheckpointUnreadableError
 from ml.train.curve import curve_lines
 from ml.train.data import held_out_rows
-from ml.train.loop import Progress, TrainReport, train
+from ml.train.loop import Progress, TrainingDivergedError, TrainReport, train
 from ml.train.loss import evaluate
 from ml.train.profile import Profile
 from runtime.codec.scale import DecodeError, codec
 from runtime.shared.documents import (
+    Diverged,
     Evaluate,
     Evaluated,
     Index,
     JobOutput,
     JobSpec,
-    Receipt,
     Recipe,
     Settle,
     Train,
@@ -47,7 +45,6 @@ from runtime.types.primitives import Hash
 
 CURVE_NAME: Final = "curve.jsonl"
 SEED_BYTES: Final = 32
-SETTLEMENT_BYTES_MAX: Final = 512 << 20
 
 T = TypeVar("T")
 
@@ -57,10 +54,6 @@ ReportProgress = Callable[[int, int, int, int], None]
 
 class SpecRefusedError(Exception):
     """The job's spec, seed or companion documents cannot be used."""
-
-
-class BaseMismatchError(Exception):
-    """The base folder does not have the content hash that the job names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +76,7 @@ def run_job(job: frames.Job, report: ReportProgress, profile: Profile) -> Outcom
     if isinstance(spec, Index):
         return _index_rows(job, spec, inputs, work, report=report)
     if isinstance(spec, Settle):
-        return _settle_epoch(spec, inputs)
+        return _settle_epoch(job, spec, inputs, work, report)
     raise SpecRefusedError(
         f"The job kind {type(spec).__name__} is unknown to this executor; update it."
     )
@@ -98,7 +91,7 @@ def _train_adapter(
     report: ReportProgress,
     profile: Profile,
 ) -> Outcome:
-    model, tokenizer = _load_base(job, spec)
+    model, tokenizer = load_job_base(job.base, spec.base)
     rows = read_job_rows(inputs)
 
     def report_step(progress: Progress) -> None:
@@ -118,11 +111,15 @@ def _train_adapter(
         )
 
     try:
-        trained = run_training()
-    except CheckpointUnreadableError:
-        # A damaged checkpoint costs the steps that it saved, not the job: start again.
-        (work / CHECKPOINT_NAME).unlink()
-        trained = run_training()
+        try:
+            trained = run_training()
+        except CheckpointUnreadableError:
+            # A damaged checkpoint costs the steps that it saved, not the job: start again.
+            (work / CHECKPOINT_NAME).unlink()
+            trained = run_training()
+    except TrainingDivergedError as error:
+        # A result and no failure: who computes it finds the same step, and is paid for the steps.
+        return Outcome(Diverged(error.step), ())
     write_durably(work / CURVE_NAME, curve_lines(trained).encode())
     output = Trained(
         adapter=trained.adapter_hash,
@@ -141,7 +138,7 @@ def _train_adapter(
 
 def _evaluate_adapter(job: frames.Job, inputs: Path) -> Outcome:
     spec, trained = _training(job)
-    model, tokenizer = _load_base(job, spec)
+    model, tokenizer = load_job_base(job.base, spec.base)
     rows = _checked_rows(inputs, trained)
     numbers = sorted(_held_out(rows, spec.recipe))
     measured: list[Row] = [rows.rows[number] for number in numbers]
@@ -160,7 +157,7 @@ def _index_rows(
     train_spec, trained = _training(job)
     if len(job.seed) != SEED_BYTES:
         raise SpecRefusedError(f"The sketch seed must be {SEED_BYTES} bytes, not {len(job.seed)}.")
-    model, tokenizer = _load_base(job, train_spec)
+    model, tokenizer = load_job_base(job.base, train_spec.base)
     rows = _checked_rows(inputs, trained)
     model.set_attn_implementation("eager")
     wrapped = load_adapter(read_blob(inputs, trained.adapter), train_spec.recipe, model)
@@ -179,32 +176,17 @@ def _index_rows(
     return Outcome(indexed, _write_outputs(work, *files.values()))
 
 
-def _settle_epoch(spec: Settle, inputs: Path) -> Outcome:
-    """Settle from receipts.scale and aggregates.scale."""
-
-    def read(name: str, hint: type[T]) -> T:
-        return _decoded(read_file(inputs / name, SETTLEMENT_BYTES_MAX), hint, name)
-
-    receipts = read(frames.RECEIPTS_FILE, tuple[Receipt, ...])
-    aggregates = AGGREGATES.decode(read_file(inputs / frames.AGGREGATES_FILE, SETTLEMENT_BYTES_MAX))
-    settled = settle(receipts, aggregates)
-    if settled.receipts_root != spec.receipts_root:
-        raise InputCorruptError(
-            "The receipts do not have the root that the job names; fetch them again."
-        )
-    return Outcome(settled, ())
-
-
-def _load_base(job: frames.Job, spec: Train) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """Load the base that the spec names, for each job again: adapters of others are gone."""
-    folder = job.base or None
-    base_hash = content_hash(folder)
-    if base_hash != spec.base:
-        raise BaseMismatchError(
-            f"The base folder has the hash {base_hash.hex()}, "
-            f"the job names {bytes(spec.base).hex()}; configure the folder of that base."
-        )
-    return load_base(folder)
+def _settle_epoch(
+    job: frames.Job, spec: Settle, inputs: Path, work: Path, report: ReportProgress
+) -> Outcome:
+    settled, shares = settle_epoch(
+        spec,
+        inputs,
+        seed=job.seed,
+        base=job.base,
+        report=lambda done, total: report(done, total, -1, -1),
+    )
+    return Outcome(settled, () if shares is None else _write_outputs(work, shares))
 
 
 def _training(job: frames.Job) -> tuple[Train, Trained]:

@@ -52,7 +52,14 @@ DIVERGENCE_WINDOW: Final = 10
 
 
 class TrainingDivergedError(Exception):
-    """The loss or the gradient is not finite, or the loss rose far above its first values."""
+    """The loss or the gradient is not finite, or the loss rose far above its first values.
+
+    `step` is the step at which it did, counted from 1: the same on every machine of a profile.
+    """
+
+    def __init__(self, step: int, message: str) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 class TrainingCancelledError(Exception):
@@ -289,14 +296,15 @@ def _refuse_divergence(run: _Run, step: int, loss: float, norm: float) -> None:
     advice = "lower the learning rate or add warm-up steps"
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise TrainingDivergedError(
-            f"Step {step + 1} has loss {loss} and gradient {norm}; {advice}."
+            step + 1, f"Step {step + 1} has loss {loss} and gradient {norm}; {advice}."
         )
     # Means of windows: a single batch of unusual rows is no divergence.
     recent = run.losses[-DIVERGENCE_WINDOW:]
     if len(run.losses) >= 2 * DIVERGENCE_WINDOW:
         began = sum(run.losses[:DIVERGENCE_WINDOW]) / DIVERGENCE_WINDOW
         if sum(recent) / len(recent) > DIVERGENCE_FACTOR * began + 1:
-            raise TrainingDivergedError(f"The loss ran away by step {step + 1}; {advice}.")
+            message = f"The loss ran away by step {step + 1}; {advice}."
+            raise TrainingDivergedError(step + 1, message)
 
 
 def _moments(run: _Run, kind: str) -> dict[str, torch.Tensor]:

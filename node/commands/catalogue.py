@@ -21,8 +21,8 @@ from node.commands.base.output import ErrorDocument
 FOLDER: Final = Path(__file__).parent / "schemas"
 ROOTS: Final = (
     "account", "ask", "chain", "channel", "claim", "completion", "config", "datanet", "demo", "dev",
-    "devnet", "earnings", "key", "model", "node", "receipt", "server", "signer", "stake", "status",
-    "tx", "validator", "verify",
+    "devnet", "earnings", "executor", "key", "model", "node", "receipt", "server", "signer",
+    "stake", "status", "tx", "validator", "verify",
 )  # fmt: skip
 """The commands that `openledger` has."""
 

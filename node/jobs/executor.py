@@ -1,26 +1,24 @@
 """The executor: follows finalized blocks, has this account's jobs computed, and answers on chain.
 
+    assigned, beyond this machine    decline, while that costs nothing
     assigned, nothing computed       prepare inputs, compute in the executor process
+    texts not shown in time          report the server that withholds them
+    computing, no time left          stop the process, report CannotFinish
     computed, slot Assigned          send commit (or report_failure)
     slot Committed, job Revealing    send reveal
     otherwise                        wait
 
-Before anything is sent it is in the answer store, so every step is repeatable: after kill -9 of
-this node, of the process, or of both, the same answer goes out. A step is done when its effect is
-in final state. Until then it is looked for on the best branch and in the pool; where it is in
-neither (dropped, expired, lost with a branch) it is signed and sent again.
-
-An executor without jobs sends a heartbeat now and then, for a silent one is not drawn.
+Before anything is sent (node/jobs/step_sender.py) it is in the answer store, so every step is
+repeatable: after kill -9 of this node, of the process, or of both, the same answer goes out.
 """
 
 from __future__ import annotations
 
-import enum
 import logging
 import secrets
 import shutil
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -32,16 +30,21 @@ from node.chain.chain import Chain
 from node.chain.events import FinalChanged
 from node.chain.state_reader import StateReader
 from node.jobs.answer_store import AnswerDamagedError, JobAnswer, JobAnswerStore
+from node.jobs.epoch_inputs import TextsAwaitedError, TextsWithheldError
 from node.jobs.executor_process import ExecutorDiedError, ExecutorProcess
-from node.jobs.inputs import Inputs, InputsAwaitedError, InputsMissingError, InputsRefusedError
+from node.jobs.inputs import Companion, Inputs, InputsAwaitedError, InputsMissingError
+from node.jobs.pace import Pace, Speed, is_hopeless, last_block
+from node.jobs.presence import Presence
+from node.jobs.step_sender import Step, StepSender, next_step
+from node.keys.reader_key import load_reader_key
 from node.operations.data_folder import ANSWERS_FOLDER, JOBS_FOLDER
 from node.storage.blob_errors import BlobError
 from node.storage.blob_store import BlobStore
-from node.transactions.errors import PoolError
-from node.transactions.submitter import RESEND_BLOCKS, Submitter
-from pallets.jobs.job import FailureReason, Job, JobEntry, JobState, Slot, SlotState
+from node.transactions.submitter import Submitter
+from pallets.jobs.job import FailureReason, Job, JobEntry, Slot
+from pallets.jobs.work import base_of
 from runtime.codec.scale import codec
-from runtime.shared.documents import JobOutput, JobSpec, commitment, output_root
+from runtime.shared.documents import JobOutput, JobSpec, Settle
 from runtime.types.primitives import Hash
 
 WORK_FOLDER: Final = "work"
@@ -50,17 +53,14 @@ PROGRESS_KEPT_MAX: Final = 4_096
 SALT_BYTES: Final = 32
 STALE_ANSWERS_MAX: Final = 64
 STALL_BLOCKS: Final = 30
-HEARTBEATS: Final = 3
-"""Signs of life in the time in which the chain wants one, so that some may get lost."""
 AWAITED_BLOCKS: Final = 120
 """How long a job waits for a peer with its inputs before this executor reports a failure: the node
 that has them may be restarting."""
-REPORT_BLOCKS: Final = 20
-"""So many blocks before the commit phase ends it reports in any case: silence is slashed."""
+DECLINE_BLOCKS: Final = 2
+"""So many blocks before the time to decline ends nothing is declined any more: it could be late."""
 JOBS_WITH_PROGRESS_MAX: Final = 64
 
 _REASONS: Final[dict[str, FailureReason]] = {
-    "TrainingDivergedError": FailureReason.TrainingDiverged,
     "InputMissingError": FailureReason.MissingBlob,
     "InputCorruptError": FailureReason.BadRows,
     "BaseMismatchError": FailureReason.UnknownBase,
@@ -76,28 +76,8 @@ class OutputMisnamedError(Exception):
     """The executor process named a file that is missing or has another content."""
 
 
-class Step(enum.Enum):
-    """What to do for a job now."""
-
-    COMPUTE = "compute"
-    COMMIT = "commit"
-    REVEAL = "reveal"
-    REPORT = "report"
-    WAIT = "wait"
-
-
-def next_step(job: Job, slot: Slot, answer: JobAnswer | None) -> Step:
-    """Decide by the job on chain and the stored answer; the module's docstring has the table."""
-    if job.is_final:
-        return Step.WAIT
-    if answer is None:
-        working = job.state in (JobState.Assigned, JobState.Committing)
-        return Step.COMPUTE if working and slot.state is SlotState.Assigned else Step.WAIT
-    if slot.state is SlotState.Assigned and job.state in (JobState.Assigned, JobState.Committing):
-        return Step.COMMIT if answer.output else Step.REPORT
-    if slot.state is SlotState.Committed and job.state is JobState.Revealing:
-        return Step.REVEAL
-    return Step.WAIT
+def _no_answer(job: int, attempt: int) -> JobAnswer:
+    return JobAnswer(job, attempt, b"", b"", 0, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +88,6 @@ class ProgressRecord:
     steps: int
     loss_micronats: int | None
     held_out_micronats: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """A transaction with a step of an answer, and the final height at which it was last offered."""
-
-    height: int
-    transaction: Hash
 
 
 class Executor:
@@ -130,6 +102,7 @@ class Executor:
         inputs: Inputs,
         process: ExecutorProcess,
         folder: Path,
+        presence: Presence,
         base_model: str = "",
     ) -> None:
         self._chain = chain
@@ -139,15 +112,18 @@ class Executor:
         self._inputs = inputs
         self.process = process
         self._folder = folder
+        self._presence = presence
         self._base_model = base_model
         self._answers = JobAnswerStore(folder / ANSWERS_FOLDER)
         self._computing: set[tuple[int, int]] = set()
-        self._sent: dict[tuple[int, int, Step], _Sent] = {}
+        self._sender = StepSender(chain, reader, submitter)
         self._stalled: dict[tuple[int, int], int] = {}
         self._awaited: dict[tuple[int, int], int] = {}
         self._progress: dict[int, deque[ProgressRecord]] = {}
-        self._heartbeat_at = -RESEND_BLOCKS
-        """The final height at which the last heartbeat was sent."""
+        self._paces: dict[int, Pace] = {}
+        self._speed = Speed()
+        self._scopes: dict[tuple[int, int], trio.CancelScope] = {}
+        """What is being computed, by job and attempt; cancelling one gives the job up."""
 
     def progress(self, job: int) -> list[ProgressRecord]:
         """Return the latest reports of a job that runs or ran here."""
@@ -155,6 +131,7 @@ class Executor:
 
     async def run(self) -> None:
         """Follow finalized blocks until cancelled; the process ends with it."""
+        await trio.to_thread.run_sync(self._presence.learn)
         try:
             async with trio.open_nursery() as nursery:
                 while True:
@@ -174,7 +151,7 @@ class Executor:
 
     def _act(self, nursery: trio.Nursery) -> None:
         """Take the next step of every assigned job."""
-        self._show_life()
+        self._presence.show()
         entries = self._assigned()
         for entry in entries:
             slot = self._own_slot(entry.job)
@@ -182,31 +159,19 @@ class Executor:
                 continue
             answer = self._stored_answer(entry.id, slot.attempt)
             step = next_step(entry.job, slot, answer)
-            if step is Step.COMPUTE:
-                self._start(entry, nursery)
+            if step is Step.COMPUTE and self._declines(entry, slot):
+                self._sender.send(entry.id, Step.DECLINE, _no_answer(entry.id, slot.attempt))
+            elif step is Step.COMPUTE and self._is_kept_waiting(entry, slot):
+                self._sender.send(entry.id, Step.ACCUSE, _no_answer(entry.id, slot.attempt))
+            elif step is Step.COMPUTE and not self._gives_up(entry, slot):
+                self._start(entry, slot, nursery)
             elif step is not Step.WAIT and answer is not None:
-                self._send(entry, step, answer)
+                self._sender.send(entry.id, step, answer)
         self._forget({entry.id for entry in entries})
 
-    def _show_life(self) -> None:
-        """Send a heartbeat where the last sign of life is old. A commitment is one as well."""
-        height = self._chain.finalized.number
+    def _assigned(self) -> tuple[JobEntry, ...]:
+        """Return this account's jobs after the last final block."""
         with self._reader.at() as state:
-            record = state.jobs.registry.get(self._submitter.account)
-            window = state.jobs.parameters.get().heartbeat_blocks
-        if record is None or record.leaving_at is not None or not window:
-            return
-        is_old = height >= record.last_seen + window // HEARTBEATS
-        if is_old and height >= self._heartbeat_at + RESEND_BLOCKS:
-            self._heartbeat_at = height
-            try:
-                self._submitter.submit("Jobs", "heartbeat")
-            except PoolError as error:
-                logger.warning("heartbeat-refused reason=%r", str(error))
-
-    def _assigned(self, block: Hash | None = None) -> tuple[JobEntry, ...]:
-        """Return this account's jobs after a block, the last final one by default."""
-        with self._reader.at(block) as state:
             return state.jobs.jobs_for_executor(self._submitter.account)
 
     def _own_slot(self, job: Job) -> Slot | None:
@@ -229,9 +194,10 @@ class Executor:
         for path in self._work_folders():
             if int(path.name) not in busy:
                 shutil.rmtree(path, ignore_errors=True)
-        self._sent = {key: sent for key, sent in self._sent.items() if key[0] in alive}
+        self._sender.forget(alive)
         self._stalled = {key: height for key, height in self._stalled.items() if key[0] in alive}
         self._awaited = {key: height for key, height in self._awaited.items() if key[0] in alive}
+        self._paces = {job: pace for job, pace in self._paces.items() if job in busy}
         for job in list(self._progress)[: max(0, len(self._progress) - JOBS_WITH_PROGRESS_MAX)]:
             del self._progress[job]
 
@@ -242,66 +208,129 @@ class Executor:
 
     # ---------------------------------------------------------------------------- computing
 
-    def _start(self, entry: JobEntry, nursery: trio.Nursery) -> None:
-        key = (entry.id, entry.job.attempt)
+    def _declines(self, entry: JobEntry, slot: Slot) -> bool:
+        """Return whether a job is beyond this machine, and may be declined still."""
+        height, job = self._chain.finalized.number, entry.job
+        with self._reader.at() as state:
+            last = slot.assigned_at + state.jobs.parameters.get().decline_blocks - DECLINE_BLOCKS
+        if (entry.id, slot.attempt) in self._computing or height > last:
+            return False
+        why = self._why_not(job)
+        if not why and self._speed.is_too_slow(job.work, job.commits_end - height):
+            why = "It would take longer here than there is time."
+        if why:
+            logger.warning("job-declined job=%d reason=%r", entry.id, why)
+        return bool(why)
+
+    def _why_not(self, job: Job) -> str:
+        with self._reader.at() as state:
+            base = base_of(state.jobs, job.spec)
+        return self._presence.why_not(base, job.profile)
+
+    def _is_kept_waiting(self, entry: JobEntry, slot: Slot) -> bool:
+        """Return whether a server owes this executor texts, and its time to show them is over."""
+        if not isinstance(entry.job.spec, Settle):
+            return False
+        with self._reader.at() as state:
+            if (entry.id, slot.attempt) in state.attribution.shown:
+                return False
+            window = state.attribution.governed.get().text_blocks
+        return self._chain.finalized.number > slot.assigned_at + window
+
+    def _gives_up(self, entry: JobEntry, slot: Slot) -> bool:
+        """Stop what cannot be finished in time, and report it; returns whether it was given up."""
+        key, height = (entry.id, slot.attempt), self._chain.finalized.number
+        last = last_block(slot.assigned_at, entry.job.commits_end)
+        if not is_hopeless(height, last, self._paces.get(entry.id)):
+            return False
+        if key in self._scopes:
+            self._scopes[key].cancel()  # its task reports the failure
+        elif key not in self._computing:
+            reason = FailureReason.CannotFinish
+            answer = self._failure(entry, slot, reason, "It could not be begun in time.")
+            self._answers.store(answer)
+            self._sender.send(entry.id, Step.REPORT, answer)
+        return True
+
+    def _start(self, entry: JobEntry, slot: Slot, nursery: trio.Nursery) -> None:
+        key = (entry.id, slot.attempt)
         stalled_at = self._stalled.get(key, -STALL_BLOCKS)
         if key in self._computing or self._chain.finalized.number < stalled_at + STALL_BLOCKS:
             return
         self._computing.add(key)
-        nursery.start_soon(self._compute, entry)
+        nursery.start_soon(self._compute, entry, slot)
 
-    async def _compute(self, entry: JobEntry) -> None:
+    async def _compute(self, entry: JobEntry, slot: Slot) -> None:
         """Compute a job and send its commitment; a full disk or absent peers only delay it."""
-        key = (entry.id, entry.job.attempt)
+        key = (entry.id, slot.attempt)
         logger.info("job-started job=%d kind=%s", entry.id, type(entry.job.spec).__name__)
         try:
-            answer = await self._compute_answer(entry, self._folder / JOBS_FOLDER / str(entry.id))
+            folder = self._folder / JOBS_FOLDER / str(entry.id)
+            with trio.CancelScope() as scope:
+                self._scopes[key] = scope
+                answer = await self._compute_answer(entry, slot, folder)
+            if scope.cancelled_caught:
+                reason = FailureReason.CannotFinish
+                answer = self._failure(entry, slot, reason, "It cannot be done in the time left.")
             await trio.to_thread.run_sync(self._answers.store, answer)
+        except TextsAwaitedError:
+            return
         except (OSError, BlobError, InputsAwaitedError) as error:
             logger.error("job-stalled job=%d reason=%r", entry.id, str(error))
             self._stalled[key] = self._chain.finalized.number
             return
         finally:
             self._computing.discard(key)
+            self._scopes.pop(key, None)
         logger.info("job-computed job=%d failed=%s", entry.id, not answer.output)
         for current in self._assigned():
-            slot = self._own_slot(current.job) if current.id == entry.id else None
-            if slot is not None:
-                step = next_step(current.job, slot, answer)
+            own = self._own_slot(current.job) if current.id == entry.id else None
+            if own is not None:
+                step = next_step(current.job, own, answer)
                 if step in (Step.COMMIT, Step.REPORT):
-                    self._send(current, step, answer)
+                    self._sender.send(current.id, step, answer)
 
-    async def _compute_answer(self, entry: JobEntry, folder: Path) -> JobAnswer:
+    async def _compute_answer(self, entry: JobEntry, slot: Slot, folder: Path) -> JobAnswer:
         """Compute the answer, a failure included.
 
-        Raises OSError, BlobError, InputsAwaitedError.
+        Raises OSError, BlobError, InputsAwaitedError, TextsAwaitedError.
         """
+        why = self._why_not(entry.job)
+        if why:
+            # Too late to decline; computing it would give another result than that of the others.
+            return self._failure(entry, slot, FailureReason.UnknownBase, why)
         try:
-            frame = await trio.to_thread.run_sync(self._prepare, entry, folder)
+            frame = await trio.to_thread.run_sync(self._prepare, entry, slot, folder)
             result: Result | Failed = await self.process.run(frame, self._record_progress)
-            return await trio.to_thread.run_sync(self._answer_of, entry, result, folder)
+            self._measure(entry)
+            return await trio.to_thread.run_sync(self._answer_of, entry, slot, result, folder)
         except InputsMissingError as error:
-            if isinstance(error, InputsAwaitedError) and self._may_wait(entry):
+            if isinstance(error, InputsAwaitedError) and self._may_wait(entry, slot):
                 raise
-            return self._failure(entry, FailureReason.MissingBlob, str(error))
-        except InputsRefusedError as error:
-            return self._failure(entry, FailureReason.BadRows, str(error))
+            return self._failure(entry, slot, FailureReason.MissingBlob, str(error))
+        except TextsWithheldError as error:
+            return self._failure(entry, slot, FailureReason.WithheldTexts, str(error))
         except (ExecutorDiedError, OutputMisnamedError) as error:
-            return self._failure(entry, FailureReason.Unsupported, str(error))
+            return self._failure(entry, slot, FailureReason.Unsupported, str(error))
 
-    def _may_wait(self, entry: JobEntry) -> bool:
+    def _may_wait(self, entry: JobEntry, slot: Slot) -> bool:
         """Return whether there is time left to look for the inputs of a job again."""
         height = self._chain.finalized.number
-        began = self._awaited.setdefault((entry.id, entry.job.attempt), height)
-        return height < min(
-            began + AWAITED_BLOCKS, entry.job.deadline - STALL_BLOCKS - REPORT_BLOCKS
-        )
+        began = self._awaited.setdefault((entry.id, slot.attempt), height)
+        last = last_block(slot.assigned_at, entry.job.commits_end)
+        return height < min(began + AWAITED_BLOCKS, last - STALL_BLOCKS)
 
-    def _prepare(self, entry: JobEntry, folder: Path) -> JobFrame:
+    def _measure(self, entry: JobEntry) -> None:
+        """Note how long the job has taken from its first report on."""
+        pace, height = self._paces.get(entry.id), self._chain.finalized.number
+        if pace is not None and pace.began is not None:
+            self._speed.record(entry.job.work, height - pace.began)
+
+    def _prepare(self, entry: JobEntry, slot: Slot, folder: Path) -> JobFrame:
         work = folder / WORK_FOLDER
         inputs = folder / "inputs"
         work.mkdir(parents=True, exist_ok=True)
-        companion = self._inputs.prepare(entry.job.spec, inputs)
+        companion = self._lay_out(entry, slot, inputs)
         return JobFrame(
             id=entry.id,
             spec=_spec.encode(entry.job.spec),
@@ -313,7 +342,20 @@ class Executor:
             trained=companion.trained,
         )
 
+    def _lay_out(self, entry: JobEntry, slot: Slot, folder: Path) -> Companion:
+        """Fill the inputs folder of a job.
+
+        Raises TextsAwaitedError, TextsWithheldError, InputsMissingError, BlobError, OSError.
+        """
+        if isinstance(entry.job.spec, Settle):
+            key = load_reader_key(self._folder)
+            self._inputs.prepare_settlement(entry.job.spec, entry.id, slot.attempt, key, folder)
+            return Companion()
+        return self._inputs.prepare(entry.job.spec, folder)
+
     def _record_progress(self, report: Progress) -> None:
+        pace = self._paces.setdefault(report.id, Pace())
+        pace.record(self._chain.finalized.number, report.step, report.steps)
         records = self._progress.setdefault(report.id, deque(maxlen=PROGRESS_KEPT_MAX))
         records.append(
             ProgressRecord(
@@ -324,10 +366,12 @@ class Executor:
             )
         )
 
-    def _answer_of(self, entry: JobEntry, result: Result | Failed, folder: Path) -> JobAnswer:
+    def _answer_of(
+        self, entry: JobEntry, slot: Slot, result: Result | Failed, folder: Path
+    ) -> JobAnswer:
         if isinstance(result, Failed):
             reason = _REASONS.get(result.reason, FailureReason.Unsupported)
-            return self._failure(entry, reason, f"{result.reason}: {result.message}")
+            return self._failure(entry, slot, reason, f"{result.reason}: {result.message}")
         outputs = folder / WORK_FOLDER / OUTPUTS_FOLDER
         for at in range(0, len(result.files), 32):
             name = Hash(result.files[at : at + 32])
@@ -335,59 +379,10 @@ class Executor:
             if not path.is_file() or self._blobs.put(path.read_bytes()) != name:
                 raise OutputMisnamedError(f"The executor process has no file {name.hex()}.")
         salt = secrets.token_bytes(SALT_BYTES)
-        return JobAnswer(entry.id, entry.job.attempt, salt, result.output, 0, "")
+        return JobAnswer(entry.id, slot.attempt, salt, result.output, 0, "")
 
-    def _failure(self, entry: JobEntry, reason: FailureReason, message: str) -> JobAnswer:
+    def _failure(
+        self, entry: JobEntry, slot: Slot, reason: FailureReason, message: str
+    ) -> JobAnswer:
         logger.warning("job-failed job=%d reason=%s message=%r", entry.id, reason.name, message)
-        return JobAnswer(entry.id, entry.job.attempt, b"", b"", int(reason), message)
-
-    # ------------------------------------------------------------------------------ sending
-
-    def _send(self, entry: JobEntry, step: Step, answer: JobAnswer) -> None:
-        """Send a step unless it is on its way; one that is on its way for long is sent again."""
-        key = (entry.id, answer.attempt, step)
-        height, sent = self._chain.finalized.number, self._sent.get(key)
-        if sent is not None and height < sent.height + RESEND_BLOCKS:
-            return
-        if not self._is_open_at_best(entry.id, step, answer):
-            return
-        if sent is not None and self._submitter.rebroadcast(sent.transaction):
-            self._sent[key] = _Sent(height, sent.transaction)
-            return
-        try:
-            transaction = self._submit(entry, step, answer)
-        except PoolError as error:
-            logger.warning("answer-refused job=%d step=%s reason=%r", entry.id, step, str(error))
-            return
-        self._sent[key] = _Sent(height, transaction)
-        logger.info("answer-sent job=%d attempt=%d step=%s", *key[:2], step.value)
-
-    def _is_open_at_best(self, job: int, step: Step, answer: JobAnswer) -> bool:
-        """Return whether the best branch still waits for a step; if not, it only needs finality."""
-        for entry in self._assigned(self._chain.best.hash):
-            slot = self._own_slot(entry.job)
-            if entry.id == job and slot is not None:
-                return next_step(entry.job, slot, answer) is step
-        return False
-
-    def _submit(self, entry: JobEntry, step: Step, answer: JobAnswer) -> Hash:
-        submitter, job = self._submitter, entry.id
-        if step is Step.REPORT:
-            reason = FailureReason(answer.failure)
-            return submitter.submit(
-                "Jobs", "report_failure", job=job, attempt=answer.attempt, reason=reason
-            )
-        output = _output.decode(answer.output)
-        if step is Step.COMMIT:
-            sealed = commitment(
-                self._chain.genesis_hash,
-                job,
-                submitter.account,
-                answer.attempt,
-                output_root(output),
-                answer.salt,
-            )
-            return submitter.submit(
-                "Jobs", "commit", job=job, attempt=answer.attempt, commitment=sealed
-            )
-        return submitter.submit("Jobs", "reveal", job=job, output=output, salt=answer.salt)
+        return replace(_no_answer(entry.id, slot.attempt), failure=int(reason), message=message)

@@ -69,7 +69,10 @@ class ExecutorProcess:
         return ExecutorStatus(pid, self._running, self._restarts, self._profile.hex())
 
     async def run(self, job: Job, report: Callable[[Progress], None]) -> Result | Failed:
-        """Run a job to its end; a process that dies is restarted. Raises ExecutorDiedError."""
+        """Run a job to its end; a process that dies is restarted, cancelling ends it.
+
+        Raises ExecutorDiedError.
+        """
         async with self._lock:
             self._running = job.id
             try:
@@ -89,6 +92,10 @@ class ExecutorProcess:
                         self._restarts += 1
                         await trio.sleep(delay)
                 raise AssertionError("the loop returns or raises")
+            except trio.Cancelled:
+                # The job is given up: the process must not compute on for nobody.
+                await self.stop()
+                raise
             finally:
                 self._running = None
 

@@ -2,7 +2,8 @@
 
 inputs/rows.scale               the batches of TRAIN, EVALUATE and INDEX, in order
 inputs/<blob id>                each batch, adapter and moments
-inputs/{receipts,aggregates}.scale             what SETTLE reads
+
+What SETTLE reads is laid out by node/jobs/epoch_inputs.py.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from nacl.public import PrivateKey
+
 from ml.durable_file import write_durably
-from ml.jobs.frames import AGGREGATES_FILE, RECEIPTS_FILE, ROWS_FILE
+from ml.jobs.frames import ROWS_FILE
 from node.chain.state_reader import StateReader
+from node.jobs.epoch_inputs import EpochInputs, TextsAwaitedError
 from node.storage.blob_errors import BlobNotFoundError
 from node.storage.blob_store import BlobStore
 from node.sync.blob_fetcher import BlobUnavailableError
-from runtime.codec.scale import DecodeError, codec
-from runtime.crypto.keys import KeyKind, verify
+from runtime.codec.scale import codec
 from runtime.shared.documents import (
     BatchInput,
     DatanetVersion,
@@ -32,15 +35,13 @@ from runtime.shared.documents import (
     Train,
     Trained,
 )
-from runtime.shared.receipts import EpochReceipts, Receipt, receipt_hash
-from runtime.types.primitives import AccountId, Hash
+from runtime.types.primitives import Hash
 
 BATCHES_PER_READ_MAX: Final = 256
 
 _rows = codec(RowsInput)
 _spec = codec(JobSpec)
 _output = codec(JobOutput)
-_served = codec(EpochReceipts)
 
 
 class InputsMissingError(Exception):
@@ -49,10 +50,6 @@ class InputsMissingError(Exception):
 
 class InputsAwaitedError(InputsMissingError):
     """No peer gives a blob now; one that has it may come back."""
-
-
-class InputsRefusedError(Exception):
-    """What the job is to read is there and is not what it must be."""
 
 
 class MissingBlobs(Protocol):
@@ -78,16 +75,18 @@ class Inputs:
         self,
         reader: StateReader,
         blobs: BlobStore,
+        genesis: Hash,
         missing: MissingBlobs | None = None,
     ) -> None:
         self._reader = reader
         self._blobs = blobs
         self._missing = missing
+        self._epochs = EpochInputs(reader, genesis, self.read, self._copy)
 
     def prepare(self, spec: JobSpec, folder: Path) -> Companion:
         """Fill a folder for a job.
 
-        Raises InputsMissingError, InputsRefusedError, DamagedBlobError.
+        Raises InputsMissingError, DamagedBlobError.
         """
         folder.mkdir(parents=True, exist_ok=True)
         if isinstance(spec, Train):
@@ -95,9 +94,7 @@ class Inputs:
             return Companion()
         if isinstance(spec, Evaluate | Index):
             return self._prepare_trained(spec.train_job, spec.model, folder)
-        assert isinstance(spec, Settle), "every kind is prepared"
-        self._write_settlement(spec, folder)
-        return Companion()
+        raise AssertionError("a settlement is prepared with its texts")
 
     def _prepare_trained(self, train_job: int, model: int, folder: Path) -> Companion:
         train, trained = self._training(train_job, model)
@@ -141,31 +138,23 @@ class Inputs:
             batch = info.batch
             yield BatchInput(use.datanet, info.number, batch.contributor, batch.blob, batch.rows)
 
-    def _write_settlement(self, spec: Settle, folder: Path) -> None:
+    def prepare_settlement(
+        self, spec: Settle, job: int, attempt: int, reader_key: PrivateKey, folder: Path
+    ) -> None:
+        """Fill a folder for a SETTLE job.
+
+        Raises TextsAwaitedError, TextsWithheldError, InputsMissingError, DamagedBlobError.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
         with self._reader.at() as state:
-            entries = state.attribution.commitments(spec.model)
-            closed = state.attribution.epochs.get((spec.model, spec.epoch))
-        if not entries or closed is None:
-            raise InputsMissingError(
-                f"Model {spec.model} has no closed epoch {spec.epoch} or no index."
-            )
-        try:
-            served = _served.decode(self.read(closed.receipts_blob))
-        except DecodeError as error:
-            raise InputsRefusedError(
-                f"The receipts of the epoch cannot be read: {error}"
-            ) from error
-        check_settlement(spec, closed.server, served)
-        # Not the latest index: another may settle while executors read this one after another.
-        named = max((signed.receipt.index_job for signed in served.receipts), default=-1)
-        indexed = {entry.job: entry.indexed for entry in entries}.get(named)
-        if indexed is None:
-            raise InputsRefusedError(
-                f"The receipts name the index job {named}, which does not exist."
-            )
-        receipts = tuple(signed.receipt for signed in served.receipts)
-        write_durably(folder / RECEIPTS_FILE, codec(tuple[Receipt, ...]).encode(receipts))
-        write_durably(folder / AGGREGATES_FILE, self.read(indexed.aggregates))
+            record = state.attribution.epochs.get((spec.model, spec.server, spec.epoch))
+            texts = state.attribution.shown.get((job, attempt))
+        if record is None:
+            raise InputsMissingError(f"Model {spec.model} has no closed epoch {spec.epoch}.")
+        if texts is None:
+            raise TextsAwaitedError(f"The texts of drawn receipts of job {job} are not shown yet.")
+        self._epochs.write_texts(self.read(texts), reader_key, folder)
+        self._epochs.write(spec, record.receipts_blob, record.closed_at, folder)
 
     def read(self, blob: Hash) -> bytes:
         """Return a blob, brought from a peer where it is not here.
@@ -186,24 +175,3 @@ class Inputs:
         data = self.read(blob)
         if not path.exists() or path.stat().st_size != len(data):
             write_durably(path, data)
-
-
-def check_settlement(spec: Settle, server: AccountId, served: EpochReceipts) -> None:
-    """Check that the server signed each receipt, and that none is there twice.
-
-    Raises InputsRefusedError: nobody can close an epoch with another's answers.
-    """
-    last = -1
-    for signed in served.receipts:
-        receipt, identity = signed.receipt, receipt_hash(signed.receipt)
-        if (receipt.model, receipt.epoch, receipt.server) != (spec.model, spec.epoch, server):
-            raise InputsRefusedError(
-                f"Receipt {identity.hex()} is of another model, epoch or server."
-            )
-        if not verify(KeyKind.ED25519, signed.signature, identity, server):
-            raise InputsRefusedError(f"Receipt {identity.hex()} is not signed by its server.")
-        if receipt.sequence <= last:
-            raise InputsRefusedError(
-                f"Receipt {identity.hex()} is there twice, or out of the order of its sequence."
-            )
-        last = receipt.sequence

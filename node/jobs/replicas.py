@@ -5,7 +5,7 @@ some other nodes, drawn for each job by a hash that everybody can compute. A kee
 peers what it does not have; what no peer gives now is asked for again later.
 
     Train    rows, adapter, moments        Index    sketches, aggregates, span shards
-    Settle   the epoch's receipts, which this node then shows to their verifiers
+    Settle   the epoch's receipts, which this node then shows to their verifiers, and its shares
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 import trio
 
+from ml.attribution.epoch_files import pages_of, receipts_of
 from node.chain.chain import Chain
 from node.chain.events import FinalChanged
 from node.chain.state_reader import PalletViews, StateReader
@@ -23,21 +24,21 @@ from node.storage.blob_errors import BlobError
 from node.storage.blob_store import BlobStore
 from node.storage.errors import DiskLowError
 from node.storage.receipt_store import ReceiptStore
-from pallets.attribution.records import Epoch
 from pallets.jobs.job import Job, JobState
 from runtime.codec.scale import DecodeError, codec
 from runtime.crypto.hashing import blake2b_256
+from runtime.crypto.keys import KeyKind, verify
 from runtime.shared.documents import (
     BatchInput,
     DatanetVersion,
+    Index,
     Indexed,
     JobOutput,
     Settle,
     Train,
     Trained,
 )
-from runtime.shared.receipts import EpochReceipts, receipt_hash
-from runtime.trie.merkle import sum_root
+from runtime.shared.receipts import SignedReceipt, receipt_hash
 from runtime.types.primitives import AccountId, Hash
 
 KEEPERS_MORE: Final = 3
@@ -48,7 +49,7 @@ JOBS_BACK_MAX: Final = 1_024
 RETRY_BLOCKS: Final = 32
 
 logger = logging.getLogger(__name__)
-_served = codec(EpochReceipts)
+_shards = codec(tuple[Hash, ...])
 
 
 class RowFiles(Protocol):
@@ -73,11 +74,11 @@ def is_keeper(account: AccountId, job_id: int, job: Job, accounts: Sequence[Acco
 
 
 def blobs_of(output: JobOutput | None) -> tuple[Hash, ...]:
-    """Return the files that a job's output names."""
+    """Return the files that a job's output names; that of the span shards lists more files."""
     if isinstance(output, Trained):
         return output.adapter, output.moments
     if isinstance(output, Indexed):
-        return output.phi, output.psi, output.aggregates, *output.span_shards
+        return output.phi, output.psi, output.aggregates, output.span_shards
     return ()
 
 
@@ -119,21 +120,35 @@ class Replicas:
     async def keep_up(self, height: int) -> None:
         """Fetch what jobs that have settled since the last time made."""
         self._looked_at = height
-        for job_id, job, made, epoch in self._due(height):
+        for job_id, job, made in self._due(height):
             read = self._rows.batches(job.spec.datanets) if isinstance(job.spec, Train) else ()
-            blobs = (*(batch.blob for batch in read), *made)
+            blobs = [*(batch.blob for batch in read), *made]
             try:
                 for blob in blobs:
                     await self._fetcher.fetch(blob)
-                if epoch is not None and isinstance(job.spec, Settle):
-                    await trio.to_thread.run_sync(self._learn, job.spec, epoch)
+                if isinstance(job.spec, Index):
+                    blobs += await self._keep_listed(made[-1])
+                if isinstance(job.spec, Settle):
+                    await self._keep_receipts(job.spec, made[0])
             except (BlobError, DiskLowError) as error:
                 logger.warning("replica-missing job=%d reason=%r", job_id, str(error))
                 self._open[job_id] = height + RETRY_BLOCKS
             else:
                 logger.info("replica-kept job=%d blobs=%d", job_id, len(blobs))
 
-    def _due(self, height: int) -> list[tuple[int, Job, tuple[Hash, ...], Epoch | None]]:
+    async def _keep_listed(self, listing: Hash) -> tuple[Hash, ...]:
+        """Fetch the span shards that a file lists; returns them."""
+        data = await trio.to_thread.run_sync(self._blobs.get, listing)
+        try:
+            shards = _shards.decode(data)
+        except DecodeError as error:
+            logger.warning("shards-refused blob=%s reason=%r", listing.hex(), str(error))
+            return ()
+        for shard in shards:
+            await self._fetcher.fetch(shard)
+        return shards
+
+    def _due(self, height: int) -> list[tuple[int, Job, tuple[Hash, ...]]]:
         """Return the jobs whose results are to be kept here now; forget those that are done."""
         due = []
         with self._reader.at() as state:
@@ -150,36 +165,41 @@ class Replicas:
                 if job is None or job.state is not JobState.Settled:
                     continue
                 if is_keeper(self._account, job_id, job, accounts):
-                    due.append((job_id, job, *_made(state, job_id, job)))
+                    due.append((job_id, job, _made(state, job_id, job)))
         return due
 
-    def _learn(self, spec: Settle, epoch: Epoch) -> None:
-        """Keep the receipts of an epoch that another node served."""
-        if spec.server == self._account:
+    async def _keep_receipts(self, spec: Settle, blob: Hash) -> None:
+        """Fetch the pages of an epoch, and keep its receipts for those who look for one."""
+        pages = pages_of(self._blobs.get(blob), spec.receipts)
+        for page in pages or ():
+            await self._fetcher.fetch(page)
+            await trio.to_thread.run_sync(self._learn, spec, page)
+
+    def _learn(self, spec: Settle, page: Hash) -> None:
+        """Keep the receipts of a page that another server signed."""
+        receipts = receipts_of(self._blobs.get(page))
+        if receipts is None or spec.server == self._account:
             return
-        try:
-            served = _served.decode(self._blobs.get(epoch.receipts_blob))
-        except DecodeError as error:
-            logger.warning("receipts-refused model=%d reason=%r", spec.model, str(error))
-            return
-        if not _are_declared(served, spec, epoch):
-            logger.warning("receipts-refused model=%d reason='not those declared'", spec.model)
-            return
-        self._receipts.learn(spec.server, spec.epoch, served.receipts)
+        signed = [each for each in receipts.receipts if _is_of(spec, each)]
+        self._receipts.learn(spec.server, spec.epoch, signed)
 
 
-def _are_declared(served: EpochReceipts, spec: Settle, epoch: Epoch) -> bool:
-    """Return whether receipts are whole and those of an epoch; who settled it checked the rest."""
-    leaves = [(receipt_hash(each.receipt), each.receipt.fee_planck) for each in served.receipts]
-    return sum_root(leaves) == (epoch.receipts_root, epoch.fees_planck) and all(
-        each.is_whole and each.model == spec.model and each.receipt.server == spec.server
-        for each in served.receipts
+def _is_of(spec: Settle, signed: SignedReceipt) -> bool:
+    """Return whether an epoch's server signed a receipt for its model. The chain has agreed on the
+    epoch, so this is against a file of a server that was convicted."""
+    receipt = signed.receipt
+    return (
+        signed.is_whole
+        and (signed.model, receipt.server) == (spec.model, spec.server)
+        and verify(KeyKind.ED25519, signed.signature, receipt_hash(receipt), spec.server)
     )
 
 
-def _made(state: PalletViews, job_id: int, job: Job) -> tuple[tuple[Hash, ...], Epoch | None]:
-    """Return the files of a settled job, and the epoch that it settled."""
-    if isinstance(job.spec, Settle):
-        epoch = state.attribution.epoch(job.spec.model, job.spec.server, job.spec.epoch)
-        return (() if epoch is None else (epoch.receipts_blob,)), epoch
-    return blobs_of(state.jobs.output(job_id)), None
+def _made(state: PalletViews, job_id: int, job: Job) -> tuple[Hash, ...]:
+    """Return the files of a settled job; of an epoch the list of its pages and its shares."""
+    spec = job.spec
+    if not isinstance(spec, Settle):
+        return blobs_of(state.jobs.output(job_id))
+    epoch = state.attribution.epochs.get((spec.model, spec.server, spec.epoch))
+    assert epoch is not None, "a settled epoch is stored"
+    return (epoch.receipts_blob,) if epoch.shares is None else (epoch.receipts_blob, epoch.shares)

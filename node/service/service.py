@@ -31,6 +31,7 @@ from node.chain.state_reader import StateReader
 from node.jobs.executor import Executor
 from node.jobs.executor_process import ExecutorProcess
 from node.jobs.inputs import Inputs
+from node.jobs.presence import Presence
 from node.jobs.replicas import Replicas
 from node.keys.node_keys import load_pair, load_session_pair
 from node.operations.config import NodeConfig, SyncMode
@@ -62,6 +63,7 @@ from node.serving.answer_service import PaidAnswerService
 from node.serving.epoch_closer import EpochCloser
 from node.serving.redeemer import Redeemer, RedeemSettings
 from node.serving.served_models import ServedModels
+from node.serving.text_shower import TextShower
 from node.storage.blob_store import BlobStore
 from node.storage.database import Database
 from node.storage.folder_swap import put_back
@@ -205,6 +207,7 @@ class _Services:
     answers: PaidAnswerService
     redeemer: Redeemer
     epoch_closer: EpochCloser
+    text_shower: TextShower
     replicas: Replicas | None
     """None for a node without a network, which has no peers to fetch from."""
     routes: list[BaseRoute]
@@ -220,6 +223,7 @@ class _Services:
             nursery.start_soon(self.answers.run)
             nursery.start_soon(self.redeemer.run)
             nursery.start_soon(self.epoch_closer.run)
+            nursery.start_soon(self.text_shower.run)
 
 
 def _services(node: RunningNode) -> _Services:
@@ -227,7 +231,7 @@ def _services(node: RunningNode) -> _Services:
     config, chain, submitter, blobs = node.config, node.chain, node.submitter, node.blobs
     reader = StateReader(chain)
     fetcher = None if node.networking is None else node.networking.fetcher
-    inputs = Inputs(reader, blobs, fetcher)
+    inputs = Inputs(reader, blobs, chain.genesis_hash, fetcher)
     models = ServedModels(
         reader=reader,
         blobs=blobs,
@@ -269,19 +273,17 @@ def _services(node: RunningNode) -> _Services:
     if node.networking is not None:
         metrics.watch(NetworkCollector(node.networking))
     return _Services(
-        executor=Executor(
-            chain=chain,
-            reader=reader,
-            submitter=submitter,
-            blobs=blobs,
-            inputs=inputs,
-            process=ExecutorProcess(config.threads),
-            folder=node.folder,
-            base_model=config.base_model,
-        ),
+        executor=_executor(node, reader, inputs),
         answers=answers,
         redeemer=redeemer,
         epoch_closer=epoch_closer,
+        text_shower=TextShower(
+            chain=chain,
+            reader=reader,
+            submitter=submitter,
+            receipts=node.receipts,
+            blobs=blobs,
+        ),
         replicas=None if fetcher is None else _replicas(node, reader, inputs, fetcher),
         routes=[
             *blob_routes(blobs, fetcher),
@@ -289,6 +291,29 @@ def _services(node: RunningNode) -> _Services:
             *create_app(answers).routes,
         ],
         metrics=metrics,
+    )
+
+
+def _executor(node: RunningNode, reader: StateReader, inputs: Inputs) -> Executor:
+    config = node.config
+    presence = Presence(
+        chain=node.chain,
+        reader=reader,
+        submitter=node.submitter,
+        folder=node.folder,
+        base_model=config.base_model,
+        threads=config.threads,
+    )
+    return Executor(
+        chain=node.chain,
+        reader=reader,
+        submitter=node.submitter,
+        blobs=node.blobs,
+        inputs=inputs,
+        process=ExecutorProcess(config.threads),
+        folder=node.folder,
+        presence=presence,
+        base_model=config.base_model,
     )
 
 

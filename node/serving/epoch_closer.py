@@ -25,8 +25,8 @@ from node.chain.state_reader import PalletViews, StateReader
 from node.serving.epoch_files import (
     EpochFile,
     channels_of,
-    hashes_in,
     ranges_of_epoch,
+    receipts_in,
     write_file,
 )
 from node.serving.redeemer import Redeemer
@@ -372,7 +372,8 @@ class EpochCloser:
 
         def note() -> None:
             if not self._receipts.has_epoch(model, epoch):
-                self._receipts.put_epoch(epoch, hashes_in(self._blobs, record.receipts_blob))
+                receipts = receipts_in(self._blobs, record.receipts_blob, record.receipts)
+                self._receipts.put_epoch(epoch, [identity for identity, _ in receipts])
 
         try:
             await trio.to_thread.run_sync(note)

@@ -7,9 +7,10 @@ in no epoch yet, however its server hurries.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from ml.attribution.epoch_files import PAGE_RECEIPTS, ReceiptPages, pages_of
 from node.chain.state_reader import PalletViews
 from node.storage.blob_store import BlobStore
 from node.storage.receipt_store import ReceiptRange, ReceiptStore
@@ -19,7 +20,7 @@ from runtime.shared.receipts import EpochReceipts, receipt_hash
 from runtime.trie.merkle import sum_root
 from runtime.types.primitives import Hash
 
-_epoch_receipts = codec(EpochReceipts)
+_page = codec(EpochReceipts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +60,26 @@ def _is_within(each: ReceiptRange, channel: Channel, epoch: int) -> bool:
 
 
 def write_file(store: ReceiptStore, blobs: BlobStore, ranges: list[ReceiptRange]) -> EpochFile:
-    """Store the file of an epoch's receipts. Takes seconds for many. Raises BlobError."""
-    receipts = tuple(store.signed(each.hash for each in ranges))
+    """Store the pages of an epoch's receipts and their list. Takes seconds for many.
+
+    Raises BlobError.
+    """
+    pages = []
+    for start in range(0, len(ranges), PAGE_RECEIPTS):
+        hashes = [each.hash for each in ranges[start : start + PAGE_RECEIPTS]]
+        pages.append(blobs.put(_page.encode(EpochReceipts(tuple(store.signed(hashes))))))
     root, fees_planck = sum_root((each.hash, each.fee_planck) for each in ranges)
-    blob = blobs.put(_epoch_receipts.encode(EpochReceipts(receipts)))
+    blob = blobs.put(codec(ReceiptPages).encode(ReceiptPages(tuple(pages))))
     return EpochFile(blob, root, len(ranges), fees_planck)
 
 
-def hashes_in(blobs: BlobStore, blob: Hash) -> list[Hash]:
-    """Return the receipts of a file that this node has closed an epoch with. Raises BlobError."""
-    receipts = _epoch_receipts.decode(blobs.get(blob)).receipts
-    return [receipt_hash(signed.receipt) for signed in receipts]
+def receipts_in(blobs: BlobStore, blob: Hash, count: int) -> Iterator[tuple[Hash, int]]:
+    """Yield hash and fee of the receipts that this node has closed an epoch with, in their order.
+
+    Raises BlobError.
+    """
+    pages = pages_of(blobs.get(blob), count)
+    assert pages is not None, "this node wrote the file"
+    for page in pages:
+        for signed in _page.decode(blobs.get(page)).receipts:
+            yield receipt_hash(signed.receipt), signed.receipt.fee_planck

@@ -55,8 +55,12 @@ BATCH_MAX: Final = 64
 """How many of many transactions are entered before other tasks get their turn."""
 NOT_PERMANENT: Final = (validity.ExhaustsResources, validity.Future)
 """Refusals that a later block may lift."""
-BRANCH_DEPENDENT: Final = (validity.Stale, validity.BadProof, validity.AncientBirthBlock)
+BRANCH_DEPENDENT: Final = (
+    validity.Stale, validity.BadProof, validity.AncientBirthBlock, validity.CallInvalid,
+)  # fmt: skip
 """Refusals that may hold on the author's parent block and not on the best one."""
+RECOVERABLE: Final = (validity.Future, validity.Payment, validity.CallInvalid)
+"""Refusals of what may become valid: such a transaction is not banned."""
 
 logger = logging.getLogger(__name__)
 
@@ -193,8 +197,8 @@ class Pool:
         return found
 
     def _refuse(self, transaction: Hash, refusal: TransactionRefused) -> PoolError:
-        """Ban what will not become valid by waiting; returns the pool's error."""
-        if not isinstance(refusal.reason, validity.Future | validity.Payment):
+        """Ban what will not become valid; returns the pool's error."""
+        if not isinstance(refusal.reason, RECOVERABLE):
             self._bans.add(transaction)
         return refusal_of(refusal)
 

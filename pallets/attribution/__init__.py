@@ -206,10 +206,10 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         texts.show(self, server, job, attempt, blob)
 
     @call(8, weights.ATTRIBUTION_REPORT_WITHHELD)
-    def report_withheld(self, who: Signed, job: u32) -> None:
-        """Report a server that has shown no texts in time: it loses its bond as for false receipts,
-        and the executors that waited are paid."""
-        texts.report_withheld(self, job)
+    def report_withheld(self, who: Signed, job: u32, attempt: u32) -> None:
+        """Report a server that has shown the executors of an attempt no texts in time: it loses its
+        bond as for false receipts, and the executors that waited are paid."""
+        texts.report_withheld(self, job, attempt)
 
     @call(9, weights.ATTRIBUTION_SWEEP_POOL)
     def sweep_pool(self, who: Signed, model: u32, server: AccountId) -> None:

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
 SLASH_FACTOR: Final = 10
 """A false receipt costs its server at least so many times its fee."""
-WRONG_TO_THE_ASKER: Final = frozenset({FaultKind.Receipt, FaultKind.Text, FaultKind.Answer})
-"""Faults of an answer that an asker really paid. Other receipts may have an asker that the server
-invented, and what would be paid to it came back to the server."""
+REPAID: Final = frozenset(
+    {FaultKind.Receipt, FaultKind.Index, FaultKind.Text, FaultKind.Sketch, FaultKind.Answer}
+)
+"""Faults of an answer that an asker really paid, and gets back out of the bond. Other receipts may
+have an asker that the server invented, and what would be paid to it came back to the server."""
 
 
 def check_model(attribution: Attribution, model: int) -> None:
@@ -115,7 +117,7 @@ def settle(attribution: Attribution, spec: Settle, output: Settled) -> None:
         wronged = tuple(
             (fault.asker, fault.fee_planck)
             for fault in output.faults
-            if fault.kind in WRONG_TO_THE_ASKER
+            if fault.kind in REPAID
         )
         convict(attribution, spec, sum(fault.fee_planck for fault in output.faults), wronged)
         return

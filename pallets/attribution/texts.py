@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pallets.attribution import epochs
-from pallets.jobs.job import Job, JobState
+from pallets.jobs.job import Job, JobState, Slot, SlotState
 from runtime.shared.documents import Settle
 from runtime.types.primitives import AccountId, Hash
 
@@ -27,7 +27,7 @@ def show(attribution: Attribution, who: AccountId, job_id: int, attempt: int, bl
     job = attribution.jobs.job(job_id)
     if job is None or not isinstance(job.spec, Settle) or job.spec.server != who:
         raise attribution.NotYourJob
-    if job.state not in SHOWING or job.attempt != attempt or _is_late(attribution, job):
+    if not _waiting(job, attempt) or _is_late(attribution, job, attempt):
         raise attribution.NotShowing
     if (job_id, attempt) in attribution.shown:
         raise attribution.AlreadyShown
@@ -35,16 +35,16 @@ def show(attribution: Attribution, who: AccountId, job_id: int, attempt: int, bl
     attribution.emit(attribution.TextsShown(job_id, attempt, blob))
 
 
-def report_withheld(attribution: Attribution, job_id: int) -> None:
+def report_withheld(attribution: Attribution, job_id: int, attempt: int) -> None:
     """Convict a server that named no file of texts in time; the executors that waited are paid.
     Raises NotWithheld."""
     job = attribution.jobs.job(job_id)
     if (
         job is None
         or not isinstance(job.spec, Settle)
-        or job.state not in SHOWING
-        or (job_id, job.attempt) in attribution.shown
-        or not _is_late(attribution, job)
+        or not _waiting(job, attempt)
+        or (job_id, attempt) in attribution.shown
+        or not _is_late(attribution, job, attempt)
     ):
         raise attribution.NotWithheld
     epochs.convict(attribution, job.spec, false_planck=0)
@@ -57,6 +57,16 @@ def forget(attribution: Attribution, job_id: int) -> None:
         attribution.shown.remove(key)
 
 
-def _is_late(attribution: Attribution, job: Job) -> bool:
+def _waiting(job: Job, attempt: int) -> tuple[Slot, ...]:
+    """Return the parts of executors that were assigned in an attempt and have not answered."""
+    return tuple(
+        slot
+        for slot in job.slots
+        if slot.attempt == attempt and slot.state is SlotState.Assigned and job.state in SHOWING
+    )
+
+
+def _is_late(attribution: Attribution, job: Job, attempt: int) -> bool:
+    assigned_at = min(slot.assigned_at for slot in _waiting(job, attempt))
     window = attribution.governed.get().text_blocks
-    return attribution.system.current_number() > job.assigned_at + window
+    return attribution.system.current_number() > assigned_at + window

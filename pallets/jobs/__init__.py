@@ -4,9 +4,10 @@ A job is opened by an extrinsic (or by the chain), assigned to executors by rand
 block, answered by commit and reveal, and settled on the root that they agree on. Nothing is learned
 here: this pallet compares hashes, moves amounts and watches deadlines.
 
-This file declares the pallet; states and records are in `job`, the way of a job in `lifecycle`, its
-end in `settlement`, drawing in `assignment`, executors in `executors`, prices and checks in
-`submission` and `recipe`. Each answer counts once for (job, attempt, executor).
+This file declares the pallet; the states of a job are in `job`, its way in `lifecycle`, its end in
+`settlement`; who is drawn in `candidates` and `assignment`; executors and profiles in `executors`
+and `registry`; prices and times in `work`, checks in `submission` and `recipe`. Each answer counts
+once for (job, attempt, executor).
 """
 
 from __future__ import annotations
@@ -17,26 +18,34 @@ from typing import Final
 from pallets import weights
 from pallets.balances import HoldReason
 from pallets.jobs import answers, executors, lifecycle, settlement, submission
+from pallets.jobs.candidates import ASSIGNMENTS_MAX
 from pallets.jobs.errors import JobsErrors
+from pallets.jobs.events import JobsEvents
 from pallets.jobs.executors import EXECUTORS_MAX
 from pallets.jobs.job import (
-    PARAMETERS_MAX,
-    PARAMETERS_MIN,
-    Executor,
-    ExecutorEntry,
     FailureReason,
-    Genesis,
-    GenesisExecutor,
     Job,
     JobEntry,
     JobFailure,
     JobState,
     Offence,
+)
+from pallets.jobs.lifecycle import SETTLEMENTS_MAX, UNFINISHED_MAX
+from pallets.jobs.parameters import (
+    PARAMETERS_MAX,
+    PARAMETERS_MIN,
     Parameters,
     are_within_bounds,
 )
-from pallets.jobs.lifecycle import ASSIGNMENTS_MAX, UNFINISHED_MAX
 from pallets.jobs.recipe import RECIPE_MAX, RECIPE_MIN, STEPS_MAX
+from pallets.jobs.registry import (
+    BASES_MAX,
+    Executor,
+    ExecutorEntry,
+    Genesis,
+    GenesisExecutor,
+    Profile,
+)
 from pallets.jobs.required_pallets import (
     AttributionLedger,
     Beacon,
@@ -47,7 +56,8 @@ from pallets.jobs.required_pallets import (
 )
 from pallets.jobs.settlement import JOB_POT
 from pallets.jobs.submission import DATANETS_MAX
-from runtime.codec.scale import Bytes32, u32, u128
+from pallets.jobs.work import WORK_UNIT, index_quote, quote
+from runtime.codec.scale import Bytes32, u32, u64, u128
 from runtime.frame.dispatch import Root, Signed
 from runtime.frame.fees import BLOCK_WEIGHT_MAX
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
@@ -62,18 +72,24 @@ from runtime.shared.documents import (
 )
 from runtime.types.primitives import AccountId, Balance, Hash, Weight
 
-__all__ = ["Genesis", "GenesisExecutor", "Jobs", "Parameters"]
+__all__ = ["Genesis", "GenesisExecutor", "Jobs", "Parameters", "Profile"]
 
 JOBS_LISTED_MAX: Final = 1_000
 
 
-class Jobs(JobsErrors, Pallet, index=22):
+class Jobs(JobsErrors, JobsEvents, Pallet, index=22):
     """Training, evaluation, indexing and settlement, done by bonded executors that must agree."""
 
     maximum_executors: Const[u32] = EXECUTORS_MAX
     """The most executors that are not leaving."""
     maximum_unfinished: Const[u32] = UNFINISHED_MAX
     """The most unfinished jobs of the whole chain at which a new one can be submitted."""
+    maximum_settlements: Const[u32] = SETTLEMENTS_MAX
+    """The most unfinished settlements of the whole chain; they have places of their own."""
+    maximum_bases: Const[u32] = BASES_MAX
+    """The most bases that one executor declares."""
+    work_unit: Const[u64] = WORK_UNIT
+    """The parameter-tokens of one unit of work."""
     maximum_assignments: Const[u32] = ASSIGNMENTS_MAX
     """The most unfinished jobs of one executor."""
     maximum_datanets: Const[u32] = DATANETS_MAX
@@ -109,147 +125,45 @@ class Jobs(JobsErrors, Pallet, index=22):
     owned: Map[tuple[AccountId, u32], bool]
     """The jobs of an account, by account and job."""
     unfinished_of: DefaultMap[AccountId, u32] = default(0)
-    """The number of unfinished jobs of an account, by account."""
+    """The number of unfinished jobs of an account that are no settlements, by account."""
     unfinished: Value[u32] = default(0)
-    """The number of unfinished jobs of the whole chain."""
+    """The number of unfinished jobs of the whole chain that are no settlements."""
+    settlements: Value[u32] = default(0)
+    """The number of unfinished settlements of the whole chain."""
     deadlines: DefaultMap[u32, tuple[u32, ...]] = default((), Hasher.TWOX_64_CONCAT)
     """The jobs whose state ends at a block, by block number."""
     next_registration: Value[u32] = default(0)
     """The number of the next registration of an executor."""
     executor_accounts: Value[tuple[AccountId, ...]] = default(())
     """The accounts of the executors that are not leaving, in the order in which they joined."""
+    profiles: Map[Hash, Profile]
+    """Rate and limits of the profiles that root registered, by the hash of what they fix."""
     registry: Map[AccountId, Executor]
-    """Profile, bond (planck) and record of an executor, by account."""
+    """Profile, bond (planck), bases, reader key and record of an executor, by account."""
     assignments: DefaultMap[AccountId, tuple[u32, ...]] = default(())
     """The unfinished jobs that an executor is assigned to, by account."""
-    weight_used: Value[u128] = default(0)
-    """The execution time that calls of jobs have used in this block, in picoseconds."""
     submission_weight_used: Value[u128] = default(0)
-    """The part of it that submissions have used, in picoseconds."""
-
-    class JobOpened(Event, index=0):
-        """A job was opened and its escrow held."""
-
-        job: u32
-        owner: AccountId
-        escrow: Balance
-
-    class JobAssigned(Event, index=1):
-        """Executors were drawn for a job; it is theirs to commit to a result."""
-
-        job: u32
-        attempt: u32
-        executors: tuple[AccountId, ...]
-
-    class ResultCommitted(Event, index=2):
-        """An executor has committed to a result."""
-
-        job: u32
-        attempt: u32
-        executor: AccountId
-
-    class FailureReported(Event, index=3):
-        """An executor has reported that it cannot answer."""
-
-        job: u32
-        attempt: u32
-        executor: AccountId
-        reason: FailureReason
-
-    class RevealsOpened(Event, index=4):
-        """Commits are over; results are to be revealed."""
-
-        job: u32
-        attempt: u32
-
-    class ResultRevealed(Event, index=5):
-        """An executor has revealed its result."""
-
-        job: u32
-        attempt: u32
-        executor: AccountId
-        root: Hash
-
-    class JobSettled(Event, index=6):
-        """A job is done; its executors were paid."""
-
-        job: u32
-        root: Hash
-        paid: Balance
-
-    class JobFailed(Event, index=7):
-        """A job ended without a result; its escrow was refunded."""
-
-        job: u32
-        failure: JobFailure
-        refunded: Balance
-
-    class JobExpired(Event, index=8):
-        """A job found no executors in time; its escrow was refunded."""
-
-        job: u32
-        refunded: Balance
-
-    class JobCancelled(Event, index=9):
-        """The owner took a job back before it was assigned; its escrow was refunded."""
-
-        job: u32
-        refunded: Balance
-
-    class ExecutorRegistered(Event, index=10):
-        """An executor joined."""
-
-        executor: AccountId
-        registration: u32
-        profile: Hash
-        bond: Balance
-
-    class BondAdded(Event, index=11):
-        """An executor raised its bond."""
-
-        executor: AccountId
-        bond: Balance
-
-    class ExecutorLeaving(Event, index=12):
-        """An executor is not drawn any more; its bond is free from a block on."""
-
-        executor: AccountId
-        block: u32
-
-    class ExecutorUnregistered(Event, index=13):
-        """An executor left with its bond."""
-
-        executor: AccountId
-        bond: Balance
-
-    class ExecutorSlashed(Event, index=14):
-        """An executor lost (a part of) its bond."""
-
-        job: u32
-        executor: AccountId
-        offence: Offence
-        amount: Balance
-
-    class ParametersChanged(Event, index=15):
-        """Root changed the parameters of jobs."""
-
-        parameters: Parameters
+    """The execution time that submissions have used in this block, in picoseconds."""
 
     # ------------------------------------------------------------------------------- executors
 
     @call(0, weights.JOBS_REGISTER_EXECUTOR)
-    def register_executor(self, who: Signed, profile: Hash, bond: Balance) -> None:
-        """Become an executor of a profile, with a bond that is lost for wrong or missing work."""
-        executors.register(self, who, profile, bond)
+    def register_executor(
+        self, who: Signed, profile: Hash, bond: Balance, bases: tuple[Hash, ...], reader: Hash
+    ) -> None:
+        """Become an executor of a registered profile, with a bond that is lost for wrong or missing
+        work, the bases that your machine has, and the X25519 key that texts are encrypted for."""
+        executors.register(self, who, GenesisExecutor(who, profile, bond, bases, reader))
 
     @call(1, weights.JOBS_ADD_BOND)
     def add_bond(self, who: Signed, amount: Balance) -> None:
         """Add to the bond of your executor."""
         executors.add_bond(self, who, amount)
 
-    @call(2, weights.JOBS_HEARTBEAT)
+    @call(2, weights.JOBS_HEARTBEAT, operational=True, check=executors.check_heartbeat)
     def heartbeat(self, who: Signed) -> None:
         """Report that your executor is ready; commits count as well. A silent one is not drawn."""
+        executors.check_heartbeat(self, who)
         executors.note_seen(self, who)
 
     @call(3, weights.JOBS_UNREGISTER_EXECUTOR)
@@ -278,20 +192,22 @@ class Jobs(JobsErrors, Pallet, index=22):
             raise self.NotOwner
         if record.state is not JobState.Open or isinstance(record.spec, Index | Settle):
             raise self.NotCancellable
+        if record.opened_at == self.system.current_number():
+            self.free_submission_share(weights.JOBS_SUBMIT)
         lifecycle.unschedule(self, job, record)
         settlement.cancel(self, job, record)
 
-    @call(7, weights.JOBS_COMMIT)
+    @call(7, weights.JOBS_COMMIT, operational=True, check=answers.check_commit)
     def commit(self, who: Signed, job: u32, attempt: u32, commitment: Hash) -> None:
         """Commit to a result as its executor; the sealed result is revealed later."""
         answers.commit(self, who=who, job_id=job, attempt=attempt, commitment=commitment)
 
-    @call(8, answers.reveal_weight)
+    @call(8, answers.reveal_weight, operational=True, check=answers.check_reveal)
     def reveal(self, who: Signed, job: u32, output: JobOutput, salt: Bytes32) -> None:
         """Reveal the result that you committed to, with the salt of the commitment."""
         answers.reveal(self, who=who, job_id=job, output=output, salt=salt)
 
-    @call(9, weights.JOBS_REPORT_FAILURE)
+    @call(9, weights.JOBS_REPORT_FAILURE, operational=True, check=answers.check_report)
     def report_failure(self, who: Signed, job: u32, attempt: u32, reason: FailureReason) -> None:
         """Report that you cannot do a job, and why; the job fails when most executors say so."""
         answers.report_failure(self, who=who, job_id=job, attempt=attempt, reason=reason)
@@ -309,6 +225,28 @@ class Jobs(JobsErrors, Pallet, index=22):
             raise self.ParametersOutOfBounds
         self.parameters.put(parameters)
         self.emit(self.ParametersChanged(parameters))
+
+    @call(12, weights.JOBS_DECLINE, operational=True, check=answers.check_decline)
+    def decline(self, who: Signed, job: u32, attempt: u32) -> None:
+        """Say soon after the assignment that a job is too large for your machine, at no cost; who
+        declines eight jobs in a row is not drawn for the unbonding time."""
+        answers.decline(self, who, job, attempt)
+
+    @call(13, weights.JOBS_REGISTER_PROFILE)
+    def register_profile(self, origin: Root, id: Hash, profile: Profile) -> None:
+        """Let executors register for a profile, or change its rate and limits."""
+        executors.register_profile(self, id, profile)
+
+    @call(14, weights.JOBS_SET_BASES)
+    def set_bases(self, who: Signed, bases: tuple[Hash, ...]) -> None:
+        """Declare the bases that your executor's machine has, in ascending order of their hashes;
+        it is drawn for jobs of these alone."""
+        executors.set_bases(self, who, bases)
+
+    @call(15, weights.JOBS_SET_READER)
+    def set_reader(self, who: Signed, reader: Hash) -> None:
+        """Declare the X25519 key for which texts are encrypted that your executor is to read."""
+        executors.set_reader(self, who, reader)
 
     # --------------------------------------------------------------------------- runtime API
 
@@ -330,11 +268,17 @@ class Jobs(JobsErrors, Pallet, index=22):
 
     @api("JobsApi")
     def price(self, spec: JobSpec) -> Balance | None:
-        """Return what a job costs now, in planck; None when its data do not exist."""
+        """Return what is held for a job now, in planck; None when its data do not exist."""
         try:
-            return sum(submission.price_of(self, spec))
+            return quote(self, spec).price + index_quote(self, spec).price
         except (self.UnknownVersion, self.NotTrained):
             return None
+
+    @api("JobsApi")
+    def place_fee(self) -> Balance:
+        """Return what a place for a submitted job costs now besides its price, in planck; 0 while
+        the chain is less than half full."""
+        return submission.place_fee(self)
 
     @api("JobsApi")
     def executors(self) -> tuple[ExecutorEntry, ...]:
@@ -352,12 +296,16 @@ class Jobs(JobsErrors, Pallet, index=22):
     # ------------------------------------------------------------------- for other pallets
 
     def open(self, spec: JobSpec, owner: AccountId, escrow_planck: int) -> int:
-        """Open a job for another pallet; returns its number. Raises ChainFull, or what holding
-        the escrow raises."""
-        if self.unfinished.get() >= UNFINISHED_MAX:
+        """Open a settlement for another pallet; returns its number.
+
+        Raises ChainFull, or what holding the escrow raises.
+        """
+        assert isinstance(spec, Settle), "other jobs are submitted"
+        if self.settlements.get() >= SETTLEMENTS_MAX:
             raise self.ChainFull
         self.balances.hold(HoldReason.JobEscrow, owner, escrow_planck)
-        return lifecycle.open_job(self, spec, owner, escrow_planck)
+        work = quote(self, spec).work
+        return lifecycle.open_job(self, spec, owner, escrow_planck, work=work)
 
     def end_withheld(self, job: int) -> None:
         """End a settle job whose server has shown no texts in time; its executors are paid."""
@@ -368,16 +316,17 @@ class Jobs(JobsErrors, Pallet, index=22):
     # --------------------------------------------------------------------- hooks and genesis
 
     def build_genesis(self, genesis: Genesis) -> None:
-        """Set the parameters, make the pot, register the first executors."""
+        """Set the parameters, make the pot, register profiles and the first executors."""
         assert are_within_bounds(genesis.parameters), "parameters of jobs within their bounds"
         self.parameters.put(genesis.parameters)
         self.system.create_pot(JOB_POT)
+        for identity, profile in genesis.profiles:
+            executors.register_profile(self, identity, profile)
         for entry in genesis.executors:
-            executors.register(self, entry.account, entry.profile, entry.bond)
+            executors.register(self, entry.account, entry)
 
     def on_initialize(self) -> Weight:
-        """Free the jobs' share of the block, and do what the deadlines of this block ask for."""
-        self.weight_used.clear()
+        """Free the share of submissions, and do what the deadlines of this block ask for."""
         self.submission_weight_used.clear()
         return weights.JOBS_ON_INITIALIZE + lifecycle.process_due(self)
 
@@ -398,17 +347,14 @@ class Jobs(JobsErrors, Pallet, index=22):
             raise self.UnknownJob
         return record
 
-    def use_block_share(self, weight: Weight) -> None:
-        """Use up some of the share of a block that all jobs have together. Raises JobsFull."""
-        self._use(self.weight_used, weight, self.parameters.get().weight_percent)
-
     def use_submission_share(self, weight: Weight) -> None:
-        """Use up some of the part of that share that submissions have. Raises JobsFull."""
-        self._use(self.submission_weight_used, weight, self.parameters.get().submission_percent)
-        self.use_block_share(weight)
-
-    def _use(self, counter: Value[u128], weight: Weight, percent: int) -> None:
-        used = counter.get() + weight.ref_time
+        """Use up some of the share of a block that submissions have together. Raises JobsFull."""
+        percent = self.parameters.get().submission_percent
+        used = self.submission_weight_used.get() + weight.ref_time
         if used > BLOCK_WEIGHT_MAX.ref_time * percent // 100:
             raise self.JobsFull
-        counter.put(used)
+        self.submission_weight_used.put(used)
+
+    def free_submission_share(self, weight: Weight) -> None:
+        """Give back what a submission of this block has used, for it was cancelled in it."""
+        self.submission_weight_used.put(max(0, self.submission_weight_used.get() - weight.ref_time))

@@ -81,14 +81,17 @@ def ordered(candidates: Sequence[Candidate], randomness: Hash) -> list[Candidate
     return sorted(candidates, key=key)
 
 
-def draw(candidates: Sequence[Candidate], count: int, randomness: Hash) -> tuple[Candidate, ...]:
-    """Draw `count` executors of one profile, or none where no profile has as many.
+def draw(
+    candidates: Sequence[Candidate], count: int, randomness: Hash, spare: int = 0
+) -> tuple[Candidate, ...]:
+    """Draw `count` executors of one profile, or none where no profile has as many and `spare` more.
 
     Results are compared bit by bit, which only makes sense within a profile: the first candidate
     drawn whose profile can fill the job decides the profile.
     """
     sizes = Counter(candidate.profile for candidate in candidates)
-    fitting = [candidate for candidate in candidates if sizes[candidate.profile] >= count]
+    needed = count + spare
+    fitting = [candidate for candidate in candidates if sizes[candidate.profile] >= needed]
     if not fitting:
         return ()
     drawn = ordered(fitting, randomness)

@@ -70,10 +70,10 @@ class JobsErrors:
         """Your account has too many unfinished jobs. Wait until one ends."""
 
     class ChainFull(Error, index=20):
-        """The chain has too many unfinished jobs. Submit again later; nothing was held."""
+        """The chain has too many unfinished jobs of this kind. Try later; nothing was held."""
 
     class JobsFull(Error, index=21):
-        """The share of this block that jobs may use is full. Send the extrinsic again."""
+        """The share of this block that submissions may use is full. Send the extrinsic again."""
 
     class NotOwner(Error, index=22):
         """The job belongs to another account. Sign with the account that submitted it."""
@@ -122,3 +122,20 @@ class JobsErrors:
 
     class ParametersOutOfBounds(Error, index=37):
         """A parameter is out of bounds. Compare with ParametersMinimum and ParametersMaximum."""
+
+    class SeenAlready(Error, index=38):
+        """The executor was seen a short while ago, or this chain asks for no sign of life. A
+        heartbeat is needed only when a sixteenth of the parameter heartbeat_blocks has passed."""
+
+    class DeclineOver(Error, index=39):
+        """The time to decline is over. Report CannotFinish where the machine cannot do the job."""
+
+    class UnknownProfile(Error, index=40):
+        """No such profile is registered on this chain. Root registers one with register_profile;
+        `openledger executor profile` prints the call for this machine."""
+
+    class InvalidProfile(Error, index=41):
+        """A profile has a name of 1 to 64 bytes and limits above zero. Correct it."""
+
+    class InvalidBases(Error, index=42):
+        """Bases are at most 64 distinct content hashes in ascending order. Correct the list."""

@@ -5,6 +5,9 @@ takes its bond after the unbonding time. Its place is free at once. Where all pl
 newcomer gets that of the executor that has been silent for longest, beyond its time and without
 jobs, so that registrations which nobody stands behind keep nobody out. Each registration has a
 number of its own, which its slots carry, so that nothing of a former one counts for a later one.
+
+Who declines eight jobs with none settled in between rests for the unbonding time: declining is free
+for the machine that is too small, and no way to choose among draws.
 """
 
 from __future__ import annotations
@@ -13,7 +16,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pallets.balances import HoldReason
-from pallets.jobs.job import Executor, ExecutorEntry
+from pallets.jobs.registry import (
+    BASES_MAX,
+    DECLINES_IN_ROW_MAX,
+    PROFILE_NAME_BYTES_MAX,
+    Executor,
+    ExecutorEntry,
+    GenesisExecutor,
+    Profile,
+)
 from runtime.types.primitives import AccountId, Hash
 
 if TYPE_CHECKING:
@@ -21,12 +32,30 @@ if TYPE_CHECKING:
 
 EXECUTORS_MAX: Final = 256
 """Executors that are not leaving; assignment reads them all."""
+HEARTBEAT_PARTS: Final = 16
+"""So many signs of life may be sent in the time in which one is asked for."""
 
 
-def register(jobs: Jobs, who: AccountId, profile: Hash, bond: int) -> None:
-    """Add an executor. Raises AlreadyRegistered, RegistryFull, BondTooLow."""
+def register_profile(jobs: Jobs, identity: Hash, profile: Profile) -> None:
+    """Register a profile, or change its limits. Raises InvalidProfile."""
+    limits = (profile.parameters_max, profile.work_max, profile.context_tokens)
+    if not 1 <= len(profile.name.encode()) <= PROFILE_NAME_BYTES_MAX or not all(limits):
+        raise jobs.InvalidProfile
+    jobs.profiles.put(identity, profile)
+    jobs.emit(jobs.ProfileRegistered(identity, profile))
+
+
+def register(jobs: Jobs, who: AccountId, wanted: GenesisExecutor) -> None:
+    """Add an executor.
+
+    Raises AlreadyRegistered, UnknownProfile, InvalidBases, BondTooLow, RegistryFull.
+    """
+    bond = wanted.bond
     if who in jobs.registry:
         raise jobs.AlreadyRegistered
+    if wanted.profile not in jobs.profiles:
+        raise jobs.UnknownProfile
+    _check_bases(jobs, wanted.bases)
     if bond < jobs.parameters.get().minimum_bond:
         raise jobs.BondTooLow
     if len(jobs.executor_accounts.get()) >= EXECUTORS_MAX:
@@ -39,8 +68,35 @@ def register(jobs: Jobs, who: AccountId, profile: Hash, bond: int) -> None:
     jobs.next_registration.put(registration + 1)
     jobs.executor_accounts.put((*jobs.executor_accounts.get(), who))
     now = jobs.system.current_number()
-    jobs.registry.put(who, Executor(profile, bond, registration, last_seen=now))
-    jobs.emit(jobs.ExecutorRegistered(who, registration, profile, bond))
+    record = Executor(
+        profile=wanted.profile,
+        bond=bond,
+        registration=registration,
+        last_seen=now,
+        bases=wanted.bases,
+        reader=wanted.reader,
+    )
+    jobs.registry.put(who, record)
+    jobs.emit(jobs.ExecutorRegistered(who, registration, wanted.profile, bond))
+
+
+def set_bases(jobs: Jobs, who: AccountId, bases: tuple[Hash, ...]) -> None:
+    """Declare the bases of an executor's machine. Raises NotRegistered, InvalidBases."""
+    executor = registered(jobs, who)
+    _check_bases(jobs, bases)
+    jobs.registry.put(who, replace(executor, bases=bases))
+    jobs.emit(jobs.BasesDeclared(who, bases))
+
+
+def set_reader(jobs: Jobs, who: AccountId, reader: Hash) -> None:
+    """Declare the key for which texts are encrypted to an executor. Raises NotRegistered."""
+    jobs.registry.put(who, replace(registered(jobs, who), reader=reader))
+    jobs.emit(jobs.ReaderDeclared(who, reader))
+
+
+def _check_bases(jobs: Jobs, bases: tuple[Hash, ...]) -> None:
+    if len(bases) > BASES_MAX or list(bases) != sorted(set(bases)):
+        raise jobs.InvalidBases
 
 
 def add_bond(jobs: Jobs, who: AccountId, amount: int) -> None:
@@ -58,6 +114,33 @@ def note_seen(jobs: Jobs, who: AccountId) -> None:
     """Note a sign of life. Raises NotRegistered."""
     executor = registered(jobs, who)
     jobs.registry.put(who, replace(executor, last_seen=jobs.system.current_number()))
+
+
+def check_heartbeat(jobs: Jobs, who: AccountId) -> None:
+    """Refuse a heartbeat that says nothing new.
+
+    Raises NotRegistered, AlreadyLeaving, SeenAlready.
+    """
+    executor, window = registered(jobs, who), jobs.parameters.get().heartbeat_blocks
+    if executor.leaving_at is not None:
+        raise jobs.AlreadyLeaving
+    pause = max(1, window // HEARTBEAT_PARTS)
+    if not window or jobs.system.current_number() < executor.last_seen + pause:
+        raise jobs.SeenAlready
+
+
+def note_declined(jobs: Jobs, who: AccountId) -> None:
+    """Count a job that an executor declined; what it declined before it rested is forgotten."""
+    executor, now = registered(jobs, who), jobs.system.current_number()
+    rested = executor.declines >= DECLINES_IN_ROW_MAX and not is_resting(jobs, executor)
+    declines = 1 if rested else min(executor.declines + 1, DECLINES_IN_ROW_MAX)
+    jobs.registry.put(who, replace(executor, declines=declines, declined_at=now, last_seen=now))
+
+
+def is_resting(jobs: Jobs, executor: Executor) -> bool:
+    """Return whether an executor has declined too many jobs in a row; it is not drawn then."""
+    end = executor.declined_at + jobs.parameters.get().unbonding_blocks
+    return executor.declines >= DECLINES_IN_ROW_MAX and jobs.system.current_number() < end
 
 
 def leave(jobs: Jobs, who: AccountId) -> None:

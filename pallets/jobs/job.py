@@ -1,4 +1,4 @@
-"""The records of jobs: states, slots, executors, parameters, and which state may follow which.
+"""The records of jobs: states, slots, and which state may follow which.
 
 Indices of enums are part of the encoding. The states of audits and disputes are reserved here, so
 that they can be added without renumbering; no job enters them yet.
@@ -9,13 +9,12 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Final
 
-from pallets.balances import EXISTENTIAL_DEPOSIT
-from runtime.codec.scale import scale, u8, u16, u32
-from runtime.shared.documents import SKETCH_SIZE_DEFAULT, JobSpec
-from runtime.types.primitives import OPEN, AccountId, Balance, Hash
+from runtime.codec.scale import scale, u8, u32, u64
+from runtime.shared.documents import JobSpec
+from runtime.types.primitives import AccountId, Balance, Hash
 
 
 class JobState(enum.IntEnum):
@@ -58,6 +57,7 @@ class SlotState(enum.IntEnum):
     ReportedFailure = 3
     NoShow = 4
     Unrevealed = 5
+    Declined = 6
 
 
 class FailureReason(enum.IntEnum):
@@ -68,16 +68,24 @@ class FailureReason(enum.IntEnum):
     BadRows = 2
     UnknownBase = 3
     Unsupported = 4
+    CannotFinish = 5
     WithheldTexts = 6
 
 
+OWNER_REASONS: Final = frozenset(FailureReason) - {FailureReason.UnknownBase}
+"""The reasons that lie with the job: a part of its escrow is kept. An executor that lacks a base
+that it declared is at fault itself."""
+
+
 class JobFailure(enum.IntEnum):
-    """Why a job failed; its escrow was refunded."""
+    """Why a job failed; its escrow was refunded, but for what was kept or earned."""
 
     NoAgreement = 0
     NoExecutors = 1
     ReportedByExecutors = 2
     ResultRefused = 3
+    TooLarge = 4
+    Diverged = 5
     Withheld = 6
 
 
@@ -100,11 +108,12 @@ POT_PERMILLE: Final = 200
 
 @scale
 class Slot:
-    """One executor's part of a job, bound to its registration."""
+    """One executor's part of a job, bound to its registration; `assigned_at` is a block."""
 
     executor: AccountId
     registration: u32
     attempt: u32
+    assigned_at: u32
     state: SlotState = SlotState.Assigned
     commitment: Hash | None = None
     root: Hash | None = None
@@ -114,9 +123,11 @@ class Slot:
 @scale
 class Job:
     """A job. `escrow` is held from the owner until the end; `index_escrow` is the part of it that
-    pays the INDEX job that follows training. `deadline` is the block at which the state ends by
-    itself; it is 0 at the end. `seed` is drawn from the chain's randomness when executors are
-    assigned.
+    pays the INDEX job that follows training. `work` is in units (`pallets.jobs.work`). `deadline`
+    is the block at which the state ends by itself; it is 0 at the end. `seed` is drawn from the
+    chain's randomness when executors are assigned. `wanting` executors are to be drawn in place of
+    those that declined; `redraws` attempts came from that, and `commits_end` is the block at which
+    the time for commitments ends.
     """
 
     owner: AccountId
@@ -125,6 +136,7 @@ class Job:
     escrow: Balance
     index_escrow: Balance
     executors: u8
+    work: u64
     opened_at: u32
     expires_at: u32
     deadline: u32 = 0
@@ -135,7 +147,9 @@ class Job:
     root: Hash | None = None
     index_job: u32 | None = None
     failure: JobFailure | None = None
-    assigned_at: u32 = 0
+    wanting: u8 = 0
+    redraws: u8 = 0
+    commits_end: u32 = 0
 
     @property
     def is_final(self) -> bool:
@@ -150,6 +164,32 @@ class Job:
         """Return the part of an account; no executor is drawn twice for a job."""
         own = [slot for slot in self.slots if slot.executor == account]
         return own[0] if own else None
+
+    def with_slot(self, changed: Slot) -> Job:
+        """Return the job with another state of an executor's part."""
+        slots = tuple(changed if slot.executor == changed.executor else slot for slot in self.slots)
+        return replace(self, slots=slots)
+
+    @property
+    def declines(self) -> int:
+        """How many executors have declined the job."""
+        return sum(slot.state is SlotState.Declined for slot in self.slots)
+
+    @property
+    def reports(self) -> tuple[FailureReason, ...]:
+        """The reasons of the executors that reported a failure."""
+        return tuple(slot.reason for slot in self.slots if slot.reason is not None)
+
+    @property
+    def most_report_failure(self) -> bool:
+        """Return whether most executors say that it cannot be done; who declined says nothing."""
+        return 2 * len(self.reports) > len(self.slots) - self.declines + self.wanting
+
+    @property
+    def is_owners_fault(self) -> bool:
+        """Return whether most of the reported reasons lie with the job."""
+        reports = self.reports
+        return 2 * sum(reason in OWNER_REASONS for reason in reports) > len(reports)
 
     @property
     def revealed(self) -> tuple[Hash, ...]:
@@ -175,136 +215,10 @@ class JobEntry:
     job: Job
 
 
-@scale
-class Executor:
-    """A bonded executor. `registration` numbers registrations; `last_seen` is its last sign of life
-    in blocks; `leaving_at` is the block from which its bond can be withdrawn.
-    """
-
-    profile: Hash
-    bond: Balance
-    registration: u32
-    last_seen: u32
-    leaving_at: u32 | None = None
-    settled: u32 = 0
-    slashed: u32 = 0
-
-
-@scale
-class ExecutorEntry:
-    """An executor with its account and the number of its unfinished jobs."""
-
-    account: AccountId
-    executor: Executor
-    assigned: u32
-
-
-@scale
-class Parameters:
-    """The parameters that root may change. Times are in blocks, prices for each executor.
-
-    `weight_percent` of a block is for calls of jobs, `submission_percent` of it for submissions:
-    what executors owe by a deadline has the rest to itself.
-    """
-
-    executors_per_job: u8 = 2
-    extra_attempts: u8 = 3
-    weight_percent: u8 = 25
-    submission_percent: u8 = 10
-    open_jobs_per_account: u16 = 16
-    sketch_size: u16 = SKETCH_SIZE_DEFAULT
-    assignment_blocks: u32 = 2
-    retry_blocks: u32 = 5
-    open_blocks: u32 = 600
-    commit_blocks: u32 = 2_400
-    reveal_blocks: u32 = 60
-    unbonding_blocks: u32 = 14_400
-    heartbeat_blocks: u32 = 14_400
-    minimum_bond: Balance = 100 * OPEN
-    bond_cap: Balance = 100_000 * OPEN
-    price_base_planck: Balance = OPEN // 100
-    price_row_planck: Balance = OPEN // 10_000
-    price_step_planck: Balance = OPEN // 1_000
-
-
-PARAMETERS_MIN: Final = Parameters(
-    executors_per_job=1,
-    extra_attempts=0,
-    weight_percent=2,
-    submission_percent=1,
-    open_jobs_per_account=1,
-    sketch_size=16,
-    assignment_blocks=1,
-    retry_blocks=1,
-    open_blocks=2,
-    commit_blocks=2,
-    reveal_blocks=2,
-    unbonding_blocks=1,
-    heartbeat_blocks=0,
-    minimum_bond=EXISTENTIAL_DEPOSIT,
-    bond_cap=EXISTENTIAL_DEPOSIT,
-    price_base_planck=0,
-    price_row_planck=0,
-    price_step_planck=0,
-)
-PARAMETERS_MAX: Final = Parameters(
-    executors_per_job=5,
-    extra_attempts=8,
-    weight_percent=50,
-    submission_percent=25,
-    open_jobs_per_account=1_000,
-    sketch_size=8_192,
-    assignment_blocks=100,
-    retry_blocks=1_000,
-    open_blocks=1_000_000,
-    commit_blocks=1_000_000,
-    reveal_blocks=100_000,
-    unbonding_blocks=10_000_000,
-    heartbeat_blocks=10_000_000,
-    minimum_bond=10_000_000 * OPEN,
-    bond_cap=100_000_000 * OPEN,
-    price_base_planck=1_000 * OPEN,
-    price_row_planck=OPEN,
-    price_step_planck=10 * OPEN,
-)
-
-
-@scale
-class GenesisExecutor:
-    """An executor that is registered from the first block; its account is endowed."""
-
-    account: AccountId
-    profile: Hash
-    bond: Balance
-
-
-@scale
-class Genesis:
-    """Parameters and first executors of a chain."""
-
-    parameters: Parameters = Parameters()
-    executors: tuple[GenesisExecutor, ...] = ()
-
-
 def move(job: Job, state: JobState) -> Job:
     """Return the job in its next state; only the transitions of the table exist."""
     assert state in TRANSITIONS.get(job.state, frozenset()), f"{job.state.name} to {state.name}"
     return replace(job, state=state)
-
-
-def are_within_bounds(parameters: Parameters) -> bool:
-    """Return whether every parameter is within its bounds, no bond's cap is below its minimum, and
-    executors' answers have room beside submissions."""
-    fit = (
-        parameters.minimum_bond <= parameters.bond_cap
-        and parameters.submission_percent < parameters.weight_percent
-    )
-    return fit and all(
-        getattr(PARAMETERS_MIN, field.name)
-        <= getattr(parameters, field.name)
-        <= getattr(PARAMETERS_MAX, field.name)
-        for field in fields(parameters)
-    )
 
 
 def agreed_root(roots: Sequence[Hash], executors: int) -> Hash | None:

@@ -1,5 +1,8 @@
 """The life of a job: opening, assignment, deadlines, reveals, comparison, fresh executors.
 
+Submitted jobs and the INDEX jobs after them have places of their own, settlements have others, so
+that neither keeps the other out.
+
 Each unfinished job stands in exactly one deadline bucket, the one of `job.deadline`. A bucket holds
 at most `BUCKET_MAX` jobs; a full one pushes to the next block, so that the work of one block is
 bounded and no job is ever searched for. Extrinsics only record answers; payments and calls of other
@@ -9,6 +12,9 @@ Nothing is revealed before as many commitments wait as a result needs, so that a
 place of a silent one finds no result to copy: who committed before it stays sealed. After a
 mismatch both results are public, and a fresh executor that copies one instead of working stakes its
 whole bond on a coin toss; the chain cannot distinguish its commitment from honest work.
+
+Who declines is replaced in the next block, by randomness that it did not know; the others go on.
+Such a draw counts for no attempt. The eighth executor that declines a job ends it.
 """
 
 from __future__ import annotations
@@ -19,8 +25,8 @@ from typing import TYPE_CHECKING, Final
 
 from pallets import weights
 from pallets.balances import HoldReason
-from pallets.jobs.assignment import Candidate, draw
-from pallets.jobs.executors import is_silent
+from pallets.jobs.assignment import Candidate
+from pallets.jobs.candidates import draw_executors
 from pallets.jobs.job import (
     AGREEING_MIN,
     Job,
@@ -31,8 +37,9 @@ from pallets.jobs.job import (
     agreed_root,
     move,
 )
-from pallets.jobs.settlement import expire, fail, settle
-from runtime.shared.documents import JobSpec, Settled
+from pallets.jobs.settlement import expire, fail, free_executor, settle
+from pallets.jobs.work import commit_blocks, quote
+from runtime.shared.documents import JobSpec, Settle, Settled
 from runtime.types.primitives import AccountId, Hash, Weight
 
 if TYPE_CHECKING:
@@ -41,9 +48,12 @@ if TYPE_CHECKING:
 BUCKET_MAX: Final = 16
 """Jobs whose deadline is processed in one block."""
 UNFINISHED_MAX: Final = 1_024
-"""Unfinished jobs of the whole chain; jobs that the chain opens after another may exceed it."""
-ASSIGNMENTS_MAX: Final = 16
-"""Unfinished jobs of one executor; it is not drawn for more."""
+"""Unfinished jobs of the whole chain that are no settlements; an INDEX job that follows training
+may exceed it."""
+SETTLEMENTS_MAX: Final = 1_024
+"""Unfinished settlements of the whole chain."""
+DECLINES_MAX: Final = 8
+"""Executors that may decline a job; it fails with the last of them."""
 
 
 def open_job(
@@ -51,6 +61,8 @@ def open_job(
     spec: JobSpec,
     owner: AccountId,
     escrow: int,
+    *,
+    work: int,
     index_escrow: int = 0,
     seed: Hash | None = None,
 ) -> int:
@@ -64,6 +76,7 @@ def open_job(
         escrow=escrow,
         index_escrow=index_escrow,
         executors=parameters.executors_per_job,
+        work=work,
         opened_at=now,
         expires_at=now + parameters.open_blocks,
         seed=seed,
@@ -71,8 +84,11 @@ def open_job(
     jobs.next_job.put(job_id + 1)
     jobs.jobs.put(job_id, schedule(jobs, job_id, job, now + parameters.assignment_blocks))
     jobs.owned.put((owner, job_id), True)
-    jobs.unfinished_of.put(owner, jobs.unfinished_of.get(owner) + 1)
-    jobs.unfinished.put(jobs.unfinished.get() + 1)
+    if isinstance(spec, Settle):
+        jobs.settlements.put(jobs.settlements.get() + 1)
+    else:
+        jobs.unfinished_of.put(owner, jobs.unfinished_of.get(owner) + 1)
+        jobs.unfinished.put(jobs.unfinished.get() + 1)
     jobs.emit(jobs.JobOpened(job_id, owner, escrow))
     return job_id
 
@@ -108,7 +124,7 @@ def weight_of(jobs: Jobs, job_id: int) -> Weight:
 
 def schedule(jobs: Jobs, job_id: int, job: Job, block: int) -> Job:
     """Put a job into the first bucket with room from `block` on; returns it with its deadline."""
-    while len(jobs.deadlines.get(block)) >= BUCKET_MAX:  # at most unfinished / BUCKET_MAX times
+    while len(jobs.deadlines.get(block)) >= BUCKET_MAX:  # all jobs / BUCKET_MAX times
         block += 1
     jobs.deadlines.put(block, (*jobs.deadlines.get(block), job_id))
     return replace(job, deadline=block)
@@ -132,6 +148,8 @@ def advance(jobs: Jobs, job_id: int) -> None:
     assert not job.is_final, f"job {job_id} has a deadline, so it is unfinished"
     if job.state is JobState.Open:
         _assign(jobs, job_id, job)
+    elif job.state in (JobState.Assigned, JobState.Committing) and job.wanting:
+        _replace_decliners(jobs, job_id, job)
     elif job.state in (JobState.Assigned, JobState.Committing):
         _close_commits(jobs, job_id, job)
     elif job.state is JobState.Revealing:
@@ -155,7 +173,7 @@ def _mark(job: Job, silent: SlotState) -> Job:
 
 def _assign(jobs: Jobs, job_id: int, job: Job) -> None:
     now, parameters = jobs.system.current_number(), jobs.parameters.get()
-    drawn = _draw(jobs, job_id, job, job.executors)
+    drawn = draw_executors(jobs, job_id, job, job.executors)
     if drawn:
         number = job_id.to_bytes(4, "little")
         seed = job.seed or jobs.randomness.random(b"job-seed" + number)
@@ -167,41 +185,38 @@ def _assign(jobs: Jobs, job_id: int, job: Job) -> None:
         jobs.jobs.put(job_id, schedule(jobs, job_id, job, max(again, now + 1)))
 
 
-def _draw(jobs: Jobs, job_id: int, job: Job, count: int) -> tuple[Candidate, ...]:
-    """Draw executors that the job has not had, by randomness that was unknown when it opened."""
-    parameters = jobs.parameters.get()
-    had = {slot.executor for slot in job.slots}
-    candidates = []
-    for account in jobs.executor_accounts.get():
-        executor = jobs.registry.get(account)
-        assert executor is not None, "listed executors are registered"
-        if (
-            account not in had
-            and executor.bond >= parameters.minimum_bond
-            and not is_silent(jobs, executor)
-            and job.profile in (None, executor.profile)
-            and len(jobs.assignments.get(account)) < ASSIGNMENTS_MAX
-        ):
-            weight = min(executor.bond, parameters.bond_cap)
-            candidates.append(Candidate(account, executor.registration, executor.profile, weight))
-    # Bound to job and attempt: two draws of one block must not choose alike.
-    bound = job_id.to_bytes(4, "little") + job.attempt.to_bytes(4, "little")
-    return draw(candidates, count, jobs.randomness.random(b"job-draw" + bound))
-
-
 def _assign_drawn(jobs: Jobs, job_id: int, job: Job, drawn: tuple[Candidate, ...]) -> None:
-    """Assign drawn executors for the current attempt."""
+    """Assign drawn executors for the current attempt; the profile decides how long they have."""
+    now = jobs.system.current_number()
     fresh = tuple(
-        Slot(candidate.account, candidate.registration, job.attempt) for candidate in drawn
+        Slot(candidate.account, candidate.registration, job.attempt, now) for candidate in drawn
     )
     for slot in fresh:
         jobs.assignments.put(slot.executor, (*jobs.assignments.get(slot.executor), job_id))
-    now = jobs.system.current_number()
-    slots = job.slots + fresh
-    job = move(replace(job, slots=slots, assigned_at=now), JobState.Assigned)
-    end = now + jobs.parameters.get().commit_blocks
+    profile = jobs.profiles.get(drawn[0].profile)
+    assert profile is not None, "only executors of registered profiles are drawn"
+    end = now + commit_blocks(jobs.parameters.get(), profile, job.work)
+    job = replace(job, slots=job.slots + fresh, commits_end=end)
+    if job.state not in (JobState.Assigned, JobState.Committing):
+        job = move(job, JobState.Assigned)
     jobs.jobs.put(job_id, schedule(jobs, job_id, job, end))
     jobs.emit(jobs.JobAssigned(job_id, job.attempt, tuple(slot.executor for slot in fresh)))
+
+
+def _replace_decliners(jobs: Jobs, job_id: int, job: Job) -> None:
+    """Draw one executor for each that declined, or as many as there are; the others go on."""
+    fresh = replace(job, attempt=job.attempt + 1, redraws=job.redraws + 1, wanting=0)
+    for count in range(job.wanting, 0, -1):
+        drawn = draw_executors(jobs, job_id, fresh, count)
+        if drawn:
+            _assign_drawn(jobs, job_id, fresh, drawn)
+            return
+    job = replace(job, wanting=0)
+    if any(slot.state is SlotState.Assigned for slot in job.slots):
+        end = max(job.commits_end, jobs.system.current_number() + 1)
+        jobs.jobs.put(job_id, schedule(jobs, job_id, job, end))
+    else:
+        _close_commits(jobs, job_id, job)
 
 
 # ------------------------------------------------------------------------------------------ answers
@@ -209,20 +224,18 @@ def _assign_drawn(jobs: Jobs, job_id: int, job: Job, drawn: tuple[Candidate, ...
 
 def record_answer(jobs: Jobs, job_id: int, job: Job, answered: Slot) -> None:
     """Store what an executor did with its slot, and end the phase early when all have answered."""
-    slots = tuple(answered if slot.executor == answered.executor else slot for slot in job.slots)
-    job = replace(job, slots=slots)
+    job = job.with_slot(answered)
     if answered.state is SlotState.Committed and job.state is JobState.Assigned:
         job = move(job, JobState.Committing)
     states = [slot.state for slot in job.slots]
-    failures = states.count(SlotState.ReportedFailure)
-    if 2 * failures > len(job.slots):
+    if job.most_report_failure:
         unschedule(jobs, job_id, job)
         fail(jobs, job_id, job, JobFailure.ReportedByExecutors)
         return
     if job.state is JobState.Revealing:
         is_complete = SlotState.Committed not in states
     else:
-        is_complete = SlotState.Assigned not in states
+        is_complete = SlotState.Assigned not in states and not job.wanting
     if is_complete:
         unschedule(jobs, job_id, job)
         if job.state is JobState.Committing and job.may_reveal:
@@ -231,6 +244,20 @@ def record_answer(jobs: Jobs, job_id: int, job: Job, answered: Slot) -> None:
         soon = jobs.system.current_number() + 1
         job = schedule(jobs, job_id, move(job, JobState.Comparing), soon)
     jobs.jobs.put(job_id, job)
+
+
+def record_decline(jobs: Jobs, job_id: int, job: Job, declined: Slot) -> None:
+    """Store that an executor declined, and ask for another one at the next block."""
+    job = job.with_slot(declined)
+    free_executor(jobs, job_id, declined.executor)
+    if job.declines >= DECLINES_MAX:
+        unschedule(jobs, job_id, job)
+        fail(jobs, job_id, job, JobFailure.TooLarge)
+        return
+    if not job.wanting:
+        unschedule(jobs, job_id, job)
+        job = schedule(jobs, job_id, job, jobs.system.current_number() + 1)
+    jobs.jobs.put(job_id, replace(job, wanting=job.wanting + 1))
 
 
 def _close_commits(jobs: Jobs, job_id: int, job: Job) -> None:
@@ -257,17 +284,18 @@ def _compare(jobs: Jobs, job_id: int, job: Job) -> None:
         following = settle(jobs, job_id, job, root)
         if following is not None:
             spec, escrow = following
-            index_job = open_job(jobs, spec, job.owner, escrow)
+            work = quote(jobs, spec).work
+            index_job = open_job(jobs, spec, job.owner, escrow, work=work)
             settled = jobs.jobs.get(job_id)
             assert settled is not None, "settled just now"
             jobs.jobs.put(job_id, replace(settled, index_job=index_job))
         return
-    if job.attempt >= jobs.parameters.get().extra_attempts:
+    if job.attempt - job.redraws >= jobs.parameters.get().extra_attempts:
         fail(jobs, job_id, job, JobFailure.NoAgreement)
         return
     job = replace(job, attempt=job.attempt + 1)
     missing = max(1, min(job.executors, AGREEING_MIN) - len(job.revealed) - job.sealed)
-    drawn = _draw(jobs, job_id, job, missing)
+    drawn = draw_executors(jobs, job_id, job, missing)
     if drawn:
         _assign_drawn(jobs, job_id, job, drawn)
     else:
@@ -280,7 +308,9 @@ def _compare(jobs: Jobs, job_id: int, job: Job) -> None:
 def check_invariants(jobs: Jobs) -> None:
     """Assert that holds, counters, buckets and assignments agree with the jobs."""
     unfinished = {job_id: job for job_id, job in jobs.jobs.items() if not job.is_final}
-    assert jobs.unfinished.get() == len(unfinished), "number of unfinished jobs"
+    settlements = sum(isinstance(job.spec, Settle) for job in unfinished.values())
+    assert jobs.settlements.get() == settlements, "number of unfinished settlements"
+    assert jobs.unfinished.get() == len(unfinished) - settlements, "number of unfinished jobs"
     now = jobs.system.current_number()
     in_buckets = [(job, block) for block, bucket in jobs.deadlines.items() for job in bucket]
     assert sorted(in_buckets) == sorted(
@@ -292,8 +322,12 @@ def check_invariants(jobs: Jobs) -> None:
     assigned: Counter[tuple[AccountId, int]] = Counter()
     for job_id, job in unfinished.items():
         escrows[job.owner] += job.escrow
-        counts[job.owner] += 1
-        assigned.update((slot.executor, job_id) for slot in job.slots)
+        counts[job.owner] += not isinstance(job.spec, Settle)
+        bound = (slot for slot in job.slots if slot.state is not SlotState.Declined)
+        assigned.update((slot.executor, job_id) for slot in bound)
+        assert job.declines < DECLINES_MAX, "a job that most decline ends"
+        is_asking = job.state in (JobState.Assigned, JobState.Committing)
+        assert not job.wanting or is_asking, "executors are replaced while others work"
     for job in (job for _, job in jobs.jobs.items()):
         escrow = jobs.balances.held(HoldReason.JobEscrow, job.owner)
         assert escrow == escrows[job.owner], "escrows of unfinished jobs are held, no others"
@@ -305,3 +339,4 @@ def check_invariants(jobs: Jobs) -> None:
     for account, executor in jobs.registry.items():
         bond = jobs.balances.held(HoldReason.JobBond, account)
         assert bond == executor.bond, "bonds of executors are held"
+        assert executor.profile in jobs.profiles, "the profile of an executor is registered"

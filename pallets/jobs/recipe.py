@@ -1,11 +1,10 @@
-"""Training recipes: their bounds, their number of steps, and the price of work on rows."""
+"""Training recipes: their bounds and their number of steps."""
 
 from __future__ import annotations
 
 from dataclasses import fields
 from typing import Final
 
-from pallets.jobs.job import Parameters
 from runtime.shared.documents import Recipe
 
 TARGETS: Final = Recipe().targets
@@ -66,13 +65,3 @@ def is_valid(recipe: Recipe) -> bool:
 def steps_of(recipe: Recipe, rows: int) -> int:
     """Return how many optimizer steps a recipe takes over that many rows, at most."""
     return recipe.max_steps or recipe.epochs * -(-rows // recipe.batch_rows)
-
-
-def work_price(parameters: Parameters, rows: int, steps: int) -> int:
-    """Return the price of a job for all its executors together."""
-    price_planck = (
-        parameters.price_base_planck
-        + rows * parameters.price_row_planck
-        + steps * parameters.price_step_planck
-    )
-    return price_planck * parameters.executors_per_job

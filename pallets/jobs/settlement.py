@@ -1,7 +1,9 @@
 """The end of a job: result recorded, executors paid, offenders slashed, the rest refunded.
 
-Rules that hold here: every planck of the escrow is paid or released; bonds are slashed only at the
-end, when all answers are known; a result that another pallet refuses never stops the block.
+Rules that hold here: every planck of the escrow is paid, kept or released; bonds are slashed only
+at the end, when all answers are known; a result that another pallet refuses never stops the block.
+A training that diverges is a result too: it is paid for the steps that it took. A job that fails by
+its owner's fault costs a part of its escrow, which nobody gets who reports.
 A refused result of training or indexing is still paid, for an owner could else retire a model when
 the work is done; that of SETTLE is not, for there the result itself was wrong.
 """
@@ -24,8 +26,10 @@ from pallets.jobs.job import (
     SlotState,
     move,
 )
+from pallets.jobs.work import planned_steps
 from runtime.frame.dispatch import DispatchFailed, Error
 from runtime.shared.documents import (
+    Diverged,
     Evaluate,
     Index,
     Indexed,
@@ -45,18 +49,22 @@ JOB_POT: Final = AccountId(b"modlopen/job".ljust(32, b"\0"))
 """Collects the audits' part of slashed bonds."""
 
 PERMILLE: Final = 1000
+WAITING: Final = (SlotState.Assigned, SlotState.Committed)
 
 
 def settle(jobs: Jobs, job_id: int, job: Job, root: Hash) -> tuple[Index, int] | None:
     """Settle a job on a root. Returns spec and escrow of the INDEX job that is to follow."""
     output = jobs.outputs.get((job_id, root))
     assert output is not None, "a revealed output is stored until the job ends"
+    if isinstance(output, Diverged):
+        _settle_diverged(jobs, job_id, job, root, output)
+        return None
     is_recorded = _is_recorded(jobs, job_id, job, output)
     if not is_recorded and isinstance(job.spec, Settle):
         fail(jobs, job_id, job, JobFailure.ResultRefused)
         return None
-    winners = tuple(slot.executor for slot in job.slots if slot.root == root)
-    paid = _pay_winners(jobs, job, winners)
+    winners = _winners(job, root)
+    paid = _pay_winners(jobs, job, winners, job.escrow - job.index_escrow)
     _slash_offenders(jobs, job_id, job, winners)
     if not is_recorded:
         _refund(jobs, job, job.escrow - paid)
@@ -73,34 +81,63 @@ def settle(jobs: Jobs, job_id: int, job: Job, root: Hash) -> tuple[Index, int] |
     return None
 
 
-def _pay_winners(jobs: Jobs, job: Job, winners: tuple[AccountId, ...]) -> int:
+def _settle_diverged(jobs: Jobs, job_id: int, job: Job, root: Hash, output: Diverged) -> None:
+    """Pay a training that all agree has no result for the steps that it took; refund the rest."""
+    assert isinstance(job.spec, Train), "outputs match their spec"
+    whole, steps = job.escrow - job.index_escrow, planned_steps(jobs, job.spec)
+    base = jobs.parameters.get().price_base_planck * job.executors
+    earned = min(whole, max(base, -(-whole * min(output.step, steps) // steps)))
+    winners = _winners(job, root)
+    paid = _pay_winners(jobs, job, winners, earned)
+    _slash_offenders(jobs, job_id, job, winners)
+    _refund(jobs, job, job.escrow - paid)
+    diverged = replace(job, root=root, failure=JobFailure.Diverged)
+    _finish(jobs, job_id, diverged, JobState.Failed)
+    jobs.emit(jobs.JobFailed(job_id, JobFailure.Diverged, job.escrow - paid))
+
+
+def _winners(job: Job, root: Hash) -> tuple[AccountId, ...]:
+    return tuple(slot.executor for slot in job.slots if slot.root == root)
+
+
+def _pay_winners(jobs: Jobs, job: Job, winners: tuple[AccountId, ...], work: int) -> int:
     """Pay each executor that found the root its equal part; returns what was paid in all."""
-    work = job.escrow - job.index_escrow
     paid = work * len(winners) // max(job.executors, len(winners))
     for executor, share in zip(winners, split(paid, [1] * len(winners)), strict=True):
         _pay(jobs, HoldReason.JobEscrow, job.owner, executor, share)
         record = jobs.registry.get(executor)
         assert record is not None, "who is assigned stays registered"
-        jobs.registry.put(executor, replace(record, settled=record.settled + 1))
+        jobs.registry.put(executor, replace(record, settled=record.settled + 1, declines=0))
     return paid
 
 
 def fail(jobs: Jobs, job_id: int, job: Job, failure: JobFailure) -> None:
-    """End a job without a result: its escrow goes back, offenders are slashed."""
-    _refund(jobs, job, job.escrow)
+    """End a job without a result: its escrow goes back, but for the part that is kept where the
+    owner is at fault; offenders are slashed."""
+    kept = _kept(jobs, job, failure)
+    _pay(jobs, HoldReason.JobEscrow, job.owner, JOB_POT, kept)
+    _refund(jobs, job, job.escrow - kept)
     _slash_offenders(jobs, job_id, job, ())
     _finish(jobs, job_id, replace(job, failure=failure), JobState.Failed)
-    jobs.emit(jobs.JobFailed(job_id, failure, job.escrow))
+    jobs.emit(jobs.JobFailed(job_id, failure, job.escrow - kept))
     _record_failure(jobs, job_id, job)
 
 
 def end_withheld(jobs: Jobs, job_id: int, job: Job) -> None:
     """End a settle job whose server has shown no texts: the executors that waited are paid."""
-    waited = tuple(slot.executor for slot in job.current())
+    waited = tuple(slot.executor for slot in job.slots if slot.state in WAITING)
     for executor, share in zip(waited, split(job.escrow, [1] * len(waited)), strict=True):
         _pay(jobs, HoldReason.JobEscrow, job.owner, executor, share)
     _finish(jobs, job_id, replace(job, failure=JobFailure.Withheld), JobState.Failed)
     jobs.emit(jobs.JobFailed(job_id, JobFailure.Withheld, 0))
+
+
+def _kept(jobs: Jobs, job: Job, failure: JobFailure) -> int:
+    """Return how much of an escrow its owner loses: failing jobs would else be free of charge."""
+    is_owners = failure is JobFailure.TooLarge or (
+        failure is JobFailure.ReportedByExecutors and job.is_owners_fault
+    )
+    return job.escrow * jobs.parameters.get().kept_permille // PERMILLE if is_owners else 0
 
 
 def expire(jobs: Jobs, job_id: int, job: Job) -> None:
@@ -148,8 +185,8 @@ def _refund(jobs: Jobs, job: Job, amount: int) -> None:
 def _record_failure(jobs: Jobs, job_id: int, job: Job) -> None:
     """Tell attribution that an epoch is not settled, and whether its texts were withheld."""
     if isinstance(job.spec, Settle):
-        reasons = [slot.reason for slot in job.slots]
-        is_withheld = 2 * reasons.count(FailureReason.WithheldTexts) > len(reasons)
+        count = job.reports.count(FailureReason.WithheldTexts)
+        is_withheld = 2 * count > len(job.slots) - job.declines
         jobs.attribution.record_settlement_failed(job_id, job.spec, is_withheld)
 
 
@@ -158,21 +195,30 @@ def _finish(jobs: Jobs, job_id: int, job: Job, state: JobState) -> None:
     the winning output stays, except the long one of SETTLE, which attribution has summed up.
     """
     for slot in job.slots:
-        rest = tuple(other for other in jobs.assignments.get(slot.executor) if other != job_id)
-        if rest:
-            jobs.assignments.put(slot.executor, rest)
-        else:
-            jobs.assignments.remove(slot.executor)
+        if slot.state is not SlotState.Declined:
+            free_executor(jobs, job_id, slot.executor)
         is_winner = slot.root == job.root and not isinstance(job.spec, Settle)
         if slot.root is not None and not is_winner:
             jobs.outputs.remove((job_id, slot.root))
-    jobs.jobs.put(job_id, replace(move(job, state), deadline=0))
+    jobs.jobs.put(job_id, replace(move(job, state), deadline=0, wanting=0))
+    if isinstance(job.spec, Settle):
+        jobs.settlements.put(jobs.settlements.get() - 1)
+        return
     jobs.unfinished.put(jobs.unfinished.get() - 1)
     left = jobs.unfinished_of.get(job.owner) - 1
     if left:
         jobs.unfinished_of.put(job.owner, left)
     else:
         jobs.unfinished_of.remove(job.owner)
+
+
+def free_executor(jobs: Jobs, job_id: int, executor: AccountId) -> None:
+    """Take a job off the list of an executor."""
+    rest = tuple(other for other in jobs.assignments.get(executor) if other != job_id)
+    if rest:
+        jobs.assignments.put(executor, rest)
+    else:
+        jobs.assignments.remove(executor)
 
 
 # ------------------------------------------------------------------------------------------ slashes

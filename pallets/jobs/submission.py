@@ -1,4 +1,9 @@
-"""Submission of jobs: who may submit which, at what price; which output fits which job."""
+"""Submission of jobs: who may submit which, for what fee; which output fits which job.
+
+A job costs its price, which is held, and where the chain is more than half full the fee for a place
+as well, which is burned: it doubles with every further sixteenth, so that nobody keeps the chain
+full for long. It is not given back to who cancels.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +14,12 @@ from pallets import weights
 from pallets.balances import HoldReason
 from pallets.jobs.job import JobState
 from pallets.jobs.lifecycle import UNFINISHED_MAX, open_job
-from pallets.jobs.recipe import STEPS_MAX, is_valid, steps_of, work_price
+from pallets.jobs.recipe import STEPS_MAX, is_valid, steps_of
+from pallets.jobs.work import index_quote, quote, rows_of, training
 from runtime.shared.documents import (
     FAULTS_MAX,
     SHARES_PUSHED_MAX,
-    DatanetVersion,
+    Diverged,
     Evaluate,
     Evaluated,
     Index,
@@ -31,7 +37,8 @@ if TYPE_CHECKING:
     from pallets.jobs import Jobs
 
 DATANETS_MAX: Final = 16
-SPAN_SHARDS_MAX: Final = 64
+PLACE_STEPS: Final = 16
+"""Parts of all places; from half of them on the fee doubles with each."""
 
 
 def submit(jobs: Jobs, who: AccountId, spec: JobSpec) -> None:
@@ -39,9 +46,12 @@ def submit(jobs: Jobs, who: AccountId, spec: JobSpec) -> None:
     check_job(jobs, who, spec)
     _require_room(jobs, who)
     jobs.use_submission_share(weights.JOBS_SUBMIT)
-    work, index = price_of(jobs, spec)
-    jobs.balances.hold(HoldReason.JobEscrow, who, work + index)
-    open_job(jobs, spec=spec, owner=who, escrow=work + index, index_escrow=index)
+    own, index = quote(jobs, spec), index_quote(jobs, spec)
+    place = _pay_place(jobs, who)
+    escrow = own.price + index.price
+    jobs.balances.hold(HoldReason.JobEscrow, who, escrow)
+    job = open_job(jobs, spec, who, escrow, work=own.work, index_escrow=index.price)
+    _tell_place(jobs, job, who, place)
 
 
 def index_again(jobs: Jobs, who: AccountId, train_job: int) -> None:
@@ -55,10 +65,30 @@ def index_again(jobs: Jobs, who: AccountId, train_job: int) -> None:
     _require_room(jobs, who)
     jobs.use_submission_share(weights.JOBS_INDEX_AGAIN)
     index = Index(spec.model, train_job, jobs.parameters.get().sketch_size)
-    escrow, _ = price_of(jobs, index)
-    jobs.balances.hold(HoldReason.JobEscrow, who, escrow)
-    job = open_job(jobs, index, who, escrow, seed=former.seed)
+    own = quote(jobs, index)
+    place = _pay_place(jobs, who)
+    jobs.balances.hold(HoldReason.JobEscrow, who, own.price)
+    job = open_job(jobs, index, who, own.price, work=own.work, seed=former.seed)
+    _tell_place(jobs, job, who, place)
     jobs.jobs.put(train_job, replace(train, index_job=job))
+
+
+def place_fee(jobs: Jobs) -> int:
+    """Return the fee for a place in planck: nothing while the chain is less than half full."""
+    steps = jobs.unfinished.get() * PLACE_STEPS // UNFINISHED_MAX - PLACE_STEPS // 2
+    return jobs.parameters.get().price_place_planck << steps if steps >= 0 else 0
+
+
+def _pay_place(jobs: Jobs, who: AccountId) -> int:
+    fee = place_fee(jobs)
+    if fee:
+        jobs.balances.burn_from(who, fee, keep_alive=True)
+    return fee
+
+
+def _tell_place(jobs: Jobs, job: int, owner: AccountId, fee: int) -> None:
+    if fee:
+        jobs.emit(jobs.PlacePaid(job, owner, fee))
 
 
 def _require_room(jobs: Jobs, owner: AccountId) -> None:
@@ -100,45 +130,10 @@ def _check_training(jobs: Jobs, who: AccountId, spec: Train) -> None:
         raise jobs.TrainingTooLong
 
 
-def training(jobs: Jobs, train_job: int) -> Train:
-    """Return the spec of a settled training job. Raises NotTrained."""
-    job = jobs.jobs.get(train_job)
-    if job is None or job.state is not JobState.Settled or not isinstance(job.spec, Train):
-        raise jobs.NotTrained
-    return job.spec
-
-
-def rows_of(jobs: Jobs, datanets: tuple[DatanetVersion, ...]) -> int:
-    """Return how many rows published versions have together. Raises UnknownVersion."""
-    rows = 0
-    for use in datanets:
-        version = jobs.datanets.get_version(use.datanet, use.version)
-        if version is None:
-            raise jobs.UnknownVersion
-        rows += version.rows
-    return rows
-
-
-def price_of(jobs: Jobs, spec: JobSpec) -> tuple[int, int]:
-    """Return the price of a job, and that of the INDEX job that follows it, in planck.
-
-    Raises UnknownVersion, NotTrained.
-    """
-    parameters = jobs.parameters.get()
-    if isinstance(spec, Train):
-        rows = rows_of(jobs, spec.datanets)
-        steps = steps_of(spec.recipe, rows)
-        return work_price(parameters, rows, steps), work_price(parameters, rows, 0)
-    if isinstance(spec, Evaluate | Index):
-        rows = rows_of(jobs, training(jobs, spec.train_job).datanets)
-        return work_price(parameters, rows, 0), 0
-    return work_price(parameters, 0, 0), 0
-
-
 def fits(spec: JobSpec, output: JobOutput) -> bool:
     """Return whether an output has the kind of a job and repeats what the job's spec fixes."""
     if isinstance(spec, Train):
-        return isinstance(output, Trained)
+        return isinstance(output, Trained) or (isinstance(output, Diverged) and output.step > 0)
     if isinstance(spec, Evaluate):
         return isinstance(output, Evaluated)
     if isinstance(spec, Index):
@@ -148,9 +143,7 @@ def fits(spec: JobSpec, output: JobOutput) -> bool:
 
 
 def is_short(output: JobOutput) -> bool:
-    """Return whether the lists of an output are within their maxima."""
-    if isinstance(output, Indexed):
-        return len(output.span_shards) <= SPAN_SHARDS_MAX
-    if isinstance(output, Settled):
-        return len(output.largest) <= SHARES_PUSHED_MAX and len(output.faults) <= FAULTS_MAX
-    return True
+    """Return whether the lists of a settlement are within their maxima; others have no lists."""
+    if not isinstance(output, Settled):
+        return True
+    return len(output.largest) <= SHARES_PUSHED_MAX and len(output.faults) <= FAULTS_MAX

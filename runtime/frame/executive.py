@@ -44,6 +44,7 @@ from runtime.frame.validity import (
     AncientBirthBlock,
     BadProof,
     BadSigner,
+    CallInvalid,
     CannotLookupSigner,
     ExhaustsResources,
     MandatoryValidation,
@@ -262,6 +263,7 @@ class Executive:
         total = weight + EXTRINSIC_BASE_WEIGHT
         check_size(total, len(extrinsic.raw))
         self._check_room(total, kind)
+        self._check_call(extrinsic, account)
         fee = self._payment.fee_of(weight, len(extrinsic.raw))
         tip = signed.extra.tip
         machine.begin_extrinsic(index)
@@ -302,6 +304,13 @@ class Executive:
         percent = NORMAL_PERCENT if kind is DispatchClass.Normal else 100
         if not fits(self._system.used_weight() + weight, percent):
             raise TransactionRefused(ExhaustsResources())
+
+    def _check_call(self, extrinsic: Extrinsic, account: AccountId) -> None:
+        """Refuse an operational call that cannot succeed. Raises TransactionRefused."""
+        try:
+            self.machine.check_call(extrinsic.call, account)
+        except (DispatchFailed, Error) as failure:
+            raise TransactionRefused(CallInvalid(), str(failure)) from failure
 
     def _check(self, extrinsic: Extrinsic, *, is_verified: bool, exact_nonce: bool) -> AccountId:
         if extrinsic.signed is None:
@@ -413,12 +422,13 @@ class Executive:
         check_size(weight + EXTRINSIC_BASE_WEIGHT, len(extrinsic.raw))
         fee = self._payment.fee_of(weight, len(extrinsic.raw))
         self._payment.can_pay(account, fee + signed.extra.tip)
+        self._check_call(extrinsic, account)
         nonce, number = signed.extra.nonce, self._system.current_number()
         era = signed.extra.era
         longevity = era.death(number) - number if era.period else 2**64 - 1
         waits = nonce > self._system.nonce(account)
         return ValidTransaction(
-            priority(signed.extra.tip, fee),
+            priority(signed.extra.tip, fee, machine.class_of(extrinsic.call)),
             (nonce_tag(account, nonce - 1),) if waits else (),
             (nonce_tag(account, nonce),),
             longevity,

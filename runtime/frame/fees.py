@@ -11,6 +11,7 @@ from typing import Final
 
 from runtime.codec.scale import scale, u128
 from runtime.codec.shape import rust
+from runtime.frame.dispatch import DispatchClass
 from runtime.types.primitives import Balance, Weight
 
 BASE_FEE: Final = 5 * 10**14
@@ -29,6 +30,8 @@ EXTRINSIC_BASE_WEIGHT: Final = Weight(100 * 10**6, 0)
 MULTIPLIER_ONE: Final = 10**18
 MULTIPLIER_MAX: Final = 10**6 * MULTIPLIER_ONE
 TARGET_PERCENT: Final = 25
+OPERATIONAL_PRIORITY: Final = 2**63
+"""Any operational transaction stands above every normal one, whatever its tip."""
 ADJUSTMENT: Final = 3 * MULTIPLIER_ONE // 10**3
 """The speed of the multiplier: at most about 0.2 % a block at these settings."""
 
@@ -68,6 +71,10 @@ def next_multiplier(multiplier: int, used: Weight) -> int:
     return min(max(adjusted, MULTIPLIER_ONE), MULTIPLIER_MAX)
 
 
-def priority(tip: int, fee: int) -> int:
-    """Return the priority of a tip: tip per fee, in millionths."""
-    return min(tip * 10**6 // max(fee, 1), 2**64 - 1)
+def priority(tip: int, fee: int, kind: DispatchClass = DispatchClass.Normal) -> int:
+    """Return the priority of a tip: tip per fee, in millionths; operational ones come first.
+
+    They have room of their own in a block; without this a full pool would keep them out of it.
+    """
+    offered = min(tip * 10**6 // max(fee, 1), OPERATIONAL_PRIORITY - 1)
+    return offered + (OPERATIONAL_PRIORITY if kind is DispatchClass.Operational else 0)

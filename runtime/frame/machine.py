@@ -27,7 +27,7 @@ from runtime.frame.extrinsic import ExtrinsicCodec
 from runtime.frame.pallet import CallSpec, Event, Pallet
 from runtime.frame.state import Overlay, Transaction
 from runtime.types.era import ERA_CODEC
-from runtime.types.primitives import RuntimeVersion, Weight
+from runtime.types.primitives import AccountId, RuntimeVersion, Weight
 
 P = TypeVar("P", bound=Pallet)
 
@@ -214,6 +214,17 @@ class Machine:
         if spec.origin is Inherent:
             return DispatchClass.Mandatory
         return DispatchClass.Operational if spec.operational else DispatchClass.Normal
+
+    def check_call(self, call: Call, account: AccountId) -> None:
+        """Refuse an operational call that cannot succeed now, before it is in a block.
+
+        Raises DispatchFailed or an Error of the pallet.
+        """
+        bound = self.bound(call.pallet, call.name)
+        if bound.spec.operational and bound.spec.origin is Root:
+            raise DispatchFailed(BadOrigin())
+        if bound.spec.check is not None:
+            bound.spec.check(bound.pallet, account, *call.arguments)
 
     def is_inherent(self, call: bytes) -> bool:
         """Return whether an encoded call is an inherent, by its first two bytes."""

@@ -98,6 +98,7 @@ class CallSpec:
     weight: WeightOf
     documentation: str
     operational: bool
+    check: Callable[..., object] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,11 +113,22 @@ class ApiSpec:
     documentation: str
 
 
-def call(index: int, weight: WeightOf, *, operational: bool = False) -> Callable[[F], F]:
-    """Declare a method as a call. `weight` may be a function of (pallet, *arguments)."""
+def call(
+    index: int,
+    weight: WeightOf,
+    *,
+    operational: bool = False,
+    check: Callable[..., object] | None = None,
+) -> Callable[[F], F]:
+    """Declare a method as a call. `weight` may be a function of (pallet, *arguments).
+
+    An operational call may use the room of a block that normal ones leave. So that nobody fills
+    that room with calls that fail, `check`, a function of (pallet, who, *arguments), raises an
+    Error for a call of `who` that cannot succeed now; such a transaction is in no block.
+    """
 
     def mark(function: F) -> F:
-        function._call = (index, weight, operational)  # type: ignore[attr-defined]
+        function._call = (index, weight, operational, check)  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -243,8 +255,8 @@ def _declare(cls: type[Pallet]) -> None:
     apis = []
     for name, member in vars(cls).items():
         if hasattr(member, "_call"):
-            number, weight, operational = member._call
-            spec_ = _call_spec(cls, name, member, names, (number, weight, operational))
+            number = member._call[0]
+            spec_ = _call_spec(cls, name, member, names, member._call)
             _unique(cls, cls.call_specs, number, spec_)
         if hasattr(member, "_api"):
             apis.append(_api_spec(cls, name, member, names))
@@ -277,7 +289,7 @@ def _call_spec(
     name: str,
     function: Any,
     names: dict[str, Any],
-    declared: tuple[int, WeightOf, bool],
+    declared: tuple[int, WeightOf, bool, Callable[..., object] | None],
 ) -> CallSpec:
     documentation = inspect.getdoc(function)
     assert documentation, f"{cls.__name__}.{name}: a call says what it does in its docstring"
@@ -289,8 +301,10 @@ def _call_spec(
     assert not untyped, f"{cls.__name__}.{name}: {', '.join(untyped)} without a type"
     arguments = tuple((parameter, hints[parameter]) for parameter in parameters[1:])
     _check_encodable(cls, name, (hint for _, hint in arguments))
-    index, weight, operational = declared
-    return CallSpec(index, name, origin, arguments, weight, documentation, operational)
+    index, weight, operational, check = declared
+    unguarded = operational and origin is Signed and check is None
+    assert not unguarded, f"{cls.__name__}.{name}: an operational call of accounts needs a check"
+    return CallSpec(index, name, origin, arguments, weight, documentation, operational, check)
 
 
 def _api_spec(cls: type[Pallet], name: str, function: Any, names: dict[str, Any]) -> ApiSpec:

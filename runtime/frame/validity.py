@@ -135,10 +135,13 @@ class ValidTransaction:
 
 
 class TransactionRefused(Exception):
-    """A transaction is not valid; `error` says why in the encoding of clients."""
+    """A transaction is not valid; `error` says why in the encoding of clients.
 
-    def __init__(self, reason: InvalidTransaction | UnknownTransaction) -> None:
-        super().__init__((type(reason).__doc__ or "").strip())
+    `why` says more than the reason's own sentence: the error of the pallet, for example.
+    """
+
+    def __init__(self, reason: InvalidTransaction | UnknownTransaction, why: str = "") -> None:
+        super().__init__(why or (type(reason).__doc__ or "").strip())
         invalid = isinstance(reason, InvalidTransaction)
         self.error: TransactionValidityError = (
             Invalid(reason) if isinstance(reason, InvalidTransaction) else Unknown(reason)

@@ -159,7 +159,8 @@ class Indexed(JobOutput, index=2):
     """The commitments of attribution: see design of Proof of Attribution in ARCHITECTURE.md.
 
     phi: rows x k int8 sketches; psi: rows x k int8 inverse-Fisher sketches; aggregates: SCALE of
-    tuple[ContributorAggregate, ...]; span_shards: suffix-array shards of the rows' tokens.
+    tuple[ContributorAggregate, ...]; span_shards: SCALE of tuple[Hash, ...],
+    the suffix-array shards of the rows' tokens.
     """
 
     phi: Hash
@@ -170,7 +171,7 @@ class Indexed(JobOutput, index=2):
     psi_root: Hash
     aggregates: Hash
     aggregate_root: Hash
-    span_shards: tuple[Hash, ...]
+    span_shards: Hash
     rows: u32
     sketch_size: u16
 
@@ -247,6 +248,12 @@ class EpochShares:
     """All shares of an epoch, ascending by account, none of them zero."""
 
     shares: tuple[Share, ...]
+
+
+class Diverged(JobOutput, index=4):
+    """A training without a result: its loss ran away at this step, counted from 1."""
+
+    step: u32
 
 
 @scale

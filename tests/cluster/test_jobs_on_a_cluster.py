@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import pytest
 
-from genesis.devnet import EXECUTOR_BOND, NO_PROFILE, devnet_spec, validator_uri
+from genesis.devnet import EXECUTOR_BOND, devnet_executor, devnet_spec, validator_uri
+from genesis.spec import load_spec
 from node.client import Client
 from node.devnet import cluster as clusters
 from node.devnet import member
@@ -44,11 +45,13 @@ def workers(devnet: Devnet, monkeypatch: pytest.MonkeyPatch) -> Callable[[Bonds]
     """Start four validators, of which some are executors with one thread each."""
 
     def up(bonds: Bonds) -> Cluster:
+        config = load_spec("local").pallets
+        assert config is not None, "presets are human"
         executors = [
-            {"account": validator_uri(node), "profile": NO_PROFILE, "bond": bond}
-            for node, bond in bonds.items()
+            devnet_executor(config, validator_uri(node), bond) for node, bond in bonds.items()
         ]
-        spec = partial(devnet_spec, overrides={"jobs": {"executors": executors}})
+        changes = {"executors": executors, "parameters": {"spare_executors": 0}}
+        spec = partial(devnet_spec, overrides={"jobs": changes})
         monkeypatch.setattr(clusters, "devnet_spec", spec)
         monkeypatch.setenv("OPENLEDGER_THREADS", "1")
         return devnet(4, WORKING)

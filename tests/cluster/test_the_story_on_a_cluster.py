@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 
 from genesis.devnet import devnet_spec
+from ml.attribution.index import shard_list
 from node.client import Client
 from node.demo.story import Plan, run_story_at
 from node.devnet import cluster as clusters
@@ -60,7 +61,11 @@ def has_all(client: Client) -> bool:
     listed = client.call("openledger_receipts", 0, 0)
     training = client.query("Models", "records", 0).latest
     indexed = client.query("Attribution", "indexed", training.index_job)
-    blobs = (training.trained.adapter, training.trained.moments, indexed.phi, indexed.psi)
-    states = [client.blobs.state(blob) for blob in (*blobs, *indexed.span_shards)]
+    blobs = [training.trained.adapter, training.trained.moments, indexed.phi, indexed.psi]
+    listing = client.blobs.state(indexed.span_shards)
+    if listing is None or not listing.is_complete:
+        return False
+    blobs += shard_list(client.blobs.download(indexed.span_shards))
+    states = [client.blobs.state(blob) for blob in blobs]
     is_complete = all(state is not None and state.is_complete for state in states)
     return is_complete and len(listed) == PLAN.questions

@@ -54,7 +54,7 @@ def test_presets_build_and_are_the_same_chain_in_both_forms(preset: str) -> None
 
 
 def test_the_base_of_the_presets_is_the_model_that_is_shipped() -> None:
-    from ml.base.base import content_hash
+    from ml.base.content import content_hash
 
     shipped = "0x" + content_hash().hex()
     for spec in map(load_spec, PRESETS):

@@ -23,6 +23,7 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
         "tests/ml/engine/test_transcript.py",
     ),
     "ml/jobs/kinds.py": ("tests/ml/jobs/test_inputs.py",),
+    "ml/base/content.py": ("tests/ml/base/test_base.py",),
     "ml/train/checkpoint.py": ("tests/ml/train/test_loop.py",),
     "ml/train/curve.py": ("tests/ml/train/test_loop.py",),
     "node/chain/checked_signatures.py": ("tests/node/transactions/test_pool_forks.py",),
@@ -40,6 +41,7 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
     "node/commands/base/values.py": ("tests/node/commands/wallet/test_amounts.py",),
     "node/commands/chain/importing.py": ("tests/node/chain/test_justifications.py",),
     "node/commands/datanet/contribution.py": ("tests/node/commands/datanet/test_datanet.py",),
+    "node/commands/executor/measuring.py": ("tests/node/commands/executor/test_executor.py",),
     "node/commands/staking/records.py": ("tests/node/commands/staking/test_stake.py",),
     "node/demo/contributors.py": ("tests/story/test_rows_become_payouts.py",),
     "node/demo/node_process.py": (
@@ -109,6 +111,16 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
         "tests/pallets/test_datanets_machine.py",
     ),
     "pallets/jobs/assignment.py": ("tests/pallets/test_job_assignment.py",),
+    "pallets/jobs/candidates.py": ("tests/pallets/test_job_candidates.py",),
+    "pallets/jobs/parameters.py": (
+        "tests/pallets/test_job_executors.py",
+        "tests/pallets/test_job_work.py",
+    ),
+    "pallets/jobs/registry.py": (
+        "tests/pallets/test_job_candidates.py",
+        "tests/pallets/test_job_declines.py",
+    ),
+    "pallets/jobs/work.py": ("tests/pallets/test_job_work.py",),
     "pallets/jobs/job.py": (
         "tests/pallets/test_job_answers.py",
         "tests/pallets/test_job_executors.py",
@@ -218,6 +230,7 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "node/commands/devnet/devnet.py": ("tests/cluster/test_devnet_commands.py",),
         "node/commands/devnet/documents.py": ("tests/cluster/test_devnet_commands.py",),
         "node/commands/devnet/foreground.py": ("tests/cluster/test_devnet_commands.py",),
+        "node/commands/executor/records.py": ("tests/node/commands/executor/test_executor.py",),
         "node/commands/model/job_progress.py": ("tests/node/commands/model/test_model.py",),
         "node/commands/model/records.py": ("tests/node/commands/model/test_model.py",),
         "node/commands/staking/session_key.py": ("tests/node/commands/staking/test_stake.py",),
@@ -272,6 +285,10 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "pallets/jobs/errors.py": (
             "tests/pallets/test_jobs.py",
             "tests/pallets/test_job_answers.py",
+        ),
+        "pallets/jobs/events.py": (
+            "tests/pallets/test_job_places.py",
+            "tests/pallets/test_job_declines.py",
         ),
         "pallets/jobs/executors.py": ("tests/pallets/test_job_executors.py",),
         "pallets/jobs/submission.py": ("tests/pallets/test_jobs.py",),

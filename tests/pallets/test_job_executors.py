@@ -7,12 +7,14 @@ from fractions import Fraction
 import pytest
 
 from pallets.jobs import Jobs
-from pallets.jobs.job import PARAMETERS_MAX, PARAMETERS_MIN, FailureReason, JobState
-from pallets.jobs.lifecycle import ASSIGNMENTS_MAX, BUCKET_MAX
+from pallets.jobs.candidates import ASSIGNMENTS_MAX
+from pallets.jobs.job import FailureReason, JobState
+from pallets.jobs.lifecycle import BUCKET_MAX
+from pallets.jobs.parameters import PARAMETERS_MAX, PARAMETERS_MIN
 from runtime.frame.dispatch import DispatchFailed
 from runtime.types.primitives import OPEN
 from tests.pallets.support.ledger import ALICE
-from tests.pallets.support.workshop import BOND, EXECUTORS, PROFILE, Workshop
+from tests.pallets.support.workshop import BOND, EXECUTORS, Workshop
 
 FIRST, SECOND, THIRD = EXECUTORS[:3]
 
@@ -31,10 +33,10 @@ def test_an_executor_joins_and_leaves_with_its_bond() -> None:
         with pytest.raises(Jobs.NotRegistered):
             workshop.sign(FIRST, "Jobs", "heartbeat")
         with pytest.raises(Jobs.BondTooLow):
-            workshop.sign(FIRST, "Jobs", "register_executor", profile=PROFILE, bond=1)
-        workshop.sign(FIRST, "Jobs", "register_executor", profile=PROFILE, bond=BOND // 2)
+            workshop.register(FIRST, 1)
+        workshop.register(FIRST, BOND // 2)
         with pytest.raises(Jobs.AlreadyRegistered):
-            workshop.sign(FIRST, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
+            workshop.register(FIRST)
         workshop.sign(FIRST, "Jobs", "add_bond", amount=BOND // 2)
         assert workshop.bond(FIRST) == BOND
         with pytest.raises(Jobs.NotLeaving):
@@ -52,7 +54,7 @@ def test_an_executor_joins_and_leaves_with_its_bond() -> None:
         workshop.sign(FIRST, "Jobs", "withdraw_bond")
         assert workshop.balances.free(FIRST) == free
         assert workshop.jobs.executors() == ()
-        workshop.sign(FIRST, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
+        workshop.register(FIRST)
         assert workshop.jobs.executors()[0].executor.registration == 1
 
 
@@ -65,7 +67,7 @@ def test_a_busy_executor_cannot_leave(workshop: Workshop) -> None:
 def test_the_registry_has_a_maximum(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pallets.jobs.executors.EXECUTORS_MAX", 1)
     with pytest.raises(Jobs.RegistryFull):
-        workshop.sign(SECOND, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
+        workshop.register(SECOND)
 
 
 @pytest.fixture
@@ -78,7 +80,7 @@ def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
 
 
 def join(workshop: Workshop) -> None:
-    workshop.sign(THIRD, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
+    workshop.register(THIRD)
 
 
 def test_registrations_that_nobody_stands_behind_keep_nobody_out(full: Workshop) -> None:
@@ -126,12 +128,12 @@ def test_the_place_of_an_executor_that_leaves_is_free_at_once(full: Workshop) ->
     join(full)
     assert [entry.account for entry in full.jobs.executors()] == [SECOND, THIRD]
     with pytest.raises(Jobs.AlreadyRegistered):
-        full.sign(FIRST, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
+        full.register(FIRST)
 
 
 def test_a_bond_needs_the_balance(workshop: Workshop) -> None:
     with pytest.raises((DispatchFailed, workshop.balances.InsufficientBalance)):
-        workshop.sign(SECOND, "Jobs", "register_executor", profile=PROFILE, bond=3 * BOND)
+        workshop.register(SECOND, 3 * BOND)
 
 
 def test_a_silent_executor_is_not_drawn_until_it_shows_itself() -> None:
@@ -143,6 +145,22 @@ def test_a_silent_executor_is_not_drawn_until_it_shows_itself() -> None:
         workshop.sign(FIRST, "Jobs", "heartbeat")
         workshop.next_block()
         assert workshop.executors(job) == [FIRST]
+
+
+def test_a_heartbeat_counts_when_a_sixteenth_of_the_time_has_passed() -> None:
+    with Workshop(1, heartbeat_blocks=64) as workshop:
+        with pytest.raises(Jobs.SeenAlready):
+            workshop.sign(FIRST, "Jobs", "heartbeat")
+        workshop.next_block(4)
+        workshop.sign(FIRST, "Jobs", "heartbeat")
+        with pytest.raises(Jobs.SeenAlready):
+            workshop.sign(FIRST, "Jobs", "heartbeat")
+        with pytest.raises(Jobs.NotRegistered):
+            workshop.sign(SECOND, "Jobs", "heartbeat")
+        workshop.sign(FIRST, "Jobs", "unregister_executor")
+        workshop.next_block(4)
+        with pytest.raises(Jobs.AlreadyLeaving):
+            workshop.sign(FIRST, "Jobs", "heartbeat")
 
 
 def test_an_executor_has_a_maximum_of_jobs_and_a_block_of_deadlines() -> None:
@@ -160,7 +178,7 @@ def test_an_executor_has_a_maximum_of_jobs_and_a_block_of_deadlines() -> None:
 
 def test_heavier_bonds_are_drawn_more_often() -> None:
     with Workshop(1, open_jobs_per_account=1_000, bond_cap=BOND, minimum_bond=OPEN) as workshop:
-        workshop.sign(SECOND, "Jobs", "register_executor", profile=PROFILE, bond=BOND // 4)
+        workshop.register(SECOND, BOND // 4)
         drawn = 0
         rounds = 60
         for _ in range(rounds):
@@ -182,8 +200,8 @@ def test_root_changes_parameters_within_their_bounds(workshop: Workshop) -> None
     for bad in (
         replace(parameters, executors_per_job=0),
         replace(parameters, executors_per_job=6),
-        replace(parameters, weight_percent=51),
-        replace(parameters, submission_percent=parameters.weight_percent),
+        replace(parameters, submission_percent=26),
+        replace(parameters, kept_permille=501),
         replace(parameters, minimum_bond=parameters.bond_cap + 1),
     ):
         with pytest.raises(Jobs.ParametersOutOfBounds):

@@ -17,6 +17,7 @@ from pallets.jobs.job import (
 )
 from pallets.jobs.recipe import is_valid, steps_of
 from pallets.jobs.settlement import JOB_POT
+from pallets.jobs.work import WORK_UNIT
 from pallets.randomness import Randomness
 from runtime.frame.fees import BLOCK_WEIGHT_MAX
 from runtime.shared.documents import (
@@ -32,8 +33,11 @@ from runtime.types.primitives import OPEN, Hash
 from tests.pallets.support.ledger import ALICE, BOB
 from tests.pallets.support.workshop import (
     BASE,
+    BASE_PARAMETERS,
     BOND,
     EXECUTORS,
+    LIMITS,
+    OTHER_PROFILE,
     PROFILE,
     REFUSING_MODEL,
     ROWS,
@@ -52,7 +56,7 @@ FIRST, SECOND, THIRD = EXECUTORS[:3]
 
 
 def record(state: JobState) -> Job:
-    return Job(ALICE, train(), state, 0, 0, 1, 1, 9)
+    return Job(ALICE, train(), state, 0, 0, 1, 0, 1, 9)
 
 
 @pytest.mark.parametrize("start", list(JobState))
@@ -102,8 +106,10 @@ def test_submitting_holds_the_published_price(workshop: Workshop) -> None:
     price = workshop.jobs.price(train())
     workshop.submit()
     assert workshop.escrow(ALICE) == price
-    steps = -(-ROWS // 16)
-    assert price == 2 * (OPEN // 100 + ROWS * OPEN // 10_000) + steps * OPEN // 1_000
+    training, index = 7 * 16 * 192 * BASE_PARAMETERS, 3 * ROWS * 192 * BASE_PARAMETERS
+    units = -(-training // WORK_UNIT) + -(-index // WORK_UNIT)
+    assert units == 22 + 58
+    assert price == 2 * (OPEN // 100 + ROWS * OPEN // 10_000) + units * OPEN // 100
 
 
 def test_the_price_grows_with_rows_steps_and_executors() -> None:
@@ -186,16 +192,15 @@ def test_submissions_take_at_most_their_share_of_a_block() -> None:
         workshop.submit()
 
 
-def test_submissions_crowd_no_answer_of_an_executor_out() -> None:
-    """Pairs of submit and cancel once filled the share of all jobs, and a bond was lost."""
-    with Workshop(weight_percent=2, submission_percent=1) as workshop:
+def test_submit_and_cancel_pairs_leave_room_for_others_and_for_every_commit() -> None:
+    """They once filled the share of all jobs, and a bond was lost."""
+    with Workshop(submission_percent=1) as workshop:
         job = workshop.assigned()
         call = workshop.machine.call("Jobs", "submit", spec=train())
         weight = workshop.machine.weight_of(call).ref_time
-        for _ in range(BLOCK_WEIGHT_MAX.ref_time // 100 // weight):
+        for _ in range(3 * BLOCK_WEIGHT_MAX.ref_time // 100 // weight):
             workshop.sign(ALICE, "Jobs", "cancel", job=workshop.submit())
-        with pytest.raises(Jobs.JobsFull):
-            workshop.submit()
+        workshop.submit()
         workshop.commit(FIRST, job, trained())
         assert workshop.state(job) is JobState.Revealing
 
@@ -243,14 +248,14 @@ def test_a_waiting_job_is_assigned_when_an_executor_joins() -> None:
     with Workshop(1, executors_per_job=2, retry_blocks=3) as workshop:
         job = workshop.submit()
         workshop.next_block()
-        workshop.sign(SECOND, "Jobs", "register_executor", profile=PROFILE, bond=BOND)
+        workshop.register(SECOND)
         workshop.next_block(3)
         assert sorted(workshop.executors(job)) == sorted([FIRST, SECOND])
 
 
 def test_executors_of_different_profiles_do_not_share_a_job() -> None:
-    with Workshop(1, executors_per_job=2) as workshop:
-        workshop.sign(SECOND, "Jobs", "register_executor", profile=BASE, bond=BOND)
+    with Workshop(1, ((PROFILE, LIMITS), (OTHER_PROFILE, LIMITS)), executors_per_job=2) as workshop:
+        workshop.register(SECOND, profile=OTHER_PROFILE)
         job = workshop.submit()
         workshop.next_block(6)
         assert workshop.state(job) is JobState.Open
@@ -308,6 +313,7 @@ def test_a_reported_failure_of_the_only_executor_refunds(workshop: Workshop) -> 
     assert (failed.state, failed.failure) == (JobState.Failed, JobFailure.ReportedByExecutors)
     assert failed.slots[0].reason is reason
     assert workshop.escrow(ALICE) == 0
+    assert workshop.balances.free(JOB_POT) == failed.escrow // 5, "blobs are the owner's to give"
     assert workshop.bond(FIRST) == BOND
     with pytest.raises(Jobs.AlreadyReported):
         workshop.sign(FIRST, "Jobs", "report_failure", job=job, attempt=0, reason=reason)

@@ -8,6 +8,8 @@ never settles where two must agree, the honest keep their bonds, nothing is mint
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,8 +23,12 @@ from runtime.shared.documents import Indexed, JobOutput, Trained
 from runtime.types.primitives import AccountId, Hash
 from tests.pallets.support.ledger import ALICE
 from tests.pallets.support.workshop import (
+    BASE,
+    BASES,
     BOND,
     EXECUTORS,
+    LIMITS,
+    PROFILE,
     Workshop,
     honest_output,
     indexed,
@@ -30,8 +36,17 @@ from tests.pallets.support.workshop import (
 )
 
 JOBS_MAX = 4
+PLACES = 6
 OTHER_SALT = b"t" * 32
 BLOCKS_TO_END = 250
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_places() -> Iterator[None]:
+    """Let places cost something on a chain of few jobs."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("pallets.jobs.submission.UNFINISHED_MAX", PLACES)
+        yield
 
 
 class Manner(enum.Enum):
@@ -44,9 +59,13 @@ class Manner(enum.Enum):
     COPIER = 4
     COMPLAINER = 5
     ERRATIC = 6
+    DECLINER = 7
 
 
-MISDEEDS = (Manner.NO_SHOW, Manner.UNREVEALED, Manner.WRONG, Manner.COPIER, Manner.COMPLAINER)
+MISDEEDS = (
+    Manner.NO_SHOW, Manner.UNREVEALED, Manner.WRONG, Manner.COPIER, Manner.COMPLAINER,
+    Manner.DECLINER,
+)  # fmt: skip
 
 
 def wrong_output(job: Job, who: AccountId) -> JobOutput:
@@ -55,9 +74,7 @@ def wrong_output(job: Job, who: AccountId) -> JobOutput:
     if isinstance(honest_output(job), Trained):
         return trained(own)
     forged = indexed()
-    return Indexed(
-        *(Hash(who),) * 3, 5, *(Hash(who),) * 4, forged.span_shards, 95, forged.sketch_size
-    )
+    return Indexed(*(Hash(who),) * 3, 5, *(Hash(who),) * 5, 95, forged.sketch_size)
 
 
 class Market(RuleBasedStateMachine):
@@ -73,12 +90,30 @@ class Market(RuleBasedStateMachine):
         honest = self.executors_per_job + 1
         kinds = [Manner.HONEST] * honest + manners[honest:]
         self.manners = dict(zip(EXECUTORS, kinds, strict=True))
+        self.work_max, self.told = LIMITS.work_max, 0
         self.supply = self.workshop.balances.total_issuance.get()
 
     @precondition(lambda self: self.workshop.jobs.unfinished.get() < JOBS_MAX)
     @rule()
     def submit(self) -> None:
-        self.workshop.submit()
+        workshop, fee = self.workshop, self.workshop.jobs.place_fee()
+        issued = workshop.balances.total_issuance.get()
+        assert bool(fee) == (workshop.jobs.unfinished.get() >= PLACES // 2)
+        workshop.submit()
+        assert workshop.balances.total_issuance.get() == issued - fee, "the place is burned"
+
+    @rule(who=st.sampled_from(EXECUTORS), has_base=st.booleans())
+    def move_base(self, who: AccountId, has_base: bool) -> None:
+        """Only who may be silent as well: an honest pair must stay."""
+        if self.manners[who] is not Manner.HONEST:
+            self.workshop.sign(who, "Jobs", "set_bases", bases=BASES if has_base else ())
+            self.block_of_the_steady()
+
+    @rule(work_max=st.sampled_from((10, 10**9)))
+    def limit_profile(self, work_max: int) -> None:
+        changed = replace(LIMITS, work_max=work_max)
+        self.workshop.root("Jobs", "register_profile", id=PROFILE, profile=changed)
+        self.work_max = work_max
 
     @rule(data=st.data())
     def cancel_some(self, data: st.DataObject) -> None:
@@ -122,6 +157,11 @@ class Market(RuleBasedStateMachine):
         elif manner is Manner.COMPLAINER:
             arguments = {"attempt": slot.attempt, "reason": FailureReason.BadRows}
             self.workshop.sign(who, "Jobs", "report_failure", job=job_id, **arguments)
+        elif manner is Manner.DECLINER:
+            try:
+                self.workshop.sign(who, "Jobs", "decline", job=job_id, attempt=slot.attempt)
+            except Jobs.DeclineOver:
+                assert self.workshop.number > slot.assigned_at + 3
         elif manner is Manner.COPIER:
             seen = [other.commitment for other in job.slots if other.commitment is not None]
             arguments = {"job": job_id, "attempt": slot.attempt}
@@ -154,6 +194,10 @@ class Market(RuleBasedStateMachine):
         for who, manner in self.manners.items():
             if manner is Manner.HONEST:
                 assert workshop.bond(who) == BOND, "the honest are never slashed"
+        drawn = workshop.events(Jobs.JobAssigned)
+        for event in drawn[self.told :]:
+            self.examine_draw(event)
+        self.told = len(drawn)
         for job_id in range(workshop.jobs.next_job.get()):
             job = workshop.job(job_id)
             if job.state is not JobState.Settled:
@@ -166,6 +210,14 @@ class Market(RuleBasedStateMachine):
                 assert workshop.jobs.output(job_id) == honest_output(job)
         issued = workshop.balances.total_issuance.get() + workshop.balances.burned.get()
         assert issued == self.supply, "nothing is minted"
+
+    def examine_draw(self, event: Jobs.JobAssigned) -> None:
+        """Whoever is drawn has the base, and its profile admits the work."""
+        assert self.workshop.job(event.job).work <= self.work_max
+        for who in event.executors:
+            record = self.workshop.jobs.registry.get(who)
+            assert record is not None
+            assert BASE in record.bases
 
     def teardown(self) -> None:
         if not hasattr(self, "workshop"):
@@ -207,7 +259,7 @@ def test_a_wrong_root_settles_nowhere_when_others_are_honest() -> None:
         market.teardown()
 
 
-LIMITS = settings(
+RUNS = settings(
     max_examples=15,
     stateful_step_count=25,
     deadline=None,
@@ -216,4 +268,4 @@ LIMITS = settings(
 TestMarketOfOne = Market.TestCase
 TestMarketOfTwo = MarketOfTwo.TestCase
 TestMarketOfThree = MarketOfThree.TestCase
-TestMarketOfOne.settings = TestMarketOfTwo.settings = TestMarketOfThree.settings = LIMITS
+TestMarketOfOne.settings = TestMarketOfTwo.settings = TestMarketOfThree.settings = RUNS

@@ -29,7 +29,7 @@ from runtime.shared.documents import (
 from runtime.trie.merkle import sum_root
 from runtime.types.primitives import OPEN, Hash
 from tests.pallets.support.ledger import ALICE, BOB, CHARLIE, DAVE, EVE, GENESIS_HASH, Ledger
-from tests.pallets.support.workshop import BASE, BOND, PROFILE, SALT, indexed, trained
+from tests.pallets.support.workshop import BASE, BOND, LIMITS, PROFILE, SALT, indexed, trained
 
 EXECUTORS = (DAVE, EVE)
 CONTRIBUTOR, BUILDER, OWNER = CHARLIE, BOB, ALICE
@@ -38,10 +38,14 @@ TRAIN = Train(0, BASE, (DatanetVersion(0, 1),), Recipe(max_steps=3))
 
 def chain() -> Ledger:
     """Return a chain with two executors, a published datanet and a model on it."""
-    executors = tuple(GenesisExecutor(who, PROFILE, BOND) for who in EXECUTORS)
+    executors = tuple(GenesisExecutor(who, PROFILE, BOND, (BASE,)) for who in EXECUTORS)
     ledger = Ledger(
         Models=ModelsGenesis(bases=((BASE, Base("tiny", 3_400_000, 192)),)),
-        Jobs=JobsGenesis(Parameters(assignment_blocks=1, sketch_size=64), executors),
+        Jobs=JobsGenesis(
+            Parameters(assignment_blocks=1, spare_executors=0, sketch_size=64),
+            ((PROFILE, LIMITS),),
+            executors,
+        ),
         Attribution=AttributionGenesis(AttributionParameters(rows_minimum=2)),
     )
     texts = ("summary", "description", "source", "purpose", "schema")

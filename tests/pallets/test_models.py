@@ -30,7 +30,7 @@ BASE = Hash(b"base".ljust(32, b"\0"))
 ADAPTER = Hash(b"adapter".ljust(32, b"\0"))
 ZERO = Hash(bytes(32))
 TRAINED = Trained(ADAPTER, ZERO, ZERO, ZERO, 10, 2, 0, 900, 800)
-INDEXED = Indexed(ZERO, ZERO, ZERO, 1, ZERO, ZERO, ZERO, ZERO, (), 2, 4096)
+INDEXED = Indexed(ZERO, ZERO, ZERO, 1, ZERO, ZERO, ZERO, ZERO, ZERO, 2, 4096)
 FIRST = DatanetVersion(0, 1)
 
 

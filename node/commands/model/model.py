@@ -139,6 +139,12 @@ def train(
     price = client.api("JobsApi_price", spec)
     if price is not None:
         output.note(f"The job costs {format_amount(price)}, its index job included.")
+    place = client.api("JobsApi_place_fee")
+    if place:
+        output.note(
+            f"The chain has many jobs: a place for this one costs {format_amount(place)} more, "
+            "which is burned and not given back."
+        )
     call = client.make_call("Jobs", "submit", spec=spec)
     if spending.is_dry_run:
         return show_dry_run(output, client, spending, call)

@@ -12,7 +12,7 @@ from cli import main
 from ml.jobs.frames import Failed, Result
 from node.jobs.answer_store import JobAnswer
 from node.jobs.executor import Executor
-from pallets.jobs.job import JobEntry
+from pallets.jobs.job import JobEntry, Slot
 from runtime.codec.scale import codec
 from runtime.shared.documents import JobOutput, Trained
 
@@ -20,9 +20,11 @@ honest_answer = Executor._answer_of
 _output = codec(JobOutput)
 
 
-def flatter(self: Executor, entry: JobEntry, answer: Result | Failed, folder: Path) -> JobAnswer:
+def flatter(
+    self: Executor, entry: JobEntry, slot: Slot, answer: Result | Failed, folder: Path
+) -> JobAnswer:
     """Answer with a better adapter than the one that was trained."""
-    honest = honest_answer(self, entry, answer, folder)
+    honest = honest_answer(self, entry, slot, answer, folder)
     output = _output.decode(honest.output) if honest.output else None
     if not isinstance(output, Trained):
         return honest

@@ -6,21 +6,28 @@ import numpy as np
 import pytest
 
 from ml.attribution.index import (
+    SHARDS,
     BlobMismatchError,
     ContributorCountError,
     IndexMalformedError,
     QuerySketcher,
     load_index,
+    shard_list,
 )
 from ml.train.data import encode_text
+from runtime.codec.scale import codec
+from runtime.shared.documents import JobOutput
 from runtime.trie.merkle import blob_id
+from runtime.types.primitives import Hash
 from tests.ml.attribution.conftest import INDEX_SIZE as SIZE
 
 
 def test_every_file_of_an_index_is_named_by_its_content(built, rows):
     indexed, files = built
     assert all(blob_id(data) == name for name, data in files.items())
-    assert {indexed.phi, indexed.psi, indexed.aggregates, *indexed.span_shards} == set(files)
+    shards = shard_list(files[indexed.span_shards])
+    own = {indexed.phi, indexed.psi, indexed.aggregates, indexed.span_shards}
+    assert {*own, *shards} == set(files)
     assert (indexed.rows, indexed.sketch_size) == (len(rows), SIZE)
 
 
@@ -82,7 +89,26 @@ def test_files_that_contradict_the_commitment_are_refused(built):
     with pytest.raises(IndexMalformedError):
         load_index(dataclasses.replace(indexed, rows=indexed.rows - 1), files.__getitem__)
     with pytest.raises(IndexMalformedError):
-        load_index(dataclasses.replace(indexed, span_shards=()), files.__getitem__)
+        load_index(*with_list(indexed, files, SHARDS.encode(())))
+    with pytest.raises(IndexMalformedError):
+        load_index(*with_list(indexed, files, b"\xff" * 5))
+
+
+def with_list(indexed, files, data):
+    """Return an index whose shards are listed so, and how to read its files."""
+    changed = dataclasses.replace(indexed, span_shards=blob_id(data))
+    return changed, {**files, blob_id(data): data}.__getitem__
+
+
+def test_an_index_may_have_any_number_of_shards(built):
+    """65 of them once made an honest index too long to be revealed."""
+    indexed, _ = built
+    names = [Hash(bytes([at]) * 32) for at in range(200)]
+    data = SHARDS.encode(tuple(names))
+    assert shard_list(data) == tuple(names)
+    changed = dataclasses.replace(indexed, span_shards=blob_id(data))
+    sizes = [len(codec(JobOutput).encode(each)) for each in (indexed, changed)]
+    assert sizes[0] == sizes[1]
 
 
 def test_each_row_needs_a_contributor(build, contributors):

@@ -10,10 +10,10 @@ The truth is the held-out loss after training without the contributor.
 import numpy as np
 import pytest
 
-from ml.attribution.settlement import net_scores
 from runtime.shared.documents import ContributorAggregate
 from runtime.shared.shares import payout
 from runtime.types.primitives import AccountId
+from tests.ml.attribution.support.scoring import net_scores
 
 HONEST, ROWS, DIMENSIONS, ANSWERS = 8, 60, 16, 400
 NOISE, POISON = HONEST, HONEST + 1

@@ -1,7 +1,5 @@
 """Settlement: exact at any size of money, and linear in the receipts."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,14 +8,15 @@ from hypothesis import strategies as st
 from ml.attribution import settlement
 from ml.attribution.settlement import (
     SketchLengthError,
-    net_scores,
-    receipts_root,
-    settle,
+    epoch_shares,
+    largest_shares,
+    shares_root,
     weighted_sum,
 )
-from runtime.codec.scale import codec
-from runtime.shared.documents import ContributorAggregate, JobOutput, Receipt, Settled
-from runtime.types.primitives import AccountId, Hash
+from runtime.shared.documents import SHARES_PUSHED_MAX, ContributorAggregate, Share
+from runtime.shared.shares import payout
+from runtime.types.primitives import AccountId
+from tests.ml.attribution.support.scoring import net_scores, scored
 
 SIZE = 8
 NUMBER = st.integers(-127, 127)
@@ -32,34 +31,6 @@ AGGREGATES = st.lists(
 
 def aggregate(at, psi_sum):
     return ContributorAggregate(AccountId(bytes([at]) * 32), 1, tuple(psi_sum))
-
-
-def receipt(sequence, phi, fee):
-    zero = Hash(bytes(32))
-    return Receipt(
-        version=1,
-        genesis=zero,
-        model=1,
-        train_job=1,
-        index_job=2,
-        adapter=zero,
-        epoch=0,
-        sequence=sequence,
-        server=AccountId(zero),
-        asker=AccountId(zero),
-        channel=0,
-        question=zero,
-        answer=zero,
-        tokens_in=1,
-        tokens_out=1,
-        fee_planck=2 * fee,
-        contributor_fee_planck=fee,
-        phi=phi,
-        top=(),
-        spans=(),
-        retrieved=(),
-        remainder_permille=0,
-    )
 
 
 def numbers(phi):
@@ -98,33 +69,66 @@ def test_net_scores_are_those_of_plain_integers_up_to_one_common_power_of_two(ag
         assert abs(abs(entry.score) * 2**shift - abs(score)) < 2**shift
         assert 0 <= entry.square_sum * 4**shift - square < 4**shift
         assert entry.score * score >= 0
-    encoding = codec(JobOutput)
-    output = Settled(0, Hash(bytes(32)), 0, entries)
-    assert encoding.decode(encoding.encode(output)) == output
 
 
-def test_a_settlement_commits_to_receipts_and_fees():
-    receipts = [receipt(at, bytes(SIZE), at) for at in range(5)]
-    settled = settle(receipts, [aggregate(1, [1] * SIZE)])
-    assert (settled.receipts, settled.fees_planck) == (5, 10)
-    assert settled.receipts_root == receipts_root(receipts)[0]
-    assert settled.receipts_root != receipts_root(receipts[::-1])[0]
+def test_answers_that_are_added_page_by_page_score_as_if_they_came_at_once():
+    sketches = [bytes([at, 3 * at] * (SIZE // 2)) for at in range(1, 8)]
+    fees = [10**25 + at for at in range(7)]
+    aggregates = [aggregate(1, [-3, 1] * (SIZE // 2)), aggregate(2, [2] * SIZE)]
+    paged = scored(aggregates, [], [])
+    for start in range(0, 7, 2):
+        paged.add(sketches[start : start + 2], fees[start : start + 2])
+    assert paged.entries() == net_scores(aggregates, sketches, fees)
+    assert paged.entries() == net_scores(aggregates, sketches[::-1], fees[::-1])
+    assert paged.fees_planck == sum(fees)
 
 
 def test_a_sketch_of_another_index_is_refused():
     with pytest.raises(SketchLengthError):
-        settle([receipt(0, bytes(SIZE + 1), 1)], [aggregate(1, [1] * SIZE)])
+        net_scores([aggregate(1, [1] * SIZE)], [bytes(SIZE + 1)], [1])
 
 
-def test_an_epoch_without_contributors_or_receipts_settles_to_nothing():
-    assert settle([], []).entries == ()
-    (entry,) = settle([], [aggregate(1, [1] * SIZE)]).entries
+def test_an_epoch_without_contributors_or_answers_scores_nothing():
+    assert net_scores([], [], []) == ()
+    (entry,) = net_scores([aggregate(1, [1] * SIZE)], [], [])
     assert (entry.score, entry.square_sum) == (0, 0)
 
 
-def test_the_order_of_receipts_does_not_change_a_score():
-    receipts = [receipt(at, bytes([at] * SIZE), 10**25 + at) for at in range(5)]
-    aggregates = [aggregate(1, [-3, 1] * (SIZE // 2))]
-    forward, backward = settle(receipts, aggregates), settle(receipts[::-1], aggregates)
-    assert forward.entries == backward.entries
-    assert dataclasses.replace(forward, receipts_root=backward.receipts_root) == backward
+def test_each_index_shares_what_its_own_answers_brought():
+    first = scored([aggregate(1, [1] * SIZE), aggregate(2, [3] * SIZE)], [bytes([1] * SIZE)], [30])
+    second = scored(
+        [aggregate(2, [5] * SIZE), aggregate(3, [-5] * SIZE)], [bytes([1] * SIZE)], [10]
+    )
+    shares = epoch_shares(4_000, [first, second], 0)
+    one, two = (AccountId(bytes([number]) * 32) for number in (1, 2))
+    assert shares == (Share(one, 750), Share(two, 2_250 + 1_000))
+
+
+def test_an_index_without_positive_scores_leaves_its_part_to_the_commons():
+    lonely = scored([aggregate(1, [-1] * SIZE)], [bytes([1] * SIZE)], [1])
+    assert epoch_shares(1_000, [lonely], 0) == ()
+    assert shares_root(())[1] == 0
+
+
+@given(st.lists(st.integers(1, 10**6), max_size=200))
+def test_the_largest_shares_are_in_order_and_none_beside_them_is_larger(amounts):
+    shares = [Share(AccountId(at.to_bytes(32, "big")), amount) for at, amount in enumerate(amounts)]
+    largest = largest_shares(shares)
+    positions = [each.position for each in largest]
+    assert positions == sorted(set(positions))
+    assert len(largest) == min(len(shares), SHARES_PUSHED_MAX)
+    assert all(shares[each.position] == each.share for each in largest)
+    least = min((each.share.planck for each in largest), default=0)
+    beside = [share for at, share in enumerate(shares) if at not in positions]
+    assert all(share.planck <= least for share in beside)
+
+
+@settings(deadline=None)
+@given(AGGREGATES, WEIGHTED.filter(lambda weighted: all(weight > 0 for _, weight in weighted)))
+def test_shares_are_those_of_the_payout(aggregates, weighted):
+    if not weighted:
+        return
+    scores = scored(aggregates, [phi for phi, _ in weighted], [weight for _, weight in weighted])
+    earned, _ = payout(10**20, scores.entries(), 1_000)
+    shares = epoch_shares(10**20, [scores], 1_000)
+    assert sorted(share.planck for share in shares) == sorted(filter(None, earned))

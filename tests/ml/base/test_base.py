@@ -7,14 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from ml.base.base import (
+from ml.base.base import SHIPPED_NAME, BaseTokenizerUnusableError, load_base
+from ml.base.content import (
     SHIPPED_FOLDER,
-    SHIPPED_NAME,
     BaseNotFoundError,
-    BaseTokenizerUnusableError,
     BaseWithoutSafetensorsError,
     content_hash,
-    load_base,
 )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ml.base.base import content_hash
+from ml.base.content import content_hash
 from ml.jobs.frames import (
     VERSION,
     Cancel,
@@ -29,6 +29,7 @@ from runtime.codec.scale import codec
 from runtime.shared.documents import (
     BatchInput,
     DatanetVersion,
+    Diverged,
     Evaluate,
     Evaluated,
     Index,
@@ -191,6 +192,27 @@ def test_a_rotten_checkpoint_costs_its_steps_and_nothing_else(
     answer = executor.end_of(replace(training, id=4, work=str(work)))
     assert isinstance(answer, Result), answer
     assert answer.output == result.output
+
+
+def test_a_training_that_diverges_has_the_step_as_its_result(
+    executor: Executor, training: Job
+) -> None:
+    spec = codec(JobSpec).decode(training.spec)
+    assert isinstance(spec, Train)
+    # A decay of 10^10 at a rate of 10^10 overflows float32 within a few steps.
+    wild = replace(RECIPE, learning_rate_nano=10**19, weight_decay_nano=10**19, warmup_steps=0)
+    job = replace(training, spec=codec(JobSpec).encode(replace(spec, recipe=wild)))
+    steps = set()
+    for number in (20, 21):
+        work = str(Path(training.work).with_name(f"wild {number}"))
+        answer = executor.end_of(replace(job, id=number, work=work))
+        assert isinstance(answer, Result), answer
+        output = codec(JobOutput).decode(answer.output)
+        assert isinstance(output, Diverged), output
+        assert answer.files == b""
+        steps.add(output.step)
+    assert len(steps) == 1
+    assert 0 < steps.pop() <= wild.max_steps
 
 
 def test_evaluate_measures_what_training_reported(

@@ -5,23 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from ml.jobs import frames
 from ml.jobs.inputs import InputCorruptError, InputMissingError, read_job_rows
-from ml.jobs.kinds import run_job
 from ml.rows.row import Row, encode_batch
-from ml.train.profile import native_profile
 from runtime.codec.scale import codec
 from runtime.shared.documents import (
     BatchInput,
-    ContributorAggregate,
-    JobSpec,
-    Receipt,
     RowsInput,
-    Settle,
-    Settled,
 )
-from runtime.trie.merkle import blob_id, sum_root
-from runtime.types.primitives import AccountId, Hash
+from runtime.trie.merkle import blob_id
+from runtime.types.primitives import AccountId
 
 ALICE, BOB = AccountId(b"a" * 32), AccountId(b"b" * 32)
 ROW = Row("os.sep", "The character that separates the parts of a path on this system.")
@@ -67,28 +59,3 @@ def test_a_wrong_row_count_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.scale").write_bytes(codec(RowsInput).encode(wrong))
     with pytest.raises(InputCorruptError, match="1 rows where the chain says 2"):
         read_job_rows(tmp_path)
-
-
-def settle_job(folder: Path, root: Hash) -> frames.Job:
-    aggregates = (ContributorAggregate(ALICE, 1, (3, -1)), ContributorAggregate(BOB, 1, (0, 5)))
-    (folder / "receipts.scale").write_bytes(codec(tuple[Receipt, ...]).encode(()))
-    hint = tuple[ContributorAggregate, ...]
-    (folder / "aggregates.scale").write_bytes(codec(hint).encode(aggregates))
-    spec = codec(JobSpec).encode(Settle(0, 0, root))
-    work = str(folder / "work")
-    return frames.Job(1, spec, str(folder), work, bytes(32), "", b"", b"")
-
-
-def test_an_epoch_without_receipts_settles_to_zero(tmp_path: Path) -> None:
-    root, _ = sum_root([])
-    job = settle_job(tmp_path, root)
-    output = run_job(job, lambda *_: None, native_profile(1)).output
-    assert isinstance(output, Settled)
-    assert output.fees_planck == 0
-    assert all(entry.score == 0 for entry in output.entries)
-
-
-def test_receipts_with_another_root_are_refused(tmp_path: Path) -> None:
-    job = settle_job(tmp_path, Hash(b"x" * 32))
-    with pytest.raises(InputCorruptError, match="root"):
-        run_job(job, lambda *_: None, native_profile(1))

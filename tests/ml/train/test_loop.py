@@ -144,8 +144,9 @@ def test_a_loss_that_is_no_number_stops_the_training(tiny_base: Base, tiny_rows:
     model, tokenizer = tiny_base
     with torch.no_grad():
         next(iter(model.parameters()))[5] = float("inf")
-    with pytest.raises(TrainingDivergedError, match="learning rate"):
+    with pytest.raises(TrainingDivergedError, match="learning rate") as diverged:
         train(model, tokenizer, tiny_rows, replace(RECIPE, evaluation_permille=0))
+    assert diverged.value.step == 1
 
 
 def test_a_target_that_the_base_lacks_is_refused(tiny_base: Base, tiny_rows: list[Row]) -> None:

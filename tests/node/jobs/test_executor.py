@@ -17,20 +17,20 @@ from typing import Any, cast
 
 import pytest
 import trio
+import trio.testing
 
 import ml
+from ml.jobs.frames import Progress
 from node.jobs import executor as executor_module
 from node.jobs.answer_store import JobAnswer, JobAnswerStore
 from node.jobs.executor import (
     AWAITED_BLOCKS,
-    HEARTBEATS,
-    REPORT_BLOCKS,
     STALL_BLOCKS,
     Executor,
-    Step,
-    next_step,
 )
-from node.jobs.inputs import InputsAwaitedError
+from node.jobs.inputs import Companion, InputsAwaitedError
+from node.jobs.pace import REPORT_BLOCKS
+from node.jobs.step_sender import Step, next_step
 from node.transactions.errors import BadFormatError
 from node.transactions.submitter import RESEND_BLOCKS
 from pallets.jobs.job import (
@@ -39,13 +39,12 @@ from pallets.jobs.job import (
     Job,
     JobEntry,
     JobState,
-    Parameters,
     Slot,
     SlotState,
 )
-from pallets.jobs.job import Executor as ExecutorRecord
+from pallets.jobs.parameters import Parameters
 from runtime.codec.scale import codec
-from runtime.shared.documents import Evaluated, JobOutput, Settle
+from runtime.shared.documents import Evaluate, Evaluated, JobOutput
 from runtime.types.primitives import AccountId, Hash
 
 WHO = AccountId(b"e" * 32)
@@ -55,7 +54,7 @@ WORKING = (JobState.Assigned, JobState.Committing)
 
 
 def job(state: JobState, attempt: int = 0) -> Job:
-    return Job(WHO, Settle(0, 0, Hash(bytes(32))), state, 0, 0, 1, 0, 9, attempt=attempt)
+    return Job(WHO, Evaluate(0, 1), state, 0, 0, 1, 5, 0, 9, attempt=attempt, commits_end=2_400)
 
 
 def every() -> Iterator[tuple[JobState, SlotState, JobAnswer | None]]:
@@ -78,7 +77,7 @@ def expected(state: JobState, slot: SlotState, answer: JobAnswer | None) -> Step
 def test_the_next_step_follows_from_chain_and_answers(
     state: JobState, slot: SlotState, answer: JobAnswer | None
 ) -> None:
-    own = Slot(WHO, 0, 0, slot)
+    own = Slot(WHO, 0, 0, 0, slot)
     assert next_step(job(state), own, answer) is expected(state, slot, answer)
 
 
@@ -86,7 +85,7 @@ def test_the_next_step_follows_from_chain_and_answers(
 def test_who_committed_in_an_earlier_attempt_reveals_with_the_later_ones(
     answer: JobAnswer | None,
 ) -> None:
-    sealed = Slot(WHO, 0, 0, SlotState.Committed)
+    sealed = Slot(WHO, 0, 0, 0, SlotState.Committed)
     for state in JobState:
         is_time = state is JobState.Revealing and answer is not None
         step = next_step(job(state, attempt=1), sealed, answer)
@@ -96,12 +95,13 @@ def test_who_committed_in_an_earlier_attempt_reveals_with_the_later_ones(
 @pytest.mark.parametrize("state", FINAL_STATES)
 def test_nothing_is_done_for_a_job_that_is_over(state: JobState) -> None:
     for slot, answer in itertools.product(SlotState, (None, ANSWER, FAILURE)):
-        assert next_step(job(state), Slot(WHO, 0, 0, slot), answer) is Step.WAIT
+        assert next_step(job(state), Slot(WHO, 0, 0, 0, slot), answer) is Step.WAIT
 
 
 # ------------------------------------------------------------------------------------------ sending
 
 
+BASE = Hash(b"base".ljust(32, b"\0"))
 BEST, RIVAL = Hash(b"b" * 32), Hash(b"r" * 32)
 
 
@@ -120,16 +120,17 @@ class FakeNode:
         self.sent: list[str] = []
         self.offered: list[Hash] = []
         self.waiting: set[Hash] = set()
-        self.registration: ExecutorRecord | None = None
-        self.window = 300
+        self.assigned_at = 0
+        self.commits_end = 2_400
 
     @contextmanager
     def at(self, block: Hash | None = None) -> Iterator[Any]:
-        record = replace(job(JobState.Assigned), slots=(Slot(WHO, 0, 0, self.slots[block]),))
+        own = Slot(WHO, 0, 0, self.assigned_at, self.slots[block])
+        record = replace(job(JobState.Assigned), slots=(own,), commits_end=self.commits_end)
         jobs = SimpleNamespace(
             jobs_for_executor=lambda _: (JobEntry(1, record),),
-            registry={WHO: self.registration} if self.registration else {},
-            parameters=SimpleNamespace(get=lambda: Parameters(heartbeat_blocks=self.window)),
+            models=SimpleNamespace(get=lambda _: SimpleNamespace(base=BASE)),
+            parameters=SimpleNamespace(get=lambda: Parameters(decline_blocks=20)),
         )
         yield SimpleNamespace(jobs=jobs)
 
@@ -145,6 +146,21 @@ class FakeNode:
         return transaction in self.waiting
 
 
+class FakePresence:
+    """This machine, and why it cannot do a job."""
+
+    def __init__(self, why: str = "") -> None:
+        self.why = why
+
+    def learn(self) -> None: ...
+
+    def show(self) -> None: ...
+
+    def why_not(self, base: Hash | None, profile: Hash | None) -> str:
+        assert base == BASE
+        return self.why
+
+
 @pytest.fixture
 def node() -> FakeNode:
     return FakeNode()
@@ -155,7 +171,8 @@ def act(node: FakeNode, tmp_path: Path) -> Callable[[int], list[str]]:
     """Let an executor that has promised an answer act after some more final blocks."""
     fake = cast(Any, node)
     nothing = cast(Any, None)
-    executor = Executor(fake, fake, fake, nothing, nothing, nothing, tmp_path)
+    able = cast(Any, FakePresence())
+    executor = Executor(fake, fake, fake, nothing, nothing, nothing, tmp_path, able)
     output = codec(JobOutput).encode(Evaluated(2, 1))
     JobAnswerStore(tmp_path / "outbox").store(JobAnswer(1, 0, bytes(32), output, 0, ""))
 
@@ -230,11 +247,12 @@ def answered(
     """Let one executor try a job at these heights; what it answers then."""
     fake, nothing = cast(Any, node), cast(Any, None)
     inputs = cast(Any, AbsentInputs())
-    executor = Executor(fake, fake, fake, nothing, inputs, nothing, folder)
-    entry = JobEntry(1, replace(job(JobState.Assigned), deadline=deadline))
+    able = cast(Any, FakePresence())
+    executor = Executor(fake, fake, fake, nothing, inputs, nothing, folder, able)
+    entry = JobEntry(1, replace(job(JobState.Assigned), commits_end=deadline))
     for height in heights:
         node.finalized.number = height
-        trio.run(executor._compute, entry)
+        trio.run(executor._compute, entry, Slot(WHO, 0, 0, 0))
     return JobAnswerStore(folder / "outbox").load(1, 0)
 
 
@@ -251,8 +269,9 @@ def test_inputs_are_waited_for_while_their_node_may_come_back(
 def test_missing_inputs_are_reported_before_the_commit_phase_ends(
     node: FakeNode, tmp_path: Path
 ) -> None:
-    soon = STALL_BLOCKS + REPORT_BLOCKS + 10
-    answer = answered(node, tmp_path, 10, deadline=soon)
+    soon = 4 * REPORT_BLOCKS
+    assert answered(node, tmp_path, soon - REPORT_BLOCKS - STALL_BLOCKS - 1, deadline=soon) is None
+    answer = answered(node, tmp_path, soon - REPORT_BLOCKS - STALL_BLOCKS, deadline=soon)
     assert answer is not None
     assert answer.failure == FailureReason.MissingBlob
 
@@ -266,55 +285,129 @@ def test_the_causes_that_chain_records_are_error_classes_of_ml() -> None:
     assert set(executor_module._REASONS) <= names
 
 
-# --------------------------------------------------------------------------------------- heartbeats
+# ------------------------------------------------------------------- beyond the machine or the time
 
 
-def beats(node: FakeNode, act: Callable[[int], list[str]], blocks: int) -> list[int]:
-    """Let blocks become final one by one; returns the heights at which a heartbeat was sent."""
-    heights = []
-    for _ in range(blocks):
-        before = node.sent.count("heartbeat")
-        act(1)
-        if node.sent.count("heartbeat") > before:
-            heights.append(node.finalized.number)
-    return heights
+class SlowProcess:
+    """An executor process that reports a step each block and never ends by itself."""
+
+    def __init__(self, node: FakeNode) -> None:
+        self.node = node
+        self.step = 0
+        self.report: Callable[[Progress], None] | None = None
+        self.was_stopped = False
+
+    async def run(self, frame: object, report: Callable[[Progress], None]) -> None:
+        self.report = report
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.was_stopped = True
+
+    def advance(self, steps: int, of: int) -> None:
+        assert self.report is not None
+        self.step += steps
+        self.report(Progress(1, self.step, of, -1, -1))
 
 
-def test_an_executor_without_jobs_shows_itself_in_good_time(
-    node: FakeNode, act: Callable[[int], list[str]]
+class ReadyInputs:
+    """Inputs that are there."""
+
+    def prepare(self, spec: object, folder: Path) -> Companion:
+        return Companion()
+
+
+def executor_of(node: FakeNode, folder: Path, process: object = None, why: str = "") -> Executor:
+    fake, nothing, inputs = cast(Any, node), cast(Any, None), cast(Any, ReadyInputs())
+    presence = cast(Any, FakePresence(why))
+    return Executor(fake, fake, fake, nothing, inputs, cast(Any, process), folder, presence)
+
+
+def test_a_job_beyond_this_machine_is_declined_and_not_computed(
+    node: FakeNode, tmp_path: Path
 ) -> None:
-    node.slots = dict.fromkeys(node.slots, SlotState.Committed)
-    node.registration = ExecutorRecord(Hash(bytes(32)), 1, 0, last_seen=10)
-    assert beats(node, act, 99) == []
-    assert beats(node, act, 1) == [10 + node.window // HEARTBEATS]
-    # It does not land, and is sent again after a while.
-    assert len(beats(node, act, 2 * RESEND_BLOCKS)) == 2
-    node.registration = replace(node.registration, last_seen=node.finalized.number)
-    assert beats(node, act, 99) == []
+    executor = executor_of(node, tmp_path, why="The base is not here.")
+    executor._act(cast(Any, None))
+    assert node.sent == ["decline"]
+    executor._act(cast(Any, None))
+    assert node.sent == ["decline"], "once while it may land"
+    node.slots[BEST] = SlotState.Declined
+    node.finalized.number += RESEND_BLOCKS
+    executor._act(cast(Any, None))
+    assert node.sent == ["decline"]
 
 
-@pytest.mark.parametrize("case", ["not registered", "leaving", "no window"])
-def test_no_heartbeat_is_sent_where_none_counts(
-    node: FakeNode, act: Callable[[int], list[str]], case: str
+def test_what_is_too_late_to_decline_is_reported(node: FakeNode, tmp_path: Path) -> None:
+    executor = executor_of(node, tmp_path, why="The base is not here.")
+    node.finalized.number = 19
+
+    async def act() -> None:
+        async with trio.open_nursery() as nursery:
+            executor._act(nursery)
+
+    trio.run(act)
+    answer = JobAnswerStore(tmp_path / "outbox").load(1, 0)
+    assert answer is not None
+    assert answer.failure == FailureReason.UnknownBase
+    assert node.sent == ["report_failure"]
+
+
+def test_a_job_that_would_take_longer_than_there_is_time_is_declined(
+    node: FakeNode, tmp_path: Path
 ) -> None:
-    node.slots = dict.fromkeys(node.slots, SlotState.Committed)
-    if case != "not registered":
-        leaving = 500 if case == "leaving" else None
-        node.registration = ExecutorRecord(Hash(bytes(32)), 1, 0, 10, leaving_at=leaving)
-    node.window = 0 if case == "no window" else node.window
-    assert beats(node, act, 400) == []
+    executor = executor_of(node, tmp_path)
+    executor._speed.record(units=1, blocks=1_000)
+    executor._act(cast(Any, None))
+    assert node.sent == ["decline"]
 
 
-def test_a_heartbeat_that_the_pool_refuses_ends_nothing(
-    node: FakeNode, act: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+def run_slowly(node: FakeNode, folder: Path, steps_per_block: int, blocks: int) -> int:
+    """Let a job of 1,000 steps run for some blocks; returns the height at which it was given up."""
+    process = SlowProcess(node)
+    executor = executor_of(node, folder, process)
+
+    async def follow() -> int:
+        async with trio.open_nursery() as nursery:
+            for _ in range(blocks):
+                executor._act(nursery)
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                if process.was_stopped:
+                    return node.finalized.number
+                process.advance(steps_per_block, 1_000)
+                node.finalized.number += 1
+            nursery.cancel_scope.cancel()
+        return 0
+
+    return trio.run(follow)
+
+
+def test_an_executor_that_cannot_finish_in_time_reports_before_it_is_slashed(
+    node: FakeNode, tmp_path: Path
 ) -> None:
-    node.registration = ExecutorRecord(Hash(bytes(32)), 1, 0, last_seen=0)
-    node.window = 3
+    """It once computed on past the deadline, and lost a twentieth of its bond for its silence."""
+    node.commits_end = 200
+    given_up = run_slowly(node, tmp_path, steps_per_block=1, blocks=400)
+    assert 0 < given_up < 50, "its pace says so long before the deadline"
+    answer = JobAnswerStore(tmp_path / "outbox").load(1, 0)
+    assert answer is not None
+    assert answer.failure == FailureReason.CannotFinish
+    assert node.sent == ["report_failure"]
 
-    def refuse(*_: str, **__: Any) -> Hash:
-        raise BadFormatError("refused")
 
-    with monkeypatch.context() as patched:
-        patched.setattr(node, "submit", refuse)
-        act(0)
-    assert "heartbeat" in act(RESEND_BLOCKS)
+def test_a_job_without_any_pace_is_given_up_before_its_deadline(
+    node: FakeNode, tmp_path: Path
+) -> None:
+    node.commits_end = 200
+    assert run_slowly(node, tmp_path, steps_per_block=8, blocks=400) == 200 - REPORT_BLOCKS
+
+
+def test_a_job_that_is_in_time_runs_on(node: FakeNode, tmp_path: Path) -> None:
+    node.commits_end = 200
+    assert run_slowly(node, tmp_path, steps_per_block=7, blocks=100) == 0
+    assert node.sent == []
+
+
+def test_a_job_that_could_not_be_begun_in_time_is_reported(node: FakeNode, tmp_path: Path) -> None:
+    node.finalized.number = 2_390
+    executor_of(node, tmp_path)._act(cast(Any, None))
+    assert node.sent == ["report_failure"]

@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 import trio
 
+from ml.attribution.epoch_files import ReceiptPages
 from node.jobs.replicas import JOBS_BACK_MAX, KEEPERS_MORE, RETRY_BLOCKS, Replicas, is_keeper
 from node.storage.blob_store import BlobStore
 from node.storage.receipt_store import ReceiptStore
@@ -23,17 +24,19 @@ from runtime.codec.scale import codec
 from runtime.shared.documents import (
     BatchInput,
     DatanetVersion,
+    Index,
+    Indexed,
     JobOutput,
     JobSpec,
     Recipe,
+    Settle,
     Train,
     Trained,
 )
-from runtime.shared.receipts import EpochReceipts, receipt_hash
+from runtime.shared.receipts import EpochReceipts, SignedReceipt, receipt_hash
 from runtime.types.primitives import AccountId, Hash
-from tests.node.jobs.test_inputs import SERVER, TWO, receipt
-from tests.node.jobs.test_inputs import SPEC as SETTLE
 from tests.node.storage.test_disk_space import disk_of
+from tests.runtime.support.paper_receipts import ASKER, SERVER, paper_receipt
 
 WHO = AccountId(b"w" * 32)
 ROWS, ADAPTER, MOMENTS, ZERO = (Hash(byte * 32) for byte in (b"r", b"a", b"m", b"\0"))
@@ -42,7 +45,7 @@ TRAINED = Trained(ADAPTER, MOMENTS, ZERO, ZERO, 1, 2, 3, 4, 5)
 
 
 def job(state: JobState, spec: JobSpec = TRAIN) -> Job:
-    return Job(WHO, spec, state, 0, 0, 2, 0, 9)
+    return Job(WHO, spec, state, 0, 0, 2, 0, 0, 9)
 
 
 class FakeNode:
@@ -51,7 +54,7 @@ class FakeNode:
     def __init__(self) -> None:
         self.jobs: dict[int, Job] = {}
         self.outputs: dict[int, JobOutput] = {}
-        self.epochs: dict[tuple[int, int], Epoch] = {}
+        self.epochs: dict[tuple[int, AccountId, int], Epoch] = {}
         self.accounts = [WHO]
         self.given = {ROWS, ADAPTER, MOMENTS}
         self.fetched: list[Hash] = []
@@ -127,6 +130,18 @@ def test_what_nobody_gives_is_asked_for_again_later(replicas: Replicas, node: Fa
     assert node.fetched == [ROWS, ADAPTER, MOMENTS]
 
 
+def test_the_span_shards_that_an_index_lists_are_fetched_too(
+    replicas: Replicas, node: FakeNode, blobs: BlobStore
+) -> None:
+    shards = (ROWS, MOMENTS)
+    listing = blobs.put(codec(tuple[Hash, ...]).encode(shards))
+    node.given |= {ZERO, listing}
+    node.jobs[0] = job(JobState.Settled, Index(0, 0, 64))
+    node.outputs[0] = Indexed(ADAPTER, *(ZERO,) * 2, 1, MOMENTS, *(ZERO,) * 3, listing, 2, 64)
+    look(replicas, 1)
+    assert node.fetched == [ADAPTER, MOMENTS, ZERO, listing, *shards]
+
+
 def test_a_node_looks_back_no_further_than_it_may(replicas: Replicas, node: FakeNode) -> None:
     for number in (0, JOBS_BACK_MAX):
         node.jobs[number], node.outputs[number] = job(JobState.Settled), TRAINED
@@ -146,22 +161,54 @@ def test_each_job_has_as_many_keepers_as_it_should() -> None:
     assert not is_keeper(WHO, 0, job(JobState.Settled), accounts)
 
 
-def settled_epoch(node: FakeNode, blobs: BlobStore, served: EpochReceipts) -> None:
-    blob = blobs.put(codec(EpochReceipts).encode(served))
+ONE, TWO = paper_receipt(1), paper_receipt(2)
+SHARES = Hash(b"h" * 32)
+
+
+def settled_epoch(node: FakeNode, blobs: BlobStore, *receipts: SignedReceipt) -> Hash:
+    """Let an epoch of another server be settled; returns its only page."""
+    page = blobs.put(codec(EpochReceipts).encode(EpochReceipts(receipts)))
+    listed = blobs.put(codec(ReceiptPages).encode(ReceiptPages((page,))))
     server = AccountId(SERVER.account)
-    node.jobs[0] = job(JobState.Settled, replace(SETTLE))
-    node.epochs[1, 0] = Epoch(EpochState.Settled, server, 0, 1, ZERO, 2, 3, blob)
-    node.given.add(blob)
+    spec = Settle(
+        model=1,
+        server=server,
+        epoch=0,
+        receipts_root=ZERO,
+        receipts=len(receipts),
+        fees_planck=3,
+        pool_planck=2,
+        bound_milli=0,
+        draws=4,
+    )
+    node.jobs[0] = job(JobState.Settled, spec)
+    node.epochs[1, server, 0] = Epoch(
+        state=EpochState.Settled,
+        job=0,
+        closed_at=1,
+        receipts_root=ZERO,
+        receipts=len(receipts),
+        fees_planck=3,
+        pool_planck=2,
+        receipts_blob=listed,
+        shares=SHARES,
+    )
+    node.given |= {page, listed, SHARES}
+    return page
 
 
-def test_receipts_of_another_servers_epoch_are_learned(
+def learned(receipts: ReceiptStore) -> list[SignedReceipt]:
+    return list(receipts.learned_receipts(1, AccountId(SERVER.account), 0, 0, 10))
+
+
+def test_receipts_of_another_servers_epoch_are_learned_and_its_shares_kept(
     replicas: Replicas, node: FakeNode, blobs: BlobStore, receipts: ReceiptStore
 ) -> None:
-    one = receipt(0)
-    settled_epoch(node, blobs, EpochReceipts((one, TWO)))
+    page = settled_epoch(node, blobs, ONE, TWO)
     look(replicas, 1)
-    assert receipts.listed(1, 0) == (one, TWO)
+    assert learned(receipts) == [ONE, TWO]
     assert receipts.learned(receipt_hash(TWO.receipt)) == TWO
+    assert {page, SHARES} <= set(node.fetched)
 
 
 def test_receipts_that_the_disk_may_not_take_are_learned_later(
@@ -171,19 +218,32 @@ def test_receipts_that_the_disk_may_not_take_are_learned_later(
     receipts: ReceiptStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settled_epoch(node, blobs, EpochReceipts((receipt(0), TWO)))
+    settled_epoch(node, blobs, ONE, TWO)
     with monkeypatch.context() as full:
         full.setattr(os, "statvfs", disk_of(1 << 40, 0))
         look(replicas, 1)
-    assert receipts.listed(1, 0) == ()
+    assert learned(receipts) == []
     look(replicas, 1 + RETRY_BLOCKS)
-    assert receipts.listed(1, 0) == (receipt(0), TWO)
+    assert learned(receipts) == [ONE, TWO]
 
 
+@pytest.mark.parametrize(
+    "forged",
+    [
+        replace(TWO, signature=bytes(64)),
+        paper_receipt(2, model=2),
+        paper_receipt(2, server=ASKER),
+        replace(TWO, evidence=replace(TWO.evidence, phi=b"1")),
+    ],
+    ids=["signature", "model", "server", "evidence"],
+)
 def test_forged_receipts_are_not_learned(
-    replicas: Replicas, node: FakeNode, blobs: BlobStore, receipts: ReceiptStore
+    replicas: Replicas,
+    node: FakeNode,
+    blobs: BlobStore,
+    receipts: ReceiptStore,
+    forged: SignedReceipt,
 ) -> None:
-    forged = replace(TWO, signature=bytes(64))
-    settled_epoch(node, blobs, EpochReceipts((receipt(0), forged)))
+    settled_epoch(node, blobs, ONE, forged)
     look(replicas, 1)
-    assert receipts.listed(1, 0) == ()
+    assert learned(receipts) == [ONE]

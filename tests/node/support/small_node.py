@@ -21,6 +21,7 @@ from node.storage.database import Database
 from node.transactions.pool import Pool
 from pallets import compose
 from runtime.crypto.keys import Keypair
+from runtime.frame.dispatch import Call
 from runtime.frame.executive import ExecutedBlock, Executive
 from runtime.frame.extrinsic import Additional, Extra, Extrinsic
 from runtime.frame.machine import Machine
@@ -76,6 +77,20 @@ class SmallNode:
             call = machine.call("Balances", "transfer_keep_alive", dest=dest, value=value)
         else:
             call = machine.call("System", "remark", remark=bytes(size))
+        return self.sign_call(call, pair, nonce, tip, era=era, birth=birth)
+
+    def sign_call(
+        self,
+        call: Call,
+        pair: Keypair = ALICE,
+        nonce: int | None = None,
+        tip: int = 0,
+        *,
+        era: Era = IMMORTAL,
+        birth: Hash | None = None,
+    ) -> bytes:
+        """Sign any call."""
+        machine = self.chain.machine
         number = self.pool.next_nonce(AccountId(pair.account)) if nonce is None else nonce
         signed = birth
         if signed is None:

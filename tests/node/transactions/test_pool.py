@@ -300,6 +300,18 @@ def test_who_cannot_pay_yet_is_not_banned(tmp_path: Path) -> None:
     drive(tmp_path, scenario)
 
 
+def test_an_executors_call_that_comes_too_early_is_not_banned(tmp_path: Path) -> None:
+    """A peer may hear of a commitment before the block that assigned the job."""
+
+    async def scenario(node: SmallNode) -> None:
+        call = node.chain.machine.call("Jobs", "decline", job=0, attempt=0)
+        for _ in range(2):
+            with pytest.raises(InvalidTransactionError, match="no job of this number"):
+                node.pool.submit(node.sign_call(call))
+
+    drive(tmp_path, scenario)
+
+
 # ---------------------------------------------------------------------------------------- floods
 
 

@@ -12,7 +12,7 @@ from pallets.attribution import Attribution
 from pallets.attribution import Genesis as AttributionGenesis
 from pallets.authorship import Authorship
 from pallets.balances import Balances, HoldReason
-from pallets.jobs import Genesis, GenesisExecutor, Jobs, Parameters
+from pallets.jobs import Genesis, GenesisExecutor, Jobs, Parameters, Profile
 from pallets.jobs.job import Job, JobState
 from pallets.randomness import Randomness
 from pallets.session import Session
@@ -35,11 +35,22 @@ from runtime.shared.documents import (
     commitment,
     output_root,
 )
-from runtime.types.primitives import OPEN, AccountId, Hash
+from runtime.types.primitives import OPEN, ZERO_HASH, AccountId, Hash
 from tests.pallets.support.ledger import ALICE, ENDOWMENT, GENESIS_HASH, KEYS, Ledger
 
 BASE = Hash(b"base".ljust(32, b"\0"))
+OTHER_BASE = Hash(b"other base".ljust(32, b"\0"))
+BASE_PARAMETERS = 10**8
+BASES = (BASE,)
 PROFILE = Hash(b"profile".ljust(32, b"\0"))
+OTHER_PROFILE = Hash(b"other profile".ljust(32, b"\0"))
+LIMITS = Profile(
+    name="test",
+    blocks_per_unit_milli=0,
+    parameters_max=BASE_PARAMETERS,
+    work_max=10**9,
+    context_tokens=8_192,
+)
 USED = (DatanetVersion(0, 1),)
 REFUSING_MODEL, SMALL_MODEL = 1, 2
 ROWS = 100
@@ -59,6 +70,11 @@ class ModelRecord:
     owner: AccountId
     base: Hash
     datanets: tuple[DatanetVersion, ...]
+
+
+@dataclass(frozen=True)
+class BaseRecord:
+    parameters: int
 
 
 class Datanets(Pallet, index=20):
@@ -87,6 +103,9 @@ class Models(Pallet, index=21):
         }
         return ModelRecord(ALICE, BASE, datanets.get(model, USED)) if model < 5 else None
 
+    def base(self, hash: Hash) -> BaseRecord | None:
+        return BaseRecord(BASE_PARAMETERS) if hash in (BASE, OTHER_BASE) else None
+
     def may_use(self, account: AccountId, model: int) -> bool:
         return account == ALICE
 
@@ -111,17 +130,23 @@ PALLETS = (
 class Workshop(Ledger):
     """A ledger whose first `count` executors are registered from genesis."""
 
-    def __init__(self, count: int = 1, **settings: Any) -> None:
-        values = {"executors_per_job": 1, "assignment_blocks": 1, "commit_blocks": 10}
+    def __init__(
+        self,
+        count: int = 1,
+        profiles: tuple[tuple[Hash, Profile], ...] = ((PROFILE, LIMITS),),
+        **settings: Any,
+    ) -> None:
+        values = {"executors_per_job": 1, "spare_executors": 0, "assignment_blocks": 1}
+        values |= {"commit_blocks": 10, "decline_blocks": 3}
         values |= {"reveal_blocks": 5, "open_blocks": 20, "sketch_size": 64, **settings}
-        entries = tuple(GenesisExecutor(who, PROFILE, BOND) for who in EXECUTORS[:count])
+        entries = tuple(GenesisExecutor(who, PROFILE, BOND, BASES) for who in EXECUTORS[:count])
         endowed = [(AccountId(pair.account), ENDOWMENT) for pair in KEYS.values()] + [
             (who, 2 * BOND) for who in EXECUTORS
         ]
         super().__init__(
             PALLETS,
             endowed=endowed,
-            Jobs=Genesis(Parameters(**values), entries),
+            Jobs=Genesis(Parameters(**values), profiles, entries),
             Attribution=AttributionGenesis(),
         )
         self.jobs = self.pallet(Jobs)
@@ -144,6 +169,18 @@ class Workshop(Ledger):
 
     def escrow(self, who: AccountId) -> int:
         return self.balances.held(HoldReason.JobEscrow, who)
+
+    def register(
+        self,
+        who: AccountId,
+        bond: int = BOND,
+        *,
+        profile: Hash = PROFILE,
+        bases: tuple[Hash, ...] = BASES,
+    ) -> None:
+        """Register an executor."""
+        arguments = {"profile": profile, "bond": bond, "bases": bases, "reader": ZERO_HASH}
+        self.sign(who, "Jobs", "register_executor", **arguments)
 
     def submit(self, spec: Any = None, who: AccountId = ALICE) -> int:
         number = self.jobs.next_job.get()
@@ -191,7 +228,7 @@ def trained(number: int = 0) -> Trained:
 def indexed(sketch_size: int = 64) -> Indexed:
     digest = Hash(bytes(32))
     roots = (digest, digest, digest, 5, digest, digest, digest, digest)
-    return Indexed(*roots, (digest,), 95, sketch_size)
+    return Indexed(*roots, digest, 95, sketch_size)
 
 
 def honest_output(job: Job) -> JobOutput:

@@ -101,6 +101,11 @@ MISTAKES = {
     "a call without docstring": ('"""Add `by` to the count."""', "pass", "what it does"),
     "an API without docstring": ('"""Return the total."""', "pass", "what it answers"),
     "an API without return type": ("start: u32) -> u32 | None", "start: u32)", "return type"),
+    "an operational call of accounts without a check": (
+        "@call(4, weight(50, reads=1, writes=1))",
+        "@call(4, weight(1), operational=True)",
+        "needs a check",
+    ),
     "two calls of one index": ("@call(5,", "@call(4,", "used twice"),
     "a call index of two bytes": ("@call(5,", "@call(256,", "one byte"),
     "an error index of two bytes": ("Error, index=3", "Error, index=256", "one byte"),

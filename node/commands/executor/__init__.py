@@ -1,0 +1,1 @@
+"""Commands of executors: the profile of this machine, joining, the record on chain."""

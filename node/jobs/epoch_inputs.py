@@ -1,0 +1,134 @@
+"""What a SETTLE job reads: the pages of receipts, what the chain knows of them, the drawn texts.
+
+Executors read the chain at different heights and must settle alike, so nothing is taken from it
+that changes while an epoch is settled: the owner of a channel and the range that was redeemed in
+the epoch stay, an index counts if it was recorded before the close.
+
+Whatever the server wrote wrongly is laid out as it is: it is a fault of the result, on which
+executors agree. What the server did not give is missing, and the executor reports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from nacl.public import PrivateKey
+
+from ml.attribution.epoch_files import (
+    EPOCH_FILE,
+    TEXTS_FILE,
+    ChannelRange,
+    EpochInput,
+    IndexInput,
+    pages_of,
+    receipts_of,
+)
+from ml.durable_file import write_durably
+from node.chain.state_reader import PalletViews, StateReader
+from node.keys.sealed_box import BoxUnreadableError, open_box
+from runtime.codec.scale import DecodeError, codec
+from runtime.shared.documents import Index, Settle, Train, Trained
+from runtime.shared.receipts import ShownTexts
+from runtime.types.primitives import Hash
+
+TEXTS_BYTES_MAX: Final = 64 << 20
+
+ReadBlob = Callable[[Hash], bytes]
+CopyBlob = Callable[[Hash, Path], None]
+
+
+class TextsAwaitedError(Exception):
+    """The server has not shown the texts of the drawn receipts yet."""
+
+
+class TextsWithheldError(Exception):
+    """The server has shown no texts in time, or texts that this executor cannot read."""
+
+
+class EpochInputs:
+    """Lays out the files of a SETTLE job."""
+
+    def __init__(self, reader: StateReader, genesis: Hash, read: ReadBlob, copy: CopyBlob) -> None:
+        self._reader = reader
+        self._genesis = genesis
+        self._read = read
+        self._copy = copy
+
+    def write(self, spec: Settle, receipts_blob: Hash, closed_at: int, folder: Path) -> None:
+        """Lay out everything but the texts; raises what reading a blob raises."""
+        pages = pages_of(self._read(receipts_blob), spec.receipts)
+        channels: set[int] = set()
+        jobs: set[int] = set()
+        for page in pages or ():
+            self._copy(page, folder)
+            receipts = receipts_of(self._read(page))
+            for signed in receipts.receipts if receipts is not None else ():
+                channels.add(signed.channel)
+                jobs.add(signed.receipt.index_job)
+        with self._reader.at() as state:
+            epoch = EpochInput(
+                genesis=self._genesis,
+                channels=tuple(_channels(state, spec, sorted(channels))),
+                indexes=tuple(_indexes(state, spec, closed_at, sorted(jobs))),
+                pages=pages,
+            )
+        for index in epoch.indexes:
+            for blob in (index.indexed.aggregates, index.adapter, index.moments):
+                self._copy(blob, folder)
+        write_durably(folder / EPOCH_FILE, codec(EpochInput).encode(epoch))
+
+    def write_texts(self, box: bytes, reader_key: PrivateKey, folder: Path) -> None:
+        """Open the texts that were shown for this executor. Raises TextsWithheldError."""
+        try:
+            content = open_box(box, reader_key)
+            codec(ShownTexts).decode(content)
+        except (BoxUnreadableError, DecodeError) as error:
+            raise TextsWithheldError(f"The shown texts cannot be read: {error}") from error
+        if len(content) > TEXTS_BYTES_MAX:
+            raise TextsWithheldError(f"The shown texts exceed {TEXTS_BYTES_MAX} bytes.")
+        write_durably(folder / TEXTS_FILE, content)
+
+
+def _channels(state: PalletViews, spec: Settle, numbers: list[int]) -> Iterator[ChannelRange]:
+    """Yield the channels among `numbers` to the epoch's server for its model."""
+    for number in numbers:
+        channel = state.inference.channels.get(number)
+        if channel is None or (channel.server, channel.model) != (spec.server, spec.model):
+            continue
+        yield ChannelRange(
+            channel=number,
+            asker=channel.asker,
+            start_planck=channel.redeemed_before(spec.epoch),
+            end_planck=channel.redeemed_before(spec.epoch + 1),
+        )
+
+
+def _indexes(
+    state: PalletViews, spec: Settle, closed_at: int, jobs: list[int]
+) -> Iterator[IndexInput]:
+    """Yield the indexes among `jobs` that the model had when the epoch was closed."""
+    for number in jobs:
+        recorded = state.attribution.indexed.get(number)
+        job = state.jobs.jobs.get(number)
+        if recorded is None or recorded.model != spec.model or recorded.recorded_at > closed_at:
+            continue
+        assert job is not None, "an index was made by its job"
+        assert isinstance(job.spec, Index), "of this kind"
+        assert job.seed is not None, "which has settled"
+        train_job = job.spec.train_job
+        train, trained = state.jobs.jobs.get(train_job), state.jobs.output(train_job)
+        assert train is not None, "an index has its training"
+        assert isinstance(train.spec, Train), "of this kind"
+        assert isinstance(trained, Trained), "which has settled"
+        yield IndexInput(
+            index_job=number,
+            train_job=train_job,
+            base=train.spec.base,
+            recipe=train.spec.recipe,
+            adapter=trained.adapter,
+            moments=trained.moments,
+            seed=job.seed,
+            indexed=recorded.indexed,
+        )

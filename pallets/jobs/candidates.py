@@ -1,0 +1,77 @@
+"""Who may be drawn for a job: bonded, awake, with its base, in a profile whose limits it keeps.
+
+A settlement needs a key for reading as well: its server seals the texts of drawn receipts for it.
+
+Of the first draw a profile must have more executors than the job needs, so that a profile with
+just enough of them, which may all be one person's, gets no jobs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pallets.jobs.assignment import Candidate, draw
+from pallets.jobs.executors import is_resting, is_silent
+from pallets.jobs.job import Job
+from pallets.jobs.registry import Executor, Profile
+from pallets.jobs.work import base_of, parameters_of, tokens_of
+from runtime.shared.documents import Settle
+from runtime.types.primitives import ZERO_HASH, AccountId, Hash
+
+if TYPE_CHECKING:
+    from pallets.jobs import Jobs
+
+ASSIGNMENTS_MAX: Final = 16
+"""Unfinished jobs of one executor; it is not drawn for more."""
+
+
+def draw_executors(jobs: Jobs, job_id: int, job: Job, count: int) -> tuple[Candidate, ...]:
+    """Draw executors that the job has not had, by randomness that was unknown when it opened."""
+    base = base_of(jobs, job.spec)
+    size = None if base is None else parameters_of(jobs, base)
+    if base is None or size is None:
+        return ()
+    parameters, tokens = jobs.parameters.get(), tokens_of(jobs, job.spec)
+    had = {slot.executor for slot in job.slots}
+    admitted: dict[Hash, bool] = {}
+    candidates = []
+    for account in jobs.executor_accounts.get():
+        executor = jobs.registry.get(account)
+        assert executor is not None, "listed executors are registered"
+        chosen = executor.profile
+        if chosen not in admitted:
+            admitted[chosen] = admits(jobs.profiles.get(chosen), size, job.work, tokens)
+        if (
+            account not in had
+            and job.profile in (None, chosen)
+            and admitted[chosen]
+            and base in executor.bases
+            and (executor.reader != ZERO_HASH or not isinstance(job.spec, Settle))
+            and _is_ready(jobs, account, executor)
+        ):
+            weight = min(executor.bond, parameters.bond_cap)
+            candidates.append(Candidate(account, executor.registration, chosen, weight))
+    # Bound to job and attempt: two draws of one block must not choose alike.
+    bound = job_id.to_bytes(4, "little") + job.attempt.to_bytes(4, "little")
+    randomness = jobs.randomness.random(b"job-draw" + bound)
+    spare = parameters.spare_executors if job.profile is None else 0
+    return draw(candidates, count, randomness, spare)
+
+
+def admits(profile: Profile | None, base_parameters: int, work: int, tokens: int) -> bool:
+    """Return whether the limits of a profile admit a job."""
+    return (
+        profile is not None
+        and base_parameters <= profile.parameters_max
+        and work <= profile.work_max
+        and tokens <= profile.context_tokens
+    )
+
+
+def _is_ready(jobs: Jobs, account: AccountId, executor: Executor) -> bool:
+    return (
+        executor.bond >= jobs.parameters.get().minimum_bond
+        and not is_silent(jobs, executor)
+        and not is_resting(jobs, executor)
+        and len(jobs.assignments.get(account)) < ASSIGNMENTS_MAX
+    )
