@@ -1,0 +1,198 @@
+"""Asking: the asker signs by its own books, checks what it gets, and keeps what convicts a liar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import node.client
+from node.client.asker_ledger import AskerLedger, ChannelBook
+from runtime.shared.receipts import VOUCHER_BLOCKS_MAX, salted_hash
+from runtime.types.primitives import AccountId, Hash
+from tests.node.commands.support.answering import TEXT, AnsweringClient
+from tests.node.commands.support.calling import Called, OpenLedger
+from tests.node.support.paid_answers import (
+    ASKER,
+    CHANNEL,
+    GENESIS,
+    HASH,
+    MODEL,
+    RATES,
+    SERVER_ACCOUNT,
+    open_channel,
+)
+
+FEE = RATES.fee(4, 5)
+PRICE = RATES.fee(4, 16)
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> AnsweringClient:
+    made = AnsweringClient()
+    monkeypatch.setattr(node.client, "Client", made)
+    return made
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    folder = tmp_path / "keys"
+    ledger_in(folder).begin(CHANNEL, SERVER_ACCOUNT, MODEL)
+    return folder
+
+
+def ledger_in(folder: Path) -> AskerLedger:
+    return AskerLedger(folder, GENESIS, AccountId(ASKER.account))
+
+
+def book_in(folder: Path) -> ChannelBook:
+    book = ledger_in(folder).get(CHANNEL)
+    assert book is not None
+    return book
+
+
+def ask(keys: Path, *words: str) -> Called:
+    openledger = OpenLedger("ws://nowhere:1", keys)
+    return openledger("ask", "3", "why?", "--from", "//Asker", "--max-tokens", "16", *words)
+
+
+def test_each_answer_is_signed_for_alone_where_the_last_one_ended(
+    client: AnsweringClient, keys: Path
+) -> None:
+    for number in range(3):
+        assert ask(keys).exit_code == 0
+        voucher = client.asked[-1].voucher
+        assert (voucher.sequence, voucher.before_planck) == (number + 1, number * FEE)
+        assert voucher.limit_planck == number * FEE + PRICE
+        assert (voucher.rates, voucher.expires_at) == (RATES, 50 + VOUCHER_BLOCKS_MAX)
+        assert voucher.question == salted_hash(client.salts[-1], "why?")
+        assert not voucher.may_draw
+    assert len(set(client.salts)) == 3, "a new salt for each question"
+    assert book_in(keys).spent_planck == 3 * FEE
+
+
+def test_chain_and_books_decide_together_what_is_signed(
+    client: AnsweringClient, keys: Path
+) -> None:
+    client.channels[CHANNEL] = open_channel(redeemed_planck=70, sequence=8)
+    ask(keys)
+    voucher = client.asked[-1].voucher
+    assert (voucher.sequence, voucher.before_planck) == (9, 70)
+
+
+def test_that_questions_may_be_drawn_is_said_once_and_remembered(
+    client: AnsweringClient, keys: Path
+) -> None:
+    for words, expected in (((), False), (("--may-draw",), True), ((), True)):
+        ask(keys, *words)
+        assert client.asked[-1].voucher.may_draw is expected
+    ask(keys, "--no-may-draw")
+    assert not client.asked[-1].voucher.may_draw
+
+
+LIES: dict[str, tuple[dict[str, Any], str]] = {
+    "another answer": ({"shown": "other"}, "its answer is another"),
+    "more tokens than it said": ({"overcount": 1}, "other tokens than the answer said"),
+    "more tokens than were asked": ({"overcount": 20}, "more tokens than were asked"),
+    "another adapter": ({"adapter": Hash(b"?" * 32)}, "adapter is not the model's"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_an_answer_with_a_false_receipt_is_refused(
+    client: AnsweringClient, keys: Path, lie: str
+) -> None:
+    changes, sentence = LIES[lie]
+    for name, value in changes.items():
+        setattr(client, name, value)
+    called = ask(keys)
+    assert called.exit_code == 1
+    assert sentence in called.err
+
+
+def test_a_question_of_more_tokens_than_bytes_is_not_believed(
+    client: AnsweringClient, keys: Path
+) -> None:
+    client.changed = {"tokens_in": 69, "fee_planck": RATES.fee(69, 5)}
+    called = ask(keys)
+    assert called.exit_code == 1
+    assert "more tokens than the question has" in called.err
+
+
+def test_a_receipt_whose_fee_its_voucher_does_not_give_is_kept_and_said_how_to_report(
+    client: AnsweringClient, keys: Path
+) -> None:
+    client.changed = {"fee_planck": FEE + 1}
+    called = ask(keys)
+    assert called.exit_code == 1
+    assert f"openledger channel report {CHANNEL}" in called.err
+    book = book_in(keys)
+    assert (book.spent_planck, book.evidence) == (0, client.receipts[CHANNEL])
+    again = ask(keys, "--dry-run", "--json")
+    assert again.document["channel"] is None, "the channel is paid from no more"
+
+
+def test_a_server_that_redeems_more_than_its_receipt_gives_is_found_out(
+    client: AnsweringClient, keys: Path
+) -> None:
+    client.redeems = 0
+    assert "report" not in ask(keys).err
+    client.redeems = 1
+    called = ask(keys)
+    assert called.exit_code == 0, "the answer is there"
+    assert f"openledger channel report {CHANNEL}" in called.err
+    assert book_in(keys).evidence == client.receipts[CHANNEL]
+    assert ask(keys, "--dry-run", "--json").document["channel"] is None
+
+
+def test_an_answer_that_broke_off_is_counted_before_the_next(
+    client: AnsweringClient, keys: Path
+) -> None:
+    client.breaks_off = True
+    ask(keys)
+    assert book_in(keys).promise is not None
+    client.breaks_off = False
+    called = ask(keys)
+    assert "Counted" in called.err
+    assert client.asked[-1].voucher.before_planck == FEE
+    assert book_in(keys).spent_planck == 2 * FEE
+
+
+def test_a_promise_of_which_the_server_has_no_receipt_is_dropped(
+    client: AnsweringClient, keys: Path
+) -> None:
+    client.breaks_off = True
+    ask(keys)
+    client.breaks_off = False
+    client.receipts.clear()
+    assert ask(keys).exit_code == 0
+    voucher = client.asked[-1].voucher
+    assert (voucher.sequence, voucher.before_planck) == (2, 0)
+
+
+def test_the_text_of_a_receipt_is_shown_to_who_has_its_salt(
+    client: AnsweringClient, keys: Path, tmp_path: Path
+) -> None:
+    receipt = OpenLedger("ws://nowhere:1", keys).json(
+        "ask", "3", "why?", "--from", "//Asker", "--max-tokens", "16"
+    )["receipt"]
+    own = OpenLedger("ws://nowhere:1", keys)("receipt", "show", receipt, "--json")
+    assert own.document["answer"] == TEXT
+    stranger = OpenLedger("ws://nowhere:1", tmp_path / "others")
+    called = stranger("receipt", "show", receipt, "--json")
+    assert called.document["answer"] == ""
+    assert "asker's" in called.err
+    salt = client.salts[-1].hex()
+    told = stranger("receipt", "show", receipt, "--salt", salt, "--json")
+    assert told.document["answer"] == TEXT
+    wrong = stranger("receipt", "show", receipt, "--salt", "0x12")
+    assert wrong.exit_code == 2
+
+
+def test_the_receipts_of_a_server_are_listed(client: AnsweringClient, keys: Path) -> None:
+    ask(keys)
+    openledger = OpenLedger("ws://nowhere:1", keys)
+    (row,) = openledger.json("receipt", "list", "3")["receipts"]
+    assert (row["channel"], row["sequence"], row["fee_planck"]) == (CHANNEL, 1, str(FEE))
+    assert client.adapter == HASH
