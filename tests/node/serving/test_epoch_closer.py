@@ -16,6 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from ml.attribution.epoch_files import ReceiptPages
 from node.serving.epoch_closer import (
     EPOCH_BLOCKS,
     TRIES_MAX,
@@ -32,6 +33,7 @@ from pallets.jobs.job import FailureReason, JobFailure
 from runtime.codec.scale import codec
 from runtime.shared.receipts import EpochReceipts, receipt_hash
 from runtime.trie.merkle import sum_root
+from runtime.types.primitives import Hash
 from tests.node.storage.test_disk_space import disk_of
 from tests.node.support.paid_answers import CHANNEL, MODEL, FakeNode, open_channel, stored
 
@@ -61,6 +63,12 @@ class Server:
 
     def close(self) -> None:
         self.store.close()
+
+    def file(self, blob: Hash) -> EpochReceipts:
+        """Return the receipts of an epoch's file, from all of its pages."""
+        pages = codec(ReceiptPages).decode(self.blobs.get(blob)).pages
+        receipts = [codec(EpochReceipts).decode(self.blobs.get(page)).receipts for page in pages]
+        return EpochReceipts(tuple(signed for page in receipts for signed in page))
 
     def answer(self, channel: int = CHANNEL, count: int = 1) -> None:
         for _ in range(count):
@@ -115,7 +123,7 @@ def closing(server: Server) -> dict[str, Any]:
 
 
 def receipts_in(server: Server, call: dict[str, Any]) -> list[tuple[int, int]]:
-    file = codec(EpochReceipts).decode(server.blobs.get(call["receipts_blob"]))
+    file = server.file(call["receipts_blob"])
     return [(signed.channel, signed.sequence) for signed in file.receipts]
 
 
@@ -362,7 +370,7 @@ class LifeOfAnEpoch(RuleBasedStateMachine):
         if number is None:
             return
         record = self.server.node.epochs[number]
-        file = codec(EpochReceipts).decode(self.server.blobs.get(record.receipts_blob))
+        file = self.server.file(record.receipts_blob)
         places = [(each.channel, each.sequence) for each in file.receipts]
         assert places == sorted(places)
         assert sum(each.receipt.fee_planck for each in file.receipts) == record.fees_planck
