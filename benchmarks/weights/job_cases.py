@@ -11,23 +11,26 @@ from benchmarks.weights.stage import BLOCK, GENESIS_HASH, WeighingStage
 from pallets.attribution import ATTRIBUTION_POT, Attribution
 from pallets.attribution.records import Epoch, EpochState, Ledger
 from pallets.balances import Balances, HoldReason
+from pallets.inference import Inference
+from pallets.inference.records import Server
 from pallets.jobs import Jobs, Parameters, Profile
 from pallets.jobs.executors import EXECUTORS_MAX
 from pallets.jobs.job import FailureReason, Job, JobState, Slot, SlotState
 from pallets.jobs.lifecycle import BUCKET_MAX, SETTLEMENTS_MAX, UNFINISHED_MAX
 from pallets.jobs.recipe import TARGETS
 from pallets.jobs.registry import BASES_MAX, Executor
-from pallets.jobs.submission import SETTLEMENT_ENTRIES_MAX
 from pallets.jobs.work import commit_blocks
 from pallets.system import System
 from runtime.crypto.hashing import blake2b_256
 from runtime.shared.documents import (
+    FAULTS_MAX,
     DatanetVersion,
+    Fault,
+    FaultKind,
     JobSpec,
     Recipe,
     Settle,
     Settled,
-    SettlementEntry,
     Train,
     commitment,
     output_root,
@@ -304,10 +307,10 @@ def jobs_on_initialize(stage: WeighingStage) -> Work:
     return stage.pallet(Jobs).on_initialize
 
 
-@JOBS.linear(entries=(0, SETTLEMENT_ENTRIES_MAX))
+@JOBS.linear(entries=(0, FAULTS_MAX))
 def jobs_reveal(stage: WeighingStage, entries: int) -> Work:
     """Return the weight of Jobs.reveal, which hashes the output."""
-    output = _settled(entries)
+    output = _faulty(entries)
     who = AccountId(stage.pair("executor").account)
     sealed = commitment(
         genesis=GENESIS_HASH,
@@ -318,12 +321,12 @@ def jobs_reveal(stage: WeighingStage, entries: int) -> Work:
         salt=SALT,
     )
     slots = _slots(stage, SlotState.Committed, SlotState.Revealed, commitment=sealed)
-    _store(stage, JobState.Revealing, Settle(0, 0, ZERO_HASH), slots)
+    _store(stage, JobState.Revealing, _settlement(who), slots)
     fill_deadlines(stage, 1)
     return stage.signed(who, "Jobs", "reveal", job=JOB, output=output, salt=SALT)
 
 
-@JOBS.linear(entries=(0, SETTLEMENT_ENTRIES_MAX), executors=(EXECUTORS, EXECUTORS_MAX))
+@JOBS.linear(entries=(0, FAULTS_MAX), executors=(EXECUTORS, EXECUTORS_MAX))
 def jobs_deadline(stage: WeighingStage, entries: int, executors: int) -> Work:
     """Return the weight of one deadline in Jobs.on_initialize: it fails, settles or draws."""
     jobs = stage.pallet(Jobs)
@@ -344,30 +347,54 @@ def jobs_deadline(stage: WeighingStage, entries: int, executors: int) -> Work:
     return jobs.on_initialize
 
 
-def _settled(entries: int) -> Settled:
-    contributors = sorted(blake2b_256(b"contributor %d" % at) for at in range(entries))
-    scores = tuple(SettlementEntry(AccountId(who), 10**9, 10**12) for who in contributors)
-    return Settled(entries, ZERO_HASH, FEES, scores)
+def _settlement(server: AccountId) -> Settle:
+    return Settle(
+        model=0,
+        server=server,
+        epoch=0,
+        receipts_root=ZERO_HASH,
+        receipts=FAULTS_MAX,
+        fees_planck=FEES,
+        pool_planck=FEES // 2,
+        bound_milli=0,
+        draws=1,
+        text_blocks=1,
+    )
+
+
+def _faulty(entries: int) -> Settled:
+    """Return a settlement of so many false receipts, whose askers are repaid: more work than to
+    credit as many shares."""
+    askers = [AccountId(blake2b_256(b"asker %d" % at)) for at in range(entries)]
+    faults = tuple(
+        Fault(FaultKind.Answer, at, asker, FEES // FAULTS_MAX) for at, asker in enumerate(askers)
+    )
+    return Settled(ZERO_HASH, faults, ZERO_HASH, ZERO_HASH, 0, 0, ())
 
 
 def _store_settlement(stage: WeighingStage, entries: int) -> None:
-    """Store a SETTLE job whose executors have all revealed the same output."""
-    attribution, output = stage.pallet(Attribution), _settled(entries)
+    """Store a SETTLE job whose executors have all revealed the same faults."""
+    attribution, output = stage.pallet(Attribution), _faulty(entries)
     root = output_root(output)
     slots = _slots(stage, SlotState.Revealed, SlotState.Revealed, root=root)
-    owner = _store(stage, JobState.Comparing, Settle(0, 0, ZERO_HASH), slots)
+    server = stage.account("owner")
+    spec = _settlement(server)
+    _store(stage, JobState.Comparing, spec, slots)
+    stage.pallet(Balances).hold(HoldReason.ServerBond, server, 20 * FEES)
+    stage.pallet(Inference).servers.put(server, Server(20 * FEES))
     stage.pallet(Jobs).outputs.put((JOB, root), output)
-    attribution.ledgers.put(0, Ledger(1, 0, 0, settling=0))
+    attribution.ledgers.put((0, server), Ledger(epoch=1, settling=0))
+    attribution.at_risk.put(server, FEES)
     attribution.epochs.put(
-        (0, 0),
+        (0, server, 0),
         Epoch(
             state=EpochState.Settling,
-            server=owner,
             job=JOB,
             closed_at=1,
             receipts_root=ZERO_HASH,
-            receipts=entries,
+            receipts=FAULTS_MAX,
             fees_planck=FEES,
+            pool_planck=FEES // 2,
             receipts_blob=ZERO_HASH,
         ),
     )

@@ -229,13 +229,13 @@ class Executor:
 
     def _is_kept_waiting(self, entry: JobEntry, slot: Slot) -> bool:
         """Return whether a server owes this executor texts, and its time to show them is over."""
-        if not isinstance(entry.job.spec, Settle):
+        spec = entry.job.spec
+        if not isinstance(spec, Settle):
             return False
         with self._reader.at() as state:
-            if (entry.id, slot.attempt) in state.attribution.shown:
-                return False
-            window = state.attribution.governed.get().text_blocks
-        return self._chain.finalized.number > slot.assigned_at + window
+            is_shown = (entry.id, slot.attempt) in state.attribution.shown
+        is_late = self._chain.finalized.number > slot.assigned_at + spec.text_blocks
+        return is_late and not is_shown
 
     def _gives_up(self, entry: JobEntry, slot: Slot) -> bool:
         """Stop what cannot be finished in time, and report it; returns whether it was given up."""

@@ -82,6 +82,7 @@ def close(
         pool_planck=pool,
         bound_milli=parameters.bound_milli,
         draws=parameters.draws,
+        text_blocks=parameters.text_blocks,
     )
     price = attribution.jobs.price(spec)
     assert price is not None, "a settlement has a price whatever its data"

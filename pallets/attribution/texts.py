@@ -27,7 +27,7 @@ def show(attribution: Attribution, who: AccountId, job_id: int, attempt: int, bl
     job = attribution.jobs.job(job_id)
     if job is None or not isinstance(job.spec, Settle) or job.spec.server != who:
         raise attribution.NotYourJob
-    if not _waiting(job, attempt) or _is_late(attribution, job, attempt):
+    if not _waiting(job, attempt) or _is_late(attribution, job, job.spec, attempt):
         raise attribution.NotShowing
     if (job_id, attempt) in attribution.shown:
         raise attribution.AlreadyShown
@@ -44,7 +44,7 @@ def report_withheld(attribution: Attribution, job_id: int, attempt: int) -> None
         or not isinstance(job.spec, Settle)
         or not _waiting(job, attempt)
         or (job_id, attempt) in attribution.shown
-        or not _is_late(attribution, job, attempt)
+        or not _is_late(attribution, job, job.spec, attempt)
     ):
         raise attribution.NotWithheld
     epochs.convict(attribution, job.spec, false_planck=0)
@@ -67,7 +67,6 @@ def _waiting(job: Job, attempt: int) -> tuple[Slot, ...]:
     )
 
 
-def _is_late(attribution: Attribution, job: Job, attempt: int) -> bool:
+def _is_late(attribution: Attribution, job: Job, spec: Settle, attempt: int) -> bool:
     assigned_at = min(slot.assigned_at for slot in _waiting(job, attempt))
-    window = attribution.governed.get().text_blocks
-    return attribution.system.current_number() > assigned_at + window
+    return attribution.system.current_number() > assigned_at + spec.text_blocks

@@ -195,12 +195,18 @@ def _assign_drawn(jobs: Jobs, job_id: int, job: Job, drawn: tuple[Candidate, ...
         jobs.assignments.put(slot.executor, (*jobs.assignments.get(slot.executor), job_id))
     profile = jobs.profiles.get(drawn[0].profile)
     assert profile is not None, "only executors of registered profiles are drawn"
-    end = now + commit_blocks(jobs.parameters.get(), profile, job.work)
+    end = now + commit_blocks(jobs.parameters.get(), profile, job.work) + _waiting(job.spec)
     job = replace(job, slots=job.slots + fresh, commits_end=end)
     if job.state not in (JobState.Assigned, JobState.Committing):
         job = move(job, JobState.Assigned)
     jobs.jobs.put(job_id, schedule(jobs, job_id, job, end))
     jobs.emit(jobs.JobAssigned(job_id, job.attempt, tuple(slot.executor for slot in fresh)))
+
+
+def _waiting(spec: JobSpec) -> int:
+    """Return for how many blocks executors may wait for what somebody else owes them, before they
+    can even begin: nobody is slashed for that."""
+    return spec.text_blocks if isinstance(spec, Settle) else 0
 
 
 def _replace_decliners(jobs: Jobs, job_id: int, job: Job) -> None:

@@ -98,7 +98,7 @@ class Settle(JobSpec, index=3):
 
     The server declared the root, the number and the fees (planck) of the receipts; `pool_planck` is
     what is shared, `bound_milli` the factor of the bound on scores, `draws` the number of draws of
-    receipts whose texts are looked at.
+    receipts whose texts are looked at; the server has `text_blocks` blocks to show them.
     """
 
     model: u32
@@ -110,6 +110,7 @@ class Settle(JobSpec, index=3):
     pool_planck: Balance
     bound_milli: u16
     draws: u16
+    text_blocks: u32
 
 
 @scale

@@ -25,6 +25,7 @@ SPEC = Settle(
     pool_planck=1,
     bound_milli=0,
     draws=1,
+    text_blocks=50,
 )
 
 

@@ -62,6 +62,7 @@ SETTLE = Settle(
     pool_planck=OPEN // 2,
     bound_milli=1_000,
     draws=32,
+    text_blocks=50,
 )
 
 

@@ -12,7 +12,6 @@ from ml.attribution.drawn_answers import GREEDY_MARGIN, greedy_gap
 from ml.attribution.epoch_files import EPOCH_FILE, EpochInput
 from ml.jobs.inputs import InputMissingError
 from ml.jobs.settling import answer_check
-from ml.rows.row import Row
 from ml.train.data import encode_prompt
 from runtime.codec.scale import codec
 from runtime.crypto.keys import Keypair
@@ -29,6 +28,7 @@ from tests.ml.jobs.support.epoch_workshop import (
     channels_of,
     other_words,
     signed_by,
+    small_rows,
     with_evidence,
     with_receipt,
     with_voucher,
@@ -39,8 +39,8 @@ STRANGER = Keypair.from_uri("//Stranger")
 
 
 @pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory, tiny_rows: list[Row]) -> Workshop:
-    return build(tmp_path_factory.mktemp("epoch"), tiny_rows)
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    return build(tmp_path_factory.mktemp("epoch"), small_rows())
 
 
 @pytest.fixture(scope="module")

@@ -156,6 +156,7 @@ class Node:
             pool_planck=1,
             bound_milli=0,
             draws=4,
+            text_blocks=50,
         )
 
     def show(self, texts: bytes | None = None, reader: PrivateKey = READER) -> None:

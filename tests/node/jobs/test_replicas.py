@@ -180,6 +180,7 @@ def settled_epoch(node: FakeNode, blobs: BlobStore, *receipts: SignedReceipt) ->
         pool_planck=2,
         bound_milli=0,
         draws=4,
+        text_blocks=50,
     )
     node.jobs[0] = job(JobState.Settled, spec)
     node.epochs[1, server, 0] = Epoch(

@@ -33,6 +33,7 @@ SPEC = Settle(
     pool_planck=1,
     bound_milli=0,
     draws=4,
+    text_blocks=WINDOW,
 )
 JOB = Job(
     owner=SERVER,
@@ -63,16 +64,13 @@ class FakeNode:
 
     @contextmanager
     def at(self, block: Hash | None = None) -> Iterator[Any]:
-        governed = SimpleNamespace(text_blocks=WINDOW)
         yield SimpleNamespace(
             jobs=SimpleNamespace(
                 jobs_for_executor=lambda _: (JobEntry(7, JOB),),
                 models=SimpleNamespace(get=lambda _: SimpleNamespace(base=ZERO_HASH)),
                 parameters=SimpleNamespace(get=lambda: Parameters()),
             ),
-            attribution=SimpleNamespace(
-                shown=self.shown, governed=SimpleNamespace(get=lambda: governed)
-            ),
+            attribution=SimpleNamespace(shown=self.shown),
         )
 
     def submit(self, pallet: str, name: str, **arguments: Any) -> Hash:

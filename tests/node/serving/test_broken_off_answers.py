@@ -114,10 +114,10 @@ def receipts(tmp_path: Path) -> Iterator[ReceiptStore]:
     store.close()
 
 
-@pytest.fixture
-def answers(
+def service_of(
     node: FakeNode, receipts: ReceiptStore, monkeypatch: pytest.MonkeyPatch
 ) -> PaidAnswerService:
+    """Return the answer service of a node whose answers are TEXT."""
     monkeypatch.setattr(answer_service_module, "Transcript", lambda *_: transcript())
     whole = cast(Any, node)
     return PaidAnswerService(
@@ -129,6 +129,13 @@ def answers(
         redeem_blocks=300,
         on_recorded=node.recorded.append,
     )
+
+
+@pytest.fixture
+def answers(
+    node: FakeNode, receipts: ReceiptStore, monkeypatch: pytest.MonkeyPatch
+) -> PaidAnswerService:
+    return service_of(node, receipts, monkeypatch)
 
 
 def request() -> AnswerRequest:

@@ -88,6 +88,7 @@ class Node:
             pool_planck=1,
             bound_milli=0,
             draws=DRAWS,
+            text_blocks=50,
         )
         job = Job(
             owner=WHO,

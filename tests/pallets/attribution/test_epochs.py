@@ -87,6 +87,7 @@ def test_closing_takes_the_fees_out_of_the_pool_and_opens_a_settle_job(workshop:
         pool_planck=POOL // 2,
         bound_milli=parameters.bound_milli,
         draws=parameters.draws,
+        text_blocks=parameters.text_blocks,
     )
     assert workshop.job(job).spec == spec
     price = workshop.jobs.price(spec) or 0

@@ -40,6 +40,7 @@ SETTLE = Settle(
     pool_planck=5,
     bound_milli=6,
     draws=7,
+    text_blocks=50,
 )
 SETTLED = Settled(
     receipts_root=HASH,
@@ -123,7 +124,7 @@ def test_specs_keep_their_indices() -> None:
     raw = codec(JobSpec).encode(SETTLE)
     planck = "04" + "00" * 15 + "05" + "00" * 15
     expected = "03" + "01000000" + ACCOUNT.hex() + "02000000" + HASH.hex() + "03000000" + planck
-    assert raw.hex() == expected + "0600" + "0700"
+    assert raw.hex() == expected + "0600" + "0700" + "32000000"
 
 
 def test_a_default_recipe_can_be_encoded() -> None:

@@ -167,6 +167,7 @@ class Workshop:
             pool_planck=POOL,
             bound_milli=0,
             draws=32,
+            text_blocks=50,
         )
         if texts is None:
             texts = [told[at].shown for at in drawn_receipts(SEED, fees, spec.draws)]
@@ -176,6 +177,16 @@ class Workshop:
     def write(self, name: str, data: bytes) -> None:
         """Put a file into the inputs folder."""
         (self.folder / name).write_bytes(data)
+
+
+def small_rows() -> list[Row]:
+    """Return 64 short rows."""
+    words = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"]
+    return [
+        Row(f"{a}.{b}(x)", f"Return {b} of {a}, number {i * 8 + j}, for {words[(i + j) % 8]}.")
+        for i, a in enumerate(words)
+        for j, b in enumerate(words)
+    ]
 
 
 def work_of(inputs: Path) -> Path:

@@ -1,0 +1,167 @@
+"""What an executor could gain by lying or choosing, and what could cost an honest one: nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from pallets.attribution.records import EpochState
+from pallets.jobs import Jobs
+from pallets.jobs.job import FailureReason, JobState
+from runtime.shared.documents import FAULTS_MAX, FaultKind, output_root
+from runtime.types.primitives import OPEN, Hash
+from tests.pallets.support.epochs import close, earn, epoch, fault, faulty, open_gate, shared
+from tests.pallets.support.ledger import ALICE, BOB
+from tests.pallets.support.workshop import (
+    BASE,
+    BOND,
+    EXECUTORS,
+    OTHER_BASE,
+    SERVER,
+    SERVER_BOND,
+    Workshop,
+    train,
+    trained,
+)
+
+
+@pytest.fixture
+def chain() -> Iterator[Workshop]:
+    with Workshop(3, executors_per_job=2) as chain:
+        open_gate(chain)
+        earn(chain)
+        yield chain
+        chain.check()
+
+
+def test_an_executor_cannot_make_a_profile_of_its_own(chain: Workshop) -> None:
+    with pytest.raises(Jobs.UnknownProfile):
+        chain.register(EXECUTORS[5], profile=Hash(b"mine".ljust(32, b"\0")))
+
+
+def test_two_executors_cannot_keep_a_profile_to_themselves() -> None:
+    with Workshop(2, executors_per_job=2, spare_executors=1) as chain:
+        job = chain.submit()
+        chain.next_block(2)
+        assert chain.state(job) is JobState.Open
+
+
+def test_an_executor_without_the_base_is_not_slashed_for_a_job_on_it() -> None:
+    with Workshop(2, executors_per_job=2) as chain:
+        chain.sign(EXECUTORS[0], "Jobs", "set_bases", bases=(OTHER_BASE,))
+        job = chain.submit(train(base=BASE))
+        chain.next_block(2)
+        assert chain.state(job) is JobState.Open
+        assert chain.bond(EXECUTORS[0]) == BOND
+
+
+def test_an_executor_that_declines_at_once_pays_nothing_and_cannot_choose_for_ever(
+    chain: Workshop,
+) -> None:
+    job = chain.assigned()
+    [first, second] = chain.executors(job)
+    chain.sign(first, "Jobs", "decline", job=job, attempt=0)
+    chain.next_block()
+    assert chain.bond(first) == BOND
+    record = chain.jobs.registry.get(first)
+    assert record is not None
+    assert record.declines == 1, "eight in a row, and it is not drawn"
+    assert second in [slot.executor for slot in chain.job(job).slots]
+
+
+def test_one_executor_alone_cannot_have_a_server_convicted(chain: Workshop) -> None:
+    job = close(chain)
+    chain.next_block()
+    liar, honest = chain.executors(job)
+    chain.sign(SERVER, "Attribution", "show_texts", job=job, attempt=0, blob=Hash(bytes(32)))
+    reason = FailureReason.WithheldTexts
+    chain.sign(liar, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
+    chain.commit(honest, job, shared(()))
+    chain.next_block()
+    [fresh] = chain.executors(job)
+    chain.sign(SERVER, "Attribution", "show_texts", job=job, attempt=1, blob=Hash(bytes(32)))
+    chain.commit(fresh, job, shared(()))
+    for who in (honest, fresh):
+        chain.reveal(who, job, shared(()))
+    chain.next_block()
+    assert epoch(chain).state is EpochState.Settled
+    assert chain.inference.bond_of(SERVER) == SERVER_BOND
+
+
+def test_one_executor_alone_cannot_approve_of_a_false_receipt(chain: Workshop) -> None:
+    job = close(chain)
+    chain.next_block()
+    liar, honest = chain.executors(job)
+    chain.sign(SERVER, "Attribution", "show_texts", job=job, attempt=0, blob=Hash(bytes(32)))
+    verdict = faulty(fault(FaultKind.Sketch, OPEN))
+    outputs = {liar: shared(()), honest: verdict}
+    for who in (liar, honest):
+        chain.commit(who, job, outputs[who])
+    for who in (liar, honest):
+        chain.reveal(who, job, outputs[who])
+    chain.next_block()
+    [fresh] = chain.executors(job)
+    chain.commit(fresh, job, verdict)
+    chain.reveal(fresh, job, verdict)
+    chain.next_block()
+    assert epoch(chain).state is EpochState.Convicted
+    assert chain.bond(liar) == 0
+    assert chain.bond(honest) >= BOND
+
+
+def test_an_executor_cannot_copy_the_commitment_of_another(chain: Workshop) -> None:
+    job = chain.assigned()
+    first, second = chain.executors(job)
+    chain.commit(first, job, trained())
+    sealed = chain.job(job).slots[0].commitment
+    with pytest.raises(Jobs.CommitmentReplayed):
+        chain.sign(second, "Jobs", "commit", job=job, attempt=0, commitment=sealed)
+
+
+def test_an_honest_output_is_never_too_long_to_be_revealed(chain: Workshop) -> None:
+    """However many receipts are false, the faults that are named have room."""
+    many = tuple(fault(FaultKind.Range, 1) for _ in range(FAULTS_MAX))
+    job = close(chain)
+    chain.next_block()
+    chain.answer(job, faulty(*many))
+    assert epoch(chain).state is EpochState.Convicted
+    assert not chain.events(Jobs.ExecutorSlashed)
+
+
+def test_an_executor_whose_settlement_is_refused_keeps_its_bond(chain: Workshop) -> None:
+    job = close(chain)
+    chain.next_block()
+    refused = replace(shared(()), shares_planck=10**30)
+    chain.answer(job, refused)
+    assert chain.state(job) is JobState.Failed
+    assert epoch(chain).state is EpochState.Failed, "the pool waits for another settlement"
+    assert not chain.events(Jobs.ExecutorSlashed)
+
+
+def test_an_executor_that_waited_for_texts_in_vain_is_paid(chain: Workshop) -> None:
+    job = close(chain)
+    escrow = chain.job(job).escrow
+    chain.next_block()
+    waiting = chain.executors(job)
+    before = sum(chain.balances.free(who) for who in waiting)
+    chain.next_block(1)
+    for _ in range(chain.attribution.parameters().text_blocks):
+        if chain.state(job) is not JobState.Assigned:
+            break
+        chain.next_block()
+    if chain.state(job) is JobState.Assigned:
+        chain.sign(BOB, "Attribution", "report_withheld", job=job, attempt=0)
+        assert sum(chain.balances.free(who) for who in waiting) == before + escrow
+
+
+def test_a_root_is_bound_to_its_executor_and_job(chain: Workshop) -> None:
+    job = chain.assigned()
+    first, second = chain.executors(job)
+    chain.commit(first, job, trained())
+    chain.commit(second, job, trained(), salt=b"t" * 32)
+    with pytest.raises(Jobs.RevealMismatch):
+        chain.reveal(second, job, trained(), salt=b"s" * 32)
+    assert output_root(trained()) == output_root(trained())
+    assert ALICE not in chain.executors(job)

@@ -1,0 +1,265 @@
+"""What a server could gain by lying, by leaving or by withholding: nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ml.attribution.index import AGGREGATES
+from node.client.asker_ledger import AskerLedger, Promise, ReceiptDisputedError
+from pallets.attribution import Attribution
+from pallets.attribution.records import EpochState
+from pallets.inference import Inference
+from pallets.jobs.job import FailureReason, JobState
+from runtime.shared.documents import FaultKind
+from runtime.shared.receipts import Rates
+from runtime.types.primitives import OPEN, AccountId, Hash
+from tests.ml.jobs.support.epoch_workshop import (
+    Told,
+    answer,
+    build,
+    channels_of,
+    small_rows,
+    with_evidence,
+    with_receipt,
+)
+from tests.ml.jobs.support.epoch_workshop import Workshop as EpochWorkshop
+from tests.node.support.paid_answers import (
+    ASKER,
+    CHANNEL,
+    GENESIS,
+    MODEL,
+    SALT,
+    SERVER_ACCOUNT,
+    receipt_for,
+)
+from tests.node.support.paid_answers import signed as signed_voucher
+from tests.node.support.paid_answers import voucher as voucher_of
+from tests.pallets.support.epochs import (
+    FEES,
+    POOL,
+    close,
+    earn,
+    epoch,
+    fault,
+    faulty,
+    open_gate,
+    settle,
+    shared,
+)
+from tests.pallets.support.ledger import ALICE, BOB, EVE, NOBODY
+from tests.pallets.support.market import BOND, OPEN_TOKENS, Market
+from tests.pallets.support.market import SERVER as MARKET_SERVER
+from tests.pallets.support.workshop import SERVER, SERVER_BOND, Workshop
+
+
+@pytest.fixture(scope="module")
+def epochs(tmp_path_factory: pytest.TempPathFactory) -> EpochWorkshop:
+    return build(tmp_path_factory.mktemp("epoch"), small_rows())
+
+
+@pytest.fixture(scope="module")
+def told(epochs: EpochWorkshop) -> list[Told]:
+    return answer(epochs, ["alpha.beta(x)", "gamma.zeta(x)", "eta.theta(x)", "beta.delta(x)"])
+
+
+@pytest.fixture
+def chain() -> Iterator[Workshop]:
+    """Two executors, a model above the gate, and fees that the server has redeemed."""
+    with Workshop(2, executors_per_job=2) as chain:
+        open_gate(chain)
+        earn(chain)
+        yield chain
+        chain.check()
+
+
+@pytest.fixture
+def market() -> Iterator[Market]:
+    with Market() as market:
+        market.open()
+        yield market
+        market.check()
+
+
+# ---------------------------------------------------------------------- against one's own askers
+
+
+def test_a_server_cannot_make_its_asker_sign_for_a_debt_that_it_invents(tmp_path: Path) -> None:
+    books = AskerLedger(tmp_path, GENESIS, AccountId(ASKER.account))
+    books.begin(CHANNEL, SERVER_ACCOUNT, MODEL)
+    promise = signed_voucher(voucher_of())
+    books.promise(CHANNEL, Promise(promise, SALT))
+    invented = receipt_for(promise, fee_planck=999_999 * OPEN)
+    with pytest.raises(ReceiptDisputedError):
+        books.settle(CHANNEL, invented)
+    book = books.get(CHANNEL)
+    assert book is not None
+    assert (book.spent_planck, book.evidence) == (0, invented)
+
+
+def test_a_server_cannot_raise_the_price_of_an_answer_that_runs(market: Market) -> None:
+    agreed = market.voucher()
+    record = market.models.record
+    market.models.record = record.with_rates(
+        10**6 * record.rate_in_planck, 10**6 * record.rate_out_planck, market.number
+    )
+    market.redeem(agreed, OPEN_TOKENS)
+    assert market.channel().redeemed_planck == OPEN
+
+
+def test_a_server_cannot_draw_more_than_its_receipt_says(market: Market) -> None:
+    voucher = market.voucher()
+    given = market.receipt(voucher, OPEN_TOKENS)
+    market.redeem(voucher, 3 * OPEN_TOKENS)
+    asker = market.balances.free(BOB)
+    market.report(voucher, given)
+    assert market.balances.free(BOB) == asker + 2 * OPEN, "the asker has the difference again"
+    assert market.bond() == BOND - 20 * OPEN
+
+
+def test_a_server_cannot_hide_a_large_lie_behind_a_small_one_that_it_reports_itself(
+    market: Market,
+) -> None:
+    voucher = market.voucher()
+    honest = market.receipt(voucher, OPEN_TOKENS)
+    market.redeem(voucher, 9 * OPEN_TOKENS)
+    small = replace(honest, tokens_in=9 * OPEN_TOKENS - 1, fee_planck=9 * OPEN - 10**10)
+    market.report(voucher, small)
+    market.report(voucher, honest)
+    assert market.bond() == BOND - 80 * OPEN
+
+
+def test_a_server_cannot_take_its_bond_home_by_an_asker_of_its_own(market: Market) -> None:
+    voucher = market.voucher()
+    market.redeem(voucher, OPEN_TOKENS)
+    flattering = market.receipt(voucher, OPEN_TOKENS, fee_planck=BOND)
+    before = market.balances.free(BOB)
+    market.report(voucher, flattering)
+    assert market.balances.free(BOB) - before <= OPEN, "no more than the channel had paid"
+    assert market.bond() == 0
+
+
+# ----------------------------------------------------------------------- against the contributors
+
+
+def test_a_server_cannot_move_a_pool_to_a_friend_by_an_invented_sketch(
+    epochs: EpochWorkshop, told: list[Told], chain: Workshop
+) -> None:
+    aggregates = AGGREGATES.decode(
+        (epochs.folder / epochs.index.indexed.aggregates.hex()).read_bytes()
+    )
+    friend = np.sign(np.array(aggregates[0].psi_sum))
+    phi = (127 * friend).astype(np.int8).tobytes()
+    forged = epochs.settle([with_evidence(told[0], phi=phi), *told[1:]])
+    assert [(fault.kind, fault.position) for fault in forged.faults] == [(FaultKind.Sketch, 0)]
+
+    settle(chain, faulty(fault(FaultKind.Sketch, OPEN)))
+    assert epoch(chain).state is EpochState.Convicted
+    assert chain.attribution.common_pool(0) == POOL, "the pool is the contributors' still"
+    assert chain.inference.bond_of(SERVER) == SERVER_BOND - FEES
+
+
+@pytest.mark.parametrize("lie", ["an invented channel", "the same receipt twice", "another model"])
+def test_a_server_cannot_be_paid_for_receipts_that_nobody_paid_for(
+    epochs: EpochWorkshop, told: list[Told], lie: str
+) -> None:
+    channels = channels_of([each.signed for each in told])
+    if lie == "an invented channel":
+        settled = epochs.settle(told, channels[:-1])
+    elif lie == "the same receipt twice":
+        settled = epochs.settle([told[0], told[0], *told[1:]], channels)
+    else:
+        other = with_receipt(told[0], adapter=Hash(b"other".ljust(32, b"\0")))
+        settled = epochs.settle([other, *told[1:]], channels)
+    assert settled.faults
+    assert settled.shares_planck == 0
+
+
+def test_a_server_cannot_declare_more_than_its_channels_brought(chain: Workshop) -> None:
+    with pytest.raises(Attribution.FeesExceedPool):
+        close(chain, fees_planck=FEES + 1)
+
+
+def test_a_false_declaration_pays_the_executors_that_it_kept_busy(chain: Workshop) -> None:
+    job = close(chain)
+    escrow = chain.job(job).escrow
+    chain.next_block()
+    executors = chain.executors(job)
+    before = sum(chain.balances.free(who) for who in executors)
+    chain.answer(job, faulty(fault(FaultKind.Declaration, FEES, NOBODY)))
+    assert chain.state(job) is JobState.Settled
+    assert sum(chain.balances.free(who) for who in executors) == before + escrow
+
+
+def test_a_server_cannot_save_its_bond_by_keeping_the_texts_to_itself(chain: Workshop) -> None:
+    job = close(chain)
+    chain.next_block()
+    chain.next_block(chain.attribution.parameters().text_blocks + 1)
+    chain.sign(EVE, "Attribution", "report_withheld", job=job, attempt=0)
+    assert epoch(chain).state is EpochState.Convicted
+    assert chain.inference.bond_of(SERVER) == SERVER_BOND - FEES
+
+
+def test_a_server_cannot_save_its_bond_by_texts_that_nobody_can_read(chain: Workshop) -> None:
+    job = close(chain)
+    chain.next_block()
+    chain.sign(SERVER, "Attribution", "show_texts", job=job, attempt=0, blob=Hash(bytes(32)))
+    for who in chain.executors(job):
+        reason = FailureReason.WithheldTexts
+        chain.sign(who, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
+    assert epoch(chain).state is EpochState.Convicted
+    assert chain.inference.bond_of(SERVER) == SERVER_BOND - FEES
+
+
+def test_a_server_cannot_answer_for_two_epochs_with_one_bond(chain: Workshop) -> None:
+    open_gate(chain, 4)
+    earn(chain, 2 * FEES, POOL, model=4)
+    close(chain)
+    with pytest.raises(Attribution.FeesExceedBond):
+        close(chain, model=4, fees_planck=SERVER_BOND - FEES + 1)
+
+
+def test_a_server_cannot_leave_with_its_bond_before_its_epoch_is_judged(chain: Workshop) -> None:
+    close(chain)
+    chain.sign(SERVER, "Inference", "leave_service")
+    chain.next_block(chain.inference.current_parameters().retention_blocks + 1)
+    if chain.attribution.is_settling(SERVER):
+        with pytest.raises(Inference.BondLocked):
+            chain.sign(SERVER, "Inference", "withdraw_server_bond")
+
+
+def test_a_server_cannot_settle_by_an_index_of_after_the_close(
+    epochs: EpochWorkshop, told: list[Told]
+) -> None:
+    later = with_receipt(told[0], index_job=99)
+    settled = epochs.settle([later, *told[1:]])
+    assert settled.faults[0].kind is FaultKind.Index
+
+
+def test_a_server_that_closes_again_what_failed_loses_only_its_own_time(chain: Workshop) -> None:
+    job = close(chain)
+    chain.next_block()
+    for who in chain.executors(job):
+        reason = FailureReason.MissingBlob
+        chain.sign(who, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
+    assert epoch(chain).state is EpochState.Failed
+    again = close(chain, "close_again", epoch=0)
+    chain.next_block()
+    chain.answer(again, shared(()))
+    assert epoch(chain).state is EpochState.Settled
+
+
+def test_a_server_cannot_agree_with_its_asker_on_less_than_the_owner_asks(market: Market) -> None:
+    cheap = market.voucher(rates=Rates(0, 0, 0))
+    with pytest.raises(Inference.RatesTooLow):
+        market.redeem(cheap, OPEN_TOKENS)
+
+
+def test_who_is_not_bonded_gets_no_channel(market: Market) -> None:
+    market.sign(MARKET_SERVER, "Inference", "leave_service")
+    with pytest.raises(Inference.NotBonded):
+        market.open(ALICE)
