@@ -224,12 +224,16 @@ def test_a_server_cannot_answer_for_two_epochs_with_one_bond(chain: Workshop) ->
 
 
 def test_a_server_cannot_leave_with_its_bond_before_its_epoch_is_judged(chain: Workshop) -> None:
-    close(chain)
+    quick = replace(chain.inference.current_parameters(), retention_blocks=1)
+    chain.inference.parameters.put(quick)
+    job = close(chain)
     chain.sign(SERVER, "Inference", "leave_service")
-    chain.next_block(chain.inference.current_parameters().retention_blocks + 1)
-    if chain.attribution.is_settling(SERVER):
-        with pytest.raises(Inference.BondLocked):
-            chain.sign(SERVER, "Inference", "withdraw_server_bond")
+    chain.next_block(3)
+    with pytest.raises(Inference.BondLocked):
+        chain.sign(SERVER, "Inference", "withdraw_server_bond")
+    chain.answer(job, faulty(fault(FaultKind.Answer, OPEN)))
+    chain.sign(SERVER, "Inference", "withdraw_server_bond")
+    assert chain.events(Inference.ServerUnregistered)[-1].bond == SERVER_BOND - FEES
 
 
 def test_a_server_cannot_settle_by_an_index_of_after_the_close(
