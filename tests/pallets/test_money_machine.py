@@ -9,7 +9,9 @@ multiplies the number of lives.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from hypothesis import settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -69,6 +71,9 @@ DEPOSIT = 30 * OPEN
 NO_SHOW_PERMILLE, POT_PERMILLE = 50, 200
 MODELS = strategies.sampled_from((PAYING, PAYING, SMALL))
 NUMBERS = strategies.integers(0, 5)
+TOKENS = strategies.integers(1, 12 * 10**6)
+KINDS = strategies.sampled_from(("share", "share", "push", "fault", "nonsense"))
+PERCENTS = strategies.lists(strategies.integers(1, 33), min_size=3, max_size=3)
 ASKER, SERVER = strategies.sampled_from(ASKERS), strategies.sampled_from(SERVERS)
 Key = tuple[int, AccountId]
 
@@ -107,6 +112,16 @@ class Closed:
     shares: tuple[Share, ...] = ()
 
 
+T, V = TypeVar("T"), TypeVar("V")
+
+
+def pick(things: Mapping[T, V], number: int) -> tuple[T, V]:
+    """Return one of several things by any number."""
+    keys = sorted(things)  # type: ignore[type-var]
+    key = keys[number % len(keys)]
+    return key, things[key]
+
+
 class MoneyLife(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
@@ -122,6 +137,10 @@ class MoneyLife(RuleBasedStateMachine):
         self.commons = {PAYING: 0, SMALL: 0}
         self.claimable = dict.fromkeys(CONTRIBUTORS, 0)
         self.is_retired = False
+        self.add_channel(ASKERS[0], SERVERS[0], PAYING)
+        self.add_channel(ASKERS[1], SERVERS[1], PAYING)
+        self.add_channel(ASKERS[2], SERVERS[0], PAYING)
+        self.add_channel(ASKERS[1], SERVERS[1], SMALL)
 
     def teardown(self) -> None:
         if hasattr(self, "ledger"):
@@ -142,6 +161,9 @@ class MoneyLife(RuleBasedStateMachine):
 
     @rule(asker=ASKER, server=SERVER, model=MODELS)
     def open(self, asker: AccountId, server: AccountId, model: int) -> None:
+        self.add_channel(asker, server, model)
+
+    def add_channel(self, asker: AccountId, server: AccountId, model: int) -> None:
         number = self.inference.next_id.get()
         arguments = {"model": model, "server": Id(server), "deposit": DEPOSIT}
         if self.does(asker, "Inference", "open_channel", **arguments):
@@ -165,13 +187,21 @@ class MoneyLife(RuleBasedStateMachine):
         signature = KEYS[NAMES[channel.asker]].sign(voucher_payload(voucher))
         return SignedVoucher(voucher, channel.asker, Ed25519(signature))
 
-    @rule(number=NUMBERS, tokens=strategies.integers(0, 16 * 10**6), before=strategies.booleans())
-    def redeem(self, number: int, tokens: int, before: bool) -> None:
-        """Redeem one more answer, or one that the asker signed as if nothing was owed."""
-        channel = self.channels.get(number)
-        if channel is None:
-            return
-        start = 0 if before else channel.redeemed
+    @precondition(lambda self: self.channels)
+    @rule(number=NUMBERS, tokens=TOKENS)
+    def ask(self, number: int, tokens: int) -> None:
+        """Redeem one more answer."""
+        self.redeem_one(number, tokens, is_told_nothing=False)
+
+    @precondition(lambda self: self.channels)
+    @rule(number=NUMBERS, tokens=TOKENS)
+    def ask_again(self, number: int, tokens: int) -> None:
+        """Redeem an answer that the asker signed as if nothing was owed."""
+        self.redeem_one(number, tokens, is_told_nothing=True)
+
+    def redeem_one(self, number: int, tokens: int, *, is_told_nothing: bool) -> None:
+        number, channel = pick(self.channels, number)
+        start = 0 if is_told_nothing else channel.redeemed
         signed = self.voucher(number, channel, channel.sequence + 1, start)
         total = start + signed.voucher.fee(tokens, 0)
         arguments = {"tokens_in": tokens, "tokens_out": 0, "signature": signed.signature}
@@ -195,11 +225,10 @@ class MoneyLife(RuleBasedStateMachine):
         pool.part += paid // 2
         pool.redeemed += paid
 
+    @precondition(lambda self: self.channels)
     @rule(number=NUMBERS, is_server=strategies.booleans(), name=strategies.booleans())
     def end(self, number: int, is_server: bool, name: bool) -> None:
-        channel = self.channels.get(number)
-        if channel is None:
-            return
+        number, channel = pick(self.channels, number)
         who = channel.server if is_server else channel.asker
         call = "close_channel" if name else "finish_close"
         before = self.inference.channels.get(number)
@@ -207,7 +236,8 @@ class MoneyLife(RuleBasedStateMachine):
             return
         after = self.inference.channels.get(number)
         if after is not None and not after.is_closed:
-            assert before is not None and before.closes_at is None
+            assert before is not None
+            assert before.closes_at is None
             return
         left = channel.deposit - channel.redeemed
         self.books.release(HoldReason.InferenceChannel, channel.asker, left)
@@ -215,20 +245,20 @@ class MoneyLife(RuleBasedStateMachine):
         if not channel.redeemed:
             del self.channels[number]
 
+    @precondition(lambda self: self.channels)
     @rule(number=NUMBERS, who=ASKER)
     def remove(self, number: int, who: AccountId) -> None:
-        channel = self.channels.get(number)
-        if channel is not None and self.does(who, "Inference", "remove_channel", channel=number):
+        number, channel = pick(self.channels, number)
+        if self.does(who, "Inference", "remove_channel", channel=number):
             assert channel.is_closed
             settling = [one.key[1] for one in self.settling.values()]
             assert who != channel.server or channel.server not in settling
             del self.channels[number]
 
+    @precondition(lambda self: self.channels)
     @rule(number=NUMBERS, who=ASKER)
     def take_back(self, number: int, who: AccountId) -> None:
-        channel = self.channels.get(number)
-        if channel is None:
-            return
+        number, channel = pick(self.channels, number)
         waiting = channel.redeemed - channel.taken_back
         done = self.does(who, "Inference", "take_back", channel=number)
         assert done == (channel.model == SMALL and self.is_retired and waiting > 0)
@@ -239,12 +269,11 @@ class MoneyLife(RuleBasedStateMachine):
             pool.redeemed -= waiting
             channel.taken_back = channel.redeemed
 
+    @precondition(lambda self: self.channels)
     @rule(number=NUMBERS, fee=strategies.integers(0, 40), is_last=strategies.booleans())
     def report(self, number: int, fee: int, is_last: bool) -> None:
         """The server of a channel has signed a fee of so many OPEN for an answer of no tokens."""
-        channel = self.channels.get(number)
-        if channel is None:
-            return
+        number, channel = pick(self.channels, number)
         sequence = channel.sequence if is_last else 0
         signed = self.voucher(number, channel, sequence, 0)
         receipt = Receipt(
@@ -299,6 +328,11 @@ class MoneyLife(RuleBasedStateMachine):
         if step == "leave":
             self.does(server, "Inference", "leave_service")
         elif step == "withdraw":
+            for number in [one for one, it in self.channels.items() if it.server == server]:
+                self.end(sorted(self.channels).index(number), True, True)
+            self.pass_blocks(RETENTION + 1)
+            for number in [one for one, it in self.channels.items() if it.server == server]:
+                self.remove(sorted(self.channels).index(number), server)
             if self.does(server, "Inference", "withdraw_server_bond"):
                 assert all(one.key[1] != server for one in self.settling.values())
                 assert all(channel.server != server for channel in self.channels.values())
@@ -310,8 +344,14 @@ class MoneyLife(RuleBasedStateMachine):
         elif self.does(server, "Inference", "add_server_bond", amount=10 * OPEN):
             self.books.hold(HoldReason.ServerBond, server, 10 * OPEN)
 
+    @precondition(lambda self: not self.is_retired)
     @rule()
     def retire(self) -> None:
+        number = self.inference.next_id.get()
+        self.add_channel(ASKERS[0], SERVERS[0], SMALL)
+        if number in self.channels:
+            position = sorted(self.channels).index(number)
+            self.redeem_one(position, 7 * 10**6, is_told_nothing=False)
         if self.does(OWNER, "Models", "retire", model=SMALL):
             assert not self.is_retired
             self.is_retired = True
@@ -330,9 +370,13 @@ class MoneyLife(RuleBasedStateMachine):
 
     @rule(server=SERVER, model=MODELS, percent=strategies.integers(1, 110), again=NUMBERS)
     def close(self, server: AccountId, model: int, percent: int, again: int) -> None:
+        pool = self.pools.get((model, server), Pool())
+        is_again = again < 2 and pool.epoch > 0
+        self.close_one(server, model, pool.redeemed * percent // 100, is_again=is_again)
+
+    def close_one(self, server: AccountId, model: int, fees: int, *, is_again: bool) -> None:
         pool = self.pools.setdefault((model, server), Pool())
-        fees = pool.redeemed * percent // 100
-        job, is_again = self.jobs.next_job.get(), again < 2 and pool.epoch > 0
+        job = self.jobs.next_job.get()
         arguments: dict[str, object] = {
             "model": model,
             "receipts_root": shared(()).receipts_root,
@@ -361,42 +405,68 @@ class MoneyLife(RuleBasedStateMachine):
         pool.redeemed -= fees
         self.settling[job] = Closed((model, server), number, fees, part, escrow)
 
+    @precondition(lambda self: self.settling)
     @rule(server=SERVER, job=NUMBERS)
     def show(self, server: AccountId, job: int) -> None:
-        for number in sorted(self.settling)[job : job + 1]:
-            self.does(server, "Attribution", "show_texts", job=number, attempt=0, blob=ZERO)
+        number, _ = pick(self.settling, job)
+        self.does(server, "Attribution", "show_texts", job=number, attempt=0, blob=ZERO)
 
+    @precondition(lambda self: self.settling)
     @rule(who=ASKER, job=NUMBERS)
     def report_withheld(self, who: AccountId, job: int) -> None:
-        for number in sorted(self.settling)[job : job + 1]:
-            is_shown = (number, 0) in self.attribution.shown
-            if self.does(who, "Attribution", "report_withheld", job=number):
-                assert not is_shown
-                closed = self.settling.pop(number)
-                self.pay_executors(closed, number)
-                self.convict(closed, closed.fees, ())
+        number, closed = pick(self.settling, job)
+        is_shown = (number, 0) in self.attribution.shown
+        if self.does(who, "Attribution", "report_withheld", job=number):
+            assert not is_shown
+            del self.settling[number]
+            self.pay_executors(closed, number)
+            self.convict(closed, closed.fees, ())
 
+    @precondition(lambda self: self.settling)
     @rule(
         job=NUMBERS,
-        kind=strategies.sampled_from(("share", "share", "push", "fault", "nonsense")),
-        percents=strategies.lists(strategies.integers(0, 33), min_size=3, max_size=3),
+        kind=KINDS,
+        percents=PERCENTS,
         fee=strategies.integers(1, 30),
     )
     def settle(self, job: int, kind: str, percents: list[int], fee: int) -> None:
         """Both executors commit to an output and reveal it."""
-        for number in sorted(self.settling)[job : job + 1]:
-            closed = self.settling[number]
-            parts = [closed.pool * percent // 100 for percent in percents]
-            paid = [one for one in zip(CONTRIBUTORS, parts, strict=True) if one[1]]
-            shares = shares_of(*paid)
-            output = shared(shares, pushed=1 if kind == "push" else 64)
-            if kind == "fault":
-                shares, output = (), faulty(fault(FaultKind.Text, fee * OPEN, ASKERS[fee % 3]))
-            elif kind == "nonsense":
-                excess = shares_of((CONTRIBUTORS[0], closed.pool + 1))
-                shares, output = (), shared(excess)
-            if self.answer(number, output):
-                closed.output, closed.shares = output, shares
+        number, closed = pick(self.settling, job)
+        parts = [closed.pool * percent // 100 for percent in percents]
+        paid = [one for one in zip(CONTRIBUTORS, parts, strict=True) if one[1]]
+        shares = shares_of(*paid)
+        output = shared(shares, pushed=64 if kind == "push" else fee % 3)
+        if kind == "fault":
+            shares, output = (), faulty(fault(FaultKind.Text, fee * OPEN, ASKERS[fee % 3]))
+        elif kind == "nonsense":
+            excess = shares_of((CONTRIBUTORS[0], closed.pool + 1))
+            shares, output = (), shared(excess)
+        if self.answer(number, output):
+            closed.output, closed.shares = output, shares
+
+    @precondition(lambda self: any(pool.redeemed for pool in self.pools.values()))
+    @rule(server=SERVER, kind=KINDS, percents=PERCENTS, fee=strategies.integers(1, 30))
+    def live_an_epoch(self, server: AccountId, kind: str, percents: list[int], fee: int) -> None:
+        """A server closes an epoch of all that it can, and its executors do their work at once."""
+        pool = self.pools.get((PAYING, server), Pool())
+        at_risk = sum(one.fees for one in self.settling.values() if one.key[1] == server)
+        room = min(pool.redeemed, self.bond(server) - at_risk)
+        if room > 0:
+            self.close_one(server, PAYING, room, is_again=False)
+        self.pass_blocks(1)
+        for job in range(len(self.settling)):
+            self.settle(job, kind, percents, fee)
+        self.pass_blocks(1)
+
+    @rule(server=SERVER, share=strategies.integers(0, 2), fees=strategies.integers(1, 4))
+    def serve_in_a_row(self, server: AccountId, share: int, fees: int) -> None:
+        """A server opens to an asker and answers it a few times."""
+        number = self.inference.next_id.get()
+        self.add_channel(ASKERS[share], server, PAYING)
+        if number in self.channels:
+            position = sorted(self.channels).index(number)
+            for _ in range(fees):
+                self.redeem_one(position, 5 * 10**6, is_told_nothing=False)
 
     def answer(self, job: int, output: JobOutput) -> bool:
         record = self.jobs.job(job)
@@ -406,28 +476,29 @@ class MoneyLife(RuleBasedStateMachine):
         for who in WORKERS:
             sealed = commitment(GENESIS_HASH, job, who, 0, output_root(output), SALT)
             assert self.does(who, "Jobs", "commit", job=job, attempt=0, commitment=sealed)
-        return all(
-            [self.does(who, "Jobs", "reveal", job=job, output=output, salt=SALT) for who in WORKERS]
-        )
+        for who in WORKERS:
+            assert self.does(who, "Jobs", "reveal", job=job, output=output, salt=SALT)
+        return True
 
+    @precondition(lambda self: self.settling)
     @rule(job=NUMBERS, reasons=strategies.lists(strategies.booleans(), min_size=2, max_size=2))
     def fail(self, job: int, reasons: list[bool]) -> None:
         """Both executors say that they cannot answer."""
-        for number in sorted(self.settling)[job : job + 1]:
-            record = self.jobs.job(number)
-            assert record is not None
-            if record.state is not JobState.Assigned:
-                return
-            for who, is_withheld in zip(WORKERS, reasons, strict=True):
-                reason = FailureReason.WithheldTexts if is_withheld else FailureReason.MissingBlob
-                arguments = {"job": number, "attempt": 0, "reason": reason}
-                assert self.does(who, "Jobs", "report_failure", **arguments)
-            closed = self.settling.pop(number)
-            self.books.release(HoldReason.JobEscrow, closed.key[1], closed.escrow)
-            if all(reasons):
-                self.convict(closed, closed.fees, ())
-            else:
-                self.put_back(closed)
+        number, closed = pick(self.settling, job)
+        record = self.jobs.job(number)
+        assert record is not None
+        if record.state is not JobState.Assigned:
+            return
+        for who, is_withheld in zip(WORKERS, reasons, strict=True):
+            reason = FailureReason.WithheldTexts if is_withheld else FailureReason.MissingBlob
+            arguments = {"job": number, "attempt": 0, "reason": reason}
+            assert self.does(who, "Jobs", "report_failure", **arguments)
+        del self.settling[number]
+        self.books.release(HoldReason.JobEscrow, closed.key[1], closed.escrow)
+        if all(reasons):
+            self.convict(closed, closed.fees, ())
+        else:
+            self.put_back(closed)
 
     def convict(
         self, closed: Closed, amount: int, wronged: tuple[tuple[AccountId, int], ...]
@@ -451,29 +522,30 @@ class MoneyLife(RuleBasedStateMachine):
 
     # ---------------------------------------------------------------------------------- claims
 
+    @precondition(lambda self: self.settled)
     @rule(epoch=NUMBERS, position=strategies.integers(0, 2), more=strategies.integers(0, 1))
     def claim_share(self, epoch: int, position: int, more: int) -> None:
-        for key in sorted(self.settled)[epoch : epoch + 1]:
-            shares, credited = self.settled[key]
-            if position >= len(shares):
-                return
-            share = shares[position]
-            model, server, number = key
-            done = self.does(
-                OWNER,
-                "Attribution",
-                "claim_share",
-                model=model,
-                server=server,
-                epoch=number,
-                share=Share(share.contributor, share.planck + more),
-                proof=proof_of(shares, position),
-            )
-            assert done == (position not in credited and not more)
-            if done:
-                credited.add(position)
-                self.claimable[share.contributor] += share.planck
+        key, (shares, credited) = pick(self.settled, epoch)
+        if position >= len(shares):
+            return
+        share = shares[position]
+        model, server, number = key
+        done = self.does(
+            OWNER,
+            "Attribution",
+            "claim_share",
+            model=model,
+            server=server,
+            epoch=number,
+            share=Share(share.contributor, share.planck + more),
+            proof=proof_of(shares, position),
+        )
+        assert done == (position not in credited and not more)
+        if done:
+            credited.add(position)
+            self.claimable[share.contributor] += share.planck
 
+    @precondition(lambda self: self.settled)
     @rule(who=ASKER, contributor=strategies.sampled_from(CONTRIBUTORS))
     def claim(self, who: AccountId, contributor: AccountId) -> None:
         amount = self.claimable[contributor]
@@ -561,6 +633,6 @@ class MoneyLife(RuleBasedStateMachine):
 
 
 MoneyLife.TestCase.settings = settings(
-    max_examples=20 * SCALE, stateful_step_count=40, deadline=None
+    max_examples=100 * SCALE, stateful_step_count=40, deadline=None
 )
 test_random_lives_of_money_give_everybody_what_the_rules_say = MoneyLife.TestCase
