@@ -11,21 +11,27 @@ from benchmarks.weights.stage import BLOCK, GENESIS_HASH, WeighingStage
 from pallets.attribution import ATTRIBUTION_POT, Attribution
 from pallets.attribution.records import Epoch, EpochState, Ledger
 from pallets.balances import Balances, HoldReason
+from pallets.inference import Inference
+from pallets.inference.records import Server
 from pallets.jobs import Jobs, Parameters
 from pallets.jobs.executors import EXECUTORS_MAX
 from pallets.jobs.job import Executor, FailureReason, Job, JobState, Slot, SlotState
 from pallets.jobs.lifecycle import BUCKET_MAX, UNFINISHED_MAX
 from pallets.jobs.recipe import TARGETS
-from pallets.jobs.submission import SETTLEMENT_ENTRIES_MAX
 from pallets.system import System
 from runtime.crypto.hashing import blake2b_256
 from runtime.shared.documents import (
+    FAULTS_MAX,
+    SHARES_PUSHED_MAX,
     DatanetVersion,
+    Fault,
+    FaultKind,
     JobSpec,
+    LargestShare,
     Recipe,
     Settle,
     Settled,
-    SettlementEntry,
+    Share,
     Train,
     commitment,
     output_root,
@@ -117,7 +123,7 @@ def fill_deadlines(stage: WeighingStage, *after: int) -> None:
             jobs.deadlines.put(block, full)
 
 
-def _slots(
+def slots_of(
     stage: WeighingStage, own: SlotState, others: SlotState, **fields: Any
 ) -> tuple[Slot, ...]:
     """Return the slots of a job late in its life: silent ones first, then ours and its fellows."""
@@ -233,7 +239,7 @@ def jobs_index_again(stage: WeighingStage) -> Work:
 
 @JOBS.constant
 def jobs_commit(stage: WeighingStage) -> Work:
-    slots = _slots(stage, SlotState.Assigned, SlotState.Committed)
+    slots = slots_of(stage, SlotState.Assigned, SlotState.Committed)
     _store(stage, JobState.Committing, TRAINING, slots)
     fill_deadlines(stage, 1, Parameters().reveal_blocks)
     sealed = Hash(blake2b_256(b"commitment"))
@@ -244,7 +250,7 @@ def jobs_commit(stage: WeighingStage) -> Work:
 @JOBS.constant
 def jobs_report_failure(stage: WeighingStage) -> Work:
     # The report that makes a majority fails the job: escrow, slashes and assignments follow.
-    slots = _slots(stage, SlotState.Assigned, SlotState.ReportedFailure)
+    slots = slots_of(stage, SlotState.Assigned, SlotState.ReportedFailure)
     reported, own = slots[-EXECUTORS:-1], slots[-1]
     silent = slots[: EXECUTORS - 1]  # with more of them the reports would be no majority
     _store(stage, JobState.Committing, TRAINING, (*silent, *reported, own))
@@ -260,7 +266,7 @@ def jobs_on_initialize(stage: WeighingStage) -> Work:
     return stage.pallet(Jobs).on_initialize
 
 
-@JOBS.linear(entries=(0, SETTLEMENT_ENTRIES_MAX))
+@JOBS.linear(entries=(0, SHARES_PUSHED_MAX))
 def jobs_reveal(stage: WeighingStage, entries: int) -> Work:
     """Return the weight of Jobs.reveal, which hashes the output."""
     output = _settled(entries)
@@ -273,13 +279,13 @@ def jobs_reveal(stage: WeighingStage, entries: int) -> Work:
         root=output_root(output),
         salt=SALT,
     )
-    slots = _slots(stage, SlotState.Committed, SlotState.Revealed, commitment=sealed)
-    _store(stage, JobState.Revealing, Settle(0, 0, ZERO_HASH), slots)
+    slots = slots_of(stage, SlotState.Committed, SlotState.Revealed, commitment=sealed)
+    _store(stage, JobState.Revealing, settling(stage.account("owner")), slots)
     fill_deadlines(stage, 1)
     return stage.signed(who, "Jobs", "reveal", job=JOB, output=output, salt=SALT)
 
 
-@JOBS.linear(entries=(0, SETTLEMENT_ENTRIES_MAX), executors=(EXECUTORS, EXECUTORS_MAX))
+@JOBS.linear(entries=(0, FAULTS_MAX), executors=(EXECUTORS, EXECUTORS_MAX))
 def jobs_deadline(stage: WeighingStage, entries: int, executors: int) -> Work:
     """Return the weight of one deadline in Jobs.on_initialize: it fails, settles or draws."""
     jobs = stage.pallet(Jobs)
@@ -289,7 +295,7 @@ def jobs_deadline(stage: WeighingStage, entries: int, executors: int) -> Work:
         _register(stage, executors)
         _store(stage, JobState.Open, TRAINING)
     else:
-        slots = _slots(stage, SlotState.Committed, SlotState.Committed)
+        slots = slots_of(stage, SlotState.Committed, SlotState.Committed)
         _store(stage, JobState.Revealing, TRAINING, slots)
     parameters = Parameters(executors_per_job=EXECUTORS, extra_attempts=ATTEMPT)
     jobs.parameters.put(parameters)
@@ -298,32 +304,75 @@ def jobs_deadline(stage: WeighingStage, entries: int, executors: int) -> Work:
     return jobs.on_initialize
 
 
+def settling(server: AccountId) -> Settle:
+    """Return the spec of the epoch that `store_settlement` stores."""
+    return Settle(
+        model=0,
+        server=server,
+        epoch=0,
+        receipts_root=ZERO_HASH,
+        receipts=1_000,
+        fees_planck=FEES,
+        pool_planck=FEES // 2,
+        bound_milli=1_000,
+        draws=32,
+    )
+
+
 def _settled(entries: int) -> Settled:
+    """Return a settlement that credits shares at once."""
     contributors = sorted(blake2b_256(b"contributor %d" % at) for at in range(entries))
-    scores = tuple(SettlementEntry(AccountId(who), 10**9, 10**12) for who in contributors)
-    return Settled(entries, ZERO_HASH, FEES, scores)
+    shares = (LargestShare(at, Share(AccountId(who), 1)) for at, who in enumerate(contributors))
+    return Settled(
+        receipts_root=ZERO_HASH,
+        faults=(),
+        shares=ZERO_HASH,
+        shares_root=ZERO_HASH,
+        shares_count=entries,
+        shares_planck=entries,
+        largest=tuple(shares),
+    )
 
 
-def _store_settlement(stage: WeighingStage, entries: int) -> None:
-    """Store a SETTLE job whose executors have all revealed the same output."""
-    attribution, output = stage.pallet(Attribution), _settled(entries)
-    root = output_root(output)
-    slots = _slots(stage, SlotState.Revealed, SlotState.Revealed, root=root)
-    owner = _store(stage, JobState.Comparing, Settle(0, 0, ZERO_HASH), slots)
-    stage.pallet(Jobs).outputs.put((JOB, root), output)
-    attribution.ledgers.put(0, Ledger(1, 0, 0, settling=0))
+def _faulty(stage: WeighingStage, entries: int) -> Settled:
+    """Return a settlement that repays askers, which is more work than crediting shares."""
+    askers = stage.accounts("asker", entries)
+    faults = tuple(Fault(FaultKind.Text, at, who, OPEN) for at, who in enumerate(askers))
+    return replace(_settled(0), faults=faults)
+
+
+def store_settlement(stage: WeighingStage, state: JobState, slots: tuple[Slot, ...]) -> AccountId:
+    """Store a SETTLE job and the epoch of a bonded server that it settles; returns the server."""
+    attribution, inference = stage.pallet(Attribution), stage.pallet(Inference)
+    server = stage.account("owner")
+    _store(stage, state, settling(server), slots)
+    stage.pallet(Balances).hold(HoldReason.ServerBond, server, FEES)
+    inference.servers.put(server, Server(FEES))
+    attribution.ledgers.put((0, server), Ledger(epoch=1, settling=0))
+    attribution.at_risk.put(server, FEES)
+    attribution.accounted.put(FEES // 2)
     attribution.epochs.put(
-        (0, 0),
+        (0, server, 0),
         Epoch(
             state=EpochState.Settling,
-            server=owner,
             job=JOB,
             closed_at=1,
             receipts_root=ZERO_HASH,
-            receipts=entries,
+            receipts=1_000,
             fees_planck=FEES,
+            pool_planck=FEES // 2,
             receipts_blob=ZERO_HASH,
         ),
     )
     pot = AccountInfo(providers=1, data=AccountData(free=FEES))
     stage.pallet(System).put_account(ATTRIBUTION_POT, pot)
+    return server
+
+
+def _store_settlement(stage: WeighingStage, entries: int) -> None:
+    """Store a SETTLE job whose executors have all revealed the same output."""
+    output = _faulty(stage, entries)
+    root = output_root(output)
+    slots = slots_of(stage, SlotState.Revealed, SlotState.Revealed, root=root)
+    store_settlement(stage, JobState.Comparing, slots)
+    stage.pallet(Jobs).outputs.put((JOB, root), output)
