@@ -54,10 +54,13 @@ def close(
 ) -> None:
     """Open the SETTLE job of an epoch.
 
-    Raises EpochSettling, NothingToSettle, TooManyReceipts, FeesExceedPool, FeesExceedBond, and what
-    opening the job raises.
+    Raises ReceiptsDiffer, EpochSettling, NothingToSettle, TooManyReceipts, FeesExceedPool,
+    FeesExceedBond, and what opening the job raises.
     """
     ledger, parameters = attribution.ledgers.get((model, server)), attribution.governed.get()
+    former = attribution.epochs.get((model, server, epoch))
+    if former is not None and not _is_same(former, receipts_root, receipts, fees_planck):
+        raise attribution.ReceiptsDiffer
     if ledger.settling is not None:
         raise attribution.EpochSettling
     if not receipts or not fees_planck:
@@ -83,7 +86,8 @@ def close(
     )
     price = attribution.jobs.price(spec)
     assert price is not None, "a settlement has a price whatever its data"
-    job = attribution.jobs.open(spec, server, price + receipts * parameters.price_receipt_planck)
+    escrow = price + receipts * parameters.price_receipt_planck
+    job = attribution.jobs.open(spec, server, escrow, _seed_of(attribution, former))
     closed = Ledger(
         epoch=max(ledger.epoch, epoch + 1),
         pool=ledger.pool - pool,
@@ -105,6 +109,19 @@ def close(
     )
     attribution.epochs.put((model, server, epoch), record)
     attribution.emit(attribution.EpochClosed(model, server, epoch, job, fees_planck))
+
+
+def _is_same(former: Epoch, receipts_root: Hash, receipts: int, fees_planck: int) -> bool:
+    """Return whether an epoch is closed again with what it was closed with. Else a server that has
+    seen which receipts are drawn could let the settlement fail until the draw misses its lies."""
+    declared = (former.receipts_root, former.receipts, former.fees_planck)
+    return declared == (receipts_root, receipts, fees_planck)
+
+
+def _seed_of(attribution: Attribution, former: Epoch | None) -> Hash | None:
+    """Return the seed of the failed settlement of an epoch: failing draws no other receipts."""
+    job = None if former is None else attribution.jobs.job(former.job)
+    return None if job is None else job.seed
 
 
 def settle(attribution: Attribution, spec: Settle, output: Settled) -> None:

@@ -351,13 +351,15 @@ class Jobs(JobsErrors, Pallet, index=22):
 
     # ------------------------------------------------------------------- for other pallets
 
-    def open(self, spec: JobSpec, owner: AccountId, escrow_planck: int) -> int:
-        """Open a job for another pallet; returns its number. Raises ChainFull, or what holding
-        the escrow raises."""
+    def open(
+        self, spec: JobSpec, owner: AccountId, escrow_planck: int, seed: Hash | None = None
+    ) -> int:
+        """Open a job for another pallet, with the seed of a former one where there is one; returns
+        its number. Raises ChainFull, or what holding the escrow raises."""
         if self.unfinished.get() >= UNFINISHED_MAX:
             raise self.ChainFull
         self.balances.hold(HoldReason.JobEscrow, owner, escrow_planck)
-        return lifecycle.open_job(self, spec, owner, escrow_planck)
+        return lifecycle.open_job(self, spec, owner, escrow_planck, seed=seed)
 
     def end_withheld(self, job: int) -> None:
         """End a settle job whose server has shown no texts in time; its executors are paid."""

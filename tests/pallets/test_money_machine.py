@@ -65,6 +65,8 @@ class MoneyLife(PayingLife):
     def close_one(self, server: AccountId, model: int, fees: int, *, is_again: bool) -> None:
         pool = self.pools.setdefault((model, server), Pool())
         job = self.jobs.next_job.get()
+        failed = self.attribution.epochs.get((model, server, pool.epoch - 1)) if is_again else None
+        fees = fees if failed is None else failed.fees_planck
         arguments: dict[str, object] = {
             "model": model,
             "receipts_root": shared(()).receipts_root,
