@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Final
 
 from pallets.attribution import shares
 from pallets.attribution.records import Epoch, EpochState, Ledger
-from runtime.shared.documents import FAULTS_MAX, SHARES_PUSHED_MAX, FaultKind, Settle, Settled
+from runtime.shared.documents import (
+    FAULTS_MAX,
+    SHARES_PUSHED_MAX,
+    Fault,
+    FaultKind,
+    Settle,
+    Settled,
+)
 from runtime.types.primitives import AccountId, Hash
 
 if TYPE_CHECKING:
@@ -131,12 +138,8 @@ def settle(attribution: Attribution, spec: Settle, output: Settled) -> None:
     if output.receipts_root != record.receipts_root or len(output.faults) > FAULTS_MAX:
         raise attribution.OutputDiffers
     if output.faults:
-        wronged = tuple(
-            (fault.asker, fault.fee_planck)
-            for fault in output.faults
-            if fault.kind in WRONG_TO_THE_ASKER
-        )
-        convict(attribution, spec, sum(fault.fee_planck for fault in output.faults), wronged)
+        false_planck = sum(fault.fee_planck for fault in output.faults)
+        convict(attribution, spec, false_planck, _wronged(record, output.faults))
         return
     positions = [largest.position for largest in output.largest]
     pushed = sum(largest.share.planck for largest in output.largest)
@@ -173,6 +176,18 @@ def settle(attribution: Attribution, spec: Settle, output: Settled) -> None:
             commons_planck=commons,
         )
     )
+
+
+def _wronged(record: Epoch, faults: tuple[Fault, ...]) -> tuple[tuple[AccountId, int], ...]:
+    """Return whom a conviction repays and how much: together no more than the epoch's askers paid,
+    so that executors who agree on a lie cannot share a whole bond with an asker of theirs."""
+    left, wronged = record.fees_planck, []
+    for fault in faults:
+        if fault.kind in WRONG_TO_THE_ASKER:
+            owed = min(fault.fee_planck, left)
+            wronged.append((fault.asker, owed))
+            left -= owed
+    return tuple(wronged)
 
 
 def convict(

@@ -262,7 +262,7 @@ class MoneyLife(PayingLife):
         if output.faults:
             [one] = output.faults
             amount = max(10 * one.fee_planck, closed.fees)
-            self.convict(closed, amount, ((one.asker, one.fee_planck),))
+            self.convict(closed, amount, ((one.asker, min(one.fee_planck, closed.fees)),))
             return
         self.commons[model] += closed.pool - sum(share.planck for share in closed.shares)
         pushed = {largest.position for largest in output.largest}

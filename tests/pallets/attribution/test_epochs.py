@@ -353,6 +353,15 @@ def test_a_conviction_takes_at_most_the_bond_that_is_left(workshop: Workshop) ->
     assert workshop.balances.free(ALICE) - before == OPEN
 
 
+def test_a_conviction_repays_no_more_than_the_epoch_took(workshop: Workshop) -> None:
+    alice, eve = workshop.balances.free(ALICE), workshop.balances.free(EVE)
+    faults = [fault(FaultKind.Text, FEES - OPEN), fault(FaultKind.Text, SERVER_BOND, EVE)]
+    settle(workshop, faulty(*faults))
+    assert workshop.balances.free(ALICE) - alice == FEES - OPEN
+    assert workshop.balances.free(EVE) - eve == OPEN
+    assert bond(workshop) == 0
+
+
 def test_a_convicted_epoch_is_not_closed_again(workshop: Workshop) -> None:
     settle(workshop, faulty(fault(FaultKind.Order, OPEN)))
     with pytest.raises(Attribution.NotFailed):
