@@ -76,9 +76,7 @@ def close(
         raise attribution.TooManyReceipts
     if fees_planck > ledger.redeemed_planck:
         raise attribution.FeesExceedPool
-    at_risk = attribution.at_risk.get(server) + fees_planck
-    if at_risk > attribution.inference.bond_of(server):
-        raise attribution.FeesExceedBond
+    at_risk = _at_risk(attribution, server, fees_planck)
     pool = ledger.pool * fees_planck // ledger.redeemed_planck
     spec = Settle(
         model=model,
@@ -116,6 +114,15 @@ def close(
     )
     attribution.epochs.put((model, server, epoch), record)
     attribution.emit(attribution.EpochClosed(model, server, epoch, job, fees_planck))
+
+
+def _at_risk(attribution: Attribution, server: AccountId, fees_planck: int) -> int:
+    """Return the fees that a server's bond answers for with another epoch. Raises
+    FeesExceedBond."""
+    at_risk = attribution.at_risk.get(server) + fees_planck
+    if at_risk > attribution.inference.bond_of(server):
+        raise attribution.FeesExceedBond
+    return at_risk
 
 
 def _is_same(former: Epoch, receipts_root: Hash, receipts: int, fees_planck: int) -> bool:
