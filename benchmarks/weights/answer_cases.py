@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from benchmarks.weights.case import Benchmarks, Work
 from benchmarks.weights.data_cases import store_model
-from benchmarks.weights.job_cases import fill_deadlines
-from benchmarks.weights.stage import GENESIS_HASH, WeighingStage
-from pallets.attribution import ATTRIBUTION_POT, INDEXES_MAX, Attribution
+from benchmarks.weights.job_cases import JOB, fill_deadlines, slots_of, store_settlement
+from benchmarks.weights.stage import BLOCK, GENESIS_HASH, WeighingStage
+from pallets.attribution import ATTRIBUTION_POT, INDEXES_LISTED_MAX, Attribution
 from pallets.attribution import Parameters as AttributionParameters
-from pallets.attribution.records import Earning, Epoch, EpochState, Ledger
+from pallets.attribution.records import Earning, Epoch, EpochState, Ledger, RecordedIndex
+from pallets.balances import Balances, HoldReason
 from pallets.inference import Channel, Inference
 from pallets.inference import Parameters as InferenceParameters
+from pallets.inference.channels import REPORTS_FORGOTTEN_MAX
+from pallets.inference.records import Server
+from pallets.jobs import Jobs
 from pallets.jobs import Parameters as JobParameters
+from pallets.jobs.job import JobState, SlotState
 from pallets.models import Deployment, Models
 from pallets.system import System
 from runtime.crypto.keys import KeyKind, Keypair
-from runtime.shared.receipts import Voucher, voucher_payload
+from runtime.shared.documents import Indexed, Share
+from runtime.shared.receipts import (
+    RECEIPT_VERSION,
+    Rates,
+    Receipt,
+    Sampling,
+    SignedVoucher,
+    Voucher,
+    receipt_hash,
+    voucher_hash,
+    voucher_payload,
+)
+from runtime.trie.merkle import sum_proof, sum_root
 from runtime.types.primitives import (
     OPEN,
     ZERO_HASH,
@@ -26,6 +44,7 @@ from runtime.types.primitives import (
     AccountId,
     AccountInfo,
     Balance,
+    Hash,
     Id,
     Sr25519,
 )
@@ -35,7 +54,10 @@ INFERENCE: Final = Benchmarks("Inference")
 
 FEES: Final[Balance] = 100 * OPEN
 DEPOSIT: Final[Balance] = 10 * OPEN
+BOND: Final[Balance] = 1_000 * OPEN
 RECEIPTS: Final = 1_000
+SHARES: Final = 2**14
+"""Shares of an epoch; a proof of twice as many has one hash more."""
 
 
 def _fill_pot(stage: WeighingStage) -> None:
@@ -44,14 +66,52 @@ def _fill_pot(stage: WeighingStage) -> None:
 
 
 def _served(stage: WeighingStage) -> AccountId:
-    """Return the server of a model whose receipts can be settled."""
+    """Return the bonded server of a model whose receipts can be settled."""
     server, attribution = stage.account("server"), stage.pallet(Attribution)
     store_model(stage, server)
     _fill_pot(stage)
-    attribution.index_jobs.put(0, tuple(range(INDEXES_MAX)))
-    attribution.ledgers.put(0, Ledger(epoch=1, pool=FEES))
-    attribution.brought.put((0, server), FEES)
+    _bond(stage, server)
+    indexed = Indexed(
+        phi=ZERO_HASH,
+        phi_root=ZERO_HASH,
+        gram_hash=ZERO_HASH,
+        damping=1,
+        psi=ZERO_HASH,
+        psi_root=ZERO_HASH,
+        aggregates=ZERO_HASH,
+        aggregate_root=ZERO_HASH,
+        span_shards=(ZERO_HASH,) * 64,
+        rows=2_000,
+        sketch_size=4_096,
+    )
+    attribution.index_jobs.put(0, tuple(range(INDEXES_LISTED_MAX)))
+    attribution.indexed.put(INDEXES_LISTED_MAX - 1, RecordedIndex(0, 1, indexed))
+    attribution.ledgers.put((0, server), Ledger(epoch=1, pool=FEES // 2, redeemed_planck=FEES))
     return server
+
+
+def _bond(stage: WeighingStage, server: AccountId, **changes: Any) -> None:
+    stage.pallet(Balances).hold(HoldReason.ServerBond, server, BOND)
+    stage.pallet(Inference).servers.put(server, Server(BOND, **changes))
+
+
+CLOSING: Final[Mapping[str, Any]] = {
+    "model": 0,
+    "receipts_root": ZERO_HASH,
+    "receipts": RECEIPTS,
+    "fees_planck": FEES,
+    "receipts_blob": ZERO_HASH,
+}
+CLOSED: Final = Epoch(
+    state=EpochState.Failed,
+    job=0,
+    closed_at=1,
+    receipts_root=ZERO_HASH,
+    receipts=RECEIPTS,
+    fees_planck=FEES,
+    pool_planck=FEES // 2,
+    receipts_blob=ZERO_HASH,
+)
 
 
 # -------------------------------------------------------------------------------------- Attribution
@@ -61,44 +121,15 @@ def _served(stage: WeighingStage) -> AccountId:
 def attribution_close_epoch(stage: WeighingStage) -> Work:
     server = _served(stage)
     fill_deadlines(stage, JobParameters().assignment_blocks)
-    return stage.signed(
-        server,
-        "Attribution",
-        "close_epoch",
-        model=0,
-        receipts_root=ZERO_HASH,
-        receipts=RECEIPTS,
-        fees_planck=FEES,
-        receipts_blob=ZERO_HASH,
-    )
+    return stage.signed(server, "Attribution", "close_epoch", **CLOSING)
 
 
 @ATTRIBUTION.constant
 def attribution_close_again(stage: WeighingStage) -> Work:
     server = _served(stage)
-    failed = Epoch(
-        state=EpochState.Failed,
-        server=server,
-        job=0,
-        closed_at=1,
-        receipts_root=ZERO_HASH,
-        receipts=RECEIPTS,
-        fees_planck=FEES,
-        receipts_blob=ZERO_HASH,
-    )
-    stage.pallet(Attribution).epochs.put((0, 0), failed)
+    stage.pallet(Attribution).epochs.put((0, server, 0), CLOSED)
     fill_deadlines(stage, JobParameters().assignment_blocks)
-    return stage.signed(
-        server,
-        "Attribution",
-        "close_again",
-        model=0,
-        epoch=0,
-        receipts_root=ZERO_HASH,
-        receipts=RECEIPTS,
-        fees_planck=FEES,
-        receipts_blob=ZERO_HASH,
-    )
+    return stage.signed(server, "Attribution", "close_again", epoch=0, **CLOSING)
 
 
 def _contributor(stage: WeighingStage) -> AccountId:
@@ -124,7 +155,7 @@ def attribution_claim_for(stage: WeighingStage) -> Work:
 @ATTRIBUTION.constant
 def attribution_spend_commons(stage: WeighingStage) -> Work:
     dest, attribution = _contributor(stage), stage.pallet(Attribution)
-    attribution.ledgers.put(0, Ledger(commons=OPEN))
+    attribution.commons.put(0, OPEN)
     return stage.root("Attribution", "spend_commons", model=0, dest=dest, amount=OPEN)
 
 
@@ -132,6 +163,53 @@ def attribution_spend_commons(stage: WeighingStage) -> Work:
 def attribution_set_parameters(stage: WeighingStage) -> Work:
     parameters = AttributionParameters()
     return stage.root("Attribution", "set_parameters", parameters=parameters)
+
+
+@ATTRIBUTION.constant
+def attribution_claim_share(stage: WeighingStage) -> Work:
+    server, caller = stage.account("server"), stage.account("caller")
+    share = Share(AccountId(stage.pair("contributor").account), 1)
+    leaves = [(Hash(share.contributor), share.planck)] * SHARES
+    root, total = sum_root(leaves)
+    settled = replace(
+        CLOSED,
+        state=EpochState.Settled,
+        shares=ZERO_HASH,
+        shares_root=root,
+        shares_count=SHARES,
+        shares_planck=total,
+    )
+    stage.pallet(Attribution).epochs.put((0, server, 0), settled)
+    proof = sum_proof(leaves, 1)
+    key = {"model": 0, "server": server, "epoch": 0}
+    return stage.signed(caller, "Attribution", "claim_share", share=share, proof=proof, **key)
+
+
+@ATTRIBUTION.constant
+def attribution_show_texts(stage: WeighingStage) -> Work:
+    slots = slots_of(stage, SlotState.Assigned, SlotState.NoShow)
+    server = store_settlement(stage, JobState.Assigned, slots)
+    text_blocks = AttributionParameters().text_blocks
+    jobs = stage.pallet(Jobs)
+    record = jobs.require_job(JOB)
+    jobs.jobs.put(JOB, replace(record, assigned_at=BLOCK - text_blocks))
+    attempt, blob = record.attempt, ZERO_HASH
+    return stage.signed(server, "Attribution", "show_texts", job=JOB, attempt=attempt, blob=blob)
+
+
+@ATTRIBUTION.constant
+def attribution_report_withheld(stage: WeighingStage) -> Work:
+    slots = slots_of(stage, SlotState.Assigned, SlotState.NoShow)
+    store_settlement(stage, JobState.Assigned, slots)
+    return stage.signed(stage.account("caller"), "Attribution", "report_withheld", job=JOB, attempt=0)
+
+
+@ATTRIBUTION.constant
+def attribution_sweep_pool(stage: WeighingStage) -> Work:
+    server, caller = stage.account("server"), stage.account("caller")
+    ledger = Ledger(epoch=1, pool=FEES // 2, redeemed_planck=FEES)
+    stage.pallet(Attribution).ledgers.put((0, server), ledger)
+    return stage.signed(caller, "Attribution", "sweep_pool", model=0, server=server)
 
 
 # ---------------------------------------------------------------------------------------- Inference
@@ -157,8 +235,10 @@ def _open(stage: WeighingStage, *, closes_at: int | None = None) -> AccountId:
     """Open channel 0 of the asker and return it."""
     asker = AccountId(_asker(stage).account)
     _published(stage)
-    server = Id(stage.account("server"))
-    stage.signed(asker, "Inference", "open_channel", model=0, server=server, deposit=DEPOSIT)()
+    server = stage.account("server")
+    _bond(stage, server)
+    arguments = {"model": 0, "server": Id(server), "deposit": DEPOSIT}
+    stage.signed(asker, "Inference", "open_channel", **arguments)()
     channels = stage.pallet(Inference).channels
     channel = channels.get(0)
     assert isinstance(channel, Channel), "opened just now"
@@ -173,9 +253,11 @@ def inference_set_parameters(stage: WeighingStage) -> Work:
 
 @INFERENCE.constant
 def inference_open_channel(stage: WeighingStage) -> Work:
-    asker, server = AccountId(_asker(stage).account), Id(stage.account("server"))
+    asker, server = AccountId(_asker(stage).account), stage.account("server")
     _published(stage)
-    return stage.signed(asker, "Inference", "open_channel", model=0, server=server, deposit=DEPOSIT)
+    _bond(stage, server)
+    arguments = {"model": 0, "server": Id(server), "deposit": DEPOSIT}
+    return stage.signed(asker, "Inference", "open_channel", **arguments)
 
 
 @INFERENCE.constant
@@ -183,20 +265,54 @@ def inference_top_up(stage: WeighingStage) -> Work:
     return stage.signed(_open(stage), "Inference", "top_up", channel=0, amount=OPEN)
 
 
-@INFERENCE.constant
-def inference_redeem(stage: WeighingStage) -> Work:
+def _voucher(sequence: int = 1) -> SignedVoucher:
+    """Return a voucher of the asker for an answer of channel 0."""
+    pair = _asker_key()
+    voucher = Voucher(
+        genesis=GENESIS_HASH,
+        channel=0,
+        model=0,
+        sequence=sequence,
+        before_planck=0,
+        limit_planck=DEPOSIT,
+        rates=Rates(OPEN, OPEN, OPEN),
+        question=ZERO_HASH,
+        may_draw=True,
+        expires_at=2 * BLOCK,
+    )
+    signature = Sr25519(pair.sign(voucher_payload(voucher)))
+    return SignedVoucher(voucher, AccountId(pair.account), signature)
+
+
+def _redeemed(stage: WeighingStage, **changes: Any) -> AccountId:
+    """Redeem an answer of channel 0; returns its server."""
     _open(stage)
-    server, pair = AccountId(stage.pair("server").account), _asker_key()
-    signature = pair.sign(voucher_payload(Voucher(GENESIS_HASH, 0, OPEN)))
+    server = AccountId(stage.pair("server").account)
+    _redemption(stage, server)()
+    channels = stage.pallet(Inference).channels
+    channel = channels.get(0)
+    assert channel is not None, "a redeemed channel stays"
+    channels.put(0, replace(channel, **changes))
+    return server
+
+
+def _redemption(stage: WeighingStage, server: AccountId) -> Work:
+    signed = _voucher()
     return stage.signed(
         server,
         "Inference",
         "redeem",
-        channel=0,
-        cumulative=OPEN,
-        drawn=OPEN,
-        signature=Sr25519(signature),
+        voucher=signed.voucher,
+        tokens_in=1,
+        tokens_out=1,
+        signature=signed.signature,
     )
+
+
+@INFERENCE.constant
+def inference_redeem(stage: WeighingStage) -> Work:
+    _open(stage)
+    return _redemption(stage, AccountId(stage.pair("server").account))
 
 
 @INFERENCE.constant
@@ -210,6 +326,99 @@ def inference_close_channel(stage: WeighingStage) -> Work:
 def inference_finish_close(stage: WeighingStage) -> Work:
     _open(stage, closes_at=1)
     return stage.signed(stage.account("caller"), "Inference", "finish_close", channel=0)
+
+
+@INFERENCE.constant
+def inference_register_server(stage: WeighingStage) -> Work:
+    return stage.signed(stage.account("server"), "Inference", "register_server", bond=BOND)
+
+
+@INFERENCE.constant
+def inference_add_server_bond(stage: WeighingStage) -> Work:
+    server = stage.account("server")
+    _bond(stage, server)
+    return stage.signed(server, "Inference", "add_server_bond", amount=OPEN)
+
+
+@INFERENCE.constant
+def inference_leave_service(stage: WeighingStage) -> Work:
+    server = stage.account("server")
+    _bond(stage, server)
+    return stage.signed(server, "Inference", "leave_service")
+
+
+@INFERENCE.constant
+def inference_withdraw_server_bond(stage: WeighingStage) -> Work:
+    server = stage.account("server")
+    _bond(stage, server, leaving_at=1)
+    parameters = InferenceParameters(retention_blocks=1)
+    stage.pallet(Inference).parameters.put(parameters)
+    return stage.signed(server, "Inference", "withdraw_server_bond")
+
+
+def _receipt(server: AccountId, tokens: int) -> Receipt:
+    """Return a false receipt for the answer of channel 0."""
+    return Receipt(
+        version=RECEIPT_VERSION,
+        voucher=voucher_hash(_voucher().voucher),
+        server=server,
+        train_job=0,
+        index_job=1,
+        adapter=ZERO_HASH,
+        tokens_in=tokens,
+        tokens_out=0,
+        fee_planck=OPEN,
+        answer=ZERO_HASH,
+        sampling=Sampling(0, 1_000, 0),
+        evidence=ZERO_HASH,
+    )
+
+
+@INFERENCE.constant
+def inference_report_receipt(stage: WeighingStage) -> Work:
+    server, caller = _redeemed(stage), stage.account("caller")
+    receipt = _receipt(server, 1)
+    signature = stage.pair("server").sign(receipt_hash(receipt))
+    arguments = {"voucher": _voucher(), "receipt": receipt, "signature": signature}
+    return stage.signed(caller, "Inference", "report_receipt", **arguments)
+
+
+@INFERENCE.constant
+def inference_report_double_receipt(stage: WeighingStage) -> Work:
+    server, caller = _redeemed(stage), stage.account("caller")
+    pair, receipt, other = stage.pair("server"), _receipt(server, 1), _receipt(server, 2)
+    return stage.signed(
+        caller,
+        "Inference",
+        "report_double_receipt",
+        voucher=_voucher(),
+        receipt=receipt,
+        signature=pair.sign(receipt_hash(receipt)),
+        other=other,
+        other_signature=pair.sign(receipt_hash(other)),
+    )
+
+
+@INFERENCE.constant
+def inference_remove_channel(stage: WeighingStage) -> Work:
+    parameters = InferenceParameters(retention_blocks=1)
+    stage.pallet(Inference).parameters.put(parameters)
+    server = _redeemed(stage)
+    stage.signed(server, "Inference", "close_channel", channel=0)()
+    inference = stage.pallet(Inference)
+    for sequence in range(REPORTS_FORGOTTEN_MAX):
+        inference.reported.put((0, sequence), OPEN)
+    return stage.signed(server, "Inference", "remove_channel", channel=0)
+
+
+@INFERENCE.constant
+def inference_take_back(stage: WeighingStage) -> Work:
+    _redeemed(stage)
+    models = stage.pallet(Models)
+    record = models.records.get(0)
+    assert record is not None, "stored just now"
+    models.records.put(0, replace(record, is_retired=True))
+    return stage.signed(stage.account("caller"), "Inference", "take_back", channel=0)
 
 
 def _asker_key() -> Keypair:

@@ -24,13 +24,16 @@ from pallets.system import System
 from runtime.crypto.hashing import blake2b_256
 from runtime.shared.documents import (
     FAULTS_MAX,
+    SHARES_PUSHED_MAX,
     DatanetVersion,
     Fault,
     FaultKind,
     JobSpec,
+    LargestShare,
     Recipe,
     Settle,
     Settled,
+    Share,
     Train,
     commitment,
     output_root,
@@ -131,7 +134,7 @@ def fill_deadlines(stage: WeighingStage, *after: int) -> None:
             jobs.deadlines.put(block, full)
 
 
-def _slots(
+def slots_of(
     stage: WeighingStage, own: SlotState, others: SlotState, **fields: Any
 ) -> tuple[Slot, ...]:
     """Return the slots of a job late in its life: silent ones first, then ours and its fellows."""
@@ -271,7 +274,7 @@ def jobs_index_again(stage: WeighingStage) -> Work:
 
 @JOBS.constant
 def jobs_commit(stage: WeighingStage) -> Work:
-    slots = _slots(stage, SlotState.Assigned, SlotState.Committed)
+    slots = slots_of(stage, SlotState.Assigned, SlotState.Committed)
     _store(stage, JobState.Committing, TRAINING, slots)
     fill_deadlines(stage, 1, Parameters().reveal_blocks)
     sealed = Hash(blake2b_256(b"commitment"))
@@ -282,7 +285,7 @@ def jobs_commit(stage: WeighingStage) -> Work:
 @JOBS.constant
 def jobs_report_failure(stage: WeighingStage) -> Work:
     # The report that makes a majority fails the job: escrow, slashes and assignments follow.
-    slots = _slots(stage, SlotState.Assigned, SlotState.ReportedFailure)
+    slots = slots_of(stage, SlotState.Assigned, SlotState.ReportedFailure)
     reason = FailureReason.MissingBlob
     reported, own = tuple(replace(slot, reason=reason) for slot in slots[-EXECUTORS:-1]), slots[-1]
     silent = slots[: EXECUTORS - 1]  # with more of them the reports would be no majority
@@ -296,7 +299,7 @@ def jobs_report_failure(stage: WeighingStage) -> Work:
 @JOBS.constant
 def jobs_decline(stage: WeighingStage) -> Work:
     # The decline that asks for another executor; the deadline moves to the next free bucket.
-    slots = _slots(stage, SlotState.Assigned, SlotState.Committed)
+    slots = slots_of(stage, SlotState.Assigned, SlotState.Committed)
     _store(stage, JobState.Committing, TRAINING, slots)
     fill_deadlines(stage, 1)
     return stage.signed(slots[-1].executor, "Jobs", "decline", job=JOB, attempt=ATTEMPT)
@@ -307,10 +310,10 @@ def jobs_on_initialize(stage: WeighingStage) -> Work:
     return stage.pallet(Jobs).on_initialize
 
 
-@JOBS.linear(entries=(0, FAULTS_MAX))
+@JOBS.linear(entries=(0, SHARES_PUSHED_MAX))
 def jobs_reveal(stage: WeighingStage, entries: int) -> Work:
     """Return the weight of Jobs.reveal, which hashes the output."""
-    output = _faulty(entries)
+    output = _settled(entries)
     who = AccountId(stage.pair("executor").account)
     sealed = commitment(
         genesis=GENESIS_HASH,
@@ -320,8 +323,8 @@ def jobs_reveal(stage: WeighingStage, entries: int) -> Work:
         root=output_root(output),
         salt=SALT,
     )
-    slots = _slots(stage, SlotState.Committed, SlotState.Revealed, commitment=sealed)
-    _store(stage, JobState.Revealing, _settlement(who), slots)
+    slots = slots_of(stage, SlotState.Committed, SlotState.Revealed, commitment=sealed)
+    _store(stage, JobState.Revealing, settling(stage.account("owner")), slots)
     fill_deadlines(stage, 1)
     return stage.signed(who, "Jobs", "reveal", job=JOB, output=output, salt=SALT)
 
@@ -337,7 +340,7 @@ def jobs_deadline(stage: WeighingStage, entries: int, executors: int) -> Work:
         owner = _store(stage, JobState.Open, TRAINING)
         store_model(stage, owner)
     else:
-        slots = _slots(stage, SlotState.Committed, SlotState.Committed)
+        slots = slots_of(stage, SlotState.Committed, SlotState.Committed)
         _store(stage, JobState.Revealing, TRAINING, slots)
     parameters = Parameters(executors_per_job=EXECUTORS, extra_attempts=ATTEMPT)
     jobs.parameters.put(parameters)
@@ -347,44 +350,54 @@ def jobs_deadline(stage: WeighingStage, entries: int, executors: int) -> Work:
     return jobs.on_initialize
 
 
-def _settlement(server: AccountId) -> Settle:
+def settling(server: AccountId) -> Settle:
+    """Return the spec of the epoch that `store_settlement` stores."""
     return Settle(
         model=0,
         server=server,
         epoch=0,
         receipts_root=ZERO_HASH,
-        receipts=FAULTS_MAX,
+        receipts=1_000,
         fees_planck=FEES,
         pool_planck=FEES // 2,
-        bound_milli=0,
-        draws=1,
+        bound_milli=1_000,
+        draws=32,
         text_blocks=1,
     )
 
 
-def _faulty(entries: int) -> Settled:
-    """Return a settlement of so many false receipts, whose askers are repaid: more work than to
-    credit as many shares."""
-    askers = [AccountId(blake2b_256(b"asker %d" % at)) for at in range(entries)]
-    faults = tuple(
-        Fault(FaultKind.Answer, at, asker, FEES // FAULTS_MAX) for at, asker in enumerate(askers)
+def _settled(entries: int) -> Settled:
+    """Return a settlement that credits shares at once."""
+    contributors = sorted(blake2b_256(b"contributor %d" % at) for at in range(entries))
+    shares = (LargestShare(at, Share(AccountId(who), 1)) for at, who in enumerate(contributors))
+    return Settled(
+        receipts_root=ZERO_HASH,
+        faults=(),
+        shares=ZERO_HASH,
+        shares_root=ZERO_HASH,
+        shares_count=entries,
+        shares_planck=entries,
+        largest=tuple(shares),
     )
-    return Settled(ZERO_HASH, faults, ZERO_HASH, ZERO_HASH, 0, 0, ())
 
 
-def _store_settlement(stage: WeighingStage, entries: int) -> None:
-    """Store a SETTLE job whose executors have all revealed the same faults."""
-    attribution, output = stage.pallet(Attribution), _faulty(entries)
-    root = output_root(output)
-    slots = _slots(stage, SlotState.Revealed, SlotState.Revealed, root=root)
+def _faulty(stage: WeighingStage, entries: int) -> Settled:
+    """Return a settlement that repays askers, which is more work than crediting shares."""
+    askers = stage.accounts("asker", entries)
+    faults = tuple(Fault(FaultKind.Text, at, who, OPEN) for at, who in enumerate(askers))
+    return replace(_settled(0), faults=faults)
+
+
+def store_settlement(stage: WeighingStage, state: JobState, slots: tuple[Slot, ...]) -> AccountId:
+    """Store a SETTLE job and the epoch of a bonded server that it settles; returns the server."""
+    attribution, inference = stage.pallet(Attribution), stage.pallet(Inference)
     server = stage.account("owner")
-    spec = _settlement(server)
-    _store(stage, JobState.Comparing, spec, slots)
-    stage.pallet(Balances).hold(HoldReason.ServerBond, server, 20 * FEES)
-    stage.pallet(Inference).servers.put(server, Server(20 * FEES))
-    stage.pallet(Jobs).outputs.put((JOB, root), output)
+    _store(stage, state, settling(server), slots)
+    stage.pallet(Balances).hold(HoldReason.ServerBond, server, FEES)
+    inference.servers.put(server, Server(FEES))
     attribution.ledgers.put((0, server), Ledger(epoch=1, settling=0))
     attribution.at_risk.put(server, FEES)
+    attribution.accounted.put(FEES // 2)
     attribution.epochs.put(
         (0, server, 0),
         Epoch(
@@ -392,7 +405,7 @@ def _store_settlement(stage: WeighingStage, entries: int) -> None:
             job=JOB,
             closed_at=1,
             receipts_root=ZERO_HASH,
-            receipts=FAULTS_MAX,
+            receipts=1_000,
             fees_planck=FEES,
             pool_planck=FEES // 2,
             receipts_blob=ZERO_HASH,
@@ -400,3 +413,13 @@ def _store_settlement(stage: WeighingStage, entries: int) -> None:
     )
     pot = AccountInfo(providers=1, data=AccountData(free=FEES))
     stage.pallet(System).put_account(ATTRIBUTION_POT, pot)
+    return server
+
+
+def _store_settlement(stage: WeighingStage, entries: int) -> None:
+    """Store a SETTLE job whose executors have all revealed the same output."""
+    output = _faulty(stage, entries)
+    root = output_root(output)
+    slots = slots_of(stage, SlotState.Revealed, SlotState.Revealed, root=root)
+    store_settlement(stage, JobState.Comparing, slots)
+    stage.pallet(Jobs).outputs.put((JOB, root), output)

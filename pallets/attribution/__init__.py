@@ -142,8 +142,8 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         fees_planck: Balance,
         receipts_blob: Hash,
     ) -> None:
-        """Close your latest epoch again, whose settlement failed, with the same or corrected
-        receipts."""
+        """Close your latest epoch again, whose settlement failed, with the same receipts; the same
+        ones are drawn."""
         closing.check_model(self, model)
         record = self.epochs.get((model, server, epoch))
         is_latest = self.ledgers.get((model, server)).epoch == epoch + 1

@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Final
 
 from pallets.attribution import shares
 from pallets.attribution.records import Epoch, EpochState, Ledger
-from runtime.shared.documents import FAULTS_MAX, SHARES_PUSHED_MAX, FaultKind, Settle, Settled
+from runtime.shared.documents import (
+    FAULTS_MAX,
+    SHARES_PUSHED_MAX,
+    Fault,
+    FaultKind,
+    Settle,
+    Settled,
+)
 from runtime.types.primitives import AccountId, Hash
 
 if TYPE_CHECKING:
@@ -56,10 +63,13 @@ def close(
 ) -> None:
     """Open the SETTLE job of an epoch.
 
-    Raises EpochSettling, NothingToSettle, TooManyReceipts, FeesExceedPool, FeesExceedBond, and what
-    opening the job raises.
+    Raises ReceiptsDiffer, EpochSettling, NothingToSettle, TooManyReceipts, FeesExceedPool,
+    FeesExceedBond, and what opening the job raises.
     """
     ledger, parameters = attribution.ledgers.get((model, server)), attribution.governed.get()
+    former = attribution.epochs.get((model, server, epoch))
+    if former is not None and not _is_same(former, receipts_root, receipts, fees_planck):
+        raise attribution.ReceiptsDiffer
     if ledger.settling is not None:
         raise attribution.EpochSettling
     if not receipts or not fees_planck:
@@ -68,9 +78,7 @@ def close(
         raise attribution.TooManyReceipts
     if fees_planck > ledger.redeemed_planck:
         raise attribution.FeesExceedPool
-    at_risk = attribution.at_risk.get(server) + fees_planck
-    if at_risk > attribution.inference.bond_of(server):
-        raise attribution.FeesExceedBond
+    at_risk = _at_risk(attribution, server, fees_planck)
     pool = ledger.pool * fees_planck // ledger.redeemed_planck
     spec = Settle(
         model=model,
@@ -86,7 +94,8 @@ def close(
     )
     price = attribution.jobs.price(spec)
     assert price is not None, "a settlement has a price whatever its data"
-    job = attribution.jobs.open(spec, server, price + receipts * parameters.price_receipt_planck)
+    escrow = price + receipts * parameters.price_receipt_planck
+    job = attribution.jobs.open(spec, server, escrow, _seed_of(attribution, former))
     closed = Ledger(
         epoch=max(ledger.epoch, epoch + 1),
         pool=ledger.pool - pool,
@@ -110,6 +119,28 @@ def close(
     attribution.emit(attribution.EpochClosed(model, server, epoch, job, fees_planck))
 
 
+def _at_risk(attribution: Attribution, server: AccountId, fees_planck: int) -> int:
+    """Return the fees that a server's bond answers for with another epoch. Raises
+    FeesExceedBond."""
+    at_risk = attribution.at_risk.get(server) + fees_planck
+    if at_risk > attribution.inference.bond_of(server):
+        raise attribution.FeesExceedBond
+    return at_risk
+
+
+def _is_same(former: Epoch, receipts_root: Hash, receipts: int, fees_planck: int) -> bool:
+    """Return whether an epoch is closed again with what it was closed with. Else a server that has
+    seen which receipts are drawn could let the settlement fail until the draw misses its lies."""
+    declared = (former.receipts_root, former.receipts, former.fees_planck)
+    return declared == (receipts_root, receipts, fees_planck)
+
+
+def _seed_of(attribution: Attribution, former: Epoch | None) -> Hash | None:
+    """Return the seed of the failed settlement of an epoch: failing draws no other receipts."""
+    job = None if former is None else attribution.jobs.job(former.job)
+    return None if job is None else job.seed
+
+
 def settle(attribution: Attribution, spec: Settle, output: Settled) -> None:
     """Pay a settled epoch out, or convict its server. Raises NotSettling, OutputDiffers."""
     key = (spec.model, spec.server, spec.epoch)
@@ -117,12 +148,8 @@ def settle(attribution: Attribution, spec: Settle, output: Settled) -> None:
     if output.receipts_root != record.receipts_root or len(output.faults) > FAULTS_MAX:
         raise attribution.OutputDiffers
     if output.faults:
-        wronged = tuple(
-            (fault.asker, fault.fee_planck)
-            for fault in output.faults
-            if fault.kind in REPAID
-        )
-        convict(attribution, spec, sum(fault.fee_planck for fault in output.faults), wronged)
+        false_planck = sum(fault.fee_planck for fault in output.faults)
+        convict(attribution, spec, false_planck, _wronged(record, output.faults))
         return
     positions = [largest.position for largest in output.largest]
     pushed = sum(largest.share.planck for largest in output.largest)
@@ -159,6 +186,18 @@ def settle(attribution: Attribution, spec: Settle, output: Settled) -> None:
             commons_planck=commons,
         )
     )
+
+
+def _wronged(record: Epoch, faults: tuple[Fault, ...]) -> tuple[tuple[AccountId, int], ...]:
+    """Return whom a conviction repays and how much: together no more than the epoch's askers paid,
+    so that executors who agree on a lie cannot share a whole bond with an asker of theirs."""
+    left, wronged = record.fees_planck, []
+    for fault in faults:
+        if fault.kind in REPAID:
+            owed = min(fault.fee_planck, left)
+            wronged.append((fault.asker, owed))
+            left -= owed
+    return tuple(wronged)
 
 
 def convict(

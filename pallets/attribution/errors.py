@@ -83,3 +83,7 @@ class AttributionErrors:
 
     class NothingToSweep(Error, index=24):
         """This pool is empty. Look at the pools of the model."""
+
+    class ReceiptsDiffer(Error, index=25):
+        """An epoch is closed again with the receipts that it was closed with, for it is known by
+        now which of them are drawn. Declare the same root, number and fees."""

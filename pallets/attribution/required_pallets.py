@@ -7,7 +7,7 @@ from typing import Protocol
 from pallets.jobs.job import Job
 from pallets.required_system import BlockNumber, Pots
 from runtime.shared.documents import JobSpec
-from runtime.types.primitives import AccountId
+from runtime.types.primitives import AccountId, Hash
 
 
 class Currency(Protocol):
@@ -31,7 +31,9 @@ class JobBoard(Protocol):
     """The part of Jobs that Attribution calls."""
 
     def price(self, spec: JobSpec) -> int | None: ...
-    def open(self, spec: JobSpec, owner: AccountId, escrow_planck: int) -> int: ...
+    def open(
+        self, spec: JobSpec, owner: AccountId, escrow_planck: int, seed: Hash | None
+    ) -> int: ...
     def job(self, job: int) -> Job | None: ...
     def end_withheld(self, job: int) -> None: ...
 

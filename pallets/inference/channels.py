@@ -8,7 +8,8 @@ it has not closed; and not even the server while its asker may take something ba
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 from pallets.balances import HoldReason
 from pallets.inference import servers
@@ -17,6 +18,9 @@ from runtime.types.primitives import AccountId
 
 if TYPE_CHECKING:
     from pallets.inference import Inference
+
+REPORTS_FORGOTTEN_MAX: Final = 16
+"""Records of reported answers that are removed with their channel."""
 
 
 def open_one(
@@ -150,7 +154,8 @@ def _close(inference: Inference, number: int, channel: Channel) -> None:
 
 def _remove(inference: Inference, number: int, channel: Channel) -> None:
     inference.channels.remove(number)
-    for key in list(inference.reported.keys(number)):
+    # What is left of more reports than that stays: removing a channel has to be little work.
+    for key in list(islice(inference.reported.keys(number), REPORTS_FORGOTTEN_MAX)):
         inference.reported.remove(key)
     inference.memberships.remove((channel.asker, number))
     inference.memberships.remove((channel.server, number))

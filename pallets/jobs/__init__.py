@@ -295,17 +295,17 @@ class Jobs(JobsErrors, JobsEvents, Pallet, index=22):
 
     # ------------------------------------------------------------------- for other pallets
 
-    def open(self, spec: JobSpec, owner: AccountId, escrow_planck: int) -> int:
-        """Open a settlement for another pallet; returns its number.
-
-        Raises ChainFull, or what holding the escrow raises.
-        """
+    def open(
+        self, spec: JobSpec, owner: AccountId, escrow_planck: int, seed: Hash | None = None
+    ) -> int:
+        """Open a settlement for another pallet, with the seed of a former one where there is one;
+        returns its number. Raises ChainFull, or what holding the escrow raises."""
         assert isinstance(spec, Settle), "other jobs are submitted"
         if self.settlements.get() >= SETTLEMENTS_MAX:
             raise self.ChainFull
         self.balances.hold(HoldReason.JobEscrow, owner, escrow_planck)
         work = quote(self, spec).work
-        return lifecycle.open_job(self, spec, owner, escrow_planck, work=work)
+        return lifecycle.open_job(self, spec, owner, escrow_planck, work=work, seed=seed)
 
     def end_withheld(self, job: int) -> None:
         """End a settle job whose server has shown no texts in time; its executors are paid."""

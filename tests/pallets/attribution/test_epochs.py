@@ -356,6 +356,15 @@ def test_a_conviction_takes_at_most_the_bond_that_is_left(workshop: Workshop) ->
     assert workshop.balances.free(ALICE) - before == OPEN
 
 
+def test_a_conviction_repays_no_more_than_the_epoch_took(workshop: Workshop) -> None:
+    alice, eve = workshop.balances.free(ALICE), workshop.balances.free(EVE)
+    faults = [fault(FaultKind.Text, FEES - OPEN), fault(FaultKind.Text, SERVER_BOND, EVE)]
+    settle(workshop, faulty(*faults))
+    assert workshop.balances.free(ALICE) - alice == FEES - OPEN
+    assert workshop.balances.free(EVE) - eve == OPEN
+    assert bond(workshop) == 0
+
+
 def test_a_convicted_epoch_is_not_closed_again(workshop: Workshop) -> None:
     settle(workshop, faulty(fault(FaultKind.Order, OPEN)))
     with pytest.raises(Attribution.NotFailed):
@@ -382,7 +391,7 @@ def test_a_server_cannot_leave_with_its_bond_before_the_verdict(workshop: Worksh
 # ------------------------------------------------------------------------------------------ failing
 
 
-def test_a_failed_epoch_is_closed_again_with_all_that_waits(workshop: Workshop) -> None:
+def test_a_failed_epoch_is_closed_again(workshop: Workshop) -> None:
     job = close(workshop)
     with pytest.raises(Attribution.NotFailed):
         close(workshop, "close_again", epoch=0)
@@ -393,18 +402,38 @@ def test_a_failed_epoch_is_closed_again_with_all_that_waits(workshop: Workshop) 
     ]
     assert pool(workshop) == (POOL, FEES)
     earn(workshop, 10 * OPEN, 5 * OPEN)
-    settle(
-        workshop,
-        shared(shares_of((BOB, 55 * OPEN))),
-        "close_again",
-        epoch=0,
-        fees_planck=FEES + 10 * OPEN,
-    )
-    assert claimable(workshop, BOB) == 55 * OPEN
+    settle(workshop, shared(shares_of((BOB, POOL))), "close_again", epoch=0)
+    assert claimable(workshop, BOB) == POOL
+    assert pool(workshop) == (5 * OPEN, 10 * OPEN)
     assert workshop.attribution.current_epoch(MODEL, SERVER) == 1
     assert workshop.attribution.first_unsettled_epoch(MODEL, SERVER) == 1
     with pytest.raises(Attribution.NotFailed):
         close(workshop, "close_again", epoch=0)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"receipts_root": Hash(b"o" * 32)}, {"receipts": 4}, {"fees_planck": FEES - 1}]
+)
+def test_a_server_that_knows_the_draw_cannot_choose_other_receipts(
+    workshop: Workshop, changed: dict[str, object]
+) -> None:
+    fail(workshop, close(workshop))
+    with pytest.raises(Attribution.ReceiptsDiffer):
+        close(workshop, "close_again", epoch=0, **changed)  # type: ignore[arg-type]
+
+
+def test_failing_on_purpose_draws_no_other_receipts(workshop: Workshop) -> None:
+    first = close(workshop)
+    fail(workshop, first)
+    again = close(workshop, "close_again", epoch=0)
+    workshop.next_block()
+    assert workshop.job(first).seed is not None
+    assert workshop.job(again).seed == workshop.job(first).seed
+    workshop.answer(again, shared(()))
+    earn(workshop)
+    other = close(workshop)
+    workshop.next_block()
+    assert workshop.job(other).seed != workshop.job(first).seed
 
 
 def test_only_the_latest_epoch_is_closed_again(workshop: Workshop) -> None:
@@ -415,7 +444,7 @@ def test_only_the_latest_epoch_is_closed_again(workshop: Workshop) -> None:
             close(workshop, "close_again", epoch=number)
     with pytest.raises(Attribution.NotFailed):
         close(workshop, "close_again", server=ALICE, epoch=1)
-    close(workshop, "close_again", epoch=1)
+    close(workshop, "close_again", epoch=1, fees_planck=OPEN)
 
 
 def test_an_epoch_stays_unsettled_while_it_is_settled(workshop: Workshop) -> None:
