@@ -16,6 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from ml.attribution.epoch_files import ReceiptPages
 from node.serving.epoch_closer import (
     EPOCH_BLOCKS,
     TRIES_MAX,
@@ -30,8 +31,9 @@ from node.transactions.submitter import RESEND_BLOCKS
 from pallets.attribution.records import EpochState
 from pallets.jobs.job import FailureReason, JobFailure
 from runtime.codec.scale import codec
-from runtime.shared.receipts import EpochReceipts, receipt_hash
+from runtime.shared.receipts import EpochReceipts, SignedReceipt, receipt_hash
 from runtime.trie.merkle import sum_root
+from runtime.types.primitives import Hash
 from tests.node.storage.test_disk_space import disk_of
 from tests.node.support.paid_answers import CHANNEL, MODEL, FakeNode, open_channel, stored
 
@@ -114,9 +116,15 @@ def closing(server: Server) -> dict[str, Any]:
     return call
 
 
+def signed_in(server: Server, blob: Hash) -> list[SignedReceipt]:
+    pages = codec(ReceiptPages).decode(server.blobs.get(blob)).pages
+    read = codec(EpochReceipts).decode
+    return [signed for page in pages for signed in read(server.blobs.get(page)).receipts]
+
+
 def receipts_in(server: Server, call: dict[str, Any]) -> list[tuple[int, int]]:
-    file = codec(EpochReceipts).decode(server.blobs.get(call["receipts_blob"]))
-    return [(signed.channel, signed.sequence) for signed in file.receipts]
+    signed = signed_in(server, call["receipts_blob"])
+    return [(each.channel, each.sequence) for each in signed]
 
 
 def test_closing_draws_what_is_owed_and_names_the_receipts(server: Server) -> None:
@@ -362,11 +370,11 @@ class LifeOfAnEpoch(RuleBasedStateMachine):
         if number is None:
             return
         record = self.server.node.epochs[number]
-        file = codec(EpochReceipts).decode(self.server.blobs.get(record.receipts_blob))
-        places = [(each.channel, each.sequence) for each in file.receipts]
+        signed = signed_in(self.server, record.receipts_blob)
+        places = [(each.channel, each.sequence) for each in signed]
         assert places == sorted(places)
-        assert sum(each.receipt.fee_planck for each in file.receipts) == record.fees_planck
-        for each in file.receipts:
+        assert sum(each.receipt.fee_planck for each in signed) == record.fees_planck
+        for each in signed:
             channel = self.server.node.channels[each.channel]
             first = channel.redeemed_before(number)
             assert first <= each.voucher.voucher.before_planck
