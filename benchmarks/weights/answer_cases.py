@@ -1,4 +1,4 @@
-"""Attribution and Inference at their worst cases."""
+"""Attribution at its worst cases."""
 
 from __future__ import annotations
 
@@ -8,50 +8,69 @@ from typing import Final
 from benchmarks.weights.case import Benchmarks, Work
 from benchmarks.weights.data_cases import store_model
 from benchmarks.weights.job_cases import fill_deadlines
-from benchmarks.weights.stage import GENESIS_HASH, WeighingStage
-from pallets.attribution import ATTRIBUTION_POT, INDEXES_MAX, Attribution
+from benchmarks.weights.payment_cases import FEES, bonded_server, fill_pot
+from benchmarks.weights.stage import BLOCK, WeighingStage
+from pallets.attribution import INDEXES_LISTED_MAX, Attribution
 from pallets.attribution import Parameters as AttributionParameters
-from pallets.attribution.records import Earning, Epoch, EpochState, Ledger
-from pallets.inference import Channel, Inference
-from pallets.inference import Parameters as InferenceParameters
+from pallets.attribution.records import Earning, Epoch, EpochState, Ledger, RecordedIndex
+from pallets.balances import Balances, HoldReason
+from pallets.jobs import Jobs
 from pallets.jobs import Parameters as JobParameters
-from pallets.models import Deployment, Models
-from pallets.system import System
-from runtime.crypto.keys import KeyKind, Keypair
-from runtime.shared.receipts import Voucher, voucher_payload
+from pallets.jobs.job import Job, JobState, Slot, SlotState
+from runtime.crypto.hashing import blake2b_256
+from runtime.shared.documents import Indexed, Settle, Share
+from runtime.trie.merkle import sum_proof, sum_root
 from runtime.types.primitives import (
     OPEN,
     ZERO_HASH,
-    AccountData,
     AccountId,
-    AccountInfo,
-    Balance,
-    Id,
-    Sr25519,
+    Hash,
 )
 
 ATTRIBUTION: Final = Benchmarks("Attribution")
-INFERENCE: Final = Benchmarks("Inference")
 
-FEES: Final[Balance] = 100 * OPEN
-DEPOSIT: Final[Balance] = 10 * OPEN
 RECEIPTS: Final = 1_000
-
-
-def _fill_pot(stage: WeighingStage) -> None:
-    record = AccountInfo(providers=1, data=AccountData(free=FEES))
-    stage.pallet(System).put_account(ATTRIBUTION_POT, record)
+SHARES: Final = 1 << 16
+"""Contributors of an epoch whose share is claimed: its proof has sixteen nodes."""
+JOB: Final = 7
 
 
 def _served(stage: WeighingStage) -> AccountId:
     """Return the server of a model whose receipts can be settled."""
-    server, attribution = stage.account("server"), stage.pallet(Attribution)
+    server, attribution = bonded_server(stage), stage.pallet(Attribution)
     store_model(stage, server)
-    _fill_pot(stage)
-    attribution.index_jobs.put(0, tuple(range(INDEXES_MAX)))
-    attribution.ledgers.put(0, Ledger(epoch=1, pool=FEES))
-    attribution.brought.put((0, server), FEES)
+    fill_pot(stage)
+    attribution.index_jobs.put(0, tuple(range(INDEXES_LISTED_MAX)))
+    indexed = Indexed(
+        phi=ZERO_HASH,
+        phi_root=ZERO_HASH,
+        gram_hash=ZERO_HASH,
+        damping=1,
+        psi=ZERO_HASH,
+        psi_root=ZERO_HASH,
+        aggregates=ZERO_HASH,
+        aggregate_root=ZERO_HASH,
+        span_shards=ZERO_HASH,
+        rows=1_000_000,
+        sketch_size=4_096,
+    )
+    attribution.indexed.put(INDEXES_LISTED_MAX - 1, RecordedIndex(0, 1, indexed))
+    ledger = Ledger(epoch=1, pool=FEES, redeemed_planck=FEES)
+    attribution.ledgers.put((0, server), ledger)
     return server
+
+
+def _epoch(state: EpochState, job: int = 0) -> Epoch:
+    return Epoch(
+        state=state,
+        job=job,
+        closed_at=1,
+        receipts_root=ZERO_HASH,
+        receipts=RECEIPTS,
+        fees_planck=FEES,
+        pool_planck=FEES,
+        receipts_blob=ZERO_HASH,
+    )
 
 
 # -------------------------------------------------------------------------------------- Attribution
@@ -76,17 +95,7 @@ def attribution_close_epoch(stage: WeighingStage) -> Work:
 @ATTRIBUTION.constant
 def attribution_close_again(stage: WeighingStage) -> Work:
     server = _served(stage)
-    failed = Epoch(
-        state=EpochState.Failed,
-        server=server,
-        job=0,
-        closed_at=1,
-        receipts_root=ZERO_HASH,
-        receipts=RECEIPTS,
-        fees_planck=FEES,
-        receipts_blob=ZERO_HASH,
-    )
-    stage.pallet(Attribution).epochs.put((0, 0), failed)
+    stage.pallet(Attribution).epochs.put((0, server, 0), _epoch(EpochState.Failed))
     fill_deadlines(stage, JobParameters().assignment_blocks)
     return stage.signed(
         server,
@@ -105,8 +114,7 @@ def _contributor(stage: WeighingStage) -> AccountId:
     """Return a contributor that has earned and has no account yet."""
     who, attribution = AccountId(stage.pair("contributor").account), stage.pallet(Attribution)
     attribution.earned.put(who, Earning(OPEN, OPEN))
-    attribution.accounted.put(OPEN)
-    _fill_pot(stage)
+    fill_pot(stage)
     return who
 
 
@@ -124,7 +132,7 @@ def attribution_claim_for(stage: WeighingStage) -> Work:
 @ATTRIBUTION.constant
 def attribution_spend_commons(stage: WeighingStage) -> Work:
     dest, attribution = _contributor(stage), stage.pallet(Attribution)
-    attribution.ledgers.put(0, Ledger(commons=OPEN))
+    attribution.commons.put(0, OPEN)
     return stage.root("Attribution", "spend_commons", model=0, dest=dest, amount=OPEN)
 
 
@@ -134,83 +142,91 @@ def attribution_set_parameters(stage: WeighingStage) -> Work:
     return stage.root("Attribution", "set_parameters", parameters=parameters)
 
 
-# ---------------------------------------------------------------------------------------- Inference
-
-
-def _asker(stage: WeighingStage) -> Keypair:
-    """Return the sr25519 key of an asker: its signatures take the longest to verify."""
-    pair = _asker_key()
-    record = AccountInfo(providers=1, data=AccountData(free=1_000 * OPEN))
-    stage.pallet(System).put_account(AccountId(pair.account), record)
-    return pair
-
-
-def _published(stage: WeighingStage) -> None:
-    """Publish model 0."""
-    model = store_model(stage, stage.account("owner"))
-    assert model.latest is not None, "stored models are trained"
-    deployed = Deployment(model.latest, 1)
-    stage.pallet(Models).records.put(0, replace(model, deployed=deployed))
-
-
-def _open(stage: WeighingStage, *, closes_at: int | None = None) -> AccountId:
-    """Open channel 0 of the asker and return it."""
-    asker = AccountId(_asker(stage).account)
-    _published(stage)
-    server = Id(stage.account("server"))
-    stage.signed(asker, "Inference", "open_channel", model=0, server=server, deposit=DEPOSIT)()
-    channels = stage.pallet(Inference).channels
-    channel = channels.get(0)
-    assert isinstance(channel, Channel), "opened just now"
-    channels.put(0, replace(channel, closes_at=closes_at))
-    return asker
-
-
-@INFERENCE.constant
-def inference_set_parameters(stage: WeighingStage) -> Work:
-    return stage.root("Inference", "set_parameters", parameters=InferenceParameters())
-
-
-@INFERENCE.constant
-def inference_open_channel(stage: WeighingStage) -> Work:
-    asker, server = AccountId(_asker(stage).account), Id(stage.account("server"))
-    _published(stage)
-    return stage.signed(asker, "Inference", "open_channel", model=0, server=server, deposit=DEPOSIT)
-
-
-@INFERENCE.constant
-def inference_top_up(stage: WeighingStage) -> Work:
-    return stage.signed(_open(stage), "Inference", "top_up", channel=0, amount=OPEN)
-
-
-@INFERENCE.constant
-def inference_redeem(stage: WeighingStage) -> Work:
-    _open(stage)
-    server, pair = AccountId(stage.pair("server").account), _asker_key()
-    signature = pair.sign(voucher_payload(Voucher(GENESIS_HASH, 0, OPEN)))
+@ATTRIBUTION.constant
+def attribution_claim_share(stage: WeighingStage) -> Work:
+    server, caller = _served(stage), stage.account("caller")
+    leaves = [(Hash(blake2b_256(b"contributor %d" % at)), 10**9) for at in range(SHARES)]
+    root, total = sum_root(leaves)
+    settled = replace(
+        _epoch(EpochState.Settled),
+        shares=ZERO_HASH,
+        shares_root=root,
+        shares_count=SHARES,
+        shares_planck=total,
+    )
+    stage.pallet(Attribution).epochs.put((0, server, 0), settled)
+    leaf, planck = leaves[SHARES // 2]
     return stage.signed(
-        server,
-        "Inference",
-        "redeem",
-        channel=0,
-        cumulative=OPEN,
-        drawn=OPEN,
-        signature=Sr25519(signature),
+        caller,
+        "Attribution",
+        "claim_share",
+        model=0,
+        server=server,
+        epoch=0,
+        share=Share(AccountId(leaf), planck),
+        proof=sum_proof(leaves, SHARES // 2),
     )
 
 
-@INFERENCE.constant
-def inference_close_channel(stage: WeighingStage) -> Work:
-    _open(stage)
-    server = AccountId(stage.pair("server").account)
-    return stage.signed(server, "Inference", "close_channel", channel=0)
+def _shown(stage: WeighingStage, assigned_at: int) -> AccountId:
+    """Store the SETTLE job of an epoch, which waits for texts; returns its server."""
+    server, jobs = _served(stage), stage.pallet(Jobs)
+    attribution = stage.pallet(Attribution)
+    spec = Settle(
+        model=0,
+        server=server,
+        epoch=0,
+        receipts_root=ZERO_HASH,
+        receipts=RECEIPTS,
+        fees_planck=FEES,
+        pool_planck=FEES,
+        bound_milli=1_000,
+        draws=32,
+    )
+    executors = stage.accounts("executor", JobParameters().executors_per_job)
+    slots = tuple(
+        Slot(who, at, 0, assigned_at, SlotState.Assigned) for at, who in enumerate(executors)
+    )
+    stage.pallet(Balances).hold(HoldReason.JobEscrow, server, OPEN)
+    job = Job(
+        owner=server,
+        spec=spec,
+        state=JobState.Assigned,
+        escrow=OPEN,
+        index_escrow=0,
+        executors=len(executors),
+        work=1_000,
+        opened_at=1,
+        expires_at=2 * BLOCK,
+        deadline=BLOCK + 10,
+        slots=slots,
+    )
+    jobs.jobs.put(JOB, job)
+    jobs.settlements.put(1)
+    jobs.deadlines.put(BLOCK + 10, (JOB,))
+    attribution.ledgers.put((0, server), Ledger(epoch=1, settling=0))
+    attribution.settling.put(server, 1)
+    attribution.epochs.put((0, server, 0), _epoch(EpochState.Settling, JOB))
+    return server
 
 
-@INFERENCE.constant
-def inference_finish_close(stage: WeighingStage) -> Work:
-    _open(stage, closes_at=1)
-    return stage.signed(stage.account("caller"), "Inference", "finish_close", channel=0)
+@ATTRIBUTION.constant
+def attribution_show_texts(stage: WeighingStage) -> Work:
+    server = _shown(stage, assigned_at=BLOCK)
+    return stage.signed(server, "Attribution", "show_texts", job=JOB, attempt=0, blob=ZERO_HASH)
 
 
-def _asker_key() -> Keypair:
-    return Keypair.from_uri("//Alice", KeyKind.SR25519)
+@ATTRIBUTION.constant
+def attribution_report_withheld(stage: WeighingStage) -> Work:
+    _shown(stage, assigned_at=1)
+    return stage.signed(
+        stage.account("caller"), "Attribution", "report_withheld", job=JOB, attempt=0
+    )
+
+
+@ATTRIBUTION.constant
+def attribution_sweep_pool(stage: WeighingStage) -> Work:
+    caller, gone = stage.account("caller"), AccountId(stage.pair("gone").account)
+    ledger = Ledger(epoch=1, pool=FEES, redeemed_planck=FEES)
+    stage.pallet(Attribution).ledgers.put((0, gone), ledger)
+    return stage.signed(caller, "Attribution", "sweep_pool", model=0, server=gone)

@@ -17,17 +17,19 @@ from pallets.jobs.job import FailureReason, Job, JobState, Slot, SlotState
 from pallets.jobs.lifecycle import BUCKET_MAX, SETTLEMENTS_MAX, UNFINISHED_MAX
 from pallets.jobs.recipe import TARGETS
 from pallets.jobs.registry import BASES_MAX, Executor
-from pallets.jobs.submission import SETTLEMENT_ENTRIES_MAX
 from pallets.jobs.work import commit_blocks
 from pallets.system import System
 from runtime.crypto.hashing import blake2b_256
+from runtime.crypto.keys import Keypair
 from runtime.shared.documents import (
+    FAULTS_MAX,
     DatanetVersion,
+    Fault,
+    FaultKind,
     JobSpec,
     Recipe,
     Settle,
     Settled,
-    SettlementEntry,
     Train,
     commitment,
     output_root,
@@ -64,6 +66,20 @@ BASES: Final = tuple(
 )
 TRAINING: Final = Train(
     0, BASE, tuple(DatanetVersion(number, 1) for number in range(16)), Recipe(targets=TARGETS)
+)
+
+
+SERVER: Final = AccountId(Keypair.from_seed(blake2b_256(b"server")).account)
+SETTLEMENT: Final = Settle(
+    model=0,
+    server=SERVER,
+    epoch=0,
+    receipts_root=ZERO_HASH,
+    receipts=1_000,
+    fees_planck=FEES,
+    pool_planck=FEES,
+    bound_milli=1_000,
+    draws=32,
 )
 
 
@@ -304,7 +320,7 @@ def jobs_on_initialize(stage: WeighingStage) -> Work:
     return stage.pallet(Jobs).on_initialize
 
 
-@JOBS.linear(entries=(0, SETTLEMENT_ENTRIES_MAX))
+@JOBS.linear(entries=(0, FAULTS_MAX))
 def jobs_reveal(stage: WeighingStage, entries: int) -> Work:
     """Return the weight of Jobs.reveal, which hashes the output."""
     output = _settled(entries)
@@ -318,12 +334,12 @@ def jobs_reveal(stage: WeighingStage, entries: int) -> Work:
         salt=SALT,
     )
     slots = _slots(stage, SlotState.Committed, SlotState.Revealed, commitment=sealed)
-    _store(stage, JobState.Revealing, Settle(0, 0, ZERO_HASH), slots)
+    _store(stage, JobState.Revealing, SETTLEMENT, slots)
     fill_deadlines(stage, 1)
     return stage.signed(who, "Jobs", "reveal", job=JOB, output=output, salt=SALT)
 
 
-@JOBS.linear(entries=(0, SETTLEMENT_ENTRIES_MAX), executors=(EXECUTORS, EXECUTORS_MAX))
+@JOBS.linear(entries=(0, FAULTS_MAX), executors=(EXECUTORS, EXECUTORS_MAX))
 def jobs_deadline(stage: WeighingStage, entries: int, executors: int) -> Work:
     """Return the weight of one deadline in Jobs.on_initialize: it fails, settles or draws."""
     jobs = stage.pallet(Jobs)
@@ -345,9 +361,13 @@ def jobs_deadline(stage: WeighingStage, entries: int, executors: int) -> Work:
 
 
 def _settled(entries: int) -> Settled:
-    contributors = sorted(blake2b_256(b"contributor %d" % at) for at in range(entries))
-    scores = tuple(SettlementEntry(AccountId(who), 10**9, 10**12) for who in contributors)
-    return Settled(entries, ZERO_HASH, FEES, scores)
+    """Return a settlement with so many faults: they cost more than shares, for each repays an
+    asker."""
+    faults = tuple(
+        Fault(FaultKind.Answer, at, AccountId(blake2b_256(b"asker %d" % at)), OPEN)
+        for at in range(entries)
+    )
+    return Settled(ZERO_HASH, faults, ZERO_HASH, ZERO_HASH, 0, 0, ())
 
 
 def _store_settlement(stage: WeighingStage, entries: int) -> None:
@@ -355,19 +375,22 @@ def _store_settlement(stage: WeighingStage, entries: int) -> None:
     attribution, output = stage.pallet(Attribution), _settled(entries)
     root = output_root(output)
     slots = _slots(stage, SlotState.Revealed, SlotState.Revealed, root=root)
-    owner = _store(stage, JobState.Comparing, Settle(0, 0, ZERO_HASH), slots)
+    _store(stage, JobState.Comparing, SETTLEMENT, slots)
     stage.pallet(Jobs).outputs.put((JOB, root), output)
-    attribution.ledgers.put(0, Ledger(1, 0, 0, settling=0))
+    server = stage.account("server")
+    stage.signed(server, "Inference", "register_server", bond=FEES)()
+    attribution.ledgers.put((0, SERVER), Ledger(1, 0, 0, settling=0))
+    attribution.settling.put(SERVER, 1)
     attribution.epochs.put(
-        (0, 0),
+        (0, SERVER, 0),
         Epoch(
             state=EpochState.Settling,
-            server=owner,
             job=JOB,
             closed_at=1,
             receipts_root=ZERO_HASH,
             receipts=entries,
             fees_planck=FEES,
+            pool_planck=FEES,
             receipts_blob=ZERO_HASH,
         ),
     )
