@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from ml.attribution.epoch_files import ReceiptPages
+from node.serving import epoch_files
 from node.serving.epoch_closer import (
     EPOCH_BLOCKS,
     TRIES_MAX,
@@ -373,7 +374,9 @@ class LifeOfAnEpoch(RuleBasedStateMachine):
         signed = signed_in(self.server, record.receipts_blob)
         places = [(each.channel, each.sequence) for each in signed]
         assert places == sorted(places)
-        assert sum(each.receipt.fee_planck for each in signed) == record.fees_planck
+        own = list(epoch_files.receipts_in(self.server.blobs, record.receipts_blob, len(signed)))
+        assert own == [(receipt_hash(each.receipt), each.receipt.fee_planck) for each in signed]
+        assert sum(fee for _, fee in own) == record.fees_planck
         for each in signed:
             channel = self.server.node.channels[each.channel]
             first = channel.redeemed_before(number)
