@@ -194,7 +194,6 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "node/commands/node/running.py": ("tests/test_cli.py",),
         "node/devnet/keeper.py": ("tests/cluster/test_devnet_commands.py",),
         "node/rpc/namespaces/consensus.py": ("tests/cluster/test_operator_mistakes.py",),
-        "node/rpc/namespaces/openledger.py": ("tests/story/test_asking_and_verifying.py",),
         "node/service/network_metrics.py": ("tests/cluster/test_hostile_peer.py",),
         "node/service/networking.py": ("tests/cluster/test_scenarios.py",),
         "node/service/service.py": ("tests/story/test_training_survives_kills.py",),

@@ -73,6 +73,14 @@ def test_each_answer_is_signed_for_alone_where_the_last_one_ended(
     assert book_in(keys).spent_planck == 3 * FEE
 
 
+def test_a_channel_to_another_server_than_the_nodes_is_not_paid_from(
+    client: AnsweringClient, keys: Path
+) -> None:
+    client.channels[CHANNEL] = open_channel(server=AccountId(bytes(32)))
+    ledger_in(keys).begin(CHANNEL, AccountId(bytes(32)), MODEL)
+    assert ask(keys, "--dry-run", "--json").document["channel"] is None
+
+
 def test_chain_and_books_decide_together_what_is_signed(
     client: AnsweringClient, keys: Path
 ) -> None:
