@@ -34,7 +34,7 @@ from pallets.jobs.job import FailureReason, JobFailure
 from runtime.codec.scale import codec
 from runtime.shared.receipts import EpochReceipts, SignedReceipt, receipt_hash
 from runtime.trie.merkle import sum_root
-from runtime.types.primitives import Hash
+from runtime.types.primitives import ZERO_HASH, Hash
 from tests.node.storage.test_disk_space import disk_of
 from tests.node.support.paid_answers import CHANNEL, MODEL, FakeNode, open_channel, stored
 
@@ -328,6 +328,22 @@ def test_a_full_disk_and_a_pool_that_refuses_do_not_stop_a_node(
     server.closer.close_model(MODEL)
     server.block(lands=False)
     assert server.node.calls("close_epoch")
+
+
+def test_an_epoch_that_another_program_closed_with_other_files_is_said_once(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.answer()
+    server.block()
+    garbage = {"receipts_root": ZERO_HASH, "receipts": 1, "fees_planck": 0}
+    server.node.sent.append(
+        ("close_epoch", {**garbage, "receipts_blob": server.blobs.put(b"garbage")})
+    )
+    server.block(count=3)
+    assert server.stage is Stage.SETTLING
+    assert caplog.text.count("epoch-file-lost model=3 epoch=0") == 1
+    server.settle()
+    assert server.stage is Stage.WAITING
 
 
 class LifeOfAnEpoch(RuleBasedStateMachine):
