@@ -114,6 +114,7 @@ HANDLED: Final = {
     "node.rpc.session": "the session ends",
     "node.service.control_socket": "the socket answers with it",
     "node.serving.epoch_closer": "a JSON-RPC error or a log line",
+    "node.serving.epoch_files": "a log line",
     "node.serving.text_shower": "a log line",
     "node.storage.blob_errors": "an HTTP status or a stalled job",
     "node.storage.log_file": "an OSError, which has an exit code",
