@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from benchmarks.weights import answer_cases, data_cases, job_cases, ledger_cases, validator_cases
+from benchmarks.weights import (
+    answer_cases,
+    data_cases,
+    job_cases,
+    ledger_cases,
+    payment_cases,
+    validator_cases,
+)
 from benchmarks.weights.case import Benchmark
 
 BENCHMARKS: Final[tuple[Benchmark, ...]] = tuple(
@@ -24,7 +31,7 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = tuple(
         data_cases.MODELS,
         job_cases.JOBS,
         answer_cases.ATTRIBUTION,
-        answer_cases.INFERENCE,
+        payment_cases.INFERENCE,
     )
     for benchmark in pallet.declared
 )

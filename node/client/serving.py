@@ -30,7 +30,6 @@ from runtime.types.primitives import AccountId, Ed25519, Hash, MultiSignature, S
 
 VOUCHER_HEADER: Final = "x-openledger-voucher"
 SALT_HEADER: Final = "x-openledger-salt"
-ATTRIBUTION_HEADER: Final = "x-openledger-attribution-id"
 ANSWER_TIMEOUT_SECONDS: Final = 600.0
 _DATA: Final = "data:"
 _PAYMENT_REQUIRED: Final = 402
@@ -149,7 +148,6 @@ def _read_events(answer: httpx.Response) -> Iterator[Text | Answer]:
     texts: list[str] = []
     usage: Mapping[str, Any] = {}
     attribution: Mapping[str, Any] = {}
-    receipt = answer.headers.get(ATTRIBUTION_HEADER)
     for line in answer.iter_lines():
         if not line.startswith(_DATA) or line[len(_DATA) :].strip() == "[DONE]":
             continue
@@ -162,14 +160,21 @@ def _read_events(answer: httpx.Response) -> Iterator[Text | Answer]:
             if piece:
                 texts.append(piece)
                 yield Text(piece)
-    receipt_text = attribution.get("receipt") or attribution.get("id") or receipt
-    yield Answer(
-        text="".join(texts),
-        tokens_in=int(usage.get("prompt_tokens", 0)),
-        tokens_out=int(usage.get("completion_tokens", 0)),
-        attribution=attribution,
-        receipt=Hash(from_hex(receipt_text)) if receipt_text else None,
-    )
+    yield _answer_of("".join(texts), usage, attribution)
+
+
+def _answer_of(text: str, usage: Any, attribution: Any) -> Answer:
+    try:
+        receipt = attribution.get("receipt")
+        return Answer(
+            text=text,
+            tokens_in=int(usage.get("prompt_tokens", 0)),
+            tokens_out=int(usage.get("completion_tokens", 0)),
+            attribution=attribution,
+            receipt=None if receipt is None else Hash(from_hex(receipt)),
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UnreachableError(f"The answer ends with what no node sends ({error}).") from error
 
 
 def _event_of(text: str) -> Mapping[str, Any]:

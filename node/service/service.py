@@ -200,14 +200,21 @@ async def _about(config: NodeConfig, spec: ChainSpec) -> About:
 
 
 @dataclass(frozen=True, slots=True)
-class _Services:
-    """The services over an open node; none of them runs yet."""
+class _Serving:
+    """What answers questions, and draws and settles what answers cost."""
 
-    executor: Executor
     answers: PaidAnswerService
     redeemer: Redeemer
     epoch_closer: EpochCloser
     text_shower: TextShower
+
+
+@dataclass(frozen=True, slots=True)
+class _Services:
+    """The services over an open node; none of them runs yet."""
+
+    executor: Executor
+    serving: _Serving
     replicas: Replicas | None
     """None for a node without a network, which has no peers to fetch from."""
     routes: list[BaseRoute]
@@ -220,25 +227,38 @@ class _Services:
         if self.replicas is not None:
             nursery.start_soon(self.replicas.run)
         if config.serve:
-            nursery.start_soon(self.answers.run)
-            nursery.start_soon(self.redeemer.run)
-            nursery.start_soon(self.epoch_closer.run)
-            nursery.start_soon(self.text_shower.run)
+            nursery.start_soon(self.serving.answers.run)
+            nursery.start_soon(self.serving.redeemer.run)
+            nursery.start_soon(self.serving.epoch_closer.run)
+            nursery.start_soon(self.serving.text_shower.run)
 
 
 def _services(node: RunningNode) -> _Services:
     """Make the services over an open node."""
-    config, chain, submitter, blobs = node.config, node.chain, node.submitter, node.blobs
-    reader = StateReader(chain)
+    blobs, reader = node.blobs, StateReader(node.chain)
     fetcher = None if node.networking is None else node.networking.fetcher
-    inputs = Inputs(reader, blobs, chain.genesis_hash, fetcher)
-    models = ServedModels(
-        reader=reader,
-        blobs=blobs,
-        inputs=inputs,
-        folder=node.folder / SERVED_FOLDER,
-        base_model=config.base_model,
+    inputs = Inputs(reader, blobs, node.chain.genesis_hash, fetcher)
+    serving = _serving(node, reader, inputs)
+    metrics = Metrics()
+    node.author.on_sealed.append(metrics.observe_block)
+    if node.networking is not None:
+        metrics.watch(NetworkCollector(node.networking))
+    return _Services(
+        executor=_executor(node, reader, inputs),
+        serving=serving,
+        replicas=None if fetcher is None else _replicas(node, reader, inputs, fetcher),
+        routes=[
+            *blob_routes(blobs, fetcher),
+            *feedback_routes(node.receipts),
+            *create_app(serving.answers).routes,
+        ],
+        metrics=metrics,
     )
+
+
+def _serving(node: RunningNode, reader: StateReader, inputs: Inputs) -> _Serving:
+    """Make what answers, and what draws and settles what answers cost."""
+    config, chain, submitter = node.config, node.chain, node.submitter
     redeemer = Redeemer(
         chain=chain,
         reader=reader,
@@ -251,7 +271,7 @@ def _services(node: RunningNode) -> _Services:
         reader=reader,
         submitter=submitter,
         receipts=node.receipts,
-        blobs=blobs,
+        blobs=node.blobs,
         redeemer=redeemer,
     )
 
@@ -264,34 +284,24 @@ def _services(node: RunningNode) -> _Services:
         reader=reader,
         submitter=submitter,
         receipts=node.receipts,
-        models=models,
+        models=ServedModels(
+            reader=reader,
+            blobs=node.blobs,
+            inputs=inputs,
+            folder=node.folder / SERVED_FOLDER,
+            base_model=config.base_model,
+        ),
         redeem_blocks=config.redeem_blocks,
         on_recorded=record,
     )
-    metrics = Metrics()
-    node.author.on_sealed.append(metrics.observe_block)
-    if node.networking is not None:
-        metrics.watch(NetworkCollector(node.networking))
-    return _Services(
-        executor=_executor(node, reader, inputs),
-        answers=answers,
-        redeemer=redeemer,
-        epoch_closer=epoch_closer,
-        text_shower=TextShower(
-            chain=chain,
-            reader=reader,
-            submitter=submitter,
-            receipts=node.receipts,
-            blobs=blobs,
-        ),
-        replicas=None if fetcher is None else _replicas(node, reader, inputs, fetcher),
-        routes=[
-            *blob_routes(blobs, fetcher),
-            *feedback_routes(node.receipts),
-            *create_app(answers).routes,
-        ],
-        metrics=metrics,
+    text_shower = TextShower(
+        chain=chain,
+        reader=reader,
+        submitter=submitter,
+        receipts=node.receipts,
+        blobs=node.blobs,
     )
+    return _Serving(answers, redeemer, epoch_closer, text_shower)
 
 
 def _executor(node: RunningNode, reader: StateReader, inputs: Inputs) -> Executor:
@@ -337,7 +347,7 @@ def _namespaces(node: RunningNode, services: _Services) -> tuple[object, ...]:
         account=node.submitter.account,
         author=node.author,
         executor=services.executor,
-        epoch_closer=services.epoch_closer,
+        epoch_closer=services.serving.epoch_closer,
         receipts=node.receipts,
         health=node.health,
     )

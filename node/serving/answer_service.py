@@ -238,7 +238,7 @@ class PaidAnswerService:
         if not self._has_told_of_bond:
             self._has_told_of_bond = True
             logger.warning(
-                "server-not-bonded account=%s do='openledger server register'",
+                "server-not-bonded account=%s do='`openledger server register`'",
                 ss58.encode(self._submitter.account),
             )
 

@@ -106,6 +106,8 @@ class EpochCloser:
         self._models: dict[int, Progress] = {}
         self._seen: set[tuple[int, int, int]] = set()
         """Ends of epochs that were taken note of: model, epoch, job."""
+        self._lost: set[tuple[int, int, int]] = set()
+        """Those whose file of receipts cannot be read here."""
         self._stepping = trio.Lock()
         self._nursery: trio.Nursery | None = None
 
@@ -378,7 +380,11 @@ class EpochCloser:
         try:
             await trio.to_thread.run_sync(note)
         except BlobError as error:
-            logger.warning("epoch-file-lost model=%d epoch=%d reason=%r", model, epoch, str(error))
+            if (model, epoch, record.job) not in self._lost:
+                self._lost.add((model, epoch, record.job))
+                logger.error(
+                    "epoch-file-lost model=%d epoch=%d reason=%r", model, epoch, str(error)
+                )
 
     def _ledger(self, state: PalletViews, model: int) -> Ledger:
         return state.attribution.pool(model, self._submitter.account)

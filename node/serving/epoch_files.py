@@ -12,15 +12,26 @@ from dataclasses import dataclass
 
 from ml.attribution.epoch_files import PAGE_RECEIPTS, ReceiptPages, pages_of
 from node.chain.state_reader import PalletViews
+from node.storage.blob_errors import BlobError
 from node.storage.blob_store import BlobStore
 from node.storage.receipt_store import ReceiptRange, ReceiptStore
 from pallets.inference import Channel
-from runtime.codec.scale import codec
+from runtime.codec.scale import DecodeError, codec
 from runtime.shared.receipts import EpochReceipts, receipt_hash
 from runtime.trie.merkle import sum_root
 from runtime.types.primitives import Hash
 
 _page = codec(EpochReceipts)
+
+
+class ForeignFileError(BlobError):
+    """An epoch of this server was closed with a file that this node did not write."""
+
+    def __init__(self, blob: Hash) -> None:
+        super().__init__(
+            f"The epoch was closed with the file {blob.hex()}, which holds no pages of receipts. "
+            "Let only this node close epochs with its account."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +87,15 @@ def write_file(store: ReceiptStore, blobs: BlobStore, ranges: list[ReceiptRange]
 def receipts_in(blobs: BlobStore, blob: Hash, count: int) -> Iterator[tuple[Hash, int]]:
     """Yield hash and fee of the receipts that this node has closed an epoch with, in their order.
 
-    Raises BlobError.
+    Raises BlobError, which includes files that another program has closed an epoch with.
     """
     pages = pages_of(blobs.get(blob), count)
-    assert pages is not None, "this node wrote the file"
+    if pages is None:
+        raise ForeignFileError(blob)
     for page in pages:
-        for signed in _page.decode(blobs.get(page)).receipts:
+        try:
+            receipts = _page.decode(blobs.get(page)).receipts
+        except DecodeError as error:
+            raise ForeignFileError(blob) from error
+        for signed in receipts:
             yield receipt_hash(signed.receipt), signed.receipt.fee_planck

@@ -14,10 +14,12 @@ import pytest
 from genesis.devnet import devnet_spec
 from ml.attribution.index import shard_list
 from node.client import Client
+from node.demo.questions import SERVER
 from node.demo.story import Plan, run_story_at
 from node.devnet import cluster as clusters
 from node.devnet.member import command_environment
 from node.devnet.state import Settings
+from runtime.crypto import ss58
 from tests.cluster.conftest import Devnet
 from tests.story.support.steps import until
 
@@ -40,7 +42,7 @@ def test_any_node_shows_receipts_that_verify(
     for node in cluster.nodes:
         with Client(cluster.url(node)) as client:
             until(partial(has_all, client), f"receipts and files at node {node}")
-        words = ["verify", "--model", "pydoc", "--epoch", "0", "--json"]
+        words = ["verify", "--model", "pydoc", "--server", "//Alice", "--epoch", "0", "--json"]
         done = subprocess.run(
             [sys.executable, "-c", "from cli import main; main()", *words],
             capture_output=True,
@@ -58,9 +60,9 @@ def test_any_node_shows_receipts_that_verify(
 
 def has_all(client: Client) -> bool:
     """Return whether a node has all receipts, and what the model's training and its index made."""
-    listed = client.call("openledger_receipts", 0, 0)
+    listed = client.call("openledger_receipts", 0, ss58.encode(SERVER), 0)
     training = client.query("Models", "records", 0).latest
-    indexed = client.query("Attribution", "indexed", training.index_job)
+    indexed = client.query("Attribution", "indexed", training.index_job).indexed
     blobs = [training.trained.adapter, training.trained.moments, indexed.phi, indexed.psi]
     listing = client.blobs.state(indexed.span_shards)
     if listing is None or not listing.is_complete:

@@ -36,7 +36,10 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
         "tests/node/chain/test_chain_forks.py",
     ),
     "node/client/__init__.py": ("tests/node/client/test_client.py",),
+    "node/client/promises.py": ("tests/node/commands/answers/test_asking.py",),
+    "node/client/shares.py": ("tests/node/commands/datanet/test_claim.py",),
     "node/client/transport_http.py": ("tests/node/client/test_serving.py",),
+    "node/serving/epoch_files.py": ("tests/node/serving/test_epoch_closer.py",),
     "node/commands/answers/verifying.py": ("tests/node/commands/answers/test_verify.py",),
     "node/commands/base/values.py": ("tests/node/commands/wallet/test_amounts.py",),
     "node/commands/chain/importing.py": ("tests/node/chain/test_justifications.py",),
@@ -190,7 +193,6 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "node/commands/node/running.py": ("tests/test_cli.py",),
         "node/devnet/keeper.py": ("tests/cluster/test_devnet_commands.py",),
         "node/rpc/namespaces/consensus.py": ("tests/cluster/test_operator_mistakes.py",),
-        "node/rpc/namespaces/openledger.py": ("tests/story/test_asking_and_verifying.py",),
         "node/service/network_metrics.py": ("tests/cluster/test_hostile_peer.py",),
         "node/service/networking.py": ("tests/cluster/test_scenarios.py",),
         "node/service/service.py": ("tests/story/test_training_survives_kills.py",),
@@ -208,8 +210,12 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
             "tests/story/test_asking_and_verifying.py",
             "tests/node/commands/model/test_model.py",
         ),
-        "node/commands/answers/asking.py": ("tests/story/test_asking_and_verifying.py",),
+        "node/commands/answers/answer_documents.py": (
+            "tests/node/commands/answers/test_asking.py",
+        ),
+        "node/commands/answers/receipt_pages.py": ("tests/node/commands/answers/test_asking.py",),
         "node/commands/answers/receipt.py": (
+            "tests/node/commands/answers/test_asking.py",
             "tests/story/test_asking_and_verifying.py",
             "tests/node/commands/model/test_model.py",
         ),
@@ -241,7 +247,6 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "node/commands/staking/validator_start.py": (
             "tests/node/commands/staking/test_validator.py",
         ),
-        "node/commands/datanet/claim.py": ("tests/story/test_asking_and_verifying.py",),
     },
     "The story that the tests run calls it.": {
         "node/demo/datanet.py": ("tests/story/test_rows_become_payouts.py",),

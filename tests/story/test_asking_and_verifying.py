@@ -16,6 +16,7 @@ import pytest
 from ml.rows.row import Row
 from node.client import Client
 from node.demo.node_process import NodeProcess
+from node.demo.questions import SERVER
 from pallets.jobs.job import JobState
 from runtime.codec.scale import codec
 from runtime.shared.documents import DatanetVersion, Recipe, Train
@@ -133,7 +134,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         again = openledger(node, folder, "ask", "0", questions[1], *words, "--json")
         assert again.exit_code == 0, again.err
         assert "Opened a channel" not in again.err
-        first, second = client.call("openledger_receipts", 0, 0)
+        first, second = client.call("openledger_receipts", 0)
         assert json.loads(again.out)["receipt"] == second["hash"]
         receipts = (first["hash"], second["hash"])
         yield Served(node=node, client=client, folder=folder, asked=asked, receipts=receipts)
@@ -153,16 +154,16 @@ def test_asking_opens_a_channel_answers_and_shows_the_rows(served: Served) -> No
     assert served.receipts[0] in served.asked.out
 
 
-def test_the_receipts_of_an_epoch_are_listed(served: Served) -> None:
-    listed = served.document("receipt", "list", "pydoc", "--epoch", "0")
+def test_receipts_that_are_in_no_epoch_yet_are_listed(served: Served) -> None:
+    listed = served.document("receipt", "list", "pydoc")
     assert [row["receipt"] for row in listed["receipts"]] == list(served.receipts)
-    assert [row["sequence"] for row in listed["receipts"]] == [0, 1]
+    assert [row["sequence"] for row in listed["receipts"]] == [1, 2]
 
 
 @pytest.fixture(scope="module")
 def verified(served: Served) -> Verified:
     saved = served.folder / "saved"
-    words = ("verify", "--model", "pydoc", "--epoch", "0", "--save", str(saved), "--json")
+    words = ("verify", "--model", "pydoc", "--save", str(saved), "--json")
     return Verified(served.openledger(*words), saved)
 
 
@@ -195,8 +196,8 @@ def test_a_receipt_that_was_tampered_with_fails_offline_and_its_steps_are_named(
     assert ended.exit_code == 1
     assert "completeness" in ended.out
     [line] = [line for line in ended.out.splitlines() if line.startswith(bad)]
-    assert line.endswith("FAILED: identity, signature, scores")
-    assert f"{bad}: identity, signature, scores" in ended.err
+    assert line.endswith("FAILED: voucher, scores")
+    assert f"{bad}: voucher, scores" in ended.err
     assert good not in ended.err
 
 
@@ -205,9 +206,9 @@ def with_another_score(answer: bytes) -> bytes:
     status, _, body = answer.partition(b"\n")
     details = json.loads(body)
     signed = _signed.decode(bytes.fromhex(details["signed_receipt"][2:]))
-    best, *others = signed.receipt.top
-    receipt = replace(signed.receipt, top=(RowScore(best.row, best.score + 1), *others))
-    forged = SignedReceipt(receipt, signed.signature)
+    best, *others = signed.evidence.top
+    top = (RowScore(best.row, best.score + 1), *others)
+    forged = replace(signed, evidence=replace(signed.evidence, top=top))
     details["signed_receipt"] = "0x" + _signed.encode(forged).hex()
     return status + b"\n" + json.dumps(details).encode()
 
@@ -221,7 +222,7 @@ def test_a_verdict_is_recorded_the_epoch_closes_and_the_rows_earn(served: Served
     assert served.client.call("openledger_closeEpoch", 0) == 0
 
     def is_settled() -> bool:
-        epoch = served.client.api("AttributionApi_epoch", 0, 0)
+        epoch = served.client.api("AttributionApi_epoch", 0, SERVER, 0)
         return epoch is not None and epoch.state.name == "Settled"
 
     until(is_settled, "settlement", WAIT_SECONDS)

@@ -127,9 +127,9 @@ class Asker:
         return rates.fee(tokens_in_at_most(question), max_tokens)
 
     def _find_channel(self) -> tuple[int, Channel] | None:
-        """Return an open channel for this model that is in the books."""
+        """Return an open channel to the server for this model that is in the books."""
         account = self._spending.signer.account
-        server = None if self._server is None else account_of(self._server)
+        server = self._node_account() if self._server is None else account_of(self._server)
         for entry in self._client.api("InferenceApi_channels_of", account):
             channel, book = entry.channel, self._ledger.get(entry.id)
             is_mine = channel.asker == account and channel.model == self._info.id
@@ -175,17 +175,22 @@ class Asker:
     def _server_account(self) -> AccountId:
         if self._server is not None:
             return account_of(self._server)
-        try:
-            status = self._client.call("openledger_status")
-        except RequestRefusedError:
-            status = {}
-        account = status.get("account") if isinstance(status, dict) else None
-        if isinstance(account, str):
-            return account_of(account)
+        account = self._node_account()
+        if account is not None:
+            return account
         executors = self._client.api("JobsApi_executors")
         if len(executors) != 1:
             refuse("The node does not say which account answers. Name it with --server.")
         return AccountId(executors[0].account)
+
+    def _node_account(self) -> AccountId | None:
+        """Return the account that the node answers with; None where it does not tell."""
+        try:
+            status = self._client.call("openledger_status")
+        except RequestRefusedError:
+            return None
+        account = status.get("account") if isinstance(status, dict) else None
+        return account_of(account) if isinstance(account, str) else None
 
     def _left(self, number: int, channel: Channel) -> int:
         book = self._ledger.get(number)

@@ -65,8 +65,8 @@ class VerificationsDocument:
 
 @click.command("verify")
 @click.argument("receipts", nargs=-1, metavar="[RECEIPT]...")
-@click.option("--model", help="With --epoch: every receipt that the node has of a model's epoch.")
-@click.option("--epoch", type=click.IntRange(0), help="With --model.")
+@click.option("--model", help="Every receipt that the node has of an epoch of this model.")
+@click.option("--epoch", type=click.IntRange(0), help="Of which; those in none yet unless given.")
 @click.option("--server", help="With --model: who answered; the node's own account unless given.")
 @click.option("--salt", help="What opens the texts; from your books of channels unless given.")
 @click.option("--quick", is_flag=True, help="Leave out what needs the model and the rows.")
@@ -95,17 +95,17 @@ def verify_command(
 
     if save is not None and offline is not None:
         refuse("Give either --save or --offline, not both.")
-    if (model is None) != (epoch is None):
-        refuse("Give --model and --epoch together.")
+    if model is None and epoch is not None:
+        refuse("Name the model of the epoch with --model.")
     identities = [hash_of(receipt) for receipt in receipts]
     if save is not None:
         client.use_recording(Recording(save, is_replaying=False))
     if offline is not None:
         client.use_recording(Recording(offline, is_replaying=True))
-    if model is not None and epoch is not None:
+    if model is not None:
         identities += _listed(client, model, server, epoch)
     if not identities:
-        refuse("Name a receipt, or --model and --epoch. `openledger receipt list` shows them.")
+        refuse("Name a receipt, or a model with --model. `openledger receipt list` shows them.")
     verifier = Verifier(
         output,
         client,
@@ -130,12 +130,13 @@ def verify_command(
         sys.exit(ExitCode.REJECTED)
 
 
-def _listed(client: Client, model: str, server: str | None, epoch: int) -> list[Hash]:
+def _listed(client: Client, model: str, server: str | None, epoch: int | None) -> list[Hash]:
     """Return the ids of all receipts that the node has of an epoch."""
     info = find_model(client, model)
     listed = list(signed_receipts_of(client, info.id, server_of(client, server), epoch))
     if not listed:
-        refuse(f"The node has no receipt of epoch {epoch} of {info.model.name!r}.")
+        which = "that is in no epoch yet" if epoch is None else f"of epoch {epoch}"
+        refuse(f"The node has no receipt {which} of {info.model.name!r}.")
     return [receipt_hash(signed.receipt) for signed, _ in listed]
 
 

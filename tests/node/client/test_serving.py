@@ -70,6 +70,21 @@ def test_an_answer_that_breaks_off_is_refused() -> None:
         list(garbage.chat("m", []))
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"attribution": {"receipt": "no hex"}},
+        {"attribution": {"receipt": 5}},
+        {"attribution": 5},
+        {"usage": {"prompt_tokens": "many"}},
+        {"usage": 5},
+    ],
+)
+def test_an_end_that_no_node_sends_is_said(last: object) -> None:
+    with pytest.raises(UnreachableError, match="what no node sends"):
+        list(serving(stream(last)).chat("m", []))
+
+
 def test_a_voucher_goes_with_the_salt_of_its_question() -> None:
     asked: list[httpx.Request] = []
 

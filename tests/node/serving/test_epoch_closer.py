@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from ml.attribution.epoch_files import ReceiptPages
+from node.serving import epoch_files
 from node.serving.epoch_closer import (
     EPOCH_BLOCKS,
     TRIES_MAX,
@@ -31,9 +32,9 @@ from node.transactions.submitter import RESEND_BLOCKS
 from pallets.attribution.records import EpochState
 from pallets.jobs.job import FailureReason, JobFailure
 from runtime.codec.scale import codec
-from runtime.shared.receipts import EpochReceipts, receipt_hash
+from runtime.shared.receipts import EpochReceipts, SignedReceipt, receipt_hash
 from runtime.trie.merkle import sum_root
-from runtime.types.primitives import Hash
+from runtime.types.primitives import ZERO_HASH, Hash
 from tests.node.storage.test_disk_space import disk_of
 from tests.node.support.paid_answers import CHANNEL, MODEL, FakeNode, open_channel, stored
 
@@ -63,12 +64,6 @@ class Server:
 
     def close(self) -> None:
         self.store.close()
-
-    def file(self, blob: Hash) -> EpochReceipts:
-        """Return the receipts of an epoch's file, from all of its pages."""
-        pages = codec(ReceiptPages).decode(self.blobs.get(blob)).pages
-        receipts = [codec(EpochReceipts).decode(self.blobs.get(page)).receipts for page in pages]
-        return EpochReceipts(tuple(signed for page in receipts for signed in page))
 
     def answer(self, channel: int = CHANNEL, count: int = 1) -> None:
         for _ in range(count):
@@ -122,9 +117,15 @@ def closing(server: Server) -> dict[str, Any]:
     return call
 
 
+def signed_in(server: Server, blob: Hash) -> list[SignedReceipt]:
+    pages = codec(ReceiptPages).decode(server.blobs.get(blob)).pages
+    read = codec(EpochReceipts).decode
+    return [signed for page in pages for signed in read(server.blobs.get(page)).receipts]
+
+
 def receipts_in(server: Server, call: dict[str, Any]) -> list[tuple[int, int]]:
-    file = server.file(call["receipts_blob"])
-    return [(signed.channel, signed.sequence) for signed in file.receipts]
+    signed = signed_in(server, call["receipts_blob"])
+    return [(each.channel, each.sequence) for each in signed]
 
 
 def test_closing_draws_what_is_owed_and_names_the_receipts(server: Server) -> None:
@@ -329,6 +330,22 @@ def test_a_full_disk_and_a_pool_that_refuses_do_not_stop_a_node(
     assert server.node.calls("close_epoch")
 
 
+def test_an_epoch_that_another_program_closed_with_other_files_is_said_once(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.answer()
+    server.block()
+    garbage = {"receipts_root": ZERO_HASH, "receipts": 1, "fees_planck": 0}
+    server.node.sent.append(
+        ("close_epoch", {**garbage, "receipts_blob": server.blobs.put(b"garbage")})
+    )
+    server.block(count=3)
+    assert server.stage is Stage.SETTLING
+    assert caplog.text.count("epoch-file-lost model=3 epoch=0") == 1
+    server.settle()
+    assert server.stage is Stage.WAITING
+
+
 class LifeOfAnEpoch(RuleBasedStateMachine):
     """However answers, closes, failures and restarts fall, each receipt is settled at most once,
     whole epochs add up, and nothing that was redeemed and settled in time is left out."""
@@ -370,11 +387,13 @@ class LifeOfAnEpoch(RuleBasedStateMachine):
         if number is None:
             return
         record = self.server.node.epochs[number]
-        file = self.server.file(record.receipts_blob)
-        places = [(each.channel, each.sequence) for each in file.receipts]
+        signed = signed_in(self.server, record.receipts_blob)
+        places = [(each.channel, each.sequence) for each in signed]
         assert places == sorted(places)
-        assert sum(each.receipt.fee_planck for each in file.receipts) == record.fees_planck
-        for each in file.receipts:
+        own = list(epoch_files.receipts_in(self.server.blobs, record.receipts_blob, len(signed)))
+        assert own == [(receipt_hash(each.receipt), each.receipt.fee_planck) for each in signed]
+        assert sum(fee for _, fee in own) == record.fees_planck
+        for each in signed:
             channel = self.server.node.channels[each.channel]
             first = channel.redeemed_before(number)
             assert first <= each.voucher.voucher.before_planck

@@ -9,6 +9,7 @@ import pytest
 
 import node.client
 from node.client.asker_ledger import AskerLedger, ChannelBook
+from node.client.promises import tokens_in_at_most
 from runtime.shared.receipts import VOUCHER_BLOCKS_MAX, salted_hash
 from runtime.types.primitives import AccountId, Hash
 from tests.node.commands.support.answering import TEXT, AnsweringClient
@@ -25,7 +26,7 @@ from tests.node.support.paid_answers import (
 )
 
 FEE = RATES.fee(4, 5)
-PRICE = RATES.fee(4, 16)
+PRICE = RATES.fee(tokens_in_at_most("why?"), 16)
 
 
 @pytest.fixture
@@ -72,6 +73,14 @@ def test_each_answer_is_signed_for_alone_where_the_last_one_ended(
     assert book_in(keys).spent_planck == 3 * FEE
 
 
+def test_a_channel_to_another_server_than_the_nodes_is_not_paid_from(
+    client: AnsweringClient, keys: Path
+) -> None:
+    client.channels[CHANNEL] = open_channel(server=AccountId(bytes(32)))
+    ledger_in(keys).begin(CHANNEL, AccountId(bytes(32)), MODEL)
+    assert ask(keys, "--dry-run", "--json").document["channel"] is None
+
+
 def test_chain_and_books_decide_together_what_is_signed(
     client: AnsweringClient, keys: Path
 ) -> None:
@@ -114,7 +123,8 @@ def test_an_answer_with_a_false_receipt_is_refused(
 def test_a_question_of_more_tokens_than_bytes_is_not_believed(
     client: AnsweringClient, keys: Path
 ) -> None:
-    client.changed = {"tokens_in": 69, "fee_planck": RATES.fee(69, 5)}
+    many = tokens_in_at_most("why?") + 1
+    client.changed = {"tokens_in": many, "fee_planck": RATES.fee(many, 5)}
     called = ask(keys)
     assert called.exit_code == 1
     assert "more tokens than the question has" in called.err

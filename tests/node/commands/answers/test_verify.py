@@ -73,8 +73,8 @@ def assert_described(document: Any) -> None:
     ("words", "sentence"),
     [
         ((), "Name a receipt"),
-        (("--model", "0"), "--model and --epoch together"),
-        (("--epoch", "0"), "--model and --epoch together"),
+        (("--epoch", "0"), "model of the epoch with --model"),
+        (("--model", "9"), "There is no model '9'"),
         (("0x12",), "is no hash"),
         ((GOOD, "--save", "a", "--offline", "b"), "either --save or --offline"),
         (("--model", "9", "--epoch", "0"), "There is no model '9'"),

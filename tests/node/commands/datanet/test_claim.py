@@ -8,6 +8,7 @@ import pytest
 
 import node.client
 from node.client import RequestRefusedError
+from node.client.shares import EPOCHS_DEFAULT
 from node.commands.datanet.claim import SHARES_PER_CLAIM_MAX
 from pallets.attribution.records import Epoch, EpochState, Ledger, ServerLedger
 from runtime.codec.scale import codec
@@ -111,6 +112,8 @@ def test_shares_are_claimed_for_others_to_their_account(client: AnsweringClient)
 def test_only_the_newest_epochs_are_searched(client: AnsweringClient) -> None:
     for epoch in range(4):
         settle(client, epoch, WHO)
+    assert EPOCHS_DEFAULT > 4
+    assert epochs_of(claim(client)[1]) == [0, 1, 2, 3]
     assert epochs_of(claim(client, "--epochs", "2")[1]) == [2, 3]
     assert claim(client, "--epochs", "0")[1].name == "claim"
 
