@@ -110,6 +110,7 @@ def check(receipts: list[SignedReceipt]) -> None:
         pool_planck=count * FEE_PLANCK,
         bound_milli=1_000,
         draws=32,
+        text_blocks=600,
     )
     asker = receipts[0].asker
     channel = ChannelRange(channel=1, asker=asker, start_planck=0, end_planck=count * FEE_PLANCK)

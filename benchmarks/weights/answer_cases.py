@@ -18,7 +18,6 @@ from pallets.inference import Channel, Inference
 from pallets.inference import Parameters as InferenceParameters
 from pallets.inference.channels import REPORTS_FORGOTTEN_MAX
 from pallets.inference.records import Server
-from pallets.jobs import Jobs
 from pallets.jobs import Parameters as JobParameters
 from pallets.jobs.job import JobState, SlotState
 from pallets.models import Deployment, Models
@@ -80,7 +79,7 @@ def _served(stage: WeighingStage) -> AccountId:
         psi_root=ZERO_HASH,
         aggregates=ZERO_HASH,
         aggregate_root=ZERO_HASH,
-        span_shards=(ZERO_HASH,) * 64,
+        span_shards=ZERO_HASH,
         rows=2_000,
         sketch_size=4_096,
     )
@@ -189,19 +188,17 @@ def attribution_claim_share(stage: WeighingStage) -> Work:
 def attribution_show_texts(stage: WeighingStage) -> Work:
     slots = slots_of(stage, SlotState.Assigned, SlotState.NoShow)
     server = store_settlement(stage, JobState.Assigned, slots)
-    text_blocks = AttributionParameters().text_blocks
-    jobs = stage.pallet(Jobs)
-    record = jobs.require_job(JOB)
-    jobs.jobs.put(JOB, replace(record, assigned_at=BLOCK - text_blocks))
-    attempt, blob = record.attempt, ZERO_HASH
+    attempt, blob = ATTEMPT, ZERO_HASH
     return stage.signed(server, "Attribution", "show_texts", job=JOB, attempt=attempt, blob=blob)
 
 
 @ATTRIBUTION.constant
 def attribution_report_withheld(stage: WeighingStage) -> Work:
     slots = slots_of(stage, SlotState.Assigned, SlotState.NoShow)
-    store_settlement(stage, JobState.Assigned, slots)
-    return stage.signed(stage.account("caller"), "Attribution", "report_withheld", job=JOB, attempt=0)
+    waiting = tuple(replace(slot, assigned_at=1) for slot in slots)
+    store_settlement(stage, JobState.Assigned, waiting)
+    caller = stage.account("caller")
+    return stage.signed(caller, "Attribution", "report_withheld", job=JOB, attempt=ATTEMPT)
 
 
 @ATTRIBUTION.constant
