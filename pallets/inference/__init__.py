@@ -85,8 +85,9 @@ class Inference(InferenceErrors, Pallet, index=24):
     former_fee: Value[FormerFee] = default(FormerFee(0, 0))
     """The platform's fee before its last change, and the block up to which vouchers may end that
     still name it."""
-    reported: Map[tuple[u32, u32], bool]
-    """The answers whose false receipt has cost its server, by channel and sequence."""
+    reported: Map[tuple[u32, u32], Balance]
+    """What the false receipts of an answer asked or drew too much at most, as far as they have cost
+    their server (planck), by channel and sequence."""
 
     class ParametersSet(Event, index=0):
         """Governance changed fee, shares, times or the least bond."""
@@ -163,7 +164,8 @@ class Inference(InferenceErrors, Pallet, index=24):
         repaid: Balance
 
     class ReceiptReported(Event, index=11):
-        """A receipt was false; it asked or drew `wronged` too much."""
+        """A receipt was false; it asked or drew `wronged` too much, or so much more than a
+        receipt of the same answer that was reported before."""
 
         channel: u32
         receipt: Hash
@@ -247,7 +249,8 @@ class Inference(InferenceErrors, Pallet, index=24):
 
     @call(9, weights.INFERENCE_WITHDRAW_SERVER_BOND)
     def withdraw_server_bond(self, who: Signed) -> None:
-        """Take the bond back, when all channels are removed and the time after leaving is over."""
+        """Take the bond back, when all channels are removed and the time after leaving is over. It
+        is slashed for what you redeemed and never closed."""
         servers.withdraw(self, who)
 
     # ---------------------------------------------------------------------------- evidence

@@ -6,6 +6,10 @@
 
 Anybody may report; the wronged asker is paid out of the bond whoever does. An asker that reports an
 honest server has nothing to report: all three need the server's own signature or its redemption.
+
+Server and asker may be one person. So an asker is paid no more than what was drawn for the answer,
+for a receipt can name any fee; and a report of a small fault does not end the matter: a later one of
+the same answer costs what it is greater.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ def report_receipt(
     owed = terms.before_planck + receipt.fee_planck
     is_last = terms.sequence == channel.sequence
     if receipt.fee_planck != terms.fee(receipt.tokens_in, receipt.tokens_out):
-        wronged = receipt.fee_planck
+        wronged = min(receipt.fee_planck, terms.price_planck)
     elif is_last and channel.redeemed_planck > owed:
         wronged = channel.redeemed_planck - owed
     else:
@@ -62,8 +66,9 @@ def report_double_receipt(
     _checked(inference, voucher, other, other_signature)
     if receipt_hash(receipt) == receipt_hash(other):
         raise inference.NotFalse
-    fee = max(receipt.fee_planck, other.fee_planck)
-    _slash(inference, channel, voucher.voucher, receipt_hash(receipt), fee)
+    terms = voucher.voucher
+    wronged = min(max(receipt.fee_planck, other.fee_planck), terms.price_planck)
+    _slash(inference, channel, terms, receipt_hash(receipt), wronged)
 
 
 def _checked(
@@ -83,11 +88,15 @@ def _checked(
 def _slash(
     inference: Inference, channel: Channel, voucher: Voucher, receipt: Hash, wronged: int
 ) -> None:
-    """Slash once for each voucher, whichever of its receipts is reported."""
+    """Slash for the greatest fault of an answer, once for each planck of it. Raises NotFalse."""
     key = (voucher.channel, voucher.sequence)
-    if key in inference.reported:
+    former = inference.reported.get(key) or 0
+    if wronged <= former:
         raise inference.NotFalse
-    inference.reported.put(key, True)
-    amount = servers.SLASH_FACTOR * wronged
-    servers.slash(inference, channel.server, amount, [(channel.asker, wronged)])
-    inference.emit(inference.ReceiptReported(voucher.channel, receipt, wronged))
+    inference.reported.put(key, wronged)
+    is_last = voucher.sequence == channel.sequence
+    drawn = max(0, channel.redeemed_planck - voucher.before_planck) if is_last else 0
+    more, owed = wronged - former, max(0, min(wronged, drawn) - former)
+    amount = servers.SLASH_FACTOR * more
+    servers.slash(inference, channel.server, amount, [(channel.asker, owed)])
+    inference.emit(inference.ReceiptReported(voucher.channel, receipt, more))
