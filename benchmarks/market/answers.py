@@ -140,7 +140,5 @@ def make_answer(
         sampling=GREEDY,
         evidence=evidence_hash(evidence),
     )
-    signed = SignedReceipt(
-        voucher, receipt, evidence, signature(server, receipt_hash(receipt))
-    )
+    signed = SignedReceipt(voucher, receipt, evidence, signature(server, receipt_hash(receipt)))
     return Answer(signed, claims.fault)

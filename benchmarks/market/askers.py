@@ -20,6 +20,7 @@ from benchmarks.market.terms import (
     PRICE_TOKENS_OUT,
     VOUCHER_BLOCKS,
 )
+from pallets.inference.records import Channel
 from runtime.crypto.keys import KeyKind, verify
 from runtime.shared.receipts import Rates, SignedVoucher, receipt_hash
 from runtime.types.primitives import Id
@@ -152,25 +153,28 @@ class Asker(Party):
         return (
             signed.voucher == voucher
             and signed.is_whole
-            and (receipt.tokens_in, receipt.tokens_out)
-            == (question.tokens_in, delivery.tokens_out)
+            and (receipt.tokens_in, receipt.tokens_out) == (question.tokens_in, delivery.tokens_out)
             and verify(KeyKind.ED25519, signed.signature, receipt_hash(receipt), receipt.server)
         )
 
     # ---------------------------------------------------------------------------- evidence
 
     def watch(self, book: Book) -> None:
-        """Report a server that drew more than the books say, and end a closed channel."""
+        """Look for what was drawn too much, and end a channel whose time is over."""
         record = self.chain.inference.channel(book.channel)
         if record is None:
             return
+        self.check_drawn(book, record)
+        if book.is_closing and not record.is_closed:
+            self.chain.attempt(self.account, "Inference", "finish_close", channel=book.channel)
+
+    def check_drawn(self, book: Book, record: Channel) -> None:
+        """Report a server that drew more than the books say."""
         if record.redeemed_planck > book.owed_planck:
             is_last = book.last is not None and book.last.signed.sequence == record.sequence
             if is_last and book.last is not None:
                 self.report(book.last)
             self.distrust(book)
-        if book.is_closing and not record.is_closed:
-            self.chain.attempt(self.account, "Inference", "finish_close", channel=book.channel)
 
     def report(self, answer: Answer) -> bool:
         """Hold a receipt against its server; returns whether the chain found it false."""

@@ -20,6 +20,7 @@ from pallets.inference import Inference
 from pallets.jobs import Jobs
 from pallets.models import Models
 from pallets.system import System
+from runtime.codec.scale import Codec
 from runtime.crypto.hashing import blake2b_256
 from runtime.frame.dispatch import ROOT, Call, DispatchFailed, Error, Origin
 from runtime.frame.machine import Machine
@@ -32,6 +33,8 @@ P = TypeVar("P", bound=Pallet)
 E = TypeVar("E", bound=Event)
 
 BLOCK_TIME_MS: Final = 1_000
+ITEM_BYTES: Final = 32
+"""The length of the part of a key that names pallet and item."""
 GENESIS_HASH: Final = Hash(b"market genesis".ljust(32, b"\0"))
 
 
@@ -39,6 +42,26 @@ GENESIS_HASH: Final = Hash(b"market genesis".ljust(32, b"\0"))
 def machine() -> Machine:
     """Return the composed runtime of this process."""
     return compose()
+
+
+class IndexedOverlay(Overlay):
+    """A state in memory that finds the keys of an item without looking at all others: the
+    invariants list every item after every block."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryBackend())
+        self._by_item: dict[bytes, set[bytes]] = {}
+
+    def write(self, key: bytes, value: Any | None, codec: Codec[Any]) -> None:
+        """Set the value at a key."""
+        self._by_item.setdefault(key[:ITEM_BYTES], set()).add(key)
+        super().write(key, value, codec)
+
+    def keys(self, prefix: bytes) -> Iterator[bytes]:
+        """Yield the present keys with a prefix, sorted."""
+        assert len(prefix) >= ITEM_BYTES, "keys are listed by item"
+        written = self._by_item.get(prefix[:ITEM_BYTES], ())
+        yield from (key for key in sorted(written) if key.startswith(prefix) and self._present(key))
 
 
 class Chain:
@@ -62,7 +85,7 @@ class Chain:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Hold the machine, build genesis and begin block 1."""
-        with self._machine.on(Overlay(MemoryBackend())):
+        with self._machine.on(IndexedOverlay()):
             for name, pallet in self._machine.pallets.items():
                 self._build(name, pallet)
             self._total = self.balances.total_issuance.get()

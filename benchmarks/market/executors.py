@@ -1,8 +1,8 @@
 """An executor: it settles the epochs that it is drawn for, by commit and reveal.
 
-    assigned -> texts shown, or the receipts alone are false -> commit -> reveal
-             -> texts that cannot be read                    -> report
-             -> no texts in time                             -> report the server
+assigned -> texts shown, or the receipts alone are false -> commit -> reveal
+         -> texts that cannot be read                    -> report
+         -> no texts in time                             -> report the server
 """
 
 from __future__ import annotations

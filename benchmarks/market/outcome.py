@@ -1,7 +1,8 @@
 """What came of one world: who won and lost how much, and who was slashed.
 
 A party's wealth is all that it has free, held and claimable. Its gain is what its wealth grew by,
-what the tokens are worth that it got, less what it spent on computing.
+what the tokens are worth that it got, less what it spent on computing. Tokens of a server in league
+with their asker are worth nothing: the two could have computed them themselves.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ class MarketBrokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The gains of all parties of a world in planck, by name; what was burned; how often the
-    liars lied and were found out; how often honest parties were slashed, and how often they were
-    silent for too long."""
+    """The gains of all parties of a world in planck, by name, without the tokens, whose worth is
+    by asker and server; what was burned; how often the liars lied and were found out; how often
+    honest parties were slashed, and how often they were silent for too long."""
 
     gains: Mapping[str, int]
+    tokens: Mapping[tuple[str, str], int]
     burned_planck: int
     lies: int
     found: int
@@ -40,15 +42,20 @@ class Outcome:
     downtimes: int
 
     def gain_of(self, names: tuple[str, ...]) -> int:
-        """Return the gain of some parties together."""
-        return sum(self.gains.get(name, 0) for name in names)
+        """Return the gain of some parties in league together."""
+        worth = sum(
+            planck
+            for (asker, server), planck in self.tokens.items()
+            if asker in names and server not in names
+        )
+        return worth + sum(self.gains.get(name, 0) for name in names)
 
     def by_group(self, coalition: tuple[str, ...]) -> dict[str, int]:
         """Return the gains of all others by their groups."""
         groups = dict.fromkeys(GROUPS, 0)
-        for name, gain in self.gains.items():
+        for name in self.gains:
             if name not in coalition:
-                groups[group_of(name)] += gain
+                groups[group_of(name)] += self.gain_of((name,))
         return groups
 
 
@@ -82,20 +89,21 @@ def _outcome_of(world: World, strategy: Strategy) -> Outcome:
         who = account(name)
         record = chain.system.get_account(who).data
         wealth = record.free + record.reserved + chain.attribution.earnings(who).claimable
-        worth = world.tokens.get(name, 0) - world.costs.get(name, 0)
-        gains[name] = wealth - ENDOWMENT + worth
-    liars = {account(name) for name in strategy.coalition}
+        gains[name] = wealth - ENDOWMENT - world.costs.get(name, 0)
+    liars = {account(name) for name in (*strategy.coalition, *strategy.parties)}
+    ours = {account(name) for name in strategy.coalition}
     found = honest = downtimes = 0
     for slash in chain.events(Inference.ServerSlashed):
-        found += slash.server in liars
+        found += slash.server in ours
         honest += slash.server not in liars
     for offence in chain.events(Jobs.ExecutorSlashed):
         is_silent = offence.offence is Offence.NoShow
-        found += offence.executor in liars
+        found += offence.executor in ours
         downtimes += offence.executor not in liars and is_silent
         honest += offence.executor not in liars and not is_silent
     return Outcome(
         gains=gains,
+        tokens=dict(world.tokens),
         burned_planck=chain.balances.burned.get(),
         lies=world.lies,
         found=found,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from benchmarks.market.settling import EpochFile
     from benchmarks.market.world import World
 
-REDEEM_PLANCK: Final = 2 * OPEN
+REDEEM_PLANCK: Final = 20 * OPEN
 REDEEM_BLOCKS: Final = 5
 VOUCHER_BLOCKS_MIN: Final = CHALLENGE_BLOCKS + REDEEM_BLOCKS
 """A voucher that ends earlier might not be redeemed in time."""
@@ -144,7 +144,7 @@ class Server(Party):
         last = book.last.signed.sequence if book.last is not None else 0
         return (
             voucher.sequence > last
-            and voucher.before_planck >= max(book.owed_planck, record.redeemed_planck)
+            and voucher.before_planck == book.owed_planck
             and voucher.limit_planck <= record.deposit_planck
             and voucher.expires_at >= self.block + VOUCHER_BLOCKS_MIN
             and voucher.rates.covers(lowest_rates(inference, MODEL, voucher.expires_at))

@@ -26,12 +26,12 @@ ROWS: Final = 2_000
 SKETCH_SIZE: Final = 16
 CONTEXT_TOKENS: Final = 2_048
 
-ENDOWMENT: Final = 10_000 * OPEN
-SERVER_BOND: Final = 200 * OPEN
+ENDOWMENT: Final = 100_000 * OPEN
+SERVER_BOND: Final = 2_000 * OPEN
 EXECUTOR_BOND: Final = 100 * OPEN
-DEPOSIT: Final = 20 * OPEN
-RATE_IN: Final = OPEN
-RATE_OUT: Final = 3 * OPEN
+DEPOSIT: Final = 100 * OPEN
+RATE_IN: Final = 10 * OPEN
+RATE_OUT: Final = 30 * OPEN
 """Planck per 1,000 tokens."""
 PRICE_TOKENS_OUT: Final = 240
 """A voucher allows an answer of so many tokens."""
@@ -42,6 +42,7 @@ WORK_PERMILLE: Final = 300
 """What settling an epoch costs an executor, of its pay: an executor that does not work saves it."""
 
 DRAWS: Final = 6
+CLOSE_BLOCKS: Final = 16
 TEXT_BLOCKS: Final = 6
 CHALLENGE_BLOCKS: Final = 8
 RETENTION_BLOCKS: Final = 10
@@ -88,7 +89,7 @@ JOBS: Final = jobs.Genesis(
     ),
 )
 ATTRIBUTION: Final = attribution.Genesis(
-    attribution.Parameters(draws=DRAWS, text_blocks=TEXT_BLOCKS)
+    attribution.Parameters(draws=DRAWS, text_blocks=TEXT_BLOCKS, close_blocks=CLOSE_BLOCKS)
 )
 INFERENCE: Final = inference.Genesis(
     inference.Parameters(

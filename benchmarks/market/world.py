@@ -16,6 +16,7 @@ from benchmarks.market.askers import Asker
 from benchmarks.market.chain import Chain
 from benchmarks.market.executors import Executor
 from benchmarks.market.keys import account
+from benchmarks.market.contributors import Contributor
 from benchmarks.market.parties import Party
 from benchmarks.market.servers import LeavingServer, Server
 from benchmarks.market.settling import EpochFile, Settlement, channel_ranges, settle_epoch
@@ -74,8 +75,8 @@ class World:
         """The files of receipts that servers published."""
         self.texts: dict[Hash, bool] = {}
         """Whether the executors can read a published file of texts."""
-        self.tokens: dict[str, int] = {}
-        """What the tokens are worth that an asker got, in planck."""
+        self.tokens: dict[tuple[str, str], int] = {}
+        """What the tokens are worth that an asker got of a server, in planck."""
         self.costs: dict[str, int] = {}
         """What a party spent outside the chain, on computing, in planck."""
         self.lies = 0
@@ -90,24 +91,36 @@ class World:
 
     def run(self) -> None:
         """Go through all blocks, with all checks after each; then pay all claims."""
+        self.begin()
+        while self.chain.number <= terms.BLOCKS and not self.is_over():
+            self.pass_block()
+        for name in self.names:
+            self.chain.attempt(account(STRANGER), "Attribution", "claim_for", account=account(name))
+        self.chain.next_block()
+
+    def begin(self) -> None:
+        """Publish the model, and let servers and executors post their bonds."""
         self._store_model()
         for party in self.parties.values():
             if isinstance(party, Server | Executor):
                 party.join()
-        while self.chain.number <= terms.BLOCKS:
-            for party in self.parties.values():
-                party.act()
-            self.chain.next_block()
-        for name in self.names:
-            self.chain.attempt(
-                account(STRANGER), "Attribution", "claim_for", account=account(name)
-            )
+
+    def pass_block(self) -> None:
+        """Let every party act, and end the block."""
+        for party in self.parties.values():
+            party.act()
         self.chain.next_block()
+
+    def is_over(self) -> bool:
+        """Return whether every server has left; then nothing moves any more."""
+        return self.chain.number > terms.LAST_CLOSE and not any(self.chain.inference.servers.keys())
 
     def _party(self, name: str) -> Party:
         made = self.strategy.parties.get(name)
         if made is not None:
             return made(self, name)
+        if name in CONTRIBUTORS:
+            return Contributor(self, name)
         if name in ASKERS:
             return Asker(self, name)
         if name in self.servers:
@@ -191,9 +204,7 @@ class World:
         """Return a question that the rows of one contributor have most to do with."""
         near = dice.choice(CONTRIBUTORS)
         tokens_in, tokens_out = dice.randint(10, 60), dice.randint(20, terms.PRICE_TOKENS_OUT)
-        phi = [
-            psi // 2 + dice.randint(-PSI_MAX // 2, PSI_MAX // 2) for psi in self.psi[near]
-        ]
+        phi = [psi // 2 + dice.randint(-PSI_MAX // 2, PSI_MAX // 2) for psi in self.psi[near]]
         return Question(text, tokens_in, tokens_out, as_sketch(phi))
 
     def _psi(self) -> dict[str, tuple[int, ...]]:
@@ -227,10 +238,11 @@ class World:
         return self._settlements[key]
 
     def note_tokens(self, asker: str, server: str, fair_planck: int) -> None:
-        """Note that an asker got tokens of so much worth. Those of a server in league with it are
-        worth nothing: it could have computed them itself."""
-        if not {asker, server} <= set(self.strategy.coalition):
-            self.tokens[asker] = self.tokens.get(asker, 0) + fair_planck
+        """Note that an asker got tokens of so much worth; who asks to be paid gets nothing of
+        worth."""
+        if asker not in SYBILS:
+            key = (asker, server)
+            self.tokens[key] = self.tokens.get(key, 0) + fair_planck
 
     def note_cost(self, name: str, planck: int) -> None:
         """Note what a party spent on computing."""

@@ -134,6 +134,17 @@ def attribution_set_parameters(stage: WeighingStage) -> Work:
     return stage.root("Attribution", "set_parameters", parameters=parameters)
 
 
+@ATTRIBUTION.constant
+def attribution_report_overdue(stage: WeighingStage) -> Work:
+    server, attribution = _served(stage), stage.pallet(Attribution)
+    overdue = Ledger(epoch=1, pool=FEES, redeemed_planck=FEES, due_from=1)
+    attribution.ledgers.put((0, server), overdue)
+    attribution.unsettled.put(server, FEES)
+    attribution.governed.put(replace(AttributionParameters(), close_blocks=5))
+    caller = stage.account("caller")
+    return stage.signed(caller, "Attribution", "report_overdue", model=0, server=server)
+
+
 # ---------------------------------------------------------------------------------------- Inference
 
 

@@ -89,8 +89,11 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
     """What epochs of a model left unshared (planck), by model."""
     epochs: Map[tuple[u32, AccountId, u32], Epoch]
     """The closed epochs with their receipts, fees and payouts (planck), by model, server, epoch."""
-    settling: DefaultMap[AccountId, u32] = default(0)
-    """The number of epochs of a server that are being settled, by account."""
+    settling: DefaultMap[AccountId, Balance] = default(0)
+    """The fees of the epochs of a server that are being settled (planck), by account."""
+    unsettled: DefaultMap[AccountId, Balance] = default(0)
+    """What a server has redeemed for models that pay contributors, and has not closed (planck), by
+    account."""
     claimed: DefaultMap[tuple[u32, AccountId, u32, u32], u128] = default(0)
     """The shares of an epoch that are credited, a bit for each, by model, server, epoch and word of
     128 positions."""
@@ -115,7 +118,8 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
     ) -> None:
         """Close your current epoch of a model: name the Merkle-sum root of its receipts, their
         number, the sum of their fees, and the file of the receipts, from which executors settle.
-        You pay the settle job, and answer for the receipts with your bond."""
+        The fees are all that you have redeemed since the last close. You pay the settle job, and
+        answer for the receipts with your bond."""
         closing.check_model(self, model)
         closing.close(
             self,
@@ -140,7 +144,7 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         receipts_blob: Hash,
     ) -> None:
         """Close your latest epoch again, whose settlement failed, with the same or corrected
-        receipts."""
+        receipts of the same fees; the next one waits for it."""
         closing.check_model(self, model)
         record = self.epochs.get((model, server, epoch))
         is_latest = self.ledgers.get((model, server)).epoch == epoch + 1
@@ -217,10 +221,17 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         ledger = self.ledgers.get((model, server))
         if self.inference.is_bonded(server) or ledger.settling is not None:
             raise self.ServerBonded
-        swept = replace(ledger, pool=0, redeemed_planck=0)
+        swept = replace(ledger, pool=0, redeemed_planck=0, due_from=None)
         self.ledgers.put((model, server), swept)
+        closing.count_unsettled(self, server, -ledger.redeemed_planck)
         self.commons.put(model, self.commons.get(model) + ledger.pool)
         self.emit(self.PoolSwept(model, server, ledger.pool))
+
+    @call(10, weights.ATTRIBUTION_REPORT_OVERDUE)
+    def report_overdue(self, who: Signed, model: u32, server: AccountId) -> None:
+        """Report a server that has not closed its epoch in time: it loses its bond as for false
+        receipts, and the pool goes to the commons."""
+        closing.report_overdue(self, model, server)
 
     # ------------------------------------------------------------------------- runtime API
 
@@ -286,13 +297,18 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
     def fund(self, model: int, server: AccountId, redeemed_planck: int, part_planck: int) -> None:
         """Count a redemption, whose contributors' part was just paid into ATTRIBUTION_POT."""
         ledger = self.ledgers.get((model, server))
+        pays = self.is_open(model)
+        is_first = pays and ledger.due_from is None
         funded = replace(
             ledger,
             pool=ledger.pool + part_planck,
             redeemed_planck=ledger.redeemed_planck + redeemed_planck,
+            due_from=self.system.current_number() if is_first else ledger.due_from,
         )
         self.ledgers.put((model, server), funded)
         self.accounted.put(self.accounted.get() + part_planck)
+        if pays:
+            closing.count_unsettled(self, server, redeemed_planck)
         self.emit(self.Funded(model, server, part_planck))
 
     def current_epoch(self, model: int, server: AccountId) -> int:
@@ -310,6 +326,10 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
     def is_settling(self, server: AccountId) -> bool:
         """Return whether an epoch of a server is being settled."""
         return bool(self.settling.get(server))
+
+    def unsettled_of(self, server: AccountId) -> int:
+        """Return what a server has redeemed for contributors that it has not closed, in planck."""
+        return self.unsettled.get(server)
 
     def is_open(self, model: int) -> bool:
         """Return whether the latest index of a model has the rows that attribution pays for."""
@@ -373,15 +393,19 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         """
         total = sum(amount for _, amount in self.commons.items())
         settling: dict[AccountId, int] = {}
+        redeemed: dict[AccountId, int] = {}
         for (model, server), ledger in self.ledgers.items():
             assert ledger.pool <= ledger.redeemed_planck, "a pool is a part of what was redeemed"
             total += ledger.pool
+            redeemed[server] = redeemed.get(server, 0) + ledger.redeemed_planck
             if ledger.settling is not None:
                 record = self.epochs.get((model, server, ledger.settling))
                 assert record is not None, "the epoch being settled exists"
                 assert record.state is EpochState.Settling, "one epoch is settled at a time"
-                settling[server] = settling.get(server, 0) + 1
-        assert settling == dict(self.settling.items()), "epochs being settled are counted"
+                settling[server] = settling.get(server, 0) + record.fees_planck
+        assert settling == dict(self.settling.items()), "fees being settled are summed up"
+        for server, unsettled in self.unsettled.items():
+            assert unsettled <= redeemed.get(server, 0), "only what was redeemed is to be settled"
         for _, epoch in self.epochs.items():
             assert epoch.claimed_planck <= epoch.shares_planck <= epoch.pool_planck, "shares"
             if epoch.state is EpochState.Settling:

@@ -1,14 +1,16 @@
 """Epochs: closing, settling, convicting or failing, and the way of each planck of their pool.
 
+    not closed in time   -> its server's bond is slashed, the pool goes to the commons
     closed by its server -> settled: shares and commons
                          -> convicted: the server's bond is slashed, the pool goes to the commons
                          -> failed: the pool goes back, the server may close the epoch again
 
 Rules that hold here: an epoch belongs to a model and a server, and nobody else closes it; it shares
-what its own receipts brought, in proportion to the redeemed fees that the server declares; declared
-fees exceed neither what was redeemed nor the bond that answers for them; a server gains nothing by
-a false declaration, because the pool then goes to the commons and the executors are paid from the
-escrow that it posted.
+what its own receipts brought; declared fees are all that was redeemed since the last close, so that no
+server leaves out the receipts that it does not like; the fees of all epochs of a server that are
+being settled do not exceed the bond that answers for them; a failed epoch is closed again before
+the next one; a server gains nothing by a false declaration, because the pool then goes to the
+commons and the executors are paid from the escrow that it posted.
 """
 
 from __future__ import annotations
@@ -54,8 +56,8 @@ def close(
 ) -> None:
     """Open the SETTLE job of an epoch.
 
-    Raises EpochSettling, NothingToSettle, TooManyReceipts, FeesExceedPool, FeesExceedBond, and what
-    opening the job raises.
+    Raises EpochSettling, NothingToSettle, TooManyReceipts, EpochFailed, FeesExceedPool, FeesMissing,
+    FeesExceedBond, and what opening the job raises.
     """
     ledger, parameters = attribution.ledgers.get((model, server)), attribution.governed.get()
     if ledger.settling is not None:
@@ -64,9 +66,9 @@ def close(
         raise attribution.NothingToSettle
     if receipts > parameters.receipts_maximum:
         raise attribution.TooManyReceipts
-    if fees_planck > ledger.redeemed_planck:
-        raise attribution.FeesExceedPool
-    if fees_planck > attribution.inference.bond_of(server):
+    _check_fees(attribution, (model, server, epoch), ledger, fees_planck)
+    settling = attribution.settling.get(server) + fees_planck
+    if settling > attribution.inference.bond_of(server):
         raise attribution.FeesExceedBond
     pool = ledger.pool * fees_planck // ledger.redeemed_planck
     spec = Settle(
@@ -90,7 +92,8 @@ def close(
         settling=epoch,
     )
     attribution.ledgers.put((model, server), closed)
-    attribution.settling.put(server, attribution.settling.get(server) + 1)
+    attribution.settling.put(server, settling)
+    count_unsettled(attribution, server, -fees_planck)
     record = Epoch(
         state=EpochState.Settling,
         job=job,
@@ -103,6 +106,32 @@ def close(
     )
     attribution.epochs.put((model, server, epoch), record)
     attribution.emit(attribution.EpochClosed(model, server, epoch, job, fees_planck))
+
+
+def _check_fees(
+    attribution: Attribution, key: tuple[int, AccountId, int], ledger: Ledger, fees_planck: int
+) -> None:
+    """Check that fees are all that was redeemed in an epoch. Raises EpochFailed, FeesExceedPool,
+    FeesMissing."""
+    model, server, epoch = key
+    again = attribution.epochs.get(key)
+    if again is None and attribution.first_unsettled_epoch(model, server) < epoch:
+        raise attribution.EpochFailed
+    redeemed = ledger.redeemed_planck if again is None else again.fees_planck
+    if fees_planck > redeemed:
+        raise attribution.FeesExceedPool
+    if fees_planck < redeemed:
+        raise attribution.FeesMissing
+
+
+def count_unsettled(attribution: Attribution, server: AccountId, change: int) -> None:
+    """Count what a server redeemed and must still settle; what it redeemed before the model's rows
+    were enough for attribution was not counted, so closing may take away more."""
+    left = max(0, attribution.unsettled.get(server) + change)
+    if left:
+        attribution.unsettled.put(server, left)
+    else:
+        attribution.unsettled.remove(server)
 
 
 def settle(attribution: Attribution, spec: Settle, output: Settled) -> None:
@@ -182,6 +211,33 @@ def convict(
     )
 
 
+def report_overdue(attribution: Attribution, model: int, server: AccountId) -> None:
+    """Slash a server that has not closed its epoch in time; the pool goes to the commons, and the
+    receipts of the epoch can be settled no more. Raises NotOverdue."""
+    ledger = attribution.ledgers.get((model, server))
+    time = attribution.governed.get().close_blocks
+    if (
+        ledger.due_from is None
+        or ledger.settling is not None
+        or attribution.system.current_number() <= ledger.due_from + time
+    ):
+        raise attribution.NotOverdue
+    amount = SLASH_FACTOR * ledger.redeemed_planck
+    slashed = attribution.inference.slash_server(server, amount, ())
+    _add_commons(attribution, model, ledger.pool)
+    count_unsettled(attribution, server, -ledger.redeemed_planck)
+    attribution.ledgers.put((model, server), Ledger(epoch=ledger.epoch + 1))
+    attribution.emit(
+        attribution.EpochOverdue(
+            model=model,
+            server=server,
+            epoch=ledger.epoch,
+            slashed_planck=slashed,
+            commons_planck=ledger.pool,
+        )
+    )
+
+
 def give_pool_back(attribution: Attribution, spec: Settle) -> None:
     """Put the pool of an epoch whose settlement failed back; its server may close it again."""
     key = (spec.model, spec.server, spec.epoch)
@@ -195,6 +251,7 @@ def give_pool_back(attribution: Attribution, spec: Settle) -> None:
     attribution.ledgers.put(key[:2], refunded)
     attribution.epochs.put(key, replace(record, state=EpochState.Failed))
     _end(attribution, key)
+    count_unsettled(attribution, spec.server, record.fees_planck)
     attribution.emit(attribution.SettlementFailed(spec.model, spec.server, spec.epoch))
 
 
@@ -206,11 +263,15 @@ def _settling(attribution: Attribution, key: tuple[int, AccountId, int]) -> Epoc
 
 
 def _end(attribution: Attribution, key: tuple[int, AccountId, int]) -> None:
-    """Free the ledger for the next close."""
+    """Free the ledger for the next close, whose time runs from now where there is one to do."""
     model, server, _ = key
-    ledger = attribution.ledgers.get((model, server))
-    attribution.ledgers.put((model, server), replace(ledger, settling=None))
-    left = attribution.settling.get(server) - 1
+    ledger, record = attribution.ledgers.get((model, server)), attribution.epochs.get(key)
+    assert record is not None, "an epoch that ends was closed"
+    now = attribution.system.current_number()
+    due_from = now if ledger.due_from is not None or record.state is EpochState.Failed else None
+    freed = replace(ledger, settling=None, due_from=due_from)
+    attribution.ledgers.put((model, server), freed)
+    left = attribution.settling.get(server) - record.fees_planck
     if left:
         attribution.settling.put(server, left)
     else:

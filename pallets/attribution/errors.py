@@ -52,8 +52,8 @@ class AttributionErrors:
         """A parameter is out of bounds. Compare with ParametersMinimum and ParametersMaximum."""
 
     class FeesExceedBond(Error, index=15):
-        """The fees of an epoch may not exceed the bond of its server. Add to the bond, or close
-        with fewer receipts."""
+        """The fees of the epochs that are being settled may not exceed the bond of their server.
+        Add to the bond, or wait until another epoch is settled."""
 
     class NotSettled(Error, index=16):
         """The epoch is not settled, so it has no shares. Wait until it is."""
@@ -80,3 +80,12 @@ class AttributionErrors:
 
     class ServerBonded(Error, index=23):
         """The server can still close epochs with this pool. Wait until it has left."""
+
+    class FeesMissing(Error, index=24):
+        """The fees are less than what was redeemed since the last close. Declare all receipts."""
+
+    class EpochFailed(Error, index=25):
+        """The settlement of the last epoch failed. Close that one again first."""
+
+    class NotOverdue(Error, index=26):
+        """The server has nothing to close, or has time left for it. Wait."""

@@ -12,6 +12,7 @@ from benchmarks.market.parties import Delivery
 from benchmarks.market.servers import Server
 from benchmarks.market.strategies.strategy import Strategy
 from benchmarks.market.terms import VOUCHER_BLOCKS
+from pallets.inference.records import Channel
 from runtime.shared.receipts import (
     Feedback,
     Rates,
@@ -41,6 +42,9 @@ class HangsUp(Asker):
         self.world.note_tokens(self.name, book.server.name, fair)
         self.world.lies += 1
         self.close(book)
+
+    def check_drawn(self, book: Book, record: Channel) -> None:
+        """Let the server draw what it can prove."""
 
 
 class Closes(Asker):
@@ -81,6 +85,11 @@ class Denies(Asker):
             other_signature=signature(self.name, receipt_hash(other)),
         )
         book.owed_planck = owed
+
+    def check_drawn(self, book: Book, record: Channel) -> None:
+        """Open another channel where the server does not forget as well."""
+        if record.redeemed_planck > book.owed_planck:
+            self.close(book)
 
 
 class Replays(Asker):

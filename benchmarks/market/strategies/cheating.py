@@ -1,5 +1,4 @@
-"""Servers whose receipts are right, and who cheat with redemptions, declarations, texts or bonds.
-"""
+"""Servers whose receipts are right, and who cheat with redemptions, declarations, texts or bonds."""
 
 from __future__ import annotations
 
@@ -16,7 +15,6 @@ from benchmarks.market.strategies.strategy import Strategy
 from benchmarks.market.terms import (
     ASKING_BLOCKS,
     DEPOSIT,
-    EPOCH_BLOCKS,
     LAST_CLOSE,
     MODEL,
     PRICE_TOKENS_OUT,
@@ -34,6 +32,9 @@ if TYPE_CHECKING:
 
 OWNER: Final = "owner"
 OWN_ASKER: Final = "sybil0"
+WITHOUT_FRIEND: Final = (OWNER, SERVER, OWN_ASKER)
+"""Who gains by fees for which no receipt is settled."""
+LIES_AT: Final = ASKING_BLOCKS - 6
 
 
 class Overcharges(Server):
@@ -46,34 +47,43 @@ class Overcharges(Server):
         return self.draw(last.signed.voucher, tokens_in, PRICE_TOKENS_OUT)
 
 
-class ReportsItself(Overcharges):
+class OverchargesAtLast(Overcharges):
+    """Overcharges when most askers have asked their last question."""
+
+    def redeem(self, last: Answer, record: Channel) -> bool:
+        """Overcharge from some block on."""
+        if self.block >= LIES_AT:
+            return super().redeem(last, record)
+        return Server.redeem(self, last, record)
+
+
+class ReportsItself(OverchargesAtLast):
     """Overcharges, and reports a small fault of the same answer before its asker can report."""
 
     def redeem(self, last: Answer, record: Channel) -> bool:
         """Draw too much, and report a receipt whose fee is one planck."""
         is_drawn = super().redeem(last, record)
-        if is_drawn:
+        if is_drawn and self.block >= LIES_AT:
             report_false_fee(self, last, fee_planck=1)
         return is_drawn
 
 
-class DrainsBond(FalseReceipts):
-    """Falsifies its receipts, and before it is convicted pays its bond out to an asker of its own,
-    by a report against itself."""
+class DrainsBond(OverchargesAtLast):
+    """Overcharges once all channels owe much, and before it can be reported pays its bond out to an
+    asker of its own, by a report against itself."""
 
-    def __init__(self, world: World, name: str, percent: int) -> None:
-        super().__init__(world, name, percent)
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world, name)
         self.channel: int | None = None
-        self.drains_at = 2 * EPOCH_BLOCKS
 
     def act(self) -> None:
-        """Serve, and drain the bond when the first epochs are closed."""
+        """Serve, and drain the bond when the first overcharge is drawn."""
+        lies = self.world.lies
         super().act()
         if self.channel is None:
             self.channel = open_own_channel(self)
-        elif self.block >= self.drains_at:
+        elif self.world.lies > lies:
             self.drain(self.channel)
-            self.drains_at += EPOCH_BLOCKS
 
     def drain(self, channel: int) -> None:
         """Report a receipt that asks the own asker for all of the bond."""
@@ -196,6 +206,13 @@ class NeverCloses(Server):
         return True
 
 
+class NeverLeaves(NeverCloses):
+    """Closes no epochs, and leaves its bond where it is."""
+
+    def leave(self) -> None:
+        """Stay."""
+
+
 def report_false_fee(server: Server, answer: Answer, fee_planck: int) -> bool:
     """Report an own receipt with a false fee, from the account of an own asker."""
     receipt = replace(answer.signed.receipt, fee_planck=fee_planck)
@@ -240,14 +257,14 @@ STRATEGIES: Final = (
     Strategy(
         "reports itself",
         "A server overcharges, and reports itself for a small fault of the same answer.",
-        COALITION,
+        WITHOUT_FRIEND,
         {SERVER: ReportsItself},
     ),
     Strategy(
         "drains its bond",
-        "A server falsifies sketches, and pays its bond to an own asker by a report.",
-        COALITION,
-        {SERVER: partial(DrainsBond, percent=100)},
+        "A server overcharges, and pays its bond to an own asker before it is reported.",
+        WITHOUT_FRIEND,
+        {SERVER: DrainsBond},
     ),
     Strategy(
         "withholds always",
@@ -286,13 +303,19 @@ STRATEGIES: Final = (
     Strategy(
         "leaves early",
         "A server overcharges its last redemptions, closes the channels and leaves.",
-        COALITION,
+        WITHOUT_FRIEND,
         {SERVER: LeavesEarly},
     ),
     Strategy(
         "never closes",
         "A server closes no epochs, which saves the price of settling.",
-        COALITION,
+        (SERVER,),
         {SERVER: NeverCloses},
+    ),
+    Strategy(
+        "never leaves",
+        "A server closes no epochs, and leaves its bond where it is.",
+        (SERVER,),
+        {SERVER: NeverLeaves},
     ),
 )

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final
 
 from benchmarks.market.executors import Executor
+from benchmarks.market.servers import Declaration
 from benchmarks.market.settling import Settlement
 from benchmarks.market.strategies.serving import COALITION, SERVER, FalseReceipts
 from benchmarks.market.strategies.strategy import CLIQUE, Strategy
@@ -66,9 +67,9 @@ class Approves(Executor):
 
     def work(self, number: int, job: Job, slot: Slot) -> None:
         """Commit without the work."""
-        true = self.world.settlement(number, job)
-        is_sealed = self.seal(number, slot, self.settlement(number, job).settled)
-        self.world.lies += is_sealed and bool(true.settled.faults)
+        faults = self.world.settlement(number, job).settled.faults
+        if self.seal(number, slot, self.settlement(number, job).settled) and faults:
+            self.world.lies += 1
 
 
 class CliqueMember(Executor):
@@ -125,7 +126,14 @@ def guess(job: Job, number: int) -> Settled:
     )
 
 
-FALSE_SERVER: Final = partial(FalseReceipts, percent=20)
+class OtherLiar(FalseReceipts):
+    """A server that lies beside the executor whose lies are counted."""
+
+    def note_closed(self, declaration: Declaration) -> None:
+        """Count nothing."""
+
+
+FALSE_SERVER: Final = partial(OtherLiar, percent=20)
 
 STRATEGIES: Final = (
     Strategy(

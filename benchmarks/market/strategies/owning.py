@@ -58,9 +58,7 @@ class Meddles(Party):
 
     def meddle_with(self, server: AccountId) -> None:
         """Sweep a server's pool, close an epoch of it, report it."""
-        self.chain.attempt(
-            self.account, "Attribution", "sweep_pool", model=MODEL, server=server
-        )
+        self.chain.attempt(self.account, "Attribution", "sweep_pool", model=MODEL, server=server)
         ledger = self.chain.attribution.pool(MODEL, server)
         self.chain.attempt(
             self.account,
@@ -105,7 +103,6 @@ STRATEGIES: Final = (
         "The owner of model and rows asks for its own rows.",
         ("owner", FRIEND, "sybil0"),
         {"sybil0": AsksItself},
-        mark=SCORING,
     ),
     Strategy(
         "splitter",

@@ -128,9 +128,7 @@ class NoAskers(FalseReceipts):
         terms = signed.voucher.voucher
         from benchmarks.market.answers import sign_voucher
 
-        voucher = sign_voucher(
-            "sybil0", replace(terms, channel=NO_CHANNEL + terms.channel)
-        )
+        voucher = sign_voucher("sybil0", replace(terms, channel=NO_CHANNEL + terms.channel))
         question = Question("invented", signed.receipt.tokens_in, 0, flattering_phi(self.world))
         return make_answer(self.name, voucher, question, signed.receipt.tokens_out)
 
@@ -142,9 +140,7 @@ class Doubles(FalseReceipts):
         """Declare the cheaper half of the answers twice."""
         half = sorted(answers, key=lambda answer: answer.signed.receipt.fee_planck)
         kept = {id(answer) for answer in half[: len(half) // 2]}
-        doubled = [
-            answer for answer in answers for _ in range(2) if id(answer) in kept
-        ] or answers
+        doubled = [answer for answer in answers for _ in range(2) if id(answer) in kept] or answers
         return super().declare(doubled)
 
 
