@@ -63,9 +63,7 @@ class Executor(Party):
         """Commit to the result where it is known, or report what keeps it from being known."""
         blob = self.chain.attribution.texts_of(number, slot.attempt)
         settlement = self.settlement(number, job)
-        if not settlement.looked_at:
-            self.commit(number, slot, settlement)
-        elif blob is not None and self.world.texts[blob]:
+        if not settlement.looked_at or (blob is not None and self.world.texts[blob]):
             self.commit(number, slot, settlement)
         elif blob is not None:
             self.report(number, slot, FailureReason.WithheldTexts)

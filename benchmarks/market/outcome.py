@@ -92,7 +92,7 @@ def _outcome_of(world: World, strategy: Strategy) -> Outcome:
         gains[name] = wealth - ENDOWMENT - world.costs.get(name, 0)
     liars = {account(name) for name in (*strategy.coalition, *strategy.parties)}
     ours = {account(name) for name in strategy.coalition}
-    found = honest = downtimes = 0
+    found, honest, downtimes = world.refused, 0, 0
     for slash in chain.events(Inference.ServerSlashed):
         found += slash.server in ours
         honest += slash.server not in liars

@@ -245,10 +245,16 @@ class Server(Party):
         if is_closed:
             self.declared[epoch] = declaration
             self.note_closed(declaration)
+        else:
+            self.note_refused(declaration)
         return is_closed
 
     def note_closed(self, declaration: Declaration) -> None:
         """Note that an epoch was closed; a liar counts its lies here."""
+
+    def note_refused(self, declaration: Declaration) -> None:
+        """Note that the chain took no close: that of an honest server it always takes."""
+        raise AssertionError(f"the close of {self.name} in block {self.block} was refused")
 
     # ------------------------------------------------------------------------------- texts
 

@@ -14,9 +14,9 @@ from benchmarks.market import terms
 from benchmarks.market.answers import Question
 from benchmarks.market.askers import Asker
 from benchmarks.market.chain import Chain
+from benchmarks.market.contributors import Contributor
 from benchmarks.market.executors import Executor
 from benchmarks.market.keys import account
-from benchmarks.market.contributors import Contributor
 from benchmarks.market.parties import Party
 from benchmarks.market.servers import LeavingServer, Server
 from benchmarks.market.settling import EpochFile, Settlement, channel_ranges, settle_epoch
@@ -81,6 +81,8 @@ class World:
         """What a party spent outside the chain, on computing, in planck."""
         self.lies = 0
         """The epochs, jobs or answers in which the strategy lied."""
+        self.refused = 0
+        """The lies that the chain refused."""
         self.psi = self._psi()
         self.aggregates = strategy.rows(self) if strategy.rows else self.honest_rows()
         self._settlements: dict[tuple[int, bool], Settlement] = {}
@@ -192,7 +194,7 @@ class World:
 
     def dice(self, *key: str) -> Random:
         """Return the randomness of one party for one purpose."""
-        return Random("/".join((str(self.seed), *key)))  # noqa: S311 - a simulation
+        return Random("/".join((str(self.seed), *key)))
 
     def choose_server(self, dice: Random) -> Server:
         """Return the server that an asker turns to."""

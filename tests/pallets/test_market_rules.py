@@ -169,9 +169,11 @@ def test_the_epochs_of_a_server_that_are_being_settled_share_its_bond(market: Ma
 def fail_settlement(market: Market) -> None:
     attribution = market.chain.attribution
     record = attribution.epoch(MODEL, account(SERVER), 0)
-    assert record is not None and record.state is EpochState.Settling
+    assert record is not None
+    assert record.state is EpochState.Settling
     job = market.chain.jobs.job(record.job)
-    assert job is not None and isinstance(job.spec, Settle)
+    assert job is not None
+    assert isinstance(job.spec, Settle)
     epochs.give_pool_back(attribution, job.spec)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.market.answers import Answer, Question, make_answer, signed_voucher
 from benchmarks.market.keys import account, signature
 from benchmarks.market.servers import Declaration, Server
-from benchmarks.market.strategies.serving import COALITION, SERVER, FalseReceipts
+from benchmarks.market.strategies.serving import COALITION, SERVER, FalseReceipts, chance_of_draw
 from benchmarks.market.strategies.strategy import Strategy
 from benchmarks.market.terms import (
     ASKING_BLOCKS,
@@ -45,6 +45,9 @@ class Overcharges(Server):
         self.world.lies += 1
         tokens_in = last.signed.receipt.tokens_in
         return self.draw(last.signed.voucher, tokens_in, PRICE_TOKENS_OUT)
+
+    def note_refused(self, declaration: Declaration) -> None:
+        """Go on: there are no receipts for all that was drawn."""
 
 
 class OverchargesAtLast(Overcharges):
@@ -277,7 +280,7 @@ STRATEGIES: Final = (
         "A server falsifies 20 % of its sketches, and shows texts only where none was drawn.",
         COALITION,
         {SERVER: partial(Withholds, percent=20)},
-        false_percent=20,
+        expected_found=chance_of_draw(20),
     ),
     Strategy(
         "unreadable texts",

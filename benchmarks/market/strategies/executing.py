@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from statistics import mean
 from typing import Final
 
 from benchmarks.market.executors import Executor
@@ -10,6 +11,7 @@ from benchmarks.market.servers import Declaration
 from benchmarks.market.settling import Settlement
 from benchmarks.market.strategies.serving import COALITION, SERVER, FalseReceipts
 from benchmarks.market.strategies.strategy import CLIQUE, Strategy
+from benchmarks.market.world import EXECUTORS_MAX, EXECUTORS_MIN
 from pallets.jobs.job import FailureReason, Job, Slot
 from runtime.crypto.hashing import blake2b_256
 from runtime.shared.documents import Settle, Settled
@@ -133,6 +135,9 @@ class OtherLiar(FalseReceipts):
         """Count nothing."""
 
 
+COUNTS: Final = range(EXECUTORS_MIN, EXECUTORS_MAX + 1)
+CHANCE_OF_BOTH: Final = mean(2 / (count * (count - 1)) for count in COUNTS)
+"""The chance with which two of so many executors get both places of a job."""
 FALSE_SERVER: Final = partial(OtherLiar, percent=20)
 
 STRATEGIES: Final = (
@@ -174,5 +179,6 @@ STRATEGIES: Final = (
         (*COALITION, LIAR, PARTNER),
         {LIAR: CliqueMember, PARTNER: CliqueMember, SERVER: partial(FalseReceipts, percent=100)},
         mark=CLIQUE,
+        expected_found=1 - CHANCE_OF_BOTH,
     ),
 )

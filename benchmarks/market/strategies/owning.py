@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from benchmarks.market.answers import Question
 from benchmarks.market.parties import Party
@@ -10,11 +10,9 @@ from benchmarks.market.servers import Server
 from benchmarks.market.strategies.serving import FRIEND, SERVER, OwnAsker
 from benchmarks.market.strategies.strategy import SCORING, Strategy
 from benchmarks.market.terms import MODEL
+from benchmarks.market.world import World, aggregates_of, as_sketch
 from runtime.shared.documents import ContributorAggregate
 from runtime.types.primitives import ZERO_HASH, AccountId
-
-if TYPE_CHECKING:
-    from benchmarks.market.world import World
 
 SPLIT: Final = "sybil1"
 COPIED: Final = "contributor1"
@@ -26,8 +24,6 @@ class AsksItself(OwnAsker):
 
     def ask_perhaps(self) -> None:
         """Ask a question that the own rows have all to do with."""
-        from benchmarks.market.world import as_sketch
-
         dice = self.world.dice(self.name, str(self.block))
         question = Question(
             f"{self.name}/{self.block}",
@@ -81,8 +77,6 @@ class Meddles(Party):
 
 def split_rows(world: World) -> tuple[ContributorAggregate, ...]:
     """Return the rows with those of one contributor spread over two accounts."""
-    from benchmarks.market.world import aggregates_of
-
     dice, psi = world.dice("split"), dict(world.psi)
     part = tuple(value // 2 + dice.randint(-500, 500) for value in psi[FRIEND])
     psi[SPLIT] = tuple(whole - own for whole, own in zip(psi[FRIEND], part, strict=True))
@@ -92,8 +86,6 @@ def split_rows(world: World) -> tuple[ContributorAggregate, ...]:
 
 def copied_rows(world: World) -> tuple[ContributorAggregate, ...]:
     """Return the rows with those of one contributor copied from another."""
-    from benchmarks.market.world import aggregates_of
-
     return aggregates_of(world.psi | {FRIEND: world.psi[COPIED]})
 
 

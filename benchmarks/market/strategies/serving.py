@@ -10,13 +10,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.market.answers import Answer, Claims, Question, make_answer
+from benchmarks.market.answers import Answer, Claims, Question, make_answer, sign_voucher
 from benchmarks.market.askers import Asker
 from benchmarks.market.keys import account
 from benchmarks.market.parties import Delivery
 from benchmarks.market.servers import Declaration, Server
 from benchmarks.market.strategies.strategy import Strategy
-from benchmarks.market.terms import ASKING_BLOCKS, OTHER_ADAPTER
+from benchmarks.market.terms import ASKING_BLOCKS, DRAWS, OTHER_ADAPTER
 from runtime.shared.documents import FaultKind
 from runtime.shared.receipts import SignedVoucher
 
@@ -62,6 +62,11 @@ class FalseReceipts(Server):
     def note_closed(self, declaration: Declaration) -> None:
         """Count the epoch."""
         self.world.lies += 1
+
+    def note_refused(self, declaration: Declaration) -> None:
+        """Count the epoch, which the chain itself found false."""
+        self.world.lies += 1
+        self.world.refused += 1
 
 
 class WrongText(FalseReceipts):
@@ -126,8 +131,6 @@ class NoAskers(FalseReceipts):
         """Return an answer of the same fee that nobody asked for."""
         signed = answer.signed
         terms = signed.voucher.voucher
-        from benchmarks.market.answers import sign_voucher
-
         voucher = sign_voucher("sybil0", replace(terms, channel=NO_CHANNEL + terms.channel))
         question = Question("invented", signed.receipt.tokens_in, 0, flattering_phi(self.world))
         return make_answer(self.name, voucher, question, signed.receipt.tokens_out)
@@ -168,6 +171,11 @@ class TakesAndAnswersNot(Server):
         return Delivery(0, None)
 
 
+def chance_of_draw(percent: int) -> float:
+    """Return with which chance one of an epoch's draws meets a false receipt: 1 - (1 - p)^m."""
+    return 1 - (1 - percent / PERCENT) ** DRAWS
+
+
 def _false(
     name: str, sentence: str, kind: type[FalseReceipts], percent: int, *askers: str
 ) -> Strategy:
@@ -177,7 +185,7 @@ def _false(
         sentence,
         COALITION,
         {SERVER: partial(kind, percent=percent), **makers},
-        false_percent=percent if kind in DRAWN_FOR else None,
+        expected_found=chance_of_draw(percent) if kind in DRAWN_FOR else None,
     )
 
 

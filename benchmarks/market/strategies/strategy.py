@@ -26,8 +26,8 @@ class Strategy:
     """One way of lying. `coalition` are the parties whose gain counts as the liar's; `parties`
     replaces the honest behaviour of some; `rows` replaces the rows of contributors. The gain is
     counted against the world of the same seed with the strategy `against`, which is the honest one
-    unless others lie in it too. `false_percent` is the share of false receipts, where chance draws
-    them."""
+    unless others lie in it too. `expected_found` is the chance by the formula with which a lie is
+    found out, where there is one."""
 
     name: str
     sentence: str
@@ -35,7 +35,7 @@ class Strategy:
     parties: Mapping[str, MakeParty] = field(default_factory=dict)
     rows: MakeRows | None = None
     mark: str = ""
-    false_percent: int | None = None
+    expected_found: float | None = None
     against: str = "honest"
 
 
