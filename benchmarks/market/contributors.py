@@ -9,8 +9,15 @@ from benchmarks.market.terms import MODEL
 class Contributor(Party):
     """An honest contributor."""
 
+    @property
+    def turn(self) -> int:
+        """Which of the contributors this is."""
+        return self.world.contributors.index(self.name)
+
     def act(self) -> None:
-        """Report every server that is overdue."""
+        """Report every server that is overdue; contributors take turns."""
+        if self.block % len(self.world.contributors) != self.turn:
+            return
         for name in self.world.servers:
             server = self.world.parties[name].account
             self.chain.attempt(

@@ -1,8 +1,11 @@
 """An executor: it settles the epochs that it is drawn for, by commit and reveal.
 
-assigned -> texts shown, or the receipts alone are false -> commit -> reveal
-         -> texts that cannot be read                    -> report
-         -> no texts in time                             -> report the server
+    assigned -> no file of receipts in time              -> report
+             -> texts shown, or receipts false as such   -> commit -> reveal
+             -> texts that cannot be read                -> report
+             -> no texts in time                         -> report the server
+
+No executor is drawn twice for a job, so each answers once.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING
 from benchmarks.market.chain import GENESIS_HASH
 from benchmarks.market.parties import Party, down_blocks
 from benchmarks.market.settling import Settlement
-from benchmarks.market.terms import BASE, EXECUTOR_BOND, PROFILE, READER, WORK_PERMILLE
+from benchmarks.market.terms import BASE, EXECUTOR_BOND, PROFILE, READER, TEXT_BLOCKS, WORK_PERMILLE
 from pallets.attribution.texts import SHOWING
 from pallets.jobs.job import FailureReason, Job, JobState, Slot, SlotState
 from runtime.crypto.hashing import blake2b_256
@@ -61,6 +64,10 @@ class Executor(Party):
 
     def work(self, number: int, job: Job, slot: Slot) -> None:
         """Commit to the result where it is known, or report what keeps it from being known."""
+        if not self.world.has_file(job):
+            if self.block > slot.assigned_at + TEXT_BLOCKS:
+                self.report(number, slot, FailureReason.MissingReceipts)
+            return
         blob = self.chain.attribution.texts_of(number, slot.attempt)
         settlement = self.settlement(number, job)
         if not settlement.looked_at or (blob is not None and self.world.texts[blob]):

@@ -19,6 +19,7 @@ from benchmarks.market.world import World
 from pallets.inference import Inference
 from pallets.jobs import Jobs
 from pallets.jobs.job import Offence
+from runtime.types.primitives import AccountId
 
 GROUPS: Final = ("askers", "contributors", "executors", "servers", "owner", "others")
 
@@ -30,13 +31,15 @@ class MarketBrokenError(Exception):
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The gains of all parties of a world in planck, by name, without the tokens, whose worth is
-    by asker and server; what was burned; how often the liars lied and were found out; how often
-    honest parties were slashed, and how often they were silent for too long."""
+    by asker and server; what was burned; how often the liars lied, were to be found out by the
+    formula, and were; how often honest parties were slashed, and how often they were silent for
+    too long."""
 
     gains: Mapping[str, int]
     tokens: Mapping[tuple[str, str], int]
     burned_planck: int
     lies: int
+    expected: float | None
     found: int
     honest_slashes: int
     downtimes: int
@@ -82,6 +85,19 @@ def run_world(seed: int, name: str) -> Outcome:
         ) from error
 
 
+def _expected(world: World, liars: set[AccountId]) -> float | None:
+    """Return in how many epochs the draws were to meet a false receipt: 1 - (1 - p)^m each, with m
+    receipts that were looked at; None where there is no such formula."""
+    percent = world.strategy.false_percent
+    if percent is None:
+        return None
+    return sum(
+        1 - (1 - percent / 100) ** looked_at
+        for server, looked_at in world.looked_at
+        if server in liars
+    )
+
+
 def _outcome_of(world: World, strategy: Strategy) -> Outcome:
     chain = world.chain
     gains = {}
@@ -106,6 +122,7 @@ def _outcome_of(world: World, strategy: Strategy) -> Outcome:
         tokens=dict(world.tokens),
         burned_planck=chain.balances.burned.get(),
         lies=world.lies,
+        expected=_expected(world, ours),
         found=found,
         honest_slashes=honest,
         downtimes=downtimes,

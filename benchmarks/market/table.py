@@ -45,7 +45,8 @@ def print_market(console: Console, tallies: Iterable[Tally], size: RunSize) -> N
         "gain: OPEN that the liars have more than in the honest world of the same seed, mean and "
         "standard error; in all: what they have more than at the beginning",
         "askers to burned: OPEN that the others have more, by groups; found: lies found out, of "
-        f"all; formula: 1 - (1 - p)^m with m = {DRAWS} draws, or 1 - the chance of both places",
+        f"all; formula: 1 - (1 - p)^m with the m receipts looked at, of {DRAWS} draws, or 1 - the "
+        "chance of both places",
         "honest: slashes of parties that kept to the rules; silent: those for their own silence",
     ):
         console.print(line, highlight=False)
@@ -72,7 +73,7 @@ def _row(tally: Tally) -> dict[str, Any]:
         "absolute": tally.mean(tally.absolute),
         "others": {group: tally.mean(tally.others[group]) for group in LOSERS},
         "found": tally.found_share,
-        "formula": strategy.expected_found,
+        "formula": tally.expected_share,
         "honest_slashes": tally.honest_slashes,
         "downtimes": tally.downtimes,
         "is_within_goal": tally.is_within_goal,
@@ -88,7 +89,7 @@ def _cells(tally: Tally) -> tuple[str, ...]:
         _amount(tally.mean(tally.absolute)),
         *(_amount(tally.mean(tally.others[group])) for group in LOSERS),
         _share(tally.found_share),
-        _share(strategy.expected_found),
+        _share(tally.expected_share),
         str(tally.honest_slashes),
         str(tally.downtimes),
         strategy.mark if tally.is_within_goal else f"{strategy.mark} MISSED",

@@ -28,6 +28,7 @@ class Difference:
     absolute_planck: int
     others: dict[str, int]
     lies: int
+    expected: float | None
     found: int
     honest_slashes: int
     downtimes: int
@@ -44,6 +45,7 @@ class Tally:
     absolute: int = 0
     others: Counter[str] = field(default_factory=Counter)
     lies: int = 0
+    expected: float = 0.0
     found: int = 0
     honest_slashes: int = 0
     downtimes: int = 0
@@ -57,6 +59,7 @@ class Tally:
         for group, planck in difference.others.items():
             self.others[group] += planck
         self.lies += difference.lies
+        self.expected += difference.expected or 0.0
         self.found += min(difference.found, difference.lies)
         self.honest_slashes += difference.honest_slashes
         self.downtimes += difference.downtimes
@@ -77,6 +80,14 @@ class Tally:
     def found_share(self) -> float | None:
         """The share of lies that were found out; None where nobody lied."""
         return self.found / self.lies if self.lies else None
+
+    @property
+    def expected_share(self) -> float | None:
+        """The share that was to be found out by the formula; None where there is none."""
+        strategy = STRATEGIES[self.name]
+        if strategy.false_percent is not None and self.lies:
+            return self.expected / self.lies
+        return strategy.expected_found
 
     @property
     def is_within_goal(self) -> bool:
@@ -108,6 +119,7 @@ def differences(seed: int, names: Sequence[str]) -> list[Difference]:
             absolute_planck=absolute,
             others=others,
             lies=own.lies,
+            expected=own.expected,
             found=own.found,
             honest_slashes=own.honest_slashes,
             downtimes=own.downtimes,

@@ -34,7 +34,7 @@ from runtime.shared.documents import (
     Settle,
     Trained,
 )
-from runtime.types.primitives import ZERO_HASH, Hash
+from runtime.types.primitives import ZERO_HASH, AccountId, Hash
 
 OWNER: Final = "owner"
 STRANGER: Final = "stranger"
@@ -57,6 +57,7 @@ class World:
     def __init__(self, seed: int, strategy: Strategy) -> None:
         self.seed = seed
         self.strategy = strategy
+        self.contributors = CONTRIBUTORS
         self.servers = tuple(f"server{number}" for number in range(SERVERS_MAX - seed % 2))
         count = EXECUTORS_MIN + seed % (EXECUTORS_MAX - EXECUTORS_MIN + 1)
         self.executors = tuple(f"executor{number}" for number in range(count))
@@ -83,6 +84,8 @@ class World:
         """The epochs, jobs or answers in which the strategy lied."""
         self.refused = 0
         """The lies that the chain refused."""
+        self.looked_at: list[tuple[AccountId, int]] = []
+        """The servers whose epochs were settled, and the receipts that were looked at."""
         self.psi = self._psi()
         self.aggregates = strategy.rows(self) if strategy.rows else self.honest_rows()
         self._settlements: dict[tuple[int, bool], Settlement] = {}
@@ -222,6 +225,21 @@ class World:
 
     # ------------------------------------------------------------------ what is true of it
 
+    def has_file(self, job: Job) -> bool:
+        """Return whether the file of receipts can be had that the server of an epoch named."""
+        return self._blob_of(job) in self.files
+
+    def hide_file(self, job: Job) -> None:
+        """Take the file of an epoch's receipts away, before anybody has read it."""
+        self.files.pop(self._blob_of(job), None)
+
+    def _blob_of(self, job: Job) -> Hash:
+        spec = job.spec
+        assert isinstance(spec, Settle), "the market has no other jobs"
+        record = self.chain.attribution.epoch(spec.model, spec.server, spec.epoch)
+        assert record is not None, "a settle job has an epoch"
+        return record.receipts_blob
+
     def settlement(self, number: int, job: Job, *, is_honest: bool = True) -> Settlement:
         """Return the result of a settle job, computed once for all honest executors; with
         `is_honest` false that of one who overlooks all faults."""
@@ -230,13 +248,14 @@ class World:
             spec = job.spec
             assert isinstance(spec, Settle), "the market has no other jobs"
             assert job.seed is not None, "an assigned job has a seed"
-            record = self.chain.attribution.epoch(spec.model, spec.server, spec.epoch)
-            assert record is not None, "a settle job has an epoch"
-            file = self.files.get(record.receipts_blob)
+            file = self.files[self._blob_of(job)]
             ranges = channel_ranges(self.chain, spec, file)
-            self._settlements[key] = settle_epoch(
+            settlement = settle_epoch(
                 spec, job.seed, file, ranges, self._indexes, is_honest=is_honest
             )
+            self._settlements[key] = settlement
+            if is_honest:
+                self.looked_at.append((spec.server, settlement.looked_at))
         return self._settlements[key]
 
     def note_tokens(self, asker: str, server: str, fair_planck: int) -> None:

@@ -371,7 +371,8 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
 
     def record_settlement_failed(self, job: int, spec: Settle, is_withheld: bool) -> None:
         """Put the pool of an epoch back, because its SETTLE job ended without a result; where most
-        executors could not read the texts that its server owes them, convict the server."""
+        executors could not get the receipts or read the texts that its server owes them, convict
+        the server."""
         if is_withheld:
             closing.convict(self, spec, false_planck=0)
         else:

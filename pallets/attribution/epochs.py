@@ -6,8 +6,8 @@
                          -> failed: the pool goes back, the server may close the epoch again
 
 Rules that hold here: an epoch belongs to a model and a server, and nobody else closes it; it shares
-what its own receipts brought; declared fees are all that was redeemed since the last close, so that no
-server leaves out the receipts that it does not like; the fees of all epochs of a server that are
+what its own receipts brought; declared fees are all that was redeemed since the last close, so that
+no server leaves out the receipts that it does not like; the fees of all epochs of a server that are
 being settled do not exceed the bond that answers for them; a failed epoch is closed again before
 the next one; a server gains nothing by a false declaration, because the pool then goes to the
 commons and the executors are paid from the escrow that it posted.
@@ -56,8 +56,8 @@ def close(
 ) -> None:
     """Open the SETTLE job of an epoch.
 
-    Raises EpochSettling, NothingToSettle, TooManyReceipts, EpochFailed, FeesExceedPool, FeesMissing,
-    FeesExceedBond, and what opening the job raises.
+    Raises EpochSettling, NothingToSettle, TooManyReceipts, EpochFailed, FeesExceedPool,
+    FeesMissing, FeesExceedBond, and what opening the job raises.
     """
     ledger, parameters = attribution.ledgers.get((model, server)), attribution.governed.get()
     if ledger.settling is not None:

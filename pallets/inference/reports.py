@@ -8,8 +8,8 @@ Anybody may report; the wronged asker is paid out of the bond whoever does. An a
 honest server has nothing to report: all three need the server's own signature or its redemption.
 
 Server and asker may be one person. So an asker is paid no more than what was drawn for the answer,
-for a receipt can name any fee; and a report of a small fault does not end the matter: a later one of
-the same answer costs what it is greater.
+for a receipt can name any fee; and a report of a small fault does not end the matter: a later one
+of the same answer costs what it is greater.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 A bond is what an asker and the contributors can hold a server to. It stays until every channel to
 the server is gone and no epoch of it is being settled, because until then a false receipt may be
 found. Of a slash the wronged askers are paid first, the rest is burned: nobody gains by having a
-server of its own slashed. Who leaves without having closed what it redeemed is slashed for it as for
-false receipts: the contributors would else be paid only where the server likes to.
+server of its own slashed. Who leaves without having closed what it redeemed is slashed for it as
+for false receipts: the contributors would else be paid only where the server likes to.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.market.answers import Answer, Question, make_answer, signed_voucher
+from benchmarks.market.catalogue import STRATEGIES
 from benchmarks.market.keys import account, signature
 from benchmarks.market.servers import Server, declared_sum
 from benchmarks.market.strategies.strategy import HONEST
@@ -184,6 +185,15 @@ def test_a_failed_epoch_is_closed_again_before_the_next_one(market: Market) -> N
     with pytest.raises(Attribution.EpochFailed):
         market.close(market.fee)
     assert market.chain.attribution.unsettled_of(account(SERVER)) == market.fee
+
+
+def test_a_server_that_hides_the_receipts_of_an_epoch_is_convicted() -> None:
+    world = World(0, STRATEGIES["hides the file"])
+    with world.chain.running():
+        world.run()
+        convicted = world.chain.events(Attribution.EpochConvicted)
+        assert {event.server for event in convicted} == {account(SERVER)}
+        assert not world.chain.events(Attribution.SettlementFailed)
 
 
 def leave(market: Market) -> None:

@@ -1,4 +1,4 @@
-"""Servers whose receipts are right, and who cheat with redemptions, declarations, texts or bonds."""
+"""Servers with right receipts that cheat with redemptions, declarations, texts or bonds."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.market.answers import Answer, Question, make_answer, signed_voucher
 from benchmarks.market.keys import account, signature
 from benchmarks.market.servers import Declaration, Server
-from benchmarks.market.strategies.serving import COALITION, SERVER, FalseReceipts, chance_of_draw
+from benchmarks.market.strategies.serving import COALITION, SERVER, FalseReceipts
 from benchmarks.market.strategies.strategy import Strategy
 from benchmarks.market.terms import (
     ASKING_BLOCKS,
+    CLOSE_BLOCKS,
     DEPOSIT,
+    DOWN_BLOCKS_MAX,
     LAST_CLOSE,
     MODEL,
     PRICE_TOKENS_OUT,
@@ -129,6 +131,43 @@ class Unreadable(FalseReceipts):
     def show(self, job: int, attempt: int) -> None:
         """Show noise."""
         self.publish_texts(job, attempt, is_readable=False)
+
+
+class Redraws(FalseReceipts):
+    """Hides the file of receipts where a false one was drawn: the settlement fails, and the next
+    one draws others. It closes again as late as it can."""
+
+    def close(self, epoch: int, declaration: Declaration, *, is_again: bool = False) -> bool:
+        """Close an epoch, the second time at the last moment."""
+        due_from = self.chain.attribution.pool(MODEL, self.account).due_from
+        latest = self.block if due_from is None else due_from + CLOSE_BLOCKS - DOWN_BLOCKS_MAX
+        if is_again and self.block < latest:
+            return False
+        return super().close(epoch, declaration, is_again=is_again)
+
+    def show_due(self) -> None:
+        """Hide the file as soon as the draw is known, then show texts."""
+        ledger = self.chain.attribution.pool(MODEL, self.account)
+        if ledger.settling is not None:
+            record = self.chain.attribution.epoch(MODEL, self.account, ledger.settling)
+            number = record.job if record is not None else 0
+            job = self.chain.jobs.job(number)
+            if job is not None and job.seed is not None and self.world.has_file(job):
+                self.hide_perhaps(number, job)
+        super().show_due()
+
+    def hide_perhaps(self, number: int, job: Job) -> None:
+        """Hide the file where a false receipt was drawn."""
+        if self.world.settlement(number, job).settled.faults:
+            self.world.hide_file(job)
+
+
+class HidesFile(Redraws):
+    """Never publishes the file of receipts, so that executors settle nothing."""
+
+    def hide_perhaps(self, number: int, job: Job) -> None:
+        """Hide the file."""
+        self.world.hide_file(job)
 
 
 class Declares(FalseReceipts):
@@ -280,7 +319,19 @@ STRATEGIES: Final = (
         "A server falsifies 20 % of its sketches, and shows texts only where none was drawn.",
         COALITION,
         {SERVER: partial(Withholds, percent=20)},
-        expected_found=chance_of_draw(20),
+        false_percent=20,
+    ),
+    Strategy(
+        "redraws",
+        "A server falsifies 20 % of its sketches, and hides the file where one was drawn.",
+        COALITION,
+        {SERVER: partial(Redraws, percent=20)},
+    ),
+    Strategy(
+        "hides the file",
+        "A server publishes no file of receipts.",
+        (SERVER,),
+        {SERVER: partial(HidesFile, percent=0)},
     ),
     Strategy(
         "unreadable texts",

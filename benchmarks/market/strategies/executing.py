@@ -10,7 +10,7 @@ from benchmarks.market.executors import Executor
 from benchmarks.market.servers import Declaration
 from benchmarks.market.settling import Settlement
 from benchmarks.market.strategies.serving import COALITION, SERVER, FalseReceipts
-from benchmarks.market.strategies.strategy import CLIQUE, Strategy
+from benchmarks.market.strategies.strategy import CLIQUE, UNSEEN, Strategy
 from benchmarks.market.world import EXECUTORS_MAX, EXECUTORS_MIN
 from pallets.jobs.job import FailureReason, Job, Slot
 from runtime.crypto.hashing import blake2b_256
@@ -160,6 +160,13 @@ STRATEGIES: Final = (
         (LIAR,),
         {LIAR: Approves, SERVER: FALSE_SERVER},
         against="wrong sketch 20 %",
+    ),
+    Strategy(
+        "looks at nothing",
+        "An executor looks at nothing and finds all in order; nobody else lies.",
+        (LIAR,),
+        {LIAR: Approves},
+        mark=UNSEEN,
     ),
     Strategy(
         "cries withheld",

@@ -16,7 +16,7 @@ from benchmarks.market.keys import account
 from benchmarks.market.parties import Delivery
 from benchmarks.market.servers import Declaration, Server
 from benchmarks.market.strategies.strategy import Strategy
-from benchmarks.market.terms import ASKING_BLOCKS, DRAWS, OTHER_ADAPTER
+from benchmarks.market.terms import ASKING_BLOCKS, OTHER_ADAPTER
 from runtime.shared.documents import FaultKind
 from runtime.shared.receipts import SignedVoucher
 
@@ -171,11 +171,6 @@ class TakesAndAnswersNot(Server):
         return Delivery(0, None)
 
 
-def chance_of_draw(percent: int) -> float:
-    """Return with which chance one of an epoch's draws meets a false receipt: 1 - (1 - p)^m."""
-    return 1 - (1 - percent / PERCENT) ** DRAWS
-
-
 def _false(
     name: str, sentence: str, kind: type[FalseReceipts], percent: int, *askers: str
 ) -> Strategy:
@@ -185,7 +180,7 @@ def _false(
         sentence,
         COALITION,
         {SERVER: partial(kind, percent=percent), **makers},
-        expected_found=chance_of_draw(percent) if kind in DRAWN_FOR else None,
+        false_percent=percent if kind in DRAWN_FOR else None,
     )
 
 
