@@ -120,7 +120,7 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         number, the sum of their fees, and the file of the receipts, from which executors settle.
         The fees are all that you have redeemed since the last close. You pay the settle job, and
         answer for the receipts with your bond."""
-        closing.check_model(self, model)
+        closing.check_model(self, model, server)
         closing.close(
             self,
             server=server,
@@ -145,7 +145,7 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
     ) -> None:
         """Close your latest epoch again, whose settlement failed, with the same or corrected
         receipts of the same fees; the next one waits for it."""
-        closing.check_model(self, model)
+        closing.check_model(self, model, server)
         record = self.epochs.get((model, server, epoch))
         is_latest = self.ledgers.get((model, server)).epoch == epoch + 1
         if record is None or record.state is not EpochState.Failed or not is_latest:
@@ -348,12 +348,15 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
             return 0
         amount = ledger.pool * redeemed_planck // ledger.redeemed_planck
         self._pay_out(asker, amount)
+        left = ledger.redeemed_planck - redeemed_planck
         rest = replace(
             ledger,
             pool=ledger.pool - amount,
-            redeemed_planck=ledger.redeemed_planck - redeemed_planck,
+            redeemed_planck=left,
+            due_from=ledger.due_from if left else None,
         )
         self.ledgers.put((model, server), rest)
+        closing.count_unsettled(self, server, -redeemed_planck)
         return amount
 
     def record_indexed(self, model: int, job: int, output: Indexed) -> None:

@@ -34,13 +34,16 @@ WRONG_TO_THE_ASKER: Final = frozenset({FaultKind.Receipt, FaultKind.Text, FaultK
 invented, and what would be paid to it came back to the server."""
 
 
-def check_model(attribution: Attribution, model: int) -> None:
-    """Check that a model's epochs can be settled. Raises UnknownModel, NotIndexed, GateClosed."""
+def check_model(attribution: Attribution, model: int, server: AccountId) -> None:
+    """Check that a model's epochs can be settled. What was redeemed while the model paid
+    contributors stays due, also where it is trained on fewer rows since. Raises UnknownModel,
+    NotIndexed, GateClosed."""
     if attribution.models.get(model) is None:
         raise attribution.UnknownModel
     if not attribution.index_jobs.get(model):
         raise attribution.NotIndexed
-    if not attribution.is_open(model):
+    is_due = attribution.ledgers.get((model, server)).due_from is not None
+    if not is_due and not attribution.is_open(model):
         raise attribution.GateClosed
 
 

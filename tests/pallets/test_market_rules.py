@@ -12,7 +12,14 @@ from benchmarks.market.catalogue import STRATEGIES
 from benchmarks.market.keys import account, signature
 from benchmarks.market.servers import Server, declared_sum
 from benchmarks.market.strategies.strategy import HONEST
-from benchmarks.market.terms import CLOSE_BLOCKS, DEPOSIT, MODEL, RETENTION_BLOCKS, SERVER_BOND
+from benchmarks.market.terms import (
+    CLOSE_BLOCKS,
+    DEPOSIT,
+    INDEX_JOB,
+    MODEL,
+    RETENTION_BLOCKS,
+    SERVER_BOND,
+)
 from benchmarks.market.world import World
 from pallets.attribution import Attribution, epochs
 from pallets.attribution.records import EpochState
@@ -237,6 +244,41 @@ def test_an_epoch_that_is_not_closed_in_time_costs_its_server(market: Market) ->
     assert market.chain.attribution.current_epoch(MODEL, account(SERVER)) == 1
     with pytest.raises(Attribution.NotOverdue):
         report_overdue(market)
+
+
+def shrink_model(market: Market) -> None:
+    """Let the model be trained again on too few rows for attribution."""
+    recorded = market.chain.attribution.recorded_index(INDEX_JOB)
+    assert recorded is not None
+    indexed = replace(recorded.indexed, rows=1)
+    market.chain.attribution.record_indexed(MODEL, INDEX_JOB + 1, indexed)
+    assert not market.chain.attribution.is_open(MODEL)
+
+
+def test_what_was_redeemed_before_a_model_shrank_can_be_closed(market: Market) -> None:
+    market.redeem()
+    shrink_model(market)
+    market.close(market.fee)
+
+
+def test_what_is_redeemed_of_a_model_with_few_rows_is_not_due(market: Market) -> None:
+    shrink_model(market)
+    market.redeem()
+    with pytest.raises(Attribution.GateClosed):
+        market.close(market.fee)
+    assert market.chain.attribution.unsettled_of(account(SERVER)) == 0
+    market.pass_blocks(CLOSE_BLOCKS + 1)
+    with pytest.raises(Attribution.NotOverdue):
+        report_overdue(market)
+
+
+def test_what_an_asker_took_back_is_not_due(market: Market) -> None:
+    market.redeem()
+    shrink_model(market)
+    market.chain.sign(account("owner"), "Models", "retire", model=MODEL)
+    market.chain.sign(account(ASKER), "Inference", "take_back", channel=0)
+    assert market.chain.attribution.unsettled_of(account(SERVER)) == 0
+    assert market.chain.attribution.pool(MODEL, account(SERVER)).due_from is None
 
 
 def test_the_time_to_close_stands_still_while_an_epoch_is_settled(market: Market) -> None:
