@@ -80,8 +80,11 @@ class CliqueMember(Executor):
     def settlement(self, number: int, job: Job) -> Settlement:
         """Return what suits the clique, or the truth where it would be found out."""
         is_ours = isinstance(job.spec, Settle) and job.spec.server == self.server
-        first = {slot.executor for slot in job.slots}
-        return self.world.settlement(number, job, is_honest=not (is_ours and first == self.clique))
+        return self.world.settlement(number, job, is_honest=not (is_ours and self.holds_all(job)))
+
+    def holds_all(self, job: Job) -> bool:
+        """Return whether the clique has both places of a job."""
+        return {slot.executor for slot in job.slots} == self.clique
 
     @property
     def server(self) -> bytes:
@@ -92,6 +95,17 @@ class CliqueMember(Executor):
     def clique(self) -> set[bytes]:
         """The accounts of the clique."""
         return {self.world.parties[name].account for name in (LIAR, PARTNER)}
+
+
+class CliqueAgainstServers(CliqueMember):
+    """Reports texts as withheld that were shown, where both places of a job are the clique's."""
+
+    def work(self, number: int, job: Job, slot: Slot) -> None:
+        """Report where nobody contradicts."""
+        if self.holds_all(job):
+            self.world.lies += self.report(number, slot, FailureReason.WithheldTexts)
+        else:
+            super().work(number, job, slot)
 
 
 class CriesWithheld(Executor):
@@ -187,5 +201,12 @@ STRATEGIES: Final = (
         {LIAR: CliqueMember, PARTNER: CliqueMember, SERVER: partial(FalseReceipts, percent=100)},
         mark=CLIQUE,
         expected_found=1 - CHANCE_OF_BOTH,
+    ),
+    Strategy(
+        "clique against servers",
+        "Two executors report shown texts as withheld, where they hold both places.",
+        (LIAR, PARTNER),
+        {LIAR: CliqueAgainstServers, PARTNER: CliqueAgainstServers},
+        mark=CLIQUE,
     ),
 )
