@@ -26,6 +26,7 @@ ROWS: Final = (
     "rpc",
     "training",
     "receipts",
+    "market",
     "consensus",
     "gossip",
     "sync",

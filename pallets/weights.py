@@ -228,6 +228,7 @@ ATTRIBUTION_CLAIM_SHARE: Final = weight(90, reads=3, writes=3)
 ATTRIBUTION_SHOW_TEXTS: Final = weight(40, reads=3, writes=1)
 ATTRIBUTION_REPORT_WITHHELD: Final = weight(600, reads=33, writes=31)
 ATTRIBUTION_SWEEP_POOL: Final = weight(30, reads=3, writes=2)
+ATTRIBUTION_REPORT_OVERDUE: Final = weight(80, reads=7, writes=7)
 
 
 # Inference

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from benchmarks.weights.case import Benchmarks, Work
 from benchmarks.weights.data_cases import store_model
-from benchmarks.weights.job_cases import JOB, fill_deadlines, slots_of, store_settlement
+from benchmarks.weights.job_cases import ATTEMPT, JOB, fill_deadlines, slots_of, store_settlement
 from benchmarks.weights.stage import BLOCK, GENESIS_HASH, WeighingStage
 from pallets.attribution import ATTRIBUTION_POT, INDEXES_LISTED_MAX, Attribution
 from pallets.attribution import Parameters as AttributionParameters

@@ -92,6 +92,9 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
     at_risk: DefaultMap[AccountId, Balance] = default(0)
     """The fees of all epochs of a server that are being settled, for which its bond answers
     (planck), by account."""
+    unsettled: DefaultMap[AccountId, Balance] = default(0)
+    """What a server has redeemed for models that pay contributors, and has not closed (planck), by
+    account."""
     opened: Map[u32, bool]
     """The models that contributors were paid for, or could be: an index of theirs had the rows."""
     claimed: DefaultMap[tuple[u32, AccountId, u32, u32], u128] = default(0)
@@ -118,8 +121,9 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
     ) -> None:
         """Close your current epoch of a model: name the Merkle-sum root of its receipts, their
         number, the sum of their fees, and the file of the receipts, from which executors settle.
+        The fees are all that you have redeemed since the last close; what is missing is slashed.
         You pay the settle job, and answer for the receipts with your bond."""
-        closing.check_model(self, model)
+        closing.check_model(self, model, server)
         closing.close(
             self,
             server=server,
@@ -144,7 +148,7 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
     ) -> None:
         """Close your latest epoch again, whose settlement failed, with the same receipts; the same
         ones are drawn."""
-        closing.check_model(self, model)
+        closing.check_model(self, model, server)
         record = self.epochs.get((model, server, epoch))
         is_latest = self.ledgers.get((model, server)).epoch == epoch + 1
         if record is None or record.state is not EpochState.Failed or not is_latest:
@@ -222,10 +226,17 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
             raise self.ServerBonded
         if not ledger.pool:
             raise self.NothingToSweep
-        swept = replace(ledger, pool=0, redeemed_planck=0)
+        swept = replace(ledger, pool=0, redeemed_planck=0, due_planck=0, due_from=None)
         self.ledgers.put((model, server), swept)
+        closing.count_unsettled(self, server, -ledger.due_planck)
         self.commons.put(model, self.commons.get(model) + ledger.pool)
         self.emit(self.PoolSwept(model, server, ledger.pool))
+
+    @call(10, weights.ATTRIBUTION_REPORT_OVERDUE)
+    def report_overdue(self, who: Signed, model: u32, server: AccountId) -> None:
+        """Report a server that has not closed its epoch in time: it is slashed for all that it
+        redeemed, and the pool goes to the commons."""
+        closing.report_overdue(self, model, server)
 
     # ------------------------------------------------------------------------- runtime API
 
@@ -290,13 +301,18 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
     def fund(self, model: int, server: AccountId, redeemed_planck: int, part_planck: int) -> None:
         """Count a redemption, whose contributors' part was just paid into ATTRIBUTION_POT."""
         ledger = self.ledgers.get((model, server))
+        due = redeemed_planck if self.is_open(model) else 0
+        is_first = due and ledger.due_from is None
         funded = replace(
             ledger,
             pool=ledger.pool + part_planck,
             redeemed_planck=ledger.redeemed_planck + redeemed_planck,
+            due_planck=ledger.due_planck + due,
+            due_from=self.system.current_number() if is_first else ledger.due_from,
         )
         self.ledgers.put((model, server), funded)
         self.accounted.put(self.accounted.get() + part_planck)
+        closing.count_unsettled(self, server, due)
         self.emit(self.Funded(model, server, part_planck))
 
     def current_epoch(self, model: int, server: AccountId) -> int:
@@ -314,6 +330,10 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
     def is_settling(self, server: AccountId) -> bool:
         """Return whether an epoch of a server is being settled."""
         return bool(self.at_risk.get(server))
+
+    def unsettled_of(self, server: AccountId) -> int:
+        """Return what a server has redeemed for contributors that it has not closed, in planck."""
+        return self.unsettled.get(server)
 
     def is_open(self, model: int) -> bool:
         """Return whether the latest index of a model has the rows that attribution pays for."""
@@ -385,9 +405,13 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         """
         total = sum(amount for _, amount in self.commons.items())
         at_risk: dict[AccountId, int] = {}
+        due: dict[AccountId, int] = {}
         for (model, server), ledger in self.ledgers.items():
             assert ledger.pool <= ledger.redeemed_planck, "a pool is a part of what was redeemed"
             total += ledger.pool
+            assert ledger.due_planck <= ledger.redeemed_planck, "only what was redeemed is due"
+            if ledger.due_planck:
+                due[server] = due.get(server, 0) + ledger.due_planck
             if ledger.settling is not None:
                 record = self.epochs.get((model, server, ledger.settling))
                 assert record is not None, "the epoch being settled exists"
@@ -395,6 +419,7 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
                 at_risk[server] = at_risk.get(server, 0) + record.fees_planck
                 assert model in self.opened, "what is settled was open"
         assert at_risk == dict(self.at_risk.items()), "fees being settled add up"
+        assert due == dict(self.unsettled.items()), "what is due adds up"
         for _, epoch in self.epochs.items():
             assert epoch.claimed_planck <= epoch.shares_planck <= epoch.pool_planck, "shares"
             if epoch.state is EpochState.Settling:

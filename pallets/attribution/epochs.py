@@ -1,14 +1,18 @@
 """Epochs: closing, settling, convicting or failing, and the way of each planck of their pool.
 
+    not closed in time   -> its server is slashed for all that it redeemed, the pool goes to the
+                            commons
     closed by its server -> settled: shares and commons
                          -> convicted: the server's bond is slashed, the pool goes to the commons
                          -> failed: the pool goes back, the server may close the epoch again
 
-Rules that hold here: an epoch belongs to a model and a server, and nobody else closes it; it shares
-what its own receipts brought, in proportion to the redeemed fees that the server declares; declared
-fees exceed neither what was redeemed nor, with those of the server's other epochs, the bond that
-answers for them; a server gains nothing by a false declaration, because the pool then goes to the
-commons and the executors are paid from the escrow that it posted.
+Rules that hold here: an epoch belongs to a model and a server, and nobody else closes it; it has
+all that was redeemed since the last close, and what a server has no receipts for costs it as much,
+so that none leaves out what it does not want to be looked at; declared fees do not exceed, with
+those of the server's other epochs, the bond that answers for them; a failed epoch is closed again,
+with the same receipts and the same draw, before the next one; a server gains nothing by a false
+declaration, because the pool then goes to the commons and the executors are paid from the escrow
+that it posted.
 """
 
 from __future__ import annotations
@@ -41,13 +45,16 @@ REPAID: Final = frozenset(
 have an asker that the server invented, and what would be paid to it came back to the server."""
 
 
-def check_model(attribution: Attribution, model: int) -> None:
-    """Check that a model's epochs can be settled. Raises UnknownModel, NotIndexed, GateClosed."""
+def check_model(attribution: Attribution, model: int, server: AccountId) -> None:
+    """Check that a model's epochs can be settled. What was redeemed while the model paid
+    contributors stays due, also where it is trained on fewer rows since. Raises UnknownModel,
+    NotIndexed, GateClosed."""
     if attribution.models.get(model) is None:
         raise attribution.UnknownModel
     if not attribution.index_jobs.get(model):
         raise attribution.NotIndexed
-    if not attribution.is_open(model):
+    is_due = attribution.ledgers.get((model, server)).due_from is not None
+    if not is_due and not attribution.is_open(model):
         raise attribution.GateClosed
 
 
@@ -63,13 +70,15 @@ def close(
 ) -> None:
     """Open the SETTLE job of an epoch.
 
-    Raises ReceiptsDiffer, EpochSettling, NothingToSettle, TooManyReceipts, FeesExceedPool,
-    FeesExceedBond, and what opening the job raises.
+    Raises ReceiptsDiffer, EpochFailed, EpochSettling, NothingToSettle, TooManyReceipts,
+    FeesExceedPool, FeesExceedBond, and what opening the job raises.
     """
     ledger, parameters = attribution.ledgers.get((model, server)), attribution.governed.get()
     former = attribution.epochs.get((model, server, epoch))
     if former is not None and not _is_same(former, receipts_root, receipts, fees_planck):
         raise attribution.ReceiptsDiffer
+    if former is None and attribution.first_unsettled_epoch(model, server) < epoch:
+        raise attribution.EpochFailed
     if ledger.settling is not None:
         raise attribution.EpochSettling
     if not receipts or not fees_planck:
@@ -78,6 +87,8 @@ def close(
         raise attribution.TooManyReceipts
     if fees_planck > ledger.redeemed_planck:
         raise attribution.FeesExceedPool
+    if former is None:
+        ledger = _without_missing(attribution, (model, server), ledger, fees_planck)
     at_risk = _at_risk(attribution, server, fees_planck)
     pool = ledger.pool * fees_planck // ledger.redeemed_planck
     spec = Settle(
@@ -101,9 +112,12 @@ def close(
         pool=ledger.pool - pool,
         redeemed_planck=ledger.redeemed_planck - fees_planck,
         settling=epoch,
+        due_planck=max(0, ledger.due_planck - fees_planck),
+        due_from=ledger.due_from,
     )
     attribution.ledgers.put((model, server), closed)
     attribution.at_risk.put(server, at_risk)
+    count_unsettled(attribution, server, closed.due_planck - ledger.due_planck)
     attribution.opened.put(model, True)
     record = Epoch(
         state=EpochState.Settling,
@@ -117,6 +131,58 @@ def close(
     )
     attribution.epochs.put((model, server, epoch), record)
     attribution.emit(attribution.EpochClosed(model, server, epoch, job, fees_planck))
+
+
+def _without_missing(
+    attribution: Attribution, key: tuple[int, AccountId], ledger: Ledger, fees_planck: int
+) -> Ledger:
+    """Return the ledger without what its server has redeemed and declares no receipts for. It costs
+    as much as it brought, and its part of the pool goes to the commons."""
+    model, server = key
+    missing = ledger.redeemed_planck - fees_planck
+    if not missing:
+        return ledger
+    lost = ledger.pool - ledger.pool * fees_planck // ledger.redeemed_planck
+    attribution.inference.slash_server(server, missing, ())
+    _add_commons(attribution, model, lost)
+    due = min(ledger.due_planck, fees_planck)
+    count_unsettled(attribution, server, due - ledger.due_planck)
+    return replace(ledger, pool=ledger.pool - lost, redeemed_planck=fees_planck, due_planck=due)
+
+
+def count_unsettled(attribution: Attribution, server: AccountId, change: int) -> None:
+    """Count what is due of all ledgers of a server."""
+    left = attribution.unsettled.get(server) + change
+    if left:
+        attribution.unsettled.put(server, left)
+    else:
+        attribution.unsettled.remove(server)
+
+
+def report_overdue(attribution: Attribution, model: int, server: AccountId) -> None:
+    """Slash a server that has not closed its epoch in time by all that it redeemed; the pool goes
+    to the commons, and the receipts of the epoch can be settled no more. Raises NotOverdue."""
+    ledger = attribution.ledgers.get((model, server))
+    time = attribution.governed.get().close_blocks
+    if (
+        ledger.due_from is None
+        or ledger.settling is not None
+        or attribution.system.current_number() <= ledger.due_from + time
+    ):
+        raise attribution.NotOverdue
+    slashed = attribution.inference.slash_server(server, ledger.redeemed_planck, ())
+    _add_commons(attribution, model, ledger.pool)
+    count_unsettled(attribution, server, -ledger.due_planck)
+    attribution.ledgers.put((model, server), Ledger(epoch=ledger.epoch + 1))
+    attribution.emit(
+        attribution.EpochOverdue(
+            model=model,
+            server=server,
+            epoch=ledger.epoch,
+            slashed_planck=slashed,
+            commons_planck=ledger.pool,
+        )
+    )
 
 
 def _at_risk(attribution: Attribution, server: AccountId, fees_planck: int) -> int:
@@ -235,10 +301,12 @@ def give_pool_back(attribution: Attribution, spec: Settle) -> None:
         ledger,
         pool=ledger.pool + record.pool_planck,
         redeemed_planck=ledger.redeemed_planck + record.fees_planck,
+        due_planck=ledger.due_planck + record.fees_planck,
     )
     attribution.ledgers.put(key[:2], refunded)
     attribution.epochs.put(key, replace(record, state=EpochState.Failed))
     _end(attribution, key)
+    count_unsettled(attribution, spec.server, record.fees_planck)
     attribution.emit(attribution.SettlementFailed(spec.model, spec.server, spec.epoch))
 
 
@@ -250,11 +318,13 @@ def _settling(attribution: Attribution, key: tuple[int, AccountId, int]) -> Epoc
 
 
 def _end(attribution: Attribution, key: tuple[int, AccountId, int]) -> None:
-    """Free the ledger for the next close."""
+    """Free the ledger for the next close, whose time runs from now where there is one to do."""
     model, server, _ = key
     ledger, record = attribution.ledgers.get((model, server)), attribution.epochs.get(key)
     assert record is not None, "an epoch that ends exists"
-    attribution.ledgers.put((model, server), replace(ledger, settling=None))
+    due_from = attribution.system.current_number() if ledger.due_planck else None
+    freed = replace(ledger, settling=None, due_from=due_from)
+    attribution.ledgers.put((model, server), freed)
     left = attribution.at_risk.get(server) - record.fees_planck
     if left:
         attribution.at_risk.put(server, left)

@@ -84,6 +84,12 @@ class AttributionErrors:
     class NothingToSweep(Error, index=24):
         """This pool is empty. Look at the pools of the model."""
 
+    class EpochFailed(Error, index=26):
+        """The settlement of your last epoch failed. Close that one again first."""
+
+    class NotOverdue(Error, index=27):
+        """The server has nothing to close, or has time left for it. Wait."""
+
     class ReceiptsDiffer(Error, index=25):
         """An epoch is closed again with the receipts that it was closed with, for it is known by
         now which of them are drawn. Declare the same root, number and fees."""

@@ -99,3 +99,13 @@ class AttributionEvents:
         model: u32
         server: AccountId
         amount: Balance
+
+    class EpochOverdue(Event, index=13):
+        """A server has not closed an epoch in time: it lost a part of its bond, and the pool went
+        to the commons."""
+
+        model: u32
+        server: AccountId
+        epoch: u32
+        slashed_planck: Balance
+        commons_planck: Balance

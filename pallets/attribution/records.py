@@ -26,13 +26,17 @@ class Ledger:
     """What one server's answers of one model wait for settlement with.
 
     `epoch` is the number that the next close gets; `pool` is the contributors' part of
-    `redeemed_planck`, both since the last close; `settling` is the closed epoch being settled.
+    `redeemed_planck`, both since the last close; `settling` is the closed epoch being settled;
+    `due_planck` of it was redeemed while the model paid contributors, and `due_from` is the block
+    from which the time to close it runs, None where nothing is due.
     """
 
     epoch: u32 = 0
     pool: Balance = 0
     redeemed_planck: Balance = 0
     settling: u32 | None = None
+    due_planck: Balance = 0
+    due_from: u32 | None = None
 
 
 @scale
@@ -99,7 +103,8 @@ class Parameters:
     """The parameters that root may change, within bounds.
 
     Executors look at the texts of `draws` receipts of an epoch, which the server shows within
-    `text_blocks` blocks of each assignment.
+    `text_blocks` blocks of each assignment. A server closes an epoch within `close_blocks` blocks
+    of its first redemption, or of the settlement of the one before.
     """
 
     rows_minimum: u32 = 1_500
@@ -108,6 +113,7 @@ class Parameters:
     price_receipt_planck: Balance = OPEN // 100_000
     draws: u16 = 32
     text_blocks: u32 = 600
+    close_blocks: u32 = 86_400
 
 
 PARAMETERS_MIN: Final = Parameters(
@@ -117,6 +123,7 @@ PARAMETERS_MIN: Final = Parameters(
     price_receipt_planck=0,
     draws=1,
     text_blocks=5,
+    close_blocks=5,
 )
 PARAMETERS_MAX: Final = Parameters(
     rows_minimum=1_000_000,
@@ -125,6 +132,7 @@ PARAMETERS_MAX: Final = Parameters(
     price_receipt_planck=OPEN,
     draws=512,
     text_blocks=100_000,
+    close_blocks=10_000_000,
 )
 
 

@@ -3,7 +3,8 @@
 When executors are assigned to the SETTLE job of an epoch, the seed of the job draws receipts, and
 the server has `text_blocks` blocks to name a file with their texts, encrypted for these executors.
 That it named none is a fact of the chain, which anybody may report; a file that no executor can
-read is for the executors to report (`Jobs.report_failure`, WithheldTexts).
+read is for the executors to report (`Jobs.report_failure`, WithheldTexts), as is a file of
+receipts that they cannot get (MissingReceipts).
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 A bond is what an asker and the contributors can hold a server to. It stays until every channel to
 the server is gone and no epoch of it is being settled, because until then a false receipt may be
 found. Of a slash the wronged askers are paid first, the rest is burned: nobody gains by having a
-server of its own slashed.
+server of its own slashed. Who leaves without having closed what it redeemed is slashed by as
+much: the contributors would else be paid only where the server likes to.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def leave(inference: Inference, who: AccountId) -> None:
 
 
 def withdraw(inference: Inference, who: AccountId) -> None:
-    """Release the bond and remove the server. Raises NotBonded, BondLocked."""
+    """Release the bond, less what the server leaves unsettled, and remove the server. Raises
+    NotBonded, BondLocked."""
     server = known(inference, who)
     now, wait = inference.system.current_number(), inference.parameters.get().retention_blocks
     if (
@@ -67,10 +69,12 @@ def withdraw(inference: Inference, who: AccountId) -> None:
         or inference.attribution.is_settling(who)
     ):
         raise inference.BondLocked
-    if server.bond_planck:
-        inference.balances.release(HoldReason.ServerBond, who, server.bond_planck)
+    slash(inference, who, inference.attribution.unsettled_of(who), ())
+    bond = known(inference, who).bond_planck
+    if bond:
+        inference.balances.release(HoldReason.ServerBond, who, bond)
     inference.servers.remove(who)
-    inference.emit(inference.ServerUnregistered(who, server.bond_planck))
+    inference.emit(inference.ServerUnregistered(who, bond))
 
 
 def slash(

@@ -70,11 +70,17 @@ class FailureReason(enum.IntEnum):
     Unsupported = 4
     CannotFinish = 5
     WithheldTexts = 6
+    MissingReceipts = 7
 
 
 OWNER_REASONS: Final = frozenset(FailureReason) - {FailureReason.UnknownBase}
 """The reasons that lie with the job: a part of its escrow is kept. An executor that lacks a base
 that it declared is at fault itself."""
+
+
+WITHHELD_REASONS: Final = frozenset({FailureReason.WithheldTexts, FailureReason.MissingReceipts})
+"""The reasons for which an epoch's server is convicted: it owes both files to the executors. A
+failure without a penalty would let it close again until the draw spares its false receipts."""
 
 
 class JobFailure(enum.IntEnum):

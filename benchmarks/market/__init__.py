@@ -1,0 +1,1 @@
+"""The market of answers, simulated: what each strategy of lying earns on the real pallets."""
