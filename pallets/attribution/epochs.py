@@ -77,10 +77,10 @@ def close(
     former = attribution.epochs.get((model, server, epoch))
     if former is not None and not _is_same(former, receipts_root, receipts, fees_planck):
         raise attribution.ReceiptsDiffer
-    if former is None and attribution.first_unsettled_epoch(model, server) < epoch:
-        raise attribution.EpochFailed
     if ledger.settling is not None:
         raise attribution.EpochSettling
+    if former is None and attribution.first_unsettled_epoch(model, server) < epoch:
+        raise attribution.EpochFailed
     if not receipts or not fees_planck:
         raise attribution.NothingToSettle
     if receipts > parameters.receipts_maximum:

@@ -24,7 +24,6 @@ from benchmarks.market.world import World
 from pallets.attribution import Attribution, epochs
 from pallets.attribution.records import EpochState
 from pallets.balances import HoldReason
-from pallets.inference import Inference
 from runtime.shared.documents import Settle
 from runtime.shared.receipts import receipt_hash
 from runtime.types.primitives import ZERO_HASH, Id
@@ -122,37 +121,6 @@ def market() -> Iterator[Market]:
         world.begin()
         yield Market(world)
         world.chain.check()
-
-
-def test_a_small_fault_that_a_server_reports_of_itself_does_not_hide_an_overcharge(
-    market: Market,
-) -> None:
-    market.redeem(tokens_out=2 * QUESTION.tokens_out)
-    record = market.chain.inference.channel(0)
-    assert record is not None
-    overcharged = record.redeemed_planck - market.fee
-    market.report(fee_planck=1)
-    before = market.free()
-    market.report()
-    assert market.free() - before == overcharged - 1  # one planck was paid for the small fault
-    assert market.bond == SERVER_BOND - 10 * overcharged
-    with pytest.raises(Inference.NotFalse):
-        market.report()
-
-
-def test_a_report_pays_an_asker_no_more_than_was_drawn_for_its_answer(market: Market) -> None:
-    market.redeem()
-    before = market.free()
-    market.report(fee_planck=SERVER_BOND)
-    assert market.free() - before == market.fee
-    assert market.bond == SERVER_BOND - 10 * (DEPOSIT // 2)
-
-
-def test_a_report_pays_nothing_for_an_answer_of_which_nothing_was_drawn(market: Market) -> None:
-    before = market.free()
-    market.report(fee_planck=market.fee + 1)
-    assert market.free() == before
-    assert market.bond == SERVER_BOND - 10 * (market.fee + 1)
 
 
 def test_what_an_epoch_leaves_out_costs_as_much_and_its_pool_is_the_commons(

@@ -72,9 +72,9 @@ def fail(workshop: Workshop, job: int) -> None:
 
 
 def test_closing_takes_the_fees_out_of_the_pool_and_opens_a_settle_job(workshop: Workshop) -> None:
-    job = close(workshop, fees_planck=FEES // 2)
+    job = close(workshop)
     ledger = workshop.attribution.pool(MODEL, SERVER)
-    assert (ledger.epoch, ledger.pool, ledger.redeemed_planck) == (1, POOL // 2, FEES // 2)
+    assert (ledger.epoch, ledger.pool, ledger.redeemed_planck) == (1, 0, 0)
     assert ledger.settling == 0
     parameters = workshop.attribution.parameters()
     spec = Settle(
@@ -83,8 +83,8 @@ def test_closing_takes_the_fees_out_of_the_pool_and_opens_a_settle_job(workshop:
         epoch=0,
         receipts_root=ROOT,
         receipts=len(RECEIPTS),
-        fees_planck=FEES // 2,
-        pool_planck=POOL // 2,
+        fees_planck=FEES,
+        pool_planck=POOL,
         bound_milli=parameters.bound_milli,
         draws=parameters.draws,
         text_blocks=parameters.text_blocks,
@@ -93,10 +93,10 @@ def test_closing_takes_the_fees_out_of_the_pool_and_opens_a_settle_job(workshop:
     price = workshop.jobs.price(spec) or 0
     assert workshop.escrow(SERVER) == price + len(RECEIPTS) * parameters.price_receipt_planck
     closed = epoch(workshop)
-    assert (closed.state, closed.fees_planck) == (EpochState.Settling, FEES // 2)
-    assert (closed.pool_planck, closed.closed_at) == (POOL // 2, 1)
+    assert (closed.state, closed.fees_planck) == (EpochState.Settling, FEES)
+    assert (closed.pool_planck, closed.closed_at) == (POOL, 1)
     assert workshop.events(Attribution.EpochClosed) == [
-        Attribution.EpochClosed(MODEL, SERVER, 0, job, FEES // 2)
+        Attribution.EpochClosed(MODEL, SERVER, 0, job, FEES)
     ]
     assert workshop.attribution.is_settling(SERVER)
 
@@ -128,29 +128,32 @@ def test_a_stranger_closes_no_epoch_of_a_server(workshop: Workshop) -> None:
 
 
 def test_one_epoch_of_a_model_is_settled_at_a_time(workshop: Workshop) -> None:
-    close(workshop, fees_planck=OPEN)
+    close(workshop)
+    earn(workshop)
     with pytest.raises(Attribution.EpochSettling):
-        close(workshop, fees_planck=OPEN)
+        close(workshop)
 
 
 def test_fees_may_not_exceed_the_bond(workshop: Workshop) -> None:
-    earn(workshop, SERVER_BOND, SERVER_BOND // 2)
+    earn(workshop, SERVER_BOND - FEES + 1, SERVER_BOND // 2)
     with pytest.raises(Attribution.FeesExceedBond):
         close(workshop, fees_planck=SERVER_BOND + 1)
-    close(workshop, fees_planck=SERVER_BOND)
+    workshop.sign(SERVER, "Inference", "add_server_bond", amount=1)
+    close(workshop, fees_planck=SERVER_BOND + 1)
 
 
 def test_one_bond_does_not_answer_for_several_epochs_at_once(workshop: Workshop) -> None:
     open_gate(workshop, OTHER_MODEL)
-    earn(workshop, SERVER_BOND, SERVER_BOND // 2, model=OTHER_MODEL)
+    other = SERVER_BOND - FEES + 1
+    earn(workshop, other, other // 2, model=OTHER_MODEL)
     job = close(workshop)
     with pytest.raises(Attribution.FeesExceedBond):
-        close(workshop, model=OTHER_MODEL, fees_planck=SERVER_BOND - FEES + 1)
-    close(workshop, model=OTHER_MODEL, fees_planck=SERVER_BOND - FEES)
-    assert workshop.attribution.at_risk.get(SERVER) == SERVER_BOND
+        close(workshop, model=OTHER_MODEL, fees_planck=other)
     workshop.next_block()
     workshop.answer(job, shared(()))
-    assert workshop.attribution.at_risk.get(SERVER) == SERVER_BOND - FEES
+    assert workshop.attribution.at_risk.get(SERVER) == 0
+    close(workshop, model=OTHER_MODEL, fees_planck=other)
+    assert workshop.attribution.at_risk.get(SERVER) == other
     assert workshop.attribution.is_settling(SERVER)
 
 
@@ -202,9 +205,11 @@ def test_the_gate_follows_the_parameter(workshop: Workshop) -> None:
 
 def test_a_smaller_index_closes_the_gate_but_what_was_open_stays_known(workshop: Workshop) -> None:
     workshop.attribution.record_indexed(MODEL, 91, indexed(rows=5))
-    with pytest.raises(Attribution.GateClosed):
-        close(workshop)
+    assert not workshop.attribution.is_open(MODEL)
     assert workshop.attribution.has_opened(MODEL)
+    close(workshop)  # what was redeemed before stays due
+    earn(workshop)
+    assert workshop.attribution.pool(MODEL, SERVER).due_planck == 0
 
 
 # ----------------------------------------------------------------------------------------- settling
@@ -437,14 +442,20 @@ def test_failing_on_purpose_draws_no_other_receipts(workshop: Workshop) -> None:
 
 
 def test_only_the_latest_epoch_is_closed_again(workshop: Workshop) -> None:
-    fail(workshop, close(workshop, fees_planck=OPEN))
-    fail(workshop, close(workshop, fees_planck=OPEN))
+    job = close(workshop)
+    workshop.next_block()
+    workshop.answer(job, shared(()))
+    earn(workshop)
+    fail(workshop, close(workshop))
+    earn(workshop)
+    with pytest.raises(Attribution.EpochFailed):
+        close(workshop, fees_planck=2 * FEES)
     for number in (0, 2):
         with pytest.raises(Attribution.NotFailed):
             close(workshop, "close_again", epoch=number)
     with pytest.raises(Attribution.NotFailed):
         close(workshop, "close_again", server=ALICE, epoch=1)
-    close(workshop, "close_again", epoch=1, fees_planck=OPEN)
+    close(workshop, "close_again", epoch=1)
 
 
 def test_an_epoch_stays_unsettled_while_it_is_settled(workshop: Workshop) -> None:

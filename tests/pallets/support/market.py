@@ -110,6 +110,9 @@ class Attribution(Pallet, index=23):
     def is_settling(self, server: AccountId) -> bool:
         return self.settles
 
+    def unsettled_of(self, server: AccountId) -> int:
+        return 0
+
     def has_opened(self, model: int) -> bool:
         return self.was_open
 
