@@ -62,7 +62,11 @@ class Presence:
         except (OpenLedgerError, OSError) as error:
             logger.error("base-unreadable reason=%r", str(error))
             self.bases = ()
-        self.reader = public_reader_key(load_reader_key(self._folder))
+        try:
+            self.reader = public_reader_key(load_reader_key(self._folder))
+        except (OpenLedgerError, OSError) as error:
+            # Jobs go on: they need no texts. What is encrypted for the former key cannot be read.
+            logger.error("reader-key-unreadable reason=%r", str(error))
 
     def why_not(self, base: Hash | None, profile: Hash | None) -> str:
         """Return why this machine cannot do a job of a base in a profile; empty where it can."""

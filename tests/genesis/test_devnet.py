@@ -10,6 +10,7 @@ from genesis import spec as spec_module
 from genesis.accounts import parse_account
 from genesis.devnet import STAKE, DevnetSpecError, devnet_spec, validator_uri
 from genesis.spec import ChainSpec, ChainSpecError, load_spec, parse_spec
+from pallets.jobs import Jobs
 from runtime.codec.scale import codec
 from runtime.crypto.keys import Keypair
 from runtime.frame.executive import Executive
@@ -72,6 +73,21 @@ def test_the_length_of_epochs_and_the_executors_of_a_job_are_settings() -> None:
     assert read(spec, "Session", "epoch_blocks") == 7
     assert read(spec, "Jobs", "parameters").executors_per_job == 3
     assert read(devnet_spec(1), "Jobs", "parameters").executors_per_job == 1
+
+
+def test_a_devnet_has_a_spare_executor_where_there_are_enough() -> None:
+    spares = [read(devnet_spec(count), "Jobs", "parameters").spare_executors for count in (1, 2, 3)]
+    assert spares == [0, 0, 1]
+
+
+def test_the_executors_of_a_devnet_have_its_base_and_a_registered_profile() -> None:
+    spec, composed = devnet_spec(2), machine()
+    bases = sorted(content for content, _ in (spec.pallets or {})["models"]["bases"])
+    with composed.on(Overlay(MemoryBackend(dict(spec.build().changes)))):
+        jobs = composed.pallet(Jobs)
+        for entry in jobs.executors():
+            assert ["0x" + base.hex() for base in entry.executor.bases] == bases
+            assert entry.executor.profile in jobs.profiles
 
 
 def test_the_configs_of_pallets_can_be_overridden() -> None:

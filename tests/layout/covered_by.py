@@ -237,7 +237,6 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "node/commands/devnet/documents.py": ("tests/cluster/test_devnet_commands.py",),
         "node/commands/devnet/foreground.py": ("tests/cluster/test_devnet_commands.py",),
         "node/commands/executor/records.py": ("tests/node/commands/executor/test_executor.py",),
-        "node/commands/model/job_progress.py": ("tests/node/commands/model/test_model.py",),
         "node/commands/model/records.py": ("tests/node/commands/model/test_model.py",),
         "node/commands/staking/session_key.py": ("tests/node/commands/staking/test_stake.py",),
         "node/commands/staking/validator_records.py": (

@@ -98,7 +98,7 @@ def profile(
     else:
         output.note(
             "The profile is not registered. Who governs the chain registers it; on a development "
-            "chain: openledger tx sudo sudo --from //Alice --call CALL, with the call below."
+            "chain: `openledger tx sudo sudo --from //Alice --call CALL`, with the call below."
         )
     return document
 
@@ -156,8 +156,9 @@ def _require_profile(client: Client, identity: Hash) -> None:
         refuse(
             f"The profile {to_hex(identity)} is not registered on this chain, which knows "
             f"{', '.join(sorted(known)) or 'none'}. `openledger executor profile` prints the call "
-            "with which root registers it (on a development chain: openledger tx sudo sudo --call "
-            "CALL --from //Alice); --profile names another one that this machine computes by."
+            "with which root registers it (on a development chain: "
+            "`openledger tx sudo sudo --call CALL --from //Alice`); --profile names another "
+            "one that this machine computes by."
         )
 
 

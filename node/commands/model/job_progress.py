@@ -10,7 +10,8 @@ from node.client.transport_websocket import Subscription, WaitEndedError
 from node.commands.base.lookup import find_job
 from node.commands.base.output import Output
 from node.commands.model.records import MICRONATS, JobDocument, job_document
-from pallets.jobs.job import Job, JobState
+from pallets.jobs.job import Job, JobFailure, JobState
+from runtime.shared.documents import Diverged, JobOutput
 
 LOOK_SECONDS: Final = 1.0
 """How long to wait for a new block before the executor is asked again."""
@@ -41,7 +42,7 @@ def follow_job(output: Output, client: Client, number: int) -> JobDocument:
                 break
             _wait(blocks)
     if job.state is not JobState.Settled:
-        raise RejectedError(_failure(number, job))
+        raise RejectedError(failure_sentence(number, job, client.api("JobsApi_output", number)))
     _print_losses(output, reports)
     return job_document(client, number, job, reports[-1] if reports else None)
 
@@ -74,9 +75,25 @@ def _print_losses(output: Output, reports: list[Report]) -> None:
         output.note(f"step {report['step']:,}: held-out loss {loss:.4f} nats per token")
 
 
-def _failure(number: int, job: Job) -> str:
+def failure_sentence(number: int, job: Job, output: JobOutput | None = None) -> str:
+    """Return why a job has no result, what it cost, and what to do."""
     why = "" if job.failure is None else f" ({job.failure.name})"
-    return (
-        f"Job {number} is {job.state.name}{why}; its price was refunded. Look at the executors' "
-        "logs, then submit it again."
-    )
+    start = f"Job {number} is {job.state.name}{why}"
+    if isinstance(output, Diverged):
+        return (
+            f"{start}: the training diverged at step {output.step}. Its steps were paid, the rest "
+            "was refunded. Lower the learning rate or add warm-up steps, then submit it again."
+        )
+    if job.failure is JobFailure.TooLarge:
+        return (
+            f"{start}: {job.declines} executors declined it as too large for their machines. Most "
+            "of its price was refunded. Submit a shorter training, or one on a smaller base."
+        )
+    if job.reports:
+        named = ", ".join(sorted({reason.name for reason in job.reports}))
+        kept = "Most of its price" if job.is_owners_fault else "Its price"
+        return (
+            f"{start}: its executors reported {named}. {kept} was refunded. Correct that, or look "
+            "at the executors' logs, then submit it again."
+        )
+    return f"{start}; its price was refunded. Look at the executors' logs, then submit it again."

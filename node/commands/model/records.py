@@ -9,13 +9,15 @@ from node.client import Client
 from node.commands.base.command import refuse
 from node.commands.base.documents import Planck
 from node.commands.base.lookup import find_job
-from pallets.jobs.job import Job
+from pallets.jobs.job import Job, SlotState
 from pallets.models import ModelInfo
 from runtime.codec.hexadecimal import to_hex
 from runtime.crypto import ss58
 from runtime.shared.documents import Evaluate, Evaluated, Index, Settle, Train, Trained
 
 MICRONATS: Final = 1_000_000
+OUT: Final = (SlotState.NoShow, SlotState.Declined)
+"""Executors in these states have no part in a job any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ def job_document(
         model=_model_of(job),
         state=job.state.name,
         attempt=job.attempt,
-        executors=tuple(ss58.encode(slot.executor) for slot in job.current()),
+        executors=tuple(ss58.encode(slot.executor) for slot in job.slots if slot.state not in OUT),
         step=None if progress is None else progress["step"],
         steps=None if progress is None else progress["steps"],
         loss_nats=None if loss is None else loss / MICRONATS,

@@ -14,6 +14,7 @@ import pytest
 from ml.base.content import content_hash
 from node.jobs.presence import HEARTBEATS, Presence
 from node.keys.reader_key import load_reader_key, public_reader_key
+from node.operations.data_folder import READER_KEY_FILE
 from node.transactions.errors import BadFormatError
 from node.transactions.submitter import RESEND_BLOCKS
 from pallets.jobs.parameters import Parameters
@@ -137,6 +138,16 @@ def test_a_machine_without_a_base_declares_none(node: FakeNode, tmp_path: Path) 
     presence.learn()
     presence.show()
     assert node.sent[0] == ("set_bases", {"bases": ()})
+
+
+def test_a_damaged_reader_key_is_told_and_keeps_no_executor_from_its_jobs(
+    node: FakeNode, presence: Presence, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / READER_KEY_FILE).write_bytes(b"short")
+    presence.learn()
+    presence.show()
+    assert node.names == ["set_bases"]
+    assert "reader-key-unreadable" in caplog.text
 
 
 def test_a_machine_says_why_it_cannot_do_a_job(presence: Presence) -> None:

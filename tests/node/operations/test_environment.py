@@ -43,4 +43,4 @@ def test_every_variable_that_an_option_reads_is_known() -> None:
         if isinstance(parameter, click.Parameter) and parameter.envvar
     }
     assert read
-    assert read <= COMMAND_VARIABLES
+    assert read <= COMMAND_VARIABLES | {f"OPENLEDGER_{name.upper()}" for name in SETTINGS}
