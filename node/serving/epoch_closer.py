@@ -3,7 +3,8 @@
     waiting -> due by age or by the operator's word
     drawing -> what the model's channels owe is redeemed and final
     closing -> the file of exactly the receipts redeemed in this epoch is named on chain
-    settling -> settled | failed: closed again, at most TRIES_MAX times | convicted: never again
+    settling -> settled | convicted: never again
+                        | failed: closed again with the same receipts, at most TRIES_MAX times
 
 Where a model stands is read from chain and receipt store with each final block, so a restart loses
 nothing but a wait. Its channels are redeemed in their time whether its epochs can be closed or not:
@@ -196,7 +197,7 @@ class EpochCloser:
         if progress.stage is Stage.DRAWING:
             assert progress.targets is not None, "a stage that draws"
             is_late = height >= progress.since + DRAW_BLOCKS_MAX
-            if self._redeemer.draw(progress.targets, height) or is_late:
+            if self._redeemer.draw(model, progress.targets, height) or is_late:
                 self._put(model, replace(progress, stage=Stage.CLOSING, since=height))
                 await self._close(model, height)
         elif progress.stage is Stage.CLOSING:
@@ -267,6 +268,10 @@ class EpochCloser:
 
     async def _file(self, model: int, epoch: int) -> EpochFile | None:
         """Return the file of an epoch's receipts; None where it has none. Raises BlobError."""
+        with self._reader.at() as state:
+            former = state.attribution.epoch(model, self._submitter.account, epoch)
+        if former is not None:
+            return await trio.to_thread.run_sync(self._file_again, model, epoch, former)
         ranges = await trio.to_thread.run_sync(lambda: list(self._receipts.ranges(model)))
         with self._reader.at() as state:
             channels = channels_of(state, ranges)
@@ -284,6 +289,18 @@ class EpochCloser:
         if not redeemed:
             return None
         return await trio.to_thread.run_sync(write_file, self._receipts, self._blobs, redeemed)
+
+    def _file_again(self, model: int, epoch: int, former: Epoch) -> EpochFile:
+        """Return what an epoch was closed with, which it is closed again with: it is known by now
+        which of its receipts are drawn, so the chain takes no others. Raises BlobError."""
+        if not self._blobs.has(former.receipts_blob):
+            write_file(self._receipts, self._blobs, list(self._receipts.ranges(model, epoch)))
+        return EpochFile(
+            blob=former.receipts_blob,
+            root=former.receipts_root,
+            receipts=former.receipts,
+            fees_planck=former.fees_planck,
+        )
 
     def _refusal(self, state: PalletViews, model: int, file: EpochFile) -> str:
         """Return why the chain would not close an epoch with this file; empty where it would."""
@@ -336,6 +353,7 @@ class EpochCloser:
         """Take note, once, of what has become of the latest closed epoch."""
         if (model, epoch, record.job) in self._seen:
             return
+        await self._note_receipts(model, epoch, record)
         if record.state is EpochState.Failed:
             self._seen.add((model, epoch, record.job))
             tries = await trio.to_thread.run_sync(
@@ -355,7 +373,6 @@ class EpochCloser:
             else:
                 self._wait(model, epoch, height, f"Epoch {epoch} is closed again: {why}.")
             return
-        await self._note_receipts(model, epoch, record)
         if record.state is EpochState.Settling:
             return
         self._seen.add((model, epoch, record.job))

@@ -135,18 +135,22 @@ class Redeemer:
             debt.channel: debt.ends_planck for debt in self._debts.values() if debt.model == model
         }
 
-    def draw(self, targets: dict[int, int], height: int) -> bool:
-        """Send what is missing up to these amounts; returns whether all of it is final."""
+    def draw(self, model: int, targets: dict[int, int], height: int) -> bool:
+        """Send what is missing of a model up to these amounts; returns whether all of it is final,
+        and no other redemption of the model is on its way."""
         missing, sent = 0, 0
         with self._reader.at() as state:
-            for number, owed_planck in targets.items():
-                debt = self._debts.get(number)
-                channel = None if debt is None else self._owing(state, debt, height)
-                if debt is None or channel is None or channel.redeemed_planck >= owed_planck:
+            for debt in [debt for debt in self._debts.values() if debt.model == model]:
+                channel = self._owing(state, debt, height)
+                is_sent = _is_on_its_way(debt, height)
+                if channel is None:
                     continue
-                missing += 1
-                if sent < SENT_PER_BLOCK and not _is_on_its_way(debt, height):
-                    sent += self._redeem(debt, channel, height)
+                if channel.redeemed_planck < targets.get(debt.channel, 0):
+                    missing += 1
+                    if sent < SENT_PER_BLOCK and not is_sent:
+                        sent += self._redeem(debt, channel, height)
+                elif is_sent:
+                    missing += 1
         return not missing
 
     def go_on(self, model: int) -> None:

@@ -231,15 +231,16 @@ class ReceiptStore:
 
     # --------------------------------------------------------------------------------- epochs
 
-    def ranges(self, model: int) -> Iterator[ReceiptRange]:
-        """Yield the receipts of a model that are in no epoch, by channel and sequence."""
+    def ranges(self, model: int, epoch: int | None = None) -> Iterator[ReceiptRange]:
+        """Yield the receipts of an epoch of a model, or those that are in none, by channel and
+        sequence."""
         after = (-1, -1)
         while True:
             rows = self._rows(
                 "SELECT hash, channel, sequence, before, ends FROM receipts "
-                "WHERE model = ? AND epoch IS NULL AND (channel, sequence) > (?, ?) "
+                "WHERE model = ? AND epoch IS ? AND (channel, sequence) > (?, ?) "
                 "ORDER BY channel, sequence LIMIT ?",
-                (model, *after, PAGE_MAX),
+                (model, epoch, *after, PAGE_MAX),
             )
             for hash_, channel, sequence, before, ends in rows:
                 yield ReceiptRange(Hash(hash_), channel, sequence, int(before), int(ends))
@@ -277,16 +278,10 @@ class ReceiptStore:
             )
 
     def fail_epoch(self, model: int, epoch: int, job: int) -> int:
-        """Note that a job could not settle an epoch, whose receipts are to be closed again.
-
-        Returns how many jobs could not; one that was noted before counts once.
-        """
+        """Note that a job could not settle an epoch; returns how many could not, each once."""
         with self._transaction() as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO failures VALUES (?, ?, ?)", (model, epoch, job)
-            )
-            connection.execute(
-                "UPDATE receipts SET epoch = NULL WHERE model = ? AND epoch = ?", (model, epoch)
             )
             (count,) = connection.execute(
                 "SELECT COUNT(*) FROM failures WHERE model = ? AND epoch = ?", (model, epoch)

@@ -178,6 +178,20 @@ def test_what_closing_channels_redeem_meanwhile_is_in_no_earlier_epoch(server: S
     assert receipts_in(server, closing(server)) == [(8, 1)]
 
 
+def test_an_epoch_waits_for_redemptions_that_are_on_their_way(server: Server) -> None:
+    server.node.channels[8] = open_channel(closes_at=10**6)
+    server.answer()
+    server.closer.close_model(MODEL)
+    server.block()
+    server.answer(8)
+    server.block()
+    assert server.node.drawn() == [(8, FEE)]
+    assert server.stage is Stage.DRAWING
+    server.block()
+    (call,) = server.node.calls("close_epoch")
+    assert receipts_in(server, call) == [(CHANNEL, 1), (8, 1)]
+
+
 def test_an_epoch_is_closed_when_it_is_old_enough(server: Server) -> None:
     server.answer()
     server.block(count=EPOCH_BLOCKS - 1)
@@ -238,6 +252,29 @@ def test_a_failed_epoch_is_closed_again_a_few_times_and_then_said(server: Server
     assert server.closer.close_model(MODEL) == 0
     server.block(lands=False, count=2)
     assert server.node.calls("close_again"), "by the operator's word"
+
+
+@pytest.mark.parametrize("is_file_lost", [False, True])
+def test_an_epoch_is_closed_again_with_the_same_receipts_whatever_was_redeemed_since(
+    server: Server, is_file_lost: bool
+) -> None:
+    server.node.channels[8] = open_channel()
+    server.answer()
+    first = closing(server)
+    server.answer(8)
+    server.node.channels[8] = replace(server.node.channels[8], closes_at=10**6)
+    server.redeemer.redeem_due(server.node.height)
+    server.node.sent.reverse()  # the redemption lands first, and so in this epoch
+    server.block()
+    assert server.node.channels[8].redeemed_in(0) == FEE
+    if is_file_lost:
+        server.blobs = BlobStore(server.folder / "other blobs")
+        server.start()
+    server.settle(EpochState.Failed)
+    server.block(lands=False)
+    (again,) = server.node.calls("close_again")
+    assert again == {**first, "epoch": 0}
+    assert receipts_in(server, again) == [(CHANNEL, 1)]
 
 
 def test_a_convicted_epoch_is_said_and_never_closed_again(

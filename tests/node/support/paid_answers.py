@@ -206,6 +206,11 @@ class FakeNode:
         fees = arguments["fees_planck"]
         if self.ledger.settling is not None:
             return
+        former = self.epochs.get(number)
+        declared = (arguments["receipts_root"], arguments["receipts"], fees)
+        if former is not None:
+            same = (former.receipts_root, former.receipts, former.fees_planck)
+            assert declared == same, "an epoch is closed again with the same receipts"
         assert fees <= self.ledger.redeemed_planck, "no more than was redeemed"
         assert fees <= self.bond, "no more than the bond answers for"
         self.ledger = replace(
