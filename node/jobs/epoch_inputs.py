@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from nacl.public import PrivateKey
 
@@ -28,6 +28,7 @@ from ml.attribution.epoch_files import (
 from ml.durable_file import write_durably
 from node.chain.state_reader import PalletViews, StateReader
 from node.keys.sealed_box import BoxUnreadableError, open_box
+from pallets.jobs.job import FailureReason
 from runtime.codec.scale import DecodeError, codec
 from runtime.shared.documents import Index, Settle, Train, Trained
 from runtime.shared.receipts import ShownTexts
@@ -43,8 +44,33 @@ class TextsAwaitedError(Exception):
     """The server has not shown the texts of the drawn receipts yet."""
 
 
-class TextsWithheldError(Exception):
-    """The server has shown no texts in time, or texts that this executor cannot read."""
+class OwedFilesError(Exception):
+    """A file that the server owes its executors is not to be had, or cannot be read."""
+
+    reason: ClassVar[FailureReason]
+    is_lasting: ClassVar[bool]
+    """Whether waiting cannot mend it."""
+
+
+class TextsWithheldError(OwedFilesError):
+    """The texts that the server has shown are nothing that this executor can read."""
+
+    reason = FailureReason.WithheldTexts
+    is_lasting = True
+
+
+class TextsMissingError(OwedFilesError):
+    """No peer gives the texts that the server has shown."""
+
+    reason = FailureReason.WithheldTexts
+    is_lasting = False
+
+
+class ReceiptsMissingError(OwedFilesError):
+    """No peer gives the receipts that the server has closed an epoch with."""
+
+    reason = FailureReason.MissingReceipts
+    is_lasting = False
 
 
 class EpochInputs:
@@ -57,13 +83,15 @@ class EpochInputs:
         self._copy = copy
 
     def write(self, spec: Settle, receipts_blob: Hash, closed_at: int, folder: Path) -> None:
-        """Lay out everything but the texts; raises what reading a blob raises."""
+        """Lay out everything but the texts. Raises ReceiptsMissingError, and what copying a blob
+        raises."""
         pages = pages_of(self._read(receipts_blob), spec.receipts)
         channels: set[int] = set()
         jobs: set[int] = set()
         for page in pages or ():
-            self._copy(page, folder)
-            receipts = receipts_of(self._read(page))
+            data = self._read(page)
+            write_durably(folder / page.hex(), data)
+            receipts = receipts_of(data)
             for signed in receipts.receipts if receipts is not None else ():
                 channels.add(signed.channel)
                 jobs.add(signed.receipt.index_job)

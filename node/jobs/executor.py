@@ -30,7 +30,7 @@ from node.chain.chain import Chain
 from node.chain.events import FinalChanged
 from node.chain.state_reader import StateReader
 from node.jobs.answer_store import AnswerDamagedError, JobAnswer, JobAnswerStore
-from node.jobs.epoch_inputs import TextsAwaitedError, TextsWithheldError
+from node.jobs.epoch_inputs import OwedFilesError, TextsAwaitedError
 from node.jobs.executor_process import ExecutorDiedError, ExecutorProcess
 from node.jobs.inputs import Companion, Inputs, InputsAwaitedError, InputsMissingError
 from node.jobs.pace import Pace, Speed, is_hopeless, last_block
@@ -275,7 +275,7 @@ class Executor:
             await trio.to_thread.run_sync(self._answers.store, answer)
         except TextsAwaitedError:
             return
-        except (OSError, BlobError, InputsAwaitedError) as error:
+        except (OSError, BlobError, InputsAwaitedError, OwedFilesError) as error:
             logger.error("job-stalled job=%d reason=%r", entry.id, str(error))
             self._stalled[key] = self._chain.finalized.number
             return
@@ -293,7 +293,7 @@ class Executor:
     async def _compute_answer(self, entry: JobEntry, slot: Slot, folder: Path) -> JobAnswer:
         """Compute the answer, a failure included.
 
-        Raises OSError, BlobError, InputsAwaitedError, TextsAwaitedError.
+        Raises OSError, BlobError, InputsAwaitedError, TextsAwaitedError, OwedFilesError.
         """
         why = self._why_not(entry.job)
         if why:
@@ -308,8 +308,10 @@ class Executor:
             if isinstance(error, InputsAwaitedError) and self._may_wait(entry, slot):
                 raise
             return self._failure(entry, slot, FailureReason.MissingBlob, str(error))
-        except TextsWithheldError as error:
-            return self._failure(entry, slot, FailureReason.WithheldTexts, str(error))
+        except OwedFilesError as error:
+            if not error.is_lasting and self._is_in_time(entry, slot):
+                raise
+            return self._failure(entry, slot, error.reason, str(error))
         except (ExecutorDiedError, OutputMisnamedError) as error:
             return self._failure(entry, slot, FailureReason.Unsupported, str(error))
 
@@ -319,6 +321,11 @@ class Executor:
         began = self._awaited.setdefault((entry.id, slot.attempt), height)
         last = last_block(slot.assigned_at, entry.job.commits_end)
         return height < min(began + AWAITED_BLOCKS, last - STALL_BLOCKS)
+
+    def _is_in_time(self, entry: JobEntry, slot: Slot) -> bool:
+        """Return whether a server has time left to bring what it owes: it may be restarting."""
+        assert isinstance(entry.job.spec, Settle), "only for an epoch a server owes something"
+        return self._chain.finalized.number <= slot.assigned_at + entry.job.spec.text_blocks
 
     def _measure(self, entry: JobEntry) -> None:
         """Note how long the job has taken from its first report on."""
@@ -345,7 +352,7 @@ class Executor:
     def _lay_out(self, entry: JobEntry, slot: Slot, folder: Path) -> Companion:
         """Fill the inputs folder of a job.
 
-        Raises TextsAwaitedError, TextsWithheldError, InputsMissingError, BlobError, OSError.
+        Raises TextsAwaitedError, OwedFilesError, InputsMissingError, BlobError, OSError.
         """
         if isinstance(entry.job.spec, Settle):
             key = load_reader_key(self._folder)

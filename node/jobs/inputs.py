@@ -18,7 +18,12 @@ from nacl.public import PrivateKey
 from ml.durable_file import write_durably
 from ml.jobs.frames import ROWS_FILE
 from node.chain.state_reader import StateReader
-from node.jobs.epoch_inputs import EpochInputs, TextsAwaitedError
+from node.jobs.epoch_inputs import (
+    EpochInputs,
+    ReceiptsMissingError,
+    TextsAwaitedError,
+    TextsMissingError,
+)
 from node.storage.blob_errors import BlobNotFoundError
 from node.storage.blob_store import BlobStore
 from node.sync.blob_fetcher import BlobUnavailableError
@@ -81,7 +86,7 @@ class Inputs:
         self._reader = reader
         self._blobs = blobs
         self._missing = missing
-        self._epochs = EpochInputs(reader, genesis, self.read, self._copy)
+        self._epochs = EpochInputs(reader, genesis, self._read_receipts, self._copy)
 
     def prepare(self, spec: JobSpec, folder: Path) -> Companion:
         """Fill a folder for a job.
@@ -143,7 +148,7 @@ class Inputs:
     ) -> None:
         """Fill a folder for a SETTLE job.
 
-        Raises TextsAwaitedError, TextsWithheldError, InputsMissingError, DamagedBlobError.
+        Raises TextsAwaitedError, OwedFilesError, InputsMissingError, DamagedBlobError.
         """
         folder.mkdir(parents=True, exist_ok=True)
         with self._reader.at() as state:
@@ -153,8 +158,19 @@ class Inputs:
             raise InputsMissingError(f"Model {spec.model} has no closed epoch {spec.epoch}.")
         if texts is None:
             raise TextsAwaitedError(f"The texts of drawn receipts of job {job} are not shown yet.")
-        self._epochs.write_texts(self.read(texts), reader_key, folder)
+        try:
+            box = self.read(texts)
+        except InputsMissingError as error:
+            raise TextsMissingError(str(error)) from error
+        self._epochs.write_texts(box, reader_key, folder)
         self._epochs.write(spec, record.receipts_blob, record.closed_at, folder)
+
+    def _read_receipts(self, blob: Hash) -> bytes:
+        """Return a file of receipts. Raises ReceiptsMissingError."""
+        try:
+            return self.read(blob)
+        except InputsMissingError as error:
+            raise ReceiptsMissingError(str(error)) from error
 
     def read(self, blob: Hash) -> bytes:
         """Return a blob, brought from a peer where it is not here.

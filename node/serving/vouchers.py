@@ -172,7 +172,9 @@ class VoucherBook:
                 f"{sequence} was given already. Sign a new one for each answer."
             )
         owed = max(channel.redeemed_planck, last.ends_planck if last else 0)
-        if voucher.before_planck < owed:
+        # No more either: what is redeemed beyond receipts would be missing when the epoch is
+        # closed, and an asker could so have this server slashed.
+        if voucher.before_planck != owed:
             raise VoucherRefusedError(
                 f"The channel owes {owed} planck for earlier answers, and the voucher says "
                 f"{voucher.before_planck}. Sign for what it owes; the channel's last receipt is at "

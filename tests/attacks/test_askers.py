@@ -125,6 +125,15 @@ def test_one_deposit_pays_for_one_answer_at_a_time(book: VoucherBook) -> None:
         book.take(offer(voucher(sequence=2)), CHAIN, NOW)
 
 
+def test_an_asker_cannot_have_its_server_redeem_what_no_receipt_covers(
+    book: VoucherBook, receipts: ReceiptStore
+) -> None:
+    receipts.record(stored())
+    ends = stored().signed.ends_planck
+    with pytest.raises(VoucherRefusedError):
+        book.take(offer(voucher(sequence=2, before_planck=ends + 1)), CHAIN, NOW)
+
+
 def test_an_asker_cannot_forget_what_it_owes_for_earlier_answers(
     book: VoucherBook, receipts: ReceiptStore
 ) -> None:

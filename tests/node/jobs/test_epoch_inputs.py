@@ -20,8 +20,13 @@ from ml.attribution.epoch_files import (
     pages_of,
 )
 from node.chain.state_reader import PalletViews
-from node.jobs.epoch_inputs import TextsAwaitedError, TextsWithheldError
-from node.jobs.inputs import Inputs, InputsMissingError
+from node.jobs.epoch_inputs import (
+    ReceiptsMissingError,
+    TextsAwaitedError,
+    TextsMissingError,
+    TextsWithheldError,
+)
+from node.jobs.inputs import Inputs
 from node.keys.sealed_box import seal
 from node.storage.blob_store import BlobStore
 from pallets.attribution import Attribution
@@ -246,8 +251,17 @@ def test_a_file_with_more_pages_than_receipts_is_none() -> None:
 
 def test_an_epoch_whose_file_is_nowhere_cannot_be_settled(node: Node) -> None:
     node.show()
-    with pytest.raises(InputsMissingError):
+    with pytest.raises(ReceiptsMissingError):
         node.prepare(node.close([paper_receipt(1)], Hash(b"?" * 32)))
+    lost = codec(ReceiptPages).encode(ReceiptPages((Hash(b"?" * 32),)))
+    with pytest.raises(ReceiptsMissingError):
+        node.prepare(node.close([paper_receipt(1)], node.blobs.put(lost)))
+
+
+def test_texts_that_no_peer_gives_are_missing(node: Node) -> None:
+    node.ledger.pallet(Attribution).shown.put((SETTLE_JOB, 0), Hash(b"?" * 32))
+    with pytest.raises(TextsMissingError):
+        node.prepare(node.close([paper_receipt(1)]))
 
 
 def test_texts_that_are_not_shown_yet_are_waited_for(node: Node) -> None:

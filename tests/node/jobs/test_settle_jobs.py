@@ -13,8 +13,14 @@ import pytest
 import trio
 
 from node.jobs.answer_store import JobAnswerStore
-from node.jobs.epoch_inputs import TextsAwaitedError, TextsWithheldError
-from node.jobs.executor import Executor
+from node.jobs.epoch_inputs import (
+    OwedFilesError,
+    ReceiptsMissingError,
+    TextsAwaitedError,
+    TextsMissingError,
+    TextsWithheldError,
+)
+from node.jobs.executor import STALL_BLOCKS, Executor
 from pallets.jobs.job import FailureReason, Job, JobEntry, JobState, Slot
 from pallets.jobs.parameters import Parameters
 from runtime.shared.documents import Evaluate, Settle
@@ -157,6 +163,21 @@ def test_texts_that_cannot_be_read_are_reported_as_withheld(node: FakeNode, tmp_
     answer = JobAnswerStore(tmp_path / "outbox").load(7, 0)
     assert answer is not None
     assert answer.failure == FailureReason.WithheldTexts
+
+
+@pytest.mark.parametrize("error", [TextsMissingError("gone"), ReceiptsMissingError("gone")])
+def test_files_that_no_peer_gives_are_waited_for_while_their_server_may_restart(
+    node: FakeNode, tmp_path: Path, error: OwedFilesError
+) -> None:
+    node.shown[7, 0] = ZERO_HASH
+    node.finalized.number = ASSIGNED_AT + WINDOW
+    executor = executor_of(node, tmp_path, FakeInputs(error))
+    look(executor)
+    assert node.sent == []
+    node.finalized.number += STALL_BLOCKS
+    look(executor)
+    [(name, arguments)] = node.sent
+    assert (name, arguments["reason"]) == ("report_failure", error.reason)
 
 
 def test_another_kind_of_job_waits_for_no_texts(node: FakeNode, tmp_path: Path) -> None:

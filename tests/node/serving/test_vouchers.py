@@ -96,9 +96,9 @@ TOO_LATE = NOW + VOUCHER_BLOCKS_MAX + 1
 REFUSED: dict[str, tuple[Offer, Channel | None, str]] = {
     "too small for the answer": (offer(voucher(limit_planck=109)), OPEN_CHANNEL, "cost 110"),
     "a limit below its beginning": (
-        offer(voucher(before_planck=200, limit_planck=199)),
+        offer(voucher(before_planck=0, limit_planck=0)),
         OPEN_CHANNEL,
-        "pays -1",
+        "pays 0",
     ),
     "above the deposit": (
         offer(voucher(limit_planck=100_001)),
@@ -205,9 +205,11 @@ def test_the_next_voucher_begins_where_the_last_answer_ended(
     behind = voucher(sequence=2, before_planck=14, limit_planck=200)
     with pytest.raises(VoucherRefusedError, match=r"owes 15 planck.*says 14.*channels/7/receipt"):
         vouchers.take(offer(behind), chain_with(), NOW)
-    for before in (15, 20):
-        right = voucher(sequence=2, before_planck=before, limit_planck=before + 110)
-        vouchers.release(vouchers.take(offer(right), chain_with(), NOW))
+    ahead = voucher(sequence=2, before_planck=16, limit_planck=200)
+    with pytest.raises(VoucherRefusedError, match="owes 15 planck"):
+        vouchers.take(offer(ahead), chain_with(), NOW)
+    right = voucher(sequence=2, before_planck=15, limit_planck=125)
+    vouchers.release(vouchers.take(offer(right), chain_with(), NOW))
 
 
 def test_a_channel_pays_for_one_answer_at_a_time(vouchers: VoucherBook) -> None:
@@ -217,7 +219,8 @@ def test_a_channel_pays_for_one_answer_at_a_time(vouchers: VoucherBook) -> None:
         vouchers.take(offer(second), chain_with(), NOW)
     assert busy.value.status == 409
     vouchers.release(first)
-    assert vouchers.take(offer(second), chain_with(), NOW)
+    third = voucher(sequence=3, limit_planck=110)
+    assert vouchers.take(offer(third), chain_with(), NOW)
 
 
 def test_nobody_but_the_asker_keeps_a_channel_busy(vouchers: VoucherBook) -> None:
