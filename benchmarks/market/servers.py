@@ -230,7 +230,7 @@ class Server(Party):
         """Publish the file of an epoch and close it; returns whether the chain took it."""
         blob = Hash(blake2b_256(b"file" + self.account + bytes((epoch, self.block))))
         self.world.files[blob] = declaration.file
-        again = {"epoch": epoch} if is_again else {}
+        again = {"epoch": epoch} if is_again else {"missing_planck": 0}
         is_closed = self.chain.attempt(
             self.account,
             "Attribution",

@@ -120,7 +120,7 @@ CLOSED: Final = Epoch(
 def attribution_close_epoch(stage: WeighingStage) -> Work:
     server = _served(stage)
     fill_deadlines(stage, JobParameters().assignment_blocks)
-    return stage.signed(server, "Attribution", "close_epoch", **CLOSING)
+    return stage.signed(server, "Attribution", "close_epoch", missing_planck=0, **CLOSING)
 
 
 @ATTRIBUTION.constant

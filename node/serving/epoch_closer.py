@@ -4,7 +4,7 @@
     drawing -> what the model's channels owe is redeemed and final
     closing -> the file of exactly the receipts redeemed in this epoch is named on chain
     settling -> settled | convicted: never again
-                        | failed: closed again with the same receipts, at most TRIES_MAX times
+                        | failed: closed again with the same receipts, TRIES_MAX times in a row
 
 Where a model stands is read from chain and receipt store with each final block, so a restart loses
 nothing but a wait. Its channels are redeemed in their time whether its epochs can be closed or not:
@@ -44,6 +44,10 @@ EPOCH_BLOCKS: Final = 600
 DRAW_BLOCKS_MAX: Final = 64
 """How long is waited for redemptions: what is not final then comes with the next epoch."""
 TRIES_MAX: Final = 3
+RETRY_BLOCKS: Final = 3_600
+"""After so many blocks an epoch that has stopped is tried again."""
+COUNT_BLOCKS: Final = 16
+"""How often the receipts of a model are counted."""
 SENDS_MAX: Final = 3
 
 logger = logging.getLogger(__name__)
@@ -74,6 +78,8 @@ class Progress:
     reason: str = ""
     targets: dict[int, int] | None = None
     sends: int = 0
+    accepts_missing: bool = False
+    """Whether the operator has said that receipts are lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +141,10 @@ class EpochCloser:
 
     # ------------------------------------------------------------------------- for the operator
 
-    def close_model(self, model: int) -> int:
+    def close_model(self, model: int, accepts_missing: bool = False) -> int:
         """Begin to close the current epoch of a model, or the latest one again if it has failed;
-        returns its number. Raises SettlementRefusedError."""
+        returns its number. With `accepts_missing` also where receipts are lost, which costs as much
+        as they brought. Raises SettlementRefusedError."""
         progress = self._models.get(model)
         if progress is None:
             raise SettlementRefusedError(f"Model {model} has no receipts that wait for settlement.")
@@ -157,7 +164,7 @@ class EpochCloser:
         if latest is not None and latest.state is EpochState.Failed:
             epoch -= 1
             self._receipts.forget_failures(model, epoch)
-        self._begin(model, epoch, self._chain.finalized.number)
+        self._begin(model, epoch, self._chain.finalized.number, accepts_missing)
         if self._nursery is not None:
             self._nursery.start_soon(self._step_all, self._chain.finalized.number)
         return epoch
@@ -191,6 +198,8 @@ class EpochCloser:
             return
         if progress.stage is Stage.SETTLING:
             self._wait(model, ledger.epoch, height)
+        elif progress.stage is Stage.STOPPED and height >= progress.since + RETRY_BLOCKS:
+            self._wait(model, ledger.epoch, height - EPOCH_BLOCKS, progress.reason)
         elif progress.stage is Stage.WAITING:
             self._begin_if_due(model, ledger, latest, gate, height)
             progress = self._models[model]
@@ -212,22 +221,33 @@ class EpochCloser:
     ) -> None:
         progress = self._models[model]
         self._put(model, replace(progress, epoch=ledger.epoch, reason=gate))
-        if gate:
+        if gate and ledger.due_from is None:
             return
         if latest is not None and latest.state is EpochState.Failed:
             self._begin(model, ledger.epoch - 1, height)
-        elif height >= progress.since + EPOCH_BLOCKS:
+        elif height >= progress.since + EPOCH_BLOCKS or self._is_full(model, ledger, height):
             self._begin(model, ledger.epoch, height)
 
-    def _begin(self, model: int, epoch: int, height: int) -> None:
+    def _is_full(self, model: int, ledger: Ledger, height: int) -> bool:
+        """Return whether an epoch is half as large as it may be, in fees or in receipts."""
+        with self._reader.at() as state:
+            bond = state.inference.bond_of(self._submitter.account)
+            receipts_max = state.attribution.parameters().receipts_maximum
+        if 2 * ledger.redeemed_planck >= bond > 0:
+            return True
+        is_time = height % COUNT_BLOCKS == 0
+        return is_time and 2 * self._receipts.count_open(model) >= receipts_max
+
+    def _begin(self, model: int, epoch: int, height: int, accepts_missing: bool = False) -> None:
         targets = self._redeemer.hold(model)
-        self._put(model, Progress(Stage.DRAWING, height, epoch, targets=targets))
+        drawing = Progress(Stage.DRAWING, height, epoch, targets=targets)
+        self._put(model, replace(drawing, accepts_missing=accepts_missing))
 
     def _wait(self, model: int, epoch: int, height: int, reason: str = "") -> None:
         self._put(model, Progress(Stage.WAITING, height, epoch, reason))
 
     def _stop(self, model: int, epoch: int, reason: str) -> None:
-        """Go on only by the operator's word."""
+        """Go on by the operator's word, or after a long time: what is never closed is slashed."""
         logger.error("epoch-stopped model=%d epoch=%d reason=%r", model, epoch, reason)
         self._put(model, Progress(Stage.STOPPED, self._chain.finalized.number, epoch, reason))
 
@@ -259,11 +279,13 @@ class EpochCloser:
             self._wait(model, epoch, height, "Nothing was redeemed since the last epoch.")
             return
         with self._reader.at() as state:
-            reason = self._refusal(state, model, file)
+            reason = self._refusal(state, model, epoch, file)
+            ledger = self._ledger(state, model)
         if reason:
             self._stop(model, epoch, reason)
             return
-        self._send(model, epoch, file)
+        missing = ledger.redeemed_planck - file.fees_planck if epoch == ledger.epoch else 0
+        self._send(model, epoch, file, missing)
         self._put(model, replace(progress, since=height, sends=progress.sends + 1))
 
     async def _file(self, model: int, epoch: int) -> EpochFile | None:
@@ -278,13 +300,8 @@ class EpochCloser:
             receipts_max = state.attribution.parameters().receipts_maximum
         redeemed = ranges_of_epoch(ranges, channels, epoch)
         if len(redeemed) > receipts_max:
-            logger.error(
-                "epoch-cut model=%d epoch=%d receipts=%d maximum=%d",
-                model,
-                epoch,
-                len(redeemed),
-                receipts_max,
-            )
+            # Half as many close an epoch: this takes that many answers between two looks at it.
+            logger.error("epoch-cut model=%d epoch=%d receipts=%d", model, epoch, len(redeemed))
             redeemed = redeemed[:receipts_max]
         if not redeemed:
             return None
@@ -302,10 +319,18 @@ class EpochCloser:
             fees_planck=former.fees_planck,
         )
 
-    def _refusal(self, state: PalletViews, model: int, file: EpochFile) -> str:
+    def _refusal(self, state: PalletViews, model: int, epoch: int, file: EpochFile) -> str:
         """Return why the chain would not close an epoch with this file; empty where it would."""
         bond = state.inference.bond_of(self._submitter.account)
-        redeemed = self._ledger(state, model).redeemed_planck
+        ledger = self._ledger(state, model)
+        redeemed = ledger.redeemed_planck
+        missing = redeemed - file.fees_planck
+        if epoch == ledger.epoch and missing > 0 and not self._models[model].accepts_missing:
+            return (
+                f"{redeemed} planck were redeemed in the epoch, and receipts of {missing} of them "
+                "are not here. What is missing is slashed: bring the receipt store back, or close "
+                "the epoch without them by openledger_closeEpoch(model, true)."
+            )
         if file.fees_planck > bond:
             return (
                 f"The epoch's fees are {file.fees_planck} planck and the server's bond, which "
@@ -319,7 +344,7 @@ class EpochCloser:
             )
         return ""
 
-    def _send(self, model: int, epoch: int, file: EpochFile) -> None:
+    def _send(self, model: int, epoch: int, file: EpochFile, missing: int) -> None:
         arguments = {
             "model": model,
             "receipts_root": file.root,
@@ -333,7 +358,9 @@ class EpochCloser:
             if is_again:
                 self._submitter.submit("Attribution", "close_again", epoch=epoch, **arguments)
             else:
-                self._submitter.submit("Attribution", "close_epoch", **arguments)
+                self._submitter.submit(
+                    "Attribution", "close_epoch", missing_planck=missing, **arguments
+                )
         except PoolError as error:
             logger.warning("close-refused model=%d epoch=%d reason=%r", model, epoch, str(error))
             return

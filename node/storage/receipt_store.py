@@ -248,6 +248,12 @@ class ReceiptStore:
                 return
             after = (rows[-1][1], rows[-1][2])
 
+    def count_open(self, model: int) -> int:
+        """Return how many receipts of a model are in no epoch."""
+        row = self._row("SELECT COUNT(*) FROM receipts WHERE model = ? AND epoch IS NULL", (model,))
+        assert row is not None, "a count has a row"
+        return int(row[0])
+
     def signed(self, identities: Iterable[Hash]) -> Iterator[SignedReceipt]:
         """Yield receipts by their hashes, in this order; all of them are here."""
         for identity in identities:

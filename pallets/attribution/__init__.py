@@ -117,12 +117,14 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         receipts_root: Hash,
         receipts: u32,
         fees_planck: Balance,
+        missing_planck: Balance,
         receipts_blob: Hash,
     ) -> None:
         """Close your current epoch of a model: name the Merkle-sum root of its receipts, their
         number, the sum of their fees, and the file of the receipts, from which executors settle.
-        The fees are all that you have redeemed since the last close; what is missing is slashed.
-        You pay the settle job, and answer for the receipts with your bond."""
+        With what you have no receipts for any more the fees are all that you have redeemed since
+        the last close; what is missing is slashed. You pay the settle job, and answer for the
+        receipts with your bond."""
         closing.check_model(self, model, server)
         closing.close(
             self,
@@ -132,6 +134,7 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
             receipts_root=receipts_root,
             receipts=receipts,
             fees_planck=fees_planck,
+            missing_planck=missing_planck,
             receipts_blob=receipts_blob,
         )
 

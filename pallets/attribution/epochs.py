@@ -67,11 +67,12 @@ def close(
     receipts: int,
     fees_planck: int,
     receipts_blob: Hash,
+    missing_planck: int = 0,
 ) -> None:
-    """Open the SETTLE job of an epoch.
+    """Open the SETTLE job of an epoch; `missing_planck` is for one that is closed first.
 
     Raises ReceiptsDiffer, EpochFailed, EpochSettling, NothingToSettle, TooManyReceipts,
-    FeesExceedPool, FeesExceedBond, and what opening the job raises.
+    FeesExceedPool, FeesMissing, FeesExceedBond, and what opening the job raises.
     """
     ledger, parameters = attribution.ledgers.get((model, server)), attribution.governed.get()
     former = attribution.epochs.get((model, server, epoch))
@@ -88,6 +89,8 @@ def close(
     if fees_planck > ledger.redeemed_planck:
         raise attribution.FeesExceedPool
     if former is None:
+        if fees_planck + missing_planck != ledger.redeemed_planck:
+            raise attribution.FeesMissing
         ledger = _without_missing(attribution, (model, server), ledger, fees_planck)
     at_risk = _at_risk(attribution, server, fees_planck)
     pool = ledger.pool * fees_planck // ledger.redeemed_planck

@@ -90,6 +90,10 @@ class AttributionErrors:
     class NotOverdue(Error, index=27):
         """The server has nothing to close, or has time left for it. Wait."""
 
+    class FeesMissing(Error, index=28):
+        """Fees and what is missing are not together what you have redeemed since the last close.
+        Declare all receipts; what you have no receipts for any more is slashed."""
+
     class ReceiptsDiffer(Error, index=25):
         """An epoch is closed again with the receipts that it was closed with, for it is known by
         now which of them are drawn. Declare the same root, number and fees."""

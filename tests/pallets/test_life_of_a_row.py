@@ -115,7 +115,13 @@ def test_a_row_is_trained_on_asked_and_its_contributor_claims() -> None:
 
         receipt, fee = ask(ledger, tokens=7_000)
         root, total = sum_root([(receipt, fee)])
-        closing = {"model": 0, "receipts_root": root, "receipts": 1, "fees_planck": total}
+        closing = {
+            "model": 0,
+            "receipts_root": root,
+            "receipts": 1,
+            "fees_planck": total,
+            "missing_planck": 0,
+        }
         ledger.sign(SERVER, "Attribution", "close_epoch", receipts_blob=BASE, **closing)
         shares = (Share(CONTRIBUTOR, fee // 2),)
         output = replace(shared(shares), receipts_root=root)

@@ -95,7 +95,7 @@ class Market:
             signature=signature(SERVER, receipt_hash(receipt)),
         )
 
-    def close(self, fees_planck: int) -> None:
+    def close(self, fees_planck: int, missing_planck: int = 0) -> None:
         root, _ = declared_sum([self.answer])
         self.chain.sign(
             account(SERVER),
@@ -105,6 +105,7 @@ class Market:
             receipts_root=root,
             receipts=1,
             fees_planck=fees_planck,
+            missing_planck=missing_planck,
             receipts_blob=ZERO_HASH,
         )
 
@@ -131,7 +132,9 @@ def test_what_an_epoch_leaves_out_costs_as_much_and_its_pool_is_the_commons(
     with pytest.raises(Attribution.FeesExceedPool):
         market.close(market.fee + 1)
     half = market.fee // 2
-    market.close(half)
+    with pytest.raises(Attribution.FeesMissing):
+        market.close(half)
+    market.close(half, market.fee - half)
     assert market.bond == SERVER_BOND - (market.fee - half)
     assert market.chain.attribution.common_pool(MODEL) == pool - pool * half // market.fee
     assert market.chain.attribution.pool(MODEL, account(SERVER)).pool == 0

@@ -74,14 +74,24 @@ class MoneyLife(PayingLife):
             "fees_planck": fees,
             "receipts_blob": ZERO,
         }
+        missing = 0 if is_again else max(0, pool.redeemed - fees)
         if is_again:
             arguments["epoch"] = pool.epoch - 1
+        else:
+            arguments["missing_planck"] = missing
         name = "close_again" if is_again else "close_epoch"
         if not self.does(server, "Attribution", name, **arguments):
             return
         at_risk = sum(one.fees for one in self.settling.values() if one.key[1] == server)
         assert model == PAYING
         assert 0 < fees <= pool.redeemed
+        if missing:
+            lost = pool.part - pool.part * fees // pool.redeemed
+            taken = min(missing, self.bond(server))
+            self.books.burn_held(HoldReason.ServerBond, server, taken)
+            self.commons[model] += lost
+            pool.part -= lost
+            pool.redeemed -= missing
         assert at_risk + fees <= self.bond(server)
         assert all(one.key != (model, server) for one in self.settling.values())
         part = pool.part * fees // pool.redeemed

@@ -64,6 +64,7 @@ class Meddles(Party):
             receipts_root=ZERO_HASH,
             receipts=1,
             fees_planck=ledger.redeemed_planck,
+            missing_planck=0,
             receipts_blob=ZERO_HASH,
         )
         if ledger.settling is not None:

@@ -68,6 +68,8 @@ def close(
         "receipts_blob": ROOT,
         **changed,
     }
+    if name == "close_epoch":
+        arguments.setdefault("missing_planck", 0)
     workshop.sign(server, "Attribution", name, **arguments)
     return job
 
