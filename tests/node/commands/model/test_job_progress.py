@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from node.commands.model.job_progress import failure_sentence
 from pallets.jobs.job import FailureReason, Job, JobFailure, JobState, Slot, SlotState
-from runtime.shared.documents import Diverged, Settle
-from runtime.types.primitives import ZERO_HASH, AccountId
+from runtime.shared.documents import Diverged, Evaluate
+from runtime.types.primitives import AccountId
 
 WHO = AccountId(b"e" * 32)
-FAILED = Job(WHO, Settle(0, 0, ZERO_HASH), JobState.Failed, 0, 0, 1, 0, 0, 9)
+FAILED = Job(WHO, Evaluate(0, 0), JobState.Failed, 0, 0, 1, 0, 0, 9)
 
 
 def reported(reason: FailureReason) -> Job:
