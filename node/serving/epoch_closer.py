@@ -45,6 +45,7 @@ DRAW_BLOCKS_MAX: Final = 64
 """How long is waited for redemptions: what is not final then comes with the next epoch."""
 TRIES_MAX: Final = 3
 SENDS_MAX: Final = 3
+RETRY_BLOCKS: Final = 16
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ class Progress:
     reason: str = ""
     targets: dict[int, int] | None = None
     sends: int = 0
+    is_due: bool = False
+    """Whether a model that waits is to be closed from the height `since` on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,12 +214,14 @@ class EpochCloser:
         self, model: int, ledger: Ledger, latest: Epoch | None, gate: str, height: int
     ) -> None:
         progress = self._models[model]
-        self._put(model, replace(progress, epoch=ledger.epoch, reason=gate))
-        if gate:
+        reason = gate or (progress.reason if progress.is_due else "")
+        self._put(model, replace(progress, epoch=ledger.epoch, reason=reason))
+        wait = 0 if progress.is_due else EPOCH_BLOCKS
+        if gate or (progress.is_due and height < progress.since):
             return
         if latest is not None and latest.state is EpochState.Failed:
             self._begin(model, ledger.epoch - 1, height)
-        elif height >= progress.since + EPOCH_BLOCKS:
+        elif height >= progress.since + wait:
             self._begin(model, ledger.epoch, height)
 
     def _begin(self, model: int, epoch: int, height: int) -> None:
@@ -260,8 +265,16 @@ class EpochCloser:
             return
         with self._reader.at() as state:
             reason = self._refusal(state, model, file)
+            bond = state.inference.bond_of(self._submitter.account)
+            at_risk = self._at_risk(state)
         if reason:
             self._stop(model, epoch, reason)
+            return
+        if file.fees_planck + at_risk > bond:
+            reason = "The bond answers for other epochs that are being settled. Wait, or add to it."
+            self._put(
+                model, Progress(Stage.WAITING, height + RETRY_BLOCKS, epoch, reason, is_due=True)
+            )
             return
         self._send(model, epoch, file)
         self._put(model, replace(progress, since=height, sends=progress.sends + 1))
@@ -318,6 +331,16 @@ class EpochCloser:
                 "settlement: a part was given back to askers."
             )
         return ""
+
+    def _at_risk(self, state: PalletViews) -> int:
+        """Return the fees of this server's epochs that are being settled, in planck."""
+        total = 0
+        for model in self._models:
+            settling = self._ledger(state, model).settling
+            if settling is not None:
+                record = state.attribution.epoch(model, self._submitter.account, settling)
+                total += 0 if record is None else record.fees_planck
+        return total
 
     def _send(self, model: int, epoch: int, file: EpochFile) -> None:
         arguments = {
