@@ -13,9 +13,8 @@ between drawing and closing alone nothing more is drawn, but from channels that 
 
 from __future__ import annotations
 
-import enum
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import trio
@@ -30,6 +29,7 @@ from node.serving.epoch_files import (
     receipts_in,
     write_file,
 )
+from node.serving.epoch_progress import Progress, Settlement, Stage
 from node.serving.redeemer import Redeemer
 from node.storage.blob_errors import BlobError
 from node.storage.blob_store import BlobStore
@@ -44,52 +44,18 @@ EPOCH_BLOCKS: Final = 600
 DRAW_BLOCKS_MAX: Final = 64
 """How long is waited for redemptions: what is not final then comes with the next epoch."""
 TRIES_MAX: Final = 3
-RETRY_BLOCKS: Final = 3_600
+STOPPED_BLOCKS: Final = 3_600
 """After so many blocks an epoch that has stopped is tried again."""
 COUNT_BLOCKS: Final = 16
 """How often the receipts of a model are counted."""
 SENDS_MAX: Final = 3
+RETRY_BLOCKS: Final = 16
 
 logger = logging.getLogger(__name__)
 
 
 class SettlementRefusedError(Exception):
     """An epoch cannot be closed now; the message says why and what to do."""
-
-
-class Stage(enum.StrEnum):
-    """Where the current epoch of a model stands here."""
-
-    WAITING = "waiting"
-    DRAWING = "drawing"
-    CLOSING = "closing"
-    SETTLING = "settling"
-    STOPPED = "stopped"
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a model's epoch is: `since` is the final height at which the stage began, `epoch`
-    the number that is closed, `reason` why it waits or has stopped."""
-
-    stage: Stage
-    since: int
-    epoch: int = 0
-    reason: str = ""
-    targets: dict[int, int] | None = None
-    sends: int = 0
-    accepts_missing: bool = False
-    """Whether the operator has said that receipts are lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """What the operator is told of a model."""
-
-    model: int
-    epoch: int
-    stage: Stage
-    reason: str
 
 
 class EpochCloser:
@@ -198,7 +164,7 @@ class EpochCloser:
             return
         if progress.stage is Stage.SETTLING:
             self._wait(model, ledger.epoch, height)
-        elif progress.stage is Stage.STOPPED and height >= progress.since + RETRY_BLOCKS:
+        elif progress.stage is Stage.STOPPED and height >= progress.since + STOPPED_BLOCKS:
             self._wait(model, ledger.epoch, height - EPOCH_BLOCKS, progress.reason)
         elif progress.stage is Stage.WAITING:
             self._begin_if_due(model, ledger, latest, gate, height)
@@ -220,12 +186,17 @@ class EpochCloser:
         self, model: int, ledger: Ledger, latest: Epoch | None, gate: str, height: int
     ) -> None:
         progress = self._models[model]
-        self._put(model, replace(progress, epoch=ledger.epoch, reason=gate))
-        if gate and ledger.due_from is None:
+        reason = gate or (progress.reason if progress.is_due else "")
+        self._put(model, replace(progress, epoch=ledger.epoch, reason=reason))
+        if (gate and ledger.due_from is None) or (progress.is_due and height < progress.since):
             return
         if latest is not None and latest.state is EpochState.Failed:
             self._begin(model, ledger.epoch - 1, height)
-        elif height >= progress.since + EPOCH_BLOCKS or self._is_full(model, ledger, height):
+        elif (
+            progress.is_due
+            or height >= progress.since + EPOCH_BLOCKS
+            or self._is_full(model, ledger, height)
+        ):
             self._begin(model, ledger.epoch, height)
 
     def _is_full(self, model: int, ledger: Ledger, height: int) -> bool:
@@ -280,9 +251,17 @@ class EpochCloser:
             return
         with self._reader.at() as state:
             reason = self._refusal(state, model, epoch, file)
+            bond = state.inference.bond_of(self._submitter.account)
+            at_risk = state.attribution.at_risk.get(self._submitter.account)
             ledger = self._ledger(state, model)
         if reason:
             self._stop(model, epoch, reason)
+            return
+        if file.fees_planck + at_risk > bond:
+            reason = "The bond answers for other epochs that are being settled. Wait, or add to it."
+            self._put(
+                model, Progress(Stage.WAITING, height + RETRY_BLOCKS, epoch, reason, is_due=True)
+            )
             return
         missing = ledger.redeemed_planck - file.fees_planck if epoch == ledger.epoch else 0
         self._send(model, epoch, file, missing)

@@ -20,6 +20,7 @@ from ml.attribution.epoch_files import ReceiptPages
 from node.serving import epoch_files
 from node.serving.epoch_closer import (
     EPOCH_BLOCKS,
+    RETRY_BLOCKS,
     TRIES_MAX,
     EpochCloser,
     SettlementRefusedError,
@@ -29,7 +30,7 @@ from node.serving.redeemer import Redeemer, RedeemSettings
 from node.storage.blob_store import BlobStore
 from node.storage.receipt_store import ReceiptStore
 from node.transactions.submitter import RESEND_BLOCKS
-from pallets.attribution.records import EpochState
+from pallets.attribution.records import Epoch, EpochState, Ledger
 from pallets.jobs.job import FailureReason, JobFailure
 from runtime.codec.scale import codec
 from runtime.shared.receipts import EpochReceipts, SignedReceipt, receipt_hash
@@ -85,13 +86,11 @@ class Server:
 
     @property
     def stage(self) -> Stage:
-        (settlement,) = self.closer.settlements()
-        return settlement.stage
+        return self.closer.settlements()[0].stage
 
     @property
     def reason(self) -> str:
-        (settlement,) = self.closer.settlements()
-        return settlement.reason
+        return self.closer.settlements()[0].reason
 
     def settle(self, state: EpochState = EpochState.Settled) -> None:
         """Let the epoch that is being settled end, and tell the closer."""
@@ -300,6 +299,21 @@ def test_fees_above_the_bond_stop_the_closer_with_the_reason(server: Server) -> 
     server.closer.close_model(MODEL)
     server.block(lands=False)
     assert server.node.calls("close_epoch")
+
+
+def test_a_bond_answers_for_all_epochs_that_are_being_settled(server: Server) -> None:
+    other = Epoch(EpochState.Settling, 0, 1, ZERO_HASH, 1, FEE, 0, ZERO_HASH)
+    server.node.others[MODEL + 1] = (Ledger(epoch=1, settling=0), other)
+    server.closer._add(MODEL + 1)
+    server.node.bond = 2 * FEE - 1
+    server.answer()
+    server.closer.close_model(MODEL)
+    server.block(count=3)
+    assert (server.stage, server.node.calls("close_epoch")) == (Stage.WAITING, [])
+    assert "other epochs" in server.reason
+    server.node.others[MODEL + 1] = (Ledger(epoch=1), replace(other, state=EpochState.Settled))
+    server.block(count=RETRY_BLOCKS + 2)
+    assert server.stage is Stage.SETTLING
 
 
 def test_a_close_that_has_no_effect_is_sent_a_few_times(server: Server) -> None:

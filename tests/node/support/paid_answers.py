@@ -129,6 +129,8 @@ class FakeNode:
     ledger: Ledger = field(default_factory=Ledger)
     epochs: dict[int, Epoch] = field(default_factory=dict)
     jobs: dict[int, Any] = field(default_factory=dict)
+    others: dict[int, tuple[Ledger, Epoch | None]] = field(default_factory=dict)
+    """Ledgers of other models, each with the epoch that is being settled."""
     bond: int = 1_000_000
     is_open: bool = True
     is_refusing: bool = False
@@ -144,8 +146,10 @@ class FakeNode:
         yield SimpleNamespace(
             inference=SimpleNamespace(channels=self.channels, bond_of=lambda _: self.bond),
             attribution=SimpleNamespace(
-                pool=lambda *_: self.ledger,
-                epoch=lambda model, server, epoch: self.epochs.get(epoch),
+                pool=lambda model, _: self.others.get(model, (self.ledger, None))[0],
+                epoch=lambda model, _, epoch: (
+                    self.others[model][1] if model in self.others else self.epochs.get(epoch)
+                ),
                 is_open=lambda _: self.is_open,
                 parameters=lambda: SimpleNamespace(rows_minimum=50, receipts_maximum=1_000),
             ),

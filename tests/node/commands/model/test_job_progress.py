@@ -10,7 +10,7 @@ from runtime.shared.documents import Diverged, Evaluate
 from runtime.types.primitives import AccountId
 
 WHO = AccountId(b"e" * 32)
-FAILED = Job(WHO, Evaluate(0, 1), JobState.Failed, 0, 0, 1, 0, 0, 9)
+FAILED = Job(WHO, Evaluate(0, 0), JobState.Failed, 0, 0, 1, 0, 0, 9)
 
 
 def reported(reason: FailureReason) -> Job:

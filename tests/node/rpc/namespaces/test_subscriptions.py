@@ -186,7 +186,9 @@ def test_a_broadcast_offers_a_transaction_until_it_is_stopped(drive: Drive) -> N
     async def scenario(node: NodeUnderTest) -> None:
         async with node.connect() as client:
             first = await client.call("transaction_v1_broadcast", node.transfer().hex())
-            await client.call("system_name")
+            with trio.fail_after(10):
+                while not len(node.pool):  # it is checked in a thread
+                    await client.call("system_name")
             await node.seal()
             assert node.chain.nonce(ALICE.account) == 1
             silent = await client.call("transaction_v1_broadcast", "0x1234")
