@@ -84,3 +84,7 @@ class InferenceErrors:
 
     class AlreadyReported(Error, index=23):
         """The server was slashed for this answer already, by as much or more; nothing is owed."""
+
+    class PoolsWaiting(Error, index=24):
+        """Pools of your former service were never closed. Let anybody sweep them into the commons
+        (Attribution.sweep_pool), then register again."""

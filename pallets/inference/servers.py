@@ -26,9 +26,11 @@ SLASH_FACTOR = 10
 
 
 def register(inference: Inference, who: AccountId, bond: int) -> None:
-    """Bond a server. Raises AlreadyBonded, BondTooLow."""
+    """Bond a server. Raises AlreadyBonded, PoolsWaiting, BondTooLow."""
     if who in inference.servers:
         raise inference.AlreadyBonded
+    if inference.attribution.unsettled_of(who):
+        raise inference.PoolsWaiting  # it was slashed for them, and would be again
     if bond < inference.parameters.get().server_bond_planck:
         raise inference.BondTooLow
     inference.balances.hold(HoldReason.ServerBond, who, bond)

@@ -195,6 +195,38 @@ def test_a_false_declaration_pays_the_executors_that_it_kept_busy(chain: Worksho
     assert sum(chain.balances.free(who) for who in executors) == before + escrow
 
 
+def test_a_server_cannot_leave_out_what_it_does_not_want_to_be_looked_at(
+    chain: Workshop,
+) -> None:
+    with pytest.raises(Attribution.FeesMissing):
+        close(chain, fees_planck=FEES - OPEN)
+    close(chain, fees_planck=FEES - OPEN, missing_planck=OPEN)
+    assert chain.inference.bond_of(SERVER) == SERVER_BOND - OPEN, "it costs as much as it brought"
+
+
+def test_a_server_that_never_closes_its_epochs_pays_for_it(chain: Workshop) -> None:
+    chain.next_block(chain.attribution.parameters().close_blocks + 1)
+    chain.sign(EVE, "Attribution", "report_overdue", model=0, server=SERVER)
+    assert chain.inference.bond_of(SERVER) == SERVER_BOND - FEES
+    assert chain.attribution.common_pool(0) == POOL
+
+
+def test_a_server_cannot_let_its_epoch_fail_until_the_draw_spares_its_lies(
+    chain: Workshop,
+) -> None:
+    job = close(chain)
+    chain.next_block()
+    seed = chain.job(job).seed
+    for who in chain.executors(job):
+        reason = FailureReason.MissingBlob
+        chain.sign(who, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
+    with pytest.raises(Attribution.ReceiptsDiffer):
+        close(chain, "close_again", epoch=0, receipts=4)
+    again = close(chain, "close_again", epoch=0)
+    chain.next_block()
+    assert chain.job(again).seed == seed
+
+
 def test_a_server_cannot_save_its_bond_by_keeping_the_texts_to_itself(chain: Workshop) -> None:
     job = close(chain)
     chain.next_block()
@@ -217,10 +249,11 @@ def test_a_server_cannot_save_its_bond_by_texts_that_nobody_can_read(chain: Work
 
 def test_a_server_cannot_answer_for_two_epochs_with_one_bond(chain: Workshop) -> None:
     open_gate(chain, 4)
-    earn(chain, 2 * FEES, POOL, model=4)
+    more = SERVER_BOND - FEES + 1
+    earn(chain, more, POOL, model=4)
     close(chain)
     with pytest.raises(Attribution.FeesExceedBond):
-        close(chain, model=4, fees_planck=SERVER_BOND - FEES + 1)
+        close(chain, model=4, fees_planck=more)
 
 
 def test_a_server_cannot_leave_with_its_bond_before_its_epoch_is_judged(chain: Workshop) -> None:

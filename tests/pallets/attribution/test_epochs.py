@@ -296,7 +296,7 @@ def test_no_planck_is_lost_whatever_is_shared(amounts: list[int], fees: int, pus
         open_gate(workshop)
         earn(workshop)
         who = [AccountId(bytes((at + 1,)) * 32) for at in range(len(amounts))]
-        job = close(workshop, fees_planck=fees)
+        job = close(workshop, fees_planck=fees, missing_planck=FEES - fees)
         shared_pool = epoch(workshop).pool_planck
         assert shared_pool == POOL * fees // FEES
         amounts = amounts if sum(amounts) <= shared_pool else []

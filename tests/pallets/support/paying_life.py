@@ -322,6 +322,9 @@ class PayingLife(RuleBasedStateMachine):
             if self.does(server, "Inference", "withdraw_server_bond"):
                 assert all(one.key[1] != server for one in self.settling.values())
                 assert all(channel.server != server for channel in self.channels.values())
+                due = self.pools[PAYING, server].redeemed if (PAYING, server) in self.pools else 0
+                lost = min(due, self.bond(server))
+                self.books.burn_held(HoldReason.ServerBond, server, lost)
                 self.books.release(HoldReason.ServerBond, server, self.bond(server))
         elif step == "register":
             if self.does(server, "Inference", "register_server", bond=120 * OPEN):
