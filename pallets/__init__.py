@@ -42,10 +42,10 @@ VERSION = RuntimeVersion(
     spec_name="openledger",
     impl_name="openledger-node",
     authoring_version=1,
-    spec_version=4,
+    spec_version=5,
     impl_version=1,
     apis=(),
-    transaction_version=3,
+    transaction_version=4,
     state_version=1,
 )
 
