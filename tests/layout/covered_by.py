@@ -24,7 +24,6 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
     ),
     "ml/attribution/epoch_files.py": ("tests/ml/attribution/test_receipt_checks.py",),
     "ml/jobs/kinds.py": ("tests/ml/jobs/support/epoch_workshop.py",),
-    "ml/jobs/job_base.py": ("tests/ml/jobs/test_executor.py",),
     "ml/base/content.py": ("tests/ml/base/test_base.py",),
     "ml/train/checkpoint.py": ("tests/ml/train/test_loop.py",),
     "ml/train/curve.py": ("tests/ml/train/test_loop.py",),

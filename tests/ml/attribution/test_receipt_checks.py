@@ -1,4 +1,4 @@
-"""Receipts checked from chain and receipts alone: which fault is named first decides who is paid."""
+"""Receipts checked from chain and receipts alone: the fault named first decides who is paid."""
 
 from dataclasses import replace
 

@@ -24,8 +24,8 @@ from node.serving.epoch_closer import (
     TRIES_MAX,
     EpochCloser,
     SettlementRefusedError,
-    Stage,
 )
+from node.serving.epoch_progress import Stage
 from node.serving.redeemer import Redeemer, RedeemSettings
 from node.storage.blob_store import BlobStore
 from node.storage.receipt_store import ReceiptStore
@@ -262,18 +262,59 @@ def test_an_epoch_is_closed_again_with_the_same_receipts_whatever_was_redeemed_s
     first = closing(server)
     server.answer(8)
     server.node.channels[8] = replace(server.node.channels[8], closes_at=10**6)
-    server.redeemer.redeem_due(server.node.height)
-    server.node.sent.reverse()  # the redemption lands first, and so in this epoch
-    server.block()
-    assert server.node.channels[8].redeemed_in(0) == FEE
+    server.block(count=2)
+    assert server.node.channels[8].redeemed_in(1) == FEE, "it lands after the close"
     if is_file_lost:
         server.blobs = BlobStore(server.folder / "other blobs")
         server.start()
     server.settle(EpochState.Failed)
     server.block(lands=False)
     (again,) = server.node.calls("close_again")
+    del first["missing_planck"]
     assert again == {**first, "epoch": 0}
     assert receipts_in(server, again) == [(CHANNEL, 1)]
+
+
+def test_a_close_that_a_redemption_overtakes_is_made_again_with_its_receipt(server: Server) -> None:
+    server.node.channels[8] = open_channel()
+    server.answer()
+    closing(server)
+    server.answer(8)
+    server.node.channels[8] = replace(server.node.channels[8], closes_at=10**6)
+    server.redeemer.redeem_due(server.node.height)
+    server.node.sent.reverse()
+    server.block()
+    assert (server.stage, server.node.channels[8].redeemed_in(0)) == (Stage.CLOSING, FEE)
+    for _ in range(RESEND_BLOCKS):
+        server.block(lands=not server.node.calls("close_epoch"))
+    (call,) = server.node.calls("close_epoch")
+    assert receipts_in(server, call) == [(CHANNEL, 1), (8, 1)]
+    assert call["missing_planck"] == 0
+
+
+def test_lost_receipts_stop_the_closer_until_its_operator_accepts_what_they_cost(
+    server: Server,
+) -> None:
+    server.node.channels[8] = open_channel()
+    server.answer()
+    server.answer(8)
+    server.redeemer.draw(MODEL, server.redeemer.hold(MODEL), 0)
+    server.block()
+    server.store.close()
+    (server.folder / "receipts.sqlite3").unlink()
+    server.store = ReceiptStore(server.folder / "receipts.sqlite3")
+    server.store.record(stored(1, 8))
+    server.start()
+    server.closer.close_model(MODEL)
+    server.block(count=2)
+    assert (server.stage, server.node.calls("close_epoch")) == (Stage.STOPPED, [])
+    assert f"receipts of {FEE} of them are not here" in server.reason
+    server.closer.close_model(MODEL, accepts_missing=True)
+    server.block(lands=False)
+    (call,) = server.node.calls("close_epoch")
+    assert (receipts_in(server, call), call["missing_planck"]) == ([(8, 1)], FEE)
+    server.block()
+    assert (server.stage, server.node.slashed) == (Stage.SETTLING, FEE)
 
 
 def test_a_convicted_epoch_is_said_and_never_closed_again(
@@ -386,7 +427,7 @@ def test_an_epoch_that_another_program_closed_with_other_files_is_said_once(
 ) -> None:
     server.answer()
     server.block()
-    garbage = {"receipts_root": ZERO_HASH, "receipts": 1, "fees_planck": 0}
+    garbage = {"receipts_root": ZERO_HASH, "receipts": 1, "fees_planck": 0, "missing_planck": 0}
     server.node.sent.append(
         ("close_epoch", {**garbage, "receipts_blob": server.blobs.put(b"garbage")})
     )

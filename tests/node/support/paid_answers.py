@@ -134,6 +134,8 @@ class FakeNode:
     bond: int = 1_000_000
     is_open: bool = True
     is_refusing: bool = False
+    slashed: int = 0
+    """What was redeemed and closed without its receipts, in planck."""
     height: int = 0
     sent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
@@ -151,10 +153,20 @@ class FakeNode:
                     self.others[model][1] if model in self.others else self.epochs.get(epoch)
                 ),
                 is_open=lambda _: self.is_open,
+                at_risk=SimpleNamespace(get=lambda _: self.at_risk),
                 parameters=lambda: SimpleNamespace(rows_minimum=50, receipts_maximum=1_000),
             ),
             jobs=SimpleNamespace(jobs=self.jobs),
         )
+
+    @property
+    def at_risk(self) -> int:
+        """Return the fees of all epochs that are being settled."""
+        others = [epoch for _, epoch in self.others.values() if epoch is not None]
+        settling = [each for each in others if each.state is EpochState.Settling]
+        if self.ledger.settling is not None:
+            settling.append(self.epochs[self.ledger.settling])
+        return sum(each.fees_planck for each in settling)
 
     def submit(self, pallet: str, name: str, **arguments: Any) -> None:
         if self.is_refusing:
@@ -216,11 +228,19 @@ class FakeNode:
             same = (former.receipts_root, former.receipts, former.fees_planck)
             assert declared == same, "an epoch is closed again with the same receipts"
         assert fees <= self.ledger.redeemed_planck, "no more than was redeemed"
-        assert fees <= self.bond, "no more than the bond answers for"
+        assert fees + self.at_risk <= self.bond, "no more than the bond answers for"
+        left = self.ledger.redeemed_planck - fees
+        if former is None:
+            latest = self.epochs.get(number - 1)
+            assert latest is None or latest.state is not EpochState.Failed, "epochs are not skipped"
+            if arguments["missing_planck"] != left:
+                return
+            self.slashed += left
+            left = 0
         self.ledger = replace(
             self.ledger,
             epoch=max(self.ledger.epoch, number + 1),
-            redeemed_planck=self.ledger.redeemed_planck - fees,
+            redeemed_planck=left,
             settling=number,
         )
         job = len(self.jobs)
