@@ -2,9 +2,9 @@
 
 The receipts come ascending by channel and sequence. Each must be paid by a voucher of the asker of
 a channel to the server, take a range of the channel that follows the last one and was redeemed in
-the epoch, be signed by the server, fit its voucher and its evidence, and name an index that the
-model had. Which of these fails first is the fault: the order decides who is paid for it, because
-only behind `Range` is it certain that the asker paid.
+the epoch, be signed by the server, fit its voucher and its evidence, name an index that the model
+had, and have a sketch of unit norm. Which of these fails first is the fault: the order decides who
+is paid for it, because only behind `Range` is it certain that the asker paid.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ml.attribution.epoch_files import ChannelRange, IndexInput
+from ml.attribution.sketch import is_of_unit_norm
 from runtime.crypto.keys import KeyKind, verify
 from runtime.shared.documents import Fault, FaultKind, Settle
 from runtime.shared.receipts import (
@@ -52,6 +53,7 @@ class ReceiptChecks:
             (FaultKind.Range, self._was_redeemed),
             (FaultKind.Receipt, self._is_receipt),
             (FaultKind.Index, self._names_index),
+            (FaultKind.Sketch, self._has_sketch),
         ):
             if not is_right(signed):
                 return Fault(kind, position, signed.asker, signed.receipt.fee_planck)
@@ -99,3 +101,6 @@ class ReceiptChecks:
             and receipt.adapter == index.adapter
             and len(signed.evidence.phi) == index.indexed.sketch_size
         )
+
+    def _has_sketch(self, signed: SignedReceipt) -> bool:
+        return is_of_unit_norm(signed.evidence.phi)

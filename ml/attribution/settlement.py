@@ -56,9 +56,12 @@ class NetScores:
 
     def __init__(self, aggregates: Sequence[ContributorAggregate]) -> None:
         self._contributors = [aggregate.contributor for aggregate in aggregates]
-        self._psi = np.array([aggregate.psi_sum for aggregate in aggregates], np.int64)
-        """Psi_c by contributor [contributors, k]."""
-        size = self._psi.shape[1] if aggregates else 0
+        psi = np.array([aggregate.psi_sum for aggregate in aggregates], np.int64)
+        size = psi.shape[1] if aggregates else 0
+        self._dot_max = int(np.max(np.abs(psi), initial=0)) * INT8_MAX * size
+        assert self._dot_max < 1 << 53, "too many rows for one contributor"
+        self._psi = psi.astype(np.float64)
+        """Psi_c by contributor [contributors, k], whole numbers."""
         self._query = [0] * size
         self._squares = [0] * len(aggregates)
         self.fees_planck = 0
@@ -70,14 +73,16 @@ class NetScores:
             return
         added = weighted_sum(sketches, fees_planck, len(self._query))
         self._query = [former + more for former, more in zip(self._query, added, strict=True)]
-        squares = _square_sums(self._psi, sketches, fees_planck)
+        squares = _square_sums(self._psi, self._dot_max, sketches, fees_planck)
         self._squares = [former + more for former, more in zip(self._squares, squares, strict=True)]
 
     def entries(self) -> tuple[SettlementEntry, ...]:
         """Return S_c and V_c of each contributor, in the order of the aggregates."""
         if not self._contributors:
             return ()
-        scores = [sum(map(int.__mul__, row, self._query)) for row in self._psi.tolist()]
+        scores = [
+            sum(map(int.__mul__, row, self._query)) for row in self._psi.astype(np.int64).tolist()
+        ]
         shift = _shift(scores, self._squares)
         return tuple(
             SettlementEntry(
@@ -131,23 +136,20 @@ def weighted_sum(sketches: Sequence[bytes], weights: Sequence[int], size: int) -
 
 
 def _square_sums(
-    psi: npt.NDArray[np.int64], sketches: Sequence[bytes], weights: Sequence[int]
+    psi: Floats, dot_max: int, sketches: Sequence[bytes], weights: Sequence[int]
 ) -> list[int]:
-    """Return V_c = sum (weight * Psi_c . phi)^2 over the sketches, from psi [contributors, k].
+    """Return V_c = sum (weight * Psi_c . phi)^2 over the sketches, from psi [contributors, k] whose
+    dot products are at most `dot_max`.
 
     With the limbs d of Psi_c . phi and w of weight^2 that is a sum of d * d' * w. The square hides
     the sign of Psi_c . phi, so the limbs are those of its absolute value.
     """
-    size = psi.shape[1]
-    largest = int(np.max(np.abs(psi))) * INT8_MAX * size
-    assert largest < 1 << 53, "too many rows for one contributor"
-    limbs = _limb_count(largest)
-    wide = psi.astype(np.float64)  # [contributors, k]
+    limbs = _limb_count(dot_max)
     squares = _limbs([weight * weight for weight in weights])  # [limbs of squares, rows]
     # [limbs of d d', contributors, limbs of squares]
     sums = np.zeros((2 * limbs - 1, len(psi), len(squares)), object)
-    for start, block in _blocks(sketches, size):
-        dots = np.abs(wide @ block.T).astype(np.int64)  # [contributors, rows]
+    for start, block in _blocks(sketches, psi.shape[1]):
+        dots = np.abs(psi @ block.T).astype(np.int64)  # [contributors, rows]
         # [contributors, rows] each
         parts = [(dots >> LIMB_BITS * at & LIMB_MASK).astype(np.float64) for at in range(limbs)]
         factors = squares[:, start : start + len(block)].T  # [rows, limbs of squares]

@@ -13,6 +13,7 @@ in 64-bit integers, so every machine draws the same; -128 never appears.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -185,6 +186,18 @@ def sketch_scale(size: int) -> int:
     127 is then eight standard deviations: saturation is rare, and rounding costs about 2 %.
     """
     return 1 << (_ROOT_MEAN_SQUARE_BITS + (size - 1).bit_length() // 2)
+
+
+def is_of_unit_norm(sketch: bytes) -> bool:
+    """Return whether a sketch is no longer than a rounded unit vector can be; zero is allowed.
+
+    A longer one would count for more in an epoch than its answer's fee.
+    """
+    numbers = np.frombuffer(sketch, np.int8).astype(np.int64)  # [k]
+    size = len(numbers)
+    # Doubled: rounding moves each number by 1/2 at most, so the whole by sqrt(k) / 2.
+    longest = 2 * sketch_scale(size) + math.isqrt(size) + 1
+    return 4 * int(numbers @ numbers) <= longest * longest
 
 
 def _mixed(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

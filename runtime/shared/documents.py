@@ -213,7 +213,7 @@ class FaultKind(enum.IntEnum):
     Text = 6
     """The text shown for a drawn receipt is not the one that it was made for."""
     Sketch = 7
-    """The sketch of a drawn answer is not that of its text."""
+    """The sketch is longer than a sketch can be, or, of a drawn answer, not that of its text."""
     Answer = 8
     """The model does not give the answer of a drawn receipt."""
 

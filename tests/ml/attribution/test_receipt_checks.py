@@ -50,6 +50,7 @@ INDEX = IndexInput(
     seed=ZERO_HASH,
     indexed=Indexed(*(ZERO_HASH,) * 3, 1, *(ZERO_HASH,) * 5, 1, 8),
 )
+LONG_SKETCH = replace(EVIDENCE, phi=b"\x7f" * 8)
 CHANNEL = ChannelRange(0, AccountId(ASKER.account), 0, 3 * FEE)
 
 
@@ -88,6 +89,7 @@ def test_receipts_in_their_order_have_no_fault():
         (receipt_for(signed_voucher(voucher_of(2)), train_job=7), FaultKind.Index),
         (receipt_for(signed_voucher(voucher_of(2)), adapter=ZERO_HASH), FaultKind.Index),
         (receipt_for(signed_voucher(voucher_of(2)), replace(EVIDENCE, phi=b"")), FaultKind.Index),
+        (receipt_for(signed_voucher(voucher_of(2)), LONG_SKETCH), FaultKind.Sketch),
     ],
 )
 def test_each_lie_has_its_name(second, kind):

@@ -5,6 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from safetensors.torch import save
 
 from ml.attribution.gradients import lora_sites, row_gradients
@@ -14,6 +17,7 @@ from ml.attribution.sketch import (
     Sketcher,
     SketchSizeError,
     coordinate_hashes,
+    is_of_unit_norm,
     load_moments,
     quantized,
     sketch_scale,
@@ -51,6 +55,19 @@ def test_a_zero_gradient_has_a_zero_sketch_and_outliers_saturate():
     assert not quantized(np.zeros((1, 64))).any()
     assert quantized(np.eye(1, 4096)).max() == 127
     assert quantized(-np.eye(1, 4096)).min() == -127
+
+
+@given(arrays(np.float64, (1, 64), elements=st.floats(-1e9, 1e9)))
+def test_every_sketch_is_of_unit_norm(gradient):
+    assert is_of_unit_norm(quantized(gradient).tobytes())
+
+
+@pytest.mark.parametrize("size", [64, 256, 4096])
+def test_a_sketch_that_counts_for_more_than_its_fee_is_too_long(size):
+    honest = quantized(np.random.default_rng(0).normal(size=(1, size)))[0]
+    assert is_of_unit_norm(honest.tobytes())
+    assert not is_of_unit_norm(np.rint(1.15 * honest).astype(np.int8).tobytes())
+    assert not is_of_unit_norm(bytes([0x80]) * size)
 
 
 def test_spreading_keeps_angles_and_flattens_peaks():
