@@ -22,7 +22,7 @@ VECTORS = REPOSITORY / "tests" / "vectors"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep tensor libraries from starting a thread for each core in every test process."""
-    os.environ.setdefault("OMP_NUM_THREADS", "2")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 

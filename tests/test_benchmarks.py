@@ -30,7 +30,8 @@ def printed(*outcomes: Outcome) -> str:
 def test_a_row_yields_positive_figures_or_a_reason(name):
     outcome = benchmarks.measure(name, Effort.SMOKE)
     assert outcome.reason or outcome.figures
-    assert all(figure.ours > 0 for figure in outcome.figures)
+    # Lying brings less than nothing.
+    assert name == "market" or all(figure.ours > 0 for figure in outcome.figures)
     assert outcome.command == f"python -m benchmarks {name} --smoke"
     assert not outcome.reason, outcome.reason
 

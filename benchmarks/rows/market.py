@@ -17,7 +17,7 @@ WORK: Final = (
 
 def run(effort: Effort) -> Measured:
     """Run every strategy under the same seeds."""
-    seeds = effort.pick(1_000, 40, 2)
+    seeds = effort.pick(1_000, 40, 1)
     tallies = tally(range(seeds), tuple(STRATEGIES), min(seeds, os.cpu_count() or 1))
     figures = [
         Figure(

@@ -202,10 +202,21 @@ def attribution_report_withheld(stage: WeighingStage) -> Work:
 
 
 @ATTRIBUTION.constant
+def attribution_report_overdue(stage: WeighingStage) -> Work:
+    server, caller, attribution = _served(stage), stage.account("caller"), stage.pallet(Attribution)
+    ledger = attribution.ledgers.get((0, server))
+    attribution.ledgers.put((0, server), replace(ledger, due_planck=FEES, due_from=0))
+    attribution.unsettled.put(server, 2 * FEES)
+    attribution.governed.put(replace(attribution.parameters(), close_blocks=0))
+    return stage.signed(caller, "Attribution", "report_overdue", model=0, server=server)
+
+
+@ATTRIBUTION.constant
 def attribution_sweep_pool(stage: WeighingStage) -> Work:
     server, caller = stage.account("server"), stage.account("caller")
-    ledger = Ledger(epoch=1, pool=FEES // 2, redeemed_planck=FEES)
+    ledger = Ledger(epoch=1, pool=FEES // 2, redeemed_planck=FEES, due_planck=FEES, due_from=1)
     stage.pallet(Attribution).ledgers.put((0, server), ledger)
+    stage.pallet(Attribution).unsettled.put(server, 2 * FEES)
     return stage.signed(caller, "Attribution", "sweep_pool", model=0, server=server)
 
 

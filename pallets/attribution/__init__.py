@@ -227,7 +227,7 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         ledger = self.ledgers.get((model, server))
         if self.inference.is_bonded(server):
             raise self.ServerBonded
-        if not ledger.pool:
+        if not ledger.pool and not ledger.due_planck:
             raise self.NothingToSweep
         swept = replace(ledger, pool=0, redeemed_planck=0, due_planck=0, due_from=None)
         self.ledgers.put((model, server), swept)
@@ -356,12 +356,17 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         ledger = self.ledgers.get((model, server))
         assert redeemed_planck <= ledger.redeemed_planck, "no epoch was closed, so all is here"
         amount = ledger.pool * redeemed_planck // ledger.redeemed_planck
+        left = ledger.redeemed_planck - redeemed_planck
+        due = min(ledger.due_planck, left)
         rest = replace(
             ledger,
             pool=ledger.pool - amount,
-            redeemed_planck=ledger.redeemed_planck - redeemed_planck,
+            redeemed_planck=left,
+            due_planck=due,
+            due_from=ledger.due_from if due else None,
         )
         self.ledgers.put((model, server), rest)
+        closing.count_unsettled(self, server, due - ledger.due_planck)
         try:
             self._pay_out(asker, amount)
         except DispatchFailed:

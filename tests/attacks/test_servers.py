@@ -205,7 +205,8 @@ def test_a_server_cannot_leave_out_what_it_does_not_want_to_be_looked_at(
 
 
 def test_a_server_that_never_closes_its_epochs_pays_for_it(chain: Workshop) -> None:
-    chain.next_block(chain.attribution.parameters().close_blocks + 1)
+    chain.attribution.governed.put(replace(chain.attribution.parameters(), close_blocks=20))
+    chain.next_block(21)
     chain.sign(EVE, "Attribution", "report_overdue", model=0, server=SERVER)
     assert chain.inference.bond_of(SERVER) == SERVER_BOND - FEES
     assert chain.attribution.common_pool(0) == POOL

@@ -16,18 +16,18 @@ from pallets.attribution.records import (
     Parameters,
     are_within_bounds,
 )
+from pallets.inference import Inference
 from pallets.inference import Parameters as InferenceParameters
 from pallets.models import Base
 from pallets.models import Genesis as ModelsGenesis
 from runtime.frame.dispatch import DispatchFailed
-from runtime.types.primitives import OPEN, Hash
+from runtime.types.primitives import OPEN, AccountId, Hash
 from tests.pallets.support.epochs import (
     FEES,
     INDEX_JOB,
     MODEL,
     POOL,
     claimable,
-    close,
     earn,
     open_gate,
     settle,
@@ -55,8 +55,11 @@ def workshop() -> Iterator[Workshop]:
 def test_a_redemption_is_counted_for_its_model_and_server(workshop: Workshop) -> None:
     earn(workshop, 7, 3, server=ALICE)
     attribution = workshop.attribution
-    assert attribution.pool(MODEL, SERVER) == Ledger(0, POOL, FEES, None)
-    assert attribution.pool(MODEL, ALICE) == Ledger(0, 3, 7, None)
+    now = workshop.number
+    expected = Ledger(0, POOL, FEES, None, due_planck=FEES, due_from=now)
+    assert attribution.pool(MODEL, SERVER) == expected
+    assert attribution.pool(MODEL, ALICE) == Ledger(0, 3, 7, None, due_planck=7, due_from=now)
+    assert attribution.unsettled_of(ALICE) == 7
     assert attribution.pool(MODEL, BOB) == Ledger()
     assert attribution.accounted.get() == POOL + 3
     assert workshop.events(Attribution.Funded)[-1] == Attribution.Funded(MODEL, ALICE, 3)
@@ -120,8 +123,8 @@ def test_root_spends_the_commons(workshop: Workshop) -> None:
         workshop.sign(ALICE, "Attribution", "spend_commons", amount=1, **arguments)
 
 
-def sweep(workshop: Workshop, model: int = MODEL) -> None:
-    workshop.sign(BOB, "Attribution", "sweep_pool", model=model, server=SERVER)
+def sweep(workshop: Workshop, model: int = MODEL, server: AccountId = SERVER) -> None:
+    workshop.sign(DAVE, "Attribution", "sweep_pool", model=model, server=server)
 
 
 def leave(workshop: Workshop) -> None:
@@ -154,10 +157,20 @@ def test_an_empty_pool_is_not_swept_into_the_state(workshop: Workshop) -> None:
     assert (7, SERVER) not in workshop.attribution.ledgers
 
 
-def test_a_server_that_comes_back_closes_what_nobody_swept(workshop: Workshop) -> None:
+def test_a_server_comes_back_when_its_pools_are_swept(workshop: Workshop) -> None:
     leave(workshop)
+    with pytest.raises(Inference.PoolsWaiting):
+        workshop.sign(SERVER, "Inference", "register_server", bond=200 * OPEN)
+    sweep(workshop)
     workshop.sign(SERVER, "Inference", "register_server", bond=200 * OPEN)
-    close(workshop)
+
+
+def test_what_is_due_without_a_pool_is_swept_too(workshop: Workshop) -> None:
+    earn(workshop, 1, 0, server=ALICE)
+    assert workshop.attribution.unsettled_of(ALICE) == 1
+    sweep(workshop, server=ALICE)
+    assert workshop.attribution.unsettled_of(ALICE) == 0
+    assert workshop.attribution.pool(MODEL, ALICE) == Ledger()
 
 
 # -------------------------------------------------------------------------------------- giving back
@@ -170,6 +183,10 @@ def test_what_waits_is_given_back_in_proportion(workshop: Workshop) -> None:
     assert workshop.balances.free(CHARLIE) - before == POOL // 4
     rest = attribution.pool(MODEL, SERVER)
     assert (rest.pool, rest.redeemed_planck) == (3 * POOL // 4, 3 * FEES // 4)
+    assert rest.due_planck == attribution.unsettled_of(SERVER) == 3 * FEES // 4
+    attribution.give_back(MODEL, SERVER, rest.redeemed_planck, CHARLIE)
+    assert attribution.pool(MODEL, SERVER) == Ledger(), "nothing is due any more"
+    assert attribution.unsettled_of(SERVER) == 0
 
 
 def test_what_a_dead_asker_cannot_take_goes_to_the_commons(workshop: Workshop) -> None:
