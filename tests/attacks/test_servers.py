@@ -163,6 +163,18 @@ def test_a_server_cannot_move_a_pool_to_a_friend_by_an_invented_sketch(
     assert chain.inference.bond_of(SERVER) == SERVER_BOND - FEES
 
 
+def test_a_server_cannot_give_an_answer_more_weight_than_its_fee(
+    epochs: EpochWorkshop, told: list[Told]
+) -> None:
+    def lengthened(phi: bytes) -> bytes:
+        numbers = np.frombuffer(phi, np.int8).astype(np.int64)
+        return np.clip(2 * numbers, -127, 127).astype(np.int8).tobytes()
+
+    forged = [with_evidence(it, phi=lengthened(it.signed.evidence.phi)) for it in told]
+    faults = epochs.settle(forged).faults
+    assert [fault.position for fault in faults] == list(range(len(told))), "drawn or not"
+
+
 @pytest.mark.parametrize("lie", ["an invented channel", "the same receipt twice", "another model"])
 def test_a_server_cannot_be_paid_for_receipts_that_nobody_paid_for(
     epochs: EpochWorkshop, told: list[Told], lie: str
