@@ -7,12 +7,16 @@ at the drawn texts finds it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+
+import numpy as np
 
 from benchmarks.market.chain import GENESIS_HASH
 from benchmarks.market.keys import account, signature
 from benchmarks.market.terms import ADAPTER, INDEX_JOB, MODEL, TRAIN_JOB
+from ml.attribution.sketch import quantized
 from runtime.crypto.hashing import blake2b_256
 from runtime.shared.documents import FaultKind
 from runtime.shared.receipts import (
@@ -142,3 +146,8 @@ def make_answer(
     )
     signed = SignedReceipt(voucher, receipt, evidence, signature(server, receipt_hash(receipt)))
     return Answer(signed, claims.fault)
+
+
+def as_sketch(values: Sequence[int]) -> bytes:
+    """Return numbers as a sketch: of the norm that all sketches have."""
+    return quantized(np.array([values], np.float64)).tobytes()

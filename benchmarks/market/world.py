@@ -11,7 +11,7 @@ from random import Random
 from typing import Final
 
 from benchmarks.market import terms
-from benchmarks.market.answers import Question
+from benchmarks.market.answers import Question, as_sketch
 from benchmarks.market.askers import Asker
 from benchmarks.market.chain import Chain
 from benchmarks.market.contributors import Contributor
@@ -45,7 +45,6 @@ SERVERS_MAX: Final = 3
 EXECUTORS_MIN: Final = 5
 EXECUTORS_MAX: Final = 7
 PSI_MAX: Final = 4_000
-PHI_MAX: Final = 127
 MODEL_NAME: Final = "market model"
 
 Indexes = Mapping[int, tuple[IndexInput, tuple[ContributorAggregate, ...]]]
@@ -274,11 +273,3 @@ def aggregates_of(psi: Mapping[str, tuple[int, ...]]) -> tuple[ContributorAggreg
     """Return the rows of contributors, ascending by account."""
     rows = (ContributorAggregate(account(name), terms.ROWS, psi[name]) for name in psi)
     return tuple(sorted(rows, key=lambda row: row.contributor))
-
-
-def as_sketch(values: list[int]) -> bytes:
-    """Return numbers as a sketch: scaled so that the largest fits 8 bits."""
-    largest = max(1, *(abs(value) for value in values))
-    return bytes(
-        (abs(value) * PHI_MAX // largest * (1 if value >= 0 else -1)) & 0xFF for value in values
-    )

@@ -11,6 +11,7 @@ from benchmarks.timing import cpu_seconds
 from ml.attribution.epoch_files import PAGE_RECEIPTS, ChannelRange, IndexInput
 from ml.attribution.receipt_checks import ReceiptChecks
 from ml.attribution.settlement import NetScores, epoch_shares, shares_root
+from ml.attribution.sketch import quantized
 from runtime.codec.scale import Bytes64
 from runtime.crypto.hashing import blake2b_256
 from runtime.crypto.keys import Keypair
@@ -121,17 +122,18 @@ def check(receipts: list[SignedReceipt]) -> None:
 
 def make_receipts(count: int) -> list[SignedReceipt]:
     """Return signed receipts of full size that share their large parts."""
-    source = np.random.default_rng(SEED)
+    size = (min(count, DISTINCT_SKETCHES), SKETCH_SIZE_DEFAULT)
+    sketches = quantized(np.random.default_rng(SEED).normal(size=size))  # [distinct, k]
     top = tuple(RowScore(row, 10**6 - row) for row in range(TOP_ROWS_MAX))
     evidences = [
         Evidence(
-            phi=source.integers(-127, 128, SKETCH_SIZE_DEFAULT, np.int8).tobytes(),
+            phi=sketch.tobytes(),
             top=top,
             spans=(),
             retrieved=(),
             remainder_permille=100,
         )
-        for _ in range(min(count, DISTINCT_SKETCHES))
+        for sketch in sketches
     ]
     hashes = [evidence_hash(evidence) for evidence in evidences]
     server, asker = Keypair.from_uri("//Server"), Keypair.from_uri("//Asker")

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,7 @@ SCORE_BITS: Final = 127
 SQUARE_SUM_BITS: Final = 128
 
 Floats = npt.NDArray[np.float64]
+T = TypeVar("T", bound=np.generic)
 
 assert BLOCK_ROWS * LIMB_MASK**3 < 1 << 53
 assert INT8_MAX < LIMB_MASK
@@ -52,18 +53,27 @@ class SketchLengthError(ValueError):
 
 
 class NetScores:
-    """The scores of the contributors of one index, over answers that are added bit by bit."""
+    """The scores of the contributors of one index, over answers that are added bit by bit.
+
+    With the limbs d of Psi_c . phi and w of fee^2, V_c is a sum of d * d' * w. The square hides the
+    sign of Psi_c . phi, so d are the limbs of its absolute value. What is summed up is kept by limb
+    and joined at the end.
+    """
 
     def __init__(self, aggregates: Sequence[ContributorAggregate]) -> None:
         self._contributors = [aggregate.contributor for aggregate in aggregates]
         psi = np.array([aggregate.psi_sum for aggregate in aggregates], np.int64)
-        size = psi.shape[1] if aggregates else 0
-        self._dot_max = int(np.max(np.abs(psi), initial=0)) * INT8_MAX * size
-        assert self._dot_max < 1 << 53, "too many rows for one contributor"
+        self._size = psi.shape[1] if aggregates else 0
+        largest = int(np.max(np.abs(psi), initial=0)) * INT8_MAX * self._size
+        assert largest < 1 << 53, "too many rows for one contributor"
         self._psi = psi.astype(np.float64)
         """Psi_c by contributor [contributors, k], whole numbers."""
-        self._query = [0] * size
-        self._squares = [0] * len(aggregates)
+        self._dot_limbs = _limb_count(largest)
+        self._query = np.zeros((0, self._size), np.int64)
+        """Q by limb [limbs of fees, k], below 2^63 for 2^41 answers: 15 bits of a digit, 7 of a
+        sketch."""
+        self._squares = np.zeros((0, 2 * self._dot_limbs - 1, len(aggregates)), object)
+        """V by limb [limbs of squared fees, limbs of d d', contributors]."""
         self.fees_planck = 0
 
     def add(self, sketches: Sequence[bytes], fees_planck: Sequence[int]) -> None:
@@ -71,28 +81,43 @@ class NetScores:
         self.fees_planck += sum(fees_planck)
         if not self._contributors or not sketches:
             return
-        added = weighted_sum(sketches, fees_planck, len(self._query))
-        self._query = [former + more for former, more in zip(self._query, added, strict=True)]
-        squares = _square_sums(self._psi, self._dot_max, sketches, fees_planck)
-        self._squares = [former + more for former, more in zip(self._squares, squares, strict=True)]
+        digits = _limbs(fees_planck)  # [limbs, answers]
+        squares = _limbs([fee * fee for fee in fees_planck])  # [limbs of squares, answers]
+        self._query = _with_limbs(self._query, len(digits))
+        self._squares = _with_limbs(self._squares, len(squares))
+        for start, block in _blocks(sketches, self._size):
+            rows = slice(start, start + len(block))
+            self._query[: len(digits)] += (digits[:, rows] @ block).astype(np.int64)  # [limbs, k]
+            self._add_squares(block, squares[:, rows])
+
+    def _add_squares(self, block: Floats, squares: Floats) -> None:
+        """Add the squares of sketches [answers, k] with their squared fees [limbs, answers]."""
+        dots = np.abs(self._psi @ block.T).astype(np.int64)  # [contributors, answers]
+        # [contributors, answers] each
+        parts = [_digit(dots, at).astype(np.float64) for at in range(self._dot_limbs)]
+        for left, right in combinations_with_replacement(range(self._dot_limbs), 2):
+            # [limbs of squares, contributors]
+            product = _exact(squares @ (parts[left] * parts[right]).T)
+            twice = product if left == right else 2 * product
+            self._squares[: len(squares), left + right] += twice
 
     def entries(self) -> tuple[SettlementEntry, ...]:
         """Return S_c and V_c of each contributor, in the order of the aggregates."""
         if not self._contributors:
             return ()
-        scores = [
-            sum(map(int.__mul__, row, self._query)) for row in self._psi.astype(np.int64).tolist()
-        ]
-        shift = _shift(scores, self._squares)
+        query = [_joined(column) for column in self._query.T.tolist()]
+        psi = self._psi.astype(np.int64).tolist()
+        scores = [sum(map(int.__mul__, row, query)) for row in psi]
+        by_contributor = self._squares.transpose(2, 0, 1).tolist()
+        squares = [_joined([_joined(part) for part in parts]) for parts in by_contributor]
+        shift = _shift(scores, squares)
         return tuple(
             SettlementEntry(
                 contributor,
                 score >> shift if score >= 0 else -(-score >> shift),
                 -(-square >> 2 * shift),
             )
-            for contributor, score, square in zip(
-                self._contributors, scores, self._squares, strict=True
-            )
+            for contributor, score, square in zip(self._contributors, scores, squares, strict=True)
         )
 
 
@@ -125,42 +150,6 @@ def shares_root(shares: Sequence[Share]) -> tuple[Hash, int]:
     return sum_root((Hash(share.contributor), share.planck) for share in shares)
 
 
-def weighted_sum(sketches: Sequence[bytes], weights: Sequence[int], size: int) -> list[int]:
-    """Return Q = sum weight * sketch, k exact integers of any size. Raises SketchLengthError."""
-    digits = _limbs(weights)  # [limbs, rows]
-    # Below 2^63 for 2^41 sketches: 15 bits of a digit, 7 of a sketch.
-    sums = np.zeros((len(digits), size), np.int64)  # [limbs, k]
-    for start, block in _blocks(sketches, size):
-        sums += (digits[:, start : start + len(block)] @ block).astype(np.int64)  # [limbs, k]
-    return [_joined(column) for column in sums.T.tolist()]
-
-
-def _square_sums(
-    psi: Floats, dot_max: int, sketches: Sequence[bytes], weights: Sequence[int]
-) -> list[int]:
-    """Return V_c = sum (weight * Psi_c . phi)^2 over the sketches, from psi [contributors, k] whose
-    dot products are at most `dot_max`.
-
-    With the limbs d of Psi_c . phi and w of weight^2 that is a sum of d * d' * w. The square hides
-    the sign of Psi_c . phi, so the limbs are those of its absolute value.
-    """
-    limbs = _limb_count(dot_max)
-    squares = _limbs([weight * weight for weight in weights])  # [limbs of squares, rows]
-    # [limbs of d d', contributors, limbs of squares]
-    sums = np.zeros((2 * limbs - 1, len(psi), len(squares)), object)
-    for start, block in _blocks(sketches, psi.shape[1]):
-        dots = np.abs(psi @ block.T).astype(np.int64)  # [contributors, rows]
-        # [contributors, rows] each
-        parts = [(dots >> LIMB_BITS * at & LIMB_MASK).astype(np.float64) for at in range(limbs)]
-        factors = squares[:, start : start + len(block)].T  # [rows, limbs of squares]
-        for left, right in combinations_with_replacement(range(limbs), 2):
-            # [contributors, limbs of squares]
-            product = _exact((parts[left] * parts[right]) @ factors)
-            sums[left + right] += product if left == right else 2 * product
-    by_contributor = sums.transpose(1, 2, 0).tolist()
-    return [_joined([_joined(part) for part in parts]) for parts in by_contributor]
-
-
 def _blocks(sketches: Sequence[bytes], size: int) -> Iterator[tuple[int, Floats]]:
     """Yield (first row, sketches [rows of the block, k]) of all sketches."""
     for start in range(0, len(sketches), BLOCK_ROWS):
@@ -191,6 +180,17 @@ def _limbs(values: Sequence[int]) -> Floats:
         ],
         np.float64,
     )
+
+
+def _with_limbs(sums: npt.NDArray[T], count: int) -> npt.NDArray[T]:
+    """Return sums by limb [limbs, ...] with at least so many limbs."""
+    missing = np.zeros((max(0, count - len(sums)), *sums.shape[1:]), sums.dtype)
+    return np.concatenate((sums, missing))
+
+
+def _digit(values: npt.NDArray[np.int64], at: int) -> npt.NDArray[np.int64]:
+    """Return one digit to base 2^15 of integers that are not negative."""
+    return values >> LIMB_BITS * at & LIMB_MASK
 
 
 def _limb_count(largest: int) -> int:

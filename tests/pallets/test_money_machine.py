@@ -48,7 +48,7 @@ from tests.pallets.support.paying_life import (
 from tests.pallets.support.workshop import SALT
 
 SCALE = max(1, int(os.environ.get("OPENLEDGER_SCALE", "1")))
-NO_SHOW_PERMILLE, POT_PERMILLE = 50, 200
+NO_SHOW_PERMILLE, POT_PERMILLE, KEPT_PERMILLE = 50, 200, 200
 KINDS = strategies.sampled_from(("share", "share", "push", "fault", "nonsense"))
 PERCENTS = strategies.lists(strategies.integers(1, 33), min_size=3, max_size=3)
 
@@ -184,7 +184,9 @@ class MoneyLife(PayingLife):
             arguments = {"job": number, "attempt": 0, "reason": reason}
             assert self.does(who, "Jobs", "report_failure", **arguments)
         del self.settling[number]
-        self.books.release(HoldReason.JobEscrow, closed.key[1], closed.escrow)
+        server, kept = closed.key[1], closed.escrow * KEPT_PERMILLE // 1_000
+        self.books.pay_held(HoldReason.JobEscrow, server, JOB_POT, kept)
+        self.books.release(HoldReason.JobEscrow, server, closed.escrow - kept)
         if all(reasons):
             self.convict(closed, closed.fees, ())
         else:

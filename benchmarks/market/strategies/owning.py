@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from benchmarks.market.answers import Question
+from benchmarks.market.answers import Question, as_sketch
 from benchmarks.market.parties import Party
 from benchmarks.market.servers import Server
 from benchmarks.market.strategies.serving import FRIEND, SERVER, OwnAsker
 from benchmarks.market.strategies.strategy import SCORING, Strategy
 from benchmarks.market.terms import MODEL
-from benchmarks.market.world import World, aggregates_of, as_sketch
+from benchmarks.market.world import World, aggregates_of
 from runtime.shared.documents import ContributorAggregate
 from runtime.types.primitives import ZERO_HASH, AccountId
 

@@ -10,7 +10,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.market.answers import Answer, Claims, Question, make_answer, sign_voucher
+from benchmarks.market.answers import (
+    Answer,
+    Claims,
+    Question,
+    as_sketch,
+    make_answer,
+    sign_voucher,
+)
 from benchmarks.market.askers import Asker
 from benchmarks.market.keys import account
 from benchmarks.market.parties import Delivery
@@ -32,8 +39,8 @@ PERCENT: Final = 100
 
 
 def flattering_phi(world: World) -> bytes:
-    """Return the sketch that gives the liar's contributor the most."""
-    return bytes(127 if psi > 0 else 129 for psi in world.psi[FRIEND])
+    """Return the sketch that gives the liar's contributor the most, of those that look like one."""
+    return as_sketch(world.psi[FRIEND])
 
 
 class FalseReceipts(Server):

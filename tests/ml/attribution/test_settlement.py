@@ -11,7 +11,6 @@ from ml.attribution.settlement import (
     epoch_shares,
     largest_shares,
     shares_root,
-    weighted_sum,
 )
 from runtime.shared.documents import SHARES_PUSHED_MAX, ContributorAggregate, Share
 from runtime.shared.shares import payout
@@ -41,17 +40,11 @@ def dot(left, right):
     return sum(a * b for a, b in zip(left, right, strict=True))
 
 
-@given(WEIGHTED)
-def test_the_weighted_sum_is_exact_for_any_money(weighted):
-    sketches, weights = [phi for phi, _ in weighted], [weight for _, weight in weighted]
-    expected = [sum(weight * numbers(phi)[at] for phi, weight in weighted) for at in range(SIZE)]
-    assert weighted_sum(sketches, weights, SIZE) == expected
-
-
 def test_blocks_of_rows_add_up(monkeypatch):
     monkeypatch.setattr(settlement, "BLOCK_ROWS", 3)
     sketches = [bytes([at] * SIZE) for at in range(10)]
-    assert weighted_sum(sketches, [10**30] * 10, SIZE) == [45 * 10**30] * SIZE
+    (entry,) = net_scores([aggregate(0, [1] + [0] * (SIZE - 1))], sketches, [10**10] * 10)
+    assert (entry.score, entry.square_sum) == (45 * 10**10, 285 * 10**20)
 
 
 @settings(deadline=None)

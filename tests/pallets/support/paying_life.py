@@ -235,10 +235,14 @@ class PayingLife(RuleBasedStateMachine):
     @rule(number=NUMBERS, who=ASKER)
     def remove(self, number: int, who: AccountId) -> None:
         number, channel = pick(self.channels, number)
+        record = self.inference.channels.get(number)
+        assert record is not None
         if self.does(who, "Inference", "remove_channel", channel=number):
             assert channel.is_closed
+            first = self.attribution.first_unsettled_epoch(channel.model, channel.server)
+            is_evidence = any(mark.epoch >= first for mark in record.marks)
             settling = [one.key[1] for one in self.settling.values()]
-            assert who != channel.server or channel.server not in settling
+            assert not is_evidence or (who == channel.server and who not in settling)
             del self.channels[number]
 
     @precondition(lambda self: self.channels)
