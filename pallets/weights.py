@@ -26,223 +26,223 @@ def system_remark_with_event(kibibytes: int) -> Weight:
 
 def utility_batch(calls: int) -> Weight:
     """Return the weight of a batch of calls, without that of the calls."""
-    return weight(11) + weight(4) * calls
+    return weight(10) + weight(4) * calls
 
 
 # Timestamp
-TIMESTAMP_SET: Final = weight(6, reads=2, writes=2)
+TIMESTAMP_SET: Final = weight(5, reads=2, writes=2)
 
 
 # Balances
-BALANCES_TRANSFER_ALLOW_DEATH: Final = weight(35, reads=4, writes=4)
-BALANCES_FORCE_TRANSFER: Final = weight(35, reads=4, writes=4)
-BALANCES_TRANSFER_KEEP_ALIVE: Final = weight(28, reads=2, writes=2)
-BALANCES_TRANSFER_ALL: Final = weight(30, reads=2, writes=2)
+BALANCES_TRANSFER_ALLOW_DEATH: Final = weight(34, reads=4, writes=4)
+BALANCES_FORCE_TRANSFER: Final = weight(34, reads=4, writes=4)
+BALANCES_TRANSFER_KEEP_ALIVE: Final = weight(26, reads=2, writes=2)
+BALANCES_TRANSFER_ALL: Final = weight(29, reads=2, writes=2)
 BALANCES_BURN: Final = weight(20, reads=3, writes=3)
 
 
 # Sudo
 SUDO_SUDO: Final = weight(9, reads=1)
-SUDO_SET_KEY: Final = weight(7, reads=1, writes=1)
+SUDO_SET_KEY: Final = weight(5, reads=1, writes=1)
 SUDO_SUDO_AS: Final = weight(7, reads=1)
 SUDO_REMOVE_KEY: Final = weight(5, reads=1, writes=1)
 
 
 # Authorship
-AUTHORSHIP_NO_CLAIM: Final = weight(4, reads=1, writes=1)
-AUTHORSHIP_IMPOSSIBLE_CLAIM: Final = weight(35, reads=4, writes=1)
+AUTHORSHIP_NO_CLAIM: Final = weight(3, reads=1, writes=1)
+AUTHORSHIP_IMPOSSIBLE_CLAIM: Final = weight(34, reads=4, writes=1)
 
 
 def authorship_on_initialize(skipped_views: int) -> Weight:
     """Return the weight of Authorship.on_initialize for a possible claim."""
-    return weight(430, reads=7, writes=3) + weight(11, reads=3, writes=2) * skipped_views
+    return weight(410, reads=7, writes=3) + weight(11, reads=3, writes=2) * skipped_views
 
 
 # Randomness
-RANDOMNESS_COMMIT: Final = weight(18, reads=3, writes=1)
-RANDOMNESS_REVEAL: Final = weight(24, reads=5, writes=3)
+RANDOMNESS_COMMIT: Final = weight(17, reads=3, writes=1)
+RANDOMNESS_REVEAL: Final = weight(23, reads=5, writes=3)
 
 
 # Offences
-OFFENCES_CONVICT: Final = weight(870, reads=12, writes=8)
-OFFENCES_REPORT: Final = weight(860, reads=12, writes=8)
-OFFENCES_CANCEL_SLASH: Final = weight(160, reads=3, writes=3)
+OFFENCES_CONVICT: Final = weight(810, reads=12, writes=8)
+OFFENCES_REPORT: Final = weight(820, reads=12, writes=8)
+OFFENCES_CANCEL_SLASH: Final = weight(150, reads=3, writes=3)
 
 
 def offences_on_initialize(validators: int) -> Weight:
     """Return the weight of Offences.on_initialize, which judges the turns of an epoch."""
-    return weight(15, reads=3, writes=1) + weight(25, reads=2, writes=2) * validators
+    return weight(13, reads=3, writes=1) + weight(24, reads=2, writes=2) * validators
 
 
 def offences_apply_slash(backers: int) -> Weight:
     """Return the weight of one slash in Offences.on_initialize."""
-    return weight(61, reads=9, writes=4) + weight(72, reads=4, writes=4) * backers
+    return weight(66, reads=9, writes=4) + weight(61, reads=4, writes=4) * backers
 
 
 # Staking
-STAKING_BOND: Final = weight(60, reads=4, writes=5)
-STAKING_BOND_EXTRA: Final = weight(240, reads=23, writes=6)
-STAKING_UNBOND: Final = weight(330, reads=28, writes=6)
-STAKING_WITHDRAW_UNBONDED: Final = weight(290, reads=24, writes=6)
-STAKING_REBOND: Final = weight(270, reads=24, writes=6)
-STAKING_SET_PAYEE: Final = weight(14, reads=1, writes=1)
-STAKING_VALIDATE: Final = weight(45, reads=7, writes=5)
-STAKING_NOMINATE: Final = weight(97, reads=23, writes=5)
-STAKING_CHILL: Final = weight(34, reads=4, writes=3)
-STAKING_SET_PARAMETERS: Final = weight(8, writes=2)
-STAKING_ON_INITIALIZE: Final = weight(3, reads=1)
+STAKING_BOND: Final = weight(49, reads=4, writes=5)
+STAKING_BOND_EXTRA: Final = weight(210, reads=23, writes=6)
+STAKING_UNBOND: Final = weight(300, reads=28, writes=6)
+STAKING_WITHDRAW_UNBONDED: Final = weight(270, reads=24, writes=6)
+STAKING_REBOND: Final = weight(240, reads=24, writes=6)
+STAKING_SET_PAYEE: Final = weight(13, reads=1, writes=1)
+STAKING_VALIDATE: Final = weight(41, reads=7, writes=5)
+STAKING_NOMINATE: Final = weight(91, reads=23, writes=5)
+STAKING_CHILL: Final = weight(31, reads=4, writes=3)
+STAKING_SET_PARAMETERS: Final = weight(7, writes=2)
+STAKING_ON_INITIALIZE: Final = weight(2, reads=1)
 
 
 def staking_sweep(payouts: int) -> Weight:
     """Return the weight of Staking.on_initialize, which pays earnings."""
-    return weight(130, reads=23, writes=3) + weight(140, reads=5, writes=4) * payouts
+    return weight(110, reads=23, writes=3) + weight(130, reads=5, writes=4) * payouts
 
 
 def staking_plan_era(validators: int, nominators: int) -> Weight:
     """Return the weight of the election for an era."""
     return (
         weight(0, reads=1, writes=2)
-        + weight(280, reads=3, writes=3) * validators
-        + weight(110, reads=2) * nominators
+        + weight(260, reads=3, writes=3) * validators
+        + weight(94, reads=2) * nominators
     )
 
 
 def staking_begin_era(validators: int, nominators: int) -> Weight:
     """Return the weight of the change of eras: what one pays, and the positions of the next."""
     return (
-        weight(130, reads=12, writes=9)
-        + weight(270, reads=8, writes=3) * validators
-        + weight(100, reads=1, writes=1) * nominators
+        weight(110, reads=12, writes=9)
+        + weight(230, reads=8, writes=3) * validators
+        + weight(93, reads=1, writes=1) * nominators
     )
 
 
 def staking_forget_era(validators: int, slashes: int) -> Weight:
     """Return the weight of removing what is known of an era, each slash of it as well."""
     return (
-        weight(49, reads=1, writes=3)
-        + weight(22, writes=4) * validators
-        + weight(8, reads=1, writes=1) * slashes
+        weight(28, reads=1, writes=3)
+        + weight(21, writes=4) * validators
+        + weight(7, reads=1, writes=1) * slashes
     )
 
 
 # Session
-SESSION_SET_KEYS: Final = weight(75, reads=2, writes=2)
+SESSION_SET_KEYS: Final = weight(76, reads=2, writes=2)
 SESSION_PURGE_KEYS: Final = weight(7, reads=1, writes=1)
-SESSION_ON_INITIALIZE: Final = weight(3, reads=1)
+SESSION_ON_INITIALIZE: Final = weight(2, reads=1)
 
 
 def session_rotate(validators: int) -> Weight:
     """Return the weight of the end of an epoch in Session.on_finalize, elections apart."""
-    return weight(53, reads=10, writes=7) + weight(8, reads=1) * validators
+    return weight(54, reads=10, writes=7) + weight(7, reads=1) * validators
 
 
 # Datanets
-DATANETS_CREATE: Final = weight(71, reads=4, writes=5)
+DATANETS_CREATE: Final = weight(66, reads=4, writes=5)
 DATANETS_EDIT: Final = weight(58, reads=1, writes=1)
-DATANETS_REQUEST_ACCESS: Final = weight(44, reads=3, writes=1)
+DATANETS_REQUEST_ACCESS: Final = weight(42, reads=3, writes=1)
 DATANETS_GRANT_ACCESS: Final = weight(42, reads=2, writes=2)
 DATANETS_REVOKE_ACCESS: Final = weight(42, reads=2, writes=2)
 DATANETS_ADD_CURATOR: Final = weight(50, reads=1, writes=1)
 DATANETS_REMOVE_CURATOR: Final = weight(51, reads=1, writes=1)
-DATANETS_REVIEW_ACCEPT: Final = weight(110, reads=6, writes=7)
+DATANETS_REVIEW_ACCEPT: Final = weight(100, reads=6, writes=7)
 
 
 def datanets_contribute(rows: int) -> Weight:
     """Return the weight of Datanets.contribute, which looks up and stores each row."""
-    return weight(99, reads=5, writes=5) + weight(7, reads=1, writes=1) * rows
+    return weight(97, reads=5, writes=5) + weight(7, reads=1, writes=1) * rows
 
 
 def datanets_review_refuse(rows: int) -> Weight:
     """Return the weight of Datanets.review that rejects a batch or calls it spam."""
-    return weight(110, reads=8, writes=7) + weight(5, writes=1) * rows
+    return weight(99, reads=8, writes=7) + weight(5, writes=1) * rows
 
 
 def datanets_withdraw(rows: int) -> Weight:
     """Return the weight of Datanets.withdraw, which frees each row."""
-    return weight(97, reads=6, writes=5) + weight(5, writes=1) * rows
+    return weight(94, reads=6, writes=5) + weight(5, writes=1) * rows
 
 
 def datanets_publish(batches: int) -> Weight:
     """Return the weight of Datanets.publish, which hashes the root of each accepted batch."""
-    return weight(55, reads=2, writes=2) + weight(15, reads=2) * batches
+    return weight(54, reads=2, writes=2) + weight(14, reads=2) * batches
 
 
 # Models
-MODELS_REGISTER_BASE: Final = weight(9, reads=1, writes=1)
-MODELS_PUBLISH: Final = weight(41, reads=1, writes=1)
-MODELS_SET_RATES: Final = weight(37, reads=1, writes=1)
+MODELS_REGISTER_BASE: Final = weight(8, reads=1, writes=1)
+MODELS_PUBLISH: Final = weight(39, reads=1, writes=1)
+MODELS_SET_RATES: Final = weight(39, reads=1, writes=1)
 MODELS_RETIRE: Final = weight(58, reads=3, writes=3)
 
 
 def models_create(datanets: int) -> Weight:
     """Return the weight of Models.create, which looks up each datanet version."""
-    return weight(62, reads=5, writes=5) + weight(39, reads=3) * datanets
+    return weight(64, reads=5, writes=5) + weight(35, reads=3) * datanets
 
 
 def models_set_datanets(datanets: int) -> Weight:
     """Return the weight of Models.set_datanets, which looks up each datanet version."""
-    return weight(40, reads=1, writes=1) + weight(39, reads=3) * datanets
+    return weight(43, reads=1, writes=1) + weight(34, reads=3) * datanets
 
 
 # Jobs
-JOBS_REGISTER_EXECUTOR: Final = weight(7_300, reads=519, writes=6)
-JOBS_ADD_BOND: Final = weight(47, reads=3, writes=3)
-JOBS_HEARTBEAT: Final = weight(60, reads=2, writes=1)
-JOBS_UNREGISTER_EXECUTOR: Final = weight(150, reads=4, writes=2)
-JOBS_WITHDRAW_BOND: Final = weight(42, reads=4, writes=3)
-JOBS_CANCEL: Final = weight(120, reads=6, writes=6)
+JOBS_REGISTER_EXECUTOR: Final = weight(7_400, reads=519, writes=6)
+JOBS_REGISTER_PROFILE: Final = weight(7, writes=1)
+JOBS_SET_BASES: Final = weight(51, reads=1, writes=1)
+JOBS_SET_READER: Final = weight(44, reads=1, writes=1)
+JOBS_ADD_BOND: Final = weight(74, reads=3, writes=3)
+JOBS_HEARTBEAT: Final = weight(49, reads=2, writes=1)
+JOBS_UNREGISTER_EXECUTOR: Final = weight(170, reads=4, writes=2)
+JOBS_WITHDRAW_BOND: Final = weight(61, reads=4, writes=3)
+JOBS_CANCEL: Final = weight(110, reads=6, writes=6)
 JOBS_SET_PARAMETERS: Final = weight(11, writes=1)
-JOBS_SUBMIT: Final = weight(2_400, reads=187, writes=11)
-JOBS_INDEX_AGAIN: Final = weight(1_700, reads=156, writes=12)
+JOBS_SUBMIT: Final = weight(2_100, reads=187, writes=11)
+JOBS_INDEX_AGAIN: Final = weight(1_500, reads=156, writes=12)
 JOBS_COMMIT: Final = weight(1_500, reads=132, writes=4)
-JOBS_REPORT_FAILURE: Final = weight(800, reads=33, writes=34)
-JOBS_DECLINE: Final = weight(1_500, reads=133, writes=5)
-JOBS_REGISTER_PROFILE: Final = weight(20, writes=1)
-JOBS_SET_BASES: Final = weight(60, reads=1, writes=1)
-JOBS_SET_READER: Final = weight(47, reads=1, writes=1)
-JOBS_ON_INITIALIZE: Final = weight(7, reads=1, writes=1)
+JOBS_REPORT_FAILURE: Final = weight(670, reads=32, writes=31)
+JOBS_DECLINE: Final = weight(1_400, reads=133, writes=5)
+JOBS_ON_INITIALIZE: Final = weight(6, reads=1, writes=1)
 
 
 def jobs_reveal(entries: int) -> Weight:
     """Return the weight of Jobs.reveal, which hashes the output."""
-    return weight(1_500, reads=131, writes=4) + weight(1) * entries
+    return weight(1_400, reads=131, writes=4) + weight(1) * entries
 
 
 def jobs_deadline(entries: int, executors: int) -> Weight:
     """Return the weight of one deadline in Jobs.on_initialize: it fails, settles or draws."""
     return (
-        weight(1_600, reads=120, writes=63)
-        + weight(11, reads=1, writes=1) * entries
-        + weight(36, reads=3) * executors
+        weight(1_400, reads=52, writes=62)
+        + weight(36, reads=1, writes=1) * entries
+        + weight(34, reads=3) * executors
     )
 
 
 # Attribution
-ATTRIBUTION_CLOSE_EPOCH: Final = weight(780, reads=75, writes=11)
-ATTRIBUTION_CLOSE_AGAIN: Final = weight(790, reads=76, writes=11)
-ATTRIBUTION_CLAIM: Final = weight(42, reads=4, writes=4)
-ATTRIBUTION_CLAIM_FOR: Final = weight(40, reads=4, writes=4)
-ATTRIBUTION_SPEND_COMMONS: Final = weight(42, reads=4, writes=4)
+ATTRIBUTION_CLOSE_EPOCH: Final = weight(1_400, reads=144, writes=12)
+ATTRIBUTION_CLOSE_AGAIN: Final = weight(1_500, reads=144, writes=12)
+ATTRIBUTION_CLAIM: Final = weight(39, reads=4, writes=4)
+ATTRIBUTION_CLAIM_FOR: Final = weight(39, reads=4, writes=4)
+ATTRIBUTION_SPEND_COMMONS: Final = weight(37, reads=4, writes=4)
 ATTRIBUTION_SET_PARAMETERS: Final = weight(7, writes=1)
-ATTRIBUTION_CLAIM_SHARE: Final = weight(90, reads=3, writes=3)
-ATTRIBUTION_SHOW_TEXTS: Final = weight(40, reads=3, writes=1)
-ATTRIBUTION_REPORT_WITHHELD: Final = weight(600, reads=33, writes=31)
-ATTRIBUTION_SWEEP_POOL: Final = weight(30, reads=3, writes=2)
-ATTRIBUTION_REPORT_OVERDUE: Final = weight(80, reads=7, writes=7)
+ATTRIBUTION_CLAIM_SHARE: Final = weight(75, reads=3, writes=3)
+ATTRIBUTION_SHOW_TEXTS: Final = weight(49, reads=2, writes=1)
+ATTRIBUTION_REPORT_WITHHELD: Final = weight(370, reads=27, writes=26)
+ATTRIBUTION_REPORT_OVERDUE: Final = weight(77, reads=9, writes=8)
+ATTRIBUTION_SWEEP_POOL: Final = weight(32, reads=4, writes=3)
 
 
 # Inference
-INFERENCE_SET_PARAMETERS: Final = weight(3, writes=1)
-INFERENCE_OPEN_CHANNEL: Final = weight(77, reads=4, writes=6)
-INFERENCE_TOP_UP: Final = weight(47, reads=3, writes=3)
-INFERENCE_REDEEM: Final = weight(300, reads=15, writes=12)
-INFERENCE_CLOSE_CHANNEL: Final = weight(49, reads=3, writes=5)
-INFERENCE_FINISH_CLOSE: Final = weight(50, reads=3, writes=5)
-INFERENCE_REGISTER_SERVER: Final = weight(60, reads=3, writes=3)
-INFERENCE_ADD_SERVER_BOND: Final = weight(50, reads=3, writes=3)
-INFERENCE_LEAVE_SERVICE: Final = weight(20, reads=2, writes=1)
-INFERENCE_WITHDRAW_SERVER_BOND: Final = weight(50, reads=4, writes=3)
-INFERENCE_REPORT_RECEIPT: Final = weight(400, reads=10, writes=8)
-INFERENCE_REPORT_DOUBLE_RECEIPT: Final = weight(700, reads=10, writes=8)
-INFERENCE_REMOVE_CHANNEL: Final = weight(170, reads=22, writes=20)
-INFERENCE_TAKE_BACK: Final = weight(80, reads=9, writes=6)
+INFERENCE_SET_PARAMETERS: Final = weight(11, reads=2, writes=2)
+INFERENCE_OPEN_CHANNEL: Final = weight(89, reads=6, writes=7)
+INFERENCE_TOP_UP: Final = weight(50, reads=3, writes=3)
+INFERENCE_REDEEM: Final = weight(290, reads=17, writes=12)
+INFERENCE_CLOSE_CHANNEL: Final = weight(52, reads=3, writes=3)
+INFERENCE_FINISH_CLOSE: Final = weight(70, reads=4, writes=6)
+INFERENCE_REGISTER_SERVER: Final = weight(42, reads=5, writes=3)
+INFERENCE_ADD_SERVER_BOND: Final = weight(43, reads=3, writes=3)
+INFERENCE_LEAVE_SERVICE: Final = weight(16, reads=2, writes=1)
+INFERENCE_WITHDRAW_SERVER_BOND: Final = weight(48, reads=6, writes=3)
+INFERENCE_REPORT_RECEIPT: Final = weight(240, reads=9, writes=8)
+INFERENCE_REPORT_DOUBLE_RECEIPT: Final = weight(380, reads=9, writes=8)
+INFERENCE_REMOVE_CHANNEL: Final = weight(92, reads=7, writes=5)
+INFERENCE_TAKE_BACK: Final = weight(100, reads=9, writes=6)
