@@ -20,11 +20,11 @@ from ml.attribution.sketch import quantized
 from runtime.crypto.hashing import blake2b_256
 from runtime.shared.documents import FaultKind
 from runtime.shared.receipts import (
+    GREEDY,
     RECEIPT_VERSION,
     Evidence,
     Rates,
     Receipt,
-    Sampling,
     SignedReceipt,
     SignedVoucher,
     Voucher,
@@ -35,8 +35,6 @@ from runtime.shared.receipts import (
     voucher_payload,
 )
 from runtime.types.primitives import Ed25519, Hash
-
-GREEDY = Sampling(temperature_milli=0, top_p_milli=1_000, seed=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +98,13 @@ def signed_voucher(
         genesis=GENESIS_HASH,
         channel=channel,
         model=MODEL,
+        train_job=TRAIN_JOB,
         sequence=sequence,
         before_planck=before_planck,
         limit_planck=limit_planck,
         rates=rates,
         question=_question_hash(question.salt, question.text),
+        sampling=GREEDY,
         may_draw=True,
         expires_at=expires_at,
     )
@@ -134,14 +134,12 @@ def make_answer(
         version=RECEIPT_VERSION,
         voucher=voucher_hash(voucher.voucher),
         server=account(server),
-        train_job=TRAIN_JOB,
         index_job=claims.index_job,
         adapter=claims.adapter,
         tokens_in=question.tokens_in,
         tokens_out=tokens_out,
         fee_planck=fee if claims.fee_planck is None else claims.fee_planck,
         answer=Hash(blake2b_256(b"answer" + question.text.encode())),
-        sampling=GREEDY,
         evidence=evidence_hash(evidence),
     )
     signed = SignedReceipt(voucher, receipt, evidence, signature(server, receipt_hash(receipt)))

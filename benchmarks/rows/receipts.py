@@ -24,13 +24,13 @@ from runtime.shared.documents import (
     Share,
 )
 from runtime.shared.receipts import (
+    GREEDY,
     RECEIPT_VERSION,
     TOP_ROWS_MAX,
     Evidence,
     Rates,
     Receipt,
     RowScore,
-    Sampling,
     SignedReceipt,
     SignedVoucher,
     Voucher,
@@ -151,11 +151,13 @@ def _receipt(
         genesis=ZERO_HASH,
         channel=1,
         model=1,
+        train_job=1,
         sequence=number + 1,
         before_planck=number * FEE_PLANCK,
         limit_planck=(number + 1) * FEE_PLANCK,
         rates=RATES,
         question=Hash(blake2b_256(b"question %d" % number)),
+        sampling=GREEDY,
         may_draw=False,
         expires_at=10_000,
     )
@@ -164,14 +166,12 @@ def _receipt(
         version=RECEIPT_VERSION,
         voucher=voucher_hash(voucher),
         server=AccountId(server.account),
-        train_job=1,
         index_job=2,
         adapter=ZERO_HASH,
         tokens_in=TOKENS_IN,
         tokens_out=TOKENS_OUT,
         fee_planck=FEE_PLANCK,
         answer=Hash(blake2b_256(b"answer %d" % number)),
-        sampling=Sampling(0, 1_000, 0),
         evidence=named,
     )
     promise = SignedVoucher(voucher, AccountId(asker.account), signature)

@@ -25,10 +25,10 @@ from pallets.system import System
 from runtime.crypto.keys import KeyKind, Keypair
 from runtime.shared.documents import Indexed, Share
 from runtime.shared.receipts import (
+    GREEDY,
     RECEIPT_VERSION,
     Rates,
     Receipt,
-    Sampling,
     SignedVoucher,
     Voucher,
     receipt_hash,
@@ -280,11 +280,13 @@ def _voucher(sequence: int = 1) -> SignedVoucher:
         genesis=GENESIS_HASH,
         channel=0,
         model=0,
+        train_job=0,
         sequence=sequence,
         before_planck=0,
         limit_planck=DEPOSIT,
         rates=Rates(OPEN, OPEN, OPEN),
         question=ZERO_HASH,
+        sampling=GREEDY,
         may_draw=True,
         expires_at=2 * BLOCK,
     )
@@ -370,14 +372,12 @@ def _receipt(server: AccountId, tokens: int) -> Receipt:
         version=RECEIPT_VERSION,
         voucher=voucher_hash(_voucher().voucher),
         server=server,
-        train_job=0,
         index_job=1,
         adapter=ZERO_HASH,
         tokens_in=tokens,
         tokens_out=0,
         fee_planck=OPEN,
         answer=ZERO_HASH,
-        sampling=Sampling(0, 1_000, 0),
         evidence=ZERO_HASH,
     )
 

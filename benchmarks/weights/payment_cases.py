@@ -18,10 +18,10 @@ from pallets.system import System
 from runtime.codec.scale import Bytes64
 from runtime.crypto.keys import KeyKind, Keypair
 from runtime.shared.receipts import (
+    GREEDY,
     RECEIPT_VERSION,
     Rates,
     Receipt,
-    Sampling,
     SignedVoucher,
     Voucher,
     receipt_hash,
@@ -100,11 +100,13 @@ def _voucher() -> SignedVoucher:
         genesis=GENESIS_HASH,
         channel=0,
         model=0,
+        train_job=0,
         sequence=9,
         before_planck=OPEN,
         limit_planck=2 * OPEN,
         rates=RATES,
         question=ZERO_HASH,
+        sampling=GREEDY,
         may_draw=True,
         expires_at=2 * BLOCK,
     )
@@ -119,14 +121,12 @@ def _receipt(stage: WeighingStage, signed: SignedVoucher, train_job: int) -> tup
         version=RECEIPT_VERSION,
         voucher=voucher_hash(signed.voucher),
         server=AccountId(pair.account),
-        train_job=train_job,
         index_job=1,
         adapter=ZERO_HASH,
         tokens_in=TOKENS,
         tokens_out=TOKENS,
         fee_planck=OPEN,
         answer=ZERO_HASH,
-        sampling=Sampling(0, 1_000, 0),
         evidence=ZERO_HASH,
     )
     return receipt, pair.sign(receipt_hash(receipt))

@@ -22,10 +22,6 @@ MODEL_CHARACTERS_MAX: Final = 256
 TOKENS_DEFAULT: Final = 256
 TOKENS_MAX: Final = 4096
 TEMPERATURE_MAX: Final = 2.0
-TEMPERATURE_DEFAULT: Final = 0.0
-"""Greedy, where OpenAI says 1: the gradient of an answer drawn from the model's own distribution is
-zero in expectation, so sampled answers carry next to no influence and would pay for noise."""
-
 TOP_P_MIN: Final = 1e-6
 HEADER_BYTES_MAX: Final = 4096
 
@@ -92,8 +88,8 @@ def read_question(
         messages=_messages(body) if is_chat else (),
         prompt="" if is_chat else _prompt(body),
         max_tokens=_tokens(body, is_chat),
-        temperature=_field(body, "temperature", _number(0.0, TEMPERATURE_MAX), TEMPERATURE_DEFAULT),
-        top_p=_field(body, "top_p", _number(TOP_P_MIN, 1.0), 1.0),
+        temperature=_field(body, "temperature", _number(0.0, TEMPERATURE_MAX), None),
+        top_p=_field(body, "top_p", _number(TOP_P_MIN, 1.0), None),
         seed=_field(body, "seed", _integer(-(1 << 63), (1 << 63) - 1), None),
         stop=_field(body, "stop", _stops, ()),
         voucher=None if voucher is None else read_hex("voucher", voucher),

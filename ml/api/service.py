@@ -37,16 +37,17 @@ class Message:
 class AnswerRequest:
     """A checked question: either `messages` of a chat or a plain `prompt`.
 
-    `seed` is None if the client sent none; `voucher` is the SCALE of the payment and `salt` that of
-    the question, both unverified.
+    `temperature`, `top_p` and `seed` are None where the client sent none: the voucher says how
+    tokens are chosen. `voucher` is the SCALE of the payment and `salt` that of the question, both
+    unverified.
     """
 
     model: str
     messages: tuple[Message, ...]
     prompt: str
     max_tokens: int
-    temperature: float
-    top_p: float
+    temperature: float | None
+    top_p: float | None
     seed: int | None
     stop: tuple[str, ...]
     voucher: bytes | None

@@ -1,13 +1,9 @@
 """Drawn answers: are the texts those of the receipt, is the sketch theirs, is the answer the
 model's own?
 
-The answer is run through base and adapter once, teacher-forced. At temperature 0 each token must be
-the most probable one, or within `GREEDY_MARGIN` of it. With sampling the tokens must not surprise
-the model more than its own samples do: the surprisal -log p(token) of a sampled token has the
-entropy of the distribution as its mean, so their sum over an answer may exceed the sum of entropies
-by `SURPRISE_DEVIATIONS` standard deviations and `SURPRISE_NATS` for single rare tokens. A token
-above that slack has a chance below vocabulary x e^-40, so an honest server is not hit in a lifetime
-of answers, and a text that another model wrote exceeds it within some dozen tokens.
+The answer is run through base and adapter once, teacher-forced, and the choice of each token is
+repeated as the voucher says (ml/base/sampling.py). Where the check chooses another token, the one
+of the answer must come within `SCORE_MARGIN` of it.
 """
 
 from __future__ import annotations
@@ -16,45 +12,60 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
-from torch import Tensor, nn
+from peft import PeftModel
+from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from ml.attribution.index import QuerySketcher
-from ml.attribution.sketch_tolerance import sketches_agree
+from ml.attribution.sketch_tolerance import SketchComparison
+from ml.base.limits import context_tokens, longest_token_bytes
+from ml.base.sampling import score_gap
 from ml.train.data import encode_prompt
 from runtime.shared.documents import FaultKind
 from runtime.shared.receipts import Sampling, ShownText, SignedReceipt, receipt_hash, salted_hash
 
-GREEDY_MARGIN: Final = 0.125
+SCORE_MARGIN: Final = 0.125
 """In logits. Engine and check differ by less than 1e-3 in float32 (tests measure it); the rest is
 room for other processors."""
-SURPRISE_DEVIATIONS: Final = 10.0
-SURPRISE_NATS: Final = 40.0
 WITHHELD_CHARACTERS_MAX: Final = 512
 """Characters that the tokens of an answer may spell beyond its text: a stop text has at most 256,
 and it ends within a token."""
-MILLI: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerCheck:
     """A model with one adapter that drawn answers are held against."""
 
-    model: nn.Module
+    model: PeftModel
     tokenizer: PreTrainedTokenizerFast
     sketcher: QuerySketcher
+    comparison: SketchComparison
+    """Of this model's sketches, and of those of others that are judged with them."""
 
     def fault(self, signed: SignedReceipt, shown: ShownText) -> FaultKind | None:
         """Return what is wrong with a drawn answer, or None where nothing is."""
+        if not self._is_readable(shown):
+            return FaultKind.Text
         prompt = encode_prompt(shown.question, self.tokenizer)
         if not self._fits(signed, shown, prompt):
             return FaultKind.Text
         again = self.sketcher.sketch(shown.question, shown.answer)
-        if not sketches_agree(signed.evidence.phi, again)[0]:
+        if not self.comparison.agrees(signed.evidence.phi, again):
             return FaultKind.Sketch
-        if not self._is_own(prompt, shown.tokens, signed.receipt.sampling):
+        if not self._is_own(prompt, shown.tokens, signed.voucher.voucher.sampling):
             return FaultKind.Answer
         return None
+
+    def _is_readable(self, shown: ShownText) -> bool:
+        """Return whether the texts are of a size that a model reads. No server answers another
+        question, and tokenizing megabytes would hold the executor up."""
+        longest = longest_token_bytes(self.tokenizer) * self.context_tokens
+        return 0 < len(shown.question.encode()) <= longest >= len(shown.answer.encode())
+
+    @property
+    def context_tokens(self) -> int:
+        """How many tokens the model reads at once."""
+        return context_tokens(self.model.config)
 
     def _fits(self, signed: SignedReceipt, shown: ShownText, prompt: list[int]) -> bool:
         """Return whether texts and tokens are those of the receipt, and are all paid for."""
@@ -65,6 +76,7 @@ class AnswerCheck:
             and salted_hash(shown.salt, shown.answer) == receipt.answer
             and len(prompt) == receipt.tokens_in
             and len(shown.tokens) == receipt.tokens_out
+            and len(prompt) + len(shown.tokens) <= self.context_tokens
             and self._is_spelled(shown)
         )
 
@@ -82,10 +94,7 @@ class AnswerCheck:
         if not tokens:
             return True
         logits = self.logits(prompt, tokens)  # [answer tokens, vocabulary]
-        chosen = torch.tensor(tokens)
-        if sampling.temperature_milli == 0:
-            return greedy_gap(logits, chosen) <= GREEDY_MARGIN
-        return excess_surprise(logits * (MILLI / sampling.temperature_milli), chosen) <= 0
+        return score_gap(logits, torch.tensor(tokens), sampling) <= SCORE_MARGIN
 
     @torch.no_grad()
     def logits(self, prompt: list[int], tokens: tuple[int, ...]) -> Tensor:
@@ -94,22 +103,3 @@ class AnswerCheck:
         ids = torch.tensor([[*prompt, *tokens[:-1]]], device=device)  # [1, prompt + answer - 1]
         output: Tensor = self.model(input_ids=ids).logits[0].float().cpu()
         return output[len(prompt) - 1 :]
-
-
-def greedy_gap(logits: Tensor, chosen: Tensor) -> float:
-    """Return by how much chosen tokens [tokens] fall short of the largest logits, at most."""
-    own = logits.gather(1, chosen[:, None])[:, 0]  # [tokens]
-    return float((logits.max(dim=1).values - own).max())
-
-
-def excess_surprise(logits: Tensor, chosen: Tensor) -> float:
-    """Return by how many nats chosen tokens surprise the distribution of `logits` beyond what its
-    own samples do; at most 0 for those."""
-    log_p = torch.log_softmax(logits.double(), dim=1)  # [tokens, vocabulary]
-    p = log_p.exp()
-    entropy = -(p * log_p).sum(dim=1)  # [tokens]
-    variance = (p * log_p.square()).sum(dim=1) - entropy.square()  # [tokens]
-    surprisal = -log_p.gather(1, chosen[:, None])[:, 0]  # [tokens]
-    spread = float(variance.clamp_min(0).sum().sqrt())
-    excess = float((surprisal - entropy).sum())
-    return excess - SURPRISE_DEVIATIONS * spread - SURPRISE_NATS

@@ -97,7 +97,7 @@ class ReceiptChecks:
         receipt, index = signed.receipt, self._indexes.get(signed.receipt.index_job)
         return (
             index is not None
-            and receipt.train_job == index.train_job
+            and signed.voucher.voucher.train_job == index.train_job
             and receipt.adapter == index.adapter
             and len(signed.evidence.phi) == index.indexed.sketch_size
         )

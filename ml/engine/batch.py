@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from ml.base.sampling import Sampler
 from ml.engine.interface import FinishReason, GenerationRequest, TokenEvent
 from ml.engine.lora import Adapter, BatchPlan, Slot, segments_of
-from ml.engine.sampling import Sampler
 
 
 @dataclass(slots=True, eq=False)

@@ -20,6 +20,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ml.adapters.validation import check_adapter
+from ml.base.limits import context_tokens
+from ml.base.sampling import Sampler
 from ml.engine.batch import Lane, RunningBatch
 from ml.engine.interface import (
     AdapterExistsError,
@@ -37,13 +39,11 @@ from ml.engine.interface import (
     check_request,
 )
 from ml.engine.lora import RANK_BUCKETS, SLOTS_DEFAULT, Adapter, AdapterSlots, BatchPlan, install
-from ml.engine.sampling import Sampler
 from runtime.shared.documents import Recipe
 
 LANES_DEFAULT: Final = 16
 WAITING_DEFAULT: Final = 64
 ADAPTERS_MAX: Final = 1024
-CONTEXT_TOKENS_DEFAULT: Final = 2048
 
 
 class TaskStatus(Protocol):
@@ -95,13 +95,12 @@ class BuiltinEngine:
     @property
     def capabilities(self) -> Capabilities:
         """The features and limits of this engine."""
-        context = getattr(self._pretrained.config, "max_position_embeddings", None)
         return Capabilities(
             mixed_adapter_batches=True,
             seeded_sampling=True,
             log_probabilities=True,
             rank_max=RANK_BUCKETS[-1],
-            context_tokens=int(context or CONTEXT_TOKENS_DEFAULT),
+            context_tokens=context_tokens(self._pretrained.config),
         )
 
     # ------------------------------------------------------------------------------------ adapters
@@ -282,7 +281,7 @@ class BuiltinEngine:
                 if slot is None:
                     continue
             request = answer.request
-            sampler = Sampler(request.temperature, request.top_p, request.seed)
+            sampler = Sampler(request.sampling)
             answer.lane = Lane(request, answer.adapter, slot, sampler)
             self._waiting.remove(answer)
             admitted.append(answer)

@@ -12,10 +12,10 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from runtime.shared.documents import Recipe
+from runtime.shared.receipts import GREEDY, TEMPERATURE_MILLI_MAX, Sampling
 
 ANSWER_TOKENS_MAX: Final = 4096
 STOP_TOKENS_MAX: Final = 16
-TEMPERATURE_MAX: Final = 2.0
 
 
 class FinishReason(StrEnum):
@@ -28,15 +28,13 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One answer to generate. Temperature 0 is greedy; `adapter` None is the base model itself."""
+    """One answer to generate; `adapter` None is the base model itself."""
 
     request_id: str
     prompt_tokens: tuple[int, ...]
     max_tokens: int
     adapter: str | None = None
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
+    sampling: Sampling = GREEDY
     stop_tokens: tuple[int, ...] = ()
 
 
@@ -161,9 +159,10 @@ def check_request(request: GenerationRequest, capabilities: Capabilities, vocabu
             f"Prompt ({len(request.prompt_tokens)}) and answer ({request.max_tokens}) exceed the "
             f"model's context of {capabilities.context_tokens} tokens. Shorten one of them."
         )
-    if not 0.0 <= request.temperature <= TEMPERATURE_MAX:
-        raise RequestInvalidError(f"The temperature lies between 0 and {TEMPERATURE_MAX}.")
-    if not 0.0 < request.top_p <= 1.0:
-        raise RequestInvalidError("top_p lies above 0 and is at most 1.")
+    if not request.sampling.is_allowed:
+        raise RequestInvalidError(
+            f"The temperature lies between 0 and {TEMPERATURE_MILLI_MAX / 1000:g}, top_p above 0 "
+            "and at most 1."
+        )
     if len(request.stop_tokens) > STOP_TOKENS_MAX:
         raise RequestInvalidError(f"There can be {STOP_TOKENS_MAX} stop tokens at most.")

@@ -21,6 +21,7 @@ from ml.adapters.validation import load_adapter
 from ml.attribution.drawn_answers import AnswerCheck
 from ml.attribution.epoch_files import (
     EPOCH_FILE,
+    PAGE_BYTES_MAX,
     PAGE_RECEIPTS,
     TEXTS_FILE,
     EpochInput,
@@ -31,6 +32,7 @@ from ml.attribution.index import AGGREGATES, QuerySketcher
 from ml.attribution.receipt_checks import ReceiptChecks
 from ml.attribution.settlement import NetScores, epoch_shares, largest_shares, shares_root
 from ml.attribution.sketch import load_moments
+from ml.attribution.sketch_tolerance import SketchComparison
 from ml.jobs.inputs import BLOB_BYTES_MAX, InputCorruptError, read_blob, read_file
 from ml.jobs.job_base import load_job_base
 from runtime.codec.scale import DecodeError, codec
@@ -43,6 +45,7 @@ from runtime.shared.documents import (
     Settled,
 )
 from runtime.shared.receipts import (
+    EpochReceipts,
     ShownTexts,
     SignedReceipt,
     drawn_receipts,
@@ -104,7 +107,7 @@ def _audited(spec: Settle, epoch: EpochInput, inputs: Path, report: Report) -> _
     indexes = {index.index_job: index for index in epoch.indexes}
     audit = _Audit()
     for page in epoch.pages:
-        read = receipts_of(read_blob(inputs, page))
+        read = _page(inputs, page)
         if read is None or (page != epoch.pages[-1] and len(read.receipts) != PAGE_RECEIPTS):
             return None
         sound: dict[int, list[SignedReceipt]] = {}
@@ -126,6 +129,14 @@ def _audited(spec: Settle, epoch: EpochInput, inputs: Path, report: Report) -> _
     if len(audit.leaves) != spec.receipts or _is_beyond(audit.leaves):
         return None
     return audit if sum_root(audit.leaves) == (spec.receipts_root, spec.fees_planck) else None
+
+
+def _page(inputs: Path, name: Hash) -> EpochReceipts | None:
+    """Return a page of receipts; None where it is none, or larger than one can be."""
+    path = inputs / name.hex()
+    if path.is_file() and path.stat().st_size > PAGE_BYTES_MAX:
+        return None
+    return receipts_of(read_blob(inputs, name))
 
 
 def _is_beyond(leaves: list[tuple[Hash, int]]) -> bool:
@@ -176,18 +187,21 @@ def _drawn_faults(
     if len(texts) != len(drawn):
         return [_fault(FaultKind.Text, at, receipts[at]) for at in drawn]
     shown = dict(zip(drawn, texts, strict=True))
+    comparison = SketchComparison()
     done = 0
     for index in epoch.indexes:
         positions = [at for at in drawn if receipts[at].receipt.index_job == index.index_job]
         if not positions:
             continue
-        check = answer_check(index, inputs, base)
+        check = answer_check(index, inputs, base, comparison)
         for at in positions:
             kind = check.fault(receipts[at], shown[at])
             if kind is not None:
                 faults.append(_fault(kind, at, receipts[at]))
             done += 1
             report(done, len(drawn))
+    if not faults and not comparison.agree_together:
+        return [_fault(FaultKind.Sketch, at, receipts[at]) for at in drawn]
     return sorted(faults, key=lambda fault: fault.position)
 
 
@@ -200,14 +214,16 @@ def _receipts_at(
 ) -> Iterator[tuple[int, SignedReceipt]]:
     """Yield the receipts at some positions; each page with one of them is read again."""
     for number in sorted({at // PAGE_RECEIPTS for at in positions}):
-        page = receipts_of(read_blob(inputs, pages[number]))
+        page = _page(inputs, pages[number])
         assert page is not None, "the page was read before"
         for at in positions:
             if at // PAGE_RECEIPTS == number:
                 yield at, page.receipts[at % PAGE_RECEIPTS]
 
 
-def answer_check(index: IndexInput, inputs: Path, base: str) -> AnswerCheck:
+def answer_check(
+    index: IndexInput, inputs: Path, base: str, comparison: SketchComparison
+) -> AnswerCheck:
     """Load the model that an index stands on. Raises BaseMismatchError."""
     model, tokenizer = load_job_base(base, index.base)
     model.set_attn_implementation("eager")  # As in training: executors must agree on every bit.
@@ -220,7 +236,7 @@ def answer_check(index: IndexInput, inputs: Path, base: str) -> AnswerCheck:
         index.indexed.sketch_size,
         index.recipe.max_tokens,
     )
-    return AnswerCheck(wrapped, tokenizer, sketcher)
+    return AnswerCheck(wrapped, tokenizer, sketcher, comparison)
 
 
 def _read(path: Path, hint: type[T]) -> T:

@@ -1,8 +1,8 @@
 """Promises: the voucher that an asker signs for one answer, from its books and the chain.
 
 The number of the answer and what is owed before it come from books and chain alone, whichever says
-more; the price list is the chain's. The salt is new for each question, so that equal questions do
-not look equal.
+more; the price list and the training that shall answer are the chain's. The salt is new for each
+question, so that equal questions do not look equal.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from node.client.serving import signed_with
 from pallets.inference import Channel
 from runtime.crypto.keys import Keypair
 from runtime.shared.receipts import (
+    GREEDY,
     SALT_BYTES,
     VOUCHER_BLOCKS_MAX,
     Rates,
+    Sampling,
     SignedVoucher,
     Voucher,
     salted_hash,
@@ -51,9 +53,12 @@ def sign_promise(
     question: str,
     max_tokens: int,
     may_draw: bool,
+    sampling: Sampling = GREEDY,
 ) -> Promise:
     """Sign for the answer to one question, at most at its longest. The books must know of the
-    promise before it is sent."""
+    promise before it is sent. The model is published."""
+    training = client.api("ModelsApi_model", channel.model).model.answering
+    assert training is not None, "a channel is open to a model that answers"
     rates = rates_of(client, channel.model)
     salt = secrets.token_bytes(SALT_BYTES)
     before = max(book.spent_planck, channel.redeemed_planck)
@@ -62,11 +67,13 @@ def sign_promise(
         genesis=client.genesis_hash,
         channel=number,
         model=channel.model,
+        train_job=training.train_job,
         sequence=max(book.sequence, channel.sequence) + 1,
         before_planck=before,
         limit_planck=before + rates.fee(tokens_in_at_most(question), max_tokens),
         rates=rates,
         question=salted_hash(salt, question),
+        sampling=sampling,
         may_draw=may_draw,
         expires_at=final + VOUCHER_BLOCKS_MAX,
     )

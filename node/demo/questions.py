@@ -70,7 +70,6 @@ def _ask_question(stage: StoryStage, ledger: AskerLedger, channel: int, question
         promise.signed,
         promise.salt,
         max_tokens=ANSWER_TOKENS,
-        temperature=0,
     ):
         if isinstance(piece, Answer):
             assert piece.receipt is not None, "a paid answer has a receipt"

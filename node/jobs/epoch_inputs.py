@@ -32,6 +32,7 @@ from pallets.jobs.job import FailureReason
 from runtime.codec.scale import DecodeError, codec
 from runtime.shared.documents import Index, Settle, Train, Trained
 from runtime.shared.receipts import ShownTexts
+from runtime.trie.merkle import blob_id
 from runtime.types.primitives import Hash
 
 TEXTS_BYTES_MAX: Final = 64 << 20
@@ -107,30 +108,31 @@ class EpochInputs:
                 self._copy(blob, folder)
         write_durably(folder / EPOCH_FILE, codec(EpochInput).encode(epoch))
 
-    def write_texts(self, box: bytes, reader_key: PrivateKey, folder: Path) -> None:
-        """Open the texts that were shown for this executor. Raises TextsWithheldError."""
+    def write_texts(self, box: bytes, content: Hash, reader_key: PrivateKey, folder: Path) -> None:
+        """Open the texts that were shown for this executor; their hash is the same for all of them.
+        Raises TextsWithheldError."""
         try:
-            content = open_box(box, reader_key)
-            codec(ShownTexts).decode(content)
+            texts = open_box(box, reader_key)
+            if len(texts) > TEXTS_BYTES_MAX:
+                raise TextsWithheldError(f"The shown texts exceed {TEXTS_BYTES_MAX} bytes.")
+            codec(ShownTexts).decode(texts)
         except (BoxUnreadableError, DecodeError) as error:
             raise TextsWithheldError(f"The shown texts cannot be read: {error}") from error
-        if len(content) > TEXTS_BYTES_MAX:
-            raise TextsWithheldError(f"The shown texts exceed {TEXTS_BYTES_MAX} bytes.")
-        write_durably(folder / TEXTS_FILE, content)
+        if blob_id(texts) != content:
+            raise TextsWithheldError("The shown texts are not those that the server has named.")
+        write_durably(folder / TEXTS_FILE, texts, mode=0o600)
 
 
 def _channels(state: PalletViews, spec: Settle, numbers: list[int]) -> Iterator[ChannelRange]:
-    """Yield the channels among `numbers` to the epoch's server for its model."""
+    """Yield the channels among `numbers` to the epoch's server for its model from which something
+    was redeemed in the epoch; another one may be opened while the epoch is settled."""
     for number in numbers:
         channel = state.inference.channels.get(number)
         if channel is None or (channel.server, channel.model) != (spec.server, spec.model):
             continue
-        yield ChannelRange(
-            channel=number,
-            asker=channel.asker,
-            start_planck=channel.redeemed_before(spec.epoch),
-            end_planck=channel.redeemed_before(spec.epoch + 1),
-        )
+        start, end = channel.redeemed_before(spec.epoch), channel.redeemed_before(spec.epoch + 1)
+        if start != end:
+            yield ChannelRange(number, channel.asker, start_planck=start, end_planck=end)
 
 
 def _indexes(

@@ -154,15 +154,16 @@ class Inputs:
         with self._reader.at() as state:
             record = state.attribution.epochs.get((spec.model, spec.server, spec.epoch))
             texts = state.attribution.shown.get((job, attempt))
+            content = state.attribution.shown_content.get(job)
         if record is None:
             raise InputsMissingError(f"Model {spec.model} has no closed epoch {spec.epoch}.")
-        if texts is None:
+        if texts is None or content is None:
             raise TextsAwaitedError(f"The texts of drawn receipts of job {job} are not shown yet.")
         try:
             box = self.read(texts)
         except InputsMissingError as error:
             raise TextsMissingError(str(error)) from error
-        self._epochs.write_texts(box, reader_key, folder)
+        self._epochs.write_texts(box, content, reader_key, folder)
         self._epochs.write(spec, record.receipts_blob, record.closed_at, folder)
 
     def _read_receipts(self, blob: Hash) -> bytes:

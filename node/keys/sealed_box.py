@@ -1,7 +1,9 @@
 """A sealed box: a file that only named readers can open.
 
-The content is encrypted with a fresh key, and this key for each reader's X25519 key. So all readers
-get the same content or none, and the sender keeps nothing that could open the box again. Both are
+The content is encrypted with a fresh key, and this key for each reader's X25519 key; the sender
+keeps nothing that could open the box again. A dishonest sender can make a box that two readers open
+to different contents, for two keys can fit one ciphertext: where that matters, the hash of the
+content must be named as well. Both ciphers are
 libsodium's: `SecretBox` (XSalsa20-Poly1305), and `SealedBox` (X25519 with a key pair of its own).
 """
 

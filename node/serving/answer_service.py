@@ -32,6 +32,7 @@ from ml.api.service import (
     ModelCard,
     ModelUnknownError,
     ServiceBusyError,
+    VoucherRefusedError,
 )
 from ml.engine.interface import (
     EngineClosedError,
@@ -57,6 +58,7 @@ from runtime.shared.receipts import (
     Receipt,
     Sampling,
     SignedReceipt,
+    Voucher,
     evidence_hash,
     receipt_hash,
     salted_hash,
@@ -80,7 +82,6 @@ class _Asked:
     served: ServedModel
     transcript: Transcript
     payment: Payment
-    sampling: Sampling
 
 
 class PaidAnswerService:
@@ -160,26 +161,25 @@ class PaidAnswerService:
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Answer a question whose channel is taken."""
         assert self._nursery is not None, "running"
+        _check_sampling(request, payment.voucher.sampling)
         engine = await self._served.start(self._nursery)
         served = await self._served.get(model)
+        _check_training(payment.voucher, served)
         _check_length(question, served, engine.capabilities.context_tokens)
         transcript = await trio.to_thread.run_sync(
             Transcript, served.tokenizer, question, request.stop
         )
         payment.check_price(len(transcript.prompt_tokens), request.max_tokens)
         identity = f"att-{secrets.token_hex(16)}"
-        sampling = _sampling(request)
         generation = GenerationRequest(
             request_id=identity,
             prompt_tokens=transcript.prompt_tokens,
             max_tokens=request.max_tokens,
             adapter=served.adapter_id,
-            temperature=sampling.temperature_milli / MILLI,
-            top_p=sampling.top_p_milli / MILLI,
-            seed=sampling.seed,
+            sampling=payment.voucher.sampling,
             stop_tokens=transcript.stop_tokens,
         )
-        asked = _Asked(identity, served, transcript, payment, sampling)
+        asked = _Asked(identity, served, transcript, payment)
         is_recorded = False
         try:
             async with aclosing(engine.generate(generation)) as events:
@@ -284,14 +284,12 @@ class PaidAnswerService:
             version=RECEIPT_VERSION,
             voucher=voucher_hash(voucher),
             server=self._submitter.account,
-            train_job=release.train_job,
             index_job=release.index_job,
             adapter=release.adapter,
             tokens_in=tokens_in,
             tokens_out=tokens_out,
             fee_planck=fee,
             answer=salted_hash(asked.payment.salt, transcript.text),
-            sampling=asked.sampling,
             evidence=evidence_hash(evidence),
         )
 
@@ -347,16 +345,32 @@ class PaidAnswerService:
             return None
 
 
-def _sampling(request: AnswerRequest) -> Sampling:
-    """Return how tokens are chosen, in the whole numbers that the receipt has room for."""
-    temperature = request.temperature or 0.0
-    top_p = 1.0 if request.top_p is None else request.top_p
-    seed = request.seed if request.seed is not None else secrets.randbits(32)
-    return Sampling(
-        temperature_milli=round(temperature * MILLI),
-        top_p_milli=max(1, round(top_p * MILLI)),
-        seed=seed % SEEDS,
-    )
+def _check_sampling(request: AnswerRequest, sampling: Sampling) -> None:
+    """Refuse a request that says otherwise than its voucher how tokens are chosen: the voucher is
+    what counts when the answer is checked. Raises VoucherRefusedError."""
+    for name, asked, signed in (
+        ("temperature", _milli(request.temperature), sampling.temperature_milli),
+        ("top_p", _milli(request.top_p), sampling.top_p_milli),
+        ("seed", None if request.seed is None else request.seed % SEEDS, sampling.seed),
+    ):
+        if asked not in (None, signed):
+            raise VoucherRefusedError(
+                f"The request has another {name} than its voucher. Sign for it, or leave it out."
+            )
+
+
+def _milli(value: float | None) -> int | None:
+    return None if value is None else round(value * MILLI)
+
+
+def _check_training(voucher: Voucher, served: ServedModel) -> None:
+    """Refuse a voucher for another training than the one that answers. Raises
+    VoucherRefusedError."""
+    if voucher.train_job != served.release.train_job:
+        raise VoucherRefusedError(
+            f"The voucher is for training {voucher.train_job}, and training "
+            f"{served.release.train_job} answers now. Sign a voucher for that."
+        )
 
 
 def _check_length(question: str, served: ServedModel, context_tokens: int) -> None:

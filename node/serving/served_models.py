@@ -85,8 +85,8 @@ def release_of(reader: StateReader, model: int) -> Release:
         record = state.models.get(model)
         if record is None or record.is_retired:
             raise ModelUnknownError(f"The model '{model}' does not exist.")
-        training = record.deployed.training if record.deployed else record.latest
-        if training is None or training.index_job is None:
+        training = record.answering
+        if training is None:
             raise ModelUnknownError(f"The model '{record.name}' is not trained and indexed yet.")
         return _release(state, model, training)
 
@@ -186,6 +186,7 @@ class ServedModels:
         from ml.attribution.index import QuerySketcher, load_index
         from ml.attribution.sketch import load_moments
         from ml.base.base import load_base
+        from ml.base.limits import longest_token_bytes
         from ml.jobs.inputs import read_job_rows
 
         with self._thread_lock:
@@ -211,5 +212,5 @@ class ServedModels:
             sketcher=sketcher,
             rows=rows,
             tokenizer=tokenizer,
-            longest_token_bytes=max(len(token.encode()) for token in tokenizer.get_vocab()),
+            longest_token_bytes=longest_token_bytes(tokenizer),
         )

@@ -30,6 +30,7 @@ from pallets.jobs.job import SlotState
 from runtime.codec.scale import codec
 from runtime.shared.documents import Settle
 from runtime.shared.receipts import ShownTexts, drawn_receipts
+from runtime.trie.merkle import blob_id
 from runtime.types.primitives import Hash
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,14 @@ class _Showing:
     readers: tuple[Hash, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """A sealed box in the blob store, and the hash of what it decrypts to."""
+
+    blob: Hash
+    content: Hash
+
+
 class TextShower:
     """Shows the texts of one serving account."""
 
@@ -67,7 +76,7 @@ class TextShower:
         self._submitter = submitter
         self._receipts = receipts
         self._blobs = blobs
-        self._boxes: dict[tuple[int, int], Hash] = {}
+        self._boxes: dict[tuple[int, int], _Box] = {}
         """The box of each job and attempt, so that it is made once."""
         self._sent_at: dict[tuple[int, int], int] = {}
 
@@ -102,7 +111,8 @@ class TextShower:
                 "show_texts",
                 job=showing.job,
                 attempt=showing.attempt,
-                blob=self._boxes[key],
+                blob=self._boxes[key].blob,
+                content=self._boxes[key].content,
             )
         except (TextsMissingError, BlobError, DiskLowError, OSError, PoolError) as error:
             logger.error("texts-not-shown job=%d reason=%r bond=at-risk", showing.job, str(error))
@@ -121,7 +131,7 @@ class TextShower:
             assert record is not None, "the epoch being settled is stored"
             yield from _showings(state, record.job, record.receipts_blob)
 
-    def _make_box(self, showing: _Showing) -> Hash:
+    def _make_box(self, showing: _Showing) -> _Box:
         """Seal the texts of the drawn receipts and store the box.
 
         Raises TextsMissingError, BlobError, DiskLowError, OSError.
@@ -139,7 +149,7 @@ class TextShower:
                 )
             texts.append(shown)
         content = codec(ShownTexts).encode(ShownTexts(tuple(texts)))
-        return self._blobs.put(seal(content, showing.readers))
+        return _Box(self._blobs.put(seal(content, showing.readers)), blob_id(content))
 
 
 def _showings(state: PalletViews, job_id: int, receipts_blob: Hash) -> Iterator[_Showing]:

@@ -16,6 +16,8 @@ from pallets.inference import Channel
 from runtime.codec.scale import DecodeError, codec
 from runtime.shared.receipts import (
     SALT_BYTES,
+    TEMPERATURE_MILLI_MAX,
+    TOP_P_MILLI_MAX,
     VOUCHER_BLOCKS_MAX,
     Rates,
     SignedVoucher,
@@ -150,6 +152,12 @@ class VoucherBook:
         if not voucher.rates.covers(rates):
             raise VoucherRefusedError(
                 "The voucher's price list is below the model's. Read it again and sign by it."
+            )
+        if not voucher.sampling.is_allowed:
+            raise VoucherRefusedError(
+                f"The voucher signs for temperature {voucher.sampling.temperature_milli} and top_p "
+                f"{voucher.sampling.top_p_milli}, in thousandths; the first is at most "
+                f"{TEMPERATURE_MILLI_MAX}, the other from 1 to {TOP_P_MILLI_MAX}."
             )
         if voucher.expires_at < now + self._life_blocks_min:
             raise VoucherRefusedError(

@@ -102,6 +102,8 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
     128 positions."""
     shown: Map[tuple[u32, u32], Hash]
     """The file of texts of drawn receipts that a server has shown, by settle job and attempt."""
+    shown_content: Map[u32, Hash]
+    """The content of these files, decrypted: one for all executors of a settle job, by job."""
     earned: DefaultMap[AccountId, Earning] = default(Earning())
     """The earnings of a contributor in planck, claimable and in all, by account."""
     accounted: Value[Balance] = default(0)
@@ -210,10 +212,11 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         sharing.claim(self, (model, server, epoch), share, proof)
 
     @call(7, weights.ATTRIBUTION_SHOW_TEXTS)
-    def show_texts(self, server: Signed, job: u32, attempt: u32, blob: Hash) -> None:
+    def show_texts(self, server: Signed, job: u32, attempt: u32, blob: Hash, content: Hash) -> None:
         """Name the file with the texts of the drawn receipts of your epoch, encrypted for the
-        executors of its settle job."""
-        texts.show(self, server, job, attempt, blob)
+        executors of its settle job, and the hash of what it decrypts to, which is the same for
+        all of them."""
+        texts.show(self, server, job=job, attempt=attempt, blob=blob, content=content)
 
     @call(8, weights.ATTRIBUTION_REPORT_WITHHELD)
     def report_withheld(self, who: Signed, job: u32, attempt: u32) -> None:
@@ -278,6 +281,11 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
     def texts_of(self, job: u32, attempt: u32) -> Hash | None:
         """Return the file of texts that a server has shown to the executors of an attempt."""
         return self.shown.get((job, attempt))
+
+    @api("AttributionApi")
+    def content_of(self, job: u32) -> Hash | None:
+        """Return the hash of the texts that a server shows to all executors of a settle job."""
+        return self.shown_content.get(job)
 
     @api("AttributionApi")
     def commitments(self, model: u32) -> tuple[IndexEntry, ...]:

@@ -84,6 +84,9 @@ class AttributionErrors:
     class NothingToSweep(Error, index=24):
         """This pool is empty. Look at the pools of the model."""
 
+    class TextsDiffer(Error, index=29):
+        """The executors of an earlier attempt were shown other texts. Show all of them the same."""
+
     class EpochFailed(Error, index=26):
         """The settlement of your last epoch failed. Close that one again first."""
 

@@ -1,10 +1,13 @@
 """Texts of drawn receipts: their server shows them to the executors, or is convicted.
 
 When executors are assigned to the SETTLE job of an epoch, the seed of the job draws receipts, and
-the server has `text_blocks` blocks to name a file with their texts, encrypted for these executors.
-That it named none is a fact of the chain, which anybody may report; a file that no executor can
-read is for the executors to report (`Jobs.report_failure`, WithheldTexts), as is a file of
-receipts that they cannot get (MissingReceipts).
+the server has `text_blocks` blocks to name a file with their texts, encrypted for these executors,
+and the hash of its content. That is the same for all executors of a job, also those of a later
+attempt: what they conclude differs only where one of them errs.
+
+That a server named no file is a fact of the chain, which anybody may report; a file that no
+executor can read, or with another content, is for the executors to report (`Jobs.report_failure`,
+WithheldTexts), as is a file of receipts that they cannot get (MissingReceipts).
 """
 
 from __future__ import annotations
@@ -22,18 +25,23 @@ if TYPE_CHECKING:
 SHOWING: tuple[JobState, ...] = (JobState.Assigned, JobState.Committing)
 
 
-def show(attribution: Attribution, who: AccountId, job_id: int, attempt: int, blob: Hash) -> None:
-    """Name the file of texts for the executors of an attempt. Raises NotYourJob, NotShowing,
-    AlreadyShown."""
-    job = attribution.jobs.job(job_id)
-    if job is None or not isinstance(job.spec, Settle) or job.spec.server != who:
+def show(
+    attribution: Attribution, who: AccountId, job: int, attempt: int, blob: Hash, content: Hash
+) -> None:
+    """Name the file of texts for the executors of an attempt, and the hash of its content. Raises
+    NotYourJob, NotShowing, AlreadyShown, TextsDiffer."""
+    settling = attribution.jobs.job(job)
+    if settling is None or not isinstance(settling.spec, Settle) or settling.spec.server != who:
         raise attribution.NotYourJob
-    if not _waiting(job, attempt) or _is_late(attribution, job, job.spec, attempt):
+    if not _waiting(settling, attempt) or _is_late(attribution, settling, settling.spec, attempt):
         raise attribution.NotShowing
-    if (job_id, attempt) in attribution.shown:
+    if (job, attempt) in attribution.shown:
         raise attribution.AlreadyShown
-    attribution.shown.put((job_id, attempt), blob)
-    attribution.emit(attribution.TextsShown(job_id, attempt, blob))
+    if attribution.shown_content.get(job) not in (None, content):
+        raise attribution.TextsDiffer
+    attribution.shown.put((job, attempt), blob)
+    attribution.shown_content.put(job, content)
+    attribution.emit(attribution.TextsShown(job, attempt, blob))
 
 
 def report_withheld(attribution: Attribution, job_id: int, attempt: int) -> None:
@@ -57,6 +65,7 @@ def forget(attribution: Attribution, job_id: int) -> None:
     """Forget the files of texts of a job that has ended."""
     for key in list(attribution.shown.keys(job_id)):
         attribution.shown.remove(key)
+    attribution.shown_content.remove(job_id)
 
 
 def _waiting(job: Job, attempt: int) -> tuple[Slot, ...]:

@@ -116,6 +116,14 @@ class Model:
         return deployed if self.latest is None else (*deployed, self.latest)
 
     @property
+    def answering(self) -> Training | None:
+        """The training whose adapter answers: the deployed one, before that the latest where it is
+        indexed."""
+        if self.deployed is not None:
+            return self.deployed.training
+        return self.latest if self.latest and self.latest.index_job is not None else None
+
+    @property
     def stage(self) -> Stage:
         """How far the model has come; a published one stays so while it is trained again."""
         if self.is_retired:

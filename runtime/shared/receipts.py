@@ -1,7 +1,8 @@
 """Vouchers and receipts: what an asker promises for one answer, and what its server signs for it.
 
-    asker   Voucher: the price list, the question's salted hash, the range of the channel
-    server  Receipt: which voucher, which adapter, how many tokens, the fee, the answer's hash
+    asker   Voucher: the price list, the training, the question's salted hash, how tokens are
+            chosen, the range of the channel
+    server  Receipt: which voucher, which index, how many tokens, the fee, the answer's hash
 
 A voucher pays for one answer to one question and for nothing else: `before_planck` is what the
 channel owes for all earlier answers, `limit_planck` the most that it may owe after this one. An
@@ -27,7 +28,9 @@ from runtime.types.primitives import AccountId, Balance, Hash, MultiSignature
 TOKENS_PER_RATE: Final = 1_000
 TOP_ROWS_MAX: Final = 64
 SPANS_MAX: Final = 64
-RECEIPT_VERSION: Final = 2
+RECEIPT_VERSION: Final = 3
+TEMPERATURE_MILLI_MAX: Final = 2_000
+TOP_P_MILLI_MAX: Final = 1_000
 VOUCHER_BLOCKS_MAX: Final = 14_400
 """The longest life of a voucher: so long a former price list holds for vouchers made under it."""
 SALT_BYTES: Final = 32
@@ -60,22 +63,45 @@ class Rates:
 
 
 @scale
+class Sampling:
+    """How the tokens of an answer are chosen; temperature 0 means the most probable one. The seed
+    fixes every choice, so whoever has the model can repeat it (ml/base/sampling.py)."""
+
+    temperature_milli: u32
+    top_p_milli: u16
+    seed: u64
+
+    @property
+    def is_allowed(self) -> bool:
+        """Return whether an answer may be asked for that is chosen so."""
+        return (
+            self.temperature_milli <= TEMPERATURE_MILLI_MAX
+            and 1 <= self.top_p_milli <= TOP_P_MILLI_MAX
+        )
+
+
+GREEDY: Final = Sampling(temperature_milli=0, top_p_milli=TOP_P_MILLI_MAX, seed=0)
+
+
+@scale
 class Voucher:
     """An asker's promise to pay for one answer of a channel.
 
-    `sequence` numbers the answers of the channel from 1. `question` is `salted_hash` of the text.
-    `may_draw` says whether the question may be drawn for references. The server may redeem it up to
-    block `expires_at`.
+    `train_job` is the training whose adapter shall answer. `sequence` numbers the answers of the
+    channel from 1. `question` is `salted_hash` of the text. `may_draw` says whether the question
+    may be drawn for references. The server may redeem it up to block `expires_at`.
     """
 
     genesis: Hash
     channel: u32
     model: u32
+    train_job: u32
     sequence: u32
     before_planck: Balance
     limit_planck: Balance
     rates: Rates
     question: Hash
+    sampling: Sampling
     may_draw: bool
     expires_at: u32
 
@@ -112,15 +138,6 @@ class SignedVoucher:
 
 
 @scale
-class Sampling:
-    """How the tokens of an answer were chosen: temperature 0 means the most probable one."""
-
-    temperature_milli: u32
-    top_p_milli: u16
-    seed: u64
-
-
-@scale
 class Receipt:
     """What a server signs for an answer. `answer` is `salted_hash` of the text, `evidence` the
     hash of the Evidence beside it."""
@@ -128,14 +145,12 @@ class Receipt:
     version: u8
     voucher: Hash
     server: AccountId
-    train_job: u32
     index_job: u32
     adapter: Hash
     tokens_in: u32
     tokens_out: u32
     fee_planck: Balance
     answer: Hash
-    sampling: Sampling
     evidence: Hash
 
 
@@ -218,12 +233,13 @@ class SignedReceipt:
 
     @property
     def is_whole(self) -> bool:
-        """Return whether the receipt names this voucher and this evidence, and the fee is the one
-        that the voucher's price list gives and allows."""
+        """Return whether the receipt names this voucher and this evidence, the voucher's sampling
+        is allowed, and the fee is the one that the voucher's price list gives and allows."""
         voucher, receipt = self.voucher.voucher, self.receipt
         return (
             receipt.version == RECEIPT_VERSION
             and receipt.voucher == voucher_hash(voucher)
+            and voucher.sampling.is_allowed
             and receipt.evidence == evidence_hash(self.evidence)
             and receipt.fee_planck == voucher.fee(receipt.tokens_in, receipt.tokens_out)
             and receipt.fee_planck <= voucher.price_planck

@@ -27,7 +27,7 @@ from runtime.shared.documents import (
     commitment,
     output_root,
 )
-from runtime.shared.receipts import Voucher, voucher_hash, voucher_payload
+from runtime.shared.receipts import GREEDY, Voucher, voucher_hash, voucher_payload
 from runtime.trie.merkle import sum_root
 from runtime.types.primitives import OPEN, Ed25519, Hash, Id
 from tests.pallets.support.epochs import shared
@@ -145,11 +145,13 @@ def ask(ledger: Ledger, tokens: int) -> tuple[Hash, int]:
         genesis=GENESIS_HASH,
         channel=0,
         model=0,
+        train_job=0,
         sequence=1,
         before_planck=0,
         limit_planck=OPEN,
         rates=rates,
         question=BASE,
+        sampling=GREEDY,
         may_draw=False,
         expires_at=10_000,
     )

@@ -161,7 +161,7 @@ class Verifier:
             for name, claimed, real in (
                 ("channel", paid, real_paid),
                 ("model", signed.model, training.model),
-                ("training job", receipt.train_job, training.train_job),
+                ("training job", signed.voucher.voucher.train_job, training.train_job),
                 ("adapter", receipt.adapter, training.trained.adapter),
             )
             if claimed != real

@@ -84,7 +84,6 @@ class Customer:
             promise.signed,
             promise.salt,
             max_tokens=ANSWER_TOKENS,
-            temperature=0,
         )
         [answer] = [piece for piece in pieces if isinstance(piece, Answer)]
         assert answer.receipt is not None, "a paid answer has a receipt"

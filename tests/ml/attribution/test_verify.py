@@ -9,11 +9,11 @@ from ml.attribution.verify import Material, verify_receipt
 from ml.train.data import encode_text
 from runtime.crypto.keys import Keypair
 from runtime.shared.receipts import (
+    GREEDY,
     RECEIPT_VERSION,
     Evidence,
     Rates,
     Receipt,
-    Sampling,
     SignedReceipt,
     SignedVoucher,
     Voucher,
@@ -40,11 +40,13 @@ def signed(index, sketcher, tokenizer, rows):
         genesis=zero,
         channel=0,
         model=1,
+        train_job=1,
         sequence=1,
         before_planck=0,
         limit_planck=10,
         rates=Rates(0, 1_000, 1),
         question=salted_hash(SALT, question),
+        sampling=GREEDY,
         may_draw=False,
         expires_at=100,
     )
@@ -52,14 +54,12 @@ def signed(index, sketcher, tokenizer, rows):
         version=RECEIPT_VERSION,
         voucher=zero,
         server=AccountId(SERVER.account),
-        train_job=1,
         index_job=2,
         adapter=zero,
         tokens_in=1,
         tokens_out=1,
         fee_planck=2,
         answer=salted_hash(SALT, answer),
-        sampling=Sampling(0, 1_000, 0),
         evidence=zero,
     )
     evidence = Evidence(

@@ -20,6 +20,7 @@ from ml.engine.interface import (
     RequestDuplicateError,
     RequestInvalidError,
 )
+from runtime.shared.receipts import Sampling
 from tests.ml.engine.support.tiny import (
     RANKS,
     adapter_file,
@@ -107,12 +108,14 @@ def test_a_stop_token_ends_an_answer_and_is_not_part_of_it():
 
 def test_sampling_depends_on_the_seed_and_not_on_the_neighbours():
     async def test():
-        drawn = ask(0, adapter="first", temperature=1.0, top_p=0.9, seed=11)
+        drawn = ask(0, adapter="first", sampling=Sampling(1_000, 900, 11))
         async with running_engine() as engine:
             alone = await record_answer(engine, drawn)
             neighbours = [ask(at, adapter="second", max_tokens=9) for at in range(1, 5)]
             together = (await record_answers(engine, [*neighbours, drawn]))[-1]
-            other = await record_answer(engine, dataclasses.replace(drawn, seed=12))
+            other = await record_answer(
+                engine, dataclasses.replace(drawn, sampling=Sampling(1_000, 900, 12))
+            )
         assert alone.tokens == together.tokens
         assert alone.tokens != other.tokens
 
@@ -245,9 +248,9 @@ def test_adapters_are_registered_once_and_leave_when_unused():
         {"prompt_tokens": (1000,)},
         {"max_tokens": 0},
         {"max_tokens": 127},
-        {"temperature": -1.0},
-        {"temperature": float("nan")},
-        {"top_p": 0.0},
+        {"sampling": Sampling(2_001, 1_000, 0)},
+        {"sampling": Sampling(1_000, 0, 0)},
+        {"sampling": Sampling(1_000, 1_001, 0)},
         {"stop_tokens": tuple(range(17))},
     ],
 )

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from ml.attribution.drawn_answers import GREEDY_MARGIN, greedy_gap
-from ml.attribution.epoch_files import EPOCH_FILE, EpochInput
+from ml.attribution.drawn_answers import SCORE_MARGIN
+from ml.attribution.epoch_files import EPOCH_FILE, PAGE_BYTES_MAX, EpochInput
+from ml.attribution.sketch_tolerance import SketchComparison, sketches_agree
+from ml.base.sampling import score_gap
 from ml.jobs.inputs import InputMissingError
 from ml.jobs.settling import answer_check
 from ml.train.data import encode_prompt
 from runtime.codec.scale import codec
 from runtime.crypto.keys import Keypair
 from runtime.shared.documents import EpochShares, FaultKind, Settled
+from runtime.shared.receipts import GREEDY, Sampling
 from runtime.trie.merkle import sum_proof, verify_sum
 from runtime.types.primitives import AccountId, Hash
 from tests.ml.jobs.support.epoch_workshop import (
@@ -35,6 +39,7 @@ from tests.ml.jobs.support.epoch_workshop import (
 )
 
 QUESTIONS = ["alpha.beta(x)", "gamma.zeta(x)", "eta.theta(x)", "beta.delta(x)", "zeta.eta(x)", "x?"]
+WARM = Sampling(700, 1_000, 0)
 STRANGER = Keypair.from_uri("//Stranger")
 
 
@@ -74,9 +79,13 @@ def test_two_executors_settle_alike(workshop: Workshop, told: list[Told]) -> Non
     assert workshop.settle(told) == workshop.settle(told)
 
 
-@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.0])
-def test_an_honest_sampled_answer_has_no_fault(workshop: Workshop, temperature: float) -> None:
-    told = answer(workshop, QUESTIONS[:3], temperature=temperature)
+@pytest.mark.parametrize(
+    ("temperature_milli", "top_p_milli"), [(1, 1_000), (300, 1_000), (1_000, 900), (2_000, 1)]
+)
+def test_an_honest_sampled_answer_has_no_fault(
+    workshop: Workshop, temperature_milli: int, top_p_milli: int
+) -> None:
+    told = answer(workshop, QUESTIONS[:3], Sampling(temperature_milli, top_p_milli, 0))
     assert faults(workshop.settle(told)) == []
 
 
@@ -137,6 +146,14 @@ LIES: dict[str, tuple[Callable[[Told], Told], FaultKind]] = {
         lambda it: Told(it.signed, replace(it.shown, answer="Buy my coin.")),
         FaultKind.Text,
     ),
+    "no question": (
+        lambda it: Told(it.signed, replace(it.shown, question="")),
+        FaultKind.Text,
+    ),
+    "a question that no model reads": (
+        lambda it: Told(it.signed, replace(it.shown, question="x" * 10_000_000)),
+        FaultKind.Text,
+    ),
     "another question than was asked": (
         lambda it: Told(it.signed, replace(it.shown, question="What else?")),
         FaultKind.Text,
@@ -174,12 +191,47 @@ def test_words_that_the_model_did_not_give_are_a_fault(
     assert (FaultKind.Answer, 2) in faults(workshop.settle([*told[:2], forged, *told[3:]]))
 
 
-def test_words_of_another_model_are_too_surprising_for_a_sampled_answer(
-    workshop: Workshop,
-) -> None:
-    told = answer(workshop, QUESTIONS[:1], temperature=0.7)
+def test_words_of_another_model_are_a_fault_of_a_sampled_answer(workshop: Workshop) -> None:
+    told = answer(workshop, QUESTIONS[:1], WARM)
     forged = other_words(workshop, told[0], "The quick brown fox jumps over the lazy dog again.")
     assert faults(workshop.settle([forged])) == [(FaultKind.Answer, 0)]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [Sampling(700, 1_000, 9), Sampling(2_000, 1_000, 0), Sampling(700, 1, 0), GREEDY],
+    ids=["seed", "temperature", "top_p", "greedy"],
+)
+def test_an_answer_that_was_sampled_otherwise_than_its_asker_signed_is_a_fault(
+    workshop: Workshop, changed: Sampling
+) -> None:
+    told = answer(workshop, QUESTIONS[:1], WARM)
+    lied = with_voucher(told[0], sampling=changed)
+    assert faults(workshop.settle([lied])) == [(FaultKind.Answer, 0)]
+
+
+def test_a_sampling_that_no_answer_may_have_is_a_fault(
+    workshop: Workshop, told: list[Told]
+) -> None:
+    lied = with_voucher(told[0], sampling=Sampling(2_001, 1_000, 0))
+    assert faults(workshop.settle([lied, *told[1:]]))[0] == (FaultKind.Receipt, 0)
+
+
+def test_sketches_that_are_all_turned_a_little_are_faults_together(
+    workshop: Workshop, told: list[Told]
+) -> None:
+    turned = [with_evidence(each, phi=_turned(each.signed.evidence.phi)) for each in told]
+    kinds = {kind for kind, _ in faults(workshop.settle(turned))}
+    assert kinds == {FaultKind.Sketch}
+    assert faults(workshop.settle([turned[0], *told[1:]])) == []
+
+
+def _turned(phi: bytes) -> bytes:
+    """Return a sketch that alone would pass for rounded otherwise."""
+    numbers = np.frombuffer(phi, np.int8).copy()
+    numbers[np.argmin(np.abs(numbers.astype(int)))] += 1
+    assert sketches_agree(numbers.tobytes(), phi)[0]
+    return numbers.tobytes()
 
 
 def test_the_same_receipt_twice_is_a_fault(workshop: Workshop, told: list[Told]) -> None:
@@ -238,8 +290,9 @@ def test_texts_that_are_not_all_shown_are_faults(workshop: Workshop, told: list[
         {"receipts_root": Hash(b"r" * 32)},
         {"pages": [b"no page"]},
         {"pages": [b""]},
+        {"pages": [bytes(PAGE_BYTES_MAX + 1)]},
     ],
-    ids=["count", "fees", "root", "garbage", "nothing"],
+    ids=["count", "fees", "root", "garbage", "nothing", "oversize"],
 )
 def test_a_false_declaration_is_a_fault_of_the_server(
     workshop: Workshop, told: list[Told], changes: dict[str, object]
@@ -265,10 +318,10 @@ def test_a_page_that_is_not_here_is_missing_and_no_fault(
 def test_engine_and_check_differ_by_far_less_than_the_margin(
     workshop: Workshop, told: list[Told]
 ) -> None:
-    check = answer_check(workshop.index, workshop.folder, base="")
+    check = answer_check(workshop.index, workshop.folder, "", SketchComparison())
     gaps = []
     for each in told:
         prompt = encode_prompt(each.shown.question, check.tokenizer)
         logits = check.logits(prompt, each.shown.tokens)
-        gaps.append(greedy_gap(logits, torch.tensor(each.shown.tokens)))
-    assert max(gaps) < GREEDY_MARGIN / 100
+        gaps.append(score_gap(logits, torch.tensor(each.shown.tokens), GREEDY))
+    assert max(gaps) < SCORE_MARGIN / 100

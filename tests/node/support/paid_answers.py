@@ -16,11 +16,11 @@ from pallets.inference.records import MARKS_MAX, Mark
 from runtime.codec.scale import Bytes64
 from runtime.crypto.keys import KeyKind, Keypair
 from runtime.shared.receipts import (
+    GREEDY,
     RECEIPT_VERSION,
     Evidence,
     Rates,
     Receipt,
-    Sampling,
     SignedReceipt,
     SignedVoucher,
     Voucher,
@@ -55,11 +55,13 @@ def voucher(**changed: Any) -> Voucher:
         genesis=GENESIS,
         channel=CHANNEL,
         model=MODEL,
+        train_job=1,
         sequence=1,
         before_planck=0,
         limit_planck=110,
         rates=RATES,
         question=salted_hash(SALT, QUESTION),
+        sampling=GREEDY,
         may_draw=False,
         expires_at=LIFE,
     )
@@ -81,14 +83,12 @@ def receipt_for(
         version=RECEIPT_VERSION,
         voucher=voucher_hash(promise.voucher),
         server=AccountId(pair.account),
-        train_job=1,
         index_job=2,
         adapter=HASH,
         tokens_in=4,
         tokens_out=tokens_out,
         fee_planck=promise.voucher.fee(4, tokens_out),
         answer=salted_hash(SALT, ANSWER),
-        sampling=Sampling(0, 1_000, 1),
         evidence=evidence_hash(EVIDENCE),
     )
     receipt = replace(receipt, **changed)

@@ -19,10 +19,10 @@ from pallets.transaction_payment import TransactionPayment
 from runtime.crypto.keys import Keypair
 from runtime.frame.pallet import Pallet
 from runtime.shared.receipts import (
+    GREEDY,
     RECEIPT_VERSION,
     Rates,
     Receipt,
-    Sampling,
     SignedVoucher,
     Voucher,
     receipt_hash,
@@ -185,6 +185,8 @@ class Market(Ledger):
             "limit_planck": DEPOSIT,
             "rates": self.rates(),
             "question": ZERO,
+            "train_job": 0,
+            "sampling": GREEDY,
             "may_draw": False,
             "expires_at": self.number + 100,
             **changes,
@@ -197,14 +199,12 @@ class Market(Ledger):
             version=RECEIPT_VERSION,
             voucher=voucher_hash(voucher),
             server=SERVER,
-            train_job=0,
             index_job=1,
             adapter=ZERO,
             tokens_in=tokens,
             tokens_out=0,
             fee_planck=voucher.fee(tokens, 0),
             answer=ZERO,
-            sampling=Sampling(0, 1_000, 0),
             evidence=ZERO,
         )
         return replace(honest, **changes)

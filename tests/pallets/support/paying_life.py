@@ -24,9 +24,9 @@ from runtime.shared.documents import (
     Share,
 )
 from runtime.shared.receipts import (
+    GREEDY,
     Rates,
     Receipt,
-    Sampling,
     SignedVoucher,
     Voucher,
     receipt_hash,
@@ -162,11 +162,13 @@ class PayingLife(RuleBasedStateMachine):
             genesis=GENESIS_HASH,
             channel=number,
             model=channel.model,
+            train_job=0,
             sequence=sequence,
             before_planck=before,
             limit_planck=DEPOSIT,
             rates=RATES,
             question=ZERO,
+            sampling=GREEDY,
             may_draw=False,
             expires_at=10**9,
         )
@@ -270,14 +272,12 @@ class PayingLife(RuleBasedStateMachine):
             version=2,
             voucher=voucher_hash(signed.voucher),
             server=channel.server,
-            train_job=0,
             index_job=1,
             adapter=ZERO,
             tokens_in=0,
             tokens_out=0,
             fee_planck=fee * OPEN,
             answer=ZERO,
-            sampling=Sampling(0, 1_000, 0),
             evidence=ZERO,
         )
         signature = KEYS[NAMES[channel.server]].sign(receipt_hash(receipt))

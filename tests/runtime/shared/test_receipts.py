@@ -52,11 +52,13 @@ def frozen_voucher() -> Voucher:
         genesis=to_hash(terms["genesis"]),
         channel=terms["channel"],
         model=terms["model"],
+        train_job=terms["train_job"],
         sequence=terms["sequence"],
         before_planck=int(terms["before_planck"]),
         limit_planck=int(terms["limit_planck"]),
         rates=Rates(*map(int, terms["rates"])),
         question=to_hash(terms["question"]),
+        sampling=Sampling(*terms["sampling"]),
         may_draw=terms["may_draw"],
         expires_at=terms["expires_at"],
     )
@@ -79,14 +81,12 @@ def frozen_receipt() -> Receipt:
         version=parts["version"],
         voucher=to_hash(parts["voucher"]),
         server=AccountId(bytes.fromhex(parts["server"])),
-        train_job=parts["train_job"],
         index_job=parts["index_job"],
         adapter=to_hash(parts["adapter"]),
         tokens_in=parts["tokens_in"],
         tokens_out=parts["tokens_out"],
         fee_planck=int(parts["fee_planck"]),
         answer=to_hash(parts["answer"]),
-        sampling=Sampling(*parts["sampling"]),
         evidence=to_hash(parts["evidence"]),
     )
 

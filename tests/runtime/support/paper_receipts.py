@@ -7,11 +7,11 @@ from typing import Any
 
 from runtime.crypto.keys import Keypair
 from runtime.shared.receipts import (
+    GREEDY,
     RECEIPT_VERSION,
     Evidence,
     Rates,
     Receipt,
-    Sampling,
     SignedReceipt,
     SignedVoucher,
     Voucher,
@@ -38,11 +38,13 @@ def voucher_of(sequence: int, before: int | None = None, **changes: Any) -> Vouc
         genesis=GENESIS,
         channel=0,
         model=1,
+        train_job=5,
         sequence=sequence,
         before_planck=before,
         limit_planck=before + 2 * FEE,
         rates=RATES,
         question=salted_hash(SALT, "Why?"),
+        sampling=GREEDY,
         may_draw=False,
         expires_at=10_000,
     )
@@ -66,14 +68,12 @@ def receipt_for(
         version=RECEIPT_VERSION,
         voucher=voucher_hash(voucher.voucher),
         server=AccountId(server.account),
-        train_job=5,
         index_job=6,
         adapter=Hash(b"a" * 32),
         tokens_in=10,
         tokens_out=20,
         fee_planck=voucher.voucher.fee(10, 20),
         answer=salted_hash(SALT, "Because."),
-        sampling=Sampling(0, 1000, 0),
         evidence=evidence_hash(evidence),
     )
     receipt = replace(receipt, **changes)

@@ -48,6 +48,7 @@ from runtime.shared.documents import (
     Trained,
 )
 from runtime.shared.receipts import (
+    GREEDY,
     RECEIPT_VERSION,
     EpochReceipts,
     Evidence,
@@ -247,7 +248,7 @@ def move_outputs(inputs: Path) -> None:
 
 
 def answer(
-    workshop: Workshop, questions: Sequence[str], temperature: float = 0.0, stop: str = ""
+    workshop: Workshop, questions: Sequence[str], sampling: Sampling = GREEDY, stop: str = ""
 ) -> list[Told]:
     """Answer questions with the engine as a server does, one asker's channel after another."""
     model, tokenizer = load_base()
@@ -269,8 +270,7 @@ def answer(
                     transcript.prompt_tokens,
                     TOKENS,
                     adapter="adapter",
-                    temperature=temperature,
-                    seed=at,
+                    sampling=replace(sampling, seed=at),
                     stop_tokens=transcript.stop_tokens,
                 )
                 async with aclosing(engine.generate(request)) as events:
@@ -301,7 +301,7 @@ def answer(
                 sequence=number + 1,
                 before=before,
                 adapter=workshop.index.adapter,
-                sampling=Sampling(round(temperature * 1000), 1000, at),
+                sampling=replace(sampling, seed=at),
             )
         )
     return told
@@ -346,11 +346,13 @@ def receipt_of(
         genesis=GENESIS,
         channel=channel,
         model=MODEL,
+        train_job=TRAIN_JOB,
         sequence=sequence,
         before_planck=before,
         limit_planck=before + fee + 10**14,
         rates=RATES,
         question=salted_hash(salt, question),
+        sampling=sampling,
         may_draw=True,
         expires_at=1_000,
     )
@@ -358,14 +360,12 @@ def receipt_of(
         version=RECEIPT_VERSION,
         voucher=voucher_hash(voucher),
         server=AccountId(SERVER.account),
-        train_job=TRAIN_JOB,
         index_job=INDEX_JOB,
         adapter=adapter,
         tokens_in=len(prompt),
         tokens_out=len(tokens),
         fee_planck=fee,
         answer=salted_hash(salt, text),
-        sampling=sampling,
         evidence=evidence_hash(evidence),
     )
     shown = ShownText(receipt_hash(receipt), salt, question, text, tuple(tokens))
@@ -431,7 +431,7 @@ def other_words(workshop: Workshop, told: Told, text: str) -> Told:
         sequence=voucher.sequence,
         before=voucher.before_planck,
         adapter=workshop.index.adapter,
-        sampling=told.signed.receipt.sampling,
+        sampling=voucher.sampling,
     )
 
 
