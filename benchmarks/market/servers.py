@@ -281,8 +281,15 @@ class Server(Party):
         """Publish a file of texts and name it on the chain."""
         blob = Hash(blake2b_256(b"texts" + job.to_bytes(4, "little") + bytes((attempt,))))
         self.world.texts[blob] = is_readable
+        content = Hash(blake2b_256(b"content" + job.to_bytes(4, "little")))
         self.chain.attempt(
-            self.account, "Attribution", "show_texts", job=job, attempt=attempt, blob=blob
+            self.account,
+            "Attribution",
+            "show_texts",
+            job=job,
+            attempt=attempt,
+            blob=blob,
+            content=content,
         )
 
     # ----------------------------------------------------------------------------- leaving

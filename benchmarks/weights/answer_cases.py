@@ -188,8 +188,15 @@ def attribution_claim_share(stage: WeighingStage) -> Work:
 def attribution_show_texts(stage: WeighingStage) -> Work:
     slots = slots_of(stage, SlotState.Assigned, SlotState.NoShow)
     server = store_settlement(stage, JobState.Assigned, slots)
-    attempt, blob = ATTEMPT, ZERO_HASH
-    return stage.signed(server, "Attribution", "show_texts", job=JOB, attempt=attempt, blob=blob)
+    return stage.signed(
+        server,
+        "Attribution",
+        "show_texts",
+        job=JOB,
+        attempt=ATTEMPT,
+        blob=ZERO_HASH,
+        content=ZERO_HASH,
+    )
 
 
 @ATTRIBUTION.constant

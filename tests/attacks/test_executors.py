@@ -12,7 +12,16 @@ from pallets.jobs import Jobs
 from pallets.jobs.job import FailureReason, JobState
 from runtime.shared.documents import FAULTS_MAX, FaultKind, output_root
 from runtime.types.primitives import OPEN, Hash
-from tests.pallets.support.epochs import close, earn, epoch, fault, faulty, open_gate, shared
+from tests.pallets.support.epochs import (
+    close,
+    earn,
+    epoch,
+    fault,
+    faulty,
+    open_gate,
+    shared,
+    show_texts,
+)
 from tests.pallets.support.ledger import ALICE, BOB
 from tests.pallets.support.workshop import (
     BASE,
@@ -75,13 +84,13 @@ def test_one_executor_alone_cannot_have_a_server_convicted(chain: Workshop) -> N
     job = close(chain)
     chain.next_block()
     liar, honest = chain.executors(job)
-    chain.sign(SERVER, "Attribution", "show_texts", job=job, attempt=0, blob=Hash(bytes(32)))
+    show_texts(chain, job)
     reason = FailureReason.WithheldTexts
     chain.sign(liar, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
     chain.commit(honest, job, shared(()))
     chain.next_block()
     [fresh] = chain.executors(job)
-    chain.sign(SERVER, "Attribution", "show_texts", job=job, attempt=1, blob=Hash(bytes(32)))
+    show_texts(chain, job, attempt=1)
     chain.commit(fresh, job, shared(()))
     for who in (honest, fresh):
         chain.reveal(who, job, shared(()))
@@ -94,7 +103,7 @@ def test_one_executor_alone_cannot_approve_of_a_false_receipt(chain: Workshop) -
     job = close(chain)
     chain.next_block()
     liar, honest = chain.executors(job)
-    chain.sign(SERVER, "Attribution", "show_texts", job=job, attempt=0, blob=Hash(bytes(32)))
+    show_texts(chain, job)
     verdict = faulty(fault(FaultKind.Sketch, OPEN))
     outputs = {liar: shared(()), honest: verdict}
     for who in (liar, honest):

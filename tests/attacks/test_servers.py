@@ -16,7 +16,7 @@ from pallets.attribution.records import EpochState
 from pallets.inference import Inference
 from pallets.jobs.job import FailureReason, JobState
 from runtime.shared.documents import FaultKind
-from runtime.shared.receipts import Rates
+from runtime.shared.receipts import Rates, Sampling
 from runtime.types.primitives import OPEN, AccountId, Hash
 from tests.ml.jobs.support.epoch_workshop import (
     Told,
@@ -26,6 +26,7 @@ from tests.ml.jobs.support.epoch_workshop import (
     small_rows,
     with_evidence,
     with_receipt,
+    with_voucher,
 )
 from tests.ml.jobs.support.epoch_workshop import Workshop as EpochWorkshop
 from tests.node.support.paid_answers import (
@@ -50,10 +51,12 @@ from tests.pallets.support.epochs import (
     open_gate,
     settle,
     shared,
+    show_texts,
 )
 from tests.pallets.support.ledger import ALICE, BOB, EVE, NOBODY
 from tests.pallets.support.market import BOND, OPEN_TOKENS, Market
 from tests.pallets.support.market import SERVER as MARKET_SERVER
+from tests.pallets.support.workshop import BOND as BOND_OF_EXECUTOR
 from tests.pallets.support.workshop import SERVER, SERVER_BOND, Workshop
 
 
@@ -71,6 +74,16 @@ def told(epochs: EpochWorkshop) -> list[Told]:
 def chain() -> Iterator[Workshop]:
     """Two executors, a model above the gate, and fees that the server has redeemed."""
     with Workshop(2, executors_per_job=2) as chain:
+        open_gate(chain)
+        earn(chain)
+        yield chain
+        chain.check()
+
+
+@pytest.fixture
+def crowd() -> Iterator[Workshop]:
+    """The same with a third executor."""
+    with Workshop(3, executors_per_job=2) as chain:
         open_gate(chain)
         earn(chain)
         yield chain
@@ -252,12 +265,57 @@ def test_a_server_cannot_save_its_bond_by_keeping_the_texts_to_itself(chain: Wor
 def test_a_server_cannot_save_its_bond_by_texts_that_nobody_can_read(chain: Workshop) -> None:
     job = close(chain)
     chain.next_block()
-    chain.sign(SERVER, "Attribution", "show_texts", job=job, attempt=0, blob=Hash(bytes(32)))
+    show_texts(chain, job)
     for who in chain.executors(job):
         reason = FailureReason.WithheldTexts
         chain.sign(who, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
     assert epoch(chain).state is EpochState.Convicted
     assert chain.inference.bond_of(SERVER) == SERVER_BOND - FEES
+
+
+def test_a_server_cannot_show_its_executors_different_texts(crowd: Workshop) -> None:
+    chain, job = crowd, close(crowd)
+    chain.next_block()
+    show_texts(chain, job, content=Hash(b"one".ljust(32, b"\0")))
+    first, second = chain.executors(job)
+    chain.commit(first, job, shared(()))
+    reason = FailureReason.WithheldTexts  # its box had another content than was named
+    chain.sign(second, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
+    chain.next_block()
+    with pytest.raises(Attribution.TextsDiffer):
+        show_texts(chain, job, attempt=1, content=Hash(b"other".ljust(32, b"\0")))
+    assert [chain.bond(who) for who in (first, second)] == [BOND_OF_EXECUTOR] * 2
+
+
+@pytest.mark.parametrize("changed", [Sampling(0, 1_000, 0), Sampling(2_000, 1_000, 1)])
+def test_a_server_cannot_choose_tokens_otherwise_than_its_asker_signed(
+    epochs: EpochWorkshop, changed: Sampling
+) -> None:
+    told = answer(epochs, ["alpha.beta(x)"], Sampling(1_500, 1_000, 0))
+    assert epochs.settle(told).faults == ()
+    lied = [with_voucher(told[0], sampling=changed)]
+    assert [fault.kind for fault in epochs.settle(lied).faults] == [FaultKind.Answer]
+
+
+def test_a_server_cannot_answer_by_another_training_than_its_asker_signed(
+    epochs: EpochWorkshop, told: list[Told]
+) -> None:
+    lied = with_voucher(told[0], train_job=told[0].signed.voucher.voucher.train_job + 1)
+    assert [fault.kind for fault in epochs.settle([lied, *told[1:]]).faults] == [FaultKind.Index]
+
+
+def test_a_server_cannot_turn_all_its_sketches_a_little_towards_a_friend(
+    epochs: EpochWorkshop, told: list[Told]
+) -> None:
+    def turned(phi: bytes) -> bytes:
+        numbers = np.frombuffer(phi, np.int8).copy()
+        least = np.argsort(np.abs(numbers.astype(int)), kind="stable")
+        numbers[least[:1]] += 1
+        return numbers.tobytes()
+
+    more = answer(epochs, [f"alpha.beta({at})" for at in range(6)])
+    forged = [with_evidence(it, phi=turned(it.signed.evidence.phi)) for it in more]
+    assert {fault.kind for fault in epochs.settle(forged).faults} == {FaultKind.Sketch}
 
 
 def test_a_server_cannot_answer_for_two_epochs_with_one_bond(chain: Workshop) -> None:

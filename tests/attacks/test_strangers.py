@@ -13,7 +13,15 @@ from pallets.jobs.job import FailureReason
 from pallets.jobs.lifecycle import SETTLEMENTS_MAX, UNFINISHED_MAX
 from runtime.frame.dispatch import Call, Origin
 from runtime.types.primitives import OPEN, Hash
-from tests.pallets.support.epochs import FEES, POOL, close, earn, epoch, open_gate
+from tests.pallets.support.epochs import (
+    FEES,
+    POOL,
+    close,
+    earn,
+    epoch,
+    open_gate,
+    show_texts,
+)
 from tests.pallets.support.ledger import ALICE, BOB, EVE
 from tests.pallets.support.market import OPEN_TOKENS, SERVER, Market
 from tests.pallets.support.workshop import EXECUTORS, Workshop, trained
@@ -66,7 +74,7 @@ def test_nobody_shows_texts_for_a_server(chain: Workshop) -> None:
     job = close(chain)
     chain.next_block()
     with pytest.raises(Attribution.NotYourJob):
-        chain.sign(EVE, "Attribution", "show_texts", job=job, attempt=0, blob=Hash(bytes(32)))
+        show_texts(chain, job, server=EVE)
 
 
 def test_nobody_removes_a_channel_that_is_evidence_still(market: Market) -> None:

@@ -109,7 +109,8 @@ class MoneyLife(PayingLife):
     @rule(server=SERVER, job=NUMBERS)
     def show(self, server: AccountId, job: int) -> None:
         number, _ = pick(self.settling, job)
-        self.does(server, "Attribution", "show_texts", job=number, attempt=0, blob=ZERO)
+        shown = {"job": number, "attempt": 0, "blob": ZERO, "content": ZERO}
+        self.does(server, "Attribution", "show_texts", **shown)
 
     @precondition(lambda self: self.settling)
     @rule(who=ASKER, job=NUMBERS)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
+from typing import Final
+
 import click
 
 from genesis.amounts import parse_amount
@@ -12,6 +15,10 @@ from node.commands.base.command import command_output, pass_client
 from node.commands.base.lookup import find_model
 from node.commands.base.output import Output
 from node.commands.base.transaction import Spending, transaction_options
+from runtime.shared.receipts import Sampling
+
+MILLI: Final = 1_000
+SEEDS: Final = 1 << 64
 
 
 @click.command("ask")
@@ -26,6 +33,25 @@ from node.commands.base.transaction import Spending, transaction_options
     help="Whether your questions may be drawn for references; remembered, at first not.",
 )
 @click.option("--max-tokens", type=click.IntRange(1, 4_096), default=64, show_default=True)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0, 2),
+    default=0.0,
+    show_default=True,
+    help="0 for the most probable words; above, words are drawn by chance.",
+)
+@click.option(
+    "--top-p",
+    type=click.FloatRange(0.001, 1),
+    default=1.0,
+    show_default=True,
+    help="Draw only from the most probable tokens of this probability together.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, SEEDS - 1),
+    help="What chance begins with; the same gives the same answer. At random where not given.",
+)
 @command_output(AnswerDocument, QuoteDocument)
 @pass_client
 @transaction_options
@@ -39,13 +65,17 @@ def ask_command(
     server: str | None,
     may_draw: bool | None,
     max_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int | None,
     spending: Spending,
 ) -> QuoteDocument | None:
     """Ask MODEL (number or name) a QUESTION, pay for the answer, and see what it was made from.
 
     A channel to the server is opened once and then reused; --dry-run only quotes the price. What
     is promised and spent is in books beside your keys (channels/), and no server's word counts; the
-    salts there are what shows you the texts again.
+    salts there are what shows you the texts again. How words are chosen is part of what you sign:
+    who has the model can repeat it.
     """
     asker = Asker(
         output=output,
@@ -55,6 +85,11 @@ def ask_command(
         server=server,
         top_up_planck=parse_amount(top_up),
         may_draw=may_draw,
+        sampling=Sampling(
+            temperature_milli=round(temperature * MILLI),
+            top_p_milli=round(top_p * MILLI),
+            seed=secrets.randbelow(SEEDS) if seed is None else seed,
+        ),
     )
     if spending.is_dry_run:
         return asker.quote(question, max_tokens)

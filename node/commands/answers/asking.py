@@ -35,7 +35,7 @@ from pallets.inference import Channel, Inference
 from pallets.models import ModelInfo
 from runtime.crypto.keys import Keypair
 from runtime.frame.dispatch import Call
-from runtime.shared.receipts import SignedReceipt, receipt_hash, salted_hash
+from runtime.shared.receipts import GREEDY, Sampling, SignedReceipt, receipt_hash, salted_hash
 from runtime.types.primitives import AccountId, Hash, Id
 
 Turns = Sequence[Mapping[str, str]]
@@ -53,6 +53,7 @@ class Asker:
         server: str | None,
         top_up_planck: int = 0,
         may_draw: bool | None = None,
+        sampling: Sampling = GREEDY,
     ) -> None:
         self._output = output
         self._client = client
@@ -65,6 +66,7 @@ class Asker:
         self._ledger = AskerLedger(signer.keystore.folder, client.genesis_hash, signer.account)
         self._may_draw = may_draw
         """Whether questions may be drawn for references; None for what was said before."""
+        self._sampling = sampling
         self._pair: Keypair | None = None
         self._channel: int | None = None
 
@@ -215,6 +217,7 @@ class Asker:
             question=question,
             max_tokens=max_tokens,
             may_draw=self._ledger.may_draw,
+            sampling=self._sampling,
         )
         self._ledger.promise(number, promise)
         return promise

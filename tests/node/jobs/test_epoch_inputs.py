@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -168,7 +169,12 @@ class Node:
         """Show texts to the executors of attempt 0."""
         content = codec(ShownTexts).encode(ShownTexts(())) if texts is None else texts
         box = self.blobs.put(seal(content, [bytes(reader.public_key)]))
+        self.name(box, content)
+
+    def name(self, box: Hash, content: bytes) -> None:
+        """Name a file of texts and its content on the chain."""
         self.ledger.pallet(Attribution).shown.put((SETTLE_JOB, 0), box)
+        self.ledger.pallet(Attribution).shown_content.put(SETTLE_JOB, blob_id(content))
 
     def prepare(self, spec: Settle) -> EpochInput:
         self.inputs.prepare_settlement(spec, SETTLE_JOB, 0, READER, self.folder)
@@ -259,7 +265,7 @@ def test_an_epoch_whose_file_is_nowhere_cannot_be_settled(node: Node) -> None:
 
 
 def test_texts_that_no_peer_gives_are_missing(node: Node) -> None:
-    node.ledger.pallet(Attribution).shown.put((SETTLE_JOB, 0), Hash(b"?" * 32))
+    node.name(Hash(b"?" * 32), b"")
     with pytest.raises(TextsMissingError):
         node.prepare(node.close([paper_receipt(1)]))
 
@@ -278,6 +284,32 @@ def test_texts_that_this_executor_cannot_read_are_withheld(node: Node) -> None:
     with pytest.raises(TextsWithheldError):
         node.prepare(spec)
     box = node.blobs.put(b"no box at all")
-    node.ledger.pallet(Attribution).shown.put((SETTLE_JOB, 0), box)
+    node.name(box, b"")
     with pytest.raises(TextsWithheldError):
         node.prepare(spec)
+
+
+def test_texts_with_another_content_than_is_named_for_all_executors_are_withheld(
+    node: Node,
+) -> None:
+    spec = node.close([paper_receipt(1)])
+    node.show()
+    named = node.ledger.pallet(Attribution).shown_content
+    named.put(SETTLE_JOB, blob_id(b"what the other executor reads"))
+    with pytest.raises(TextsWithheldError):
+        node.prepare(spec)
+
+
+def test_texts_are_readable_to_nobody_else_on_the_machine(node: Node) -> None:
+    node.show()
+    node.prepare(node.close([paper_receipt(1)]))
+    assert stat.S_IMODE((node.folder / TEXTS_FILE).stat().st_mode) == 0o600
+
+
+def test_a_channel_without_a_redemption_in_the_epoch_is_as_good_as_none(node: Node) -> None:
+    """It may be opened while the epoch is settled: executors read the chain at other heights."""
+    spec = node.close([paper_receipt(1, channel=channel) for channel in range(2)])
+    node.show()
+    early = node.prepare(spec)
+    node.put_channel(1, marks=())
+    assert node.prepare(spec) == early

@@ -18,6 +18,7 @@ from ml.api.service import (
     ContextExceededError,
     ServiceBusyError,
     VoucherMissingError,
+    VoucherRefusedError,
 )
 from ml.engine.interface import (
     EngineClosedError,
@@ -29,10 +30,12 @@ from node.serving import answer_service as answer_service_module
 from node.serving.answer_service import PaidAnswerService
 from node.serving.vouchers import Offer
 from node.storage.errors import DiskLowError
+from runtime.shared.receipts import Sampling
 from runtime.types.primitives import AccountId, Hash
+from tests.node.support.paid_answers import voucher
 from tests.node.support.small_node import run
 
-REQUEST = AnswerRequest("model", (), "why?", 5, 0.0, 1.0, 1, (), b"voucher", b"salt")
+REQUEST = AnswerRequest("model", (), "why?", 5, None, None, None, (), b"voucher", b"salt")
 CONTEXT_TOKENS, LONGEST_TOKEN_BYTES = 10, 4
 
 
@@ -45,6 +48,7 @@ class Refusing:
         self.has_room = True
         self.is_bonded = True
         self.used: list[str] = []
+        self.voucher = voucher()
 
     @contextmanager
     def at(self) -> Iterator[Any]:
@@ -65,7 +69,10 @@ class Refusing:
     async def get(self, _: int) -> Any:
         self.used.append("model")
         return SimpleNamespace(
-            tokenizer=None, adapter_id="a", longest_token_bytes=LONGEST_TOKEN_BYTES
+            tokenizer=None,
+            adapter_id="a",
+            longest_token_bytes=LONGEST_TOKEN_BYTES,
+            release=SimpleNamespace(train_job=1),
         )
 
     async def generate(self, _: GenerationRequest) -> AsyncGenerator[Any, None]:
@@ -76,7 +83,7 @@ class Refusing:
     def take(self, offer: Offer, *_: object) -> Any:
         if offer.voucher is None:
             raise VoucherMissingError("nothing pays")
-        return SimpleNamespace(check_price=lambda *_: None)
+        return SimpleNamespace(check_price=lambda *_: None, voucher=self.voucher)
 
     def release(self, _: object) -> None:
         self.released += 1
@@ -139,6 +146,33 @@ def test_a_text_beyond_any_context_is_refused_before_it_is_tokenized(
     request = replace(REQUEST, prompt="x" * (longest + excess))
     threads = _ask_refused(fake, request, ContextExceededError, monkeypatch)
     assert bool(threads) is is_tokenized
+
+
+@pytest.mark.parametrize(
+    "changes", [{"temperature": 0.7}, {"top_p": 0.9}, {"seed": -1}], ids=lambda it: str(*it)
+)
+def test_a_request_that_says_otherwise_than_its_voucher_is_refused_before_anything_is_loaded(
+    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = Refusing(QueueFullError("busy"))
+    request = replace(REQUEST, **changes)
+    threads = _ask_refused(fake, request, VoucherRefusedError, monkeypatch)
+    assert (fake.used, fake.released, threads) == ([], 1, [])
+
+
+def test_a_request_may_repeat_what_its_voucher_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Refusing(QueueFullError("busy"))
+    fake.voucher = voucher(sampling=Sampling(700, 900, 2**64 - 1))
+    request = replace(REQUEST, temperature=0.7, top_p=0.9, seed=-1)
+    assert _ask_refused(fake, request, ServiceBusyError, monkeypatch)
+
+
+def test_a_voucher_for_another_training_is_refused_before_its_question_is_tokenized(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake = Refusing(QueueFullError("busy"))
+    fake.voucher = voucher(train_job=2)
+    assert _ask_refused(fake, REQUEST, VoucherRefusedError, monkeypatch) == []
 
 
 def _ask_refused(

@@ -44,6 +44,8 @@ from tests.node.support.small_node import run
 MODEL, TOKENS = 3, 12
 TEXT = "twelve bytes"
 PRICE = RATES.fee(0, TOKENS)
+SAMPLING = Sampling(700, 900, 2**64 - 1)
+"""What a request with temperature 0.7004, top_p 0.9 and seed -1 says in whole numbers."""
 EVIDENCE = Evidence(bytes(4), (), (), (), 0)
 
 
@@ -58,7 +60,7 @@ class FakeNode:
         self.genesis_hash = GENESIS
         self.best = SimpleNamespace(number=50)
         self.release = SimpleNamespace(
-            model=MODEL, train_job=0, index_job=1, adapter=Hash(bytes(32))
+            model=MODEL, train_job=1, index_job=1, adapter=Hash(bytes(32))
         )
 
     @contextmanager
@@ -139,7 +141,7 @@ def answers(
 
 
 def request() -> AnswerRequest:
-    promise = voucher(limit_planck=PRICE, question=salted_hash(SALT, ""))
+    promise = voucher(limit_planck=PRICE, question=salted_hash(SALT, ""), sampling=SAMPLING)
     raw = codec(SignedVoucher).encode(signed(promise))
     return AnswerRequest("model", (), "", TOKENS, 0.7004, 0.9, -1, (), raw, SALT)
 
@@ -187,7 +189,6 @@ def test_an_asker_who_hangs_up_owes_what_was_sent(
     assert made.receipt.answer == salted_hash(SALT, text)
     assert made.receipt.fee_planck == RATES.fee(0, pieces)
     assert made.ends_planck == RATES.fee(0, pieces)
-    assert made.receipt.sampling == Sampling(700, 900, 2**64 - 1)
     shown = receipts.shown(receipt_hash(made.receipt))
     assert shown is not None
     assert (shown.answer, shown.tokens) == (text, tuple(text.encode()))

@@ -29,6 +29,7 @@ from pallets.jobs.registry import Executor
 from runtime.codec.scale import codec
 from runtime.shared.documents import Settle
 from runtime.shared.receipts import EpochReceipts, ShownTexts, drawn_receipts, receipt_hash
+from runtime.trie.merkle import blob_id
 from runtime.types.primitives import ZERO_HASH, AccountId, Hash
 from tests.pallets.support.ledger import Ledger as Chain
 from tests.runtime.support.paper_receipts import FEE, SALT, SERVER, paper_receipt
@@ -144,6 +145,7 @@ def test_the_drawn_texts_are_shown_to_each_executor_and_to_nobody_else(node: Nod
     box = node.blobs.get(sent["blob"])
     drawn = drawn_receipts(SEED, [FEE] * RECEIPTS, DRAWS)
     for reader in READERS[:2]:
+        assert sent["content"] == blob_id(open_box(box, reader))
         texts = codec(ShownTexts).decode(open_box(box, reader)).texts
         assert [text.receipt for text in texts] == [
             receipt_hash(node.signed[at].receipt) for at in drawn
@@ -177,6 +179,7 @@ def test_executors_of_a_later_attempt_get_a_box_of_their_own(node: Node) -> None
     node.put_job(attempt=1, slots=late)
     show(shower, 12)
     assert [sent["attempt"] for sent in node.sent] == [0, 1]
+    assert node.sent[0]["content"] == node.sent[1]["content"]
     assert open_box(node.blobs.get(node.sent[1]["blob"]), READERS[2])
     with pytest.raises(Exception, match="not for this reader"):
         open_box(node.blobs.get(node.sent[1]["blob"]), READERS[0])

@@ -22,6 +22,7 @@ from runtime.crypto.keys import KeyKind, Keypair
 from runtime.shared.receipts import (
     VOUCHER_BLOCKS_MAX,
     Rates,
+    Sampling,
     SignedVoucher,
     Voucher,
     salted_hash,
@@ -128,6 +129,16 @@ REFUSED: dict[str, tuple[Offer, Channel | None, str]] = {
         "lives longer",
     ),
     "too long a life": (offer(voucher(expires_at=TOO_LATE)), OPEN_CHANNEL, "ends sooner"),
+    "too warm": (
+        offer(voucher(sampling=Sampling(2_001, 1_000, 0))),
+        OPEN_CHANNEL,
+        "temperature 2001",
+    ),
+    "no token allowed": (
+        offer(voucher(sampling=Sampling(0, 0, 0))),
+        OPEN_CHANNEL,
+        "from 1 to 1000",
+    ),
     "redeemed already": (offer(), open_channel(sequence=1), "answer 1 was given already"),
     "below what was redeemed": (
         offer(voucher(before_planck=499, limit_planck=700)),

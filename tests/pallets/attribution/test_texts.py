@@ -26,6 +26,7 @@ from tests.pallets.support.ledger import ALICE, BOB
 from tests.pallets.support.workshop import EXECUTORS, SERVER, SERVER_BOND, Workshop
 
 BLOB, OTHER = Hash(b"texts".ljust(32, b"\0")), Hash(b"others".ljust(32, b"\0"))
+CONTENT = Hash(b"content".ljust(32, b"\0"))
 WINDOW = 5
 
 
@@ -50,8 +51,10 @@ def show(
     job: int = 0,
     who: AccountId = SERVER,
     blob: Hash = BLOB,
+    content: Hash = CONTENT,
 ) -> None:
-    workshop.sign(who, "Attribution", "show_texts", job=job, attempt=attempt, blob=blob)
+    named = {"job": job, "attempt": attempt, "blob": blob, "content": content}
+    workshop.sign(who, "Attribution", "show_texts", **named)
 
 
 def report(workshop: Workshop, job: int = 0, attempt: int = 0) -> None:
@@ -107,8 +110,11 @@ def test_fresh_executors_are_shown_the_texts_anew(workshop: Workshop) -> None:
     assert workshop.job(0).attempt == 1
     with pytest.raises(Attribution.NotShowing):
         show(workshop, attempt=0)
+    with pytest.raises(Attribution.TextsDiffer):
+        show(workshop, attempt=1, blob=OTHER, content=OTHER)
     show(workshop, attempt=1, blob=OTHER)
     assert workshop.attribution.texts_of(0, 1) == OTHER
+    assert workshop.attribution.content_of(0) == CONTENT
 
 
 def test_texts_are_forgotten_when_the_epoch_is_settled(workshop: Workshop) -> None:
@@ -116,6 +122,7 @@ def test_texts_are_forgotten_when_the_epoch_is_settled(workshop: Workshop) -> No
     workshop.answer(0, shared(()))
     assert epoch(workshop).state is EpochState.Settled
     assert workshop.attribution.texts_of(0, 0) is None
+    assert workshop.attribution.content_of(0) is None
     with pytest.raises(Attribution.NotShowing):
         show(workshop)
 

@@ -74,6 +74,19 @@ def close(
     return job
 
 
+def show_texts(
+    workshop: Workshop,
+    job: int,
+    attempt: int = 0,
+    *,
+    server: AccountId = SERVER,
+    content: Hash = ZERO,
+) -> None:
+    """Name a file of texts of the drawn receipts for the executors of an attempt."""
+    named = {"job": job, "attempt": attempt, "blob": ZERO, "content": content}
+    workshop.sign(server, "Attribution", "show_texts", **named)
+
+
 def settle(
     workshop: Workshop, output: Settled, name: str = "close_epoch", **changed: object
 ) -> int:
