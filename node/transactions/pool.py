@@ -312,6 +312,11 @@ class Pool:
             nonce += 1
         return nonce
 
+    def waiting(self, account: AccountId) -> dict[int, Hash]:
+        """Return the waiting transactions of an account by nonce, ascending."""
+        queue = self._queues.of(account)
+        return {nonce: queue[nonce].hash for nonce in sorted(queue)}
+
     def candidates(self, limit: int) -> list[Extrinsic]:
         """Return ready transactions for a block: by priority, each account's by nonce."""
         return self._queues.candidates(limit, self._state_nonce)

@@ -12,6 +12,7 @@ from typing import Any, Final
 from node.chain.chain import Chain
 from node.transactions.pool import Pool
 from runtime.crypto.keys import Keypair
+from runtime.frame.dispatch import DispatchClass
 from runtime.frame.extrinsic import Additional, Extra
 from runtime.types.era import mortal
 from runtime.types.primitives import AccountId, Hash
@@ -29,6 +30,8 @@ class Submitter:
         self._pool = pool
         self._pair = pair
         self.account = AccountId(pair.account)
+        self._patient: set[Hash] = set()
+        """What this node has sent that is not operational, and waits."""
 
     def sign(self, message: bytes) -> bytes:
         """Sign a document that is no extrinsic, such as a receipt."""
@@ -46,9 +49,25 @@ class Submitter:
         additional = Additional(
             version.spec_version, version.transaction_version, chain.genesis_hash, birth
         )
-        extra = Extra(mortal(ERA_BLOCKS, born), self._pool.next_nonce(self.account), 0)
         call = machine.call(pallet, name, **arguments)
-        return self._pool.submit(machine.extrinsics.sign(call, self._pair, extra, additional))
+        is_urgent = machine.class_of(call) is DispatchClass.Operational
+        extra = Extra(mortal(ERA_BLOCKS, born), self._nonce(is_urgent), 0)
+        sent = self._pool.submit(machine.extrinsics.sign(call, self._pair, extra, additional))
+        if not is_urgent:
+            self._patient.add(sent)
+        return sent
+
+    def _nonce(self, is_urgent: bool) -> int:
+        """Return the next free nonce; for an operational call that of the first one that is not,
+        where this node has sent it. Full blocks would hold it up, and with it what has a deadline
+        and room of its own. Who sent what is replaced looks for it on chain, and sends it again."""
+        waiting = self._pool.waiting(self.account)
+        self._patient &= set(waiting.values())
+        if is_urgent:
+            for nonce, transaction in waiting.items():
+                if transaction in self._patient:
+                    return nonce
+        return self._pool.next_nonce(self.account)
 
     def rebroadcast(self, transaction: Hash) -> bool:
         """Send a waiting transaction to peers again; False where it does not wait."""

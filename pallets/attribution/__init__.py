@@ -211,7 +211,7 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         shares; by anybody. The contributor takes it with claim."""
         sharing.claim(self, (model, server, epoch), share, proof)
 
-    @call(7, weights.ATTRIBUTION_SHOW_TEXTS)
+    @call(7, weights.ATTRIBUTION_SHOW_TEXTS, operational=True, check=texts.check_show)
     def show_texts(self, server: Signed, job: u32, attempt: u32, blob: Hash, content: Hash) -> None:
         """Name the file with the texts of the drawn receipts of your epoch, encrypted for the
         executors of its settle job, and the hash of what it decrypts to, which is the same for

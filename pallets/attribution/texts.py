@@ -8,6 +8,9 @@ attempt: what they conclude differs only where one of them errs.
 That a server named no file is a fact of the chain, which anybody may report; a file that no
 executor can read, or with another content, is for the executors to report (`Jobs.report_failure`,
 WithheldTexts), as is a file of receipts that they cannot get (MissingReceipts).
+
+Showing is operational, as the answers of executors are: whoever fills the blocks cannot make an
+honest server late. `check_show` refuses what cannot succeed before it is in a block.
 """
 
 from __future__ import annotations
@@ -25,11 +28,11 @@ if TYPE_CHECKING:
 SHOWING: tuple[JobState, ...] = (JobState.Assigned, JobState.Committing)
 
 
-def show(
+def check_show(
     attribution: Attribution, who: AccountId, job: int, attempt: int, blob: Hash, content: Hash
 ) -> None:
-    """Name the file of texts for the executors of an attempt, and the hash of its content. Raises
-    NotYourJob, NotShowing, AlreadyShown, TextsDiffer."""
+    """Check that a file of texts may be named. Raises NotYourJob, NotShowing, AlreadyShown,
+    TextsDiffer."""
     settling = attribution.jobs.job(job)
     if settling is None or not isinstance(settling.spec, Settle) or settling.spec.server != who:
         raise attribution.NotYourJob
@@ -39,6 +42,14 @@ def show(
         raise attribution.AlreadyShown
     if attribution.shown_content.get(job) not in (None, content):
         raise attribution.TextsDiffer
+
+
+def show(
+    attribution: Attribution, who: AccountId, job: int, attempt: int, blob: Hash, content: Hash
+) -> None:
+    """Name the file of texts for the executors of an attempt, and the hash of its content. Raises
+    what `check_show` raises."""
+    check_show(attribution, who, job, attempt, blob, content)
     attribution.shown.put((job, attempt), blob)
     attribution.shown_content.put(job, content)
     attribution.emit(attribution.TextsShown(job, attempt, blob))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from node.transactions.submitter import ERA_BLOCKS, Submitter
+from runtime.frame.machine import Machine
 from runtime.types.primitives import Hash
 from tests.node.support.small_node import ALICE, SmallNode, run, small_node
 
@@ -21,6 +23,12 @@ def drive(folder: Path, scenario: Callable[[SmallNode, Submitter], Any]) -> None
 
 def remark(submitter: Submitter) -> Hash:
     return submitter.submit("System", "remark", remark=b"")
+
+
+def heartbeat(submitter: Submitter) -> Hash:
+    """Send an operational call, whether it succeeds now or not."""
+    with patch.object(Machine, "check_call"):
+        return submitter.submit("Jobs", "heartbeat")
 
 
 def test_a_transaction_outlives_the_branch_on_which_it_was_signed(tmp_path: Path) -> None:
@@ -64,5 +72,27 @@ def test_offering_again_tells_whoever_listens(tmp_path: Path) -> None:
         assert submitter.rebroadcast(found)
         assert heard == node.pool.pending() * 2
         assert not submitter.rebroadcast(node.chain.genesis_hash)
+
+    drive(tmp_path, scenario)
+
+
+def test_what_has_a_deadline_does_not_wait_behind_what_has_none(tmp_path: Path) -> None:
+    async def scenario(node: SmallNode, submitter: Submitter) -> None:
+        first, second = remark(submitter), remark(submitter)
+        urgent = heartbeat(submitter)
+        waiting = list(node.pool.waiting(submitter.account).values())
+        assert waiting == [urgent, second], "it took the place of the first"
+        assert not submitter.rebroadcast(first)
+        again = remark(submitter)
+        assert list(node.pool.waiting(submitter.account).values()) == [urgent, second, again]
+
+    drive(tmp_path, scenario)
+
+
+def test_what_somebody_else_sent_by_the_same_key_is_not_replaced(tmp_path: Path) -> None:
+    async def scenario(node: SmallNode, submitter: Submitter) -> None:
+        of_its_operator = remark(Submitter(node.chain, node.pool, ALICE))
+        urgent = heartbeat(submitter)
+        assert list(node.pool.waiting(submitter.account).values()) == [of_its_operator, urgent]
 
     drive(tmp_path, scenario)

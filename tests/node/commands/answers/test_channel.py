@@ -154,7 +154,7 @@ def test_a_false_receipt_is_reported_before_the_last_good_one(
 def test_two_receipts_for_one_voucher_are_reported_together(
     client: AnsweringClient, keys: Path
 ) -> None:
-    first, second = last_receipt(), last_receipt(train_job=9)
+    first, second = last_receipt(), last_receipt(index_job=9)
     book = ChannelBook(SERVER_ACCOUNT, MODEL, 75, 4, last=first, evidence=second)
     ledger_in(keys).recover(CHANNEL, book)
     call = report(client, keys, str(CHANNEL))

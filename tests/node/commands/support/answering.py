@@ -107,8 +107,9 @@ class AnsweringClient:
         return getattr(self, f"_api_{name.partition('_')[2]}")(*arguments)
 
     def _api_model(self, _: int) -> Any:
-        training = SimpleNamespace(trained=SimpleNamespace(adapter=self.adapter))
-        return SimpleNamespace(id=MODEL, model=SimpleNamespace(name="m", trainings=(training,)))
+        training = SimpleNamespace(train_job=1, trained=SimpleNamespace(adapter=self.adapter))
+        model = SimpleNamespace(name="m", trainings=(training,), answering=training)
+        return SimpleNamespace(id=MODEL, model=model)
 
     _api_model_named = _api_model
 
