@@ -62,13 +62,19 @@ class EpochInput:
     """What is known of an epoch: the chain's genesis, channels and indexes that its receipts name
     and the chain knows, ascending by number, and the pages.
 
-    `pages` is None where the file that the server named is no list of pages.
+    `pages` is None where the file that the server named is no list of pages, or one of them is
+    longer than a page can be.
     """
 
     genesis: Hash
     channels: tuple[ChannelRange, ...]
     indexes: tuple[IndexInput, ...]
     pages: tuple[Hash, ...] | None
+
+
+def pages_bytes(receipts: int) -> int:
+    """Return no less than the length of the file that lists the pages of so many receipts."""
+    return 4 + 32 * -(-receipts // PAGE_RECEIPTS)
 
 
 def pages_of(data: bytes, receipts: int) -> tuple[Hash, ...] | None:

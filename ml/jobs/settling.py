@@ -132,7 +132,7 @@ def _audited(spec: Settle, epoch: EpochInput, inputs: Path, report: Report) -> _
 
 
 def _page(inputs: Path, name: Hash) -> EpochReceipts | None:
-    """Return a page of receipts; None where it is none, or larger than one can be."""
+    """Return a page of receipts; None where it is none, or longer than one can be."""
     path = inputs / name.hex()
     if path.is_file() and path.stat().st_size > PAGE_BYTES_MAX:
         return None

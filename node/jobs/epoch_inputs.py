@@ -18,16 +18,19 @@ from nacl.public import PrivateKey
 
 from ml.attribution.epoch_files import (
     EPOCH_FILE,
+    PAGE_BYTES_MAX,
     TEXTS_FILE,
     ChannelRange,
     EpochInput,
     IndexInput,
+    pages_bytes,
     pages_of,
     receipts_of,
 )
 from ml.durable_file import write_durably
 from node.chain.state_reader import PalletViews, StateReader
 from node.keys.sealed_box import BoxUnreadableError, open_box
+from node.storage.blob_errors import BlobTooLargeError
 from pallets.jobs.job import FailureReason
 from runtime.codec.scale import DecodeError, codec
 from runtime.shared.documents import Index, Settle, Train, Trained
@@ -36,8 +39,11 @@ from runtime.trie.merkle import blob_id
 from runtime.types.primitives import Hash
 
 TEXTS_BYTES_MAX: Final = 64 << 20
+BOX_BYTES_MAX: Final = TEXTS_BYTES_MAX + (64 << 10)
+"""A sealed box has the keys of its readers beside the texts."""
 
-ReadBlob = Callable[[Hash], bytes]
+ReadBlob = Callable[[Hash, int], bytes]
+"""Returns a blob of at most so many bytes. Raises BlobTooLargeError."""
 CopyBlob = Callable[[Hash, Path], None]
 
 
@@ -86,16 +92,20 @@ class EpochInputs:
     def write(self, spec: Settle, receipts_blob: Hash, closed_at: int, folder: Path) -> None:
         """Lay out everything but the texts. Raises ReceiptsMissingError, and what copying a blob
         raises."""
-        pages = pages_of(self._read(receipts_blob), spec.receipts)
         channels: set[int] = set()
         jobs: set[int] = set()
-        for page in pages or ():
-            data = self._read(page)
-            write_durably(folder / page.hex(), data)
-            receipts = receipts_of(data)
-            for signed in receipts.receipts if receipts is not None else ():
-                channels.add(signed.channel)
-                jobs.add(signed.receipt.index_job)
+        pages: tuple[Hash, ...] | None = None
+        try:
+            pages = pages_of(self._read(receipts_blob, pages_bytes(spec.receipts)), spec.receipts)
+            for page in pages or ():
+                data = self._read(page, PAGE_BYTES_MAX)
+                write_durably(folder / page.hex(), data)
+                receipts = receipts_of(data)
+                for signed in receipts.receipts if receipts is not None else ():
+                    channels.add(signed.channel)
+                    jobs.add(signed.receipt.index_job)
+        except BlobTooLargeError:
+            pages = None  # no list of pages, or no page: in either case a false declaration
         with self._reader.at() as state:
             epoch = EpochInput(
                 genesis=self._genesis,

@@ -19,13 +19,15 @@ from ml.durable_file import write_durably
 from ml.jobs.frames import ROWS_FILE
 from node.chain.state_reader import StateReader
 from node.jobs.epoch_inputs import (
+    BOX_BYTES_MAX,
     EpochInputs,
     ReceiptsMissingError,
     TextsAwaitedError,
     TextsMissingError,
+    TextsWithheldError,
 )
-from node.storage.blob_errors import BlobNotFoundError
-from node.storage.blob_store import BlobStore
+from node.storage.blob_errors import BlobNotFoundError, BlobTooLargeError
+from node.storage.blob_store import BLOB_BYTES_MAX, BlobStore
 from node.sync.blob_fetcher import BlobUnavailableError
 from runtime.codec.scale import codec
 from runtime.shared.documents import (
@@ -60,8 +62,9 @@ class InputsAwaitedError(InputsMissingError):
 class MissingBlobs(Protocol):
     """Who brings blobs that are not here (node/sync/blob_fetcher.py)."""
 
-    def bring(self, blob: Hash) -> None:
-        """Bring a blob; called in a thread that trio started. Raises BlobUnavailableError."""
+    def bring(self, blob: Hash, bytes_max: int) -> None:
+        """Bring a blob of that length at most; called in a thread that trio started. Raises
+        BlobUnavailableError, BlobTooLargeError."""
         ...
 
 
@@ -160,27 +163,32 @@ class Inputs:
         if texts is None or content is None:
             raise TextsAwaitedError(f"The texts of drawn receipts of job {job} are not shown yet.")
         try:
-            box = self.read(texts)
+            box = self.read(texts, BOX_BYTES_MAX)
         except InputsMissingError as error:
             raise TextsMissingError(str(error)) from error
+        except BlobTooLargeError as error:
+            raise TextsWithheldError(str(error)) from error
         self._epochs.write_texts(box, content, reader_key, folder)
         self._epochs.write(spec, record.receipts_blob, record.closed_at, folder)
 
-    def _read_receipts(self, blob: Hash) -> bytes:
-        """Return a file of receipts. Raises ReceiptsMissingError."""
+    def _read_receipts(self, blob: Hash, bytes_max: int) -> bytes:
+        """Return a file of receipts. Raises ReceiptsMissingError, BlobTooLargeError."""
         try:
-            return self.read(blob)
+            return self.read(blob, bytes_max)
         except InputsMissingError as error:
             raise ReceiptsMissingError(str(error)) from error
 
-    def read(self, blob: Hash) -> bytes:
-        """Return a blob, brought from a peer where it is not here.
+    def read(self, blob: Hash, bytes_max: int = BLOB_BYTES_MAX) -> bytes:
+        """Return a blob of that length at most, brought from a peer where it is not here.
 
-        Raises InputsAwaitedError, InputsMissingError where there are no peers.
+        Raises InputsAwaitedError, InputsMissingError where there are no peers, BlobTooLargeError.
         """
         try:
             if self._missing is not None and not self._blobs.has(blob):
-                self._missing.bring(blob)
+                self._missing.bring(blob, bytes_max)
+            length = self._blobs.manifest(blob).length
+            if length > bytes_max:
+                raise BlobTooLargeError(f"Blob {blob.hex()} has {length} bytes, not {bytes_max}.")
             return self._blobs.get(blob)
         except BlobUnavailableError as error:
             raise InputsAwaitedError(str(error)) from error

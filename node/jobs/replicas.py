@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 import trio
 
-from ml.attribution.epoch_files import pages_of, receipts_of
+from ml.attribution.epoch_files import PAGE_BYTES_MAX, pages_bytes, pages_of, receipts_of
 from node.chain.chain import Chain
 from node.chain.events import FinalChanged
 from node.chain.state_reader import PalletViews, StateReader
@@ -61,7 +61,7 @@ class RowFiles(Protocol):
 class Fetcher(Protocol):
     """Who brings blobs that are not here."""
 
-    async def fetch(self, blob: Hash) -> None: ...
+    async def fetch(self, blob: Hash, bytes_max: int = ...) -> None: ...
 
 
 def is_keeper(account: AccountId, job_id: int, job: Job, accounts: Sequence[AccountId]) -> bool:
@@ -124,6 +124,8 @@ class Replicas:
             read = self._rows.batches(job.spec.datanets) if isinstance(job.spec, Train) else ()
             blobs = [*(batch.blob for batch in read), *made]
             try:
+                if isinstance(job.spec, Settle):
+                    await self._fetcher.fetch(made[0], pages_bytes(job.spec.receipts))
                 for blob in blobs:
                     await self._fetcher.fetch(blob)
                 if isinstance(job.spec, Index):
@@ -170,9 +172,9 @@ class Replicas:
 
     async def _keep_receipts(self, spec: Settle, blob: Hash) -> None:
         """Fetch the pages of an epoch, and keep its receipts for those who look for one."""
-        pages = pages_of(self._blobs.get(blob), spec.receipts)
-        for page in pages or ():
-            await self._fetcher.fetch(page)
+        data = await trio.to_thread.run_sync(self._blobs.get, blob)
+        for page in pages_of(data, spec.receipts) or ():
+            await self._fetcher.fetch(page, PAGE_BYTES_MAX)
             await trio.to_thread.run_sync(self._learn, spec, page)
 
     def _learn(self, spec: Settle, page: Hash) -> None:

@@ -16,7 +16,7 @@ class DamagedBlobError(BlobError):
 
 
 class BlobTooLargeError(BlobError):
-    """A blob is longer than the store allows."""
+    """A blob is longer than the store, or who reads it, allows."""
 
 
 class StoreFullError(BlobError):

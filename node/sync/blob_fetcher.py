@@ -17,7 +17,7 @@ from typing import Final
 
 import trio
 
-from node.storage.blob_errors import BlobError, UploadIncompleteError
+from node.storage.blob_errors import BlobError, BlobTooLargeError, UploadIncompleteError
 from node.storage.blob_store import BLOB_BYTES_MAX, BlobStore
 from node.storage.blob_upload import Upload
 from p2p.protocols.blob_download import AskChunks, BlobLimits, BlobPlanner
@@ -67,8 +67,9 @@ class BlobFetcher:
         self._running: dict[Hash, trio.Event] = {}
         self._slots = trio.Semaphore(DOWNLOADS_MAX)
 
-    async def fetch(self, blob: Hash) -> None:
-        """Bring a blob here, if it is not. Raises BlobUnavailableError, StoreFullError."""
+    async def fetch(self, blob: Hash, bytes_max: int = BLOB_BYTES_MAX) -> None:
+        """Bring a blob here, if it is not. One that is longer is refused when its first chunk has
+        proven it. Raises BlobUnavailableError, BlobTooLargeError, StoreFullError."""
         while not await trio.to_thread.run_sync(self._blobs.has, blob):
             running = self._running.get(blob)
             if running is not None:
@@ -78,23 +79,32 @@ class BlobFetcher:
             try:
                 async with self._slots:
                     planner = BlobPlanner(self._limits)
-                    await _Download(blob, self._blobs, self._network, self._patience).run(planner)
+                    download = _Download(
+                        blob, bytes_max, self._blobs, self._network, self._patience
+                    )
+                    await download.run(planner)
             finally:
                 del self._running[blob]
                 done.set()
 
-    def bring(self, blob: Hash) -> None:
+    def bring(self, blob: Hash, bytes_max: int = BLOB_BYTES_MAX) -> None:
         """Do the same from a thread that trio started. Raises what `fetch` raises."""
-        trio.from_thread.run(self.fetch, blob)
+        trio.from_thread.run(self.fetch, blob, bytes_max)
 
 
 class _Download:
     """One blob on its way here."""
 
     def __init__(
-        self, blob: Hash, blobs: BlobStore, network: PeerRequests, patience: BlobPatience
+        self,
+        blob: Hash,
+        bytes_max: int,
+        blobs: BlobStore,
+        network: PeerRequests,
+        patience: BlobPatience,
     ) -> None:
         self._blob = blob
+        self._bytes_max = bytes_max
         self._blobs = blobs
         self._network = network
         self._patience = patience
@@ -104,7 +114,7 @@ class _Download:
         self._bell, self._rung = trio.open_memory_channel[None](1)
 
     async def run(self, planner: BlobPlanner) -> None:
-        """Download. Raises BlobUnavailableError, StoreFullError."""
+        """Download. Raises BlobUnavailableError, BlobTooLargeError, StoreFullError."""
         self._planner = planner
         self._upload = await trio.to_thread.run_sync(self._blobs.resume, self._blob)
         if self._upload is not None and self._upload.has_chunks():
@@ -192,6 +202,11 @@ class _Download:
 
     def _keep(self, first: int, answer: BlobRange) -> int:
         """Write proven chunks, and return how many. Raises BlobError."""
+        if answer.length > self._bytes_max:
+            raise BlobTooLargeError(
+                f"Blob {self._blob.hex()} has {answer.length} bytes, and at most {self._bytes_max} "
+                "are wanted."
+            )
         if self._upload is None or self._upload.length != answer.length:
             self._upload = self._blobs.upload(self._blob, answer.length)
         for index, (data, proof) in enumerate(answer.chunks, first):

@@ -22,6 +22,7 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
         "tests/ml/engine/test_builtin.py",
         "tests/ml/engine/test_transcript.py",
     ),
+    "ml/attribution/drawn_answers.py": ("tests/ml/jobs/test_settling.py",),
     "ml/attribution/epoch_files.py": ("tests/ml/attribution/test_receipt_checks.py",),
     "ml/jobs/kinds.py": ("tests/ml/jobs/support/epoch_workshop.py",),
     "ml/base/content.py": ("tests/ml/base/test_base.py",),

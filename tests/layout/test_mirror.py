@@ -64,7 +64,7 @@ def test_a_wrong_reason_is_refused(
     [
         ("tests/ml/engine/test_builtin.py", "ml.engine.builtin", True),
         ("tests/ml/engine/test_builtin.py", "ml.engine.batch", True),
-        ("tests/ml/engine/test_sampling.py", "ml.engine.batch", False),
+        ("tests/ml/engine/test_transcript.py", "ml.engine.batch", False),
         ("tests/ml/jobs/test_executor.py", "ml.jobs.__main__", True),
         ("tests/ml/rows/test_row.py", "runtime.types.primitives", False),
     ],

@@ -21,6 +21,8 @@ from ml.attribution.epoch_files import (
     pages_of,
 )
 from node.chain.state_reader import PalletViews
+from node.jobs import epoch_inputs
+from node.jobs import inputs as inputs_module
 from node.jobs.epoch_inputs import (
     ReceiptsMissingError,
     TextsAwaitedError,
@@ -247,6 +249,23 @@ def test_a_page_of_garbage_is_laid_out_for_the_executor_to_judge(node: Node) -> 
     node.show()
     epoch = node.prepare(node.close([paper_receipt(1)], node.blobs.put(listed)))
     assert (epoch.pages, epoch.channels) == ((page,), ())
+
+
+def test_a_list_or_a_page_that_is_too_long_is_no_list(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.show()
+    listed = node.blobs.put(bytes(4 + 32 + 1))
+    assert node.prepare(node.close([paper_receipt(1)], listed)).pages is None
+    monkeypatch.setattr(epoch_inputs, "PAGE_BYTES_MAX", 10)
+    assert node.prepare(node.close([paper_receipt(1)])).pages is None
+
+
+def test_a_box_that_is_too_long_is_withheld(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.show()
+    monkeypatch.setattr(inputs_module, "BOX_BYTES_MAX", 10)
+    with pytest.raises(TextsWithheldError):
+        node.prepare(node.close([paper_receipt(1)]))
 
 
 def test_a_file_with_more_pages_than_receipts_is_none() -> None:

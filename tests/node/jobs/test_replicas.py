@@ -73,7 +73,7 @@ class FakeNode:
         assert versions == TRAIN.datanets
         return (BatchInput(0, 0, WHO, ROWS, 1),)
 
-    async def fetch(self, blob: Hash) -> None:
+    async def fetch(self, blob: Hash, bytes_max: int = 1 << 30) -> None:
         if blob not in self.given:
             raise BlobUnavailableError("nobody gives it")
         self.fetched.append(blob)

@@ -168,6 +168,20 @@ def test_a_download_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     scene(tmp_path, scenario)
 
 
+def test_a_blob_that_is_longer_than_wanted_is_refused_at_its_first_chunks(tmp_path: Path) -> None:
+    async def scenario(at: Scene) -> None:
+        at.network.add("honest", answer=at.honest)
+        with pytest.raises(BlobTooLargeError):
+            await at.fetcher().fetch(BLOB, len(DATA) - 1)
+        assert len(at.network.asked) <= SMALL.in_flight, "no more was asked for"
+        assert at.network.blamed == []
+        assert not at.ours.uploads()
+        await at.fetcher().fetch(BLOB, len(DATA))
+        assert at.ours.get(BLOB) == DATA
+
+    scene(tmp_path, scenario)
+
+
 def test_a_blob_that_nobody_has_is_unavailable_after_a_while(tmp_path: Path) -> None:
     async def scenario(at: Scene) -> None:
         with pytest.raises(BlobUnavailableError, match="no connected peer gives it"):
