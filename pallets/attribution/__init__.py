@@ -125,8 +125,8 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         """Close your current epoch of a model: name the Merkle-sum root of its receipts, their
         number, the sum of their fees, and the file of the receipts, from which executors settle.
         With what you have no receipts for any more the fees are all that you have redeemed since
-        the last close; what is missing is slashed. You pay the settle job, and answer for the
-        receipts with your bond."""
+        the last close; what is due of the missing is slashed. You pay the settle job, and answer
+        for the receipts with your bond."""
         closing.check_model(self, model, server)
         closing.close(
             self,
@@ -240,8 +240,8 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
 
     @call(10, weights.ATTRIBUTION_REPORT_OVERDUE)
     def report_overdue(self, who: Signed, model: u32, server: AccountId) -> None:
-        """Report a server that has not closed its epoch in time: it is slashed for all that it
-        redeemed, and the pool goes to the commons."""
+        """Report a server that has not closed its epoch in time: it is slashed for what is due, and
+        the pool goes to the commons."""
         closing.report_overdue(self, model, server)
 
     # ------------------------------------------------------------------------- runtime API

@@ -1,14 +1,14 @@
 """Epochs: closing, settling, convicting or failing, and the way of each planck of their pool.
 
-    not closed in time   -> its server is slashed for all that it redeemed, the pool goes to the
-                            commons
+    not closed in time   -> its server is slashed for what is due, the pool goes to the commons
     closed by its server -> settled: shares and commons
                          -> convicted: the server's bond is slashed, the pool goes to the commons
                          -> failed: the pool goes back, the server may close the epoch again
 
 Rules that hold here: an epoch belongs to a model and a server, and nobody else closes it; it has
-all that was redeemed since the last close, and what a server has no receipts for costs it as much,
-so that none leaves out what it does not want to be looked at; declared fees do not exceed, with
+all that was redeemed since the last close, and a server is slashed by what is due of it and not
+declared, so that none leaves out what it does not want to be looked at. Not due is what it redeemed
+before the model paid contributors: no receipt is owed for that. Declared fees do not exceed, with
 those of the server's other epochs, the bond that answers for them; a failed epoch is closed again,
 with the same receipts and the same draw, before the next one; a server gains nothing by a false
 declaration, because the pool then goes to the commons and the executors are paid from the escrow
@@ -139,16 +139,15 @@ def close(
 def _without_missing(
     attribution: Attribution, key: tuple[int, AccountId], ledger: Ledger, fees_planck: int
 ) -> Ledger:
-    """Return the ledger without what its server has redeemed and declares no receipts for. It costs
-    as much as it brought, and its part of the pool goes to the commons."""
+    """Return the ledger without what its server has redeemed and declares no receipts for: its part
+    of the pool goes to the commons. What is due is declared first, and slashed where it is not."""
     model, server = key
-    missing = ledger.redeemed_planck - fees_planck
-    if not missing:
+    if fees_planck == ledger.redeemed_planck:
         return ledger
     lost = ledger.pool - ledger.pool * fees_planck // ledger.redeemed_planck
-    attribution.inference.slash_server(server, missing, ())
     _add_commons(attribution, model, lost)
     due = min(ledger.due_planck, fees_planck)
+    attribution.inference.slash_server(server, ledger.due_planck - due, ())
     count_unsettled(attribution, server, due - ledger.due_planck)
     return replace(ledger, pool=ledger.pool - lost, redeemed_planck=fees_planck, due_planck=due)
 
@@ -163,8 +162,8 @@ def count_unsettled(attribution: Attribution, server: AccountId, change: int) ->
 
 
 def report_overdue(attribution: Attribution, model: int, server: AccountId) -> None:
-    """Slash a server that has not closed its epoch in time by all that it redeemed; the pool goes
-    to the commons, and the receipts of the epoch can be settled no more. Raises NotOverdue."""
+    """Slash a server that has not closed its epoch in time by what is due; the pool goes to the
+    commons, and the receipts of the epoch can be settled no more. Raises NotOverdue."""
     ledger = attribution.ledgers.get((model, server))
     time = attribution.governed.get().close_blocks
     if (
@@ -173,7 +172,7 @@ def report_overdue(attribution: Attribution, model: int, server: AccountId) -> N
         or attribution.system.current_number() <= ledger.due_from + time
     ):
         raise attribution.NotOverdue
-    slashed = attribution.inference.slash_server(server, ledger.redeemed_planck, ())
+    slashed = attribution.inference.slash_server(server, ledger.due_planck, ())
     _add_commons(attribution, model, ledger.pool)
     count_unsettled(attribution, server, -ledger.due_planck)
     attribution.ledgers.put((model, server), Ledger(epoch=ledger.epoch + 1))

@@ -95,7 +95,7 @@ class AttributionErrors:
 
     class FeesMissing(Error, index=28):
         """Fees and what is missing are not together what you have redeemed since the last close.
-        Declare all receipts; what you have no receipts for any more is slashed."""
+        Declare all receipts; what is due of the missing is slashed."""
 
     class ReceiptsDiffer(Error, index=25):
         """An epoch is closed again with the receipts that it was closed with, for it is known by

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -63,6 +64,20 @@ def test_nobody_closes_again_what_failed_of_another(chain: Workshop) -> None:
     with pytest.raises(Attribution.NotFailed):
         close(chain, "close_again", server=EVE, epoch=0)
     assert chain.attribution.pool(0, SETTLING_SERVER).pool == POOL
+
+
+def test_nobody_has_a_server_slashed_for_what_it_redeemed_below_the_gate(
+    chain: Workshop,
+) -> None:
+    earn(chain, FEES, POOL, model=4)
+    open_gate(chain, 4)
+    earn(chain, OPEN, OPEN // 2, model=4)
+    chain.attribution.governed.put(replace(chain.attribution.parameters(), close_blocks=20))
+    bond = chain.inference.bond_of(SETTLING_SERVER)
+    chain.next_block(21)
+    chain.sign(EVE, "Attribution", "report_overdue", model=4, server=SETTLING_SERVER)
+    assert chain.inference.bond_of(SETTLING_SERVER) == bond - OPEN, "no receipt is owed for more"
+    assert chain.attribution.common_pool(4) == POOL + OPEN // 2
 
 
 def test_nobody_sweeps_the_pool_of_a_server_that_is_there(chain: Workshop) -> None:

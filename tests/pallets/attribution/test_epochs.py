@@ -203,6 +203,19 @@ def test_the_gate_follows_the_parameter(workshop: Workshop) -> None:
     assert epoch(workshop, model=OTHER_MODEL).state is EpochState.Settled
 
 
+@pytest.mark.parametrize("missing", [0, FEES, FEES + 1, FEES + OPEN])
+def test_what_is_missing_is_slashed_beyond_what_was_redeemed_below_the_gate(
+    workshop: Workshop, missing: int
+) -> None:
+    earn(workshop, model=OTHER_MODEL)
+    open_gate(workshop, OTHER_MODEL)
+    earn(workshop, 2 * OPEN, OPEN, model=OTHER_MODEL)
+    declared = {"fees_planck": FEES + 2 * OPEN - missing, "missing_planck": missing}
+    close(workshop, model=OTHER_MODEL, **declared)
+    assert bond(workshop) == SERVER_BOND - max(0, missing - FEES)
+    assert workshop.attribution.pool(OTHER_MODEL, SERVER).due_planck == 0
+
+
 def test_a_smaller_index_closes_the_gate_but_what_was_open_stays_known(workshop: Workshop) -> None:
     workshop.attribution.record_indexed(MODEL, 91, indexed(rows=5))
     assert not workshop.attribution.is_open(MODEL)
