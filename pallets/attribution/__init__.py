@@ -5,8 +5,8 @@ receipts; a SETTLE job checks them, looks at the texts of some that chance draws
 pool by scores; this pallet credits the shares, or convicts the server. What is not shared goes to
 the model's commons. Scores are computed elsewhere and agreed on by executors.
 
-This file declares the pallet; epochs are in `epochs`, drawn texts in `texts`, claims in `shares`.
-The tokens of all pools, unclaimed shares and commons lie in ATTRIBUTION_POT.
+This file declares the pallet; what waits for an epoch is in `ledgers`, closing in `declarations`,
+what becomes of an epoch in `epochs`, drawn texts in `texts`, claims in `shares`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from dataclasses import replace
 from typing import Final
 
 from pallets import weights
-from pallets.attribution import epochs as closing
+from pallets.attribution import declarations, epochs, ledgers, texts
 from pallets.attribution import shares as sharing
-from pallets.attribution import texts
+from pallets.attribution.declarations import Declaration
 from pallets.attribution.errors import AttributionErrors
 from pallets.attribution.events import AttributionEvents
+from pallets.attribution.ledgers import ATTRIBUTION_POT
 from pallets.attribution.records import (
     PARAMETERS_MAX,
     PARAMETERS_MIN,
@@ -50,9 +51,6 @@ from runtime.trie.merkle import SumProof
 from runtime.types.primitives import AccountId, Balance, Hash
 
 __all__ = ["ATTRIBUTION_POT", "Attribution", "Genesis", "Parameters"]
-
-ATTRIBUTION_POT: Final = AccountId(b"modlopen/attribution".ljust(32, b"\0"))
-"""Where the tokens of pools, unclaimed shares and commons lie."""
 
 INDEXES_LISTED_MAX: Final = 16
 """The latest index jobs of a model that are listed; the commitments of all are stored."""
@@ -127,18 +125,8 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         With what you have no receipts for any more the fees are all that you have redeemed since
         the last close; what is due of the missing is slashed. You pay the settle job, and answer
         for the receipts with your bond."""
-        closing.check_model(self, model, server)
-        closing.close(
-            self,
-            server=server,
-            model=model,
-            epoch=self.ledgers.get((model, server)).epoch,
-            receipts_root=receipts_root,
-            receipts=receipts,
-            fees_planck=fees_planck,
-            missing_planck=missing_planck,
-            receipts_blob=receipts_blob,
-        )
+        declared = Declaration(receipts_root, receipts, fees_planck, receipts_blob, missing_planck)
+        declarations.close(self, (model, server), declared)
 
     @call(1, weights.ATTRIBUTION_CLOSE_AGAIN)
     def close_again(
@@ -153,21 +141,8 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
     ) -> None:
         """Close your latest epoch again, whose settlement failed, with the same receipts; the same
         ones are drawn."""
-        closing.check_model(self, model, server)
-        record = self.epochs.get((model, server, epoch))
-        is_latest = self.ledgers.get((model, server)).epoch == epoch + 1
-        if record is None or record.state is not EpochState.Failed or not is_latest:
-            raise self.NotFailed
-        closing.close(
-            self,
-            server=server,
-            model=model,
-            epoch=epoch,
-            receipts_root=receipts_root,
-            receipts=receipts,
-            fees_planck=fees_planck,
-            receipts_blob=receipts_blob,
-        )
+        declared = Declaration(receipts_root, receipts, fees_planck, receipts_blob)
+        declarations.close_again(self, (model, server, epoch), declared)
 
     @call(2, weights.ATTRIBUTION_CLAIM)
     def claim(self, who: Signed) -> None:
@@ -185,7 +160,7 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         commons = self.commons.get(model)
         if amount > commons:
             raise self.CommonsTooLow
-        self._pay_out(dest, amount)
+        ledgers.pay_out(self, dest, amount)
         self.commons.put(model, commons - amount)
         self.emit(self.CommonsSpent(model, dest, amount))
 
@@ -227,22 +202,13 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
     @call(9, weights.ATTRIBUTION_SWEEP_POOL)
     def sweep_pool(self, who: Signed, model: u32, server: AccountId) -> None:
         """Move the pool of a server that has left into the commons of the model; by anybody."""
-        ledger = self.ledgers.get((model, server))
-        if self.inference.is_bonded(server):
-            raise self.ServerBonded
-        if not ledger.pool and not ledger.due_planck:
-            raise self.NothingToSweep
-        swept = replace(ledger, pool=0, redeemed_planck=0, due_planck=0, due_from=None)
-        self.ledgers.put((model, server), swept)
-        closing.count_unsettled(self, server, -ledger.due_planck)
-        self.commons.put(model, self.commons.get(model) + ledger.pool)
-        self.emit(self.PoolSwept(model, server, ledger.pool))
+        ledgers.sweep(self, (model, server))
 
     @call(10, weights.ATTRIBUTION_REPORT_OVERDUE)
     def report_overdue(self, who: Signed, model: u32, server: AccountId) -> None:
         """Report a server that has not closed its epoch in time: it is slashed for what is due, and
         the pool goes to the commons."""
-        closing.report_overdue(self, model, server)
+        ledgers.report_overdue(self, (model, server))
 
     # ------------------------------------------------------------------------- runtime API
 
@@ -311,20 +277,7 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
 
     def fund(self, model: int, server: AccountId, redeemed_planck: int, part_planck: int) -> None:
         """Count a redemption, whose contributors' part was just paid into ATTRIBUTION_POT."""
-        ledger = self.ledgers.get((model, server))
-        due = redeemed_planck if self.is_open(model) else 0
-        is_first = due and ledger.due_from is None
-        funded = replace(
-            ledger,
-            pool=ledger.pool + part_planck,
-            redeemed_planck=ledger.redeemed_planck + redeemed_planck,
-            due_planck=ledger.due_planck + due,
-            due_from=self.system.current_number() if is_first else ledger.due_from,
-        )
-        self.ledgers.put((model, server), funded)
-        self.accounted.put(self.accounted.get() + part_planck)
-        closing.count_unsettled(self, server, due)
-        self.emit(self.Funded(model, server, part_planck))
+        ledgers.fund(self, (model, server), redeemed_planck, part_planck)
 
     def current_epoch(self, model: int, server: AccountId) -> int:
         """Return the number that a server's next close of a model gets."""
@@ -359,28 +312,8 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
     def give_back(
         self, model: int, server: AccountId, redeemed_planck: int, asker: AccountId
     ) -> int:
-        """Pay the part of a pool that a channel brought back to its asker; returns it. It goes to
-        the commons where the asker's account is gone and the amount too small to make it anew."""
-        ledger = self.ledgers.get((model, server))
-        assert redeemed_planck <= ledger.redeemed_planck, "no epoch was closed, so all is here"
-        amount = ledger.pool * redeemed_planck // ledger.redeemed_planck
-        left = ledger.redeemed_planck - redeemed_planck
-        due = min(ledger.due_planck, left)
-        rest = replace(
-            ledger,
-            pool=ledger.pool - amount,
-            redeemed_planck=left,
-            due_planck=due,
-            due_from=ledger.due_from if due else None,
-        )
-        self.ledgers.put((model, server), rest)
-        closing.count_unsettled(self, server, due - ledger.due_planck)
-        try:
-            self._pay_out(asker, amount)
-        except DispatchFailed:
-            self.commons.put(model, self.commons.get(model) + amount)
-            return 0
-        return amount
+        """Pay the part of a pool that a channel brought back to its asker; returns it."""
+        return ledgers.give_back(self, (model, server), redeemed_planck, asker)
 
     def record_indexed(self, model: int, job: int, output: Indexed) -> None:
         """Store the commitments of a settled INDEX job."""
@@ -394,16 +327,16 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
 
     def record_settled(self, job: int, spec: Settle, output: Settled) -> None:
         """Pay a settled epoch, or convict its server. Raises NotSettling, OutputDiffers."""
-        closing.settle(self, spec, output)
+        epochs.settle(self, spec, output)
         texts.forget(self, job)
 
     def record_settlement_failed(self, job: int, spec: Settle, is_withheld: bool) -> None:
         """Put the pool of an epoch back, because its SETTLE job ended without a result; where most
         executors could not read the texts that its server owes them, convict the server."""
         if is_withheld:
-            closing.convict(self, spec, false_planck=0)
+            epochs.convict(self, spec, false_planck=0)
         else:
-            closing.give_pool_back(self, spec)
+            epochs.give_pool_back(self, spec)
         texts.forget(self, job)
 
     # ----------------------------------------------------------------- genesis, invariants
@@ -454,12 +387,6 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         earning = self.earned.get(account)
         if not earning.claimable:
             raise self.NothingToClaim
-        self._pay_out(account, earning.claimable)
+        ledgers.pay_out(self, account, earning.claimable)
         self.earned.put(account, replace(earning, claimable=0))
         self.emit(self.Claimed(account, earning.claimable))
-
-    def _pay_out(self, dest: AccountId, amount: int) -> None:
-        """Pay what is accounted for out of the pot."""
-        if amount:
-            self.balances.transfer(ATTRIBUTION_POT, dest, amount)
-            self.accounted.put(self.accounted.get() - amount)

@@ -10,6 +10,11 @@ from runtime.codec.scale import scale, u16, u32
 from runtime.shared.documents import Indexed
 from runtime.types.primitives import OPEN, AccountId, Balance, Hash
 
+LedgerKey = tuple[int, AccountId]
+"""Model and server."""
+EpochKey = tuple[int, AccountId, int]
+"""Model, server and the number of the epoch."""
+
 
 class EpochState(enum.IntEnum):
     """Where a closed epoch is. A failed one gave its fees back to the pool; its server may close it

@@ -9,18 +9,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from pallets.attribution.records import Earning, EpochState
+from pallets.attribution.records import Earning, EpochKey, EpochState
 from runtime.shared.documents import Share
 from runtime.trie.merkle import SumProof, verify_sum
-from runtime.types.primitives import AccountId, Hash
+from runtime.types.primitives import Hash
 
 if TYPE_CHECKING:
     from pallets.attribution import Attribution
 
 BITS: Final = 128
 """Positions of one word of the bitmap."""
-
-EpochKey = tuple[int, AccountId, int]
 
 
 def claim(attribution: Attribution, key: EpochKey, share: Share, proof: SumProof) -> None:

@@ -1,4 +1,4 @@
-"""Attribution: funding, claims, commons, pools of servers that left, indexes, parameters."""
+"""Attribution: the pot, claims, commons, indexes, parameters."""
 
 from __future__ import annotations
 
@@ -12,18 +12,14 @@ from pallets.attribution.records import (
     PARAMETERS_MAX,
     PARAMETERS_MIN,
     Earning,
-    Ledger,
     Parameters,
     are_within_bounds,
 )
-from pallets.inference import Inference
-from pallets.inference import Parameters as InferenceParameters
 from pallets.models import Base
 from pallets.models import Genesis as ModelsGenesis
 from runtime.frame.dispatch import DispatchFailed
-from runtime.types.primitives import OPEN, AccountId, Hash
+from runtime.types.primitives import OPEN, Hash
 from tests.pallets.support.epochs import (
-    FEES,
     INDEX_JOB,
     MODEL,
     POOL,
@@ -36,7 +32,7 @@ from tests.pallets.support.epochs import (
 )
 from tests.pallets.support.ledger import ALICE, BOB, CHARLIE, DAVE, NOBODY
 from tests.pallets.support.ledger import Ledger as Composed
-from tests.pallets.support.workshop import BASE, SERVER, Workshop, indexed
+from tests.pallets.support.workshop import BASE, Workshop, indexed
 
 
 @pytest.fixture
@@ -49,20 +45,7 @@ def workshop() -> Iterator[Workshop]:
         made.check()
 
 
-# ------------------------------------------------------------------------------------------ funding
-
-
-def test_a_redemption_is_counted_for_its_model_and_server(workshop: Workshop) -> None:
-    earn(workshop, 7, 3, server=ALICE)
-    attribution = workshop.attribution
-    now = workshop.number
-    expected = Ledger(0, POOL, FEES, None, due_planck=FEES, due_from=now)
-    assert attribution.pool(MODEL, SERVER) == expected
-    assert attribution.pool(MODEL, ALICE) == Ledger(0, 3, 7, None, due_planck=7, due_from=now)
-    assert attribution.unsettled_of(ALICE) == 7
-    assert attribution.pool(MODEL, BOB) == Ledger()
-    assert attribution.accounted.get() == POOL + 3
-    assert workshop.events(Attribution.Funded)[-1] == Attribution.Funded(MODEL, ALICE, 3)
+# ------------------------------------------------------------------------------------------ the pot
 
 
 def test_a_gift_to_the_pot_does_not_disturb_the_accounts(workshop: Workshop) -> None:
@@ -121,78 +104,6 @@ def test_root_spends_the_commons(workshop: Workshop) -> None:
     ]
     with pytest.raises(DispatchFailed):
         workshop.sign(ALICE, "Attribution", "spend_commons", amount=1, **arguments)
-
-
-def sweep(workshop: Workshop, model: int = MODEL, server: AccountId = SERVER) -> None:
-    workshop.sign(DAVE, "Attribution", "sweep_pool", model=model, server=server)
-
-
-def leave(workshop: Workshop) -> None:
-    """Let the server leave with its bond."""
-    parameters = InferenceParameters(retention_blocks=1)
-    workshop.root("Inference", "set_parameters", parameters=parameters)
-    workshop.sign(SERVER, "Inference", "leave_service")
-    with pytest.raises(Attribution.ServerBonded):
-        sweep(workshop)
-    workshop.next_block(2)
-    workshop.sign(SERVER, "Inference", "withdraw_server_bond")
-
-
-def test_the_pool_of_a_server_that_left_goes_to_the_commons_once(workshop: Workshop) -> None:
-    with pytest.raises(Attribution.ServerBonded):
-        sweep(workshop)
-    leave(workshop)
-    sweep(workshop)
-    assert workshop.attribution.common_pool(MODEL) == POOL
-    assert workshop.attribution.pool(MODEL, SERVER) == Ledger()
-    assert workshop.events(Attribution.PoolSwept) == [Attribution.PoolSwept(MODEL, SERVER, POOL)]
-    with pytest.raises(Attribution.NothingToSweep):
-        sweep(workshop)
-
-
-def test_an_empty_pool_is_not_swept_into_the_state(workshop: Workshop) -> None:
-    leave(workshop)
-    with pytest.raises(Attribution.NothingToSweep):
-        sweep(workshop, model=7)
-    assert (7, SERVER) not in workshop.attribution.ledgers
-
-
-def test_a_server_comes_back_when_its_pools_are_swept(workshop: Workshop) -> None:
-    leave(workshop)
-    with pytest.raises(Inference.PoolsWaiting):
-        workshop.sign(SERVER, "Inference", "register_server", bond=200 * OPEN)
-    sweep(workshop)
-    workshop.sign(SERVER, "Inference", "register_server", bond=200 * OPEN)
-
-
-def test_what_is_due_without_a_pool_is_swept_too(workshop: Workshop) -> None:
-    earn(workshop, 1, 0, server=ALICE)
-    assert workshop.attribution.unsettled_of(ALICE) == 1
-    sweep(workshop, server=ALICE)
-    assert workshop.attribution.unsettled_of(ALICE) == 0
-    assert workshop.attribution.pool(MODEL, ALICE) == Ledger()
-
-
-# -------------------------------------------------------------------------------------- giving back
-
-
-def test_what_waits_is_given_back_in_proportion(workshop: Workshop) -> None:
-    attribution = workshop.attribution
-    before = workshop.balances.free(CHARLIE)
-    assert attribution.give_back(MODEL, SERVER, FEES // 4, CHARLIE) == POOL // 4
-    assert workshop.balances.free(CHARLIE) - before == POOL // 4
-    rest = attribution.pool(MODEL, SERVER)
-    assert (rest.pool, rest.redeemed_planck) == (3 * POOL // 4, 3 * FEES // 4)
-    assert rest.due_planck == attribution.unsettled_of(SERVER) == 3 * FEES // 4
-    attribution.give_back(MODEL, SERVER, rest.redeemed_planck, CHARLIE)
-    assert attribution.pool(MODEL, SERVER) == Ledger(), "nothing is due any more"
-    assert attribution.unsettled_of(SERVER) == 0
-
-
-def test_what_a_dead_asker_cannot_take_goes_to_the_commons(workshop: Workshop) -> None:
-    assert workshop.attribution.give_back(MODEL, SERVER, 2_000, NOBODY) == 0
-    assert workshop.attribution.common_pool(MODEL) == 1_000
-    assert workshop.attribution.pool(MODEL, SERVER).pool == POOL - 1_000
 
 
 # --------------------------------------------------------------------------- indexes and parameters

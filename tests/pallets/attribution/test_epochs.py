@@ -1,4 +1,4 @@
-"""Epochs: closed by their server alone, settled, convicted or failed; no planck goes astray."""
+"""Epochs: settled, convicted or failed; no planck goes astray."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from pallets.attribution import ATTRIBUTION_POT, Attribution
 from pallets.attribution.epochs import REPAID
 from pallets.attribution.records import EpochState
-from pallets.balances import Balances, HoldReason
+from pallets.balances import HoldReason
 from pallets.inference import Inference
-from pallets.jobs import Jobs
-from pallets.jobs.job import FailureReason, JobFailure, JobState
+from pallets.jobs.job import JobFailure, JobState
 from runtime.shared.documents import FAULTS_MAX, FaultKind, LargestShare, Settle, Settled, Share
 from runtime.types.primitives import OPEN, AccountId, Hash
 from tests.pallets.support.epochs import (
@@ -23,21 +22,22 @@ from tests.pallets.support.epochs import (
     INDEX_JOB,
     MODEL,
     POOL,
-    RECEIPTS,
-    ROOT,
+    bond_of,
     claimable,
     close,
     earn,
     epoch,
+    fail,
     fault,
     faulty,
     open_gate,
+    pool_of,
     settle,
     shared,
     shares_of,
 )
 from tests.pallets.support.ledger import ALICE, BOB, CHARLIE, ENDOWMENT, EVE, NOBODY
-from tests.pallets.support.workshop import EXECUTORS, SERVER, SERVER_BOND, Workshop, indexed
+from tests.pallets.support.workshop import EXECUTORS, SERVER, SERVER_BOND, Workshop
 
 OTHER_MODEL, NO_MODEL = 2, 9
 
@@ -50,179 +50,6 @@ def workshop() -> Iterator[Workshop]:
         earn(made)
         yield made
         made.check()
-
-
-def pool(workshop: Workshop, model: int = MODEL) -> tuple[int, int]:
-    ledger = workshop.attribution.pool(model, SERVER)
-    return ledger.pool, ledger.redeemed_planck
-
-
-def bond(workshop: Workshop) -> int:
-    return workshop.inference.bond_of(SERVER)
-
-
-def fail(workshop: Workshop, job: int) -> None:
-    """Let the executor say that it cannot settle."""
-    workshop.next_block()
-    reason = FailureReason.MissingBlob
-    workshop.sign(EXECUTORS[0], "Jobs", "report_failure", job=job, attempt=0, reason=reason)
-
-
-# ------------------------------------------------------------------------------------------ closing
-
-
-def test_closing_takes_the_fees_out_of_the_pool_and_opens_a_settle_job(workshop: Workshop) -> None:
-    job = close(workshop)
-    ledger = workshop.attribution.pool(MODEL, SERVER)
-    assert (ledger.epoch, ledger.pool, ledger.redeemed_planck) == (1, 0, 0)
-    assert ledger.settling == 0
-    parameters = workshop.attribution.parameters()
-    spec = Settle(
-        model=MODEL,
-        server=SERVER,
-        epoch=0,
-        receipts_root=ROOT,
-        receipts=len(RECEIPTS),
-        fees_planck=FEES,
-        pool_planck=POOL,
-        bound_milli=parameters.bound_milli,
-        draws=parameters.draws,
-        text_blocks=parameters.text_blocks,
-    )
-    assert workshop.job(job).spec == spec
-    price = workshop.jobs.price(spec) or 0
-    assert workshop.escrow(SERVER) == price + len(RECEIPTS) * parameters.price_receipt_planck
-    closed = epoch(workshop)
-    assert (closed.state, closed.fees_planck) == (EpochState.Settling, FEES)
-    assert (closed.pool_planck, closed.closed_at) == (POOL, 1)
-    assert workshop.events(Attribution.EpochClosed) == [
-        Attribution.EpochClosed(MODEL, SERVER, 0, job, FEES)
-    ]
-    assert workshop.attribution.is_settling(SERVER)
-
-
-@pytest.mark.parametrize(
-    ("changed", "error"),
-    [
-        ({"model": NO_MODEL}, Attribution.UnknownModel),
-        ({"model": OTHER_MODEL}, Attribution.NotIndexed),
-        ({"receipts": 0}, Attribution.NothingToSettle),
-        ({"fees_planck": 0}, Attribution.NothingToSettle),
-        ({"receipts": 100_001}, Attribution.TooManyReceipts),
-        ({"fees_planck": FEES + 1}, Attribution.FeesExceedPool),
-    ],
-)
-def test_an_epoch_that_cannot_be_settled_is_refused_by_name(
-    workshop: Workshop, changed: dict[str, int], error: type[Exception]
-) -> None:
-    with pytest.raises(error):
-        close(workshop, **changed)  # type: ignore[arg-type]
-    assert pool(workshop) == (POOL, FEES)
-
-
-def test_a_stranger_closes_no_epoch_of_a_server(workshop: Workshop) -> None:
-    for stranger in (ALICE, BOB, EXECUTORS[0]):
-        with pytest.raises(Attribution.FeesExceedPool):
-            close(workshop, server=stranger)
-    assert pool(workshop) == (POOL, FEES)
-
-
-def test_one_epoch_of_a_model_is_settled_at_a_time(workshop: Workshop) -> None:
-    close(workshop)
-    earn(workshop)
-    with pytest.raises(Attribution.EpochSettling):
-        close(workshop)
-
-
-def test_fees_may_not_exceed_the_bond(workshop: Workshop) -> None:
-    earn(workshop, SERVER_BOND - FEES + 1, SERVER_BOND // 2)
-    with pytest.raises(Attribution.FeesExceedBond):
-        close(workshop, fees_planck=SERVER_BOND + 1)
-    workshop.sign(SERVER, "Inference", "add_server_bond", amount=1)
-    close(workshop, fees_planck=SERVER_BOND + 1)
-
-
-def test_one_bond_does_not_answer_for_several_epochs_at_once(workshop: Workshop) -> None:
-    open_gate(workshop, OTHER_MODEL)
-    other = SERVER_BOND - FEES + 1
-    earn(workshop, other, other // 2, model=OTHER_MODEL)
-    job = close(workshop)
-    with pytest.raises(Attribution.FeesExceedBond):
-        close(workshop, model=OTHER_MODEL, fees_planck=other)
-    workshop.next_block()
-    workshop.answer(job, shared(()))
-    assert workshop.attribution.at_risk.get(SERVER) == 0
-    close(workshop, model=OTHER_MODEL, fees_planck=other)
-    assert workshop.attribution.at_risk.get(SERVER) == other
-    assert workshop.attribution.is_settling(SERVER)
-
-
-def test_a_server_that_cannot_pay_the_job_closes_nothing(workshop: Workshop) -> None:
-    workshop.balances.transfer(SERVER, ALICE, workshop.balances.free(SERVER) - OPEN // 1_000)
-    with pytest.raises(Balances.InsufficientBalance):
-        close(workshop)
-    assert pool(workshop) == (POOL, FEES)
-
-
-def test_a_chain_full_of_settlements_closes_nothing(workshop: Workshop) -> None:
-    count = workshop.jobs.settlements.get()
-    workshop.jobs.settlements.put(10_000)
-    with pytest.raises(Jobs.ChainFull):
-        close(workshop)
-    workshop.jobs.settlements.put(count)
-
-
-# ----------------------------------------------------------------------------------------- the gate
-
-
-def test_the_pool_of_a_small_model_waits_until_an_index_has_the_rows(workshop: Workshop) -> None:
-    least = workshop.attribution.parameters().rows_minimum
-    open_gate(workshop, OTHER_MODEL, rows=least - 1)
-    earn(workshop, model=OTHER_MODEL)
-    assert not workshop.attribution.is_open(OTHER_MODEL)
-    assert not workshop.attribution.has_opened(OTHER_MODEL)
-    with pytest.raises(Attribution.GateClosed):
-        close(workshop, model=OTHER_MODEL)
-    workshop.attribution.record_indexed(OTHER_MODEL, 90, indexed(rows=least))
-    assert workshop.attribution.has_opened(OTHER_MODEL)
-    close(workshop, model=OTHER_MODEL)
-
-
-def test_the_gate_follows_the_parameter(workshop: Workshop) -> None:
-    open_gate(workshop, OTHER_MODEL, rows=10)
-    earn(workshop, model=OTHER_MODEL)
-    parameters = workshop.attribution.parameters()
-    lower = replace(parameters, rows_minimum=10)
-    workshop.root("Attribution", "set_parameters", parameters=lower)
-    job = close(workshop, model=OTHER_MODEL)
-    workshop.root("Attribution", "set_parameters", parameters=parameters)
-    assert not workshop.attribution.is_open(OTHER_MODEL)
-    assert workshop.attribution.has_opened(OTHER_MODEL)
-    workshop.next_block()
-    workshop.answer(job, shared(()))
-    assert epoch(workshop, model=OTHER_MODEL).state is EpochState.Settled
-
-
-@pytest.mark.parametrize("missing", [0, FEES, FEES + 1, FEES + OPEN])
-def test_what_is_missing_is_slashed_beyond_what_was_redeemed_below_the_gate(
-    workshop: Workshop, missing: int
-) -> None:
-    earn(workshop, model=OTHER_MODEL)
-    open_gate(workshop, OTHER_MODEL)
-    earn(workshop, 2 * OPEN, OPEN, model=OTHER_MODEL)
-    declared = {"fees_planck": FEES + 2 * OPEN - missing, "missing_planck": missing}
-    close(workshop, model=OTHER_MODEL, **declared)
-    assert bond(workshop) == SERVER_BOND - max(0, missing - FEES)
-    assert workshop.attribution.pool(OTHER_MODEL, SERVER).due_planck == 0
-
-
-def test_a_smaller_index_closes_the_gate_but_what_was_open_stays_known(workshop: Workshop) -> None:
-    workshop.attribution.record_indexed(MODEL, 91, indexed(rows=5))
-    assert not workshop.attribution.is_open(MODEL)
-    assert workshop.attribution.has_opened(MODEL)
-    close(workshop)  # what was redeemed before stays due
-    earn(workshop)
-    assert workshop.attribution.pool(MODEL, SERVER).due_planck == 0
 
 
 # ----------------------------------------------------------------------------------------- settling
@@ -278,9 +105,9 @@ def test_a_settlement_that_does_not_add_up_is_refused_and_the_pool_returns(
     job = settle(workshop, output)
     assert workshop.job(job).failure is JobFailure.ResultRefused
     assert epoch(workshop).state is EpochState.Failed
-    assert pool(workshop) == (POOL, FEES)
+    assert pool_of(workshop) == (POOL, FEES)
     assert claimable(workshop, BOB) == 0
-    assert bond(workshop) == SERVER_BOND
+    assert bond_of(workshop) == SERVER_BOND
 
 
 def test_refusals_of_a_settlement_have_names(workshop: Workshop) -> None:
@@ -319,7 +146,7 @@ def test_no_planck_is_lost_whatever_is_shared(amounts: list[int], fees: int, pus
         earned = sum(claimable(workshop, one) for one in who)
         unclaimed = epoch(workshop).shares_planck - epoch(workshop).claimed_planck
         commons = workshop.attribution.common_pool(MODEL)
-        assert earned + unclaimed + commons + pool(workshop)[0] == POOL
+        assert earned + unclaimed + commons + pool_of(workshop)[0] == POOL
         assert workshop.attribution.accounted.get() == POOL
         workshop.check()
 
@@ -333,7 +160,7 @@ def test_false_receipts_cost_the_bond_and_pay_executors_and_commons(workshop: Wo
     escrow = workshop.escrow(SERVER)
     workshop.next_block()
     workshop.answer(job, faulty(fault(FaultKind.Text, 15 * OPEN)))
-    assert bond(workshop) == SERVER_BOND - 150 * OPEN
+    assert bond_of(workshop) == SERVER_BOND - 150 * OPEN
     assert workshop.balances.free(ALICE) - alice == 15 * OPEN
     assert workshop.balances.free(EXECUTORS[0]) - executor == escrow
     assert workshop.attribution.common_pool(MODEL) == POOL
@@ -343,12 +170,12 @@ def test_false_receipts_cost_the_bond_and_pay_executors_and_commons(workshop: Wo
     assert workshop.events(Attribution.EpochConvicted) == [
         Attribution.EpochConvicted(MODEL, SERVER, 0, 150 * OPEN, POOL)
     ]
-    assert pool(workshop) == (0, 0)
+    assert pool_of(workshop) == (0, 0)
 
 
 def test_the_least_slash_is_all_that_the_epoch_earned(workshop: Workshop) -> None:
     settle(workshop, faulty(fault(FaultKind.Declaration, 0, NOBODY)))
-    assert bond(workshop) == SERVER_BOND - FEES
+    assert bond_of(workshop) == SERVER_BOND - FEES
     assert workshop.balances.free(NOBODY) == 0
 
 
@@ -361,7 +188,7 @@ def test_only_askers_that_really_paid_for_a_false_answer_are_repaid(
     is_repaid = kind in REPAID
     assert is_repaid == (kind > FaultKind.Range)
     assert workshop.balances.free(EVE) - before == (OPEN if is_repaid else 0)
-    assert bond(workshop) == SERVER_BOND - FEES
+    assert bond_of(workshop) == SERVER_BOND - FEES
 
 
 def test_a_conviction_takes_at_most_the_bond_that_is_left(workshop: Workshop) -> None:
@@ -370,7 +197,7 @@ def test_a_conviction_takes_at_most_the_bond_that_is_left(workshop: Workshop) ->
     workshop.next_block()
     before = workshop.balances.free(ALICE)
     workshop.answer(job, faulty(fault(FaultKind.Answer, FEES)))
-    assert bond(workshop) == 0
+    assert bond_of(workshop) == 0
     assert workshop.balances.free(ALICE) - before == OPEN
 
 
@@ -380,7 +207,7 @@ def test_a_conviction_repays_no_more_than_the_epoch_took(workshop: Workshop) -> 
     settle(workshop, faulty(*faults))
     assert workshop.balances.free(ALICE) - alice == FEES - OPEN
     assert workshop.balances.free(EVE) - eve == OPEN
-    assert bond(workshop) == 0
+    assert bond_of(workshop) == 0
 
 
 def test_a_convicted_epoch_is_not_closed_again(workshop: Workshop) -> None:
@@ -418,57 +245,15 @@ def test_a_failed_epoch_is_closed_again(workshop: Workshop) -> None:
     assert workshop.events(Attribution.SettlementFailed) == [
         Attribution.SettlementFailed(MODEL, SERVER, 0)
     ]
-    assert pool(workshop) == (POOL, FEES)
+    assert pool_of(workshop) == (POOL, FEES)
     earn(workshop, 10 * OPEN, 5 * OPEN)
     settle(workshop, shared(shares_of((BOB, POOL))), "close_again", epoch=0)
     assert claimable(workshop, BOB) == POOL
-    assert pool(workshop) == (5 * OPEN, 10 * OPEN)
+    assert pool_of(workshop) == (5 * OPEN, 10 * OPEN)
     assert workshop.attribution.current_epoch(MODEL, SERVER) == 1
     assert workshop.attribution.first_unsettled_epoch(MODEL, SERVER) == 1
     with pytest.raises(Attribution.NotFailed):
         close(workshop, "close_again", epoch=0)
-
-
-@pytest.mark.parametrize(
-    "changed", [{"receipts_root": Hash(b"o" * 32)}, {"receipts": 4}, {"fees_planck": FEES - 1}]
-)
-def test_a_server_that_knows_the_draw_cannot_choose_other_receipts(
-    workshop: Workshop, changed: dict[str, object]
-) -> None:
-    fail(workshop, close(workshop))
-    with pytest.raises(Attribution.ReceiptsDiffer):
-        close(workshop, "close_again", epoch=0, **changed)  # type: ignore[arg-type]
-
-
-def test_failing_on_purpose_draws_no_other_receipts(workshop: Workshop) -> None:
-    first = close(workshop)
-    fail(workshop, first)
-    again = close(workshop, "close_again", epoch=0)
-    workshop.next_block()
-    assert workshop.job(first).seed is not None
-    assert workshop.job(again).seed == workshop.job(first).seed
-    workshop.answer(again, shared(()))
-    earn(workshop)
-    other = close(workshop)
-    workshop.next_block()
-    assert workshop.job(other).seed != workshop.job(first).seed
-
-
-def test_only_the_latest_epoch_is_closed_again(workshop: Workshop) -> None:
-    job = close(workshop)
-    workshop.next_block()
-    workshop.answer(job, shared(()))
-    earn(workshop)
-    fail(workshop, close(workshop))
-    earn(workshop)
-    with pytest.raises(Attribution.EpochFailed):
-        close(workshop, fees_planck=2 * FEES)
-    for number in (0, 2):
-        with pytest.raises(Attribution.NotFailed):
-            close(workshop, "close_again", epoch=number)
-    with pytest.raises(Attribution.NotFailed):
-        close(workshop, "close_again", server=ALICE, epoch=1)
-    close(workshop, "close_again", epoch=1)
 
 
 def test_an_epoch_stays_unsettled_while_it_is_settled(workshop: Workshop) -> None:
@@ -486,7 +271,7 @@ def test_an_expired_settlement_returns_the_pool() -> None:
         job = close(workshop)
         workshop.next_block(3)
         assert workshop.state(job) is JobState.Expired
-        assert pool(workshop) == (POOL, FEES)
+        assert pool_of(workshop) == (POOL, FEES)
         assert epoch(workshop).state is EpochState.Failed
         workshop.check()
 

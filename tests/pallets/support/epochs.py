@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from pallets.attribution import ATTRIBUTION_POT
 from pallets.attribution.records import Epoch
+from pallets.jobs.job import FailureReason
 from runtime.codec.scale import codec
 from runtime.shared.documents import (
     EpochShares,
@@ -23,7 +24,7 @@ from runtime.shared.documents import (
 from runtime.trie.merkle import SumProof, blob_id, sum_proof, sum_root
 from runtime.types.primitives import OPEN, AccountId, Hash
 from tests.pallets.support.ledger import ALICE, BOB
-from tests.pallets.support.workshop import SERVER, Workshop, indexed
+from tests.pallets.support.workshop import EXECUTORS, SERVER, Workshop, indexed
 
 MODEL = 0
 FEES, POOL = 100 * OPEN, 50 * OPEN
@@ -105,6 +106,22 @@ def epoch(workshop: Workshop, number: int = 0, model: int = MODEL) -> Epoch:
 
 def claimable(workshop: Workshop, who: AccountId) -> int:
     return workshop.attribution.earnings(who).claimable
+
+
+def pool_of(workshop: Workshop, model: int = MODEL) -> tuple[int, int]:
+    ledger = workshop.attribution.pool(model, SERVER)
+    return ledger.pool, ledger.redeemed_planck
+
+
+def bond_of(workshop: Workshop) -> int:
+    return workshop.inference.bond_of(SERVER)
+
+
+def fail(workshop: Workshop, job: int) -> None:
+    """Let the executor say that it cannot settle."""
+    workshop.next_block()
+    reason = FailureReason.MissingBlob
+    workshop.sign(EXECUTORS[0], "Jobs", "report_failure", job=job, attempt=0, reason=reason)
 
 
 # ------------------------------------------------------------------------------------------ outputs

@@ -1,0 +1,164 @@
+"""Declarations: the receipts that a server closes an epoch with, checked before a job settles them.
+
+Rules that hold here: an epoch belongs to a model and a server, and nobody else closes it; it has
+all that was redeemed since the last close, so that a server leaves nothing out that it does not
+want to be looked at; declared fees do not exceed, with those of the server's other epochs, the bond
+that answers for them; a failed epoch is closed again, with the same receipts and the same draw,
+before the next one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pallets.attribution import ledgers
+from pallets.attribution.records import Epoch, EpochKey, EpochState, LedgerKey
+from runtime.shared.documents import Settle
+from runtime.types.primitives import AccountId, Hash
+
+if TYPE_CHECKING:
+    from pallets.attribution import Attribution
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """The receipts of an epoch: root, number, fees and file; `missing_planck` was redeemed and has
+    no receipts any more."""
+
+    receipts_root: Hash
+    receipts: int
+    fees_planck: int
+    receipts_blob: Hash
+    missing_planck: int = 0
+
+
+def close(attribution: Attribution, key: LedgerKey, declared: Declaration) -> None:
+    """Close the current epoch of a ledger. Raises UnknownModel, NotIndexed, GateClosed,
+    EpochSettling, EpochFailed, NothingToSettle, TooManyReceipts, FeesExceedPool, FeesMissing,
+    FeesExceedBond, and what opening the job raises."""
+    model, server = key
+    ledger = attribution.ledgers.get(key)
+    _check_model(attribution, key)
+    if ledger.settling is not None:
+        raise attribution.EpochSettling
+    if attribution.first_unsettled_epoch(model, server) < ledger.epoch:
+        raise attribution.EpochFailed
+    if not declared.receipts or not declared.fees_planck:
+        raise attribution.NothingToSettle
+    if declared.receipts > attribution.governed.get().receipts_maximum:
+        raise attribution.TooManyReceipts
+    if declared.fees_planck > ledger.redeemed_planck:
+        raise attribution.FeesExceedPool
+    if declared.fees_planck + declared.missing_planck != ledger.redeemed_planck:
+        raise attribution.FeesMissing
+    ledgers.drop_missing(attribution, key, declared.fees_planck)
+    _settle(attribution, (model, server, ledger.epoch), declared, former=None)
+
+
+def close_again(attribution: Attribution, key: EpochKey, declared: Declaration) -> None:
+    """Close a failed epoch with what it was closed with: else a server that has seen which receipts
+    are drawn could let the settlement fail until the draw misses its lies. Raises UnknownModel,
+    NotIndexed, GateClosed, NotFailed, ReceiptsDiffer, FeesExceedBond, and what opening the job
+    raises."""
+    _check_model(attribution, key[:2])
+    former = attribution.epochs.get(key)
+    is_latest = attribution.ledgers.get(key[:2]).epoch == key[2] + 1
+    if former is None or former.state is not EpochState.Failed or not is_latest:
+        raise attribution.NotFailed
+    if (declared.receipts_root, declared.receipts, declared.fees_planck) != (
+        former.receipts_root,
+        former.receipts,
+        former.fees_planck,
+    ):
+        raise attribution.ReceiptsDiffer
+    _settle(attribution, key, declared, former)
+
+
+def _check_model(attribution: Attribution, key: LedgerKey) -> None:
+    """Check that a model's epochs can be settled. What was redeemed while the model paid
+    contributors stays due, also where it is trained on fewer rows since. Raises UnknownModel,
+    NotIndexed, GateClosed."""
+    model, _ = key
+    if attribution.models.get(model) is None:
+        raise attribution.UnknownModel
+    if not attribution.index_jobs.get(model):
+        raise attribution.NotIndexed
+    is_due = attribution.ledgers.get(key).due_from is not None
+    if not is_due and not attribution.is_open(model):
+        raise attribution.GateClosed
+
+
+def _settle(
+    attribution: Attribution, key: EpochKey, declared: Declaration, former: Epoch | None
+) -> None:
+    """Open the settle job of an epoch and move the epoch's money out of the ledger."""
+    model, server, epoch = key
+    at_risk = _at_risk(attribution, server, declared.fees_planck)
+    ledger = attribution.ledgers.get((model, server))
+    pool = ledger.pool * declared.fees_planck // ledger.redeemed_planck
+    job = _open_job(attribution, key, declared, pool, former)
+    due = max(0, ledger.due_planck - declared.fees_planck)
+    closed = replace(
+        ledger,
+        epoch=max(ledger.epoch, epoch + 1),
+        pool=ledger.pool - pool,
+        redeemed_planck=ledger.redeemed_planck - declared.fees_planck,
+        settling=epoch,
+        due_planck=due,
+    )
+    attribution.ledgers.put((model, server), closed)
+    attribution.at_risk.put(server, at_risk)
+    ledgers.count_unsettled(attribution, server, due - ledger.due_planck)
+    attribution.opened.put(model, True)
+    record = Epoch(
+        state=EpochState.Settling,
+        job=job,
+        closed_at=attribution.system.current_number(),
+        receipts_root=declared.receipts_root,
+        receipts=declared.receipts,
+        fees_planck=declared.fees_planck,
+        pool_planck=pool,
+        receipts_blob=declared.receipts_blob,
+    )
+    attribution.epochs.put(key, record)
+    attribution.emit(attribution.EpochClosed(model, server, epoch, job, declared.fees_planck))
+
+
+def _at_risk(attribution: Attribution, server: AccountId, fees_planck: int) -> int:
+    """Return the fees that a server's bond answers for with another epoch. Raises
+    FeesExceedBond."""
+    at_risk = attribution.at_risk.get(server) + fees_planck
+    if at_risk > attribution.inference.bond_of(server):
+        raise attribution.FeesExceedBond
+    return at_risk
+
+
+def _open_job(
+    attribution: Attribution,
+    key: EpochKey,
+    declared: Declaration,
+    pool_planck: int,
+    former: Epoch | None,
+) -> int:
+    """Open the job that settles an epoch, paid by its server; one that failed draws the same
+    receipts again. Returns its number."""
+    model, server, epoch = key
+    parameters = attribution.governed.get()
+    spec = Settle(
+        model=model,
+        server=server,
+        epoch=epoch,
+        receipts_root=declared.receipts_root,
+        receipts=declared.receipts,
+        fees_planck=declared.fees_planck,
+        pool_planck=pool_planck,
+        bound_milli=parameters.bound_milli,
+        draws=parameters.draws,
+        text_blocks=parameters.text_blocks,
+    )
+    price = attribution.jobs.price(spec)
+    assert price is not None, "a settlement has a price whatever its data"
+    escrow = price + declared.receipts * parameters.price_receipt_planck
+    failed = None if former is None else attribution.jobs.job(former.job)
+    return attribution.jobs.open(spec, server, escrow, None if failed is None else failed.seed)
