@@ -288,8 +288,8 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         closed, because it can be closed again."""
         epoch = self.current_epoch(model, server)
         latest = self.epochs.get((model, server, epoch - 1)) if epoch else None
-        is_final = latest is None or latest.state in (EpochState.Settled, EpochState.Convicted)
-        return epoch if is_final else epoch - 1
+        is_open = latest is not None and latest.state in (EpochState.Settling, EpochState.Failed)
+        return epoch - 1 if is_open else epoch
 
     def is_settling(self, server: AccountId) -> bool:
         """Return whether an epoch of a server is being settled."""
@@ -369,12 +369,16 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
                 assert model in self.opened, "what is settled was open"
         assert at_risk == dict(self.at_risk.items()), "fees being settled add up"
         assert due == dict(self.unsettled.items()), "what is due adds up"
-        for _, epoch in self.epochs.items():
+        for (model, server, number), epoch in self.epochs.items():
             assert epoch.claimed_planck <= epoch.shares_planck <= epoch.pool_planck, "shares"
             if epoch.state is EpochState.Settling:
                 total += epoch.pool_planck
             elif epoch.state is EpochState.Settled:
                 total += epoch.shares_planck - epoch.claimed_planck
+            elif epoch.state is EpochState.Failed:
+                ledger = self.ledgers.get((model, server))
+                assert ledger.epoch == number + 1, "only the latest epoch can be closed again"
+                assert epoch.fees_planck <= ledger.redeemed_planck, "and its money waits for it"
         earned = [earning for _, earning in self.earned.items()]
         total += sum(earning.claimable for earning in earned)
         assert all(earning.claimable <= earning.lifetime for earning in earned), "lifetime"

@@ -63,8 +63,7 @@ def close_again(attribution: Attribution, key: EpochKey, declared: Declaration) 
     raises."""
     _check_model(attribution, key[:2])
     former = attribution.epochs.get(key)
-    is_latest = attribution.ledgers.get(key[:2]).epoch == key[2] + 1
-    if former is None or former.state is not EpochState.Failed or not is_latest:
+    if former is None or former.state is not EpochState.Failed:
         raise attribution.NotFailed
     if (declared.receipts_root, declared.receipts, declared.fees_planck) != (
         former.receipts_root,
@@ -99,6 +98,7 @@ def _settle(
     pool = ledger.pool * declared.fees_planck // ledger.redeemed_planck
     job = _open_job(attribution, key, declared, pool, former)
     due = max(0, ledger.due_planck - declared.fees_planck)
+    now = attribution.system.current_number()
     closed = replace(
         ledger,
         epoch=max(ledger.epoch, epoch + 1),
@@ -114,7 +114,7 @@ def _settle(
     record = Epoch(
         state=EpochState.Settling,
         job=job,
-        closed_at=attribution.system.current_number(),
+        closed_at=now if former is None else former.closed_at,
         receipts_root=declared.receipts_root,
         receipts=declared.receipts,
         fees_planck=declared.fees_planck,

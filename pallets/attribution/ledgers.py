@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from pallets.attribution.records import Ledger, LedgerKey
+from pallets.attribution.records import EpochState, Ledger, LedgerKey
 from runtime.frame.dispatch import DispatchFailed
 from runtime.types.primitives import AccountId
 
@@ -102,9 +102,7 @@ def report_overdue(attribution: Attribution, key: LedgerKey) -> None:
     ):
         raise attribution.NotOverdue
     slashed = attribution.inference.slash_server(server, ledger.due_planck, ())
-    add_commons(attribution, model, ledger.pool)
-    count_unsettled(attribution, server, -ledger.due_planck)
-    attribution.ledgers.put(key, Ledger(epoch=ledger.epoch + 1))
+    _forfeit(attribution, key, ledger, next_epoch=ledger.epoch + 1)
     attribution.emit(
         attribution.EpochOverdue(
             model=model,
@@ -125,11 +123,21 @@ def sweep(attribution: Attribution, key: LedgerKey) -> None:
         raise attribution.ServerBonded
     if not ledger.pool and not ledger.due_planck:
         raise attribution.NothingToSweep
-    swept = replace(ledger, pool=0, redeemed_planck=0, due_planck=0, due_from=None)
-    attribution.ledgers.put(key, swept)
+    _forfeit(attribution, key, ledger, next_epoch=ledger.epoch)
+    attribution.emit(attribution.PoolSwept(model, server, ledger.pool))
+
+
+def _forfeit(attribution: Attribution, key: LedgerKey, ledger: Ledger, *, next_epoch: int) -> None:
+    """Empty a ledger into the commons. An epoch that failed has ended with it: closed again, it
+    would take what is redeemed later."""
+    model, server = key
+    attribution.ledgers.put(key, Ledger(epoch=next_epoch))
     count_unsettled(attribution, server, -ledger.due_planck)
     add_commons(attribution, model, ledger.pool)
-    attribution.emit(attribution.PoolSwept(model, server, ledger.pool))
+    latest = (model, server, ledger.epoch - 1)
+    failed = attribution.epochs.get(latest) if ledger.epoch else None
+    if failed is not None and failed.state is EpochState.Failed:
+        attribution.epochs.put(latest, replace(failed, state=EpochState.Forfeited))
 
 
 def count_unsettled(attribution: Attribution, server: AccountId, change: int) -> None:

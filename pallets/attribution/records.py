@@ -17,13 +17,18 @@ EpochKey = tuple[int, AccountId, int]
 
 
 class EpochState(enum.IntEnum):
-    """Where a closed epoch is. A failed one gave its fees back to the pool; its server may close it
-    again. Of a convicted one the receipts were false or withheld."""
+    """Where a closed epoch is.
+
+    A failed one gave its fees back to the ledger, and its server may close it again; it is
+    forfeited where the ledger goes to the commons before. Of a convicted one the receipts were
+    false or withheld.
+    """
 
     Settling = 0
     Settled = 1
     Failed = 2
     Convicted = 3
+    Forfeited = 4
 
 
 @scale
@@ -58,9 +63,10 @@ class Epoch:
 
     `receipts_root` is the root of a Merkle-sum tree (`runtime.trie.merkle.sum_root`) over receipt
     hashes with their fees; its total is `fees_planck`. `receipts_blob` names the file of
-    `EpochReceipts` from which executors settle. `pool_planck` is what contributors share:
-    `shares_planck` of it by the Merkle-sum tree `shares_root` over `shares_count` accounts, of
-    which `claimed_planck` is credited; the rest went to the commons.
+    `EpochReceipts` from which executors settle. `closed_at` is the block of the first close: an
+    index of later does not count, also where the epoch is closed again. `pool_planck` is what
+    contributors share: `shares_planck` of it by the Merkle-sum tree `shares_root` over
+    `shares_count` accounts, of which `claimed_planck` is credited; the rest went to the commons.
     """
 
     state: EpochState

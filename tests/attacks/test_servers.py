@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -349,16 +349,60 @@ def test_a_server_cannot_settle_by_an_index_of_after_the_close(
 
 
 def test_a_server_that_closes_again_what_failed_loses_only_its_own_time(chain: Workshop) -> None:
-    job = close(chain)
-    chain.next_block()
-    for who in chain.executors(job):
-        reason = FailureReason.MissingBlob
-        chain.sign(who, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
+    fail_epoch(chain)
     assert epoch(chain).state is EpochState.Failed
     again = close(chain, "close_again", epoch=0)
     chain.next_block()
     chain.answer(again, shared(()))
     assert epoch(chain).state is EpochState.Settled
+
+
+def fail_epoch(chain: Workshop) -> None:
+    """Close the server's epoch, and let its executors report that they cannot settle it."""
+    job = close(chain)
+    chain.next_block()
+    for who in chain.executors(job):
+        reason = FailureReason.MissingBlob
+        chain.sign(who, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
+
+
+def leave_and_return(chain: Workshop) -> None:
+    """Let the server leave, its pool be swept, and the server come back."""
+    quick = replace(chain.inference.current_parameters(), retention_blocks=1)
+    chain.inference.parameters.put(quick)
+    chain.sign(SERVER, "Inference", "leave_service")
+    chain.next_block(2)
+    chain.sign(SERVER, "Inference", "withdraw_server_bond")
+    chain.sign(EVE, "Attribution", "sweep_pool", model=0, server=SERVER)
+    chain.sign(SERVER, "Inference", "register_server", bond=SERVER_BOND)
+
+
+def let_it_be_overdue(chain: Workshop) -> None:
+    """Let the server miss its time to close, and be reported for it."""
+    chain.attribution.governed.put(replace(chain.attribution.parameters(), close_blocks=20))
+    chain.next_block(21)
+    chain.sign(EVE, "Attribution", "report_overdue", model=0, server=SERVER)
+
+
+@pytest.mark.parametrize("forfeit", [leave_and_return, let_it_be_overdue])
+def test_a_server_cannot_pay_a_forfeited_epoch_from_later_money(
+    chain: Workshop, forfeit: Callable[[Workshop], None]
+) -> None:
+    fail_epoch(chain)
+    forfeit(chain)
+    assert epoch(chain).state is EpochState.Forfeited
+    earn(chain)
+    with pytest.raises(Attribution.NotFailed):
+        close(chain, "close_again", epoch=0)
+    close(chain, fees_planck=FEES)
+
+
+def test_a_server_cannot_close_again_to_have_a_later_index_count(chain: Workshop) -> None:
+    fail_epoch(chain)
+    closed_at = epoch(chain).closed_at
+    chain.next_block(2)
+    close(chain, "close_again", epoch=0)
+    assert epoch(chain).closed_at == closed_at
 
 
 def test_a_server_cannot_agree_with_its_asker_on_less_than_the_owner_asks(market: Market) -> None:
