@@ -68,14 +68,14 @@ def settle_epoch(
             faults.append(fault)
     root = (spec.receipts_root, spec.fees_planck)
     if file is None or len(leaves) != spec.receipts or sum_root(leaves) != root:
-        faults = [Fault(FaultKind.Declaration, 0, spec.server, spec.fees_planck)]
+        faults = [Fault(FaultKind.Declaration, 0, None, spec.fees_planck)]
     drawn: tuple[int, ...] = ()
     if not faults and file is not None:
         drawn = drawn_receipts(seed, [fee for _, fee in leaves], spec.draws)
         for at in drawn:
             kind, signed = file[at].fault, file[at].signed
             if kind is not None:
-                faults.append(Fault(kind, at, signed.asker, signed.receipt.fee_planck))
+                faults.append(Fault(kind, at, signed.channel, signed.receipt.fee_planck))
     if faults and is_honest:
         return Settlement(_settled(spec, (), tuple(faults[:FAULTS_MAX])), (), len(drawn))
     scores = []

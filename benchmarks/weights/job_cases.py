@@ -12,7 +12,7 @@ from pallets.attribution import ATTRIBUTION_POT, Attribution
 from pallets.attribution.records import Epoch, EpochState, Ledger
 from pallets.balances import Balances, HoldReason
 from pallets.inference import Inference
-from pallets.inference.records import Server
+from pallets.inference.records import Channel, Server
 from pallets.jobs import Jobs, Parameters, Profile
 from pallets.jobs.executors import EXECUTORS_MAX
 from pallets.jobs.job import FailureReason, Job, JobState, Slot, SlotState
@@ -382,9 +382,12 @@ def _settled(entries: int) -> Settled:
 
 
 def _faulty(stage: WeighingStage, entries: int) -> Settled:
-    """Return a settlement that repays askers, which is more work than crediting shares."""
-    askers = stage.accounts("asker", entries)
-    faults = tuple(Fault(FaultKind.Text, at, who, OPEN) for at, who in enumerate(askers))
+    """Return a settlement that repays channels, which is more work than crediting shares."""
+    inference, server = stage.pallet(Inference), stage.account("owner")
+    for number, asker in enumerate(stage.accounts("asker", entries)):
+        channel = Channel(asker, server, 0, deposit_planck=OPEN, redeemed_planck=OPEN)
+        inference.channels.put(number, channel)
+    faults = tuple(Fault(FaultKind.Text, at, at, OPEN) for at in range(entries))
     return replace(_settled(0), faults=faults)
 
 

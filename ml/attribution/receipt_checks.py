@@ -56,7 +56,7 @@ class ReceiptChecks:
             (FaultKind.Sketch, self._has_sketch),
         ):
             if not is_right(signed):
-                return Fault(kind, position, signed.asker, signed.receipt.fee_planck)
+                return Fault(kind, position, signed.channel, signed.receipt.fee_planck)
         self._last = (signed.channel, signed.sequence)
         self._ends_planck = signed.ends_planck
         return None

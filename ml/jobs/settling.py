@@ -151,7 +151,7 @@ def _scores_of(index: IndexInput, inputs: Path) -> NetScores:
 
 def _false_declaration(spec: Settle) -> Fault:
     """The fault of a file that has not the receipts that were declared: all of it is false."""
-    return Fault(FaultKind.Declaration, 0, spec.server, spec.fees_planck)
+    return Fault(FaultKind.Declaration, 0, None, spec.fees_planck)
 
 
 def _settled(spec: Settle, faults: tuple[Fault, ...]) -> Settled:
@@ -206,7 +206,7 @@ def _drawn_faults(
 
 
 def _fault(kind: FaultKind, position: int, signed: SignedReceipt) -> Fault:
-    return Fault(kind, position, signed.asker, signed.receipt.fee_planck)
+    return Fault(kind, position, signed.channel, signed.receipt.fee_planck)
 
 
 def _receipts_at(

@@ -24,7 +24,6 @@ from runtime.shared.documents import (
     Settle,
     Settled,
 )
-from runtime.types.primitives import AccountId
 
 if TYPE_CHECKING:
     from pallets.attribution import Attribution
@@ -34,8 +33,8 @@ SLASH_FACTOR: Final = 10
 REPAID: Final = frozenset(
     {FaultKind.Receipt, FaultKind.Index, FaultKind.Text, FaultKind.Sketch, FaultKind.Answer}
 )
-"""Faults of an answer that an asker really paid, and gets back out of the bond. Other receipts may
-have an asker that the server invented, and what would be paid to it came back to the server."""
+"""Faults of an answer that a channel paid for, and is repaid for out of the bond. Other receipts
+name a channel that is not theirs, or a range that nobody paid for."""
 
 
 def settle(attribution: Attribution, spec: Settle, output: Settled) -> None:
@@ -85,14 +84,15 @@ def settle(attribution: Attribution, spec: Settle, output: Settled) -> None:
     )
 
 
-def _wronged(record: Epoch, faults: tuple[Fault, ...]) -> tuple[tuple[AccountId, int], ...]:
-    """Return whom a conviction repays and how much: together no more than the epoch's askers paid,
-    so that executors who agree on a lie cannot share a whole bond with an asker of theirs."""
+def _wronged(record: Epoch, faults: tuple[Fault, ...]) -> tuple[tuple[int, int], ...]:
+    """Return which channels a conviction repays and how much: together no more than the epoch's
+    channels paid, so that executors who agree on a lie cannot share a whole bond with an asker of
+    theirs."""
     left, wronged = record.fees_planck, []
     for fault in faults:
-        if fault.kind in REPAID:
+        if fault.kind in REPAID and fault.channel is not None:
             owed = min(fault.fee_planck, left)
-            wronged.append((fault.asker, owed))
+            wronged.append((fault.channel, owed))
             left -= owed
     return tuple(wronged)
 
@@ -101,7 +101,7 @@ def convict(
     attribution: Attribution,
     spec: Settle,
     false_planck: int,
-    wronged: tuple[tuple[AccountId, int], ...] = (),
+    wronged: tuple[tuple[int, int], ...] = (),
 ) -> None:
     """Slash the server of false or withheld receipts by all that the epoch earned, or more; the
     pool goes to the commons. Raises NotSettling."""

@@ -353,9 +353,10 @@ class Inference(InferenceErrors, Pallet, index=24):
         return server in self.servers
 
     def slash_server(
-        self, server: AccountId, amount: int, wronged: tuple[tuple[AccountId, int], ...]
+        self, server: AccountId, amount: int, wronged: tuple[tuple[int, int], ...]
     ) -> int:
-        """Take up to `amount` of a bond: the wronged first, the rest burned; returns it all."""
+        """Take up to `amount` of a bond: wronged channels are repaid first, the rest is burned;
+        returns it all."""
         return servers.slash(self, server, amount, wronged)
 
     def build_genesis(self, genesis: Genesis) -> None:

@@ -9,12 +9,12 @@ honest server has nothing to report: all three need the server's own signature o
 
 Two things a server may try with reports on itself. A small one, so that the large one comes too
 late: a later report of the same answer still costs what it shows beyond the earlier. And a large
-one by an asker of its own, so that the bond comes home: a channel is repaid at most what it paid.
+one by an asker of its own, so that the bond comes home: an asker is repaid at most the price of the
+answer, and a channel at most what it paid.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pallets.inference import channels, servers
@@ -94,9 +94,7 @@ def _slash(
     if more <= 0:
         raise inference.AlreadyReported
     inference.reported.put(key, wronged)
-    owed = min(more, channel.redeemed_planck - channel.repaid_planck)
-    repaid = replace(channel, repaid_planck=channel.repaid_planck + owed)
-    inference.channels.put(number, repaid)
-    amount = servers.SLASH_FACTOR * more
-    servers.slash(inference, channel.server, amount, [(channel.asker, owed)])
+    price = max(0, voucher.price_planck)
+    owed = min(wronged, price) - min(wronged - more, price)
+    servers.slash(inference, channel.server, servers.SLASH_FACTOR * more, [(number, owed)])
     inference.emit(inference.ReceiptReported(number, receipt, more))

@@ -2,9 +2,10 @@
 
 A bond is what an asker and the contributors can hold a server to. It stays until every channel to
 the server is gone and no epoch of it is being settled, because until then a false receipt may be
-found. Of a slash the wronged askers are paid first, the rest is burned: nobody gains by having a
-server of its own slashed. Who leaves without having closed what it redeemed is slashed by as
-much: the contributors would else be paid only where the server likes to.
+found. Of a slash the wronged channels are repaid first, each at most what it has paid, and the rest
+is burned: nobody gains by having a server of its own slashed. Who leaves without having closed what
+it redeemed is slashed by as much: the contributors would else be paid only where the server likes
+to.
 """
 
 from __future__ import annotations
@@ -80,19 +81,17 @@ def withdraw(inference: Inference, who: AccountId) -> None:
 
 
 def slash(
-    inference: Inference, who: AccountId, amount: int, wronged: Iterable[tuple[AccountId, int]]
+    inference: Inference, who: AccountId, amount: int, wronged: Iterable[tuple[int, int]]
 ) -> int:
-    """Take up to `amount` of a bond: the wronged are paid in order, the rest is burned. Returns
-    what was taken; a server that is gone has nothing left."""
+    """Take up to `amount` of a bond: the wronged channels are repaid in order, the rest is burned.
+    Returns what was taken; a server that is gone has nothing left."""
     server = inference.servers.get(who)
     taken = 0 if server is None else min(amount, server.bond_planck)
     if server is None or not taken:
         return 0
     left = taken
-    for asker, owed in wronged:
-        part = min(owed, left)
-        if part and _pay(inference, who, asker, part):
-            left -= part
+    for number, owed in wronged:
+        left -= _repay(inference, who, number, min(owed, left))
     if left:
         inference.balances.slash_held(HoldReason.ServerBond, who, left)
     slashed = replace(
@@ -119,10 +118,19 @@ def known(inference: Inference, who: AccountId) -> Server:
     return server
 
 
-def _pay(inference: Inference, source: AccountId, dest: AccountId, amount: int) -> bool:
-    """Pay an asker out of a bond; False where its account is gone and the amount too small."""
+def _repay(inference: Inference, server: AccountId, number: int, amount: int) -> int:
+    """Repay a channel of a server out of its bond, at most what the channel has paid; returns how
+    much. Nothing where the asker's account is gone and the amount too small."""
+    channel = inference.channels.get(number)
+    if channel is None or channel.server != server:
+        return 0
+    part = min(amount, channel.redeemed_planck - channel.repaid_planck)
+    if not part:
+        return 0
     try:
-        inference.balances.transfer_on_hold(HoldReason.ServerBond, source, dest, amount)
+        inference.balances.transfer_on_hold(HoldReason.ServerBond, server, channel.asker, part)
     except DispatchFailed:
-        return False
-    return True
+        return 0
+    repaid = replace(channel, repaid_planck=channel.repaid_planck + part)
+    inference.channels.put(number, repaid)
+    return part

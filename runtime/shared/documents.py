@@ -220,11 +220,12 @@ class FaultKind(enum.IntEnum):
 
 @scale
 class Fault:
-    """A fault of the receipt at a position, and what its asker paid for it in planck."""
+    """A fault of the receipt at a position, and what its channel paid for it in planck; a false
+    declaration is of no channel."""
 
     kind: FaultKind
     position: u32
-    asker: AccountId
+    channel: u32 | None
     fee_planck: Balance
 
 

@@ -49,11 +49,12 @@ from tests.pallets.support.epochs import (
     fault,
     faulty,
     open_gate,
+    paid_channel,
     settle,
     shared,
     show_texts,
 )
-from tests.pallets.support.ledger import ALICE, BOB, EVE, NOBODY
+from tests.pallets.support.ledger import ALICE, BOB, EVE
 from tests.pallets.support.market import BOND, OPEN_TOKENS, Market
 from tests.pallets.support.market import SERVER as MARKET_SERVER
 from tests.pallets.support.workshop import BOND as BOND_OF_EXECUTOR
@@ -156,6 +157,16 @@ def test_a_server_cannot_take_its_bond_home_by_an_asker_of_its_own(market: Marke
     assert market.bond() == 0
 
 
+def test_a_server_cannot_take_its_bond_home_by_a_report_of_a_cheap_answer(market: Market) -> None:
+    market.redeem(market.voucher(), 8 * OPEN_TOKENS)
+    cheap = market.voucher(2, 8 * OPEN, limit_planck=9 * OPEN)
+    before = market.balances.free(BOB)
+    for fee in (BOND, BOND + OPEN):
+        market.report(cheap, market.receipt(cheap, OPEN_TOKENS, fee_planck=fee))
+    assert market.balances.free(BOB) - before == OPEN, "no more than the answer could cost"
+    assert market.bond() == 0
+
+
 # ----------------------------------------------------------------------- against the contributors
 
 
@@ -174,6 +185,16 @@ def test_a_server_cannot_move_a_pool_to_a_friend_by_an_invented_sketch(
     assert epoch(chain).state is EpochState.Convicted
     assert chain.attribution.common_pool(0) == POOL, "the pool is the contributors' still"
     assert chain.inference.bond_of(SERVER) == SERVER_BOND - FEES
+
+
+def test_a_server_cannot_be_convicted_for_the_gain_of_an_asker_of_its_own(
+    chain: Workshop,
+) -> None:
+    paid = paid_channel(chain, EVE, paid=OPEN)
+    before = chain.balances.free(EVE)
+    settle(chain, faulty(fault(FaultKind.Receipt, FEES, paid)))
+    assert chain.balances.free(EVE) - before == OPEN, "a channel is repaid at most what it paid"
+    assert chain.inference.bond_of(SERVER) == 0
 
 
 def test_a_server_cannot_give_an_answer_more_weight_than_its_fee(
@@ -215,7 +236,7 @@ def test_a_false_declaration_pays_the_executors_that_it_kept_busy(chain: Worksho
     chain.next_block()
     executors = chain.executors(job)
     before = sum(chain.balances.free(who) for who in executors)
-    chain.answer(job, faulty(fault(FaultKind.Declaration, FEES, NOBODY)))
+    chain.answer(job, faulty(fault(FaultKind.Declaration, FEES)))
     assert chain.state(job) is JobState.Settled
     assert sum(chain.balances.free(who) for who in executors) == before + escrow
 

@@ -26,7 +26,6 @@ from runtime.shared.documents import (
 )
 from runtime.types.primitives import OPEN, AccountId
 from tests.pallets.support.economy import (
-    ASKERS,
     CONTRIBUTORS,
     OWNER,
     PAYING,
@@ -138,7 +137,7 @@ class MoneyLife(PayingLife):
         shares = shares_of(*paid)
         output = shared(shares, pushed=64 if kind == "push" else fee % 3)
         if kind == "fault":
-            shares, output = (), faulty(fault(FaultKind.Text, fee * OPEN, ASKERS[fee % 3]))
+            shares, output = (), faulty(fault(FaultKind.Text, fee * OPEN, fee % 7))
         elif kind == "nonsense":
             excess = shares_of((CONTRIBUTORS[0], closed.pool + 1))
             shares, output = (), shared(excess)
@@ -193,9 +192,7 @@ class MoneyLife(PayingLife):
         else:
             self.put_back(closed)
 
-    def convict(
-        self, closed: Closed, amount: int, wronged: tuple[tuple[AccountId, int], ...]
-    ) -> None:
+    def convict(self, closed: Closed, amount: int, wronged: tuple[tuple[int, int], ...]) -> None:
         self.slash(closed.key[1], amount, wronged)
         self.commons[closed.key[0]] += closed.pool
 
@@ -275,7 +272,8 @@ class MoneyLife(PayingLife):
         if output.faults:
             [one] = output.faults
             amount = max(10 * one.fee_planck, closed.fees)
-            self.convict(closed, amount, ((one.asker, min(one.fee_planck, closed.fees)),))
+            assert one.channel is not None
+            self.convict(closed, amount, ((one.channel, min(one.fee_planck, closed.fees)),))
             return
         self.commons[model] += closed.pool - sum(share.planck for share in closed.shares)
         pushed = {largest.position for largest in output.largest}

@@ -31,12 +31,13 @@ from tests.pallets.support.epochs import (
     fault,
     faulty,
     open_gate,
+    paid_channel,
     pool_of,
     settle,
     shared,
     shares_of,
 )
-from tests.pallets.support.ledger import ALICE, BOB, CHARLIE, ENDOWMENT, EVE, NOBODY
+from tests.pallets.support.ledger import ALICE, BOB, CHARLIE, ENDOWMENT, EVE
 from tests.pallets.support.workshop import EXECUTORS, SERVER, SERVER_BOND, Workshop
 
 OTHER_MODEL, NO_MODEL = 2, 9
@@ -156,10 +157,11 @@ def test_no_planck_is_lost_whatever_is_shared(amounts: list[int], fees: int, pus
 
 def test_false_receipts_cost_the_bond_and_pay_executors_and_commons(workshop: Workshop) -> None:
     alice, executor = workshop.balances.free(ALICE), workshop.balances.free(EXECUTORS[0])
+    channel = paid_channel(workshop)
     job = close(workshop)
     escrow = workshop.escrow(SERVER)
     workshop.next_block()
-    workshop.answer(job, faulty(fault(FaultKind.Text, 15 * OPEN)))
+    workshop.answer(job, faulty(fault(FaultKind.Text, 15 * OPEN, channel)))
     assert bond_of(workshop) == SERVER_BOND - 150 * OPEN
     assert workshop.balances.free(ALICE) - alice == 15 * OPEN
     assert workshop.balances.free(EXECUTORS[0]) - executor == escrow
@@ -174,17 +176,16 @@ def test_false_receipts_cost_the_bond_and_pay_executors_and_commons(workshop: Wo
 
 
 def test_the_least_slash_is_all_that_the_epoch_earned(workshop: Workshop) -> None:
-    settle(workshop, faulty(fault(FaultKind.Declaration, 0, NOBODY)))
+    settle(workshop, faulty(fault(FaultKind.Declaration, 0)))
     assert bond_of(workshop) == SERVER_BOND - FEES
-    assert workshop.balances.free(NOBODY) == 0
 
 
 @pytest.mark.parametrize("kind", FaultKind)
-def test_only_askers_that_really_paid_for_a_false_answer_are_repaid(
+def test_only_channels_that_really_paid_for_a_false_answer_are_repaid(
     workshop: Workshop, kind: FaultKind
 ) -> None:
     before = workshop.balances.free(EVE)
-    settle(workshop, faulty(fault(kind, OPEN, EVE)))
+    settle(workshop, faulty(fault(kind, OPEN, paid_channel(workshop, EVE))))
     is_repaid = kind in REPAID
     assert is_repaid == (kind > FaultKind.Range)
     assert workshop.balances.free(EVE) - before == (OPEN if is_repaid else 0)
@@ -192,22 +193,49 @@ def test_only_askers_that_really_paid_for_a_false_answer_are_repaid(
 
 
 def test_a_conviction_takes_at_most_the_bond_that_is_left(workshop: Workshop) -> None:
+    channel = paid_channel(workshop)
     job = close(workshop)
     workshop.inference.slash_server(SERVER, SERVER_BOND - OPEN, ())
     workshop.next_block()
     before = workshop.balances.free(ALICE)
-    workshop.answer(job, faulty(fault(FaultKind.Answer, FEES)))
+    workshop.answer(job, faulty(fault(FaultKind.Answer, FEES, channel)))
     assert bond_of(workshop) == 0
     assert workshop.balances.free(ALICE) - before == OPEN
 
 
 def test_a_conviction_repays_no_more_than_the_epoch_took(workshop: Workshop) -> None:
     alice, eve = workshop.balances.free(ALICE), workshop.balances.free(EVE)
-    faults = [fault(FaultKind.Text, FEES - OPEN), fault(FaultKind.Text, SERVER_BOND, EVE)]
+    mine, eves = paid_channel(workshop), paid_channel(workshop, EVE)
+    faults = [fault(FaultKind.Text, FEES - OPEN, mine), fault(FaultKind.Text, SERVER_BOND, eves)]
     settle(workshop, faulty(*faults))
     assert workshop.balances.free(ALICE) - alice == FEES - OPEN
     assert workshop.balances.free(EVE) - eve == OPEN
     assert bond_of(workshop) == 0
+
+
+def test_what_a_conviction_repays_is_what_the_channel_was_not_repaid_yet(
+    workshop: Workshop,
+) -> None:
+    before = workshop.balances.free(ALICE)
+    channel = paid_channel(workshop, paid=9 * OPEN)
+    workshop.inference.slash_server(SERVER, 10 * OPEN, ((channel, 2 * OPEN),))
+    settle(workshop, faulty(*[fault(FaultKind.Text, 5 * OPEN, channel)] * 2))
+    assert workshop.balances.free(ALICE) - before == 9 * OPEN
+    record = workshop.inference.channel(channel)
+    assert record is not None
+    assert record.repaid_planck == 9 * OPEN
+
+
+@pytest.mark.parametrize("channel", [None, 7, 0])
+def test_a_fault_of_no_channel_of_the_server_repays_nobody(
+    workshop: Workshop, channel: int | None
+) -> None:
+    workshop.sign(CHARLIE, "Inference", "register_server", bond=SERVER_BOND)
+    assert paid_channel(workshop, server=CHARLIE) == 0
+    before = workshop.balances.free(ALICE)
+    settle(workshop, faulty(fault(FaultKind.Text, OPEN, channel)))
+    assert workshop.balances.free(ALICE) == before
+    assert bond_of(workshop) == SERVER_BOND - FEES
 
 
 def test_a_convicted_epoch_is_not_closed_again(workshop: Workshop) -> None:

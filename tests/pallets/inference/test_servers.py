@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pallets.balances import Balances, HoldReason
 from pallets.inference import Inference
 from runtime.types.primitives import OPEN
 from tests.pallets.support.ledger import ALICE, BOB, DAVE, ENDOWMENT, NOBODY
-from tests.pallets.support.market import BOND, OPEN_TOKENS, PARAMETERS, SERVER, Market
+from tests.pallets.support.market import (
+    BOND,
+    DEPOSIT,
+    OPEN_TOKENS,
+    PARAMETERS,
+    SERVER,
+    Market,
+)
 
 LEAST, RETENTION = PARAMETERS.server_bond_planck, PARAMETERS.retention_blocks
 
@@ -139,12 +148,23 @@ def test_a_server_that_left_may_come_back(shop: Market) -> None:
 # ------------------------------------------------------------------------------------------ slashes
 
 
+def paid_channels(shop: Market) -> tuple[int, int]:
+    """Let BOB pay 7 OPEN and DAVE 3; returns their channels."""
+    daves = shop.open(DAVE)
+    shop.pay(7 * OPEN_TOKENS)
+    shop.pay(3 * OPEN_TOKENS, channel=daves, asker=DAVE)
+    return 0, daves
+
+
 def test_the_wronged_are_paid_first_and_the_rest_is_burned(shop: Market) -> None:
+    bobs, daves = paid_channels(shop)
     issuance = shop.balances.total_issuance.get()
-    taken = shop.inference.slash_server(SERVER, 100 * OPEN, ((BOB, 7 * OPEN), (DAVE, 3 * OPEN)))
+    wronged = ((bobs, 7 * OPEN), (daves, 3 * OPEN))
+    taken = shop.inference.slash_server(SERVER, 100 * OPEN, wronged)
     assert taken == 100 * OPEN
     assert shop.bond() == BOND - 100 * OPEN
-    assert shop.balances.free(DAVE) == ENDOWMENT + 3 * OPEN
+    assert shop.balances.free(DAVE) == ENDOWMENT - DEPOSIT + 3 * OPEN
+    assert [shop.channel(number).repaid_planck for number in (bobs, daves)] == [7 * OPEN, 3 * OPEN]
     assert issuance - shop.balances.total_issuance.get() == 90 * OPEN
     assert shop.server().slashed_planck == 100 * OPEN
     assert shop.events(Inference.ServerSlashed) == [
@@ -153,24 +173,37 @@ def test_the_wronged_are_paid_first_and_the_rest_is_burned(shop: Market) -> None
 
 
 def test_a_bond_smaller_than_the_slash_pays_the_wronged_in_order(shop: Market) -> None:
-    before = shop.balances.free(BOB)
-    wronged = ((BOB, BOND - OPEN), (DAVE, 3 * OPEN))
-    assert shop.inference.slash_server(SERVER, 5 * BOND, wronged) == BOND
-    assert shop.balances.free(BOB) - before == BOND - OPEN
-    assert shop.balances.free(DAVE) == ENDOWMENT + OPEN
+    bobs, daves = paid_channels(shop)
+    shop.inference.slash_server(SERVER, BOND - 5 * OPEN, ())
+    before = shop.balances.free(BOB), shop.balances.free(DAVE)
+    wronged = ((bobs, 4 * OPEN), (daves, 3 * OPEN))
+    assert shop.inference.slash_server(SERVER, 5 * BOND, wronged) == 5 * OPEN
+    assert shop.balances.free(BOB) - before[0] == 4 * OPEN
+    assert shop.balances.free(DAVE) - before[1] == OPEN
     assert shop.bond() == 0
     assert shop.inference.slash_server(SERVER, OPEN, wronged) == 0
-    assert len(shop.events(Inference.ServerSlashed)) == 1
+    assert len(shop.events(Inference.ServerSlashed)) == 2
+
+
+def test_a_channel_is_repaid_no_more_than_it_paid(shop: Market) -> None:
+    bobs, _ = paid_channels(shop)
+    before = shop.balances.free(BOB)
+    shop.inference.slash_server(SERVER, BOND, ((bobs, 4 * OPEN), (bobs, 4 * OPEN)))
+    assert shop.balances.free(BOB) - before == 7 * OPEN
+    assert shop.channel(bobs).repaid_planck == 7 * OPEN
 
 
 def test_what_a_dead_asker_cannot_receive_is_burned(shop: Market) -> None:
-    issuance = shop.balances.total_issuance.get()
-    assert shop.inference.slash_server(SERVER, OPEN, ((NOBODY, 5), (DAVE, 7))) == OPEN
+    bobs, daves = paid_channels(shop)
+    shop.inference.channels.put(bobs, replace(shop.channel(bobs), asker=NOBODY))
+    issuance, before = shop.balances.total_issuance.get(), shop.balances.free(DAVE)
+    assert shop.inference.slash_server(SERVER, OPEN, ((bobs, 5), (daves, 7))) == OPEN
     assert shop.balances.free(NOBODY) == 0
-    assert shop.balances.free(DAVE) == ENDOWMENT + 7
+    assert shop.balances.free(DAVE) == before + 7
     assert issuance - shop.balances.total_issuance.get() == OPEN - 7
-    assert shop.inference.slash_server(SERVER, OPEN, ((NOBODY, OPEN),)) == OPEN
+    assert shop.inference.slash_server(SERVER, OPEN, ((bobs, OPEN),)) == OPEN
     assert shop.balances.free(NOBODY) == OPEN
+    shop.inference.channels.put(bobs, replace(shop.channel(bobs), asker=BOB))
 
 
 def test_an_account_that_is_no_server_has_nothing_to_lose(shop: Market) -> None:

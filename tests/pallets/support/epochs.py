@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from pallets.attribution import ATTRIBUTION_POT
 from pallets.attribution.records import Epoch
+from pallets.inference.records import Channel
+from pallets.inference.servers import count_channel
 from pallets.jobs.job import FailureReason
 from runtime.codec.scale import codec
 from runtime.shared.documents import (
@@ -50,6 +52,21 @@ def earn(
     """Fund a pool as a redemption does."""
     workshop.balances.transfer(BOB, ATTRIBUTION_POT, part)
     workshop.attribution.fund(model, server, redeemed, part)
+
+
+def paid_channel(
+    workshop: Workshop, asker: AccountId = ALICE, paid: int = FEES, server: AccountId = SERVER
+) -> int:
+    """Store a channel of which all was redeemed; returns its number."""
+    inference = workshop.inference
+    number = inference.next_id.get()
+    inference.next_id.put(number + 1)
+    record = Channel(asker, server, MODEL, deposit_planck=paid, redeemed_planck=paid)
+    inference.channels.put(number, record)
+    inference.memberships.put((asker, number), True)
+    inference.memberships.put((server, number), True)
+    count_channel(inference, server, 1)
+    return number
 
 
 def close(
@@ -160,5 +177,5 @@ def faulty(*faults: Fault) -> Settled:
     return Settled(ROOT, faults, ZERO, ZERO, 0, 0, ())
 
 
-def fault(kind: FaultKind, fee: int, asker: AccountId = ALICE) -> Fault:
-    return Fault(kind, 0, asker, fee)
+def fault(kind: FaultKind, fee: int, channel: int | None = None) -> Fault:
+    return Fault(kind, 0, channel, fee)

@@ -295,18 +295,19 @@ class PayingLife(RuleBasedStateMachine):
         )
         assert done == (more > 0)
         if done:
-            owed = min(more, channel.redeemed - channel.repaid)
-            channel.repaid += owed
+            owed = min(wronged, DEPOSIT) - min(wronged - more, DEPOSIT)
             channel.reported[sequence] = wronged
-            self.slash(channel.server, 10 * more, ((channel.asker, owed),))
+            self.slash(channel.server, 10 * more, ((number, owed),))
 
-    def slash(
-        self, server: AccountId, amount: int, wronged: tuple[tuple[AccountId, int], ...]
-    ) -> None:
+    def slash(self, server: AccountId, amount: int, wronged: tuple[tuple[int, int], ...]) -> None:
         left = taken = min(amount, self.bond(server))
-        for asker, owed in wronged:
-            part = min(owed, left)
-            self.books.pay_held(HoldReason.ServerBond, server, asker, part)
+        for number, owed in wronged:
+            channel = self.channels.get(number)
+            if channel is None or channel.server != server:
+                continue
+            part = min(owed, left, channel.redeemed - channel.repaid)
+            self.books.pay_held(HoldReason.ServerBond, server, channel.asker, part)
+            channel.repaid += part
             left -= part
         self.books.burn_held(HoldReason.ServerBond, server, left)
         assert taken <= amount

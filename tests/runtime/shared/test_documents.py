@@ -44,7 +44,7 @@ SETTLE = Settle(
 )
 SETTLED = Settled(
     receipts_root=HASH,
-    faults=(Fault(FaultKind.Range, 1, ACCOUNT, 2),),
+    faults=(Fault(FaultKind.Range, 1, 5, 2),),
     shares=HASH,
     shares_root=HASH,
     shares_count=3,
@@ -77,7 +77,7 @@ def test_a_settlement_that_was_tampered_with_is_another_or_none(noise: bytes, at
 
 
 def test_a_fault_of_an_unknown_kind_is_refused() -> None:
-    raw = bytearray(codec(Fault).encode(Fault(FaultKind.Answer, 0, ACCOUNT, 0)))
+    raw = bytearray(codec(Fault).encode(Fault(FaultKind.Answer, 0, None, 0)))
     assert raw[0] == FaultKind.Answer == 8
     raw[0] = 9
     with pytest.raises(DecodeError):
