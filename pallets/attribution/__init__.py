@@ -360,6 +360,7 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
             total += ledger.pool
             assert ledger.due_planck <= ledger.redeemed_planck, "only what was redeemed is due"
             if ledger.due_planck:
+                assert model in self.opened, "what is due was open"
                 due[server] = due.get(server, 0) + ledger.due_planck
             if ledger.settling is not None:
                 record = self.epochs.get((model, server, ledger.settling))

@@ -39,7 +39,7 @@ def close(attribution: Attribution, key: LedgerKey, declared: Declaration) -> No
     FeesExceedBond, and what opening the job raises."""
     model, server = key
     ledger = attribution.ledgers.get(key)
-    _check_model(attribution, key)
+    _check_model(attribution, model)
     if ledger.settling is not None:
         raise attribution.EpochSettling
     if attribution.first_unsettled_epoch(model, server) < ledger.epoch:
@@ -61,7 +61,7 @@ def close_again(attribution: Attribution, key: EpochKey, declared: Declaration) 
     are drawn could let the settlement fail until the draw misses its lies. Raises UnknownModel,
     NotIndexed, GateClosed, NotFailed, ReceiptsDiffer, FeesExceedBond, and what opening the job
     raises."""
-    _check_model(attribution, key[:2])
+    _check_model(attribution, key[0])
     former = attribution.epochs.get(key)
     if former is None or former.state is not EpochState.Failed:
         raise attribution.NotFailed
@@ -74,17 +74,14 @@ def close_again(attribution: Attribution, key: EpochKey, declared: Declaration) 
     _settle(attribution, key, declared, former)
 
 
-def _check_model(attribution: Attribution, key: LedgerKey) -> None:
-    """Check that a model's epochs can be settled. What was redeemed while the model paid
-    contributors stays due, also where it is trained on fewer rows since. Raises UnknownModel,
-    NotIndexed, GateClosed."""
-    model, _ = key
+def _check_model(attribution: Attribution, model: int) -> None:
+    """Check that a model's epochs can be settled, also where it is trained on fewer rows since it
+    opened. Raises UnknownModel, NotIndexed, GateClosed."""
     if attribution.models.get(model) is None:
         raise attribution.UnknownModel
     if not attribution.index_jobs.get(model):
         raise attribution.NotIndexed
-    is_due = attribution.ledgers.get(key).due_from is not None
-    if not is_due and not attribution.is_open(model):
+    if not attribution.has_opened(model):
         raise attribution.GateClosed
 
 

@@ -13,8 +13,8 @@ class AttributionErrors:
         """There is no such model. Look at the list of models."""
 
     class GateClosed(Error, index=2):
-        """The model's index has too few rows for attribution. The pool waits until it has the
-        minimum; let its owner take newer versions of its datanets and train on them."""
+        """No index of the model has had the rows that attribution needs. The pool waits until one
+        has; let its owner take newer versions of its datanets and train on them."""
 
     class NotIndexed(Error, index=3):
         """The model has no settled index job. Wait for the one that follows its training."""

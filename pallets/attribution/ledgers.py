@@ -5,9 +5,11 @@
                               -> its server has left: swept into the commons
                               -> the model retired before it paid anybody: given back to askers
 
-The rule of what is slashed: what is due and not declared. Due is what was redeemed while the model
-paid contributors, and what a failed epoch had declared; no receipt is owed for what was redeemed
-before. What is declared counts for what is due first.
+The rule of what is slashed: what is due and not declared. Due is what was redeemed since the model
+first had the rows that attribution pays for, and what a failed epoch had declared; no receipt is
+owed for what was redeemed before. What is declared counts for what is due first.
+
+A model that has opened once stays due: a training on fewer rows would else free its servers.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ def fund(attribution: Attribution, key: LedgerKey, redeemed_planck: int, part_pl
     """Count a redemption and the contributors' part of it."""
     model, server = key
     ledger = attribution.ledgers.get(key)
-    due = redeemed_planck if attribution.is_open(model) else 0
+    due = redeemed_planck if attribution.has_opened(model) else 0
     is_first = due and ledger.due_from is None
     funded = replace(
         ledger,
@@ -41,6 +43,8 @@ def fund(attribution: Attribution, key: LedgerKey, redeemed_planck: int, part_pl
     )
     attribution.ledgers.put(key, funded)
     attribution.accounted.put(attribution.accounted.get() + part_planck)
+    if due:
+        attribution.opened.put(model, True)  # also by a parameter that root may raise again
     count_unsettled(attribution, server, due)
     attribution.emit(attribution.Funded(model, server, part_planck))
 

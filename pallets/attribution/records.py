@@ -37,7 +37,7 @@ class Ledger:
 
     `epoch` is the number that the next close gets; `pool` is the contributors' part of
     `redeemed_planck`, both since the last close; `settling` is the closed epoch being settled;
-    `due_planck` of it was redeemed while the model paid contributors, and `due_from` is the block
+    `due_planck` of it was redeemed since the model first opened, and `due_from` is the block
     from which the time to close it runs, None where nothing is due.
     """
 

@@ -58,7 +58,7 @@ from tests.pallets.support.ledger import ALICE, BOB, EVE
 from tests.pallets.support.market import BOND, OPEN_TOKENS, Market
 from tests.pallets.support.market import SERVER as MARKET_SERVER
 from tests.pallets.support.workshop import BOND as BOND_OF_EXECUTOR
-from tests.pallets.support.workshop import SERVER, SERVER_BOND, Workshop
+from tests.pallets.support.workshop import SERVER, SERVER_BOND, Workshop, indexed
 
 
 @pytest.fixture(scope="module")
@@ -256,6 +256,17 @@ def test_a_server_that_never_closes_its_epochs_pays_for_it(chain: Workshop) -> N
     chain.sign(EVE, "Attribution", "report_overdue", model=0, server=SERVER)
     assert chain.inference.bond_of(SERVER) == SERVER_BOND - FEES
     assert chain.attribution.common_pool(0) == POOL
+
+
+def test_a_server_cannot_free_itself_of_its_duty_by_a_training_on_few_rows(
+    chain: Workshop,
+) -> None:
+    chain.attribution.record_indexed(0, 99, indexed(rows=1))
+    assert not chain.attribution.is_open(0)
+    earn(chain)
+    assert chain.attribution.unsettled_of(SERVER) == 2 * FEES
+    with pytest.raises(Attribution.FeesMissing):
+        close(chain, fees_planck=FEES)
 
 
 def test_a_server_cannot_let_its_epoch_fail_until_the_draw_spares_its_lies(

@@ -237,15 +237,11 @@ def test_what_was_redeemed_before_a_model_shrank_can_be_closed(market: Market) -
     market.close(market.fee)
 
 
-def test_what_is_redeemed_of_a_model_with_few_rows_is_not_due(market: Market) -> None:
+def test_what_is_redeemed_after_a_model_shrank_is_due_all_the_same(market: Market) -> None:
     shrink_model(market)
     market.redeem()
-    with pytest.raises(Attribution.GateClosed):
-        market.close(market.fee)
-    assert market.chain.attribution.unsettled_of(account(SERVER)) == 0
-    market.pass_blocks(CLOSE_BLOCKS + 1)
-    with pytest.raises(Attribution.NotOverdue):
-        report_overdue(market)
+    assert market.chain.attribution.unsettled_of(account(SERVER)) == market.fee
+    market.close(market.fee)
 
 
 def test_the_time_to_close_stands_still_while_an_epoch_is_settled(market: Market) -> None:

@@ -192,13 +192,29 @@ def test_what_is_missing_is_slashed_beyond_what_was_redeemed_below_the_gate(
     assert workshop.attribution.pool(OTHER_MODEL, SERVER).due_planck == 0
 
 
+def test_what_is_due_by_a_parameter_stays_due_when_root_raises_it_again(
+    workshop: Workshop,
+) -> None:
+    open_gate(workshop, OTHER_MODEL, rows=10)
+    parameters = workshop.attribution.parameters()
+    lower = replace(parameters, rows_minimum=10)
+    workshop.root("Attribution", "set_parameters", parameters=lower)
+    earn(workshop, model=OTHER_MODEL)
+    workshop.root("Attribution", "set_parameters", parameters=parameters)
+    assert workshop.attribution.has_opened(OTHER_MODEL)
+    close(workshop, model=OTHER_MODEL)
+
+
 def test_a_smaller_index_closes_the_gate_but_what_was_open_stays_known(workshop: Workshop) -> None:
     workshop.attribution.record_indexed(MODEL, 91, indexed(rows=5))
     assert not workshop.attribution.is_open(MODEL)
     assert workshop.attribution.has_opened(MODEL)
-    close(workshop)  # what was redeemed before stays due
+    job = close(workshop)
+    workshop.next_block()
+    workshop.answer(job, shared(()))
     earn(workshop)
-    assert workshop.attribution.pool(MODEL, SERVER).due_planck == 0
+    assert workshop.attribution.pool(MODEL, SERVER).due_planck == FEES
+    close(workshop)
 
 
 # ----------------------------------------------------------------------------------- closing again
