@@ -299,6 +299,11 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         """Return what a server has redeemed for contributors that it has not closed, in planck."""
         return self.unsettled.get(server)
 
+    def answered_for(self, server: AccountId) -> int:
+        """Return what the bond of a server answers for, in planck: what is due, and the fees of
+        its epochs that are being settled."""
+        return self.unsettled.get(server) + self.at_risk.get(server)
+
     def is_open(self, model: int) -> bool:
         """Return whether the latest index of a model has the rows that attribution pays for."""
         jobs = self.index_jobs.get(model)

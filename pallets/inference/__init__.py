@@ -209,7 +209,8 @@ class Inference(InferenceErrors, Pallet, index=24):
         signature: MultiSignature,
     ) -> None:
         """Draw from a channel as its server what it owes with the answer of a voucher, which had so
-        many tokens. Redeeming the same answer again succeeds and pays nothing."""
+        many tokens. Redeeming the same answer again succeeds and pays nothing. What you redeem of
+        models that pay contributors, and have not settled, may not exceed your bond."""
         redemption.redeem(
             self,
             who=who,
@@ -238,7 +239,8 @@ class Inference(InferenceErrors, Pallet, index=24):
 
     @call(7, weights.INFERENCE_ADD_SERVER_BOND)
     def add_server_bond(self, who: Signed, amount: Balance) -> None:
-        """Add to the bond of your server; fees that are being settled may not exceed it."""
+        """Add to the bond of your server, which answers for all that you redeem and have not
+        settled."""
         servers.add_bond(self, who, amount)
 
     @call(8, weights.INFERENCE_LEAVE_SERVICE)
@@ -327,6 +329,12 @@ class Inference(InferenceErrors, Pallet, index=24):
     def server(self, account: AccountId) -> Server | None:
         """Return a bonded server."""
         return self.servers.get(account)
+
+    @api("InferenceApi")
+    def redeemable(self, model: u32, server: AccountId) -> Balance | None:
+        """Return what a server may still redeem of a model before it adds to its bond or settles an
+        epoch, in planck; None without limit."""
+        return servers.redeemable(self, model, server)
 
     @api("InferenceApi")
     def current_parameters(self) -> Parameters:

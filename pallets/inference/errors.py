@@ -88,3 +88,8 @@ class InferenceErrors:
     class PoolsWaiting(Error, index=24):
         """Pools of your former service were never closed. Let anybody sweep them into the commons
         (Attribution.sweep_pool), then register again."""
+
+    class AboveBond(Error, index=25):
+        """Your bond does not answer for so much: what you redeem of models that pay contributors,
+        and have not settled, may not exceed it. Add to the bond (Inference.add_server_bond), also
+        when you are leaving, or settle your epochs; then redeem again."""

@@ -2,7 +2,8 @@
 
 One voucher redeems all answers before it: `before_planck` is signed by the asker. The fee of the
 last answer is computed here, from the token counts that the server names and the price list of the
-voucher; a server that names other counts than its receipt can be reported.
+voucher; a server that names other counts than its receipt can be reported. What contributors are
+due of is redeemed only up to the server's bond: nothing else answers for its being settled.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pallets.attribution import ATTRIBUTION_POT
 from pallets.balances import HoldReason
-from pallets.inference import channels
+from pallets.inference import channels, servers
 from pallets.inference.records import PLATFORM_POT, Channel, Payout
 from pallets.transaction_payment import FEE_POT
 from runtime.shared.receipts import Rates, Voucher, voucher_payload
@@ -49,6 +50,9 @@ def redeem(
     if voucher.limit_planck > channel.deposit_planck:
         raise inference.AboveDeposit
     amount = total - channel.redeemed_planck
+    room = servers.redeemable(inference, channel.model, who)
+    if room is not None and amount > room:
+        raise inference.AboveBond
     epoch = inference.attribution.current_epoch(channel.model, who)
     redeemed = replace(channel.marked(epoch), redeemed_planck=total, sequence=voucher.sequence)
     inference.channels.put(number, redeemed)

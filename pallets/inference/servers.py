@@ -40,10 +40,9 @@ def register(inference: Inference, who: AccountId, bond: int) -> None:
 
 
 def add_bond(inference: Inference, who: AccountId, amount: int) -> None:
-    """Raise a bond. Raises NotBonded, AlreadyLeaving."""
+    """Raise a bond, also of a server that leaves: it redeems no more than the bond answers for.
+    Raises NotBonded."""
     server = known(inference, who)
-    if server.leaving_at is not None:
-        raise inference.AlreadyLeaving
     inference.balances.hold(HoldReason.ServerBond, who, amount)
     bond = server.bond_planck + amount
     inference.servers.put(who, replace(server, bond_planck=bond))
@@ -102,6 +101,15 @@ def slash(
     inference.servers.put(who, slashed)
     inference.emit(inference.ServerSlashed(who, taken, taken - left))
     return taken
+
+
+def redeemable(inference: Inference, model: int, server: AccountId) -> int | None:
+    """Return what a server may still redeem of a model before it adds to its bond or settles an
+    epoch, in planck; None without limit, where contributors are due nothing."""
+    if not inference.attribution.has_opened(model):
+        return None
+    answered_for = inference.attribution.answered_for(server)
+    return max(0, inference.bond_of(server) - answered_for)
 
 
 def count_channel(inference: Inference, who: AccountId, change: int) -> None:

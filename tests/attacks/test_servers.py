@@ -269,6 +269,12 @@ def test_a_server_cannot_free_itself_of_its_duty_by_a_training_on_few_rows(
         close(chain, fees_planck=FEES)
 
 
+def test_a_server_cannot_take_more_than_its_bond_answers_for_and_leave(market: Market) -> None:
+    market.fund.was_open, market.fund.answered = True, BOND
+    with pytest.raises(Inference.AboveBond):
+        market.pay(OPEN_TOKENS)
+
+
 def test_a_server_cannot_let_its_epoch_fail_until_the_draw_spares_its_lies(
     chain: Workshop,
 ) -> None:

@@ -150,6 +150,20 @@ def test_the_epochs_of_a_server_that_are_being_settled_share_its_bond(market: Ma
     settling.remove(account(SERVER))
 
 
+def test_a_server_redeems_no_more_than_its_bond_answers_for(market: Market) -> None:
+    chain, who = market.chain, account(SERVER)
+    chain.inference.slash_server(who, SERVER_BOND - market.fee + 1, ())
+    assert chain.inference.redeemable(MODEL, who) == market.fee - 1
+    assert not market.server.draw(
+        market.answer.signed.voucher, QUESTION.tokens_in, QUESTION.tokens_out
+    )
+    chain.sign(who, "Inference", "add_server_bond", amount=1)
+    market.redeem()
+    assert chain.inference.redeemable(MODEL, who) == 0
+    market.close(market.fee)
+    assert chain.inference.redeemable(MODEL, who) == 0, "the bond answers for what is settled too"
+
+
 def fail_settlement(market: Market) -> None:
     attribution = market.chain.attribution
     record = attribution.epoch(MODEL, account(SERVER), 0)

@@ -24,6 +24,7 @@ from runtime.types.primitives import (
 from tests.pallets.support.ledger import CHARLIE, DAVE, ENDOWMENT, NOBODY
 from tests.pallets.support.market import (
     ASKER,
+    BOND,
     DEPOSIT,
     MODEL_OWNER,
     OPEN_TOKENS,
@@ -103,6 +104,33 @@ def test_a_later_voucher_that_owes_less_than_was_drawn_is_refused(shop: Market) 
     shop.redeem(shop.voucher(2, 0), 2 * OPEN_TOKENS)
     assert shop.channel().redeemed_planck == 2 * OPEN
     assert shop.channel().sequence == 2
+
+
+def test_a_server_redeems_of_a_paying_model_what_its_bond_answers_for(shop: Market) -> None:
+    shop.fund.answered = BOND - OPEN
+    shop.pay(OPEN_TOKENS)
+    assert shop.inference.redeemable(0, SERVER) is None
+    shop.fund.was_open = True
+    shop.pay(OPEN_TOKENS)
+    assert shop.inference.redeemable(0, SERVER) == OPEN
+    with pytest.raises(Inference.AboveBond):
+        shop.pay(OPEN_TOKENS + 1)
+
+
+@pytest.mark.parametrize("is_leaving", [False, True])
+def test_a_server_redeems_in_the_window_all_that_it_is_owed_by_adding_to_its_bond(
+    shop: Market, is_leaving: bool
+) -> None:
+    shop.fund.was_open, shop.fund.answered = True, BOND + 3 * OPEN
+    if is_leaving:
+        shop.sign(SERVER, "Inference", "leave_service")
+    shop.end(ASKER)
+    voucher = shop.voucher()
+    with pytest.raises(Inference.AboveBond):
+        shop.redeem(voucher, 2 * OPEN_TOKENS)
+    shop.sign(SERVER, "Inference", "add_server_bond", amount=5 * OPEN)
+    shop.redeem(voucher, 2 * OPEN_TOKENS)
+    assert shop.channel().redeemed_planck == 2 * OPEN
 
 
 def test_a_server_draws_no_more_than_the_voucher_allows(shop: Market) -> None:

@@ -98,12 +98,16 @@ def test_a_server_that_does_not_leave_cannot_withdraw(shop: Market) -> None:
         withdraw(shop)
 
 
-def test_a_leaving_server_neither_leaves_again_nor_adds(shop: Market) -> None:
+def test_a_leaving_server_does_not_leave_again(shop: Market) -> None:
     leave(shop)
     with pytest.raises(Inference.AlreadyLeaving):
         leave(shop)
-    with pytest.raises(Inference.AlreadyLeaving):
-        shop.sign(SERVER, "Inference", "add_server_bond", amount=1)
+
+
+def test_a_leaving_server_adds_to_its_bond(shop: Market) -> None:
+    leave(shop)
+    shop.sign(SERVER, "Inference", "add_server_bond", amount=1)
+    assert shop.bond() == BOND + 1
 
 
 def test_a_leaving_server_still_redeems(shop: Market) -> None:

@@ -89,10 +89,12 @@ class Attribution(Pallet, index=23):
     unsettled: int
     settles: bool
     was_open: bool
+    answered: int
 
     def build_genesis(self) -> None:
         self.funded, self.epoch, self.unsettled = {}, 0, 0
         self.settles = self.was_open = False
+        self.answered = 0
         system = self._machine.pallets["System"]
         assert isinstance(system, System)
         system.create_pot(ATTRIBUTION_POT)
@@ -112,6 +114,9 @@ class Attribution(Pallet, index=23):
 
     def unsettled_of(self, server: AccountId) -> int:
         return 0
+
+    def answered_for(self, server: AccountId) -> int:
+        return self.answered
 
     def has_opened(self, model: int) -> bool:
         return self.was_open

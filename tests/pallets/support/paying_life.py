@@ -143,6 +143,12 @@ class PayingLife(RuleBasedStateMachine):
     def bond(self, server: AccountId) -> int:
         return self.books.held[HoldReason.ServerBond, server]
 
+    def room(self, server: AccountId) -> int:
+        """Return what the bond of a server answers for beyond what it has not settled."""
+        due = self.pools.get((PAYING, server), Pool()).redeemed
+        at_risk = sum(closed.fees for closed in self.settling.values() if closed.key[1] == server)
+        return max(0, self.bond(server) - due - at_risk)
+
     # ------------------------------------------------------------------------------- channels
 
     @rule(asker=ASKER, server=SERVER, model=MODELS)
@@ -193,8 +199,10 @@ class PayingLife(RuleBasedStateMachine):
         signed = self.voucher(number, channel, channel.sequence + 1, start)
         total = start + signed.voucher.fee(tokens, 0)
         arguments = {"tokens_in": tokens, "tokens_out": 0, "signature": signed.signature}
+        room = DEPOSIT if channel.model == SMALL else self.room(channel.server)
         done = self.does(channel.server, "Inference", "redeem", voucher=signed.voucher, **arguments)
-        assert done == (not channel.is_closed and channel.redeemed <= total <= DEPOSIT)
+        is_owed = not channel.is_closed and channel.redeemed <= total <= DEPOSIT
+        assert done == (is_owed and total - channel.redeemed <= room)
         if not done:
             return
         paid, channel.redeemed = total - channel.redeemed, total
