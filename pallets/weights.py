@@ -198,7 +198,7 @@ JOBS_SET_PARAMETERS: Final = weight(11, writes=1)
 JOBS_SUBMIT: Final = weight(2_100, reads=187, writes=11)
 JOBS_INDEX_AGAIN: Final = weight(1_500, reads=156, writes=12)
 JOBS_COMMIT: Final = weight(1_500, reads=132, writes=4)
-JOBS_REPORT_FAILURE: Final = weight(670, reads=32, writes=31)
+JOBS_REPORT_FAILURE: Final = weight(850, reads=40, writes=39)
 JOBS_DECLINE: Final = weight(1_400, reads=133, writes=5)
 JOBS_ON_INITIALIZE: Final = weight(6, reads=1, writes=1)
 
@@ -212,37 +212,37 @@ def jobs_deadline(entries: int, executors: int) -> Weight:
     """Return the weight of one deadline in Jobs.on_initialize: it fails, settles or draws."""
     return (
         weight(1_400, reads=52, writes=62)
-        + weight(36, reads=1, writes=1) * entries
+        + weight(45, reads=3, writes=3) * entries
         + weight(34, reads=3) * executors
     )
 
 
 # Attribution
-ATTRIBUTION_CLOSE_EPOCH: Final = weight(1_400, reads=144, writes=12)
-ATTRIBUTION_CLOSE_AGAIN: Final = weight(1_500, reads=144, writes=12)
+ATTRIBUTION_CLOSE_EPOCH: Final = weight(1_700, reads=146, writes=16)
+ATTRIBUTION_CLOSE_AGAIN: Final = weight(1_600, reads=144, writes=12)
 ATTRIBUTION_CLAIM: Final = weight(39, reads=4, writes=4)
 ATTRIBUTION_CLAIM_FOR: Final = weight(39, reads=4, writes=4)
 ATTRIBUTION_SPEND_COMMONS: Final = weight(37, reads=4, writes=4)
 ATTRIBUTION_SET_PARAMETERS: Final = weight(7, writes=1)
-ATTRIBUTION_CLAIM_SHARE: Final = weight(75, reads=3, writes=3)
+ATTRIBUTION_CLAIM_SHARE: Final = weight(110, reads=3, writes=3)
 ATTRIBUTION_SHOW_TEXTS: Final = weight(49, reads=2, writes=1)
-ATTRIBUTION_REPORT_WITHHELD: Final = weight(370, reads=27, writes=26)
-ATTRIBUTION_REPORT_OVERDUE: Final = weight(77, reads=9, writes=8)
-ATTRIBUTION_SWEEP_POOL: Final = weight(32, reads=4, writes=3)
+ATTRIBUTION_REPORT_WITHHELD: Final = weight(430, reads=31, writes=30)
+ATTRIBUTION_REPORT_OVERDUE: Final = weight(94, reads=10, writes=9)
+ATTRIBUTION_SWEEP_POOL: Final = weight(47, reads=5, writes=4)
 
 
 # Inference
 INFERENCE_SET_PARAMETERS: Final = weight(11, reads=2, writes=2)
 INFERENCE_OPEN_CHANNEL: Final = weight(89, reads=6, writes=7)
 INFERENCE_TOP_UP: Final = weight(50, reads=3, writes=3)
-INFERENCE_REDEEM: Final = weight(290, reads=17, writes=12)
-INFERENCE_CLOSE_CHANNEL: Final = weight(52, reads=3, writes=3)
-INFERENCE_FINISH_CLOSE: Final = weight(70, reads=4, writes=6)
+INFERENCE_REDEEM: Final = weight(340, reads=22, writes=13)
+INFERENCE_CLOSE_CHANNEL: Final = weight(190, reads=20, writes=22)
+INFERENCE_FINISH_CLOSE: Final = weight(190, reads=20, writes=22)
 INFERENCE_REGISTER_SERVER: Final = weight(42, reads=5, writes=3)
 INFERENCE_ADD_SERVER_BOND: Final = weight(43, reads=3, writes=3)
 INFERENCE_LEAVE_SERVICE: Final = weight(16, reads=2, writes=1)
-INFERENCE_WITHDRAW_SERVER_BOND: Final = weight(48, reads=6, writes=3)
+INFERENCE_WITHDRAW_SERVER_BOND: Final = weight(67, reads=8, writes=5)
 INFERENCE_REPORT_RECEIPT: Final = weight(240, reads=9, writes=8)
 INFERENCE_REPORT_DOUBLE_RECEIPT: Final = weight(380, reads=9, writes=8)
-INFERENCE_REMOVE_CHANNEL: Final = weight(92, reads=7, writes=5)
+INFERENCE_REMOVE_CHANNEL: Final = weight(240, reads=27, writes=20)
 INFERENCE_TAKE_BACK: Final = weight(100, reads=9, writes=6)

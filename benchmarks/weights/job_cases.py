@@ -284,12 +284,12 @@ def jobs_commit(stage: WeighingStage) -> Work:
 
 @JOBS.constant
 def jobs_report_failure(stage: WeighingStage) -> Work:
-    # The report that makes a majority fails the job: escrow, slashes and assignments follow.
+    # The report that makes a majority convicts a server: escrow, slashes and assignments follow.
     slots = slots_of(stage, SlotState.Assigned, SlotState.ReportedFailure)
-    reason = FailureReason.MissingBlob
+    reason = FailureReason.WithheldTexts
     reported, own = tuple(replace(slot, reason=reason) for slot in slots[-EXECUTORS:-1]), slots[-1]
     silent = slots[: EXECUTORS - 1]  # with more of them the reports would be no majority
-    _store(stage, JobState.Committing, TRAINING, (*silent, *reported, own))
+    store_settlement(stage, JobState.Committing, (*silent, *reported, own))
     fill_deadlines(stage, 1, Parameters().reveal_blocks)
     return stage.signed(
         own.executor, "Jobs", "report_failure", job=JOB, attempt=ATTEMPT, reason=reason
@@ -392,7 +392,8 @@ def _faulty(stage: WeighingStage, entries: int) -> Settled:
 
 
 def store_settlement(stage: WeighingStage, state: JobState, slots: tuple[Slot, ...]) -> AccountId:
-    """Store a SETTLE job and the epoch of a bonded server that it settles; returns the server."""
+    """Store a SETTLE job and the epoch of a bonded server that it settles, with the texts of former
+    attempts; returns the server."""
     attribution, inference = stage.pallet(Attribution), stage.pallet(Inference)
     server = stage.account("owner")
     _store(stage, state, settling(server), slots)
@@ -414,6 +415,8 @@ def store_settlement(stage: WeighingStage, state: JobState, slots: tuple[Slot, .
             receipts_blob=ZERO_HASH,
         ),
     )
+    for former in range(ATTEMPT):
+        attribution.shown.put((JOB, former), ZERO_HASH)
     pot = AccountInfo(providers=1, data=AccountData(free=FEES))
     stage.pallet(System).put_account(ATTRIBUTION_POT, pot)
     return server

@@ -8,15 +8,17 @@ from typing import Final
 from benchmarks.weights.case import Benchmarks, Work
 from benchmarks.weights.data_cases import store_model
 from benchmarks.weights.stage import BLOCK, GENESIS_HASH, WeighingStage
-from pallets.attribution import ATTRIBUTION_POT, Attribution
-from pallets.attribution.records import Ledger
+from pallets.attribution import ATTRIBUTION_POT, INDEXES_LISTED_MAX, Attribution
+from pallets.attribution.records import Ledger, RecordedIndex
 from pallets.inference import Inference
 from pallets.inference import Parameters as InferenceParameters
-from pallets.inference.records import Mark
+from pallets.inference.channels import REPORTS_FORGOTTEN_MAX
+from pallets.inference.records import FormerFee, Mark
 from pallets.models import Deployment, Models
 from pallets.system import System
 from runtime.codec.scale import Bytes64
 from runtime.crypto.keys import KeyKind, Keypair
+from runtime.shared.documents import Indexed
 from runtime.shared.receipts import (
     GREEDY,
     RECEIPT_VERSION,
@@ -76,6 +78,32 @@ def _published(stage: WeighingStage) -> None:
     deployed = replace(model, deployed=Deployment(model.latest, 1))
     raised = deployed.with_rates(model.rate_in_planck, model.rate_out_planck, BLOCK)
     stage.pallet(Models).records.put(0, raised)
+
+
+def pay_contributors(stage: WeighingStage) -> None:
+    """Let model 0 have the rows that attribution pays for, and nobody have redeemed of it since."""
+    attribution = stage.pallet(Attribution)
+    indexed = Indexed(
+        phi=ZERO_HASH,
+        phi_root=ZERO_HASH,
+        gram_hash=ZERO_HASH,
+        damping=1,
+        psi=ZERO_HASH,
+        psi_root=ZERO_HASH,
+        aggregates=ZERO_HASH,
+        aggregate_root=ZERO_HASH,
+        span_shards=ZERO_HASH,
+        rows=2_000,
+        sketch_size=4_096,
+    )
+    attribution.index_jobs.put(0, tuple(range(INDEXES_LISTED_MAX)))
+    attribution.indexed.put(INDEXES_LISTED_MAX - 1, RecordedIndex(0, 1, indexed))
+
+
+def _report_answers(stage: WeighingStage) -> None:
+    """Let as many answers of channel 0 have been reported as are forgotten with it, and more."""
+    for sequence in range(2 * REPORTS_FORGOTTEN_MAX):
+        stage.pallet(Inference).reported.put((0, sequence), OPEN)
 
 
 def _open(stage: WeighingStage, *, closes_at: int | None = None, redeemed: int = 0) -> AccountId:
@@ -152,8 +180,14 @@ def inference_top_up(stage: WeighingStage) -> Work:
 
 @INFERENCE.constant
 def inference_redeem(stage: WeighingStage) -> Work:
+    # The first redemption since the model pays contributors, at a fee that was changed since.
     _open(stage, redeemed=OPEN)
+    pay_contributors(stage)
     server, signed = AccountId(stage.pair("server").account), _voucher()
+    stage.pallet(Inference).former_fee.put(FormerFee(1, 2 * BLOCK))
+    stage.pallet(Attribution).ledgers.put((0, server), Ledger(epoch=3))
+    stage.pallet(Attribution).unsettled.put(server, OPEN)
+    stage.pallet(Attribution).at_risk.put(server, OPEN)
     return stage.signed(
         server,
         "Inference",
@@ -167,7 +201,8 @@ def inference_redeem(stage: WeighingStage) -> Work:
 
 @INFERENCE.constant
 def inference_close_channel(stage: WeighingStage) -> Work:
-    _open(stage, redeemed=OPEN)
+    _open(stage)  # nothing was redeemed: the channel is removed at once
+    _report_answers(stage)
     server = AccountId(stage.pair("server").account)
     return stage.signed(server, "Inference", "close_channel", channel=0)
 
@@ -175,6 +210,7 @@ def inference_close_channel(stage: WeighingStage) -> Work:
 @INFERENCE.constant
 def inference_finish_close(stage: WeighingStage) -> Work:
     _open(stage, closes_at=1)  # nothing was redeemed: the channel is removed at once
+    _report_answers(stage)
     return stage.signed(stage.account("caller"), "Inference", "finish_close", channel=0)
 
 
@@ -200,6 +236,7 @@ def inference_withdraw_server_bond(stage: WeighingStage) -> Work:
     assert record is not None, "bonded just now"
     inference.servers.put(server, replace(record, leaving_at=1))
     inference.parameters.put(replace(InferenceParameters(), retention_blocks=1))
+    stage.pallet(Attribution).unsettled.put(server, OPEN)
     return stage.signed(server, "Inference", "withdraw_server_bond")
 
 
@@ -244,7 +281,13 @@ def inference_remove_channel(stage: WeighingStage) -> Work:
     assert channel is not None, "opened just now"
     inference.channels.put(0, replace(channel, is_closed=True, closes_at=1))
     inference.parameters.put(replace(InferenceParameters(), retention_blocks=1))
-    inference.reported.put((0, 9), True)
+    _report_answers(stage)
+    models, attribution = stage.pallet(Models), stage.pallet(Attribution)
+    model = models.records.get(0)
+    assert model is not None, "published just now"
+    models.records.put(0, replace(model, is_retired=True))
+    pay_contributors(stage)
+    attribution.ledgers.put((0, server), Ledger(epoch=3))
     return stage.signed(server, "Inference", "remove_channel", channel=0)
 
 

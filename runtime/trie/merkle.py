@@ -211,12 +211,18 @@ def sum_proof(leaves: Sequence[tuple[Hash, int]], index: int) -> SumProof:
 
 def verify_sum(root: Hash, total: int, leaf: Hash, amount: int, proof: SumProof) -> bool:
     """Return whether (leaf, amount) is at `proof.index` of the tree with this root and total."""
+    return proven_sum(leaf, amount, proof) == (root, total)
+
+
+def proven_sum(leaf: Hash, amount: int, proof: SumProof) -> tuple[Hash, int] | None:
+    """Return the root and total that a proof of (leaf, amount) leads to; None where it has not the
+    shape of a tree, or a sum does not fit."""
     try:
         start = _sum_leaf(leaf, amount)
         top = _climb(start, proof.index, proof.count, proof.siblings, _sum_node)
     except AmountError:
-        return False
-    return top is not None and top.amount == total and _sum_root(proof.count, top) == root
+        return None
+    return None if top is None else (_sum_root(proof.count, top), top.amount)
 
 
 # ----------------------------------------------------------------------------------- shape of trees
