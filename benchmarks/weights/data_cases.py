@@ -24,9 +24,8 @@ from pallets.datanets.records import (
     Version,
 )
 from pallets.models import Base, Model, Models, Training
-from pallets.models.records import DATANETS_MAX as MODEL_DATANETS_MAX
 from runtime.crypto.hashing import blake2b_256
-from runtime.shared.documents import DatanetVersion, Trained
+from runtime.shared.documents import DATANETS_MAX, DatanetVersion, Trained
 from runtime.types.primitives import OPEN, ZERO_HASH, AccountId, Hash, Id
 
 DATANETS: Final = Benchmarks("Datanets")
@@ -218,9 +217,7 @@ def datanets_publish(stage: WeighingStage, batches: int) -> Work:
 # ------------------------------------------------------------------------------------------- Models
 
 
-def store_model(
-    stage: WeighingStage, owner: AccountId, datanets: int = MODEL_DATANETS_MAX
-) -> Model:
+def store_model(stage: WeighingStage, owner: AccountId, datanets: int = DATANETS_MAX) -> Model:
     """Store model 0 of an owner, trained on so many datanets and indexed."""
     models = stage.pallet(Models)
     models.bases.put(BASE, Base("base", 10**9, 4_096))
@@ -262,7 +259,7 @@ def models_register_base(stage: WeighingStage) -> Work:
     )
 
 
-@MODELS.linear(datanets=(1, MODEL_DATANETS_MAX))
+@MODELS.linear(datanets=(1, DATANETS_MAX))
 def models_create(stage: WeighingStage, datanets: int) -> Work:
     """Return the weight of Models.create, which looks up each datanet version."""
     owner = stage.account("owner")
@@ -280,7 +277,7 @@ def models_create(stage: WeighingStage, datanets: int) -> Work:
     )
 
 
-@MODELS.linear(datanets=(1, MODEL_DATANETS_MAX))
+@MODELS.linear(datanets=(1, DATANETS_MAX))
 def models_set_datanets(stage: WeighingStage, datanets: int) -> Work:
     """Return the weight of Models.set_datanets, which looks up each datanet version."""
     owner = stage.account("owner")
@@ -307,9 +304,9 @@ def models_set_rates(stage: WeighingStage) -> Work:
 @MODELS.constant
 def models_retire(stage: WeighingStage) -> Work:
     owner = stage.account("owner")
-    publish_datanets(stage, owner, MODEL_DATANETS_MAX)
+    publish_datanets(stage, owner, DATANETS_MAX)
     stage.pallet(Models).bases.put(BASE, Base("base", 10**9, 4_096))
-    uses = tuple(DatanetVersion(number, 1) for number in range(MODEL_DATANETS_MAX))
+    uses = tuple(DatanetVersion(number, 1) for number in range(DATANETS_MAX))
     rates = {"rate_in_planck": OPEN, "rate_out_planck": OPEN}
     stage.signed(owner, "Models", "create", name="Model", base=BASE, datanets=uses, **rates)()
     return stage.signed(owner, "Models", "retire", model=0)

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from pallets.attribution import ledgers, shares
-from pallets.attribution.records import Epoch, EpochKey, EpochState
+from pallets.attribution.records import SLASH_FACTOR, Epoch, EpochKey, EpochState
 from runtime.shared.documents import (
     FAULTS_MAX,
     SHARES_PUSHED_MAX,
@@ -28,8 +28,6 @@ from runtime.shared.documents import (
 if TYPE_CHECKING:
     from pallets.attribution import Attribution
 
-SLASH_FACTOR: Final = 10
-"""A false receipt costs its server at least so many times its fee."""
 REPAID: Final = frozenset(
     {FaultKind.Receipt, FaultKind.Index, FaultKind.Text, FaultKind.Sketch, FaultKind.Answer}
 )

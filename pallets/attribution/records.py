@@ -10,6 +10,9 @@ from runtime.codec.scale import scale, u16, u32
 from runtime.shared.documents import Indexed
 from runtime.types.primitives import OPEN, AccountId, Balance, Hash
 
+SLASH_FACTOR: Final = 10
+"""A false receipt costs its server at least so many times its fee."""
+
 LedgerKey = tuple[int, AccountId]
 """Model and server."""
 EpochKey = tuple[int, AccountId, int]

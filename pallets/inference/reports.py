@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pallets.attribution.records import SLASH_FACTOR
 from pallets.inference import channels, servers
 from pallets.inference.records import Channel
 from pallets.inference.redemption import is_signed
@@ -96,5 +97,5 @@ def _slash(
     inference.reported.put(key, wronged)
     price = max(0, voucher.price_planck)
     owed = min(wronged, price) - min(wronged - more, price)
-    servers.slash(inference, channel.server, servers.SLASH_FACTOR * more, [(number, owed)])
+    servers.slash(inference, channel.server, SLASH_FACTOR * more, [(number, owed)])
     inference.emit(inference.ReceiptReported(number, receipt, more))

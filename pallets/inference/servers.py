@@ -22,9 +22,6 @@ from runtime.types.primitives import AccountId
 if TYPE_CHECKING:
     from pallets.inference import Inference
 
-SLASH_FACTOR = 10
-"""A false receipt costs its server at least so many times its fee."""
-
 
 def register(inference: Inference, who: AccountId, bond: int) -> None:
     """Bond a server. Raises AlreadyBonded, PoolsWaiting, BondTooLow."""

@@ -55,7 +55,6 @@ from pallets.jobs.required_pallets import (
     ModelRegistry,
 )
 from pallets.jobs.settlement import JOB_POT
-from pallets.jobs.submission import DATANETS_MAX
 from pallets.jobs.work import WORK_UNIT, index_quote, quote
 from runtime.codec.scale import Bytes32, u32, u64, u128
 from runtime.frame.dispatch import Root, Signed
@@ -63,6 +62,7 @@ from runtime.frame.fees import BLOCK_WEIGHT_MAX
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import DefaultMap, Hasher, Map, Value, default, stored
 from runtime.shared.documents import (
+    DATANETS_MAX,
     SHARES_PUSHED_MAX,
     Index,
     JobOutput,

@@ -17,6 +17,7 @@ from pallets.jobs.lifecycle import UNFINISHED_MAX, open_job
 from pallets.jobs.recipe import STEPS_MAX, is_valid, steps_of
 from pallets.jobs.work import index_quote, quote, rows_of, training
 from runtime.shared.documents import (
+    DATANETS_MAX,
     FAULTS_MAX,
     SHARES_PUSHED_MAX,
     Diverged,
@@ -36,7 +37,6 @@ from runtime.types.primitives import AccountId
 if TYPE_CHECKING:
     from pallets.jobs import Jobs
 
-DATANETS_MAX: Final = 16
 PLACE_STEPS: Final = 16
 """Parts of all places; from half of them on the fee doubles with each."""
 

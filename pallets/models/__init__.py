@@ -18,7 +18,6 @@ from pallets.balances import HoldReason
 from pallets.models.records import (
     BASE_NAME_BYTES_MAX,
     CREATION_DEPOSIT,
-    DATANETS_MAX,
     PAGE_MAX,
     RATE_MAX,
     Base,
@@ -36,7 +35,7 @@ from runtime.codec.scale import u32, u64
 from runtime.frame.dispatch import Error, Root, Signed
 from runtime.frame.pallet import Const, Event, Needs, Pallet, api, call
 from runtime.frame.storage import Map, Value, default
-from runtime.shared.documents import DatanetVersion, Indexed, Trained
+from runtime.shared.documents import DATANETS_MAX, DatanetVersion, Indexed, Trained
 from runtime.types.primitives import AccountId, Balance, Hash, Weight
 
 __all__ = [

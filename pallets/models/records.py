@@ -12,7 +12,6 @@ from runtime.shared.receipts import VOUCHER_BLOCKS_MAX
 from runtime.types.primitives import OPEN, AccountId, Balance, Hash
 
 CREATION_DEPOSIT: Final = 10 * OPEN
-DATANETS_MAX: Final = 16
 RATE_MAX: Final = 1_000_000 * OPEN
 """Planck per 1,000 tokens; bounds every quote far below 2**128."""
 BASE_NAME_BYTES_MAX: Final = 128

@@ -22,6 +22,8 @@ from runtime.crypto.hashing import blake2b_256
 from runtime.types.primitives import AccountId, Balance, Hash
 
 SKETCH_SIZE_DEFAULT: Final = 4096
+DATANETS_MAX: Final = 16
+"""Datanets that one model is trained on."""
 FAULTS_MAX: Final = 64
 """Faults that a settlement names; the first one decides already."""
 SHARES_PUSHED_MAX: Final = 64

@@ -13,7 +13,6 @@ from pallets.datanets import Datanets
 from pallets.datanets.records import Access, Verdict
 from pallets.models import (
     CREATION_DEPOSIT,
-    DATANETS_MAX,
     RATE_MAX,
     Base,
     Genesis,
@@ -23,7 +22,7 @@ from pallets.models import (
 from pallets.models.records import FormerRates
 from pallets.system import System
 from runtime.frame.dispatch import DispatchFailed
-from runtime.shared.documents import DatanetVersion, Indexed, Trained
+from runtime.shared.documents import DATANETS_MAX, DatanetVersion, Indexed, Trained
 from runtime.shared.receipts import VOUCHER_BLOCKS_MAX
 from runtime.types.primitives import AccountId, Hash
 from tests.pallets.support.ledger import ALICE, BOB, CHARLIE, ENDOWMENT, Ledger
