@@ -97,12 +97,14 @@ def devnet_spec(
 
 def _jobs(config: Mapping[str, Any], uris: Sequence[str], executors_per_job: int) -> dict[str, Any]:
     """Make every validator an executor of the preset's bases, in its development profile."""
+    preset = config["jobs"]["parameters"]
     return {
         "parameters": {
             "executors_per_job": executors_per_job,
             "spare_executors": 1 if len(uris) > executors_per_job else 0,
             "assignment_blocks": 2,
-            "decline_blocks": config["jobs"]["parameters"]["decline_blocks"],
+            "decline_blocks": preset["decline_blocks"],
+            "age_blocks": preset["age_blocks"],
         },
         "profiles": config["jobs"]["profiles"],
         "executors": [devnet_executor(config, uri) for uri in uris],

@@ -70,6 +70,7 @@ JOBS: Final = jobs.Genesis(
         retry_blocks=1,
         open_blocks=20,
         decline_blocks=3,
+        age_blocks=2,
         commit_blocks=COMMIT_BLOCKS,
         reveal_blocks=REVEAL_BLOCKS,
         unbonding_blocks=20,

@@ -152,12 +152,14 @@ class Jobs(JobsErrors, JobsEvents, Pallet, index=22):
         self, who: Signed, profile: Hash, bond: Balance, bases: tuple[Hash, ...], reader: Hash
     ) -> None:
         """Become an executor of a registered profile, with a bond that is lost for wrong or missing
-        work, the bases that your machine has, and the X25519 key that texts are encrypted for."""
-        executors.register(self, who, GenesisExecutor(who, profile, bond, bases, reader))
+        work, the bases that your machine has, and the X25519 key that texts are encrypted for. It
+        is not drawn in the first `age_blocks`."""
+        wanted = GenesisExecutor(who, profile, bond, bases, reader)
+        executors.register(self, who, wanted, drawable_from=executors.of_age(self))
 
     @call(1, weights.JOBS_ADD_BOND)
     def add_bond(self, who: Signed, amount: Balance) -> None:
-        """Add to the bond of your executor."""
+        """Add to the bond of your executor; it is not drawn for `age_blocks`."""
         executors.add_bond(self, who, amount)
 
     @call(2, weights.JOBS_HEARTBEAT, operational=True, check=executors.check_heartbeat)
@@ -240,12 +242,13 @@ class Jobs(JobsErrors, JobsEvents, Pallet, index=22):
     @call(14, weights.JOBS_SET_BASES)
     def set_bases(self, who: Signed, bases: tuple[Hash, ...]) -> None:
         """Declare the bases that your executor's machine has, in ascending order of their hashes;
-        it is drawn for jobs of these alone."""
+        it is drawn for jobs of these alone, and for none in `age_blocks`."""
         executors.set_bases(self, who, bases)
 
     @call(15, weights.JOBS_SET_READER)
     def set_reader(self, who: Signed, reader: Hash) -> None:
-        """Declare the X25519 key for which texts are encrypted that your executor is to read."""
+        """Declare the X25519 key for which texts are encrypted that your executor is to read; it is
+        not drawn for `age_blocks`."""
         executors.set_reader(self, who, reader)
 
     # --------------------------------------------------------------------------- runtime API
@@ -323,7 +326,7 @@ class Jobs(JobsErrors, JobsEvents, Pallet, index=22):
         for identity, profile in genesis.profiles:
             executors.register_profile(self, identity, profile)
         for entry in genesis.executors:
-            executors.register(self, entry.account, entry)
+            executors.register(self, entry.account, entry, drawable_from=0)
 
     def on_initialize(self) -> Weight:
         """Free the share of submissions, and do what the deadlines of this block ask for."""

@@ -1,4 +1,4 @@
-"""Who may be drawn for a job: bonded, awake, with its base, in a profile whose limits it keeps.
+"""Who may be drawn for a job: bonded, awake, of age, with its base, in a profile that admits it.
 
 A settlement needs a key for reading as well: its server seals the texts of drawn receipts for it.
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pallets.jobs.assignment import Candidate, draw
-from pallets.jobs.executors import is_resting, is_silent
+from pallets.jobs.executors import is_silent
 from pallets.jobs.job import Job
 from pallets.jobs.registry import Executor, Profile
 from pallets.jobs.work import base_of, parameters_of, tokens_of
@@ -72,6 +72,6 @@ def _is_ready(jobs: Jobs, account: AccountId, executor: Executor) -> bool:
     return (
         executor.bond >= jobs.parameters.get().minimum_bond
         and not is_silent(jobs, executor)
-        and not is_resting(jobs, executor)
+        and executor.drawable_from <= jobs.system.current_number()
         and len(jobs.assignments.get(account)) < ASSIGNMENTS_MAX
     )

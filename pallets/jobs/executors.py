@@ -8,6 +8,13 @@ number of its own, which its slots carry, so that nothing of a former one counts
 
 Who declines eight jobs with none settled in between rests for the unbonding time: declining is free
 for the machine that is too small, and no way to choose among draws.
+
+A registration, and each change that decides what an executor is drawn for (more bond, bases, reader
+key, coming back from silence or rest), counts `age_blocks` later; until then it is not drawn. Who
+makes the latest blocks knows the randomness of the next draw, and could else register those of any
+number of keys that it hits. It knows it as many blocks ahead as it makes in a row: with a third of
+the stake 20 of them are one chance in 3 x 10^9. What only lowers a weight, as a slash does, needs
+no age: it hits nobody's ticket, and else whoever has others slashed would keep them from draws.
 """
 
 from __future__ import annotations
@@ -45,8 +52,8 @@ def register_profile(jobs: Jobs, identity: Hash, profile: Profile) -> None:
     jobs.emit(jobs.ProfileRegistered(identity, profile))
 
 
-def register(jobs: Jobs, who: AccountId, wanted: GenesisExecutor) -> None:
-    """Add an executor.
+def register(jobs: Jobs, who: AccountId, wanted: GenesisExecutor, drawable_from: int) -> None:
+    """Add an executor, which is drawn from a block on.
 
     Raises AlreadyRegistered, UnknownProfile, InvalidBases, BondTooLow, RegistryFull.
     """
@@ -75,6 +82,7 @@ def register(jobs: Jobs, who: AccountId, wanted: GenesisExecutor) -> None:
         last_seen=now,
         bases=wanted.bases,
         reader=wanted.reader,
+        drawable_from=drawable_from,
     )
     jobs.registry.put(who, record)
     jobs.emit(jobs.ExecutorRegistered(who, registration, wanted.profile, bond))
@@ -84,13 +92,13 @@ def set_bases(jobs: Jobs, who: AccountId, bases: tuple[Hash, ...]) -> None:
     """Declare the bases of an executor's machine. Raises NotRegistered, InvalidBases."""
     executor = registered(jobs, who)
     _check_bases(jobs, bases)
-    jobs.registry.put(who, replace(executor, bases=bases))
+    jobs.registry.put(who, _aging(jobs, replace(executor, bases=bases)))
     jobs.emit(jobs.BasesDeclared(who, bases))
 
 
 def set_reader(jobs: Jobs, who: AccountId, reader: Hash) -> None:
     """Declare the key for which texts are encrypted to an executor. Raises NotRegistered."""
-    jobs.registry.put(who, replace(registered(jobs, who), reader=reader))
+    jobs.registry.put(who, _aging(jobs, replace(registered(jobs, who), reader=reader)))
     jobs.emit(jobs.ReaderDeclared(who, reader))
 
 
@@ -106,14 +114,13 @@ def add_bond(jobs: Jobs, who: AccountId, amount: int) -> None:
         raise jobs.AlreadyLeaving
     jobs.balances.hold(HoldReason.JobBond, who, amount)
     bond = executor.bond + amount
-    jobs.registry.put(who, replace(executor, bond=bond))
+    jobs.registry.put(who, _aging(jobs, replace(executor, bond=bond)))
     jobs.emit(jobs.BondAdded(who, bond))
 
 
 def note_seen(jobs: Jobs, who: AccountId) -> None:
     """Note a sign of life. Raises NotRegistered."""
-    executor = registered(jobs, who)
-    jobs.registry.put(who, replace(executor, last_seen=jobs.system.current_number()))
+    jobs.registry.put(who, _seen(jobs, registered(jobs, who)))
 
 
 def check_heartbeat(jobs: Jobs, who: AccountId) -> None:
@@ -130,17 +137,30 @@ def check_heartbeat(jobs: Jobs, who: AccountId) -> None:
 
 
 def note_declined(jobs: Jobs, who: AccountId) -> None:
-    """Count a job that an executor declined; what it declined before it rested is forgotten."""
-    executor, now = registered(jobs, who), jobs.system.current_number()
-    rested = executor.declines >= DECLINES_IN_ROW_MAX and not is_resting(jobs, executor)
-    declines = 1 if rested else min(executor.declines + 1, DECLINES_IN_ROW_MAX)
-    jobs.registry.put(who, replace(executor, declines=declines, declined_at=now, last_seen=now))
+    """Count a job that an executor declined; after too many in a row it rests."""
+    executor = _seen(jobs, registered(jobs, who))
+    executor = replace(executor, declines=executor.declines + 1)
+    if executor.declines == DECLINES_IN_ROW_MAX:
+        rested = jobs.system.current_number() + jobs.parameters.get().unbonding_blocks
+        drawable_from = max(executor.drawable_from, rested)
+        executor = _aging(jobs, replace(executor, declines=0, drawable_from=drawable_from))
+    jobs.registry.put(who, executor)
 
 
-def is_resting(jobs: Jobs, executor: Executor) -> bool:
-    """Return whether an executor has declined too many jobs in a row; it is not drawn then."""
-    end = executor.declined_at + jobs.parameters.get().unbonding_blocks
-    return executor.declines >= DECLINES_IN_ROW_MAX and jobs.system.current_number() < end
+def of_age(jobs: Jobs) -> int:
+    """Return the block from which a change of now counts in draws."""
+    return jobs.system.current_number() + jobs.parameters.get().age_blocks
+
+
+def _aging(jobs: Jobs, executor: Executor) -> Executor:
+    """Return the record of an executor of which something changed that decides a draw."""
+    return replace(executor, drawable_from=max(executor.drawable_from, of_age(jobs)))
+
+
+def _seen(jobs: Jobs, executor: Executor) -> Executor:
+    """Return the record of an executor that gives a sign of life."""
+    seen = replace(executor, last_seen=jobs.system.current_number())
+    return _aging(jobs, seen) if is_silent(jobs, executor) else seen
 
 
 def leave(jobs: Jobs, who: AccountId) -> None:

@@ -17,10 +17,10 @@ class Parameters:
 
     `submission_percent` of a block is the most that submissions may use; what executors owe by a
     deadline is operational and has room of its own. A job is assigned where `spare_executors` more
-    than it needs can be drawn. Its commits end after `commit_blocks` and `slack_percent` of the
-    time that the profile needs for its work. Of the escrow of a job that fails by its owner's fault
-    `kept_permille` is kept. `price_place_planck` is the first fee for a place of a chain that is
-    half full.
+    than it needs can be drawn; an executor is drawn where nothing that decides it has changed for
+    `age_blocks`. Commits end after `commit_blocks` and `slack_percent` of the time that the profile
+    needs for the work. Of the escrow of a job that fails by its owner's fault `kept_permille` is
+    kept. `price_place_planck` is the first fee for a place of a chain that is half full.
     """
 
     executors_per_job: u8 = 2
@@ -39,6 +39,7 @@ class Parameters:
     reveal_blocks: u32 = 60
     unbonding_blocks: u32 = 14_400
     heartbeat_blocks: u32 = 14_400
+    age_blocks: u32 = 20
     minimum_bond: Balance = 100 * OPEN
     bond_cap: Balance = 100_000 * OPEN
     price_base_planck: Balance = OPEN // 100
@@ -64,6 +65,7 @@ PARAMETERS_MIN: Final = Parameters(
     reveal_blocks=2,
     unbonding_blocks=1,
     heartbeat_blocks=0,
+    age_blocks=1,
     minimum_bond=EXISTENTIAL_DEPOSIT,
     bond_cap=EXISTENTIAL_DEPOSIT,
     price_base_planck=0,
@@ -88,6 +90,7 @@ PARAMETERS_MAX: Final = Parameters(
     reveal_blocks=100_000,
     unbonding_blocks=10_000_000,
     heartbeat_blocks=10_000_000,
+    age_blocks=100_000,
     minimum_bond=10_000_000 * OPEN,
     bond_cap=100_000_000 * OPEN,
     price_base_planck=1_000 * OPEN,

@@ -40,8 +40,8 @@ class Executor:
     """A bonded executor. `registration` numbers registrations; `last_seen` is its last sign of life
     in blocks; `leaving_at` is the block from which its bond can be withdrawn. `bases` are the
     content hashes of the bases on its machine, in order; `reader` is the X25519 key for which texts
-    that it is to read are encrypted. `declines` counts what it declined since a job of it settled,
-    the last time at `declined_at`.
+    that it is to read are encrypted. `declines` counts what it declined since a job of it settled
+    or it rested. It is drawn from the block `drawable_from` on.
     """
 
     profile: Hash
@@ -54,7 +54,7 @@ class Executor:
     bases: tuple[Hash, ...] = ()
     reader: Hash = ZERO_HASH
     declines: u8 = 0
-    declined_at: u32 = 0
+    drawable_from: u32 = 0
 
 
 @scale

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,7 @@ from tests.pallets.support.workshop import (
     BOND,
     EXECUTORS,
     OTHER_BASE,
+    READER,
     SERVER,
     SERVER_BOND,
     Workshop,
@@ -78,6 +80,58 @@ def test_an_executor_that_declines_at_once_pays_nothing_and_cannot_choose_for_ev
     assert record is not None
     assert record.declines == 1, "eight in a row, and it is not drawn"
     assert second in [slot.executor for slot in chain.job(job).slots]
+
+
+def test_who_knows_the_next_draw_cannot_register_the_accounts_that_it_hits() -> None:
+    """The author of the latest block knows it, and has any number of keys to choose from."""
+    with Workshop(1, age_blocks=20, open_jobs_per_account=100) as chain:
+        jobs = [chain.submit() for _ in range(10)]
+        for who in EXECUTORS[1:]:
+            chain.register(who)
+        chain.next_block()
+        assert {who for job in jobs for who in chain.executors(job)} == {EXECUTORS[0]}
+        chain.next_block(19)
+        later = [chain.assigned() for _ in range(5)]
+        assert {who for job in later for who in chain.executors(job)} != {EXECUTORS[0]}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("set_bases", {"bases": (BASE, OTHER_BASE)}),
+        ("set_reader", {"reader": READER}),
+        ("add_bond", {"amount": OPEN}),
+    ],
+)
+def test_who_knows_the_next_draw_cannot_change_what_it_is_drawn_for(
+    name: str, arguments: dict[str, Any]
+) -> None:
+    with Workshop(1, age_blocks=4, retry_blocks=1) as chain:
+        chain.sign(EXECUTORS[0], "Jobs", name, **arguments)
+        _is_drawn_in(chain, 4)
+
+
+def test_who_knows_the_next_draw_cannot_end_its_silence_for_it() -> None:
+    with Workshop(1, age_blocks=4, retry_blocks=1, heartbeat_blocks=5) as chain:
+        chain.next_block(6)
+        chain.sign(EXECUTORS[0], "Jobs", "heartbeat")
+        _is_drawn_in(chain, 4)
+
+
+def _is_drawn_in(chain: Workshop, blocks: int) -> None:
+    job = chain.submit()
+    chain.next_block(blocks - 1)
+    assert chain.state(job) is JobState.Open
+    chain.next_block()
+    assert chain.executors(job) == [EXECUTORS[0]]
+
+
+def test_a_slash_keeps_no_executor_from_the_next_draw() -> None:
+    with Workshop(1, age_blocks=20, extra_attempts=0, commit_blocks=2) as chain:
+        chain.assigned()
+        chain.next_block(4)
+        assert chain.bond(EXECUTORS[0]) < BOND
+        assert chain.executors(chain.assigned()) == [EXECUTORS[0]]
 
 
 def test_one_executor_alone_cannot_have_a_server_convicted(chain: Workshop) -> None:

@@ -121,7 +121,8 @@ def register(
     reader: str | None,
     spending: Spending,
 ) -> Spent:
-    """Make the account --from an executor; the node that signs with it then gets jobs."""
+    """Make the account --from an executor; the node that signs with it gets jobs once it is of age
+    (the parameter age_blocks of jobs)."""
     identity = profile_of(threads, "cpu")[0] if profile_hex is None else hash_of(profile_hex)
     _require_profile(client, identity)
     call = client.make_call(

@@ -147,7 +147,7 @@ class Workshop(Ledger):
         **settings: Any,
     ) -> None:
         values = {"executors_per_job": 1, "spare_executors": 0, "assignment_blocks": 1}
-        values |= {"commit_blocks": 10, "decline_blocks": 3}
+        values |= {"commit_blocks": 10, "decline_blocks": 3, "age_blocks": 1}
         values |= {"reveal_blocks": 5, "open_blocks": 20, "sketch_size": 64, **settings}
         entries = tuple(
             GenesisExecutor(who, PROFILE, BOND, BASES, READER) for who in EXECUTORS[:count]
