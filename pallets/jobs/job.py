@@ -105,7 +105,7 @@ class Offence(enum.IntEnum):
 
 SLASH_PERMILLE: Final = {Offence.NoShow: 50, Offence.Unrevealed: 1000, Offence.Diverged: 1000}
 AGREEING_MIN: Final = 2
-"""Equal roots that settle a job of several executors."""
+"""Equal answers that decide on a job of several executors, and on a server in any job."""
 REWARD_PERMILLE: Final = 300
 """The part of a slash that goes to the job's honest executors; burned where there are none."""
 POT_PERMILLE: Final = 200
@@ -187,9 +187,21 @@ class Job:
         return tuple(slot.reason for slot in self.slots if slot.reason is not None)
 
     @property
+    def agreeing(self) -> int:
+        """How many equal answers decide: two, or one where one executor is all that it has."""
+        return min(self.executors, AGREEING_MIN)
+
+    @property
     def most_report_failure(self) -> bool:
         """Return whether most executors say that it cannot be done; who declined says nothing."""
-        return 2 * len(self.reports) > len(self.slots) - self.declines + self.wanting
+        asked = len(self.slots) - self.declines + self.wanting
+        return len(self.reports) >= self.agreeing and 2 * len(self.reports) > asked
+
+    @property
+    def is_withheld(self) -> bool:
+        """Return whether most executors miss what a server owes them; never on the word of one."""
+        count = sum(reason in WITHHELD_REASONS for reason in self.reports)
+        return count >= AGREEING_MIN and 2 * count > len(self.slots) - self.declines
 
     @property
     def is_owners_fault(self) -> bool:
@@ -210,7 +222,7 @@ class Job:
     @property
     def may_reveal(self) -> bool:
         """Return whether revealing gives nothing away: a result needs no more commitments."""
-        return self.sealed >= (1 if self.revealed else min(self.executors, AGREEING_MIN))
+        return self.sealed >= (1 if self.revealed else self.agreeing)
 
 
 @scale

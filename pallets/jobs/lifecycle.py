@@ -28,7 +28,6 @@ from pallets.balances import HoldReason
 from pallets.jobs.assignment import Candidate
 from pallets.jobs.candidates import draw_executors
 from pallets.jobs.job import (
-    AGREEING_MIN,
     Job,
     JobFailure,
     JobState,
@@ -300,7 +299,7 @@ def _compare(jobs: Jobs, job_id: int, job: Job) -> None:
         fail(jobs, job_id, job, JobFailure.NoAgreement)
         return
     job = replace(job, attempt=job.attempt + 1)
-    missing = max(1, min(job.executors, AGREEING_MIN) - len(job.revealed) - job.sealed)
+    missing = max(1, job.agreeing - len(job.revealed) - job.sealed)
     drawn = draw_executors(jobs, job_id, job, missing)
     if drawn:
         _assign_drawn(jobs, job_id, job, drawn)

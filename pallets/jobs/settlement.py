@@ -18,7 +18,6 @@ from pallets.jobs.job import (
     POT_PERMILLE,
     REWARD_PERMILLE,
     SLASH_PERMILLE,
-    WITHHELD_REASONS,
     Job,
     JobFailure,
     JobState,
@@ -185,9 +184,7 @@ def _refund(jobs: Jobs, job: Job, amount: int) -> None:
 def _record_failure(jobs: Jobs, job_id: int, job: Job) -> None:
     """Tell attribution that an epoch is not settled, and whether its files were withheld."""
     if isinstance(job.spec, Settle):
-        count = sum(reason in WITHHELD_REASONS for reason in job.reports)
-        is_withheld = 2 * count > len(job.slots) - job.declines
-        jobs.attribution.record_settlement_failed(job_id, job.spec, is_withheld)
+        jobs.attribution.record_settlement_failed(job_id, job.spec, job.is_withheld)
 
 
 def _finish(jobs: Jobs, job_id: int, job: Job, state: JobState) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from pallets.attribution.records import EpochState
 from pallets.jobs import Jobs
-from pallets.jobs.job import FailureReason, JobState
+from pallets.jobs.job import FailureReason, JobFailure, JobState
 from runtime.shared.documents import FAULTS_MAX, FaultKind, output_root
 from runtime.types.primitives import OPEN, Hash
 from tests.pallets.support.epochs import (
@@ -151,6 +151,43 @@ def test_one_executor_alone_cannot_have_a_server_convicted(chain: Workshop) -> N
     chain.next_block()
     assert epoch(chain).state is EpochState.Settled
     assert chain.inference.bond_of(SERVER) == SERVER_BOND
+
+
+def test_the_last_executor_that_is_left_cannot_have_a_server_convicted() -> None:
+    """The other one declines, and nobody is left to take its place."""
+    with Workshop(2, executors_per_job=2) as chain:
+        open_gate(chain)
+        earn(chain)
+        job = close(chain)
+        chain.next_block()
+        liar, other = chain.executors(job)
+        chain.sign(other, "Jobs", "decline", job=job, attempt=0)
+        chain.next_block()
+        reason = FailureReason.WithheldTexts
+        chain.sign(liar, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
+        chain.next_block()
+        assert chain.job(job).failure is JobFailure.NoExecutors
+        assert epoch(chain).state is EpochState.Failed
+        assert chain.inference.bond_of(SERVER) == SERVER_BOND
+
+
+def test_one_report_beside_a_silent_executor_only_draws_others() -> None:
+    with Workshop(4, executors_per_job=2) as chain:
+        open_gate(chain)
+        earn(chain)
+        job = close(chain)
+        chain.next_block()
+        liar, silent = chain.executors(job)
+        reason = FailureReason.WithheldTexts
+        chain.sign(liar, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
+        while chain.job(job).attempt == 0:
+            chain.next_block()
+        assert not {liar, silent} & set(chain.executors(job))
+        assert len(chain.executors(job)) == 2
+        chain.sign(SERVER, "Attribution", "show_texts", job=job, attempt=1, blob=Hash(bytes(32)))
+        chain.answer(job, shared(()))
+        assert epoch(chain).state is EpochState.Settled
+        assert chain.inference.bond_of(SERVER) == SERVER_BOND
 
 
 def test_one_executor_alone_cannot_approve_of_a_false_receipt(chain: Workshop) -> None:
