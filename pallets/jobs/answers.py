@@ -34,13 +34,12 @@ def reveal_weight(jobs: Jobs, job: int, output: JobOutput, salt: bytes) -> Weigh
 def check_commit(
     jobs: Jobs, who: AccountId, job_id: int, attempt: int, commitment: Hash
 ) -> tuple[Job, Slot]:
-    """Return job and slot of a commitment that counts. Raises the Error that says why not."""
-    job, slot = _unanswered(jobs, who, job_id, attempt)
-    # A commitment is bound to its executor, so a copy could never be revealed; refusing it here
-    # names the copy at once.
-    if any(other.commitment == commitment for other in job.slots):
-        raise jobs.CommitmentReplayed
-    return job, slot
+    """Return job and slot of a commitment that counts. Raises the Error that says why not.
+
+    A copied commitment counts too: it is bound to another executor, so that nobody can open it. To
+    refuse it would refuse the honest executor whose pending commitment somebody copied first.
+    """
+    return _unanswered(jobs, who, job_id, attempt)
 
 
 def commit(jobs: Jobs, who: AccountId, job_id: int, attempt: int, commitment: Hash) -> None:

@@ -6,7 +6,7 @@ from runtime.frame.dispatch import Error
 
 
 class JobsErrors:
-    """The errors of Jobs, which inherits them. Indices are part of the encoding."""
+    """The errors of Jobs, which inherits them. Indices are part of the encoding; 32 is spent."""
 
     class UnknownJob(Error, index=0):
         """There is no job of this number. Look at the jobs of your account."""
@@ -104,9 +104,6 @@ class JobsErrors:
 
     class NotCommitted(Error, index=31):
         """You have no commitment in this job that could be revealed."""
-
-    class CommitmentReplayed(Error, index=32):
-        """Another executor made this very commitment. Commit to your own work."""
 
     class RevealMismatch(Error, index=33):
         """Output and salt do not give your commitment. Reveal what you committed to."""

@@ -11,7 +11,7 @@ import pytest
 from pallets.attribution.records import EpochState
 from pallets.jobs import Jobs
 from pallets.jobs.job import FailureReason, JobFailure, JobState
-from runtime.shared.documents import FAULTS_MAX, FaultKind, output_root
+from runtime.shared.documents import FAULTS_MAX, FaultKind, commitment, output_root
 from runtime.types.primitives import OPEN, Hash
 from tests.pallets.support.epochs import (
     close,
@@ -23,13 +23,14 @@ from tests.pallets.support.epochs import (
     shared,
     show_texts,
 )
-from tests.pallets.support.ledger import ALICE, BOB
+from tests.pallets.support.ledger import ALICE, BOB, GENESIS_HASH
 from tests.pallets.support.workshop import (
     BASE,
     BOND,
     EXECUTORS,
     OTHER_BASE,
     READER,
+    SALT,
     SERVER,
     SERVER_BOND,
     Workshop,
@@ -216,8 +217,28 @@ def test_an_executor_cannot_copy_the_commitment_of_another(chain: Workshop) -> N
     first, second = chain.executors(job)
     chain.commit(first, job, trained())
     sealed = chain.job(job).slots[0].commitment
-    with pytest.raises(Jobs.CommitmentReplayed):
-        chain.sign(second, "Jobs", "commit", job=job, attempt=0, commitment=sealed)
+    chain.sign(second, "Jobs", "commit", job=job, attempt=0, commitment=sealed)
+    chain.reveal(first, job, trained())
+    with pytest.raises(Jobs.RevealMismatch):
+        chain.reveal(second, job, trained())
+
+
+def test_who_copies_a_pending_commitment_first_keeps_nobody_from_committing(
+    chain: Workshop,
+) -> None:
+    job = chain.assigned()
+    honest, copier = chain.executors(job)
+    sealed = commitment(GENESIS_HASH, job, honest, 0, output_root(trained()), SALT)
+    chain.sign(copier, "Jobs", "commit", job=job, attempt=0, commitment=sealed)
+    chain.commit(honest, job, trained())
+    chain.reveal(honest, job, trained())
+    chain.next_block(chain.jobs.parameters.get().reveal_blocks)
+    [fresh] = chain.executors(job)
+    chain.answer(job, trained())
+    assert chain.state(job) is JobState.Settled
+    assert chain.bond(honest) >= BOND
+    assert chain.bond(fresh) >= BOND
+    assert chain.bond(copier) == 0, "it cannot open what it copied"
 
 
 def test_an_honest_output_is_never_too_long_to_be_revealed(chain: Workshop) -> None:

@@ -59,13 +59,15 @@ def test_an_answer_counts_once(pair: Workshop) -> None:
         pair.reveal(one, job, trained())
 
 
-def test_a_commitment_cannot_be_replayed(pair: Workshop) -> None:
+def test_a_copied_commitment_cannot_be_opened(pair: Workshop) -> None:
     job = pair.assigned()
     one, two = pair.executors(job)
     pair.commit(one, job, trained())
     copied = pair.job(job).slots[0].commitment or pair.job(job).slots[1].commitment
-    with pytest.raises(Jobs.CommitmentReplayed):
-        pair.sign(two, "Jobs", "commit", job=job, attempt=0, commitment=copied)
+    pair.sign(two, "Jobs", "commit", job=job, attempt=0, commitment=copied)
+    pair.reveal(one, job, trained())
+    with pytest.raises(Jobs.RevealMismatch):
+        pair.reveal(two, job, trained())
 
 
 def test_a_reveal_must_open_the_commitment(workshop: Workshop) -> None:
