@@ -200,7 +200,7 @@ JOBS_INDEX_AGAIN: Final = weight(1_500, reads=156, writes=12)
 JOBS_COMMIT: Final = weight(1_500, reads=132, writes=4)
 JOBS_REPORT_FAILURE: Final = weight(850, reads=40, writes=39)
 JOBS_DECLINE: Final = weight(1_400, reads=133, writes=5)
-JOBS_ON_INITIALIZE: Final = weight(6, reads=1, writes=1)
+JOBS_ON_INITIALIZE: Final = weight(8, reads=2, writes=1)
 
 
 def jobs_reveal(entries: int) -> Weight:

@@ -52,10 +52,10 @@ class Executor(Party):
         """Go on with every job that this executor is drawn for."""
         if self.block in self.down:
             return
-        for number in self.chain.jobs.assignments.get(self.account):
-            job = self.chain.jobs.job(number)
-            slot = job.slot_of(self.account) if job is not None else None
-            if job is None or slot is None:
+        for entry in self.chain.jobs.jobs_for_executor(self.account):
+            number, job = entry.id, entry.job
+            slot = job.slot_of(self.account)
+            if slot is None:
                 continue
             if slot.state is SlotState.Assigned and job.state in SHOWING:
                 self.work(number, job, slot)

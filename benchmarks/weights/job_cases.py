@@ -14,7 +14,8 @@ from pallets.balances import Balances, HoldReason
 from pallets.inference import Inference
 from pallets.inference.records import Channel, Server
 from pallets.jobs import Jobs, Parameters, Profile
-from pallets.jobs.executors import EXECUTORS_MAX
+from pallets.jobs.candidates import ASSIGNMENTS_MAX
+from pallets.jobs.executors import EXECUTORS_MAX, assignments_of
 from pallets.jobs.job import FailureReason, Job, JobState, Slot, SlotState
 from pallets.jobs.lifecycle import BUCKET_MAX, SETTLEMENTS_MAX, UNFINISHED_MAX
 from pallets.jobs.recipe import TARGETS
@@ -57,8 +58,8 @@ FORMER: Final = 8
 """Executors of former attempts that were silent."""
 ATTEMPT: Final = 4
 WORK: Final = 1_000
-FULL_BUCKETS: Final = (UNFINISHED_MAX + SETTLEMENTS_MAX) // BUCKET_MAX - 1
-"""Buckets that are full where all other jobs of the chain have their deadlines in a row."""
+FULL_BUCKETS: Final = max(UNFINISHED_MAX, SETTLEMENTS_MAX) // BUCKET_MAX - 1
+"""Buckets that are full where all other jobs of a kind have their deadlines in a row."""
 FEES: Final[Balance] = 1_000 * OPEN
 BOND: Final[Balance] = 1_000 * OPEN
 ESCROW: Final[Balance] = 10 * OPEN
@@ -119,9 +120,12 @@ def _store(
     jobs.unfinished.put(1)
     jobs.unfinished_of.put(owner, 2)
     others = tuple(range(100, 100 + BUCKET_MAX - 1))
-    jobs.deadlines.put(BLOCK, (*others, JOB))
+    is_settlement = isinstance(spec, Settle)
+    deadlines = jobs.settlement_deadlines if is_settlement else jobs.deadlines
+    deadlines.put(BLOCK, (*others, JOB))
+    assigned = tuple(range(1_000, 1_000 + ASSIGNMENTS_MAX - 1))
     for slot in slots:
-        jobs.assignments.put(slot.executor, (1, 2, 3, JOB))
+        assignments_of(jobs, spec).put(slot.executor, (*assigned, JOB))
     return owner
 
 
@@ -132,6 +136,7 @@ def fill_deadlines(stage: WeighingStage, *after: int) -> None:
     for first in after:
         for block in range(BLOCK + first, BLOCK + first + FULL_BUCKETS):
             jobs.deadlines.put(block, full)
+            jobs.settlement_deadlines.put(block, full)
 
 
 def slots_of(
@@ -346,7 +351,8 @@ def jobs_deadline(stage: WeighingStage, entries: int, executors: int) -> Work:
     jobs.parameters.put(parameters)
     ends = commit_blocks(parameters, LIMITS, WORK)
     fill_deadlines(stage, 1, parameters.reveal_blocks, parameters.assignment_blocks, ends)
-    jobs.deadlines.put(BLOCK, (JOB,))
+    due = jobs.settlement_deadlines if entries else jobs.deadlines
+    due.put(BLOCK, (JOB,))
     return jobs.on_initialize
 
 

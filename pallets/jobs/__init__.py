@@ -91,7 +91,7 @@ class Jobs(JobsErrors, JobsEvents, Pallet, index=22):
     work_unit: Const[u64] = WORK_UNIT
     """The parameter-tokens of one unit of work."""
     maximum_assignments: Const[u32] = ASSIGNMENTS_MAX
-    """The most unfinished jobs of one executor."""
+    """The most unfinished jobs of one executor, and the most unfinished settlements beside them."""
     maximum_datanets: Const[u32] = DATANETS_MAX
     """The most datanets of one training job."""
     maximum_steps: Const[u32] = STEPS_MAX
@@ -131,7 +131,9 @@ class Jobs(JobsErrors, JobsEvents, Pallet, index=22):
     settlements: Value[u32] = default(0)
     """The number of unfinished settlements of the whole chain."""
     deadlines: DefaultMap[u32, tuple[u32, ...]] = default((), Hasher.TWOX_64_CONCAT)
-    """The jobs whose state ends at a block, by block number."""
+    """The jobs that are no settlements whose state ends at a block, by block number."""
+    settlement_deadlines: DefaultMap[u32, tuple[u32, ...]] = default((), Hasher.TWOX_64_CONCAT)
+    """The settlements whose state ends at a block, by block number."""
     next_registration: Value[u32] = default(0)
     """The number of the next registration of an executor."""
     executor_accounts: Value[tuple[AccountId, ...]] = default(())
@@ -141,7 +143,9 @@ class Jobs(JobsErrors, JobsEvents, Pallet, index=22):
     registry: Map[AccountId, Executor]
     """Profile, bond (planck), bases, reader key and record of an executor, by account."""
     assignments: DefaultMap[AccountId, tuple[u32, ...]] = default(())
-    """The unfinished jobs that an executor is assigned to, by account."""
+    """The unfinished jobs that an executor is assigned to and are no settlements, by account."""
+    settlement_assignments: DefaultMap[AccountId, tuple[u32, ...]] = default(())
+    """The unfinished settlements that an executor is assigned to, by account."""
     submission_weight_used: Value[u128] = default(0)
     """The execution time that submissions have used in this block, in picoseconds."""
 
@@ -267,7 +271,8 @@ class Jobs(JobsErrors, JobsEvents, Pallet, index=22):
     @api("JobsApi")
     def jobs_for_executor(self, account: AccountId) -> tuple[JobEntry, ...]:
         """Return the unfinished jobs that an executor is assigned to."""
-        return tuple(JobEntry(job, self.require_job(job)) for job in self.assignments.get(account))
+        numbers = executors.assigned_jobs(self, account)
+        return tuple(JobEntry(job, self.require_job(job)) for job in numbers)
 
     @api("JobsApi")
     def price(self, spec: JobSpec) -> Balance | None:

@@ -11,18 +11,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pallets.jobs.assignment import Candidate, draw
-from pallets.jobs.executors import is_silent
+from pallets.jobs.executors import assignments_of, is_silent
 from pallets.jobs.job import Job
 from pallets.jobs.registry import Executor, Profile
 from pallets.jobs.work import base_of, parameters_of, tokens_of
 from runtime.shared.documents import Settle
-from runtime.types.primitives import ZERO_HASH, AccountId, Hash
+from runtime.types.primitives import ZERO_HASH, Hash
 
 if TYPE_CHECKING:
     from pallets.jobs import Jobs
 
 ASSIGNMENTS_MAX: Final = 16
-"""Unfinished jobs of one executor; it is not drawn for more."""
+"""Unfinished jobs of one executor, and settlements beside them; it is not drawn for more."""
 
 
 def draw_executors(jobs: Jobs, job_id: int, job: Job, count: int) -> tuple[Candidate, ...]:
@@ -32,7 +32,7 @@ def draw_executors(jobs: Jobs, job_id: int, job: Job, count: int) -> tuple[Candi
     if base is None or size is None:
         return ()
     parameters, tokens = jobs.parameters.get(), tokens_of(jobs, job.spec)
-    had = {slot.executor for slot in job.slots}
+    had, assigned = {slot.executor for slot in job.slots}, assignments_of(jobs, job.spec)
     admitted: dict[Hash, bool] = {}
     candidates = []
     for account in jobs.executor_accounts.get():
@@ -47,7 +47,8 @@ def draw_executors(jobs: Jobs, job_id: int, job: Job, count: int) -> tuple[Candi
             and admitted[chosen]
             and base in executor.bases
             and (executor.reader != ZERO_HASH or not isinstance(job.spec, Settle))
-            and _is_ready(jobs, account, executor)
+            and _is_ready(jobs, executor)
+            and len(assigned.get(account)) < ASSIGNMENTS_MAX
         ):
             weight = min(executor.bond, parameters.bond_cap)
             candidates.append(Candidate(account, executor.registration, chosen, weight))
@@ -68,10 +69,9 @@ def admits(profile: Profile | None, base_parameters: int, work: int, tokens: int
     )
 
 
-def _is_ready(jobs: Jobs, account: AccountId, executor: Executor) -> bool:
+def _is_ready(jobs: Jobs, executor: Executor) -> bool:
     return (
         executor.bond >= jobs.parameters.get().minimum_bond
         and not is_silent(jobs, executor)
         and executor.drawable_from <= jobs.system.current_number()
-        and len(jobs.assignments.get(account)) < ASSIGNMENTS_MAX
     )

@@ -32,6 +32,9 @@ from pallets.jobs.registry import (
     GenesisExecutor,
     Profile,
 )
+from runtime.codec.scale import u32
+from runtime.frame.storage import DefaultMap
+from runtime.shared.documents import JobSpec, Settle
 from runtime.types.primitives import AccountId, Hash
 
 if TYPE_CHECKING:
@@ -168,7 +171,7 @@ def leave(jobs: Jobs, who: AccountId) -> None:
     executor = registered(jobs, who)
     if executor.leaving_at is not None:
         raise jobs.AlreadyLeaving
-    if jobs.assignments.get(who):
+    if assigned_jobs(jobs, who):
         raise jobs.ExecutorBusy
     _begin_leaving(jobs, who)
 
@@ -185,7 +188,7 @@ def _longest_silent(jobs: Jobs) -> AccountId | None:
         (executor.last_seen, executor.registration, account)
         for account in jobs.executor_accounts.get()
         if is_silent(jobs, executor := registered(jobs, account))
-        and not jobs.assignments.get(account)
+        and not assigned_jobs(jobs, account)
     ]
     return min(silent)[2] if silent else None
 
@@ -206,7 +209,7 @@ def withdraw(jobs: Jobs, who: AccountId) -> None:
         raise jobs.NotLeaving
     if jobs.system.current_number() < executor.leaving_at:
         raise jobs.BondLocked
-    assert not jobs.assignments.get(who), "who leaves is not drawn"
+    assert not assigned_jobs(jobs, who), "who leaves is not drawn"
     jobs.balances.release(HoldReason.JobBond, who, executor.bond)
     jobs.registry.remove(who)
     jobs.emit(jobs.ExecutorUnregistered(who, executor.bond))
@@ -220,9 +223,19 @@ def registered(jobs: Jobs, who: AccountId) -> Executor:
     return executor
 
 
+def assignments_of(jobs: Jobs, spec: JobSpec) -> DefaultMap[AccountId, tuple[u32, ...]]:
+    """Return the lists of assigned jobs that a job stands in: settlements have their own."""
+    return jobs.settlement_assignments if isinstance(spec, Settle) else jobs.assignments
+
+
+def assigned_jobs(jobs: Jobs, who: AccountId) -> tuple[u32, ...]:
+    """Return all unfinished jobs that an executor is assigned to."""
+    return jobs.settlement_assignments.get(who) + jobs.assignments.get(who)
+
+
 def listed(jobs: Jobs) -> tuple[ExecutorEntry, ...]:
     """Return the executors that are not leaving, in the order in which they joined."""
     return tuple(
-        ExecutorEntry(account, registered(jobs, account), len(jobs.assignments.get(account)))
+        ExecutorEntry(account, registered(jobs, account), len(assigned_jobs(jobs, account)))
         for account in jobs.executor_accounts.get()
     )

@@ -1,7 +1,7 @@
 """The life of a job: opening, assignment, deadlines, reveals, comparison, fresh executors.
 
-Submitted jobs and the INDEX jobs after them have places of their own, settlements have others, so
-that neither keeps the other out.
+Submitted jobs and the INDEX jobs after them have places of their own, settlements have others: of
+the chain, of each executor and of each block's deadlines, so that neither holds the other up.
 
 Each unfinished job stands in exactly one deadline bucket, the one of `job.deadline`. A bucket holds
 at most `BUCKET_MAX` jobs; a full one pushes to the next block, so that the work of one block is
@@ -27,6 +27,7 @@ from pallets import weights
 from pallets.balances import HoldReason
 from pallets.jobs.assignment import Candidate
 from pallets.jobs.candidates import draw_executors
+from pallets.jobs.executors import assignments_of
 from pallets.jobs.job import (
     Job,
     JobFailure,
@@ -38,14 +39,16 @@ from pallets.jobs.job import (
 )
 from pallets.jobs.settlement import expire, fail, free_executor, settle
 from pallets.jobs.work import commit_blocks, quote
+from runtime.codec.scale import u32
+from runtime.frame.storage import DefaultMap
 from runtime.shared.documents import JobSpec, Settle, Settled
 from runtime.types.primitives import AccountId, Hash, Weight
 
 if TYPE_CHECKING:
     from pallets.jobs import Jobs
 
-BUCKET_MAX: Final = 16
-"""Jobs whose deadline is processed in one block."""
+BUCKET_MAX: Final = 8
+"""Jobs whose deadline is processed in one block, and settlements beside them."""
 UNFINISHED_MAX: Final = 1_024
 """Unfinished jobs of the whole chain that are no settlements; an INDEX job that follows training
 may exceed it."""
@@ -97,15 +100,15 @@ def open_job(
 
 def process_due(jobs: Jobs) -> Weight:
     """Do what the deadlines of this block ask for; returns the weight of it."""
-    now = jobs.system.current_number()
-    due = jobs.deadlines.get(now)
-    assert len(due) <= BUCKET_MAX, "a bucket holds what one block can do"
-    if due:
-        jobs.deadlines.remove(now)
-    used = Weight(0, 0)
-    for job_id in due:
-        used = used + weight_of(jobs, job_id)
-        advance(jobs, job_id)
+    now, used = jobs.system.current_number(), Weight(0, 0)
+    for buckets in (jobs.settlement_deadlines, jobs.deadlines):
+        due = buckets.get(now)
+        assert len(due) <= BUCKET_MAX, "a bucket holds what one block can do"
+        if due:
+            buckets.remove(now)
+        for job_id in due:
+            used = used + weight_of(jobs, job_id)
+            advance(jobs, job_id)
     return used
 
 
@@ -123,21 +126,27 @@ def weight_of(jobs: Jobs, job_id: int) -> Weight:
 
 def schedule(jobs: Jobs, job_id: int, job: Job, block: int) -> Job:
     """Put a job into the first bucket with room from `block` on; returns it with its deadline."""
-    while len(jobs.deadlines.get(block)) >= BUCKET_MAX:  # all jobs / BUCKET_MAX times
+    buckets = _buckets_of(jobs, job)
+    while len(buckets.get(block)) >= BUCKET_MAX:  # all jobs of the kind / BUCKET_MAX times
         block += 1
-    jobs.deadlines.put(block, (*jobs.deadlines.get(block), job_id))
+    buckets.put(block, (*buckets.get(block), job_id))
     return replace(job, deadline=block)
 
 
 def unschedule(jobs: Jobs, job_id: int, job: Job) -> None:
     """Take a job out of its bucket, because something happened before its deadline."""
-    bucket = jobs.deadlines.get(job.deadline)
+    buckets = _buckets_of(jobs, job)
+    bucket = buckets.get(job.deadline)
     assert job_id in bucket, f"job {job_id} stands in the bucket of its deadline"
     rest = tuple(other for other in bucket if other != job_id)
     if rest:
-        jobs.deadlines.put(job.deadline, rest)
+        buckets.put(job.deadline, rest)
     else:
-        jobs.deadlines.remove(job.deadline)
+        buckets.remove(job.deadline)
+
+
+def _buckets_of(jobs: Jobs, job: Job) -> DefaultMap[u32, tuple[u32, ...]]:
+    return jobs.settlement_deadlines if isinstance(job.spec, Settle) else jobs.deadlines
 
 
 def advance(jobs: Jobs, job_id: int) -> None:
@@ -191,7 +200,8 @@ def _assign_drawn(jobs: Jobs, job_id: int, job: Job, drawn: tuple[Candidate, ...
         Slot(candidate.account, candidate.registration, job.attempt, now) for candidate in drawn
     )
     for slot in fresh:
-        jobs.assignments.put(slot.executor, (*jobs.assignments.get(slot.executor), job_id))
+        assigned = assignments_of(jobs, job.spec)
+        assigned.put(slot.executor, (*assigned.get(slot.executor), job_id))
     profile = jobs.profiles.get(drawn[0].profile)
     assert profile is not None, "only executors of registered profiles are drawn"
     end = now + commit_blocks(jobs.parameters.get(), profile, job.work) + _waiting(job.spec)
@@ -254,7 +264,7 @@ def record_answer(jobs: Jobs, job_id: int, job: Job, answered: Slot) -> None:
 def record_decline(jobs: Jobs, job_id: int, job: Job, declined: Slot) -> None:
     """Store that an executor declined, and ask for another one at the next block."""
     job = job.with_slot(declined)
-    free_executor(jobs, job_id, declined.executor)
+    free_executor(jobs, job_id, job, declined.executor)
     if job.declines >= DECLINES_MAX:
         unschedule(jobs, job_id, job)
         fail(jobs, job_id, job, JobFailure.TooLarge)
@@ -317,19 +327,25 @@ def check_invariants(jobs: Jobs) -> None:
     assert jobs.settlements.get() == settlements, "number of unfinished settlements"
     assert jobs.unfinished.get() == len(unfinished) - settlements, "number of unfinished jobs"
     now = jobs.system.current_number()
-    in_buckets = [(job, block) for block, bucket in jobs.deadlines.items() for job in bucket]
+    in_buckets = [
+        (job_id, block, buckets is jobs.settlement_deadlines)
+        for buckets in (jobs.deadlines, jobs.settlement_deadlines)
+        for block, bucket in buckets.items()
+        for job_id in bucket
+    ]
     assert sorted(in_buckets) == sorted(
-        (job_id, job.deadline) for job_id, job in unfinished.items()
+        (job_id, job.deadline, isinstance(job.spec, Settle)) for job_id, job in unfinished.items()
     )
-    assert all(block > now for _, block in in_buckets), "deadlines lie ahead"
+    assert all(block > now for _, block, _ in in_buckets), "deadlines lie ahead"
     escrows: Counter[AccountId] = Counter()
     counts: Counter[AccountId] = Counter()
-    assigned: Counter[tuple[AccountId, int]] = Counter()
+    assigned: Counter[tuple[AccountId, int, bool]] = Counter()
     for job_id, job in unfinished.items():
         escrows[job.owner] += job.escrow
         counts[job.owner] += not isinstance(job.spec, Settle)
         bound = (slot for slot in job.slots if slot.state is not SlotState.Declined)
-        assigned.update((slot.executor, job_id) for slot in bound)
+        is_settlement = isinstance(job.spec, Settle)
+        assigned.update((slot.executor, job_id, is_settlement) for slot in bound)
         assert job.declines < DECLINES_MAX, "a job that most decline ends"
         is_asking = job.state in (JobState.Assigned, JobState.Committing)
         assert not job.wanting or is_asking, "executors are replaced while others work"
@@ -337,7 +353,12 @@ def check_invariants(jobs: Jobs) -> None:
         escrow = jobs.balances.held(HoldReason.JobEscrow, job.owner)
         assert escrow == escrows[job.owner], "escrows of unfinished jobs are held, no others"
         assert jobs.unfinished_of.get(job.owner) == counts[job.owner], "jobs of an account"
-    stored = [(who, job_id) for who, ids in jobs.assignments.items() for job_id in ids]
+    stored = [
+        (who, job_id, assignments is jobs.settlement_assignments)
+        for assignments in (jobs.assignments, jobs.settlement_assignments)
+        for who, ids in assignments.items()
+        for job_id in ids
+    ]
     assert Counter(stored) == assigned, "assignments are the slots of unfinished jobs"
     staying = (who for who, executor in jobs.registry.items() if executor.leaving_at is None)
     assert sorted(jobs.executor_accounts.get()) == sorted(staying), "listed executors"

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pallets.balances import HoldReason
+from pallets.jobs.executors import assignments_of
 from pallets.jobs.job import (
     POT_PERMILLE,
     REWARD_PERMILLE,
@@ -193,7 +194,7 @@ def _finish(jobs: Jobs, job_id: int, job: Job, state: JobState) -> None:
     """
     for slot in job.slots:
         if slot.state is not SlotState.Declined:
-            free_executor(jobs, job_id, slot.executor)
+            free_executor(jobs, job_id, job, slot.executor)
         is_winner = slot.root == job.root and not isinstance(job.spec, Settle)
         if slot.root is not None and not is_winner:
             jobs.outputs.remove((job_id, slot.root))
@@ -209,13 +210,14 @@ def _finish(jobs: Jobs, job_id: int, job: Job, state: JobState) -> None:
         jobs.unfinished_of.remove(job.owner)
 
 
-def free_executor(jobs: Jobs, job_id: int, executor: AccountId) -> None:
+def free_executor(jobs: Jobs, job_id: int, job: Job, executor: AccountId) -> None:
     """Take a job off the list of an executor."""
-    rest = tuple(other for other in jobs.assignments.get(executor) if other != job_id)
+    assigned = assignments_of(jobs, job.spec)
+    rest = tuple(other for other in assigned.get(executor) if other != job_id)
     if rest:
-        jobs.assignments.put(executor, rest)
+        assigned.put(executor, rest)
     else:
-        jobs.assignments.remove(executor)
+        assigned.remove(executor)
 
 
 # ------------------------------------------------------------------------------------------ slashes

@@ -10,8 +10,9 @@ import pytest
 from pallets.attribution import Attribution
 from pallets.inference import Inference
 from pallets.jobs import Jobs
-from pallets.jobs.job import FailureReason
-from pallets.jobs.lifecycle import SETTLEMENTS_MAX, UNFINISHED_MAX
+from pallets.jobs.candidates import ASSIGNMENTS_MAX
+from pallets.jobs.job import FailureReason, JobState
+from pallets.jobs.lifecycle import BUCKET_MAX, SETTLEMENTS_MAX, UNFINISHED_MAX
 from runtime.frame.dispatch import Call, Origin
 from runtime.types.primitives import OPEN, Hash
 from tests.pallets.support.epochs import (
@@ -140,6 +141,20 @@ def test_filling_the_table_of_jobs_costs_more_than_it_holds_up(chain: Workshop) 
     assert cost > 1_000 * OPEN, "burned, not held"
     assert SETTLEMENTS_MAX > 0, "and settlements have places of their own"
     close(chain)
+
+
+def test_cheap_trainings_hold_no_settlement_up() -> None:
+    """They would take all places of the executors, and the deadlines of the next blocks."""
+    with Workshop(2, executors_per_job=2, open_jobs_per_account=100) as chain:
+        open_gate(chain)
+        earn(chain)
+        for _ in range(ASSIGNMENTS_MAX + BUCKET_MAX):
+            chain.submit()
+        chain.next_block(ASSIGNMENTS_MAX // BUCKET_MAX)
+        assert len(chain.jobs.assignments.get(EXECUTORS[0])) == ASSIGNMENTS_MAX
+        job = close(chain)
+        chain.next_block()
+        assert chain.state(job) is JobState.Assigned
 
 
 def test_registrations_without_anybody_behind_them_keep_no_executor_out(

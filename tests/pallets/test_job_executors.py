@@ -165,14 +165,15 @@ def test_a_heartbeat_counts_when_a_sixteenth_of_the_time_has_passed() -> None:
 
 def test_an_executor_has_a_maximum_of_jobs_and_a_block_of_deadlines() -> None:
     with Workshop(1, open_jobs_per_account=100, retry_blocks=1) as workshop:
-        for _ in range(BUCKET_MAX + 4):
+        count = ASSIGNMENTS_MAX + BUCKET_MAX
+        for _ in range(count):
             workshop.submit()
         workshop.next_block()
-        states = [workshop.state(job) for job in range(BUCKET_MAX + 4)]
-        assert states == [JobState.Assigned] * BUCKET_MAX + [JobState.Open] * 4
-        workshop.next_block()
+        states = [workshop.state(job) for job in range(count)]
+        assert states == [JobState.Assigned] * BUCKET_MAX + [JobState.Open] * ASSIGNMENTS_MAX
+        workshop.next_block(3)
         assert len(workshop.jobs.jobs_for_executor(FIRST)) == ASSIGNMENTS_MAX
-        assert workshop.jobs.jobs_of(ALICE) == tuple(reversed(range(BUCKET_MAX + 4)))
+        assert workshop.jobs.jobs_of(ALICE) == tuple(reversed(range(count)))
         assert workshop.jobs.executors()[0].assigned == ASSIGNMENTS_MAX
 
 
