@@ -63,6 +63,7 @@ JOBS_WITH_PROGRESS_MAX: Final = 64
 _REASONS: Final[dict[str, FailureReason]] = {
     "InputMissingError": FailureReason.MissingBlob,
     "InputCorruptError": FailureReason.BadRows,
+    "RowsTooFewError": FailureReason.BadRows,
     "BaseMismatchError": FailureReason.UnknownBase,
     "BaseNotFoundError": FailureReason.UnknownBase,
 }
@@ -153,13 +154,15 @@ class Executor:
         """Take the next step of every assigned job."""
         self._presence.show()
         entries = self._assigned()
+        work = 0
         for entry in entries:
             slot = self._own_slot(entry.job)
             if slot is None:
                 continue
             answer = self._stored_answer(entry.id, slot.attempt)
             step = next_step(entry.job, slot, answer)
-            if step is Step.COMPUTE and self._declines(entry, slot):
+            work += entry.job.work if step is Step.COMPUTE else 0
+            if step is Step.COMPUTE and self._declines(entry, slot, work):
                 self._sender.send(entry.id, Step.DECLINE, _no_answer(entry.id, slot.attempt))
             elif step is Step.COMPUTE and self._is_kept_waiting(entry, slot):
                 self._sender.send(entry.id, Step.ACCUSE, _no_answer(entry.id, slot.attempt))
@@ -170,9 +173,10 @@ class Executor:
         self._forget({entry.id for entry in entries})
 
     def _assigned(self) -> tuple[JobEntry, ...]:
-        """Return this account's jobs after the last final block."""
+        """Return this account's jobs after the last final block, the first due first."""
         with self._reader.at() as state:
-            return state.jobs.jobs_for_executor(self._submitter.account)
+            entries = state.jobs.jobs_for_executor(self._submitter.account)
+        return tuple(sorted(entries, key=lambda entry: (entry.job.commits_end, entry.id)))
 
     def _own_slot(self, job: Job) -> Slot | None:
         return job.slot_of(self._submitter.account)
@@ -208,15 +212,16 @@ class Executor:
 
     # ---------------------------------------------------------------------------- computing
 
-    def _declines(self, entry: JobEntry, slot: Slot) -> bool:
-        """Return whether a job is beyond this machine, and may be declined still."""
+    def _declines(self, entry: JobEntry, slot: Slot, work: int) -> bool:
+        """Return whether a job is beyond this machine, and may be declined still; `work` is what is
+        to be done until its deadline."""
         height, job = self._chain.finalized.number, entry.job
         with self._reader.at() as state:
             last = slot.assigned_at + state.jobs.parameters.get().decline_blocks - DECLINE_BLOCKS
         if (entry.id, slot.attempt) in self._computing or height > last:
             return False
         why = self._why_not(job)
-        if not why and self._speed.is_too_slow(job.work, job.commits_end - height):
+        if not why and self._speed.is_too_slow(work, job.commits_end - height):
             why = "It would take longer here than there is time."
         if why:
             logger.warning("job-declined job=%d reason=%r", entry.id, why)

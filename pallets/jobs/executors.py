@@ -23,6 +23,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pallets.balances import HoldReason
+from pallets.jobs.job import SlotState
 from pallets.jobs.registry import (
     BASES_MAX,
     DECLINES_IN_ROW_MAX,
@@ -231,6 +232,17 @@ def assignments_of(jobs: Jobs, spec: JobSpec) -> DefaultMap[AccountId, tuple[u32
 def assigned_jobs(jobs: Jobs, who: AccountId) -> tuple[u32, ...]:
     """Return all unfinished jobs that an executor is assigned to."""
     return jobs.settlement_assignments.get(who) + jobs.assignments.get(who)
+
+
+def pending_work(jobs: Jobs, who: AccountId) -> int:
+    """Return the work, in units, of the jobs that an executor has not answered yet."""
+    pending = 0
+    for job_id in assigned_jobs(jobs, who):
+        job = jobs.require_job(job_id)
+        slot = job.slot_of(who)
+        assert slot is not None, "who is assigned has a part"
+        pending += job.work if slot.state is SlotState.Assigned else 0
+    return pending
 
 
 def listed(jobs: Jobs) -> tuple[ExecutorEntry, ...]:

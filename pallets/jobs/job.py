@@ -73,9 +73,13 @@ class FailureReason(enum.IntEnum):
     MissingReceipts = 7
 
 
-OWNER_REASONS: Final = frozenset(FailureReason) - {FailureReason.UnknownBase}
-"""The reasons that lie with the job: a part of its escrow is kept. An executor that lacks a base
-that it declared is at fault itself."""
+OWNER_REASONS: Final = frozenset(FailureReason) - {
+    FailureReason.UnknownBase,
+    FailureReason.Unsupported,
+    FailureReason.CannotFinish,
+}
+"""The reasons that lie with the job: a part of its escrow is kept. The others may lie with an
+executor: it lacks a base that it declared, its machine fails, or is too slow."""
 
 
 WITHHELD_REASONS: Final = frozenset({FailureReason.WithheldTexts, FailureReason.MissingReceipts})
@@ -205,9 +209,12 @@ class Job:
 
     @property
     def is_owners_fault(self) -> bool:
-        """Return whether most of the reported reasons lie with the job."""
-        reports = self.reports
-        return 2 * sum(reason in OWNER_REASONS for reason in reports) > len(reports)
+        """Return whether all executors that answered, as many as decide, say that it lies with the
+        job."""
+        answered = [slot for slot in self.slots if slot.commitment or slot.reason is not None]
+        return len(answered) >= self.agreeing and all(
+            slot.reason in OWNER_REASONS for slot in answered
+        )
 
     @property
     def revealed(self) -> tuple[Hash, ...]:

@@ -27,7 +27,7 @@ from pallets import weights
 from pallets.balances import HoldReason
 from pallets.jobs.assignment import Candidate
 from pallets.jobs.candidates import draw_executors
-from pallets.jobs.executors import assignments_of
+from pallets.jobs.executors import assignments_of, pending_work
 from pallets.jobs.job import (
     Job,
     JobFailure,
@@ -194,8 +194,11 @@ def _assign(jobs: Jobs, job_id: int, job: Job) -> None:
 
 
 def _assign_drawn(jobs: Jobs, job_id: int, job: Job, drawn: tuple[Candidate, ...]) -> None:
-    """Assign drawn executors for the current attempt; the profile decides how long they have."""
+    """Assign drawn executors for the current attempt. How long they have follows from the profile,
+    the work, and what the busiest of them is to do before: a machine does one job after another.
+    Refused: to draw only who is free, since cheap jobs would then keep all others waiting."""
     now = jobs.system.current_number()
+    work = job.work + max(pending_work(jobs, candidate.account) for candidate in drawn)
     fresh = tuple(
         Slot(candidate.account, candidate.registration, job.attempt, now) for candidate in drawn
     )
@@ -204,7 +207,8 @@ def _assign_drawn(jobs: Jobs, job_id: int, job: Job, drawn: tuple[Candidate, ...
         assigned.put(slot.executor, (*assigned.get(slot.executor), job_id))
     profile = jobs.profiles.get(drawn[0].profile)
     assert profile is not None, "only executors of registered profiles are drawn"
-    end = now + commit_blocks(jobs.parameters.get(), profile, job.work) + _waiting(job.spec)
+    end = now + commit_blocks(jobs.parameters.get(), profile, work) + _waiting(job.spec)
+    end = max(end, job.commits_end)  # who works already may have been given longer
     job = replace(job, slots=job.slots + fresh, commits_end=end)
     if job.state not in (JobState.Assigned, JobState.Committing):
         job = move(job, JobState.Assigned)

@@ -134,9 +134,10 @@ def end_withheld(jobs: Jobs, job_id: int, job: Job) -> None:
 
 def _kept(jobs: Jobs, job: Job, failure: JobFailure) -> int:
     """Return how much of an escrow its owner loses: failing jobs would else be free of charge."""
-    is_owners = failure is JobFailure.TooLarge or (
-        failure is JobFailure.ReportedByExecutors and job.is_owners_fault
-    )
+    if failure is JobFailure.TooLarge:
+        is_owners = not job.sealed and not job.revealed
+    else:
+        is_owners = failure is JobFailure.ReportedByExecutors and job.is_owners_fault
     return job.escrow * jobs.parameters.get().kept_permille // PERMILLE if is_owners else 0
 
 

@@ -95,7 +95,7 @@ def tokens_of(jobs: Jobs, spec: JobSpec) -> int:
 
 
 def commit_blocks(parameters: Parameters, profile: Profile, work: int) -> int:
-    """Return how many blocks executors of a profile have for a job, to the commitment."""
+    """Return how many blocks executors of a profile have for so much work, to the commitment."""
     thousandths = work * profile.blocks_per_unit_milli * parameters.slack_percent
     return min(parameters.commit_blocks + -(-thousandths // MILLI_PERCENT), COMMIT_BLOCKS_MAX)
 

@@ -11,7 +11,7 @@ from pallets.attribution import ATTRIBUTION_POT, Attribution
 from pallets.balances import Balances
 from pallets.inference import Inference
 from pallets.jobs import Jobs
-from pallets.jobs.job import FailureReason, JobState
+from pallets.jobs.job import FailureReason, JobFailure, JobState
 from pallets.jobs.work import WORK_UNIT
 from pallets.models import Models
 from runtime.shared.documents import DatanetVersion, Recipe, Train
@@ -22,6 +22,7 @@ from tests.pallets.support.market import DEPOSIT, MODEL_OWNER, OPEN_TOKENS, Mark
 from tests.pallets.support.workshop import (
     BASE,
     BASE_PARAMETERS,
+    EXECUTORS,
     LIMITS,
     PROFILE,
     Workshop,
@@ -66,12 +67,43 @@ def test_an_owner_whose_jobs_cannot_be_done_pays_for_the_attempts(workshop: Work
     job = workshop.assigned()
     escrow, before = workshop.job(job).escrow, workshop.balances.free(ALICE)
     for who in workshop.executors(job):
-        reason = FailureReason.CannotFinish
+        reason = FailureReason.MissingBlob
         workshop.sign(who, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
     assert workshop.state(job) is JobState.Failed
     kept = escrow * workshop.jobs.parameters.get().kept_permille // 1000
     assert workshop.balances.free(ALICE) == before + escrow - kept
     assert not workshop.events(Jobs.ExecutorSlashed)
+
+
+@pytest.mark.parametrize(
+    "reasons",
+    [
+        (FailureReason.CannotFinish, FailureReason.CannotFinish),
+        (FailureReason.MissingBlob, FailureReason.CannotFinish),
+    ],
+)
+def test_an_owner_pays_nothing_where_one_executor_says_that_it_failed_itself(
+    workshop: Workshop, reasons: tuple[FailureReason, ...]
+) -> None:
+    before = workshop.balances.free(ALICE)
+    job = workshop.assigned()
+    for who, reason in zip(workshop.executors(job), reasons, strict=True):
+        workshop.sign(who, "Jobs", "report_failure", job=job, attempt=0, reason=reason)
+    assert workshop.job(job).failure is JobFailure.ReportedByExecutors
+    assert workshop.balances.free(ALICE) == before
+
+
+def test_an_owner_cannot_have_executors_slashed_by_many_jobs_at_once() -> None:
+    """A machine does one after another, and has the time for it."""
+    slow = replace(LIMITS, blocks_per_unit_milli=1_000)
+    with Workshop(1, ((PROFILE, slow),), slack_percent=100, commit_blocks=2) as chain:
+        jobs = [chain.submit(train(max_steps=100)) for _ in range(3)]
+        chain.next_block()
+        for job in jobs:
+            chain.next_block(chain.job(job).work)  # the whole machine works on this one
+            chain.commit(EXECUTORS[0], job, trained())
+            chain.reveal(EXECUTORS[0], job, trained())
+        assert not chain.events(Jobs.ExecutorSlashed)
 
 
 def test_an_owner_cannot_take_a_result_without_paying_by_retiring_its_model() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pallets.jobs import Jobs
-from pallets.jobs.job import FailureReason, JobFailure, JobState, SlotState
+from pallets.jobs.job import OWNER_REASONS, FailureReason, JobFailure, JobState, SlotState
 from pallets.jobs.registry import DECLINES_IN_ROW_MAX
 from pallets.jobs.settlement import JOB_POT
 from runtime.types.primitives import AccountId
@@ -159,7 +159,7 @@ def test_a_part_of_the_escrow_is_kept_where_the_owner_is_at_fault(
     who = EXECUTORS[0]
     free, escrow = workshop.balances.free(who), workshop.job(job).escrow
     report(workshop, who, job, reason)
-    kept = 0 if reason is FailureReason.UnknownBase else escrow // 5
+    kept = escrow // 5 if reason in OWNER_REASONS else 0
     assert workshop.balances.free(JOB_POT) == kept
     assert workshop.balances.free(ALICE) == ENDOWMENT - kept
     assert workshop.balances.free(who) == free, "nobody earns by a report"

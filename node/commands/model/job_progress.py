@@ -91,7 +91,8 @@ def failure_sentence(number: int, job: Job, output: JobOutput | None = None) -> 
         )
     if job.reports:
         named = ", ".join(sorted({reason.name for reason in job.reports}))
-        kept = "Most of its price" if job.is_owners_fault else "Its price"
+        is_kept = job.failure is JobFailure.ReportedByExecutors and job.is_owners_fault
+        kept = "Most of its price" if is_kept else "Its price"
         return (
             f"{start}: its executors reported {named}. {kept} was refunded. Correct that, or look "
             "at the executors' logs, then submit it again."

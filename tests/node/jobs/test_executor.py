@@ -122,13 +122,14 @@ class FakeNode:
         self.waiting: set[Hash] = set()
         self.assigned_at = 0
         self.commits_end = 2_400
+        self.jobs: tuple[int, ...] = (1,)
 
     @contextmanager
     def at(self, block: Hash | None = None) -> Iterator[Any]:
         own = Slot(WHO, 0, 0, self.assigned_at, self.slots[block])
         record = replace(job(JobState.Assigned), slots=(own,), commits_end=self.commits_end)
         jobs = SimpleNamespace(
-            jobs_for_executor=lambda _: (JobEntry(1, record),),
+            jobs_for_executor=lambda _: tuple(JobEntry(number, record) for number in self.jobs),
             models=SimpleNamespace(get=lambda _: SimpleNamespace(base=BASE)),
             parameters=SimpleNamespace(get=lambda: Parameters(decline_blocks=20)),
         )
@@ -405,6 +406,17 @@ def test_a_job_that_is_in_time_runs_on(node: FakeNode, tmp_path: Path) -> None:
     node.commits_end = 200
     assert run_slowly(node, tmp_path, steps_per_block=7, blocks=100) == 0
     assert node.sent == []
+
+
+@pytest.mark.parametrize(("jobs", "sent"), [((1,), []), ((1, 2), ["decline"])])
+def test_a_job_is_declined_where_there_is_no_time_after_those_before_it(
+    node: FakeNode, tmp_path: Path, jobs: tuple[int, ...], sent: list[str]
+) -> None:
+    node.jobs, node.commits_end = jobs, 14
+    executor = executor_of(node, tmp_path)
+    executor._speed.record(100, 100)  # one unit in a block: one job of five fits, two do not
+    executor._act(cast(Any, SimpleNamespace(start_soon=lambda *_: None)))
+    assert node.sent == sent
 
 
 def test_a_job_that_could_not_be_begun_in_time_is_reported(node: FakeNode, tmp_path: Path) -> None:
