@@ -101,7 +101,9 @@ def _jobs(config: Mapping[str, Any], uris: Sequence[str], executors_per_job: int
     return {
         "parameters": {
             "executors_per_job": executors_per_job,
-            "spare_executors": 1 if len(uris) > executors_per_job else 0,
+            # One validator may be the server that a settlement judges, and is not drawn for it.
+            "spare_executors": 1 if len(uris) > executors_per_job + 1 else 0,
+            "may_execute_own": len(uris) <= executors_per_job,
             "assignment_blocks": 2,
             "decline_blocks": preset["decline_blocks"],
             "age_blocks": preset["age_blocks"],

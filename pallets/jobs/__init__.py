@@ -309,6 +309,7 @@ class Jobs(JobsErrors, JobsEvents, Pallet, index=22):
         """Open a settlement for another pallet, with the seed of a former one where there is one;
         returns its number. Raises ChainFull, or what holding the escrow raises."""
         assert isinstance(spec, Settle), "other jobs are submitted"
+        assert owner == spec.server, "who is judged owns the job, and is not drawn for it"
         if self.settlements.get() >= SETTLEMENTS_MAX:
             raise self.ChainFull
         self.balances.hold(HoldReason.JobEscrow, owner, escrow_planck)

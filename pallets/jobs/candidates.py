@@ -1,6 +1,7 @@
 """Who may be drawn for a job: bonded, awake, of age, with its base, in a profile that admits it.
 
 A settlement needs a key for reading as well: its server seals the texts of drawn receipts for it.
+Nobody executes a job of its own; the owner of a settlement is the server that it judges.
 
 Of the first draw a profile must have more executors than the job needs, so that a profile with
 just enough of them, which may all be one person's, gets no jobs.
@@ -32,7 +33,10 @@ def draw_executors(jobs: Jobs, job_id: int, job: Job, count: int) -> tuple[Candi
     if base is None or size is None:
         return ()
     parameters, tokens = jobs.parameters.get(), tokens_of(jobs, job.spec)
-    had, assigned = {slot.executor for slot in job.slots}, assignments_of(jobs, job.spec)
+    excluded = {slot.executor for slot in job.slots}
+    if not parameters.may_execute_own:
+        excluded.add(job.owner)
+    assigned = assignments_of(jobs, job.spec)
     admitted: dict[Hash, bool] = {}
     candidates = []
     for account in jobs.executor_accounts.get():
@@ -42,7 +46,7 @@ def draw_executors(jobs: Jobs, job_id: int, job: Job, count: int) -> tuple[Candi
         if chosen not in admitted:
             admitted[chosen] = admits(jobs.profiles.get(chosen), size, job.work, tokens)
         if (
-            account not in had
+            account not in excluded
             and job.profile in (None, chosen)
             and admitted[chosen]
             and base in executor.bases

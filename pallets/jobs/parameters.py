@@ -20,12 +20,14 @@ class Parameters:
     than it needs can be drawn; an executor is drawn where nothing that decides it has changed for
     `age_blocks`. Commits end after `commit_blocks` and `slack_percent` of the time that the profile
     needs for the work. Of the escrow of a job that fails by its owner's fault `kept_permille` is
-    kept. `price_place_planck` is the first fee for a place of a chain that is half full.
+    kept. `price_place_planck` is the first fee for a place of a chain that is half full. Only on a
+    chain of too few executors for anything else `may_execute_own` lets who owns a job execute it.
     """
 
     executors_per_job: u8 = 2
     extra_attempts: u8 = 3
     spare_executors: u8 = 1
+    may_execute_own: bool = False
     submission_percent: u8 = 10
     open_jobs_per_account: u16 = 16
     sketch_size: u16 = SKETCH_SIZE_DEFAULT
@@ -52,6 +54,7 @@ PARAMETERS_MIN: Final = Parameters(
     executors_per_job=1,
     extra_attempts=0,
     spare_executors=0,
+    may_execute_own=False,
     submission_percent=1,
     open_jobs_per_account=1,
     sketch_size=16,
@@ -77,6 +80,7 @@ PARAMETERS_MAX: Final = Parameters(
     executors_per_job=5,
     extra_attempts=8,
     spare_executors=100,
+    may_execute_own=True,
     submission_percent=25,
     open_jobs_per_account=1_000,
     sketch_size=8_192,

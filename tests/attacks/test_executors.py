@@ -135,6 +135,29 @@ def test_a_slash_keeps_no_executor_from_the_next_draw() -> None:
         assert chain.executors(chain.assigned()) == [EXECUTORS[0]]
 
 
+def test_nobody_is_drawn_for_a_job_of_its_own() -> None:
+    with Workshop(1, open_jobs_per_account=100) as chain:
+        chain.balances.transfer(BOB, ALICE, 2 * BOND)
+        chain.register(ALICE, 2 * BOND)
+        chain.next_block()
+        jobs = [chain.assigned() for _ in range(10)]
+        assert {who for job in jobs for who in chain.executors(job)} == {EXECUTORS[0]}
+
+
+def test_a_server_is_not_drawn_for_the_settlement_that_judges_it() -> None:
+    with Workshop(1) as chain:
+        open_gate(chain)
+        earn(chain)
+        chain.balances.transfer(BOB, SERVER, 2 * BOND)
+        chain.register(SERVER, 2 * BOND)
+        chain.sign(SERVER, "Jobs", "set_reader", reader=READER)
+        chain.sign(EXECUTORS[0], "Jobs", "unregister_executor")
+        chain.next_block()
+        job = close(chain)
+        chain.next_block(3)
+        assert chain.state(job) is JobState.Open
+
+
 def test_one_executor_alone_cannot_have_a_server_convicted(chain: Workshop) -> None:
     job = close(chain)
     chain.next_block()

@@ -76,8 +76,9 @@ def test_the_length_of_epochs_and_the_executors_of_a_job_are_settings() -> None:
 
 
 def test_a_devnet_has_a_spare_executor_where_there_are_enough() -> None:
-    spares = [read(devnet_spec(count), "Jobs", "parameters").spare_executors for count in (1, 2, 3)]
-    assert spares == [0, 0, 1]
+    found = [read(devnet_spec(count), "Jobs", "parameters") for count in (1, 2, 3, 4)]
+    assert [parameters.spare_executors for parameters in found] == [0, 0, 0, 1]
+    assert [parameters.may_execute_own for parameters in found] == [True, True, False, False]
 
 
 def test_the_executors_of_a_devnet_have_its_base_and_a_registered_profile() -> None:
