@@ -5,7 +5,10 @@ at the end, when all answers are known; a result that another pallet refuses nev
 A training that diverges is a result too: it is paid for the steps that it took. A job that fails by
 its owner's fault costs a part of its escrow, which nobody gets who reports.
 A refused result of training or indexing is still paid, for an owner could else retire a model when
-the work is done; that of SETTLE is not, for there the result itself was wrong.
+the work is done; that of SETTLE is not, for there the result itself was wrong. Where the results of
+SETTLE differ and none is agreed on, all are paid: of its inputs the texts come to each executor in
+a box of its own, so that its server may have caused it. All other inputs are named by their hashes
+and the same for all; a job that executors disagree on costs its owner nothing there.
 """
 
 from __future__ import annotations
@@ -102,20 +105,36 @@ def _winners(job: Job, root: Hash) -> tuple[AccountId, ...]:
 
 def _pay_winners(jobs: Jobs, job: Job, winners: tuple[AccountId, ...], work: int) -> int:
     """Pay each executor that found the root its equal part; returns what was paid in all."""
-    paid = work * len(winners) // max(job.executors, len(winners))
-    for executor, share in zip(winners, split(paid, [1] * len(winners)), strict=True):
-        _pay(jobs, HoldReason.JobEscrow, job.owner, executor, share)
+    for executor in winners:
         record = jobs.registry.get(executor)
         assert record is not None, "who is assigned stays registered"
         jobs.registry.put(executor, replace(record, settled=record.settled + 1, declines=0))
+    return _pay_parts(jobs, job, winners, work)
+
+
+def _pay_divided(jobs: Jobs, job: Job, work: int) -> int:
+    """Pay the executors of a settlement that found different roots; returns what was paid."""
+    if not isinstance(job.spec, Settle) or len(set(job.revealed)) <= 1:
+        return 0
+    found = tuple(slot.executor for slot in job.slots if slot.root is not None)
+    return _pay_parts(jobs, job, found, work)
+
+
+def _pay_parts(jobs: Jobs, job: Job, executors: tuple[AccountId, ...], work: int) -> int:
+    """Pay each executor its equal part of the work; returns what was paid in all."""
+    paid = work * len(executors) // max(job.executors, len(executors))
+    for executor, share in zip(executors, split(paid, [1] * len(executors)), strict=True):
+        _pay(jobs, HoldReason.JobEscrow, job.owner, executor, share)
     return paid
 
 
 def fail(jobs: Jobs, job_id: int, job: Job, failure: JobFailure) -> None:
-    """End a job without a result: its escrow goes back, but for the part that is kept where the
-    owner is at fault; offenders are slashed."""
+    """End a job without a result: its escrow goes back, but for what is kept or earned where the
+    owner is or may be at fault; offenders are slashed."""
     kept = _kept(jobs, job, failure)
     _pay(jobs, HoldReason.JobEscrow, job.owner, JOB_POT, kept)
+    if failure is not JobFailure.ResultRefused:
+        kept += _pay_divided(jobs, job, job.escrow - kept)
     _refund(jobs, job, job.escrow - kept)
     _slash_offenders(jobs, job_id, job, ())
     _finish(jobs, job_id, replace(job, failure=failure), JobState.Failed)

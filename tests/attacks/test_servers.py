@@ -13,8 +13,9 @@ from ml.attribution.index import AGGREGATES
 from node.client.asker_ledger import AskerLedger, Promise, ReceiptDisputedError
 from pallets.attribution import Attribution
 from pallets.attribution.records import EpochState
+from pallets.balances import HoldReason
 from pallets.inference import Inference
-from pallets.jobs.job import FailureReason, JobState
+from pallets.jobs.job import FailureReason, JobFailure, JobState
 from runtime.shared.documents import FaultKind
 from runtime.shared.receipts import Rates, Sampling
 from runtime.types.primitives import OPEN, AccountId, Hash
@@ -57,7 +58,7 @@ from tests.pallets.support.epochs import (
 from tests.pallets.support.ledger import ALICE, BOB, EVE
 from tests.pallets.support.market import BOND, OPEN_TOKENS, Market
 from tests.pallets.support.market import SERVER as MARKET_SERVER
-from tests.pallets.support.workshop import BOND as BOND_OF_EXECUTOR
+from tests.pallets.support.workshop import BOND as EXECUTOR_BOND
 from tests.pallets.support.workshop import SERVER, SERVER_BOND, Workshop, indexed
 
 
@@ -322,7 +323,7 @@ def test_a_server_cannot_show_its_executors_different_texts(crowd: Workshop) -> 
     chain.next_block()
     with pytest.raises(Attribution.TextsDiffer):
         show_texts(chain, job, attempt=1, content=Hash(b"other".ljust(32, b"\0")))
-    assert [chain.bond(who) for who in (first, second)] == [BOND_OF_EXECUTOR] * 2
+    assert [chain.bond(who) for who in (first, second)] == [EXECUTOR_BOND] * 2
 
 
 @pytest.mark.parametrize("changed", [Sampling(0, 1_000, 0), Sampling(2_000, 1_000, 1)])
@@ -354,6 +355,28 @@ def test_a_server_cannot_turn_all_its_sketches_a_little_towards_a_friend(
     more = answer(epochs, [f"alpha.beta({at})" for at in range(6)])
     forged = [with_evidence(it, phi=turned(it.signed.evidence.phi)) for it in more]
     assert {fault.kind for fault in epochs.settle(forged).faults} == {FaultKind.Sketch}
+
+
+def test_a_server_whose_executors_cannot_agree_pays_their_work() -> None:
+    """Nobody can say whose fault it is, and they have worked."""
+    with Workshop(2, executors_per_job=2, extra_attempts=0) as chain:
+        open_gate(chain)
+        earn(chain)
+        job = close(chain)
+        chain.next_block()
+        one, two = chain.executors(job)
+        before = {who: chain.balances.free(who) for who in (one, two)}
+        outputs = {one: shared(()), two: faulty(fault(FaultKind.Text, OPEN))}
+        for who, output in outputs.items():
+            chain.commit(who, job, output)
+        for who, output in outputs.items():
+            chain.reveal(who, job, output)
+        chain.next_block()
+        assert chain.job(job).failure is JobFailure.NoAgreement
+        assert epoch(chain).state is EpochState.Failed
+        for who, free in before.items():
+            assert chain.balances.free(who) == free + chain.job(job).escrow // 2
+            assert chain.balances.held(HoldReason.JobBond, who) == EXECUTOR_BOND
 
 
 def test_a_server_cannot_answer_for_two_epochs_with_one_bond(chain: Workshop) -> None:
