@@ -16,7 +16,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from ml.rows.row import Row, row_hash
-from runtime.shared.documents import Recipe
+from runtime.shared.documents import Recipe, held_out_max
 
 SPLIT_CONTEXT: Final = b"openledger/split"
 ORDER_CONTEXT: Final = b"openledger/order"
@@ -77,7 +77,8 @@ def prepare(rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, recipe: Rec
 
 
 def held_out_rows(hashes: Sequence[bytes], permille: int) -> frozenset[int]:
-    """Return the held-out rows; at least one when any are asked for and two exist."""
+    """Return the held-out rows: at least one when any are asked for and two exist, and no more than
+    the price of a training pays for."""
     if permille == 0 or len(hashes) < 2:
         return frozenset()
     # By the hash of a row and not by its position: a new row does not reshuffle the split.
@@ -87,7 +88,8 @@ def held_out_rows(hashes: Sequence[bytes], permille: int) -> frozenset[int]:
     # out, so that every adapter is measured.
     first, *_ = sorted(range(len(keys)), key=lambda i: keys[i])
     chosen.add(first)
-    return frozenset(chosen)
+    ranked = sorted(chosen, key=lambda i: (keys[i], i))
+    return frozenset(ranked[: held_out_max(len(keys), permille)])
 
 
 def encode_row(

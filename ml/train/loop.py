@@ -35,7 +35,7 @@ from ml.train.data import Example, Split, batch_id, collate, epoch_batches, prep
 from ml.train.loss import MICRONATS, evaluate_examples, padding_id, summed_loss
 from ml.train.trace import state_hash, trace_leaf
 from runtime.codec.scale import codec
-from runtime.shared.documents import Recipe
+from runtime.shared.documents import CURVE_EVALUATIONS, Recipe
 from runtime.trie.merkle import blob_id, merkle_root
 from runtime.types.primitives import Hash
 
@@ -44,9 +44,6 @@ ADAM_BETAS: Final = (0.9, 0.999)
 ADAM_EPSILON: Final = 1e-8
 GRADIENT_NORM_MAX: Final = 1.0
 STEPS_MAX: Final = 1_000_000
-CURVE_EVALUATIONS: Final = (
-    4  # Held-out measurements on the way; each costs a pass over the held-out rows.
-)
 DIVERGENCE_FACTOR: Final = 3.0
 DIVERGENCE_WINDOW: Final = 10
 

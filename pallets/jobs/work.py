@@ -3,7 +3,8 @@
 Work is counted in units of 10^11 parameter-tokens: one forward and backward pass of a base with so
 many parameters over so many tokens. Rows count with the longest length that the recipe allows.
 
-    Train      steps x batch_rows x max_tokens x parameters
+    Train      (steps x batch_rows + measured rows / 2) x max_tokens x parameters, for the held-out
+               rows are measured forward only, at the start, on the way and at the end
     Evaluate   rows x max_tokens x parameters
     Index      3 x rows x max_tokens x parameters, for it takes a gradient of every single row
     Settle     3 x drawn receipts x context of the base x parameters; Attribution prices the rest
@@ -18,6 +19,7 @@ from pallets.jobs.job import JobState
 from pallets.jobs.parameters import PARAMETERS_MAX, Parameters
 from pallets.jobs.recipe import steps_of
 from runtime.shared.documents import (
+    CURVE_EVALUATIONS,
     DatanetVersion,
     Evaluate,
     Index,
@@ -25,6 +27,7 @@ from runtime.shared.documents import (
     Recipe,
     Settle,
     Train,
+    held_out_max,
 )
 from runtime.types.primitives import Hash
 
@@ -126,8 +129,15 @@ def _train_job(spec: JobSpec) -> int:
 
 def _work(spec: JobSpec, recipe: Recipe, rows: int, parameters: int) -> int:
     if isinstance(spec, Train):
-        return _units(steps_of(recipe, rows) * recipe.batch_rows, recipe, parameters)
+        trained = steps_of(recipe, rows) * recipe.batch_rows
+        return _units(trained + -(-_measured(recipe, rows) // 2), recipe, parameters)
     return _units((INDEX_PASSES if isinstance(spec, Index) else 1) * rows, recipe, parameters)
+
+
+def _measured(recipe: Recipe, rows: int) -> int:
+    """Return how many rows a training measures at most, each as often as it is measured."""
+    evaluations = min(steps_of(recipe, rows), CURVE_EVALUATIONS) + 1
+    return evaluations * held_out_max(rows, recipe.evaluation_permille)
 
 
 def _settle_work(jobs: Jobs, spec: Settle) -> int:

@@ -67,6 +67,17 @@ class Recipe:
     checkpoint_steps: u16 = 20
 
 
+CURVE_EVALUATIONS: Final = 4
+"""Measurements of the held-out rows while a training runs, the last one at its end; another one
+measures the base."""
+
+
+def held_out_max(rows: int, permille: int) -> int:
+    """Return how many of so many rows a training holds out at most: twice the part that is asked
+    for. Their hashes decide which, and rows can be made that are all held out."""
+    return min(rows, 2 * -(-rows * permille // 1_000))
+
+
 class JobSpec(Enumeration):
     """The work of a job. No kind of it runs user code."""
 

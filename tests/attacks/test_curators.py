@@ -25,6 +25,7 @@ from tests.pallets.support.workshop import (
     EXECUTORS,
     LIMITS,
     PROFILE,
+    ROWS,
     Workshop,
     indexed,
     train,
@@ -46,6 +47,16 @@ def test_a_long_training_costs_what_its_work_costs(workshop: Workshop) -> None:
     assert long is not None
     work = 100_000 * 16 * 192 * BASE_PARAMETERS // WORK_UNIT
     assert long - short > 0.9 * work * workshop.jobs.parameters.get().price_work_planck
+
+
+def test_measuring_many_rows_costs_what_its_work_costs(workshop: Workshop) -> None:
+    """One step on many rows, of which half are measured again and again."""
+    blind = workshop.jobs.price(train(max_steps=1, evaluation_permille=0))
+    seeing = workshop.jobs.price(train(max_steps=1, evaluation_permille=500))
+    assert blind is not None
+    assert seeing is not None
+    work = 2 * ROWS // 2 * 192 * BASE_PARAMETERS // WORK_UNIT
+    assert seeing - blind >= work * workshop.jobs.parameters.get().price_work_planck
 
 
 def test_a_long_training_has_the_time_that_its_work_needs() -> None:

@@ -32,9 +32,19 @@ def units(tokens: int) -> int:
 
 
 def test_the_work_of_a_training_is_steps_rows_tokens_and_parameters(workshop: Workshop) -> None:
-    spec = train(max_steps=5, batch_rows=32, max_tokens=100)
+    spec = train(max_steps=5, batch_rows=32, max_tokens=100, evaluation_permille=0)
     assert quote(workshop.jobs, spec).work == units(5 * 32 * 100)
     assert workshop.job(workshop.submit(spec)).work == units(5 * 32 * 100)
+
+
+@pytest.mark.parametrize(("steps", "evaluations"), [(1, 2), (2, 3), (4, 5), (9, 5)])
+def test_the_measurements_of_held_out_rows_are_work_of_a_training(
+    workshop: Workshop, steps: int, evaluations: int
+) -> None:
+    spec = train(max_steps=steps, evaluation_permille=200, max_tokens=100)
+    held_out = 2 * ROWS * 200 // 1_000
+    rows = steps * 16 + evaluations * held_out // 2
+    assert quote(workshop.jobs, spec).work == units(rows * 100)
 
 
 def test_an_index_takes_three_times_the_work_of_an_evaluation(workshop: Workshop) -> None:
@@ -81,7 +91,7 @@ def test_the_deadline_of_commits_is_set_when_the_profile_is_known() -> None:
     slow = replace(LIMITS, blocks_per_unit_milli=500)
     with Workshop(1, ((PROFILE, slow),)) as workshop:
         job = workshop.assigned()
-        blocks = 10 + -(-22 * 500 * 300 // 100_000)
+        blocks = 10 + -(-27 * 500 * 300 // 100_000)
         assert workshop.job(job).deadline == workshop.number + blocks
 
 

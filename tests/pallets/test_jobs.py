@@ -120,9 +120,12 @@ def test_submitting_holds_the_published_price(workshop: Workshop) -> None:
     price = workshop.jobs.price(train())
     workshop.submit()
     assert workshop.escrow(ALICE) == price
-    training, index = 7 * 16 * 192 * BASE_PARAMETERS, 3 * ROWS * 192 * BASE_PARAMETERS
+    training, index = (
+        (7 * 16 + 5 * 10 // 2) * 192 * BASE_PARAMETERS,
+        3 * ROWS * 192 * BASE_PARAMETERS,
+    )
     units = -(-training // WORK_UNIT) + -(-index // WORK_UNIT)
-    assert units == 22 + 58
+    assert units == 27 + 58
     assert price == 2 * (OPEN // 100 + ROWS * OPEN // 10_000) + units * OPEN // 100
 
 

@@ -19,7 +19,7 @@ from ml.train.data import (
     held_out_rows,
     prepare,
 )
-from runtime.shared.documents import Recipe
+from runtime.shared.documents import Recipe, held_out_max
 
 Base = tuple[PreTrainedModel, PreTrainedTokenizerFast]
 RECIPE = Recipe(batch_rows=4, seed=3)
@@ -50,6 +50,14 @@ def test_the_split_holds_out_about_what_was_asked(count: int, permille: int) -> 
     held_out = held_out_rows(hashes, permille)
     assert held_out <= set(range(count))
     assert bool(held_out) == (permille > 0 and count > 1)
+
+
+def test_rows_that_are_made_to_be_held_out_are_held_out_up_to_twice_the_part() -> None:
+    """Their measurement would else cost executors more than the training pays for."""
+    every = [hashlib.blake2b(i.to_bytes(2, "big")).digest() for i in range(2000)]
+    made = [every[i] for i in sorted(held_out_rows(every, 100))]
+    assert len(made) > 100
+    assert len(held_out_rows(made, 100)) == held_out_max(len(made), 100) < len(made) // 4
 
 
 def test_a_row_stays_on_its_side_when_rows_are_added() -> None:
