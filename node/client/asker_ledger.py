@@ -4,12 +4,15 @@ A voucher says what a channel owes for earlier answers, so whoever tells the ask
 decides what it signs for. Here that is nobody but the asker: the file counts the receipts that it
 verified, and a promise is on disk before its signature goes out.
 
-    voucher signed -> promise (durable) -> voucher sent -> answer -> receipt verified -> settled
+    voucher signed -> promise (durable) -> voucher sent -> answer received (durable)
+                   -> receipt verified -> settled
+                   -> receipt refused -> disputed: this channel is paid from no more
     promise, and no receipt: an answer may have broken off. Before the next promise its receipt is
     looked for at the server; without one nothing is owed for it.
 
-Rules: a receipt is settled once, for the very voucher of the promise. The number of an answer only
-rises. A channel that the books do not know is not paid from, nor one whose server was found to lie.
+Rules: a receipt is settled once, for the very voucher of the promise. All that it is held against
+is in the books before it is asked for, so that one that was refused is refused after a kill as
+well. The number of an answer only rises. A channel that the books do not know is not paid from.
 One command has the books of an account at a time. The salts of questions and answers are kept here
 alone: who has none cannot read the texts from a server.
 """
@@ -42,7 +45,7 @@ from runtime.types.primitives import AccountId, Hash
 FOLDER: Final = "channels"
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
-BOOKS_VERSION: Final = 2
+BOOKS_VERSION: Final = 3
 SALTS_REMEMBERED: Final = 256
 """Salts of one channel that are remembered, of its latest receipts."""
 _voucher = codec(SignedVoucher)
@@ -65,12 +68,31 @@ class ReceiptDisputedError(RejectedError):
     """A receipt asks for more than was promised, or for something else."""
 
 
+class ChannelDisputedError(RejectedError):
+    """A receipt of the channel was refused, so it is paid from no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedAnswer:
+    """What came of an answer to its end: the receipt that it names, the tokens that its server
+    counts, and the salted hash of its text."""
+
+    receipt: Hash
+    tokens_in: int
+    tokens_out: int
+    answer: Hash
+
+
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """A voucher whose receipt has not come, with the salt of its question."""
+    """A voucher whose receipt has not come, with the salt of its question, the most tokens that
+    its receipt may count, and the answer, once it came to its end."""
 
     signed: SignedVoucher
     salt: bytes
+    tokens_in_max: int
+    tokens_out_max: int
+    received: ReceivedAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +100,8 @@ class ChannelBook:
     """What is known of one channel.
 
     `spent_planck` is what its verified receipts end at, `sequence` the highest number that was
-    signed, `last` the last verified receipt, `evidence` a receipt by which the server has lied,
-    `salts` those of settled receipts, by their hash.
+    signed, `last` the last verified receipt, `disputed` a receipt that was refused or by which the
+    server has drawn too much, `salts` those of settled receipts, by their hash.
     """
 
     server: AccountId
@@ -88,7 +110,7 @@ class ChannelBook:
     sequence: int = 0
     promise: Promise | None = None
     last: SignedReceipt | None = None
-    evidence: SignedReceipt | None = None
+    disputed: SignedReceipt | None = None
     salts: tuple[tuple[Hash, bytes], ...] = ()
 
 
@@ -141,14 +163,21 @@ class AskerLedger:
         self._put(channel, ChannelBook(server, model))
 
     def recover(self, channel: int, book: ChannelBook) -> ChannelBook:
-        """Begin a lost book again from what is known; one that is here only rises."""
+        """Begin a lost book again from what is known; one that is here only rises.
+
+        It rises by the receipts of answers that it does not know, and by no other: that of an open
+        promise is verified first. Raises ChannelDisputedError.
+        """
         known = self._books.get(channel)
         if known is not None:
+            _check_undisputed(channel, known)
+            if book.last is None or book.last.sequence <= known.sequence:
+                return known
             book = replace(
                 known,
                 spent_planck=max(known.spent_planck, book.spent_planck),
                 sequence=max(known.sequence, book.sequence),
-                last=known.last if book.last is None else book.last,
+                last=book.last,
             )
         self._put(channel, book)
         return book
@@ -157,9 +186,10 @@ class AskerLedger:
         """Make a promise durable, before its voucher is sent.
 
         What the server has redeemed on chain is spent, whatever its receipts say: it cannot be had
-        back, and the last voucher bounded it.
+        back, and the last voucher bounded it. Raises ChannelDisputedError.
         """
         book, voucher = self._known(channel), promise.signed.voucher
+        _check_undisputed(channel, book)
         assert book.promise is None, "the last promise was settled or dropped"
         assert voucher.sequence > book.sequence, "the number of an answer rises"
         assert voucher.before_planck >= book.spent_planck, "what is spent stays spent"
@@ -167,21 +197,27 @@ class AskerLedger:
         sequence = voucher.sequence
         self._put(channel, replace(book, spent_planck=spent, sequence=sequence, promise=promise))
 
-    def settle(self, channel: int, signed: SignedReceipt) -> None:
-        """Count a receipt for the open promise. Raises ReceiptDisputedError.
+    def receive(self, channel: int, received: ReceivedAnswer) -> None:
+        """Keep what came of the answer to the open promise, before its receipt is asked for."""
+        book = self._known(channel)
+        assert book.promise is not None, "an answer follows a promise"
+        self._put(channel, replace(book, promise=replace(book.promise, received=received)))
 
-        One that its server has signed and that asks for too much is kept as evidence.
+    def settle(self, channel: int, signed: SignedReceipt, problem: str = "") -> None:
+        """Count a receipt for the open promise; `problem` is what is known against it elsewhere.
+
+        One that is wrong is kept, and its channel is disputed. Raises ReceiptDisputedError,
+        ChannelDisputedError.
         """
         book = self._known(channel)
-        problem = self._problem_of(book, signed)
+        _check_undisputed(channel, book)
+        assert book.promise is not None, "a receipt is asked for because of a promise"
+        problem = _problem_of(book, book.promise, signed) or problem
         if problem:
-            identity = receipt_hash(signed.receipt)
-            if is_false(signed, book.promise):
-                self.keep_evidence(channel, signed)
+            self.dispute(channel, signed)
             raise ReceiptDisputedError(
-                f"The receipt {to_hex(identity)} is not paid for: {problem}. Ask another server."
+                f"The receipt {to_hex(receipt_hash(signed.receipt))} is not paid for: {problem}."
             )
-        assert book.promise is not None, "checked"
         salt = (receipt_hash(signed.receipt), book.promise.salt)
         settled = replace(
             book,
@@ -196,23 +232,9 @@ class AskerLedger:
         """Owe nothing for the open promise: its server has no receipt for it."""
         self._put(channel, replace(self._known(channel), promise=None))
 
-    def keep_evidence(self, channel: int, signed: SignedReceipt) -> None:
-        """Keep a receipt by which the server has lied; its channel is paid from no more."""
-        self._put(channel, replace(self._known(channel), evidence=signed))
-
-    def _problem_of(self, book: ChannelBook, signed: SignedReceipt) -> str:
-        promise = book.promise
-        if promise is None:
-            return "no answer is open"
-        for is_wrong, problem in (
-            (signed.voucher != promise.signed, "it is for another voucher"),
-            (signed.receipt.server != book.server, "it is of another server"),
-            (not is_signed(signed), "its signature is false"),
-            (not signed.is_whole, "its fee, voucher or evidence is not what it says"),
-        ):
-            if is_wrong:
-                return problem
-        return ""
+    def dispute(self, channel: int, signed: SignedReceipt) -> None:
+        """Pay from a channel no more, because of this receipt, which is kept."""
+        self._put(channel, replace(self._known(channel), disputed=signed))
 
     def _known(self, channel: int) -> ChannelBook:
         book = self._books.get(channel)
@@ -255,14 +277,46 @@ def is_signed(signed: SignedReceipt) -> bool:
     return verify(KeyKind.ED25519, signed.signature, receipt_hash(receipt), receipt.server)
 
 
-def is_false(signed: SignedReceipt, promise: Promise | None) -> bool:
-    """Return whether a receipt convicts its server: it is signed, for this promise, and its fee is
-    not what the voucher's price list gives."""
-    if promise is None or not is_signed(signed):
-        return False
-    voucher, receipt = promise.signed.voucher, signed.receipt
-    is_own = signed.voucher == promise.signed and receipt.voucher == voucher_hash(voucher)
+def is_false(signed: SignedReceipt) -> bool:
+    """Return whether a receipt by itself convicts its server: it is signed, and its fee is not what
+    the price list of its voucher gives."""
+    voucher, receipt = signed.voucher.voucher, signed.receipt
+    is_own = receipt.voucher == voucher_hash(voucher) and is_signed(signed)
     return is_own and receipt.fee_planck != voucher.fee(receipt.tokens_in, receipt.tokens_out)
+
+
+def _check_undisputed(channel: int, book: ChannelBook) -> None:
+    if book.disputed is not None:
+        raise ChannelDisputedError(
+            f"Channel {channel} is paid from no more, because its server's receipt "
+            f"{to_hex(receipt_hash(book.disputed.receipt))} was refused. Ask again: another "
+            "channel is opened."
+        )
+
+
+def _problem_of(book: ChannelBook, promise: Promise, signed: SignedReceipt) -> str:
+    """Return what is wrong with a receipt for a promise, in a clause; empty where nothing is."""
+    receipt, received = signed.receipt, promise.received
+    for is_wrong, problem in (
+        (signed.voucher != promise.signed, "it is for another voucher"),
+        (receipt.server != book.server, "it is of another server"),
+        (not is_signed(signed), "its signature is false"),
+        (
+            receipt.tokens_in > promise.tokens_in_max,
+            "it counts more tokens than the question has",
+        ),
+        (receipt.tokens_out > promise.tokens_out_max, "it counts more tokens than were asked"),
+        (not signed.is_whole, "its fee, voucher or evidence is not what it says"),
+    ):
+        if is_wrong:
+            return problem
+    if received is None:
+        return ""
+    if received.answer != receipt.answer:
+        return "its answer is another"
+    if (received.tokens_in, received.tokens_out) != (receipt.tokens_in, receipt.tokens_out):
+        return "it counts other tokens than the answer said"
+    return "" if received.receipt == receipt_hash(receipt) else "its id is not its hash"
 
 
 # ------------------------------------------------------------------------------------ the file
@@ -271,11 +325,11 @@ def is_false(signed: SignedReceipt, promise: Promise | None) -> bool:
 def _read_books(path: Path) -> tuple[bool, dict[int, ChannelBook]]:
     try:
         data = json.loads(path.read_bytes())
-        if isinstance(data, dict) and data and all(name.isdecimal() for name in data):
+        if _is_former(data):
             raise LedgerFormerError(
-                f"The books {path} are of a former version of this program, whose vouchers no "
-                "server takes any more. Move the file away, then begin the book of each channel "
-                "again with `openledger channel recover CHANNEL`."
+                f"The books {path} are of a former version of this program. Move the file away, "
+                "then begin the book of each channel again with `openledger channel recover "
+                "CHANNEL`."
             )
         if data["version"] != BOOKS_VERSION:
             raise ValueError(f"their version is {data['version']}")
@@ -290,36 +344,73 @@ def _read_books(path: Path) -> tuple[bool, dict[int, ChannelBook]]:
         ) from error
 
 
+def _is_former(data: object) -> bool:
+    """Return whether books are of a former version: 2, or the first, which had no number."""
+    if not isinstance(data, dict) or not data:
+        return False
+    return data.get("version") == 2 or all(name.isdecimal() for name in data)
+
+
 def _to_json(book: ChannelBook) -> dict[str, Any]:
-    promise = book.promise
     return {
         "server": to_hex(book.server),
         "model": book.model,
         "spent_planck": str(book.spent_planck),
         "sequence": book.sequence,
-        "promise": None
-        if promise is None
-        else {"voucher": to_hex(_voucher.encode(promise.signed)), "salt": to_hex(promise.salt)},
+        "promise": None if book.promise is None else _promise_to_json(book.promise),
         "last": None if book.last is None else to_hex(_receipt.encode(book.last)),
-        "evidence": None if book.evidence is None else to_hex(_receipt.encode(book.evidence)),
+        "disputed": None if book.disputed is None else to_hex(_receipt.encode(book.disputed)),
         "salts": {to_hex(receipt): to_hex(salt) for receipt, salt in book.salts},
     }
 
 
 def _from_json(data: dict[str, Any]) -> ChannelBook:
-    promise = data["promise"]
     return ChannelBook(
         server=AccountId(_bytes32(data["server"])),
         model=int(data["model"]),
         spent_planck=_amount(data["spent_planck"]),
         sequence=_amount(data["sequence"]),
-        promise=None
-        if promise is None
-        else Promise(_voucher.decode(from_hex(promise["voucher"])), _bytes32(promise["salt"])),
+        promise=None if data["promise"] is None else _promise_from_json(data["promise"]),
         last=None if data["last"] is None else _receipt.decode(from_hex(data["last"])),
-        evidence=None if data["evidence"] is None else _receipt.decode(from_hex(data["evidence"])),
+        disputed=None if data["disputed"] is None else _receipt.decode(from_hex(data["disputed"])),
         salts=tuple(
             (Hash(_bytes32(receipt)), _bytes32(salt)) for receipt, salt in data["salts"].items()
+        ),
+    )
+
+
+def _promise_to_json(promise: Promise) -> dict[str, Any]:
+    received = promise.received
+    return {
+        "voucher": to_hex(_voucher.encode(promise.signed)),
+        "salt": to_hex(promise.salt),
+        "tokens_in_max": promise.tokens_in_max,
+        "tokens_out_max": promise.tokens_out_max,
+        "received": None
+        if received is None
+        else {
+            "receipt": to_hex(received.receipt),
+            "tokens_in": received.tokens_in,
+            "tokens_out": received.tokens_out,
+            "answer": to_hex(received.answer),
+        },
+    }
+
+
+def _promise_from_json(data: dict[str, Any]) -> Promise:
+    received = data["received"]
+    return Promise(
+        signed=_voucher.decode(from_hex(data["voucher"])),
+        salt=_bytes32(data["salt"]),
+        tokens_in_max=_amount(data["tokens_in_max"]),
+        tokens_out_max=_amount(data["tokens_out_max"]),
+        received=None
+        if received is None
+        else ReceivedAnswer(
+            receipt=Hash(_bytes32(received["receipt"])),
+            tokens_in=_amount(received["tokens_in"]),
+            tokens_out=_amount(received["tokens_out"]),
+            answer=Hash(_bytes32(received["answer"])),
         ),
     )
 

@@ -78,4 +78,9 @@ def sign_promise(
         expires_at=final + VOUCHER_BLOCKS_MAX,
     )
     signature = signed_with(pair, voucher_payload(voucher))
-    return Promise(SignedVoucher(voucher, AccountId(pair.account), signature), salt)
+    return Promise(
+        signed=SignedVoucher(voucher, AccountId(pair.account), signature),
+        salt=salt,
+        tokens_in_max=tokens_in_at_most(question),
+        tokens_out_max=max_tokens,
+    )

@@ -10,14 +10,21 @@ import numpy as np
 import pytest
 
 from ml.attribution.index import AGGREGATES
-from node.client.asker_ledger import AskerLedger, Promise, ReceiptDisputedError
+from node.client.asker_ledger import (
+    AskerLedger,
+    ChannelBook,
+    ChannelDisputedError,
+    Promise,
+    ReceiptDisputedError,
+    ReceivedAnswer,
+)
 from pallets.attribution import Attribution
 from pallets.attribution.records import EpochState
 from pallets.balances import HoldReason
 from pallets.inference import Inference
 from pallets.jobs.job import FailureReason, JobFailure, JobState
 from runtime.shared.documents import FaultKind
-from runtime.shared.receipts import Rates, Sampling
+from runtime.shared.receipts import Rates, Sampling, receipt_hash
 from runtime.types.primitives import OPEN, AccountId, Hash
 from tests.ml.jobs.support.epoch_workshop import (
     Told,
@@ -107,13 +114,32 @@ def test_a_server_cannot_make_its_asker_sign_for_a_debt_that_it_invents(tmp_path
     books = AskerLedger(tmp_path, GENESIS, AccountId(ASKER.account))
     books.begin(CHANNEL, SERVER_ACCOUNT, MODEL)
     promise = signed_voucher(voucher_of())
-    books.promise(CHANNEL, Promise(promise, SALT))
+    books.promise(CHANNEL, Promise(promise, SALT, 100, 100))
     invented = receipt_for(promise, fee_planck=999_999 * OPEN)
     with pytest.raises(ReceiptDisputedError):
         books.settle(CHANNEL, invented)
     book = books.get(CHANNEL)
     assert book is not None
-    assert (book.spent_planck, book.evidence) == (0, invented)
+    assert (book.spent_planck, book.disputed) == (0, invented)
+
+
+def test_a_server_is_never_paid_later_for_what_its_asker_refused(tmp_path: Path) -> None:
+    books = AskerLedger(tmp_path, GENESIS, AccountId(ASKER.account))
+    books.begin(CHANNEL, SERVER_ACCOUNT, MODEL)
+    promise = signed_voucher(voucher_of())
+    books.promise(CHANNEL, Promise(promise, SALT, 100, 100))
+    padded = receipt_for(promise)
+    received = ReceivedAnswer(receipt_hash(padded.receipt), 4, 3, padded.receipt.answer)
+    books.receive(CHANNEL, received)
+    with pytest.raises(ReceiptDisputedError):
+        books.settle(CHANNEL, padded)
+    after_a_kill = AskerLedger(tmp_path, GENESIS, AccountId(ASKER.account))
+    with pytest.raises(ChannelDisputedError):
+        after_a_kill.settle(CHANNEL, padded)
+    recovered = ChannelBook(SERVER_ACCOUNT, MODEL, padded.ends_planck, 1, last=padded)
+    with pytest.raises(ChannelDisputedError):
+        after_a_kill.recover(CHANNEL, recovered)
+    assert after_a_kill.get(CHANNEL) == books.get(CHANNEL)
 
 
 def test_a_server_cannot_raise_the_price_of_an_answer_that_runs(market: Market) -> None:

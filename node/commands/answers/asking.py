@@ -2,9 +2,9 @@
 
 Each voucher pays for one question, by the chain's price list: at most the price of the longest
 answer, on top of what the asker's own books say is spent (node/client/asker_ledger.py); no server's
-word counts for that. The asker checks the receipt before the answer counts as received, compares
-what was redeemed with it, and adds to a channel only what its user named. A server that lied is
-paid no more, and its receipt is kept to be reported.
+word counts for that. The asker checks the receipt before it counts as owed, compares what was
+redeemed with it, and adds to a channel only what its user named. A channel whose receipt was
+refused is paid from no more, and the receipt is kept to be reported.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from node.client.asker_ledger import (
     ChannelBook,
     Promise,
     ReceiptDisputedError,
+    ReceivedAnswer,
+    is_false,
 )
 from node.client.promises import rates_of, sign_promise, tokens_in_at_most
 from node.commands.answers.answer_documents import (
@@ -99,7 +101,7 @@ class Asker:
             yield
 
     def ask(self, turns: Turns, max_tokens: int) -> AnswerDocument:
-        """Pay for an answer and print it as it comes. Raises RejectedError for a false receipt."""
+        """Pay for an answer and print it as it comes. Raises ReceiptDisputedError."""
         assert self._pair is not None, "prepared comes first"
         assert self._channel is not None, "prepared comes first"
         question = "\n".join(turn["content"] for turn in turns)
@@ -116,8 +118,14 @@ class Asker:
         self._output.say("")
         if answer is None or answer.receipt is None:
             raise RejectedError("The answer ended without a receipt, so it was not attributed.")
+        received = ReceivedAnswer(
+            receipt=answer.receipt,
+            tokens_in=answer.tokens_in,
+            tokens_out=answer.tokens_out,
+            answer=salted_hash(promise.salt, answer.text),
+        )
+        self._ledger.receive(self._channel, received)
         stored = self._client.serving.receipt(answer.receipt)
-        self._check(stored.signed, answer, promise, max_tokens, tokens_in_at_most(question))
         self._settle(self._channel, stored.signed)
         self._check_redeemed(self._channel)
         return answer_document(answer.text, stored)
@@ -137,7 +145,7 @@ class Asker:
             is_mine = channel.asker == account and channel.model == self._info.id
             if not is_mine or channel.closes_at is not None or server not in (None, channel.server):
                 continue
-            if book is None or book.evidence is not None:
+            if book is None or book.disputed is not None:
                 continue
             if (book.server, book.model) == (channel.server, channel.model):
                 return entry.id, channel
@@ -249,48 +257,14 @@ class Asker:
         self._output.note(f"Counted {fee} for an answer that broke off.")
 
     def _settle(self, number: int, signed: SignedReceipt) -> None:
-        """Count a receipt. Raises RejectedError for one that is not what was promised."""
+        """Count a receipt, or say what to do about it. Raises ReceiptDisputedError."""
+        is_known = signed.receipt.adapter in self._adapters()
+        problem = "" if is_known else "its adapter is not the model's"
         try:
-            self._ledger.settle(number, signed)
+            self._ledger.settle(number, signed, problem)
         except ReceiptDisputedError:
-            book = self._ledger.get(number)
-            if book is not None and book.evidence is not None:
-                self._output.note(_how_to_report(number))
+            self._output.note(_way_out(number, is_false(signed)))
             raise
-
-    def _check(
-        self,
-        signed: SignedReceipt,
-        answer: Answer,
-        promise: Promise,
-        max_tokens: int,
-        tokens_in_max: int,
-    ) -> None:
-        """Check that a receipt is of this answer. Raises RejectedError."""
-        receipt = signed.receipt
-        problems = [
-            problem
-            for problem, is_wrong in (
-                ("its id is not its hash", receipt_hash(receipt) != answer.receipt),
-                ("its answer is another", receipt.answer != salted_hash(promise.salt, answer.text)),
-                ("it counts more tokens than were asked", receipt.tokens_out > max_tokens),
-                (
-                    "it counts more tokens than the question has",
-                    receipt.tokens_in > tokens_in_max,
-                ),
-                (
-                    "it counts other tokens than the answer said",
-                    (receipt.tokens_in, receipt.tokens_out)
-                    != (answer.tokens_in, answer.tokens_out),
-                ),
-                ("its adapter is not the model's", receipt.adapter not in self._adapters()),
-            )
-            if is_wrong
-        ]
-        if problems:
-            raise RejectedError(
-                f"The receipt of this answer is false: {', '.join(problems)}. Ask another server."
-            )
 
     def _adapters(self) -> set[Hash]:
         """Return the adapters that a server may answer with now."""
@@ -298,16 +272,16 @@ class Asker:
         return {training.trained.adapter for training in model.trainings}
 
     def _check_redeemed(self, number: int) -> None:
-        """Keep the evidence where the server has redeemed more than its last receipt gives."""
+        """Dispute the channel where the server has redeemed more than its last receipt gives."""
         book = self._ledger.get(number)
         channel = self._client.api("InferenceApi_channel", number)
         if book is not None and channel is not None and has_drawn_too_much(book, channel):
             assert book.last is not None, "compared"
-            self._ledger.keep_evidence(number, book.last)
+            self._ledger.dispute(number, book.last)
             self._output.note(
                 f"The server has redeemed {format_amount(channel.redeemed_planck)} of channel "
                 f"{number}, and its last receipt gives {format_amount(book.last.ends_planck)}. "
-                + _how_to_report(number)
+                + _way_out(number, is_reportable=True)
             )
 
 
@@ -321,5 +295,10 @@ def has_drawn_too_much(book: ChannelBook, channel: Channel) -> bool:
     )
 
 
-def _how_to_report(number: int) -> str:
-    return f"This channel is paid from no more. Report it: `openledger channel report {number}`."
+def _way_out(number: int, is_reportable: bool) -> str:
+    """Return what the user of a disputed channel can do."""
+    report = f"Report its server: `openledger channel report {number}`. " if is_reportable else ""
+    return (
+        f"Channel {number} is paid from no more. {report}Take the rest of its deposit back: "
+        f"`openledger tx inference close-channel --channel {number}`. Ask another server."
+    )

@@ -46,7 +46,7 @@ class ChannelRow:
     spent_planck: Planck | None
     """By the books; null where they do not know the channel."""
     is_disputed: bool
-    """Whether the books hold a receipt by which the server has lied."""
+    """Whether the books hold a receipt that was refused: the channel is paid from no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def _row(who: AccountId, number: int, channel: Channel, book: ChannelBook | None
         deposit_planck=Planck(channel.deposit_planck),
         redeemed_planck=Planck(channel.redeemed_planck),
         spent_planck=None if book is None else Planck(book.spent_planck),
-        is_disputed=book is not None and book.evidence is not None,
+        is_disputed=book is not None and book.disputed is not None,
     )
 
 
@@ -208,9 +208,9 @@ def _report_call(client: Client, text: str, spending: Spending) -> Call:
     signer = spending.signer
     ledger = AskerLedger(signer.keystore.folder, client.genesis_hash, signer.account)
     book = ledger.get(int(text))
-    if book is None or (book.last is None and book.evidence is None):
+    if book is None or (book.last is None and book.disputed is None):
         refuse(f"Your books hold no receipt of channel {text}. Name a file that has one.")
-    first, second = book.last, book.evidence
+    first, second = book.last, book.disputed
     if first is None or second is None or first.voucher != second.voucher or first == second:
         chosen = second or first
         assert chosen is not None, "checked"

@@ -6,6 +6,7 @@ import json
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,11 +17,14 @@ from node.client.asker_ledger import (
     SALTS_REMEMBERED,
     AskerLedger,
     ChannelBook,
+    ChannelDisputedError,
     LedgerBusyError,
     LedgerDamagedError,
     LedgerFormerError,
     Promise,
     ReceiptDisputedError,
+    ReceivedAnswer,
+    is_false,
     salt_of,
 )
 from runtime.crypto.keys import Keypair
@@ -39,13 +43,13 @@ from tests.node.support.paid_answers import (
     voucher,
 )
 
-PROMISE = Promise(signed(voucher()), SALT)
+PROMISE = Promise(signed(voucher()), SALT, tokens_in_max=4, tokens_out_max=100)
 FEE = RATES.fee(4, 5)
 
 
 def promise(sequence: int, before: int, price: int = 110) -> Promise:
     made = voucher(sequence=sequence, before_planck=before, limit_planck=before + price)
-    return Promise(signed(made), bytes([sequence % 256]) * 32)
+    return Promise(signed(made), bytes([sequence % 256]) * 32, 4, 100)
 
 
 def ledger_in(folder: Path) -> AskerLedger:
@@ -87,6 +91,7 @@ FALSE: dict[str, SignedReceipt] = {
     "a fee that its tokens do not give": receipt_for(PROMISE.signed, fee_planck=FEE + 1),
     "other evidence": receipt_for(PROMISE.signed, evidence=Hash(bytes(32))),
     "another version": receipt_for(PROMISE.signed, version=1),
+    "more tokens than the question has": receipt_for(PROMISE.signed, tokens_in=5),
 }
 
 
@@ -97,21 +102,58 @@ def test_a_receipt_that_was_not_promised_costs_nothing(ledger: AskerLedger, case
         ledger.settle(CHANNEL, FALSE[case])
     book = book_of(ledger)
     assert (book.spent_planck, book.promise) == (0, PROMISE)
+    assert book.disputed == FALSE[case]
     is_evidence = case == "a fee that its tokens do not give"
-    assert (book.evidence == FALSE[case]) is is_evidence, "only what the chain can convict by"
+    assert is_false(FALSE[case]) is is_evidence, "only what the chain can convict by"
+
+
+RECEIVED = receipt_for(PROMISE.signed)
+ANSWERED = ReceivedAnswer(receipt_hash(RECEIVED.receipt), 4, 5, RECEIVED.receipt.answer)
+OTHERS = {
+    "another text": replace(ANSWERED, answer=Hash(bytes(32))),
+    "other tokens": replace(ANSWERED, tokens_out=4),
+    "another receipt": replace(ANSWERED, receipt=Hash(bytes(32))),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_a_receipt_is_held_against_what_came_also_after_a_kill(
+    ledger: AskerLedger, tmp_path: Path, case: str
+) -> None:
+    ledger.promise(CHANNEL, PROMISE)
+    ledger.receive(CHANNEL, OTHERS[case])
+    again = ledger_in(tmp_path)
+    with pytest.raises(ReceiptDisputedError):
+        again.settle(CHANNEL, RECEIVED)
+    assert book_of(again).spent_planck == 0
+
+
+def test_a_refused_receipt_is_never_paid_later(ledger: AskerLedger, tmp_path: Path) -> None:
+    other = ledger_in(tmp_path)
+    ledger.promise(CHANNEL, PROMISE)
+    with pytest.raises(ReceiptDisputedError):
+        ledger.settle(CHANNEL, RECEIVED, "its adapter is not the model's")
+    recovered = ChannelBook(SERVER_ACCOUNT, MODEL, RECEIVED.ends_planck, 1, last=RECEIVED)
+    with other.held():  # a second process, or this one after a kill
+        with pytest.raises(ChannelDisputedError, match="another channel"):
+            other.settle(CHANNEL, RECEIVED)
+        with pytest.raises(ChannelDisputedError):
+            other.promise(CHANNEL, promise(2, FEE))
+        with pytest.raises(ChannelDisputedError):
+            other.recover(CHANNEL, recovered)
+        assert (book_of(other).spent_planck, book_of(other).disputed) == (0, RECEIVED)
 
 
 def test_a_receipt_counts_once_and_only_for_an_open_promise(ledger: AskerLedger) -> None:
     made = receipt_for(PROMISE.signed)
-    with pytest.raises(ReceiptDisputedError, match="no answer is open"):
-        ledger.settle(CHANNEL, made)
     ledger.promise(CHANNEL, PROMISE)
     ledger.settle(CHANNEL, made)
+    with pytest.raises(AssertionError):
+        ledger.settle(CHANNEL, made)
     ledger.promise(CHANNEL, promise(2, FEE))
     with pytest.raises(ReceiptDisputedError, match="another voucher"):
         ledger.settle(CHANNEL, made)
-    ledger.settle(CHANNEL, receipt_for(promise(2, FEE).signed))
-    assert book_of(ledger).spent_planck == 2 * FEE
+    assert book_of(ledger).spent_planck == FEE
 
 
 def test_a_number_is_never_promised_twice_nor_what_is_spent(ledger: AskerLedger) -> None:
@@ -167,10 +209,17 @@ def test_a_lost_book_is_begun_again_and_one_that_is_there_only_rises(
     fresh = AskerLedger(tmp_path / "other", GENESIS, AccountId(ASKER.account))
     assert fresh.recover(CHANNEL, found) == found
     fresh.promise(CHANNEL, promise(5, 60 + FEE))
-    ledger.promise(CHANNEL, promise(9, 500))
+    ledger.promise(CHANNEL, promise(3, 50))
     book = ledger.recover(CHANNEL, found)
-    assert (book.spent_planck, book.sequence, book.last) == (500, 9, last)
-    assert book.promise == promise(9, 500), "what was promised stays open"
+    assert (book.spent_planck, book.sequence, book.last) == (60 + FEE, 4, last)
+    assert book.promise == promise(3, 50), "what was promised stays open"
+
+
+def test_the_receipt_of_an_open_promise_is_not_counted_by_a_recovery(ledger: AskerLedger) -> None:
+    ledger.promise(CHANNEL, PROMISE)
+    found = ChannelBook(SERVER_ACCOUNT, MODEL, FEE, 1, last=RECEIVED)
+    book = ledger.recover(CHANNEL, found)
+    assert (book.spent_planck, book.promise, book.last) == (0, PROMISE, None)
 
 
 def test_one_command_has_the_books_at_a_time(ledger: AskerLedger, tmp_path: Path) -> None:
@@ -186,7 +235,7 @@ def test_one_command_has_the_books_at_a_time(ledger: AskerLedger, tmp_path: Path
 @given(
     st.binary(max_size=300)
     | st.sampled_from(
-        [b"[]", b'{"7": 1}', b'{"version": 3}', b"null", b'{"version": 2, "channels": []}']
+        [b"[]", b'{"7": 1}', b'{"version": 4}', b"null", b'{"version": 3, "channels": []}']
     )
 )
 def test_books_that_cannot_be_read_are_an_error_and_stay(
@@ -201,10 +250,18 @@ def test_books_that_cannot_be_read_are_an_error_and_stay(
     assert file.read_bytes() == data
 
 
-def test_books_of_former_vouchers_are_named_with_the_way_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "former",
+    [
+        {"7": {"server": "0x", "model": 3, "spent_planck": "5", "promise": None}},
+        {"version": 2, "may_draw": False, "channels": {}},
+    ],
+)
+def test_books_of_a_former_version_are_named_with_the_way_out(
+    tmp_path: Path, former: dict[str, Any]
+) -> None:
     ledger_in(tmp_path).begin(CHANNEL, SERVER_ACCOUNT, MODEL)
     (file,) = (tmp_path / "channels").glob("*.json")
-    former = {"7": {"server": "0x", "model": 3, "spent_planck": "5", "promise": None}}
     file.write_text(json.dumps(former))
     with pytest.raises(LedgerFormerError, match=str(file)):
         ledger_in(tmp_path)
@@ -223,16 +280,22 @@ class LifeOfAChannel(RuleBasedStateMachine):
         self.owed = 0
         self.open: Promise | None = None
         self.sequence = 0
+        self.is_disputed = False
 
     def teardown(self) -> None:
         self.folder.cleanup()
 
     @rule(price=st.integers(15, 100), gap=st.integers(1, 3))
     def ask(self, price: int, gap: int) -> None:
-        if self.open is None:
-            self.sequence += gap
-            self.open = promise(self.sequence, self.owed, price)
-            self.ledger.promise(CHANNEL, self.open)
+        if self.open is not None:
+            return
+        made = promise(self.sequence + gap, self.owed, price)
+        if self.is_disputed:
+            with pytest.raises(ChannelDisputedError):
+                self.ledger.promise(CHANNEL, made)
+            return
+        self.sequence, self.open = self.sequence + gap, made
+        self.ledger.promise(CHANNEL, made)
 
     @rule(
         tokens=st.integers(0, 120),
@@ -240,15 +303,18 @@ class LifeOfAChannel(RuleBasedStateMachine):
         is_own=st.booleans(),
     )
     def hear(self, tokens: int, surcharge: int, is_own: bool) -> None:
-        asked = self.open if self.open and is_own else promise(250, self.owed)
+        if self.open is None:
+            return
+        asked = self.open if is_own else promise(250, self.owed)
         fee = RATES.fee(4, tokens) + surcharge
         heard = receipt_for(asked.signed, tokens, fee_planck=fee)
         price = asked.signed.voucher.price_planck
-        is_due = asked is self.open and not surcharge and fee <= price
+        is_due = asked is self.open and not surcharge and fee <= price and not self.is_disputed
         try:
             self.ledger.settle(CHANNEL, heard)
-        except ReceiptDisputedError:
+        except (ReceiptDisputedError, ChannelDisputedError):
             assert not is_due
+            self.is_disputed = True
         else:
             assert is_due
             self.owed, self.open = self.owed + fee, None

@@ -118,6 +118,10 @@ def test_an_answer_with_a_false_receipt_is_refused(
     called = ask(keys)
     assert called.exit_code == 1
     assert sentence in called.err
+    assert f"tx inference close-channel --channel {CHANNEL}" in called.err
+    assert book_in(keys).disputed == client.receipts[CHANNEL]
+    again = ask(keys, "--dry-run", "--json")
+    assert again.document["channel"] is None, "the channel is paid from no more"
 
 
 def test_a_question_of_more_tokens_than_bytes_is_not_believed(
@@ -138,7 +142,7 @@ def test_a_receipt_whose_fee_its_voucher_does_not_give_is_kept_and_said_how_to_r
     assert called.exit_code == 1
     assert f"openledger channel report {CHANNEL}" in called.err
     book = book_in(keys)
-    assert (book.spent_planck, book.evidence) == (0, client.receipts[CHANNEL])
+    assert (book.spent_planck, book.disputed) == (0, client.receipts[CHANNEL])
     again = ask(keys, "--dry-run", "--json")
     assert again.document["channel"] is None, "the channel is paid from no more"
 
@@ -152,7 +156,7 @@ def test_a_server_that_redeems_more_than_its_receipt_gives_is_found_out(
     called = ask(keys)
     assert called.exit_code == 0, "the answer is there"
     assert f"openledger channel report {CHANNEL}" in called.err
-    assert book_in(keys).evidence == client.receipts[CHANNEL]
+    assert book_in(keys).disputed == client.receipts[CHANNEL]
     assert ask(keys, "--dry-run", "--json").document["channel"] is None
 
 
@@ -167,6 +171,23 @@ def test_an_answer_that_broke_off_is_counted_before_the_next(
     assert "Counted" in called.err
     assert client.asked[-1].voucher.before_planck == FEE
     assert book_in(keys).spent_planck == 2 * FEE
+
+
+def test_a_receipt_that_a_kill_kept_from_being_checked_is_checked_before_the_next_answer(
+    client: AnsweringClient, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    client.shown = "other"
+    with monkeypatch.context() as dying:
+        dying.setattr(client, "receipt", die)
+        ask(keys)
+    client.shown = TEXT
+    called = ask(keys)
+    assert called.exit_code == 1
+    assert "its answer is another" in called.err
+    assert (book_in(keys).spent_planck, len(client.asked)) == (0, 1)
 
 
 def test_a_promise_of_which_the_server_has_no_receipt_is_dropped(

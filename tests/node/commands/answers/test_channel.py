@@ -143,7 +143,7 @@ def test_a_false_receipt_is_reported_before_the_last_good_one(
 ) -> None:
     ledger = ledger_in(keys)
     ledger.begin(CHANNEL, SERVER_ACCOUNT, MODEL)
-    promise = Promise(signed(voucher()), SALT)
+    promise = Promise(signed(voucher()), SALT, 4, 100)
     ledger.promise(CHANNEL, promise)
     false = receipt_for(promise.signed, fee_planck=FEE + 1)
     with pytest.raises(ReceiptDisputedError):
@@ -155,7 +155,7 @@ def test_two_receipts_for_one_voucher_are_reported_together(
     client: AnsweringClient, keys: Path
 ) -> None:
     first, second = last_receipt(), last_receipt(index_job=9)
-    book = ChannelBook(SERVER_ACCOUNT, MODEL, 75, 4, last=first, evidence=second)
+    book = ChannelBook(SERVER_ACCOUNT, MODEL, 75, 4, last=first, disputed=second)
     ledger_in(keys).recover(CHANNEL, book)
     call = report(client, keys, str(CHANNEL))
     assert call.name == "report_double_receipt"
@@ -174,7 +174,7 @@ def test_without_a_receipt_there_is_nothing_to_report(
 def test_channels_are_listed_with_what_the_books_say(client: AnsweringClient, keys: Path) -> None:
     gone = open_channel(is_closed=True, closes_at=9)
     client.channels = {CHANNEL: open_channel(redeemed_planck=5), 8: gone}
-    book = ChannelBook(SERVER_ACCOUNT, MODEL, 75, 4, evidence=last_receipt())
+    book = ChannelBook(SERVER_ACCOUNT, MODEL, 75, 4, disputed=last_receipt())
     ledger_in(keys).recover(CHANNEL, book)
     first, second = channel(keys, "list", "//Asker").document["channels"]
     assert (first["role"], first["state"], first["spent_planck"]) == ("asker", "open", "75")
