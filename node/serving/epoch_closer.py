@@ -6,9 +6,14 @@
     settling -> settled | convicted: never again
                         | failed: closed again with the same receipts, TRIES_MAX times in a row
 
-Where a model stands is read from chain and receipt store with each final block, so a restart loses
-nothing but a wait. Its channels are redeemed in their time whether its epochs can be closed or not:
-between drawing and closing alone nothing more is drawn, but from channels that close.
+Where a model stands is read from chain and receipt store with each final block, all of it at this
+block (node/serving/epoch_view.py), so a restart loses nothing but a wait. Its channels are redeemed
+in their time whether its epochs can be closed or not: between drawing and closing alone nothing
+more is drawn, but from channels that close.
+
+An epoch has all receipts that there is room for, in number and under the bond. What is left out
+costs nothing as long as what is due is declared; where it would cost, the operator decides, until
+the time to close is nearly over.
 """
 
 from __future__ import annotations
@@ -21,35 +26,34 @@ import trio
 
 from node.chain.chain import Chain
 from node.chain.events import FinalChanged
-from node.chain.state_reader import PalletViews, StateReader
+from node.chain.state_reader import StateReader
 from node.serving.epoch_files import (
     EpochFile,
     channels_of,
+    largest_that_fit,
     ranges_of_epoch,
     receipts_in,
     write_file,
 )
 from node.serving.epoch_progress import Progress, Settlement, Stage
+from node.serving.epoch_view import EPOCH_BLOCKS, RETRY_BLOCKS, EpochView
 from node.serving.redeemer import Redeemer
 from node.storage.blob_errors import BlobError
 from node.storage.blob_store import BlobStore
-from node.storage.receipt_store import ReceiptStore
+from node.storage.receipt_store import ReceiptRange, ReceiptStore
 from node.transactions.errors import PoolError
 from node.transactions.submitter import RESEND_BLOCKS, Submitter
-from pallets.attribution.records import Epoch, EpochState, Ledger
+from pallets.attribution.records import Epoch, EpochState
 from pallets.jobs.job import Job
 from runtime.shared.receipts import SignedReceipt
+from runtime.types.primitives import Hash
 
-EPOCH_BLOCKS: Final = 600
 DRAW_BLOCKS_MAX: Final = 64
 """How long is waited for redemptions: what is not final then comes with the next epoch."""
 TRIES_MAX: Final = 3
-STOPPED_BLOCKS: Final = 3_600
-"""After so many blocks an epoch that has stopped is tried again."""
 COUNT_BLOCKS: Final = 16
 """How often the receipts of a model are counted."""
 SENDS_MAX: Final = 3
-RETRY_BLOCKS: Final = 16
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +81,10 @@ class EpochCloser:
         self._blobs = blobs
         self._redeemer = redeemer
         self._models: dict[int, Progress] = {}
-        self._seen: set[tuple[int, int, int]] = set()
-        """Ends of epochs that were taken note of: model, epoch, job."""
-        self._lost: set[tuple[int, int, int]] = set()
-        """Those whose file of receipts cannot be read here."""
+        self._noted: dict[int, tuple[int, int]] = {}
+        """The latest end of an epoch of each model that was taken note of: epoch and job."""
+        self._lost: dict[int, tuple[int, int]] = {}
+        """The latest one of each model whose file of receipts cannot be read here."""
         self._stepping = trio.Lock()
         self._nursery: trio.Nursery | None = None
 
@@ -90,12 +94,12 @@ class EpochCloser:
             self._add(model)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            await self._step_all(self._chain.finalized.number)
+            await self._step_all()
             while True:
                 async with self._chain.events() as events:
                     async for event in events:
                         if isinstance(event, FinalChanged):
-                            await self._step_all(event.header.number)
+                            await self._step_all()
 
     def record(self, signed: SignedReceipt) -> None:
         """Count an answer whose receipt is on disk."""
@@ -107,32 +111,29 @@ class EpochCloser:
 
     # ------------------------------------------------------------------------- for the operator
 
-    def close_model(self, model: int, accepts_missing: bool = False) -> int:
+    async def close_model(self, model: int, accepts_missing: bool = False) -> int:
         """Begin to close the current epoch of a model, or the latest one again if it has failed;
-        returns its number. With `accepts_missing` also where receipts are lost, which costs as much
-        as they brought. Raises SettlementRefusedError."""
+        returns its number. With `accepts_missing` also where that leaves out what is due, which
+        costs as much. Raises SettlementRefusedError."""
         progress = self._models.get(model)
         if progress is None:
             raise SettlementRefusedError(f"Model {model} has no receipts that wait for settlement.")
         if progress.stage in (Stage.DRAWING, Stage.CLOSING):
             return progress.epoch
-        with self._reader.at() as state:
-            ledger = self._ledger(state, model)
-            if ledger.settling is not None:
-                raise SettlementRefusedError(
-                    f"Epoch {ledger.settling} of model {model} is being settled."
-                )
-            reason = _closed_gate(state, model)
-            if reason:
-                raise SettlementRefusedError(reason)
-            latest = self._latest(state, model, ledger)
-        epoch = ledger.epoch
-        if latest is not None and latest.state is EpochState.Failed:
+        view = self._view(model)
+        if view.ledger.settling is not None:
+            raise SettlementRefusedError(
+                f"Epoch {view.ledger.settling} of model {model} is being settled."
+            )
+        if not view.can_close:
+            raise SettlementRefusedError(_closed_gate(model, view))
+        epoch = view.ledger.epoch
+        if view.is_failed:
             epoch -= 1
-            self._receipts.forget_failures(model, epoch)
-        self._begin(model, epoch, self._chain.finalized.number, accepts_missing)
+            await trio.to_thread.run_sync(self._receipts.forget_failures, model, epoch)
+        self._begin(model, epoch, view.height, accepts_missing)
         if self._nursery is not None:
-            self._nursery.start_soon(self._step_all, self._chain.finalized.number)
+            self._nursery.start_soon(self._step_all)
         return epoch
 
     def settlements(self) -> tuple[Settlement, ...]:
@@ -144,70 +145,73 @@ class EpochCloser:
 
     # ---------------------------------------------------------------------------------- stages
 
-    async def _step_all(self, height: int) -> None:
+    async def _step_all(self) -> None:
         async with self._stepping:
             for model in tuple(self._models):
-                await self.step(model, height)
+                await self.step(model)
 
-    async def step(self, model: int, height: int) -> None:
-        """Do what a model's epoch needs at a final height."""
-        with self._reader.at() as state:
-            ledger = self._ledger(state, model)
-            latest = self._latest(state, model, ledger)
-            job = None if latest is None else state.jobs.jobs.get(latest.job)
-            gate = _closed_gate(state, model)
-        if latest is not None:
-            await self._note_latest(model, ledger.epoch - 1, latest, job, height)
+    async def step(self, model: int) -> None:
+        """Do what a model's epoch needs after the last final block."""
+        view = self._view(model)
+        ledger, height = view.ledger, view.height
+        if view.latest is not None:
+            await self._note_latest(model, view.latest, view)
         progress = self._models[model]
         if ledger.settling is not None:
             self._put(model, replace(progress, stage=Stage.SETTLING, epoch=ledger.settling))
             return
         if progress.stage is Stage.SETTLING:
             self._wait(model, ledger.epoch, height)
-        elif progress.stage is Stage.STOPPED and height >= progress.since + STOPPED_BLOCKS:
+        elif progress.stage is Stage.STOPPED and height >= progress.since + view.retry_blocks:
             self._wait(model, ledger.epoch, height - EPOCH_BLOCKS, progress.reason)
         elif progress.stage is Stage.WAITING:
-            self._begin_if_due(model, ledger, latest, gate, height)
-            progress = self._models[model]
-        if progress.stage is Stage.DRAWING:
-            assert progress.targets is not None, "a stage that draws"
-            is_late = height >= progress.since + DRAW_BLOCKS_MAX
-            if self._redeemer.draw(model, progress.targets, height) or is_late:
-                self._put(model, replace(progress, stage=Stage.CLOSING, since=height))
-                await self._close(model, height)
-        elif progress.stage is Stage.CLOSING:
-            is_failed = latest is not None and latest.state is EpochState.Failed
-            if progress.epoch < ledger.epoch and not is_failed:
-                self._wait(model, ledger.epoch, height)
-            elif height >= progress.since + RESEND_BLOCKS:
-                await self._close(model, height)
+            await self._begin_if_due(model, view)
+        await self._go_on_closing(model, view)
 
-    def _begin_if_due(
-        self, model: int, ledger: Ledger, latest: Epoch | None, gate: str, height: int
-    ) -> None:
-        progress = self._models[model]
+    async def _begin_if_due(self, model: int, view: EpochView) -> None:
+        progress, height = self._models[model], view.height
+        gate = "" if view.can_close else _closed_gate(model, view)
         reason = gate or (progress.reason if progress.is_due else "")
-        self._put(model, replace(progress, epoch=ledger.epoch, reason=reason))
-        if (gate and ledger.due_from is None) or (progress.is_due and height < progress.since):
+        self._put(model, replace(progress, epoch=view.ledger.epoch, reason=reason))
+        if gate or (progress.is_due and height < progress.since and not view.is_pressing):
             return
-        if latest is not None and latest.state is EpochState.Failed:
-            self._begin(model, ledger.epoch - 1, height)
+        if view.is_failed:
+            self._begin(model, view.ledger.epoch - 1, height)
         elif (
             progress.is_due
             or height >= progress.since + EPOCH_BLOCKS
-            or self._is_full(model, ledger, height)
+            or view.is_old
+            or await self._is_full(model, view)
         ):
-            self._begin(model, ledger.epoch, height)
+            self._begin(model, view.ledger.epoch, height)
 
-    def _is_full(self, model: int, ledger: Ledger, height: int) -> bool:
+    async def _is_full(self, model: int, view: EpochView) -> bool:
         """Return whether an epoch is half as large as it may be, in fees or in receipts."""
-        with self._reader.at() as state:
-            bond = state.inference.bond_of(self._submitter.account)
-            receipts_max = state.attribution.parameters().receipts_maximum
-        if 2 * ledger.redeemed_planck >= bond > 0:
+        if 2 * view.ledger.redeemed_planck >= view.bond_planck > 0:
             return True
-        is_time = height % COUNT_BLOCKS == 0
-        return is_time and 2 * self._receipts.count_open(model) >= receipts_max
+        if view.height % COUNT_BLOCKS:
+            return False
+        count = await trio.to_thread.run_sync(self._receipts.count_open, model)
+        return 2 * count >= view.parameters.receipts_maximum
+
+    async def _go_on_closing(self, model: int, view: EpochView) -> None:
+        """Draw what an epoch waits for, then close it, until the chain says that it is closed."""
+        progress, height = self._models[model], view.height
+        if progress.stage is Stage.DRAWING:
+            assert progress.targets is not None, "a stage that draws"
+            is_late = height >= progress.since + DRAW_BLOCKS_MAX or view.is_pressing
+            if self._redeemer.draw(model, progress.targets, height, view.block) or is_late:
+                self._put(model, replace(progress, stage=Stage.CLOSING, since=height))
+                await self._close(model, view)
+        elif progress.stage is Stage.CLOSING:
+            if progress.epoch < view.ledger.epoch and not view.is_failed:
+                self._wait(model, view.ledger.epoch, height)
+            elif height >= progress.since + RESEND_BLOCKS:
+                sent = progress.transaction
+                if sent is not None and self._submitter.rebroadcast(sent):
+                    self._put(model, replace(progress, since=height))
+                else:
+                    await self._close(model, view)
 
     def _begin(self, model: int, epoch: int, height: int, accepts_missing: bool = False) -> None:
         targets = self._redeemer.hold(model)
@@ -229,7 +233,7 @@ class EpochCloser:
 
     # --------------------------------------------------------------------------------- closing
 
-    async def _close(self, model: int, height: int) -> None:
+    async def _close(self, model: int, view: EpochView) -> None:
         """Name the receipts of an epoch on chain, or say why that cannot be."""
         progress = self._models[model]
         epoch = progress.epoch
@@ -242,49 +246,76 @@ class EpochCloser:
             )
             return
         try:
-            file = await self._file(model, epoch)
+            if epoch < view.ledger.epoch:
+                file = await self._file_of_failed(model, view)
+            else:
+                file = await self._file(model, view)
         except BlobError as error:
             self._stop(model, epoch, str(error))
             return
-        if file is None or not file.fees_planck:
-            self._wait(model, epoch, height, "Nothing was redeemed since the last epoch.")
+        if file is None:
             return
-        with self._reader.at() as state:
-            reason = self._refusal(state, model, epoch, file)
-            bond = state.inference.bond_of(self._submitter.account)
-            at_risk = state.attribution.at_risk.get(self._submitter.account)
-            ledger = self._ledger(state, model)
-        if reason:
-            self._stop(model, epoch, reason)
-            return
-        if file.fees_planck + at_risk > bond:
-            reason = "The bond answers for other epochs that are being settled. Wait, or add to it."
-            self._put(
-                model, Progress(Stage.WAITING, height + RETRY_BLOCKS, epoch, reason, is_due=True)
-            )
-            return
-        missing = ledger.redeemed_planck - file.fees_planck if epoch == ledger.epoch else 0
-        self._send(model, epoch, file, missing)
-        self._put(model, replace(progress, since=height, sends=progress.sends + 1))
+        sent = self._send(model, epoch, file, view)
+        self._put(
+            model,
+            replace(progress, since=view.height, sends=progress.sends + 1, transaction=sent),
+        )
 
-    async def _file(self, model: int, epoch: int) -> EpochFile | None:
-        """Return the file of an epoch's receipts; None where it has none. Raises BlobError."""
-        with self._reader.at() as state:
-            former = state.attribution.epoch(model, self._submitter.account, epoch)
-        if former is not None:
-            return await trio.to_thread.run_sync(self._file_again, model, epoch, former)
-        ranges = await trio.to_thread.run_sync(lambda: list(self._receipts.ranges(model)))
-        with self._reader.at() as state:
-            channels = channels_of(state, ranges)
-            receipts_max = state.attribution.parameters().receipts_maximum
-        redeemed = ranges_of_epoch(ranges, channels, epoch)
-        if len(redeemed) > receipts_max:
-            # Half as many close an epoch: this takes that many answers between two looks at it.
-            logger.error("epoch-cut model=%d epoch=%d receipts=%d", model, epoch, len(redeemed))
-            redeemed = redeemed[:receipts_max]
-        if not redeemed:
+    async def _file_of_failed(self, model: int, view: EpochView) -> EpochFile | None:
+        """Return the file of the latest epoch, which has failed; None where it has to wait or to
+        stop. Raises BlobError."""
+        former, epoch = view.latest, view.ledger.epoch - 1
+        assert former is not None, "an epoch with a number"
+        if former.fees_planck > view.ledger.redeemed_planck:
+            self._stop(
+                model,
+                epoch,
+                f"The epoch's fees are {former.fees_planck} planck and only "
+                f"{view.ledger.redeemed_planck} wait for settlement: the rest is gone.",
+            )
             return None
-        return await trio.to_thread.run_sync(write_file, self._receipts, self._blobs, redeemed)
+        if former.fees_planck > view.bond_planck:
+            self._stop(model, epoch, _low_bond(former.fees_planck, view))
+            return None
+        if former.fees_planck + view.at_risk_planck > view.bond_planck:
+            self._wait_for_bond(model, epoch, view)
+            return None
+        return await trio.to_thread.run_sync(self._file_again, model, epoch, former)
+
+    async def _file(self, model: int, view: EpochView) -> EpochFile | None:
+        """Return the file of the receipts that the current epoch is closed with; None where it has
+        to wait or to stop. Raises BlobError."""
+        ledger, epoch = view.ledger, view.ledger.epoch
+        # After the block of the view: what was redeemed by then is on disk by now.
+        ranges = await trio.to_thread.run_sync(lambda: list(self._receipts.ranges(model)))
+        with self._reader.at(view.block) as state:
+            channels = channels_of(state, ranges)
+        redeemed = ranges_of_epoch(ranges, channels, epoch)
+        fees_planck = _fees_of(redeemed)
+        free_planck = view.bond_planck - view.at_risk_planck
+        if free_planck < min(fees_planck, view.bond_planck) and not view.is_pressing:
+            self._wait_for_bond(model, epoch, view)
+            return None
+        room_planck = min(free_planck, ledger.redeemed_planck)
+        kept = largest_that_fit(redeemed, view.parameters.receipts_maximum, room_planck)
+        costs_planck = max(0, ledger.due_planck - _fees_of(kept))
+        is_accepted = self._models[model].accepts_missing or view.is_last_call
+        if costs_planck and not (is_accepted and kept):
+            self._stop(model, epoch, _what_is_left_out(fees_planck, view))
+            return None
+        if not kept:
+            self._wait(model, epoch, view.height, "Nothing was redeemed since the last epoch.")
+            return None
+        if len(kept) < len(redeemed) or costs_planck:
+            logger.error(
+                "epoch-cut model=%d epoch=%d receipts=%d left_out=%d costs_planck=%d",
+                model,
+                epoch,
+                len(kept),
+                len(redeemed) - len(kept),
+                costs_planck,
+            )
+        return await trio.to_thread.run_sync(write_file, self._receipts, self._blobs, kept)
 
     def _file_again(self, model: int, epoch: int, former: Epoch) -> EpochFile:
         """Return what an epoch was closed with, which it is closed again with: it is known by now
@@ -298,51 +329,34 @@ class EpochCloser:
             fees_planck=former.fees_planck,
         )
 
-    def _refusal(self, state: PalletViews, model: int, epoch: int, file: EpochFile) -> str:
-        """Return why the chain would not close an epoch with this file; empty where it would."""
-        bond = state.inference.bond_of(self._submitter.account)
-        ledger = self._ledger(state, model)
-        redeemed = ledger.redeemed_planck
-        missing = redeemed - file.fees_planck
-        if epoch == ledger.epoch and missing > 0 and not self._models[model].accepts_missing:
-            return (
-                f"{redeemed} planck were redeemed in the epoch, and receipts of {missing} of them "
-                "are not here. What is missing is slashed: bring the receipt store back, or close "
-                "the epoch without them by openledger_closeEpoch(model, true)."
-            )
-        if file.fees_planck > bond:
-            return (
-                f"The epoch's fees are {file.fees_planck} planck and the server's bond, which "
-                f"answers for them, is {bond}. Add to the bond with `openledger server add-bond`, "
-                "then close the epoch with openledger_closeEpoch."
-            )
-        if file.fees_planck > redeemed:
-            return (
-                f"The epoch's fees are {file.fees_planck} planck and only {redeemed} wait for "
-                "settlement: a part was given back to askers."
-            )
-        return ""
+    def _wait_for_bond(self, model: int, epoch: int, view: EpochView) -> None:
+        reason = "The bond answers for other epochs that are being settled. Wait, or add to it."
+        since = view.height + RETRY_BLOCKS
+        self._put(model, Progress(Stage.WAITING, since, epoch, reason, is_due=True))
 
-    def _send(self, model: int, epoch: int, file: EpochFile, missing: int) -> None:
-        arguments = {
-            "model": model,
-            "receipts_root": file.root,
-            "receipts": file.receipts,
-            "fees_planck": file.fees_planck,
-            "receipts_blob": file.blob,
-        }
-        with self._reader.at() as state:
-            is_again = epoch < self._ledger(state, model).epoch
+    def _send(self, model: int, epoch: int, file: EpochFile, view: EpochView) -> Hash | None:
+        """Send the call that closes an epoch; returns its transaction, None where the pool takes
+        none."""
+        is_again = epoch < view.ledger.epoch
+        own = (
+            {"epoch": epoch}
+            if is_again
+            else {"missing_planck": view.ledger.redeemed_planck - file.fees_planck}
+        )
         try:
-            if is_again:
-                self._submitter.submit("Attribution", "close_again", epoch=epoch, **arguments)
-            else:
-                self._submitter.submit(
-                    "Attribution", "close_epoch", missing_planck=missing, **arguments
-                )
+            sent = self._submitter.submit(
+                "Attribution",
+                "close_again" if is_again else "close_epoch",
+                model=model,
+                receipts_root=file.root,
+                receipts=file.receipts,
+                fees_planck=file.fees_planck,
+                receipts_blob=file.blob,
+                **own,
+            )
         except PoolError as error:
             logger.warning("close-refused model=%d epoch=%d reason=%r", model, epoch, str(error))
-            return
+            return None
         logger.info(
             "epoch-closed model=%d epoch=%d receipts=%d again=%s",
             model,
@@ -350,22 +364,23 @@ class EpochCloser:
             file.receipts,
             is_again,
         )
+        return sent
 
     # -------------------------------------------------------------------------------- outcomes
 
-    async def _note_latest(
-        self, model: int, epoch: int, record: Epoch, job: Job | None, height: int
-    ) -> None:
+    async def _note_latest(self, model: int, record: Epoch, view: EpochView) -> None:
         """Take note, once, of what has become of the latest closed epoch."""
-        if (model, epoch, record.job) in self._seen:
+        epoch = view.ledger.epoch - 1
+        end = epoch, record.job
+        if self._noted.get(model) == end:
             return
         await self._note_receipts(model, epoch, record)
         if record.state is EpochState.Failed:
-            self._seen.add((model, epoch, record.job))
+            self._noted[model] = end
             tries = await trio.to_thread.run_sync(
                 self._receipts.fail_epoch, model, epoch, record.job
             )
-            why = _why_failed(job)
+            why = _why_failed(view.job)
             logger.warning(
                 "epoch-failed model=%d epoch=%d try=%d reason=%r", model, epoch, tries, why
             )
@@ -377,11 +392,11 @@ class EpochCloser:
                     f"{why}. Close it again with openledger_closeEpoch when that has changed.",
                 )
             else:
-                self._wait(model, epoch, height, f"Epoch {epoch} is closed again: {why}.")
+                self._wait(model, epoch, view.height, f"Epoch {epoch} is closed again: {why}.")
             return
         if record.state is EpochState.Settling:
             return
-        self._seen.add((model, epoch, record.job))
+        self._noted[model] = end
         if record.state is EpochState.Convicted:
             logger.error("epoch-convicted model=%d epoch=%d job=%d", model, epoch, record.job)
         else:
@@ -403,30 +418,60 @@ class EpochCloser:
         try:
             await trio.to_thread.run_sync(note)
         except BlobError as error:
-            if (model, epoch, record.job) not in self._lost:
-                self._lost.add((model, epoch, record.job))
+            if self._lost.get(model) != (epoch, record.job):
+                self._lost[model] = epoch, record.job
                 logger.error(
                     "epoch-file-lost model=%d epoch=%d reason=%r", model, epoch, str(error)
                 )
 
-    def _ledger(self, state: PalletViews, model: int) -> Ledger:
-        return state.attribution.pool(model, self._submitter.account)
-
-    def _latest(self, state: PalletViews, model: int, ledger: Ledger) -> Epoch | None:
-        """Return the epoch that was closed last."""
-        if not ledger.epoch:
-            return None
-        return state.attribution.epoch(model, self._submitter.account, ledger.epoch - 1)
+    def _view(self, model: int) -> EpochView:
+        """Return what the chain says of a model after the last final block."""
+        block = self._chain.finalized
+        with self._reader.at(block.hash) as state:
+            return EpochView.read(state, block.hash, block.number, model, self._submitter.account)
 
 
-def _closed_gate(state: PalletViews, model: int) -> str:
-    """Return why no epoch of a model can be closed now; empty where one can."""
-    if state.attribution.is_open(model):
-        return ""
-    minimum = state.attribution.parameters().rows_minimum
+def _fees_of(ranges: list[ReceiptRange]) -> int:
+    return sum(each.fee_planck for each in ranges)
+
+
+def _closed_gate(model: int, view: EpochView) -> str:
+    """Return why no epoch of a model can be closed now."""
     return (
-        f"Model {model} has no index of {minimum} rows, which attribution needs; what it earns for "
-        "contributors waits in the pool."
+        f"Model {model} has no index of {view.parameters.rows_minimum} rows, which attribution "
+        "needs; what it earns for contributors waits in the pool."
+    )
+
+
+def _low_bond(fees_planck: int, view: EpochView) -> str:
+    """Return that the bond does not answer for fees, and which one would."""
+    return (
+        f"The epoch's fees are {fees_planck} planck and the server's bond, which answers for them, "
+        f"is {view.bond_planck}. Raise the bond to {fees_planck + view.at_risk_planck} with "
+        "`openledger server add-bond`, then close the epoch with openledger_closeEpoch."
+    )
+
+
+def _what_is_left_out(fees_planck: int, view: EpochView) -> str:
+    """Return why closing an epoch now leaves out what is due, which costs as much, and what to do;
+    `fees_planck` are those of all its receipts that are here."""
+    due_planck = view.ledger.due_planck
+    if fees_planck < due_planck:
+        why = (
+            f"{due_planck} planck are due in the epoch, and receipts of "
+            f"{due_planck - fees_planck} of them are not here. What is missing is slashed: bring "
+            "the receipt store back"
+        )
+    elif due_planck > view.bond_planck - view.at_risk_planck:
+        why = _low_bond(due_planck, view).removesuffix(".")
+    else:
+        why = (
+            f"The epoch has more receipts than the {view.parameters.receipts_maximum} that one "
+            f"may have, and those come to less than the {due_planck} planck that are due"
+        )
+    return (
+        f"{why}, or close the epoch without them by openledger_closeEpoch(model, true). After "
+        f"block {view.overdue_from} all that is due is slashed."
     )
 
 

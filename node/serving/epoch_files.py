@@ -70,6 +70,19 @@ def _is_within(each: ReceiptRange, channel: Channel, epoch: int) -> bool:
     return first <= each.before_planck and each.ends_planck <= end
 
 
+def largest_that_fit(
+    ranges: Iterable[ReceiptRange], receipts_max: int, fees_max_planck: int
+) -> list[ReceiptRange]:
+    """Return the receipts of the largest fees that an epoch has room for, in their order."""
+    kept: list[ReceiptRange] = []
+    left_planck = fees_max_planck
+    for each in sorted(ranges, key=lambda each: -each.fee_planck):
+        if len(kept) < receipts_max and each.fee_planck <= left_planck:
+            kept.append(each)
+            left_planck -= each.fee_planck
+    return sorted(kept, key=lambda each: (each.channel, each.sequence))
+
+
 def write_file(store: ReceiptStore, blobs: BlobStore, ranges: list[ReceiptRange]) -> EpochFile:
     """Store the pages of an epoch's receipts and their list. Takes seconds for many.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from runtime.types.primitives import Hash
+
 
 class Stage(enum.StrEnum):
     """Where the current epoch of a model stands here."""
@@ -27,8 +29,10 @@ class Progress:
     reason: str = ""
     targets: dict[int, int] | None = None
     sends: int = 0
+    transaction: Hash | None = None
+    """The last one that closes the epoch."""
     accepts_missing: bool = False
-    """Whether the operator has said that receipts are lost."""
+    """Whether the operator has said that what is due may be left out."""
     is_due: bool = False
     """Whether a model that waits is to be closed from the height `since` on."""
 

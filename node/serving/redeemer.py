@@ -28,7 +28,7 @@ from node.transactions.errors import PoolError
 from node.transactions.submitter import RESEND_BLOCKS, Submitter
 from pallets.inference import Channel
 from runtime.shared.receipts import SignedReceipt, SignedVoucher
-from runtime.types.primitives import OPEN
+from runtime.types.primitives import OPEN, Hash
 
 LOOKS_PER_BLOCK: Final = 512
 """Channels that are looked at with each final block: all of them within a challenge window."""
@@ -135,11 +135,11 @@ class Redeemer:
             debt.channel: debt.ends_planck for debt in self._debts.values() if debt.model == model
         }
 
-    def draw(self, model: int, targets: dict[int, int], height: int) -> bool:
-        """Send what is missing of a model up to these amounts; returns whether all of it is final,
-        and no other redemption of the model is on its way."""
+    def draw(self, model: int, targets: dict[int, int], height: int, block: Hash) -> bool:
+        """Send what is missing of a model up to these amounts; returns whether all of it is final
+        at a block, and no other redemption of the model is on its way."""
         missing, sent = 0, 0
-        with self._reader.at() as state:
+        with self._reader.at(block) as state:
             for debt in [debt for debt in self._debts.values() if debt.model == model]:
                 channel = self._owing(state, debt, height)
                 is_sent = _is_on_its_way(debt, height)

@@ -82,12 +82,12 @@ class OpenLedger:
         ]
 
     @method("openledger_closeEpoch", local=True)
-    def close_epoch(self, model: int, accepts_missing: bool = False) -> Json:
+    async def close_epoch(self, model: int, accepts_missing: bool = False) -> Json:
         """Begin to redeem what a model's channels owe and to close its current epoch, or its latest
-        one again where that has failed; returns the epoch's number. Where receipts are lost it is
-        closed without them only if that is accepted: what is missing is slashed."""
+        one again where that has failed; returns the epoch's number. Where that leaves out what is
+        due it is closed only if this is accepted: what is left out is slashed."""
         try:
-            return self._epoch_closer.close_model(model, accepts_missing)
+            return await self._epoch_closer.close_model(model, accepts_missing)
         except SettlementRefusedError as error:
             raise InvalidParamsError(str(error)) from error
 

@@ -8,94 +8,27 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
-import trio
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from ml.attribution.epoch_files import ReceiptPages
 from node.serving import epoch_files
-from node.serving.epoch_closer import (
-    EPOCH_BLOCKS,
-    RETRY_BLOCKS,
-    TRIES_MAX,
-    EpochCloser,
-    SettlementRefusedError,
-)
+from node.serving.epoch_closer import TRIES_MAX, SettlementRefusedError
 from node.serving.epoch_progress import Stage
-from node.serving.redeemer import Redeemer, RedeemSettings
+from node.serving.epoch_view import EPOCH_BLOCKS, RETRY_BLOCKS
 from node.storage.blob_store import BlobStore
 from node.storage.receipt_store import ReceiptStore
 from node.transactions.submitter import RESEND_BLOCKS
 from pallets.attribution.records import Epoch, EpochState, Ledger
 from pallets.jobs.job import FailureReason, JobFailure
-from runtime.codec.scale import codec
-from runtime.shared.receipts import EpochReceipts, SignedReceipt, receipt_hash
+from runtime.shared.receipts import receipt_hash
 from runtime.trie.merkle import sum_root
-from runtime.types.primitives import ZERO_HASH, Hash
+from runtime.types.primitives import ZERO_HASH
+from tests.node.serving.support.closing_server import FEE, Server, closing, receipts_in, signed_in
 from tests.node.storage.test_disk_space import disk_of
-from tests.node.support.paid_answers import CHANNEL, MODEL, FakeNode, open_channel, stored
-
-FEE = 15
-
-
-class Server:
-    """A node with its store, redeemer and closer, and final blocks made by hand."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.node = FakeNode()
-        self.node.channels[CHANNEL] = open_channel()
-        self.store = ReceiptStore(folder / "receipts.sqlite3")
-        self.blobs = BlobStore(folder / "blobs")
-        self.answers: dict[int, int] = {}
-        self.start()
-
-    def start(self) -> None:
-        """Start the services, as after a restart."""
-        whole = cast(Any, self.node)
-        self.redeemer = Redeemer(whole, whole, whole, self.store, RedeemSettings(10**9, 4_000))
-        self.closer = EpochCloser(whole, whole, whole, self.store, self.blobs, self.redeemer)
-        trio.run(self.redeemer.load)
-        for model in self.store.models():
-            self.closer._add(model)
-
-    def close(self) -> None:
-        self.store.close()
-
-    def answer(self, channel: int = CHANNEL, count: int = 1) -> None:
-        for _ in range(count):
-            given = self.answers.get(channel, 0)
-            made = stored(given + 1, channel, before=given * FEE)
-            self.store.record(made)
-            self.redeemer.record(made.signed)
-            self.closer.record(made.signed)
-            self.answers[channel] = given + 1
-
-    def block(self, lands: bool = True, count: int = 1) -> None:
-        """Make final blocks: what was sent lands, then both services hear of it."""
-        for _ in range(count):
-            if lands:
-                self.node.land()
-            self.node.height += 1
-            self.redeemer.redeem_due(self.node.height)
-            trio.run(self.closer._step_all, self.node.height)
-
-    @property
-    def stage(self) -> Stage:
-        return self.closer.settlements()[0].stage
-
-    @property
-    def reason(self) -> str:
-        return self.closer.settlements()[0].reason
-
-    def settle(self, state: EpochState = EpochState.Settled) -> None:
-        """Let the epoch that is being settled end, and tell the closer."""
-        self.node.end_epoch(state)
-        self.block()
+from tests.node.support.paid_answers import CHANNEL, MODEL, open_channel, stored
 
 
 @pytest.fixture
@@ -105,31 +38,9 @@ def server(tmp_path: Path) -> Iterator[Server]:
     made.close()
 
 
-def closing(server: Server) -> dict[str, Any]:
-    """Close the current epoch and return what it is closed with."""
-    server.closer.close_model(MODEL)
-    for _ in range(4):
-        server.block(lands=not server.node.calls("close_epoch"))
-        if server.node.calls("close_epoch"):
-            break
-    (call,) = server.node.calls("close_epoch")
-    return call
-
-
-def signed_in(server: Server, blob: Hash) -> list[SignedReceipt]:
-    pages = codec(ReceiptPages).decode(server.blobs.get(blob)).pages
-    read = codec(EpochReceipts).decode
-    return [signed for page in pages for signed in read(server.blobs.get(page)).receipts]
-
-
-def receipts_in(server: Server, call: dict[str, Any]) -> list[tuple[int, int]]:
-    signed = signed_in(server, call["receipts_blob"])
-    return [(each.channel, each.sequence) for each in signed]
-
-
 def test_closing_draws_what_is_owed_and_names_the_receipts(server: Server) -> None:
     server.answer(count=3)
-    assert server.closer.close_model(MODEL) == 0
+    assert server.close_epoch(MODEL) == 0
     server.block()
     assert server.node.drawn() == [(CHANNEL, 3 * FEE)]
     assert server.stage is Stage.DRAWING
@@ -149,7 +60,7 @@ def test_closing_draws_what_is_owed_and_names_the_receipts(server: Server) -> No
 
 def test_a_receipt_answered_after_the_redemption_waits_for_the_next_epoch(server: Server) -> None:
     server.answer(count=2)
-    server.closer.close_model(MODEL)
+    server.close_epoch(MODEL)
     server.block()
     server.answer()
     server.block()
@@ -164,7 +75,7 @@ def test_a_receipt_answered_after_the_redemption_waits_for_the_next_epoch(server
 def test_what_closing_channels_redeem_meanwhile_is_in_no_earlier_epoch(server: Server) -> None:
     server.node.channels[8] = open_channel()
     server.answer(count=2)
-    server.closer.close_model(MODEL)
+    server.close_epoch(MODEL)
     server.block()
     server.answer(8)
     server.block()
@@ -180,7 +91,7 @@ def test_what_closing_channels_redeem_meanwhile_is_in_no_earlier_epoch(server: S
 def test_an_epoch_waits_for_redemptions_that_are_on_their_way(server: Server) -> None:
     server.node.channels[8] = open_channel(closes_at=10**6)
     server.answer()
-    server.closer.close_model(MODEL)
+    server.close_epoch(MODEL)
     server.block()
     server.answer(8)
     server.block()
@@ -201,10 +112,10 @@ def test_an_epoch_is_closed_when_it_is_old_enough(server: Server) -> None:
 
 def test_an_epoch_without_receipts_is_not_closed(server: Server) -> None:
     with pytest.raises(SettlementRefusedError, match="no receipts"):
-        server.closer.close_model(MODEL)
+        server.close_epoch(MODEL)
     server.answer()
     del server.node.channels[CHANNEL]
-    server.closer.close_model(MODEL)
+    server.close_epoch(MODEL)
     server.block(count=3)
     assert (server.stage, server.node.sent) == (Stage.WAITING, [])
 
@@ -215,7 +126,7 @@ def test_the_gate_keeps_epochs_waiting_and_channels_are_redeemed_all_the_same(
     server.node.is_open = False
     server.answer()
     with pytest.raises(SettlementRefusedError, match="no index of 50 rows"):
-        server.closer.close_model(MODEL)
+        server.close_epoch(MODEL)
     server.block(count=EPOCH_BLOCKS + 1)
     assert (server.stage, server.node.calls("close_epoch")) == (Stage.WAITING, [])
     assert "waits in the pool" in server.reason
@@ -248,7 +159,7 @@ def test_a_failed_epoch_is_closed_again_a_few_times_and_then_said(server: Server
     server.start()
     server.block(count=2 * EPOCH_BLOCKS)
     assert (server.stage, server.node.sent) == (Stage.STOPPED, []), "also after a restart"
-    assert server.closer.close_model(MODEL) == 0
+    assert server.close_epoch(MODEL) == 0
     server.block(lands=False, count=2)
     assert server.node.calls("close_again"), "by the operator's word"
 
@@ -298,18 +209,18 @@ def test_lost_receipts_stop_the_closer_until_its_operator_accepts_what_they_cost
     server.node.channels[8] = open_channel()
     server.answer()
     server.answer(8)
-    server.redeemer.draw(MODEL, server.redeemer.hold(MODEL), 0)
+    server.draw_all()
     server.block()
     server.store.close()
     (server.folder / "receipts.sqlite3").unlink()
     server.store = ReceiptStore(server.folder / "receipts.sqlite3")
     server.store.record(stored(1, 8))
     server.start()
-    server.closer.close_model(MODEL)
+    server.close_epoch(MODEL)
     server.block(count=2)
     assert (server.stage, server.node.calls("close_epoch")) == (Stage.STOPPED, [])
     assert f"receipts of {FEE} of them are not here" in server.reason
-    server.closer.close_model(MODEL, accepts_missing=True)
+    server.close_epoch(MODEL, accepts_missing=True)
     server.block(lands=False)
     (call,) = server.node.calls("close_epoch")
     assert (receipts_in(server, call), call["missing_planck"]) == ([(8, 1)], FEE)
@@ -332,12 +243,12 @@ def test_a_convicted_epoch_is_said_and_never_closed_again(
 def test_fees_above_the_bond_stop_the_closer_with_the_reason(server: Server) -> None:
     server.answer(count=2)
     server.node.bond = 2 * FEE - 1
-    server.closer.close_model(MODEL)
+    server.close_epoch(MODEL)
     server.block(count=3)
     assert server.stage is Stage.STOPPED
     assert "server add-bond" in server.reason
     server.node.bond = 2 * FEE
-    server.closer.close_model(MODEL)
+    server.close_epoch(MODEL)
     server.block(lands=False)
     assert server.node.calls("close_epoch")
 
@@ -348,7 +259,7 @@ def test_a_bond_answers_for_all_epochs_that_are_being_settled(server: Server) ->
     server.closer._add(MODEL + 1)
     server.node.bond = 2 * FEE - 1
     server.answer()
-    server.closer.close_model(MODEL)
+    server.close_epoch(MODEL)
     server.block(count=3)
     assert (server.stage, server.node.calls("close_epoch")) == (Stage.WAITING, [])
     assert "other epochs" in server.reason
@@ -359,7 +270,7 @@ def test_a_bond_answers_for_all_epochs_that_are_being_settled(server: Server) ->
 
 def test_a_close_that_has_no_effect_is_sent_a_few_times(server: Server) -> None:
     server.answer()
-    server.closer.close_model(MODEL)
+    server.close_epoch(MODEL)
     server.block(count=2)
     server.node.sent.clear()
     for _ in range(2):
@@ -375,7 +286,7 @@ def test_a_redemption_that_never_lands_does_not_keep_an_epoch_open(server: Serve
     server.node.channels[8] = open_channel()
     server.answer()
     server.answer(8)
-    server.closer.close_model(MODEL)
+    server.close_epoch(MODEL)
     server.block()
     server.node.sent = [
         (name, call)
@@ -407,7 +318,7 @@ def test_a_full_disk_and_a_pool_that_refuses_do_not_stop_a_node(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.answer()
-    server.closer.close_model(MODEL)
+    server.close_epoch(MODEL)
     server.node.is_refusing = True
     server.block(count=2)
     assert server.stage is Stage.DRAWING
@@ -417,7 +328,7 @@ def test_a_full_disk_and_a_pool_that_refuses_do_not_stop_a_node(
         full.setattr(os, "statvfs", disk_of(1 << 40, 0))
         server.block()
     assert (server.stage, server.node.calls("close_epoch")) == (Stage.STOPPED, [])
-    server.closer.close_model(MODEL)
+    server.close_epoch(MODEL)
     server.block(lands=False)
     assert server.node.calls("close_epoch")
 
@@ -463,7 +374,7 @@ class LifeOfAnEpoch(RuleBasedStateMachine):
     @rule()
     def close(self) -> None:
         with suppress(SettlementRefusedError):
-            self.server.closer.close_model(MODEL)
+            self.server.close_epoch(MODEL)
 
     @rule(lands=st.booleans(), count=st.integers(1, 10))
     def block(self, lands: bool, count: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from node.storage.receipt_store import StoredReceipt
 from node.transactions.errors import BadFormatError
-from pallets.attribution.records import Epoch, EpochState, Ledger
+from pallets.attribution.records import Epoch, EpochState, Ledger, Parameters
 from pallets.inference import Channel
 from pallets.inference.records import MARKS_MAX, Mark
 from runtime.codec.scale import Bytes64
@@ -135,28 +135,41 @@ class FakeNode:
     is_open: bool = True
     is_refusing: bool = False
     slashed: int = 0
-    """What was redeemed and closed without its receipts, in planck."""
+    """What was due and closed without its receipts, in planck."""
+    parameters: Parameters = field(
+        default_factory=lambda: Parameters(rows_minimum=50, receipts_maximum=1_000)
+    )
     height: int = 0
     sent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    views: dict[Hash, Any] = field(default_factory=dict)
+    """The state after each final block, as it was when the block was last asked for."""
 
     @property
     def finalized(self) -> Any:
-        return SimpleNamespace(number=self.height)
+        block = Hash(self.height.to_bytes(32))
+        self.views[block] = self._state()
+        return SimpleNamespace(number=self.height, hash=block)
 
     @contextmanager
-    def at(self) -> Iterator[Any]:
-        yield SimpleNamespace(
-            inference=SimpleNamespace(channels=self.channels, bond_of=lambda _: self.bond),
+    def at(self, block: Hash | None = None) -> Iterator[Any]:
+        yield self._state() if block is None else self.views[block]
+
+    def _state(self) -> Any:
+        ledgers = {MODEL: self.ledger} | {model: each[0] for model, each in self.others.items()}
+        epochs = {model: {each[0].epoch - 1: each[1]} for model, each in self.others.items()}
+        epochs[MODEL] = dict(self.epochs)
+        bond, is_open, at_risk, parameters = self.bond, self.is_open, self.at_risk, self.parameters
+        return SimpleNamespace(
+            inference=SimpleNamespace(channels=dict(self.channels), bond_of=lambda _: bond),
             attribution=SimpleNamespace(
-                pool=lambda model, _: self.others.get(model, (self.ledger, None))[0],
-                epoch=lambda model, _, epoch: (
-                    self.others[model][1] if model in self.others else self.epochs.get(epoch)
-                ),
-                is_open=lambda _: self.is_open,
-                at_risk=SimpleNamespace(get=lambda _: self.at_risk),
-                parameters=lambda: SimpleNamespace(rows_minimum=50, receipts_maximum=1_000),
+                ledgers={(model, self.account): ledger for model, ledger in ledgers.items()},
+                pool=lambda model, _: ledgers.get(model, Ledger()),
+                epoch=lambda model, _, epoch: epochs.get(model, {}).get(epoch),
+                is_open=lambda _: is_open,
+                at_risk=SimpleNamespace(get=lambda _: at_risk),
+                parameters=lambda: parameters,
             ),
-            jobs=SimpleNamespace(jobs=self.jobs),
+            jobs=SimpleNamespace(jobs=dict(self.jobs)),
         )
 
     @property
@@ -168,10 +181,14 @@ class FakeNode:
             settling.append(self.epochs[self.ledger.settling])
         return sum(each.fees_planck for each in settling)
 
-    def submit(self, pallet: str, name: str, **arguments: Any) -> None:
+    def submit(self, pallet: str, name: str, **arguments: Any) -> Hash:
         if self.is_refusing:
             raise BadFormatError("refused")
         self.sent.append((name, arguments))
+        return _identity(arguments)
+
+    def rebroadcast(self, transaction: Hash) -> bool:
+        return any(_identity(arguments) == transaction for _, arguments in self.sent)
 
     def calls(self, name: str) -> list[dict[str, Any]]:
         """Return the arguments of what was sent by this name and has not landed."""
@@ -197,8 +214,14 @@ class FakeNode:
         record = self.epochs[number]
         self.epochs[number] = replace(record, state=state)
         back = record.fees_planck if state is EpochState.Failed else 0
-        redeemed = self.ledger.redeemed_planck + back
-        self.ledger = replace(self.ledger, settling=None, redeemed_planck=redeemed)
+        due = self.ledger.due_planck + back
+        self.ledger = replace(
+            self.ledger,
+            settling=None,
+            redeemed_planck=self.ledger.redeemed_planck + back,
+            due_planck=due,
+            due_from=self.height if due else None,
+        )
 
     def _redeem(self, arguments: dict[str, Any]) -> None:
         promise = arguments["voucher"]
@@ -215,8 +238,14 @@ class FakeNode:
         self.channels[promise.channel] = replace(
             channel, redeemed_planck=total, sequence=promise.sequence, marks=marks
         )
-        redeemed = self.ledger.redeemed_planck + amount
-        self.ledger = replace(self.ledger, redeemed_planck=redeemed)
+        self.ledger = replace(self.ledger, redeemed_planck=self.ledger.redeemed_planck + amount)
+        if self.is_open and amount:
+            begun = self.ledger.due_from
+            self.ledger = replace(
+                self.ledger,
+                due_planck=self.ledger.due_planck + amount,
+                due_from=self.height if begun is None else begun,
+            )
 
     def _close(self, number: int, arguments: dict[str, Any]) -> None:
         fees = arguments["fees_planck"]
@@ -235,13 +264,14 @@ class FakeNode:
             assert latest is None or latest.state is not EpochState.Failed, "epochs are not skipped"
             if arguments["missing_planck"] != left:
                 return
-            self.slashed += left
+            self.slashed += max(0, self.ledger.due_planck - fees)
             left = 0
         self.ledger = replace(
             self.ledger,
             epoch=max(self.ledger.epoch, number + 1),
             redeemed_planck=left,
             settling=number,
+            due_planck=min(left, max(0, self.ledger.due_planck - fees)),
         )
         job = len(self.jobs)
         self.jobs[job] = SimpleNamespace(failure=None, slots=())
@@ -255,6 +285,10 @@ class FakeNode:
             pool_planck=0,
             receipts_blob=arguments["receipts_blob"],
         )
+
+
+def _identity(arguments: dict[str, Any]) -> Hash:
+    return Hash(id(arguments).to_bytes(32))
 
 
 def _total(arguments: dict[str, Any]) -> int:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import trio
 
 from node.rpc.errors import InvalidParamsError
 from node.rpc.namespaces.openledger import OpenLedger
@@ -30,7 +31,7 @@ def receipts(tmp_path: Path) -> Iterator[ReceiptStore]:
     store.close()
 
 
-def refuse(_: int, accepts_missing: bool) -> int:
+async def refuse(_: int, accepts_missing: bool) -> int:
     if accepts_missing:
         return 4
     raise SettlementRefusedError("Receipts are not here.")
@@ -89,5 +90,5 @@ def test_where_epochs_stand_is_told_with_the_reason(openledger: OpenLedger) -> N
 
 def test_an_epoch_that_cannot_be_closed_says_why(openledger: OpenLedger) -> None:
     with pytest.raises(InvalidParamsError, match="are not here"):
-        openledger.close_epoch(MODEL)
-    assert openledger.close_epoch(MODEL, True) == 4
+        trio.run(openledger.close_epoch, MODEL)
+    assert trio.run(openledger.close_epoch, MODEL, True) == 4

@@ -1,0 +1,224 @@
+"""The time to close an epoch, and what it is closed with: an honest server is never slashed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.serving import epoch_closer
+from node.serving.epoch_progress import Stage
+from node.serving.epoch_view import EPOCH_BLOCKS, RETRY_BLOCKS, EpochView
+from node.transactions.submitter import ERA_BLOCKS, RESEND_BLOCKS
+from pallets.attribution.records import Ledger, Parameters
+from runtime.types.primitives import ZERO_HASH
+from tests.node.serving.support.closing_server import FEE, Server, closing, receipts_in
+from tests.node.support.paid_answers import CHANNEL, MODEL, open_channel
+
+CLOSE_BLOCKS = 1_600
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    made = Server(tmp_path)
+    made.node.parameters = replace(made.node.parameters, close_blocks=CLOSE_BLOCKS)
+    yield made
+    made.close()
+
+
+def redeem(server: Server, count: int = 1) -> None:
+    """Give answers and redeem them, so that they are due."""
+    server.answer(count=count)
+    server.draw_all()
+    server.redeemer.go_on(MODEL)
+    server.block()
+
+
+def pass_time(server: Server, part: float) -> None:
+    """Let the node be down until so much of the time to close is over."""
+    assert server.node.ledger.due_from is not None, "something is due"
+    server.node.height = server.node.ledger.due_from + int(part * CLOSE_BLOCKS) - 1
+
+
+def closed(server: Server) -> dict[str, Any]:
+    (call,) = server.node.calls("close_epoch")
+    return call
+
+
+# ------------------------------------------------------------------------------------- one state
+
+
+def test_an_epoch_is_declared_from_one_block_whatever_is_redeemed_meanwhile(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_file = epoch_closer.write_file
+
+    def redeemed_meanwhile(*arguments: Any) -> Any:
+        server.node.height += 1
+        server.node.land()
+        return write_file(*arguments)
+
+    redeem(server)
+    server.node.channels[8] = open_channel()
+    server.answer(8)
+    monkeypatch.setattr(epoch_closer, "write_file", redeemed_meanwhile)
+    pass_time(server, 0.8)
+    server.block(lands=False)
+    assert server.node.channels[8].redeemed_planck == FEE, "between the views"
+    call = closed(server)
+    assert receipts_in(server, call) == [(CHANNEL, 1)]
+    assert (call["fees_planck"], call["missing_planck"]) == (FEE, 0)
+
+
+# ------------------------------------------------------------------------------ the time to close
+
+
+def test_what_is_due_is_closed_however_often_the_node_restarts(server: Server) -> None:
+    redeem(server)
+    for _ in range(CLOSE_BLOCKS // 100):
+        server.start()
+        server.block(count=100)
+        if server.stage is Stage.SETTLING:
+            return
+    pytest.fail("the epoch is overdue")
+
+
+@pytest.mark.parametrize("part", [0.5, 0.8, 0.99])
+def test_what_is_due_is_closed_at_once_after_an_outage(server: Server, part: float) -> None:
+    redeem(server)
+    server.start()
+    pass_time(server, part)
+    server.block(count=3)
+    assert server.stage is Stage.SETTLING
+
+
+def test_an_epoch_is_closed_when_blocks_have_room_again_by_the_call_that_waits(
+    server: Server,
+) -> None:
+    redeem(server)
+    pass_time(server, 0.5)
+    server.block(lands=False, count=ERA_BLOCKS)
+    assert len(server.node.calls("close_epoch")) == 1, "one waits in the pool, and none behind it"
+    server.node.sent.clear()  # its era is over
+    server.block(lands=False, count=RESEND_BLOCKS)
+    assert len(server.node.calls("close_epoch")) == 1
+    server.block()
+    assert server.stage is Stage.SETTLING
+
+
+def test_an_epoch_that_has_stopped_is_tried_often_when_its_time_presses(server: Server) -> None:
+    redeem(server)
+    pass_time(server, 0.5)
+    server.closer._stop(MODEL, 0, "of some reason")
+    server.block(lands=False, count=RETRY_BLOCKS)
+    assert server.stage is Stage.STOPPED
+    pass_time(server, 0.8)
+    server.block(lands=False, count=RETRY_BLOCKS + 1)
+    assert closed(server)["missing_planck"] == 0
+
+
+def test_a_redemption_that_does_not_land_delays_no_close_that_presses(server: Server) -> None:
+    server.node.channels[8] = open_channel()
+    redeem(server)
+    server.answer(8)
+    pass_time(server, 0.8)
+    server.block(lands=False)
+    assert receipts_in(server, closed(server)) == [(CHANNEL, 1)]
+
+
+def test_what_is_due_is_closed_by_hand_where_the_gate_has_closed_since(server: Server) -> None:
+    redeem(server)
+    server.node.is_open = False
+    assert receipts_in(server, closing(server)) == [(CHANNEL, 1)]
+
+
+# -------------------------------------------------------------------------------- what is left out
+
+
+def not_due(server: Server, count: int) -> None:
+    """Redeem answers of before the model paid contributors."""
+    server.node.is_open = False
+    redeem(server, count)
+    server.node.is_open = True
+
+
+def test_an_epoch_is_cut_to_what_fits_where_that_costs_nothing(server: Server) -> None:
+    not_due(server, 3)
+    server.node.bond = 2 * FEE + 1
+    call = closing(server)
+    assert receipts_in(server, call) == [(CHANNEL, 1), (CHANNEL, 2)]
+    assert (call["fees_planck"], call["missing_planck"]) == (2 * FEE, FEE)
+    server.block()
+    assert (server.stage, server.node.slashed) == (Stage.SETTLING, 0)
+
+
+def test_an_epoch_has_no_more_receipts_than_the_chain_takes(server: Server) -> None:
+    server.node.parameters = replace(server.node.parameters, receipts_maximum=2)
+    not_due(server, 3)
+    assert closing(server)["receipts"] == 2
+
+
+@pytest.mark.parametrize(
+    ("bond", "receipts_max", "sentence"),
+    [(2 * FEE, 9, f"Raise the bond to {3 * FEE}"), (10**6, 2, "more receipts than the 2")],
+)
+def test_what_would_cost_waits_for_the_operator_until_the_last_call(
+    server: Server, bond: int, receipts_max: int, sentence: str
+) -> None:
+    redeem(server, 3)
+    server.node.bond = bond
+    server.node.parameters = replace(server.node.parameters, receipts_maximum=receipts_max)
+    pass_time(server, 0.9)
+    server.block(count=2)
+    assert (server.stage, server.node.sent) == (Stage.STOPPED, [])
+    assert sentence in server.reason
+    assert f"After block {server.node.ledger.due_from + CLOSE_BLOCKS} all" in server.reason
+    pass_time(server, 0.95)
+    server.block(lands=False, count=RETRY_BLOCKS + 1)
+    assert closed(server)["missing_planck"] == FEE
+    server.block()
+    assert server.node.slashed == FEE, "not closing would have cost three times as much"
+
+
+def test_an_epoch_of_which_a_part_was_given_back_is_closed_with_the_rest(server: Server) -> None:
+    redeem(server, 3)
+    ledger = server.node.ledger
+    server.node.ledger = replace(ledger, redeemed_planck=2 * FEE, due_planck=2 * FEE)
+    call = closing(server)
+    assert (call["fees_planck"], call["missing_planck"]) == (2 * FEE, 0)
+
+
+# ------------------------------------------------------------------------------------------ parts
+
+
+def view(height: int, due_from: int | None = 1_000, close_blocks: int = 86_400) -> EpochView:
+    return EpochView(
+        block=ZERO_HASH,
+        height=height,
+        ledger=Ledger(due_from=due_from),
+        latest=None,
+        job=None,
+        is_open=False,
+        parameters=Parameters(close_blocks=close_blocks),
+        bond_planck=0,
+        at_risk_planck=0,
+    )
+
+
+def test_times_are_parts_of_the_time_to_close() -> None:
+    assert not view(999 + EPOCH_BLOCKS).is_old
+    assert view(1_000 + EPOCH_BLOCKS).is_old
+    assert not view(999 + 64_800).is_pressing
+    assert view(1_000 + 64_800).is_pressing
+    assert view(1_000 + 81_000).is_last_call
+    assert view(1_000).overdue_from == 87_400
+    assert view(1_001, close_blocks=5).is_old
+
+
+def test_what_is_not_due_has_no_time() -> None:
+    waiting = view(10**6, due_from=None)
+    assert not any((waiting.is_old, waiting.is_pressing, waiting.is_last_call))
+    assert (waiting.overdue_from, waiting.can_close) == (None, False)
