@@ -8,14 +8,16 @@ unknown age, and counts as old.
 
 The voucher of a channel's last answer redeems all answers before it. A redemption is repeatable:
 drawing the same again pays nothing. Which channels owe something is kept in memory; of these a
-bounded number is looked at with each final block, in turn.
+bounded number is looked at with each final block, in turn: all of them several times in a challenge
+window. Those that close are redeemed first, in the order in which they close, and are looked at
+again with the next block until that is sent.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
@@ -31,8 +33,12 @@ from runtime.shared.receipts import SignedReceipt, SignedVoucher
 from runtime.types.primitives import OPEN, Hash
 
 LOOKS_PER_BLOCK: Final = 512
-"""Channels that are looked at with each final block: all of them within a challenge window."""
+"""Channels that are looked at with each final block, unless that takes too long for all."""
+LOOKS_PER_WINDOW: Final = 4
+"""How often each channel is looked at in a challenge window, at least."""
 SENT_PER_BLOCK: Final = 32
+CLOSING_SENT_PER_BLOCK: Final = 128
+"""Redemptions of closing channels come on top: what is late for them is lost."""
 
 logger = logging.getLogger(__name__)
 
@@ -50,12 +56,20 @@ class RedeemSettings:
         return max(self.owed_blocks_max // 2, 2 * RESEND_BLOCKS)
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The last redemption of a channel: what it owed in all, when it was sent, and how."""
+
+    ends_planck: int
+    height: int
+    transaction: Hash
+
+
 @dataclass(slots=True)
 class Debt:
     """The last answer of a channel that owes something: its voucher and what it cost.
 
-    `since` is the final height at which the oldest debt was seen, None before the first look;
-    `sent` the last redemption: what the channel owed in all, and at which final height.
+    `since` is the final height at which the oldest debt was seen, None before the first look.
     """
 
     signed: SignedVoucher
@@ -63,7 +77,7 @@ class Debt:
     tokens_out: int
     ends_planck: int
     since: int | None
-    sent: tuple[int, int] | None = None
+    sent: Sent | None = None
 
     @property
     def channel(self) -> int:
@@ -142,9 +156,9 @@ class Redeemer:
         with self._reader.at(block) as state:
             for debt in [debt for debt in self._debts.values() if debt.model == model]:
                 channel = self._owing(state, debt, height)
-                is_sent = _is_on_its_way(debt, height)
                 if channel is None:
                     continue
+                is_sent = self._is_on_its_way(debt, height)
                 if channel.redeemed_planck < targets.get(debt.channel, 0):
                     missing += 1
                     if sent < SENT_PER_BLOCK and not is_sent:
@@ -160,18 +174,37 @@ class Redeemer:
     # ------------------------------------------------------------------------------ each block
 
     def redeem_due(self, height: int) -> None:
-        """Send the redemptions that are due at a final height."""
-        sent = 0
-        looks = min(len(self._debts), LOOKS_PER_BLOCK)
+        """Send the redemptions that are due at a final height, those of closing channels first."""
+        due, closing = [], []
         with self._reader.at() as state:
-            for debt in [self._debts.popitem(last=False)[1] for _ in range(looks)]:
+            for debt in self._next_looks(state.inference.parameters.get().challenge_blocks):
                 channel = self._owing(state, debt, height)
                 if channel is None:
                     continue
                 self._debts[debt.channel] = debt
                 debt.since = height if debt.since is None else debt.since
-                if sent < SENT_PER_BLOCK and self._is_due(debt, channel, height):
-                    sent += self._redeem(debt, channel, height)
+                if not self._is_due(debt, channel, height):
+                    continue
+                if channel.closes_at is None:
+                    due.append((debt, channel))
+                else:
+                    closing.append((channel.closes_at, debt, channel))
+        closing.sort(key=lambda each: each[0])
+        sent = 0
+        for _, debt, channel in closing:
+            if sent < CLOSING_SENT_PER_BLOCK and self._redeem(debt, channel, height):
+                sent += 1
+            else:
+                self._debts.move_to_end(debt.channel, last=False)
+        for debt, channel in due[:SENT_PER_BLOCK]:
+            self._redeem(debt, channel, height)
+
+    def _next_looks(self, challenge_blocks: int) -> list[Debt]:
+        """Take the debts that are looked at with a block from the front."""
+        count = len(self._debts)
+        enough = -(-count * LOOKS_PER_WINDOW // challenge_blocks)
+        looks = min(count, max(LOOKS_PER_BLOCK, enough))
+        return [self._debts.popitem(last=False)[1] for _ in range(looks)]
 
     def _owing(self, state: PalletViews, debt: Debt, height: int) -> Channel | None:
         """Return the channel of a debt; None where nothing is owed or can be drawn any more."""
@@ -190,7 +223,7 @@ class Redeemer:
         return channel
 
     def _is_due(self, debt: Debt, channel: Channel, height: int) -> bool:
-        if _is_on_its_way(debt, height):
+        if self._is_on_its_way(debt, height):
             return False
         if channel.closes_at is not None:
             return True
@@ -202,10 +235,21 @@ class Redeemer:
             or height >= debt.signed.voucher.expires_at - settings.expiry_blocks
         )
 
+    def _is_on_its_way(self, debt: Debt, height: int) -> bool:
+        """Return whether all that is owed was sent and may land yet: recently, or the pool has it.
+        A second one would only wait behind the first."""
+        sent = debt.sent
+        if sent is None or sent.ends_planck < debt.ends_planck:
+            return False
+        if height >= sent.height + RESEND_BLOCKS and self._submitter.rebroadcast(sent.transaction):
+            debt.sent = replace(sent, height=height)
+            return True
+        return height < sent.height + RESEND_BLOCKS
+
     def _redeem(self, debt: Debt, channel: Channel, height: int) -> bool:
         """Send one redemption; False where the pool takes none, and then it is tried again."""
         try:
-            self._submitter.submit(
+            transaction = self._submitter.submit(
                 "Inference",
                 "redeem",
                 voucher=debt.signed.voucher,
@@ -222,15 +266,8 @@ class Redeemer:
             debt.ends_planck - channel.redeemed_planck,
             channel.closes_at is not None,
         )
-        debt.sent = (debt.ends_planck, height)
+        debt.sent = Sent(debt.ends_planck, height, transaction)
         return True
-
-
-def _is_on_its_way(debt: Debt, height: int) -> bool:
-    if debt.sent is None:
-        return False
-    drawn_planck, sent_at = debt.sent
-    return drawn_planck >= debt.ends_planck and height < sent_at + RESEND_BLOCKS
 
 
 def _debt_of(signed: SignedReceipt, since: int | None) -> Debt:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from ml.api.service import ChannelBusyError, VoucherMissingError, VoucherRefusedError
-from node.serving.redeemer import Redeemer
+from node.serving.redeemer import CLOSING_SENT_PER_BLOCK, Redeemer
 from node.serving.vouchers import Offer, Prices, VoucherBook
 from node.storage.receipt_store import ReceiptStore
 from pallets import compose
@@ -74,6 +74,20 @@ def test_an_asker_that_closes_its_channel_does_not_get_back_what_it_owes() -> No
     node.channels[7] = replace(node.channels[7], closes_at=100)
     node.block(redeemer)
     assert node.drawn() == [(7, 15)], "at once, long before the window ends"
+
+
+def test_askers_that_close_many_channels_at_once_owe_what_they_owed() -> None:
+    node, channels = PayingNode(), range(100, 100 + 2 * CLOSING_SENT_PER_BLOCK)
+    redeemer = redeemer_of(node)
+    for channel in (*range(1, 100), *channels):
+        node.open(channel)
+        node.answer(channel, 200, redeemer)
+    for channel in channels:
+        node.channels[channel] = replace(node.channels[channel], closes_at=node.height + 5)
+    for _ in range(5):
+        node.block(redeemer)
+        node.land()
+    assert all(node.channels[channel].redeemed_planck == 200 for channel in channels)
 
 
 def test_a_server_may_redeem_in_the_whole_window_of_a_closing_channel(market: Market) -> None:

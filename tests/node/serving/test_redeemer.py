@@ -11,7 +11,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from node.serving.redeemer import LOOKS_PER_BLOCK, Redeemer, RedeemSettings
+from node.serving import redeemer as redeeming
+from node.serving.redeemer import (
+    LOOKS_PER_BLOCK,
+    LOOKS_PER_WINDOW,
+    SENT_PER_BLOCK,
+    Redeemer,
+    RedeemSettings,
+)
 from node.transactions.submitter import RESEND_BLOCKS
 from runtime.shared.receipts import SignedReceipt
 from tests.node.support.paid_answers import LIFE, MODEL, FakeNode, open_channel, stored
@@ -145,11 +152,13 @@ def test_a_redemption_is_sent_once_and_again_only_where_it_does_not_land(
     node: PayingNode, redeemer: Redeemer
 ) -> None:
     node.answer(7, AMOUNT, redeemer)
+    for _ in range(3 * RESEND_BLOCKS):
+        node.block(redeemer)
+    assert node.drawn() == [(7, AMOUNT)], "it waits in the pool"
+    node.sent.clear()
     for _ in range(RESEND_BLOCKS):
         node.block(redeemer)
     assert node.drawn() == [(7, AMOUNT)]
-    node.block(redeemer)
-    assert node.drawn() == [(7, AMOUNT)] * 2
     node.land()
     node.block(redeemer)
     assert node.sent == []
@@ -211,6 +220,50 @@ def test_a_block_looks_at_a_bounded_number_of_channels_and_comes_to_all(
         node.land()
     assert len(drawn) == count
     assert not redeemer._debts
+
+
+def test_closing_channels_are_redeemed_before_others_in_the_order_of_their_end(
+    node: PayingNode, redeemer: Redeemer
+) -> None:
+    for channel in range(100, 110 + SENT_PER_BLOCK):
+        node.open(channel)
+        node.answer(channel, 2 * AMOUNT, redeemer)
+    for channel, closes_at in ((8, 30), (9, 20)):
+        node.open(channel)
+        node.answer(channel, FLAT, redeemer)
+        node.channels[channel] = replace(node.channels[channel], closes_at=closes_at)
+    node.block(redeemer)
+    assert [channel for channel, _ in node.drawn()[:3]] == [9, 8, 100]
+    assert len(node.drawn()) == 2 + SENT_PER_BLOCK
+
+
+def test_a_closing_channel_that_a_full_batch_leaves_out_comes_with_the_next_block(
+    node: PayingNode, redeemer: Redeemer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redeeming, "CLOSING_SENT_PER_BLOCK", 2)
+    monkeypatch.setattr(redeeming, "LOOKS_PER_BLOCK", 4)
+    for channel in range(100, 104):
+        node.open(channel)
+        node.answer(channel, FLAT, redeemer)
+        node.channels[channel] = replace(node.channels[channel], closes_at=100)
+    node.answer(7, FLAT, redeemer)
+    for count in (2, 4):
+        node.block(redeemer)
+        assert len(node.drawn()) == count
+
+
+def test_all_channels_are_looked_at_several_times_in_a_challenge_window(
+    node: PayingNode, redeemer: Redeemer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redeeming, "LOOKS_PER_BLOCK", 4)
+    node.challenge_blocks = 8
+    for channel in range(100, 140):
+        node.open(channel)
+        node.answer(channel, FLAT, redeemer)
+    node.channels[139] = replace(node.channels[139], closes_at=8)
+    for _ in range(node.challenge_blocks // LOOKS_PER_WINDOW):
+        node.block(redeemer)
+    assert node.drawn() == [(139, FLAT)]
 
 
 class LifeOfAServer(RuleBasedStateMachine):

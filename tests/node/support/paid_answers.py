@@ -13,6 +13,7 @@ from node.transactions.errors import BadFormatError
 from pallets.attribution.records import Epoch, EpochState, Ledger, Parameters
 from pallets.inference import Channel
 from pallets.inference.records import MARKS_MAX, Mark
+from pallets.inference.records import Parameters as InferenceParameters
 from runtime.codec.scale import Bytes64
 from runtime.crypto.keys import KeyKind, Keypair
 from runtime.shared.receipts import (
@@ -139,6 +140,7 @@ class FakeNode:
     parameters: Parameters = field(
         default_factory=lambda: Parameters(rows_minimum=50, receipts_maximum=1_000)
     )
+    challenge_blocks: int = 100
     height: int = 0
     sent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     views: dict[Hash, Any] = field(default_factory=dict)
@@ -159,8 +161,13 @@ class FakeNode:
         epochs = {model: {each[0].epoch - 1: each[1]} for model, each in self.others.items()}
         epochs[MODEL] = dict(self.epochs)
         bond, is_open, at_risk, parameters = self.bond, self.is_open, self.at_risk, self.parameters
+        payments = InferenceParameters(challenge_blocks=self.challenge_blocks)
         return SimpleNamespace(
-            inference=SimpleNamespace(channels=dict(self.channels), bond_of=lambda _: bond),
+            inference=SimpleNamespace(
+                channels=dict(self.channels),
+                bond_of=lambda _: bond,
+                parameters=SimpleNamespace(get=lambda: payments),
+            ),
             attribution=SimpleNamespace(
                 ledgers={(model, self.account): ledger for model, ledger in ledgers.items()},
                 pool=lambda model, _: ledgers.get(model, Ledger()),
