@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import secrets
 import shutil
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -59,6 +59,8 @@ that has them may be restarting."""
 DECLINE_BLOCKS: Final = 2
 """So many blocks before the time to decline ends nothing is declined any more: it could be late."""
 JOBS_WITH_PROGRESS_MAX: Final = 64
+SETTLE_SCALES: Final = 2
+"""What a settlement counts in its reports: the receipts of the epoch, then the drawn answers."""
 
 _REASONS: Final[dict[str, FailureReason]] = {
     "InputMissingError": FailureReason.MissingBlob,
@@ -75,6 +77,13 @@ _output = codec(JobOutput)
 
 class OutputMisnamedError(Exception):
     """The executor process named a file that is missing or has another content."""
+
+
+def _time_for(job: Job, height: int) -> int:
+    """Return how many blocks there are to compute a job that begins now. A settlement may have to
+    wait for its texts as long as its server has time to show them."""
+    waiting = job.spec.text_blocks if isinstance(job.spec, Settle) else 0
+    return job.commits_end - height - waiting
 
 
 def _no_answer(job: int, attempt: int) -> JobAnswer:
@@ -122,7 +131,8 @@ class Executor:
         self._awaited: dict[tuple[int, int], int] = {}
         self._progress: dict[int, deque[ProgressRecord]] = {}
         self._paces: dict[int, Pace] = {}
-        self._speed = Speed()
+        self._speeds: defaultdict[type, Speed] = defaultdict(Speed)
+        """By kind of job: a unit of one takes longer than a unit of another."""
         self._scopes: dict[tuple[int, int], trio.CancelScope] = {}
         """What is being computed, by job and attempt; cancelling one gives the job up."""
 
@@ -154,20 +164,20 @@ class Executor:
         """Take the next step of every assigned job."""
         self._presence.show()
         entries = self._assigned()
-        work = 0
+        busy_blocks = 0
         for entry in entries:
             slot = self._own_slot(entry.job)
             if slot is None:
                 continue
             answer = self._stored_answer(entry.id, slot.attempt)
             step = next_step(entry.job, slot, answer)
-            work += entry.job.work if step is Step.COMPUTE else 0
-            if step is Step.COMPUTE and self._declines(entry, slot, work):
+            if step is Step.COMPUTE and self._declines(entry, slot, busy_blocks):
                 self._sender.send(entry.id, Step.DECLINE, _no_answer(entry.id, slot.attempt))
             elif step is Step.COMPUTE and self._is_kept_waiting(entry, slot):
                 self._sender.send(entry.id, Step.ACCUSE, _no_answer(entry.id, slot.attempt))
             elif step is Step.COMPUTE and not self._gives_up(entry, slot):
                 self._start(entry, slot, nursery)
+                busy_blocks += self._speeds[type(entry.job.spec)].blocks_for(entry.job.work)
             elif step is not Step.WAIT and answer is not None:
                 self._sender.send(entry.id, step, answer)
         self._forget({entry.id for entry in entries})
@@ -212,16 +222,17 @@ class Executor:
 
     # ---------------------------------------------------------------------------- computing
 
-    def _declines(self, entry: JobEntry, slot: Slot, work: int) -> bool:
-        """Return whether a job is beyond this machine, and may be declined still; `work` is what is
-        to be done until its deadline."""
+    def _declines(self, entry: JobEntry, slot: Slot, busy_blocks: int) -> bool:
+        """Return whether a job is beyond this machine, which has earlier ones to do first, and may
+        be declined still."""
         height, job = self._chain.finalized.number, entry.job
         with self._reader.at() as state:
             last = slot.assigned_at + state.jobs.parameters.get().decline_blocks - DECLINE_BLOCKS
         if (entry.id, slot.attempt) in self._computing or height > last:
             return False
         why = self._why_not(job)
-        if not why and self._speed.is_too_slow(work, job.commits_end - height):
+        speed = self._speeds[type(job.spec)]
+        if not why and speed.is_too_slow(job.work, _time_for(job, height), busy_blocks):
             why = "It would take longer here than there is time."
         if why:
             logger.warning("job-declined job=%d reason=%r", entry.id, why)
@@ -306,8 +317,10 @@ class Executor:
             return self._failure(entry, slot, FailureReason.UnknownBase, why)
         try:
             frame = await trio.to_thread.run_sync(self._prepare, entry, slot, folder)
+            self._paces.pop(entry.id, None)  # of an earlier try: its waiting is no work
             result: Result | Failed = await self.process.run(frame, self._record_progress)
-            self._measure(entry)
+            if isinstance(result, Result):
+                self._measure(entry)
             return await trio.to_thread.run_sync(self._answer_of, entry, slot, result, folder)
         except InputsMissingError as error:
             if isinstance(error, InputsAwaitedError) and self._may_wait(entry, slot):
@@ -333,10 +346,13 @@ class Executor:
         return self._chain.finalized.number <= slot.assigned_at + entry.job.spec.text_blocks
 
     def _measure(self, entry: JobEntry) -> None:
-        """Note how long the job has taken from its first report on."""
+        """Note how long the work of a job has taken from its first report on. The work of a
+        settlement is to look at drawn answers, its second scale; receipts come on top."""
         pace, height = self._paces.get(entry.id), self._chain.finalized.number
-        if pace is not None and pace.began is not None:
-            self._speed.record(entry.job.work, height - pace.began)
+        kind = type(entry.job.spec)
+        if pace is None or pace.began is None or (kind is Settle and pace.scales < SETTLE_SCALES):
+            return
+        self._speeds[kind].record(entry.job.work, height - pace.began)
 
     def _prepare(self, entry: JobEntry, slot: Slot, folder: Path) -> JobFrame:
         work = folder / WORK_FOLDER

@@ -3,6 +3,9 @@
 Sans-IO, in blocks and not in seconds: what counts is the block of the deadline. A rate is believed
 after it was measured for some blocks, and a job is given up only when twice the time that is left
 would not suffice; near its deadline it is given up in any case, for silence is slashed.
+
+Steps are compared within one scale. A settlement reports two, the receipts that it checks and then
+the answers that it looks at; each is measured anew, and says nothing about the other.
 """
 
 from __future__ import annotations
@@ -20,23 +23,26 @@ DOUBT: Final = 2
 
 
 class Pace:
-    """The pace of one job: the steps that it has done, by block."""
+    """The pace of one job: the steps of its present scale that it has done, by block."""
 
     def __init__(self) -> None:
         """Start without a report."""
         self._first: tuple[int, int] | None = None
         self._last = (0, 0)
         self._steps = 0
+        self.scales = 0
+        """How many scales it has reported on."""
 
     def record(self, height: int, step: int, steps: int) -> None:
-        """Note that so many of the steps are done at a height."""
-        if self._first is None:
+        """Note that so many of the steps are done at a height; other steps are another scale."""
+        if self._first is None or steps != self._steps or step < self._last[1]:
             self._first = height, step
+            self.scales += 1
         self._last, self._steps = (height, step), steps
 
     @property
     def began(self) -> int | None:
-        """The height of the first report; None before it."""
+        """The height of the first report on the present scale; None before any."""
         return None if self._first is None else self._first[0]
 
     def blocks_needed(self, height: int) -> int | None:
@@ -50,7 +56,7 @@ class Pace:
 
 
 class Speed:
-    """Units of work for each block, measured on the jobs that were computed here."""
+    """Units of work for each block, measured on the jobs of one kind that were computed here."""
 
     def __init__(self) -> None:
         """Start without a measurement."""
@@ -61,11 +67,16 @@ class Speed:
         if blocks >= MEASURED_BLOCKS:
             self._units, self._blocks = self._units + units, self._blocks + blocks
 
-    def is_too_slow(self, units: int, blocks_left: int) -> bool:
-        """Return whether work cannot be done in that time; False while nothing is measured."""
+    def blocks_for(self, units: int) -> int:
+        """Return how many blocks so much work takes, rounded up; 0 while nothing is measured."""
+        return -(-units * self._blocks // self._units) if self._units else 0
+
+    def is_too_slow(self, units: int, blocks_left: int, busy_blocks: int = 0) -> bool:
+        """Return whether work cannot be done in that time by who is busy with other work first;
+        False while nothing is measured."""
         if not self._units:
             return False
-        return units * self._blocks > DOUBT * max(0, blocks_left) * self._units
+        return busy_blocks + self.blocks_for(units) > DOUBT * max(0, blocks_left)
 
 
 def last_block(began: int, deadline: int) -> int:

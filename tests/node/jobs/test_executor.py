@@ -29,7 +29,7 @@ from node.jobs.executor import (
     Executor,
 )
 from node.jobs.inputs import Companion, InputsAwaitedError
-from node.jobs.pace import REPORT_BLOCKS
+from node.jobs.pace import REPORT_BLOCKS, Speed
 from node.jobs.step_sender import Step, next_step
 from node.transactions.errors import BadFormatError
 from node.transactions.submitter import RESEND_BLOCKS
@@ -44,7 +44,7 @@ from pallets.jobs.job import (
 )
 from pallets.jobs.parameters import Parameters
 from runtime.codec.scale import codec
-from runtime.shared.documents import Evaluate, Evaluated, JobOutput
+from runtime.shared.documents import Evaluate, Evaluated, JobOutput, Settle, Train
 from runtime.types.primitives import AccountId, Hash
 
 WHO = AccountId(b"e" * 32)
@@ -357,9 +357,59 @@ def test_a_job_that_would_take_longer_than_there_is_time_is_declined(
     node: FakeNode, tmp_path: Path
 ) -> None:
     executor = executor_of(node, tmp_path)
-    executor._speed.record(units=1, blocks=1_000)
+    executor._speeds[Train].record(units=1, blocks=1_000)
+    assert not executor._declines(*entry_of(job(JobState.Assigned)))
+    executor._speeds[Evaluate].record(units=1, blocks=1_000)
     executor._act(cast(Any, None))
     assert node.sent == ["decline"]
+
+
+SETTLE = Settle(
+    model=0,
+    server=WHO,
+    epoch=0,
+    receipts_root=BEST,
+    receipts=1_000,
+    fees_planck=1,
+    pool_planck=1,
+    bound_milli=1_000,
+    draws=32,
+    text_blocks=600,
+)
+
+
+def entry_of(record: Job) -> tuple[JobEntry, Slot]:
+    return JobEntry(1, record), Slot(WHO, 0, 0, 0, SlotState.Assigned)
+
+
+def settled_with(executor: Executor, node: FakeNode, *reports: tuple[int, int, int]) -> Speed:
+    """Let a settlement of 5 units report (height, step, steps), and end with the last report."""
+    entry, _ = entry_of(replace(job(JobState.Assigned), spec=SETTLE))
+    for height, step, steps in reports:
+        node.finalized.number = height
+        executor._record_progress(Progress(entry.id, step, steps, -1, -1))
+    executor._measure(entry)
+    return executor._speeds[Settle]
+
+
+def test_of_a_settlement_the_drawn_answers_alone_say_how_fast_it_is(
+    node: FakeNode, tmp_path: Path
+) -> None:
+    checked = ((0, 256, 1_000), (900, 1_000, 1_000))
+    only_faults = executor_of(node, tmp_path)
+    assert not settled_with(only_faults, node, *checked).is_too_slow(10**9, 1)
+    executor = executor_of(node, tmp_path)
+    speed = settled_with(executor, node, *checked, (1_000, 1, 32), (1_020, 32, 32))
+    assert not speed.is_too_slow(units=10, blocks_left=20)
+    assert speed.is_too_slow(units=11, blocks_left=20)
+
+
+def test_the_time_to_wait_for_texts_is_no_time_to_settle(node: FakeNode, tmp_path: Path) -> None:
+    executor = executor_of(node, tmp_path)
+    executor._speeds[Settle].record(units=1, blocks=100)
+    for commits_end, is_declined in ((860, False), (859, True)):
+        record = replace(job(JobState.Assigned), spec=SETTLE, commits_end=commits_end)
+        assert executor._declines(*entry_of(record)) is is_declined
 
 
 def run_slowly(node: FakeNode, folder: Path, steps_per_block: int, blocks: int) -> int:

@@ -41,6 +41,17 @@ def test_a_job_that_stands_still_needs_ever_more_blocks() -> None:
     assert (pace.blocks_needed(20) or 0) > (pace.blocks_needed(10) or 0)
 
 
+def test_each_scale_is_measured_anew() -> None:
+    pace = paced(10, 1_000, 1_000)
+    pace.record(11, 1, 32)
+    assert (pace.began, pace.scales) == (11, 2)
+    assert pace.blocks_needed(20) is None, "a thousand steps of the other scale say nothing"
+    pace.record(21, 11, 32)
+    assert pace.blocks_needed(21) == 21
+    pace.record(22, 1, 32)
+    assert pace.scales == 3, "steps that begin again are others"
+
+
 @given(st.integers(1, 100), st.integers(0, 1_000), st.integers(0, 10_000))
 def test_a_job_is_given_up_near_its_deadline_whatever_its_pace(
     blocks: int, steps: int, deadline: int
