@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 import trio
+from nacl.public import PrivateKey
 
 from ml.jobs.frames import OUTPUTS_FOLDER, Failed, Progress, Result
 from ml.jobs.frames import Job as JobFrame
@@ -36,7 +37,8 @@ from node.jobs.inputs import Companion, Inputs, InputsAwaitedError, InputsMissin
 from node.jobs.pace import Pace, Speed, is_hopeless, last_block
 from node.jobs.presence import Presence
 from node.jobs.step_sender import Step, StepSender, next_step
-from node.keys.reader_key import load_reader_key
+from node.keys.reader_key import load_registered_key
+from node.operations.config import ConfigError
 from node.operations.data_folder import ANSWERS_FOLDER, JOBS_FOLDER
 from node.storage.blob_errors import BlobError
 from node.storage.blob_store import BlobStore
@@ -45,7 +47,7 @@ from pallets.jobs.job import FailureReason, Job, JobEntry, Slot
 from pallets.jobs.work import base_of
 from runtime.codec.scale import codec
 from runtime.shared.documents import JobOutput, JobSpec, Settle
-from runtime.types.primitives import Hash
+from runtime.types.primitives import ZERO_HASH, Hash
 
 WORK_FOLDER: Final = "work"
 """Frozen: an upgraded node goes on with the jobs whose folders it finds."""
@@ -239,9 +241,24 @@ class Executor:
         return bool(why)
 
     def _why_not(self, job: Job) -> str:
+        """Return why this machine cannot do a job; empty where it can."""
         with self._reader.at() as state:
             base = base_of(state.jobs, job.spec)
-        return self._presence.why_not(base, job.profile)
+        why = self._presence.why_not(base, job.profile)
+        if not why and isinstance(job.spec, Settle):
+            try:
+                self._reader_key()
+            except (ConfigError, OSError) as error:
+                why = str(error)
+        return why
+
+    def _reader_key(self) -> PrivateKey:
+        """Return the key for which servers encrypt texts for this executor. Raises ConfigError,
+        OSError."""
+        with self._reader.at() as state:
+            record = state.jobs.registry.get(self._submitter.account)
+        registered = ZERO_HASH if record is None else record.reader
+        return load_registered_key(self._folder, registered)
 
     def _is_kept_waiting(self, entry: JobEntry, slot: Slot) -> bool:
         """Return whether a server owes this executor texts, and its time to show them is over."""
@@ -330,7 +347,7 @@ class Executor:
             if not error.is_lasting and self._is_in_time(entry, slot):
                 raise
             return self._failure(entry, slot, error.reason, str(error))
-        except (ExecutorDiedError, OutputMisnamedError) as error:
+        except (ExecutorDiedError, OutputMisnamedError, ConfigError) as error:
             return self._failure(entry, slot, FailureReason.Unsupported, str(error))
 
     def _may_wait(self, entry: JobEntry, slot: Slot) -> bool:
@@ -376,7 +393,7 @@ class Executor:
         Raises TextsAwaitedError, OwedFilesError, InputsMissingError, BlobError, OSError.
         """
         if isinstance(entry.job.spec, Settle):
-            key = load_reader_key(self._folder)
+            key = self._reader_key()
             self._inputs.prepare_settlement(entry.job.spec, entry.id, slot.attempt, key, folder)
             return Companion()
         return self._inputs.prepare(entry.job.spec, folder)

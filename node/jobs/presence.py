@@ -3,7 +3,8 @@
 A heartbeat goes out where the last sign of life is old, for a silent executor is not drawn. The
 chain draws it for jobs of the bases that it declares and encrypts texts for the key that it
 declares; where the chain has something else than this machine, the node corrects it by itself. The
-profile alone needs the operator: it is part of the registration.
+profile needs the operator, because it is part of the registration, and so does a reader key that is
+lost: another one is made only where the chain has none.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ from ml.base.content import content_hash
 from ml.train.profile import native_profile
 from node.chain.chain import Chain
 from node.chain.state_reader import StateReader
-from node.keys.reader_key import load_reader_key, public_reader_key
+from node.keys.reader_key import (
+    ReaderKeyMissingError,
+    load_reader_key,
+    make_reader_key,
+    public_reader_key,
+)
 from node.transactions.errors import PoolError
 from node.transactions.submitter import RESEND_BLOCKS, Submitter
 from pallets.jobs.registry import Executor
@@ -51,6 +57,7 @@ class Presence:
         self.bases: tuple[Hash, ...] | None = None
         self.reader: Hash | None = None
         """None until `learn` has read them."""
+        self._missing_reader: ReaderKeyMissingError | None = None
         self._sent: dict[str, int] = {}
         """The final height at which a call was last sent, by its name."""
         self._is_warned = False
@@ -64,8 +71,10 @@ class Presence:
             self.bases = ()
         try:
             self.reader = public_reader_key(load_reader_key(self._folder))
+        except ReaderKeyMissingError as error:
+            self._missing_reader = error
         except (OpenLedgerError, OSError) as error:
-            # Jobs go on: they need no texts. What is encrypted for the former key cannot be read.
+            # Jobs go on that need no texts, and settlements are declined.
             logger.error("reader-key-unreadable reason=%r", str(error))
 
     def why_not(self, base: Hash | None, profile: Hash | None) -> str:
@@ -86,9 +95,17 @@ class Presence:
         if record is None or record.leaving_at is not None:
             return
         self._warn_of_profile(record)
+        if self._missing_reader is not None:
+            self._make_reader(record, self._missing_reader)
         for name, arguments in self._due(record, height, window):
             if height >= self._sent.get(name, -RESEND_BLOCKS) + RESEND_BLOCKS:
                 self._sent[name] = height
+                if name == "set_reader" and record.reader != ZERO_HASH:
+                    logger.warning(
+                        "reader-key-changed registered=%s machine=%s",
+                        record.reader.hex(),
+                        arguments["reader"].hex(),
+                    )
                 self._send(name, arguments)
 
     def _due(
@@ -106,6 +123,17 @@ class Presence:
             self._submitter.submit("Jobs", name, **arguments)
         except PoolError as error:
             logger.warning("%s-refused reason=%r", name.replace("_", "-"), str(error))
+
+    def _make_reader(self, record: Executor, missing: ReaderKeyMissingError) -> None:
+        """Make the reader key that an executor without one on chain still lacks."""
+        self._missing_reader = None
+        if record.reader != ZERO_HASH:
+            logger.error("reader-key-unreadable reason=%r", str(missing))
+            return
+        try:
+            self.reader = public_reader_key(make_reader_key(self._folder))
+        except OSError as error:
+            logger.error("reader-key-unwritable reason=%r", str(error))
 
     def _warn_of_profile(self, record: Executor) -> None:
         if record.profile in (ZERO_HASH, self.profile) or self._is_warned:

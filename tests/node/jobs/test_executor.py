@@ -31,6 +31,8 @@ from node.jobs.executor import (
 from node.jobs.inputs import Companion, InputsAwaitedError
 from node.jobs.pace import REPORT_BLOCKS, Speed
 from node.jobs.step_sender import Step, next_step
+from node.keys.reader_key import make_reader_key, public_reader_key
+from node.operations.data_folder import READER_KEY_FILE
 from node.transactions.errors import BadFormatError
 from node.transactions.submitter import RESEND_BLOCKS
 from pallets.jobs.job import (
@@ -43,9 +45,10 @@ from pallets.jobs.job import (
     SlotState,
 )
 from pallets.jobs.parameters import Parameters
+from pallets.jobs.registry import Executor as Registered
 from runtime.codec.scale import codec
 from runtime.shared.documents import Evaluate, Evaluated, JobOutput, Settle, Train
-from runtime.types.primitives import AccountId, Hash
+from runtime.types.primitives import ZERO_HASH, AccountId, Hash
 
 WHO = AccountId(b"e" * 32)
 ANSWER = JobAnswer(1, 0, bytes(32), b"output", 0, "")
@@ -120,6 +123,7 @@ class FakeNode:
         self.sent: list[str] = []
         self.offered: list[Hash] = []
         self.waiting: set[Hash] = set()
+        self.reader = ZERO_HASH
         self.assigned_at = 0
         self.commits_end = 2_400
         self.jobs: tuple[int, ...] = (1,)
@@ -132,6 +136,7 @@ class FakeNode:
             jobs_for_executor=lambda _: tuple(JobEntry(number, record) for number in self.jobs),
             models=SimpleNamespace(get=lambda _: SimpleNamespace(base=BASE)),
             parameters=SimpleNamespace(get=lambda: Parameters(decline_blocks=20)),
+            registry={WHO: Registered(ZERO_HASH, 1, 0, 10, reader=self.reader)},
         )
         yield SimpleNamespace(jobs=jobs)
 
@@ -406,10 +411,33 @@ def test_of_a_settlement_the_drawn_answers_alone_say_how_fast_it_is(
 
 def test_the_time_to_wait_for_texts_is_no_time_to_settle(node: FakeNode, tmp_path: Path) -> None:
     executor = executor_of(node, tmp_path)
+    node.reader = public_reader_key(make_reader_key(tmp_path))
     executor._speeds[Settle].record(units=1, blocks=100)
     for commits_end, is_declined in ((860, False), (859, True)):
         record = replace(job(JobState.Assigned), spec=SETTLE, commits_end=commits_end)
         assert executor._declines(*entry_of(record)) is is_declined
+
+
+@pytest.mark.parametrize("case", ["missing", "damaged", "another"])
+def test_a_settlement_whose_texts_this_machine_cannot_read_is_declined_and_accuses_nobody(
+    node: FakeNode, tmp_path: Path, case: str
+) -> None:
+    node.reader = public_reader_key(make_reader_key(tmp_path))
+    executor, path = executor_of(node, tmp_path), tmp_path / READER_KEY_FILE
+    entry, slot = entry_of(replace(job(JobState.Assigned), spec=SETTLE))
+    assert not executor._declines(entry, slot)
+    if case == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(b"k" * 32 if case == "another" else bytes(32))
+    assert executor._declines(entry, slot)
+
+    async def compute() -> JobAnswer:
+        executor._presence = cast(Any, FakePresence())
+        executor._why_not = lambda _: ""  # type: ignore[method-assign] # it was whole just now
+        return await executor._compute_answer(entry, slot, tmp_path)
+
+    assert trio.run(compute).failure == FailureReason.Unsupported
 
 
 def run_slowly(node: FakeNode, folder: Path, steps_per_block: int, blocks: int) -> int:

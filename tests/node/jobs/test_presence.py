@@ -13,7 +13,7 @@ import pytest
 
 from ml.base.content import content_hash
 from node.jobs.presence import HEARTBEATS, Presence
-from node.keys.reader_key import load_reader_key, public_reader_key
+from node.keys.reader_key import load_reader_key, make_reader_key, public_reader_key
 from node.operations.data_folder import READER_KEY_FILE
 from node.transactions.errors import BadFormatError
 from node.transactions.submitter import RESEND_BLOCKS
@@ -119,8 +119,8 @@ def test_bases_and_reader_key_of_this_machine_are_declared_until_the_chain_has_t
 ) -> None:
     presence.learn()
     base = Hash(content_hash())
-    key = public_reader_key(load_reader_key(tmp_path))
     presence.show()
+    key = public_reader_key(load_reader_key(tmp_path))
     assert node.sent == [("set_bases", {"bases": (base,)}), ("set_reader", {"reader": key})]
     presence.show()
     assert len(node.sent) == 2, "they may land yet"
@@ -148,6 +148,30 @@ def test_a_damaged_reader_key_is_told_and_keeps_no_executor_from_its_jobs(
     presence.show()
     assert node.names == ["set_bases"]
     assert "reader-key-unreadable" in caplog.text
+
+
+def test_a_lost_reader_key_is_told_once_and_not_replaced(
+    node: FakeNode, presence: Presence, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    node.record = Executor(ZERO_HASH, 1, 0, 10, reader=OTHER)
+    presence.learn()
+    presence.show()
+    presence.show()
+    assert node.names == ["set_bases"]
+    assert not (tmp_path / READER_KEY_FILE).exists()
+    assert caplog.text.count("reader-key-unreadable") == 1
+    assert "Restore it from a copy" in caplog.text
+
+
+def test_a_reader_key_that_its_operator_has_put_there_is_declared_and_said(
+    node: FakeNode, presence: Presence, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    node.record = Executor(ZERO_HASH, 1, 0, 10, reader=OTHER)
+    key = public_reader_key(make_reader_key(tmp_path))
+    presence.learn()
+    presence.show()
+    assert ("set_reader", {"reader": key}) in node.sent
+    assert f"reader-key-changed registered={OTHER.hex()} machine={key.hex()}" in caplog.text
 
 
 def test_a_machine_says_why_it_cannot_do_a_job(presence: Presence) -> None:
