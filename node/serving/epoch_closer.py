@@ -36,6 +36,13 @@ from node.serving.epoch_files import (
     write_file,
 )
 from node.serving.epoch_progress import Progress, Settlement, Stage
+from node.serving.epoch_reasons import (
+    closed_gate,
+    low_bond,
+    no_receipts,
+    what_is_left_out,
+    why_failed,
+)
 from node.serving.epoch_view import EPOCH_BLOCKS, RETRY_BLOCKS, EpochView
 from node.serving.redeemer import Redeemer
 from node.storage.blob_errors import BlobError
@@ -44,7 +51,6 @@ from node.storage.receipt_store import ReceiptRange, ReceiptStore
 from node.transactions.errors import PoolError
 from node.transactions.submitter import RESEND_BLOCKS, Submitter
 from pallets.attribution.records import Epoch, EpochState
-from pallets.jobs.job import Job
 from runtime.shared.receipts import SignedReceipt
 from runtime.types.primitives import Hash
 
@@ -90,8 +96,7 @@ class EpochCloser:
 
     async def run(self) -> None:
         """Close epochs as they become old enough, until cancelled."""
-        for model in await trio.to_thread.run_sync(self._receipts.models):
-            self._add(model)
+        await self.load()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             await self._step_all()
@@ -100,6 +105,27 @@ class EpochCloser:
                     async for event in events:
                         if isinstance(event, FinalChanged):
                             await self._step_all()
+
+    async def load(self) -> None:
+        """Take up the models that this node has receipts of, and those that it should have some of:
+        the chain knows what this server has redeemed, whatever has become of its store."""
+        stored = await trio.to_thread.run_sync(self._receipts.models)
+        on_chain = await trio.to_thread.run_sync(self._models_on_chain)
+        for model in (*stored, *on_chain):
+            self._add(model)
+        for model in on_chain:
+            if model not in stored:
+                view = self._view(model)
+                self._stop(model, view.ledger.epoch, no_receipts(view))
+
+    def _models_on_chain(self) -> list[int]:
+        with self._reader.at() as state:
+            return [
+                model
+                for (model, server), ledger in state.attribution.ledgers.items()
+                if server == self._submitter.account
+                and (ledger.redeemed_planck or ledger.settling is not None)
+            ]
 
     def record(self, signed: SignedReceipt) -> None:
         """Count an answer whose receipt is on disk."""
@@ -126,7 +152,7 @@ class EpochCloser:
                 f"Epoch {view.ledger.settling} of model {model} is being settled."
             )
         if not view.can_close:
-            raise SettlementRefusedError(_closed_gate(model, view))
+            raise SettlementRefusedError(closed_gate(model, view))
         epoch = view.ledger.epoch
         if view.is_failed:
             epoch -= 1
@@ -170,7 +196,7 @@ class EpochCloser:
 
     async def _begin_if_due(self, model: int, view: EpochView) -> None:
         progress, height = self._models[model], view.height
-        gate = "" if view.can_close else _closed_gate(model, view)
+        gate = "" if view.can_close else closed_gate(model, view)
         reason = gate or (progress.reason if progress.is_due else "")
         self._put(model, replace(progress, epoch=view.ledger.epoch, reason=reason))
         if gate or (progress.is_due and height < progress.since and not view.is_pressing):
@@ -275,7 +301,7 @@ class EpochCloser:
             )
             return None
         if former.fees_planck > view.bond_planck:
-            self._stop(model, epoch, _low_bond(former.fees_planck, view))
+            self._stop(model, epoch, low_bond(former.fees_planck, view))
             return None
         if former.fees_planck + view.at_risk_planck > view.bond_planck:
             self._wait_for_bond(model, epoch, view)
@@ -301,7 +327,7 @@ class EpochCloser:
         costs_planck = max(0, ledger.due_planck - _fees_of(kept))
         is_accepted = self._models[model].accepts_missing or view.is_last_call
         if costs_planck and not (is_accepted and kept):
-            self._stop(model, epoch, _what_is_left_out(fees_planck, view))
+            self._stop(model, epoch, what_is_left_out(fees_planck, view))
             return None
         if not kept:
             self._wait(model, epoch, view.height, "Nothing was redeemed since the last epoch.")
@@ -380,7 +406,7 @@ class EpochCloser:
             tries = await trio.to_thread.run_sync(
                 self._receipts.fail_epoch, model, epoch, record.job
             )
-            why = _why_failed(view.job)
+            why = why_failed(view.job)
             logger.warning(
                 "epoch-failed model=%d epoch=%d try=%d reason=%r", model, epoch, tries, why
             )
@@ -433,52 +459,3 @@ class EpochCloser:
 
 def _fees_of(ranges: list[ReceiptRange]) -> int:
     return sum(each.fee_planck for each in ranges)
-
-
-def _closed_gate(model: int, view: EpochView) -> str:
-    """Return why no epoch of a model can be closed now."""
-    return (
-        f"Model {model} has no index of {view.parameters.rows_minimum} rows, which attribution "
-        "needs; what it earns for contributors waits in the pool."
-    )
-
-
-def _low_bond(fees_planck: int, view: EpochView) -> str:
-    """Return that the bond does not answer for fees, and which one would."""
-    return (
-        f"The epoch's fees are {fees_planck} planck and the server's bond, which answers for them, "
-        f"is {view.bond_planck}. Raise the bond to {fees_planck + view.at_risk_planck} with "
-        "`openledger server add-bond`, then close the epoch with openledger_closeEpoch."
-    )
-
-
-def _what_is_left_out(fees_planck: int, view: EpochView) -> str:
-    """Return why closing an epoch now leaves out what is due, which costs as much, and what to do;
-    `fees_planck` are those of all its receipts that are here."""
-    due_planck = view.ledger.due_planck
-    if fees_planck < due_planck:
-        why = (
-            f"{due_planck} planck are due in the epoch, and receipts of "
-            f"{due_planck - fees_planck} of them are not here. What is missing is slashed: bring "
-            "the receipt store back"
-        )
-    elif due_planck > view.bond_planck - view.at_risk_planck:
-        why = _low_bond(due_planck, view).removesuffix(".")
-    else:
-        why = (
-            f"The epoch has more receipts than the {view.parameters.receipts_maximum} that one "
-            f"may have, and those come to less than the {due_planck} planck that are due"
-        )
-    return (
-        f"{why}, or close the epoch without them by openledger_closeEpoch(model, true). After "
-        f"block {view.overdue_from} all that is due is slashed."
-    )
-
-
-def _why_failed(job: Job | None) -> str:
-    """Return why a settle job has failed, in a clause."""
-    if job is None or job.failure is None:
-        return "its job is not on the chain any more"
-    reasons = sorted({slot.reason.name for slot in job.slots if slot.reason is not None})
-    said = f" ({', '.join(reasons)})" if reasons else ""
-    return f"its job ended with {job.failure.name}{said}"

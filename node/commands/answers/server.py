@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import click
 
 from genesis.amounts import format_amount, parse_amount
-from node.client import Client
+from node.client import Client, RequestRefusedError
 from node.commands.base.account_signer import account_of
 from node.commands.base.command import command_output, pass_client, refuse
 from node.commands.base.command_group import CommandGroup
@@ -24,6 +24,17 @@ from runtime.crypto import ss58
 
 
 @dataclass(frozen=True, slots=True)
+class EpochRow:
+    """Where the epoch of a model stands at its server's node."""
+
+    model: int
+    epoch: int
+    state: str
+    reason: str | None
+    """Why it waits or has stopped, what that costs, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerDocument:
     """A bonded server: an epoch's fees may not exceed its bond."""
 
@@ -35,6 +46,8 @@ class ServerDocument:
     free_from: int | None
     """The block after which a leaving server can take its bond, once its channels are removed."""
     slashed_planck: Planck
+    epochs: tuple[EpochRow, ...]
+    """What the server's own node says of its epochs; none at another node."""
 
 
 @click.group("server", cls=CommandGroup)
@@ -95,7 +108,7 @@ def withdraw(output: Output, client: Client, spending: Spending) -> Spent:
 @command_output(ServerDocument)
 @pass_client
 def show(output: Output, client: Client, account: str) -> ServerDocument:
-    """Show the bond of the server ACCOUNT."""
+    """Show the bond of the server ACCOUNT and, at its own node, where its epochs stand."""
     who = account_of(account)
     server = client.api("InferenceApi_server", who)
     parameters = client.api("InferenceApi_current_parameters")
@@ -116,4 +129,16 @@ def show(output: Output, client: Client, account: str) -> ServerDocument:
         leaving_at=leaving_at,
         free_from=None if leaving_at is None else leaving_at + parameters.retention_blocks,
         slashed_planck=Planck(server.slashed_planck),
+        epochs=_epochs_at(client, ss58.encode(who)),
     )
+
+
+def _epochs_at(client: Client, account: str) -> tuple[EpochRow, ...]:
+    """Return where epochs stand at a node, where this account is its own."""
+    try:
+        if client.call("openledger_status")["account"] != account:
+            return ()
+        listed = client.call("openledger_settlements")
+    except RequestRefusedError:
+        return ()
+    return tuple(EpochRow(**entry) for entry in listed)

@@ -12,6 +12,7 @@ import pytest
 from node.serving import epoch_closer
 from node.serving.epoch_progress import Stage
 from node.serving.epoch_view import EPOCH_BLOCKS, RETRY_BLOCKS, EpochView
+from node.storage.receipt_store import ReceiptStore
 from node.transactions.submitter import ERA_BLOCKS, RESEND_BLOCKS
 from pallets.attribution.records import Ledger, Parameters
 from runtime.types.primitives import ZERO_HASH
@@ -189,6 +190,46 @@ def test_an_epoch_of_which_a_part_was_given_back_is_closed_with_the_rest(server:
     server.node.ledger = replace(ledger, redeemed_planck=2 * FEE, due_planck=2 * FEE)
     call = closing(server)
     assert (call["fees_planck"], call["missing_planck"]) == (2 * FEE, 0)
+
+
+# ---------------------------------------------------------------------------------- a lost store
+
+
+def lose_store(server: Server) -> None:
+    server.store.close()
+    (server.folder / "receipts.sqlite3").unlink()
+    server.store = ReceiptStore(server.folder / "receipts.sqlite3")
+    server.start()
+
+
+def test_a_lost_receipt_store_is_said_with_what_it_costs(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    redeem(server, 2)
+    lose_store(server)
+    assert server.stage is Stage.STOPPED
+    assert f"{2 * FEE} planck were redeemed, {2 * FEE} of them are due" in server.reason
+    assert f"after block {CLOSE_BLOCKS} what is due is slashed" in server.reason
+    assert "Bring the receipt store of this server back" in caplog.text
+    pass_time(server, 0.99)
+    server.block(count=RETRY_BLOCKS)
+    assert (server.stage, server.node.sent) == (Stage.STOPPED, [])
+    assert "Bring the receipt store of this server back" in server.reason
+
+
+def test_a_store_that_is_lost_while_an_epoch_is_settled_is_said(server: Server) -> None:
+    redeem(server)
+    closing(server)
+    server.block()
+    lose_store(server)
+    server.block()
+    assert server.stage is Stage.SETTLING
+    assert "epoch 0 is being settled" in server.reason
+
+
+def test_a_new_server_has_lost_nothing(server: Server) -> None:
+    lose_store(server)
+    assert server.closer.settlements() == ()
 
 
 # ------------------------------------------------------------------------------------------ parts

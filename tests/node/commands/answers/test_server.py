@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+import node.client
 from node.commands.catalogue import FOLDER
+from pallets.inference.records import Server
+from runtime.crypto import ss58
+from tests.node.commands.support.answering import AnsweringClient
 from tests.node.commands.support.calling import OpenLedger
+from tests.node.support.paid_answers import SERVER_ACCOUNT
 
 
 def test_a_server_is_bonded_shown_and_leaves(openledger: OpenLedger) -> None:
@@ -30,5 +39,19 @@ def test_a_server_is_bonded_shown_and_leaves(openledger: OpenLedger) -> None:
 
 
 def test_a_development_node_serves_from_its_first_block(openledger: OpenLedger) -> None:
-    assert openledger.json("server", "show", "//Alice")["bond_planck"] == str(1_000 * 10**18)
+    shown = openledger.json("server", "show", "//Alice")
+    assert (shown["bond_planck"], shown["epochs"]) == (str(1_000 * 10**18), [])
     assert (FOLDER / "server-show.json").exists()
+
+
+def test_a_server_shows_at_its_own_node_why_its_epochs_wait(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    client = AnsweringClient(server=Server(100))
+    client.settlements = [
+        {"model": 3, "epoch": 4, "state": "stopped", "reason": "The receipt store is lost."}
+    ]
+    monkeypatch.setattr(node.client, "Client", client)
+    show = OpenLedger("ws://nowhere:1", tmp_path).json
+    assert show("server", "show", ss58.encode(SERVER_ACCOUNT))["epochs"] == client.settlements
+    assert show("server", "show", "//Bob")["epochs"] == [], "of another server's it knows nothing"

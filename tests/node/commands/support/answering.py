@@ -69,6 +69,7 @@ class AnsweringClient:
     credited: set[int] = field(default_factory=set)
     files: dict[Hash, bytes] = field(default_factory=dict)
     server: Server | None = None
+    settlements: list[dict[str, Any]] = field(default_factory=list)
     genesis_hash: Hash = GENESIS
     machine = MACHINE
 
@@ -155,6 +156,8 @@ class AnsweringClient:
     def call(self, method: str, *arguments: Any) -> Any:
         if method == "openledger_status":
             return {"account": ss58.encode(SERVER_ACCOUNT)}
+        if method == "openledger_settlements":
+            return self.settlements
         assert method == "openledger_receipts", method
         return [{"signedReceipt": self.hex_of(each), "feedback": None} for each in self._all()]
 

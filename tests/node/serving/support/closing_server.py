@@ -40,8 +40,7 @@ class Server:
         self.redeemer = Redeemer(whole, whole, whole, self.store, RedeemSettings(10**9, 4_000))
         self.closer = EpochCloser(whole, whole, whole, self.store, self.blobs, self.redeemer)
         trio.run(self.redeemer.load)
-        for model in self.store.models():
-            self.closer._add(model)
+        trio.run(self.closer.load)
 
     def close(self) -> None:
         self.store.close()
