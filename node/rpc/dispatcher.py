@@ -12,6 +12,7 @@ import inspect
 import json
 import logging
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -194,7 +195,17 @@ def _read_json(text: str | bytes) -> Json:
     if isinstance(text, bytes):
         text = text.decode(json.detect_encoding(text), "surrogatepass")
     value: Json = _DECODER.decode(text)
+    if _MAY_BE_HALF_A_PAIR.search(text):
+        _check_unicode(value)
     return value
+
+
+def _check_unicode(value: Json) -> None:
+    """Refuse texts that have no encoding, before a method meets them. Raises ValueError."""
+    try:
+        _UNICODE_ENCODER.encode(value).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a text holds half of a surrogate pair") from error
 
 
 def _success(request_id: Json, result: Json) -> str:
@@ -222,3 +233,6 @@ def _refuse_constant(name: str) -> Json:
 # Made once: json.loads and json.dumps make new ones for each text when given options.
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+_UNICODE_ENCODER: Final = json.JSONEncoder(ensure_ascii=False)
+_MAY_BE_HALF_A_PAIR: Final = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+"""Escapes of surrogates, of which a pair is one character, and surrogates as they are."""

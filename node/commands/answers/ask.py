@@ -91,6 +91,7 @@ def ask_command(
             seed=secrets.randbelow(SEEDS) if seed is None else seed,
         ),
     )
+    question.encode()  # before a channel is opened for it: bytes that are no UTF-8 are refused
     if spending.is_dry_run:
         return asker.quote(question, max_tokens)
     with asker.prepared(parse_amount(deposit)):

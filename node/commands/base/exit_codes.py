@@ -47,6 +47,11 @@ def errors_as_exit_codes(output: Output) -> Iterator[None]:
 
 def sentence_of(error: Exception) -> str:
     """Return the sentence of an expected error; those of the system become one."""
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"{error.object!r:.60} is no Unicode text: it holds bytes that are no UTF-8, or half "
+            "of a surrogate pair. Write the characters themselves, in UTF-8."
+        )
     if isinstance(error, OpenLedgerError) or not isinstance(error, OSError):
         return str(error)
     what = error.strerror or str(error) or type(error).__name__
@@ -62,6 +67,8 @@ def exit_code_of(error: Exception) -> ExitCode | None:
     """Return the exit code of an error that has a sentence, None for a bug."""
     if isinstance(error, OpenLedgerError):
         return error.exit_code
+    if isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8":
+        return ExitCode.USAGE  # an argument was read from bytes that are no UTF-8
     if not isinstance(error, OSError):
         return None
     return ExitCode.DISK if error.errno in _DISK else ExitCode.USAGE

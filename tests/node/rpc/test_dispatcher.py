@@ -136,6 +136,16 @@ def test_a_notification_runs_and_is_not_answered() -> None:
     assert numbers.counted == 1
 
 
+@pytest.mark.parametrize("text", [r"\ud800", r"\uDFFF", r"\udc00\ud800", "\ud800"])
+def test_half_of_a_surrogate_pair_is_refused_wherever_it_stands(text: str) -> None:
+    for request in ('{"jsonrpc":"2.0","id":1,"method":"%s"}', '{"%s":[]}', '[{"x":["%s"]}]'):
+        answer = ask(request % text)
+        assert answer["error"]["code"] == -32700
+        assert "half of a surrogate pair" in answer["error"]["message"]
+    whole = '{"jsonrpc":"2.0","id":"\\ud83d\\ude00","method":"none"}'
+    assert ask(whole)["id"] == "\U0001f600"
+
+
 def test_a_batch_is_answered_in_order() -> None:
     answers = ask([call("count", id=9), {"jsonrpc": "2.0", "method": "count"}, 1, call("count")])
     assert [answer.get("result") for answer in answers] == [1, None, 3]

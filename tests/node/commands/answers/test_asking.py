@@ -73,6 +73,15 @@ def test_each_answer_is_signed_for_alone_where_the_last_one_ended(
     assert book_in(keys).spent_planck == 3 * FEE
 
 
+def test_a_question_that_is_no_unicode_text_is_refused_before_anything_is_signed(
+    client: AnsweringClient, keys: Path
+) -> None:
+    openledger = OpenLedger("ws://nowhere:1", keys)
+    called = openledger("ask", "3", "wh\ud800?", "--from", "//Asker")
+    assert (called.exit_code, client.asked) == (2, [])
+    assert "is no Unicode text" in called.err
+
+
 def test_a_channel_to_another_server_than_the_nodes_is_not_paid_from(
     client: AnsweringClient, keys: Path
 ) -> None:

@@ -193,6 +193,15 @@ def test_the_unit_of_a_validator_starts_it_again_after_a_failed_write() -> None:
     assert {int(cls.exit_code) for cls in failed} & final == set()
 
 
+def test_an_argument_that_is_no_unicode_text_is_a_usage_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stopped, errors_as_exit_codes(Output(as_json=False)):
+        "wh\udcff?".encode()
+    assert stopped.value.code == ExitCode.USAGE
+    assert "is no Unicode text" in capsys.readouterr().err
+
+
 def test_a_bug_has_no_exit_code() -> None:
     assert exit_code_of(KeyError("bug")) is None
 
