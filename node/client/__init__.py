@@ -1,5 +1,6 @@
 """The typed client of a node: chain, state, transactions, files, answers. See `Client`."""
 
+from node.client.answer_events import Answer, Text
 from node.client.blobs import Blobs, BlobState
 from node.client.client import Client
 from node.client.endpoint import DEFAULT_URL
@@ -26,7 +27,7 @@ from node.client.results import (
     Submitted,
     Wait,
 )
-from node.client.serving import Answer, Serving, Text
+from node.client.serving import Serving
 
 __all__ = [
     "Answer",

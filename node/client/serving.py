@@ -2,20 +2,21 @@
 
 The interface is OpenAI's chat completions with a voucher and its question's salt in headers; the
 last event carries the attribution and the id of the receipt. Texts are shown again only to who
-knows their salt.
+knows their salt. A server may be hostile: whatever it sends, the asker gets it in its type or as
+one error.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
 
+from node.client.answer_events import Answer, Text, is_count, is_unicode, read_events
 from node.client.errors import InsufficientFundsError, RequestRefusedError, UnreachableError
-from node.client.transport_http import HttpTransport, json_of, refusal_of
+from node.client.transport_http import HttpTransport, json_of, read_bounded, refusal_of
 from runtime.codec.hexadecimal import from_hex, to_hex
 from runtime.codec.scale import DecodeError, codec
 from runtime.crypto.keys import KeyKind, Keypair
@@ -31,27 +32,8 @@ from runtime.types.primitives import AccountId, Ed25519, Hash, MultiSignature, S
 VOUCHER_HEADER: Final = "x-openledger-voucher"
 SALT_HEADER: Final = "x-openledger-salt"
 ANSWER_TIMEOUT_SECONDS: Final = 600.0
-_DATA: Final = "data:"
 _PAYMENT_REQUIRED: Final = 402
 _NOT_FOUND: Final = 404
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A piece of an answer, as it comes."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole answer with its attribution and the id of its receipt, where it was paid."""
-
-    text: str
-    tokens_in: int
-    tokens_out: int
-    attribution: Mapping[str, Any]
-    receipt: Hash | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +54,9 @@ class Serving:
         """Return the models that the node serves."""
         answer = self._http.request("GET", "/v1/models")
         listed = _checked(answer).get("data", [])
-        return list(listed)
+        if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+            raise UnreachableError("The node's list of models is none. Check the address.")
+        return listed
 
     def chat(
         self,
@@ -97,34 +81,23 @@ class Serving:
         )
         with streaming as answer:
             if answer.status_code >= 400:
-                answer.read()
-                raise _refusal(answer)
-            yield from _read_events(answer)
+                raise _refusal(read_bounded(answer))
+            yield from read_events(answer.iter_bytes())
 
     def channel_receipt(self, channel: int) -> SignedReceipt | None:
         """Return the last receipt of a channel; None where its server has none."""
         answer = self._http.request("GET", f"/v1/channels/{channel}/receipt")
         if answer.status_code == _NOT_FOUND:
             return None
-        try:
-            return codec(SignedReceipt).decode(from_hex(_checked(answer)["signed_receipt"]))
-        except (DecodeError, KeyError, ValueError) as error:
-            raise UnreachableError(
-                f"The node's answer about channel {channel} holds no receipt ({error})."
-            ) from error
+        return _signed_in(_checked(answer), f"channel {channel}")
 
     def receipt(self, receipt: Hash, salt: bytes | None = None) -> ServedReceipt:
         """Return a receipt by its id; with the texts where this is their salt."""
         headers = {} if salt is None else {SALT_HEADER: to_hex(salt)}
         answer = self._http.request("GET", f"/v1/attributions/{receipt.hex()}", headers=headers)
         details = _checked(answer)
-        try:
-            signed = codec(SignedReceipt).decode(from_hex(details["signed_receipt"]))
-        except (DecodeError, KeyError, ValueError) as error:
-            raise UnreachableError(
-                f"The node's answer about receipt {receipt.hex()} holds no receipt ({error})."
-            ) from error
-        return ServedReceipt(signed, details)
+        what = f"receipt {receipt.hex()}"
+        return ServedReceipt(_signed_in(details, what), _checked_details(details, what))
 
     def feedback(self, feedback: Feedback, pair: Keypair) -> None:
         """Sign and send a verdict on an answer, by the account that asked."""
@@ -144,45 +117,30 @@ def _voucher_text(voucher: SignedVoucher) -> str:
     return to_hex(codec(SignedVoucher).encode(voucher))
 
 
-def _read_events(answer: httpx.Response) -> Iterator[Text | Answer]:
-    texts: list[str] = []
-    usage: Mapping[str, Any] = {}
-    attribution: Mapping[str, Any] = {}
-    for line in answer.iter_lines():
-        if not line.startswith(_DATA) or line[len(_DATA) :].strip() == "[DONE]":
-            continue
-        event = _event_of(line[len(_DATA) :])
-        if "error" in event:
-            raise RequestRefusedError(f"The answer broke off: {event['error']}")
-        usage, attribution = event.get("usage") or usage, event.get("attribution") or attribution
-        for choice in event.get("choices", []):
-            piece = choice.get("delta", {}).get("content")
-            if piece:
-                texts.append(piece)
-                yield Text(piece)
-    yield _answer_of("".join(texts), usage, attribution)
-
-
-def _answer_of(text: str, usage: Any, attribution: Any) -> Answer:
+def _signed_in(document: Mapping[str, Any], what: str) -> SignedReceipt:
     try:
-        receipt = attribution.get("receipt")
-        return Answer(
-            text=text,
-            tokens_in=int(usage.get("prompt_tokens", 0)),
-            tokens_out=int(usage.get("completion_tokens", 0)),
-            attribution=attribution,
-            receipt=None if receipt is None else Hash(from_hex(receipt)),
-        )
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UnreachableError(f"The answer ends with what no node sends ({error}).") from error
+        return codec(SignedReceipt).decode(from_hex(document["signed_receipt"]))
+    except (DecodeError, KeyError, ValueError, AttributeError) as error:
+        raise UnreachableError(
+            f"The node's answer about {what} holds no receipt ({error!s:.200})."
+        ) from error
 
 
-def _event_of(text: str) -> Mapping[str, Any]:
-    try:
-        event = json.loads(text)
-    except ValueError as error:
-        raise UnreachableError(f"The answer holds an event that is no JSON ({error}).") from error
-    return event if isinstance(event, dict) else {}
+def _checked_details(details: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+    """Return the details of a receipt, each of the type that a node gives it."""
+    rows, epoch = details.get("rows", []), details.get("epoch")
+    texts = [details.get(name) for name in ("question", "answer")]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        rows, epoch = [], "none"
+    for row in rows:
+        texts += [row.get("contributor"), row.get("prompt")]
+    if (
+        not all(text is None or is_unicode(text) for text in texts)
+        or not all(is_count(row.get("row")) for row in rows)
+        or not (epoch is None or is_count(epoch))
+    ):
+        raise UnreachableError(f"The node's answer about {what} holds what no node sends.")
+    return details
 
 
 def _refusal(answer: httpx.Response) -> Exception:
@@ -192,7 +150,10 @@ def _refusal(answer: httpx.Response) -> Exception:
     return RequestRefusedError(sentence, answer.status_code)
 
 
-def _checked(answer: httpx.Response) -> Any:
+def _checked(answer: httpx.Response) -> Mapping[str, Any]:
     if answer.status_code >= 400:
         raise _refusal(answer)
-    return json_of(answer)
+    document = json_of(answer)
+    if not isinstance(document, dict):
+        raise UnreachableError("The node's answer is no JSON object. Check the address.")
+    return document

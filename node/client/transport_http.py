@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
@@ -13,6 +13,10 @@ from node.client.endpoint import Endpoint
 from node.client.errors import RequestRefusedError, UnreachableError
 from node.client.recording import Recording
 from node.client.transport_websocket import result_of, too_late, unreachable
+
+RESPONSE_BYTES_MAX: Final = 64 << 20
+SENTENCE_CHARACTERS_MAX: Final = 1_000
+"""Of what a node says in a refusal."""
 
 
 class HttpTransport:
@@ -49,7 +53,8 @@ class HttpTransport:
 
     def _request(self, method: str, path: str, arguments: dict[str, Any]) -> httpx.Response:
         try:
-            return self._client.request(method, path, **arguments)
+            with self._client.stream(method, path, **arguments) as answer:
+                return read_bounded(answer)
         except httpx.TimeoutException as error:
             raise too_late(self._endpoint.http_url, self._timeout_s) from error
         except httpx.HTTPError as error:
@@ -71,6 +76,18 @@ class HttpTransport:
         self._client.close()
 
 
+def read_bounded(answer: httpx.Response) -> httpx.Response:
+    """Return an answer that is read to its end, unless it has none. Raises UnreachableError."""
+    content = bytearray()
+    for part in answer.iter_bytes():
+        content += part
+        if len(content) > RESPONSE_BYTES_MAX:
+            raise UnreachableError(
+                f"The answer of the node has more than {RESPONSE_BYTES_MAX} bytes. Ask for less."
+            )
+    return httpx.Response(answer.status_code, content=bytes(content))
+
+
 def _with_status(answer: httpx.Response) -> bytes:
     return b"%d\n%s" % (answer.status_code, answer.content)
 
@@ -79,7 +96,7 @@ def json_of(answer: httpx.Response) -> Any:
     """Return the JSON body of an answer. Raises UnreachableError for anything else."""
     try:
         return answer.json()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreachableError(
             f"What answers is no node (HTTP {answer.status_code}, no JSON). Check the address."
         ) from error
@@ -89,9 +106,9 @@ def refusal_of(answer: httpx.Response) -> str:
     """Return the sentence in an HTTP error of a node."""
     try:
         body = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return answer.text[:200] or f"HTTP {answer.status_code}"
     error = body.get("error", body) if isinstance(body, dict) else body
     if isinstance(error, dict):
         error = error.get("message", error)
-    return str(error)
+    return str(error)[:SENTENCE_CHARACTERS_MAX]

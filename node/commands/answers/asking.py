@@ -252,14 +252,27 @@ class Asker:
         if last is None or last.voucher != book.promise.signed:
             self._ledger.drop_promise(number)
             return
-        self._settle(number, last)
+        self._settle(number, last, self._problem_of_text(last, book.promise))
         fee = format_amount(last.receipt.fee_planck)
         self._output.note(f"Counted {fee} for an answer that broke off.")
 
-    def _settle(self, number: int, signed: SignedReceipt) -> None:
+    def _problem_of_text(self, signed: SignedReceipt, promise: Promise) -> str:
+        """Print the answer of a receipt that did not come to its end: it is owed, so its server
+        shows it. Returns what is wrong, in a clause; empty where nothing is."""
+        if promise.received is not None:
+            return ""
+        stored = self._client.serving.receipt(receipt_hash(signed.receipt), promise.salt)
+        text = stored.details.get("answer")
+        if text is None or salted_hash(promise.salt, text) != signed.receipt.answer:
+            return "its server does not show its answer"
+        self._output.say(text)
+        return ""
+
+    def _settle(self, number: int, signed: SignedReceipt, problem: str = "") -> None:
         """Count a receipt, or say what to do about it. Raises ReceiptDisputedError."""
         is_known = signed.receipt.adapter in self._adapters()
-        problem = "" if is_known else "its adapter is not the model's"
+        if not is_known:
+            problem = "its adapter is not the model's"
         try:
             self._ledger.settle(number, signed, problem)
         except ReceiptDisputedError:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from node.client import Client
+from node.client.answer_events import Answer
 from node.client.asker_ledger import AskerLedger
 from node.client.promises import sign_promise
-from node.client.serving import Answer
 from pallets.attribution.records import Epoch, EpochState
 from runtime.crypto.keys import Keypair
 from runtime.shared.documents import DatanetVersion, Recipe, Train

@@ -8,7 +8,14 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from node.client import Answer, InsufficientFundsError, RequestRefusedError, Text, UnreachableError
+from node.client import (
+    Answer,
+    InsufficientFundsError,
+    RequestRefusedError,
+    Text,
+    UnreachableError,
+    transport_http,
+)
 from node.client.endpoint import parse_endpoint
 from node.client.serving import Serving
 from node.client.transport_http import HttpTransport
@@ -122,3 +129,64 @@ def test_a_receipt_is_asked_for_with_its_salt() -> None:
     assert serving(answer).receipt(identity).signed == last
     assert serving(answer).receipt(identity, SALT).details["answer"] == "x"
     assert salts == [None, to_hex(SALT)]
+
+
+GARBAGE: list[bytes] = [
+    b"",
+    b"[]",
+    b"5",
+    b"\xff",
+    b"NaN",
+    b"[" * 100_000,
+    b'{"data": 5}',
+    b'{"data": [5]}',
+    b'{"signed_receipt": 5}',
+    b'{"signed_receipt": "0x"}',
+    b'{"signed_receipt": "\\ud800"}',
+]
+
+
+@pytest.mark.parametrize("body", GARBAGE, ids=lambda body: body[:30].decode(errors="replace"))
+@pytest.mark.parametrize("status", [200, 500])
+def test_whatever_a_server_answers_is_one_error(status: int, body: bytes) -> None:
+    hostile = serving(lambda _: httpx.Response(status, content=body))
+    expected = (UnreachableError, RequestRefusedError)
+    with pytest.raises(expected):
+        hostile.channel_receipt(7)
+    with pytest.raises(expected):
+        hostile.receipt(Hash(bytes(32)))
+    if status == 500:
+        with pytest.raises(expected):
+            list(hostile.chat("m", []))
+    if status == 500 or body[2:6] != b"sign":
+        with pytest.raises(expected):
+            hostile.models()
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"rows": 5},
+        {"rows": [5]},
+        {"rows": [{"row": "x"}]},
+        {"rows": [{}]},
+        {"rows": [{"row": 1, "prompt": 5}]},
+        {"epoch": "x"},
+        {"epoch": -1},
+        {"answer": 5},
+        {"answer": "\ud800"},
+    ],
+)
+def test_details_of_other_types_are_one_error(details: dict[str, object]) -> None:
+    last = receipt_for(signed(voucher()))
+    body = {"signed_receipt": to_hex(codec(SignedReceipt).encode(last)), **details}
+    hostile = serving(lambda _: httpx.Response(200, text=json.dumps(body)))
+    with pytest.raises(UnreachableError, match="what no node sends"):
+        hostile.receipt(receipt_hash(last.receipt))
+
+
+def test_an_answer_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport_http, "RESPONSE_BYTES_MAX", 1_000)
+    endless = serving(lambda _: httpx.Response(200, content=b"x" * 1_001))
+    with pytest.raises(UnreachableError, match="more than 1000 bytes"):
+        endless.models()

@@ -178,8 +178,22 @@ def test_an_answer_that_broke_off_is_counted_before_the_next(
     client.breaks_off = False
     called = ask(keys)
     assert "Counted" in called.err
+    assert called.out.startswith(TEXT), "what is paid for is shown"
     assert client.asked[-1].voucher.before_planck == FEE
     assert book_in(keys).spent_planck == 2 * FEE
+
+
+def test_an_answer_that_broke_off_and_is_not_shown_is_not_paid(
+    client: AnsweringClient, keys: Path
+) -> None:
+    client.breaks_off = True
+    ask(keys)
+    client.breaks_off = False
+    client.salts.clear()
+    called = ask(keys)
+    assert called.exit_code == 1
+    assert "does not show its answer" in called.err
+    assert (book_in(keys).spent_planck, book_in(keys).disputed) == (0, client.receipts[CHANNEL])
 
 
 def test_a_receipt_that_a_kill_kept_from_being_checked_is_checked_before_the_next_answer(
