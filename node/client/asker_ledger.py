@@ -197,11 +197,21 @@ class AskerLedger:
         sequence = voucher.sequence
         self._put(channel, replace(book, spent_planck=spent, sequence=sequence, promise=promise))
 
-    def receive(self, channel: int, received: ReceivedAnswer) -> None:
-        """Keep what came of the answer to the open promise, before its receipt is asked for."""
+    def receive(
+        self, channel: int, received: ReceivedAnswer, tokens_in_max: int, tokens_out_max: int
+    ) -> None:
+        """Keep what came of the answer to the open promise, and the most tokens that its texts can
+        have, before its receipt is asked for."""
         book = self._known(channel)
-        assert book.promise is not None, "an answer follows a promise"
-        self._put(channel, replace(book, promise=replace(book.promise, received=received)))
+        promise = book.promise
+        assert promise is not None, "an answer follows a promise"
+        answered = replace(
+            promise,
+            tokens_in_max=min(promise.tokens_in_max, tokens_in_max),
+            tokens_out_max=min(promise.tokens_out_max, tokens_out_max),
+            received=received,
+        )
+        self._put(channel, replace(book, promise=answered))
 
     def settle(self, channel: int, signed: SignedReceipt, problem: str = "") -> None:
         """Count a receipt for the open promise; `problem` is what is known against it elsewhere.
@@ -303,9 +313,12 @@ def _problem_of(book: ChannelBook, promise: Promise, signed: SignedReceipt) -> s
         (not is_signed(signed), "its signature is false"),
         (
             receipt.tokens_in > promise.tokens_in_max,
-            "it counts more tokens than the question has",
+            "it counts more tokens than the question can have",
         ),
-        (receipt.tokens_out > promise.tokens_out_max, "it counts more tokens than were asked"),
+        (
+            receipt.tokens_out > promise.tokens_out_max,
+            "it counts more tokens than the answer can have",
+        ),
         (not signed.is_whole, "its fee, voucher or evidence is not what it says"),
     ):
         if is_wrong:

@@ -8,11 +8,11 @@ question, so that equal questions do not look equal.
 from __future__ import annotations
 
 import secrets
-from typing import Final
 
 from node.client.asker_ledger import ChannelBook, Promise
 from node.client.queries import QueryClient
 from node.client.serving import signed_with
+from node.client.token_counts import tokens_in_at_most
 from pallets.inference import Channel
 from runtime.crypto.keys import Keypair
 from runtime.shared.receipts import (
@@ -27,14 +27,6 @@ from runtime.shared.receipts import (
     voucher_payload,
 )
 from runtime.types.primitives import AccountId
-
-TEMPLATE_TOKENS: Final = 64
-"""More than any chat template adds to the question."""
-
-
-def tokens_in_at_most(question: str) -> int:
-    """Return more tokens than a question has: each is at least one byte, whatever the tokenizer."""
-    return len(question.encode()) + TEMPLATE_TOKENS
 
 
 def rates_of(client: QueryClient, model: int) -> Rates:

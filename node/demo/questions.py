@@ -9,7 +9,8 @@ from typing import Final
 from genesis.amounts import format_amount
 from node.client.answer_events import Answer
 from node.client.asker_ledger import AskerLedger
-from node.client.promises import rates_of, sign_promise, tokens_in_at_most
+from node.client.promises import rates_of, sign_promise
+from node.client.token_counts import tokens_in_at_most
 from node.demo.contributors import HONEST, Contributor
 from node.demo.stage import ASKER, StoryFailedError, StoryStage, event_of
 from node.demo.training import MODEL_NAME, Model

@@ -130,7 +130,7 @@ def test_a_server_is_never_paid_later_for_what_its_asker_refused(tmp_path: Path)
     books.promise(CHANNEL, Promise(promise, SALT, 100, 100))
     padded = receipt_for(promise)
     received = ReceivedAnswer(receipt_hash(padded.receipt), 4, 3, padded.receipt.answer)
-    books.receive(CHANNEL, received)
+    books.receive(CHANNEL, received, 100, 100)
     with pytest.raises(ReceiptDisputedError):
         books.settle(CHANNEL, padded)
     after_a_kill = AskerLedger(tmp_path, GENESIS, AccountId(ASKER.account))

@@ -22,7 +22,12 @@ from node.client.asker_ledger import (
     ReceivedAnswer,
     is_false,
 )
-from node.client.promises import rates_of, sign_promise, tokens_in_at_most
+from node.client.promises import rates_of, sign_promise
+from node.client.token_counts import (
+    tokens_in_at_most,
+    tokens_in_counted,
+    tokens_out_at_most,
+)
 from node.commands.answers.answer_documents import (
     AnswerDocument,
     QuoteDocument,
@@ -124,7 +129,12 @@ class Asker:
             tokens_out=answer.tokens_out,
             answer=salted_hash(promise.salt, answer.text),
         )
-        self._ledger.receive(self._channel, received)
+        self._ledger.receive(
+            self._channel,
+            received,
+            tokens_in_max=tokens_in_counted(question, self._info.model.base),
+            tokens_out_max=tokens_out_at_most(answer.text),
+        )
         stored = self._client.serving.receipt(answer.receipt)
         self._settle(self._channel, stored.signed)
         self._check_redeemed(self._channel)

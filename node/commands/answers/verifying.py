@@ -18,6 +18,7 @@ from ml.jobs.frames import ROWS_FILE
 from node.client import Client, RequestRefusedError
 from node.client.asker_ledger import salt_of
 from node.client.serving import ServedReceipt
+from node.client.token_counts import count_problem
 from node.commands.answers.receipt_pages import signed_receipts_of
 from node.commands.base.output import Output
 from pallets.attribution.records import Epoch
@@ -38,6 +39,7 @@ COMMITMENTS: Final = (
     "chain commitments",
     "storage proof against the header of a final block",
 )
+COUNTS: Final = ("token counts", "the question's tokens again, the answer's by its bytes")
 SETTLEMENT: Final = ("settlement", "Merkle-sum root over the epoch's receipts against the chain")
 
 
@@ -179,6 +181,7 @@ class Verifier:
         )
         if index.first is None:
             index.first = tuple(steps)
+        steps.append(_counts(stored.signed, material))
         own = {step.name for step in steps}
         steps += [step for step in index.first if step.name not in own]
         return steps if index.of_rows is None else [*steps, index.of_rows]
@@ -318,6 +321,18 @@ def _texts(details: Mapping[str, Any]) -> dict[str, Any]:
     """Return the texts that the node has; their hashes are checked in the replay."""
     texts = {name: details.get(name) for name in ("question", "answer")}
     return {name: text if isinstance(text, str) else None for name, text in texts.items()}
+
+
+def _counts(signed: SignedReceipt, material: Material) -> Check:
+    """Check the token counts of a receipt by its texts."""
+    from ml.attribution.verify import Check
+
+    question, answer, tokenizer = material.question, material.answer, material.tokenizer
+    if question is None or answer is None or tokenizer is None:
+        return Check(*COUNTS, None, "the texts or the model's tokenizer are not at hand")
+    problem = count_problem(signed.receipt, question, answer, tokenizer)
+    counted = f"{signed.receipt.tokens_in} in, {signed.receipt.tokens_out} out"
+    return Check(*COUNTS, not problem, problem or counted)
 
 
 def _of_rows(rows: JobRows, trained: Trained) -> Check:

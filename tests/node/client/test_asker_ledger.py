@@ -121,11 +121,21 @@ def test_a_receipt_is_held_against_what_came_also_after_a_kill(
     ledger: AskerLedger, tmp_path: Path, case: str
 ) -> None:
     ledger.promise(CHANNEL, PROMISE)
-    ledger.receive(CHANNEL, OTHERS[case])
+    ledger.receive(CHANNEL, OTHERS[case], 4, 100)
     again = ledger_in(tmp_path)
     with pytest.raises(ReceiptDisputedError):
         again.settle(CHANNEL, RECEIVED)
     assert book_of(again).spent_planck == 0
+
+
+def test_the_texts_bound_what_a_receipt_may_count(ledger: AskerLedger) -> None:
+    ledger.promise(CHANNEL, PROMISE)
+    ledger.receive(CHANNEL, ANSWERED, tokens_in_max=99, tokens_out_max=4)
+    promised = book_of(ledger).promise
+    assert promised is not None
+    assert (promised.tokens_in_max, promised.tokens_out_max) == (4, 4)
+    with pytest.raises(ReceiptDisputedError, match="than the answer can have"):
+        ledger.settle(CHANNEL, RECEIVED)
 
 
 def test_a_refused_receipt_is_never_paid_later(ledger: AskerLedger, tmp_path: Path) -> None:

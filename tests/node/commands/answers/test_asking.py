@@ -9,7 +9,7 @@ import pytest
 
 import node.client
 from node.client.asker_ledger import AskerLedger, ChannelBook
-from node.client.promises import tokens_in_at_most
+from node.client.token_counts import tokens_in_at_most
 from runtime.shared.receipts import VOUCHER_BLOCKS_MAX, salted_hash
 from runtime.types.primitives import AccountId, Hash
 from tests.node.commands.support.answering import TEXT, AnsweringClient
@@ -112,7 +112,10 @@ def test_that_questions_may_be_drawn_is_said_once_and_remembered(
 LIES: dict[str, tuple[dict[str, Any], str]] = {
     "another answer": ({"shown": "other"}, "its answer is another"),
     "more tokens than it said": ({"overcount": 1}, "other tokens than the answer said"),
-    "more tokens than were asked": ({"overcount": 20}, "more tokens than were asked"),
+    "more tokens than the answer can have": (
+        {"overcount": 20},
+        "more tokens than the answer can have",
+    ),
     "another adapter": ({"adapter": Hash(b"?" * 32)}, "adapter is not the model's"),
 }
 
@@ -140,7 +143,7 @@ def test_a_question_of_more_tokens_than_bytes_is_not_believed(
     client.changed = {"tokens_in": many, "fee_planck": RATES.fee(many, 5)}
     called = ask(keys)
     assert called.exit_code == 1
-    assert "more tokens than the question has" in called.err
+    assert "more tokens than the question can have" in called.err
 
 
 def test_a_receipt_whose_fee_its_voucher_does_not_give_is_kept_and_said_how_to_report(

@@ -109,7 +109,7 @@ class AnsweringClient:
 
     def _api_model(self, _: int) -> Any:
         training = SimpleNamespace(train_job=1, trained=SimpleNamespace(adapter=self.adapter))
-        model = SimpleNamespace(name="m", trainings=(training,), answering=training)
+        model = SimpleNamespace(name="m", base=HASH, trainings=(training,), answering=training)
         return SimpleNamespace(id=MODEL, model=model)
 
     _api_model_named = _api_model
