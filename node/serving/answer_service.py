@@ -96,8 +96,10 @@ class PaidAnswerService:
         models: ServedModels,
         redeem_blocks: int,
         on_recorded: Callable[[SignedReceipt], None],
+        owed_planck: Callable[[], int],
     ) -> None:
-        """`on_recorded` hears of every receipt once it is on disk."""
+        """`on_recorded` hears of every receipt once it is on disk; `owed_planck` says what all
+        channels owe that is not redeemed."""
         self._chain = chain
         self._reader = reader
         self._submitter = submitter
@@ -105,7 +107,9 @@ class PaidAnswerService:
         self._served = models
         self._vouchers = VoucherBook(chain.genesis_hash, submitter.account, receipts, redeem_blocks)
         self._on_recorded = on_recorded
-        self._has_told_of_bond = False
+        self._owed_planck = owed_planck
+        self._told: set[str] = set()
+        """What the operator was told of the bond."""
         self._nursery: trio.Nursery | None = None
 
     async def run(self) -> None:
@@ -227,19 +231,31 @@ class PaidAnswerService:
         )
         with self._reader.at() as state:
             if not state.inference.is_bonded(self._submitter.account):
-                self._tell_of_bond()
+                self._tell("server-not-bonded", "register")
                 raise ServiceBusyError(
                     "This node's account is no bonded server, so nobody can pay it. Ask another "
                     "node, or this one when its operator has bonded it."
                 )
-            return self._vouchers.take(offer, state.inference, self._chain.best.number)
+            payment = self._vouchers.take(offer, state.inference, self._chain.best.number)
+            room = state.inference.redeemable(model, self._submitter.account)
+            if room is not None and self._owed_planck() + payment.voucher.price_planck > room:
+                self._vouchers.release(payment)
+                self._tell("server-bond-too-small", "add-bond")
+                raise ServiceBusyError(
+                    "This node's bond answers for no more answers until an epoch is settled. Ask "
+                    "again later, or another node."
+                )
+            return payment
 
-    def _tell_of_bond(self) -> None:
-        if not self._has_told_of_bond:
-            self._has_told_of_bond = True
+    def _tell(self, event: str, command: str) -> None:
+        """Tell the operator once what is wrong with the bond."""
+        if event not in self._told:
+            self._told.add(event)
             logger.warning(
-                "server-not-bonded account=%s do='`openledger server register`'",
+                "%s account=%s do='`openledger server %s`'",
+                event,
                 ss58.encode(self._submitter.account),
+                command,
             )
 
     async def _finish(self, asked: _Asked) -> Finished:

@@ -11,6 +11,9 @@ drawing the same again pays nothing. Which channels owe something is kept in mem
 bounded number is looked at with each final block, in turn: all of them several times in a challenge
 window. Those that close are redeemed first, in the order in which they close, and are looked at
 again with the next block until that is sent.
+
+The chain lets a server redeem no more than its bond answers for until it has settled an epoch. What
+is beyond waits, and the operator is told; the answer service takes no voucher beyond it.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from node.transactions.errors import PoolError
 from node.transactions.submitter import RESEND_BLOCKS, Submitter
 from pallets.inference import Channel
 from runtime.shared.receipts import SignedReceipt, SignedVoucher
-from runtime.types.primitives import OPEN, Hash
+from runtime.types.primitives import OPEN, AccountId, Hash
 
 LOOKS_PER_BLOCK: Final = 512
 """Channels that are looked at with each final block, unless that takes too long for all."""
@@ -39,6 +42,9 @@ LOOKS_PER_WINDOW: Final = 4
 SENT_PER_BLOCK: Final = 32
 CLOSING_SENT_PER_BLOCK: Final = 128
 """Redemptions of closing channels come on top: what is late for them is lost."""
+
+TOLD_BLOCKS: Final = 100
+"""How often an operator is told that the bond is too small."""
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +83,8 @@ class Debt:
     tokens_out: int
     ends_planck: int
     since: int | None
+    drawn_planck: int
+    """What was redeemed of the channel when it was last looked at."""
     sent: Sent | None = None
 
     @property
@@ -88,6 +96,30 @@ class Debt:
     def model(self) -> int:
         """The model that answered."""
         return self.signed.voucher.model
+
+
+class _Room:
+    """What a server may redeem in a state before its bond answers for no more."""
+
+    def __init__(self, state: PalletViews, server: AccountId, taken_planck: int) -> None:
+        self._state = state
+        self._server = server
+        self._taken_planck = taken_planck
+        """What is on its way already, and what is sent now."""
+        self.refused_planck = 0
+        """What there was no room for."""
+
+    def take(self, debt: Debt, channel: Channel) -> bool:
+        """Return whether there is room for what a channel owes, and take it."""
+        room = self._state.inference.redeemable(debt.model, self._server)
+        if room is None:
+            return True
+        owed = debt.ends_planck - channel.redeemed_planck
+        if self._taken_planck + owed > room:
+            self.refused_planck += owed
+            return False
+        self._taken_planck += owed
+        return True
 
 
 class Redeemer:
@@ -108,6 +140,7 @@ class Redeemer:
         self._settings = settings
         self._debts: OrderedDict[int, Debt] = OrderedDict()
         """By channel, in the order in which they are looked at."""
+        self._told_at = -TOLD_BLOCKS
         self._held: set[int] = set()
         """Models whose epoch is about to be closed: nothing is drawn for them from here but from
         channels that close."""
@@ -127,7 +160,9 @@ class Redeemer:
         height = self._chain.finalized.number - self._settings.owed_blocks_max
 
         def read() -> list[Debt]:
-            return [_debt_of(signed, height) for signed in self._receipts.last_of_channels()]
+            signed = self._receipts.last_of_channels()
+            # What was redeemed of them is seen when they are looked at.
+            return [_debt_of(each, height, drawn_planck=each.ends_planck) for each in signed]
 
         for debt in await trio.to_thread.run_sync(read):
             self._debts.setdefault(debt.channel, debt)
@@ -135,9 +170,16 @@ class Redeemer:
     def record(self, signed: SignedReceipt) -> None:
         """Count an answer whose receipt is on disk."""
         former = self._debts.get(signed.channel)
-        debt = _debt_of(signed, None if former is None else former.since)
+        before = signed.voucher.voucher.before_planck
+        since, drawn = (None, before) if former is None else (former.since, former.drawn_planck)
+        debt = _debt_of(signed, since, drawn)
         debt.sent = None if former is None else former.sent
         self._debts[signed.channel] = debt
+
+    @property
+    def owed_planck(self) -> int:
+        """What all channels owe, as far as they were looked at."""
+        return sum(debt.ends_planck - debt.drawn_planck for debt in self._debts.values())
 
     # ------------------------------------------------------------------- for the epoch closer
 
@@ -150,19 +192,23 @@ class Redeemer:
         }
 
     def draw(self, model: int, targets: dict[int, int], height: int, block: Hash) -> bool:
-        """Send what is missing of a model up to these amounts; returns whether all of it is final
-        at a block, and no other redemption of the model is on its way."""
+        """Send what is missing of a model up to these amounts, and the bond answers for; returns
+        whether all of it is final at a block, and no other redemption of the model is on its
+        way."""
         missing, sent = 0, 0
         with self._reader.at(block) as state:
+            on_its_way = self._on_its_way_planck(height, but=model)
+            room = _Room(state, self._submitter.account, on_its_way)
             for debt in [debt for debt in self._debts.values() if debt.model == model]:
                 channel = self._owing(state, debt, height)
                 if channel is None:
                     continue
                 is_sent = self._is_on_its_way(debt, height)
-                if channel.redeemed_planck < targets.get(debt.channel, 0):
+                is_wanted = channel.redeemed_planck < targets.get(debt.channel, 0)
+                if is_wanted and room.take(debt, channel):
                     missing += 1
                     if sent < SENT_PER_BLOCK and not is_sent:
-                        sent += self._redeem(debt, channel, height)
+                        sent += self._send(debt, channel, height)
                 elif is_sent:
                     missing += 1
         return not missing
@@ -189,15 +235,19 @@ class Redeemer:
                     due.append((debt, channel))
                 else:
                     closing.append((channel.closes_at, debt, channel))
-        closing.sort(key=lambda each: each[0])
-        sent = 0
-        for _, debt, channel in closing:
-            if sent < CLOSING_SENT_PER_BLOCK and self._redeem(debt, channel, height):
-                sent += 1
-            else:
-                self._debts.move_to_end(debt.channel, last=False)
-        for debt, channel in due[:SENT_PER_BLOCK]:
-            self._redeem(debt, channel, height)
+            closing.sort(key=lambda each: each[0])
+            room = _Room(state, self._submitter.account, self._on_its_way_planck(height))
+            sent = 0
+            for _, debt, channel in closing:
+                has_turn = sent < CLOSING_SENT_PER_BLOCK and room.take(debt, channel)
+                if has_turn and self._send(debt, channel, height):
+                    sent += 1
+                else:
+                    self._debts.move_to_end(debt.channel, last=False)
+            for debt, channel in due[:SENT_PER_BLOCK]:
+                if room.take(debt, channel):
+                    self._send(debt, channel, height)
+            self._tell_of_bond(room, height)
 
     def _next_looks(self, challenge_blocks: int) -> list[Debt]:
         """Take the debts that are looked at with a block from the front."""
@@ -210,7 +260,9 @@ class Redeemer:
         """Return the channel of a debt; None where nothing is owed or can be drawn any more."""
         channel = state.inference.channels.get(debt.channel)
         if channel is None or channel.is_closed or channel.redeemed_planck >= debt.ends_planck:
+            debt.drawn_planck = debt.ends_planck
             return None
+        debt.drawn_planck = channel.redeemed_planck
         expires_at = debt.signed.voucher.expires_at
         if height >= expires_at:
             logger.error(
@@ -246,7 +298,17 @@ class Redeemer:
             return True
         return height < sent.height + RESEND_BLOCKS
 
-    def _redeem(self, debt: Debt, channel: Channel, height: int) -> bool:
+    def _on_its_way_planck(self, height: int, but: int | None = None) -> int:
+        """Return what was sent lately and not seen to land, of all models but one."""
+        return sum(
+            max(0, debt.sent.ends_planck - debt.drawn_planck)
+            for debt in self._debts.values()
+            if debt.sent is not None
+            and debt.model != but
+            and height < debt.sent.height + RESEND_BLOCKS
+        )
+
+    def _send(self, debt: Debt, channel: Channel, height: int) -> bool:
         """Send one redemption; False where the pool takes none, and then it is tried again."""
         try:
             transaction = self._submitter.submit(
@@ -269,12 +331,23 @@ class Redeemer:
         debt.sent = Sent(debt.ends_planck, height, transaction)
         return True
 
+    def _tell_of_bond(self, room: _Room, height: int) -> None:
+        """Tell the operator what waits for a larger bond, not with every block."""
+        if room.refused_planck and height >= self._told_at + TOLD_BLOCKS:
+            self._told_at = height
+            logger.error(
+                "redeem-waits owed_planck=%d reason='the bond answers for no more' "
+                "do='`openledger server add-bond`, or wait until an epoch is settled'",
+                room.refused_planck,
+            )
 
-def _debt_of(signed: SignedReceipt, since: int | None) -> Debt:
+
+def _debt_of(signed: SignedReceipt, since: int | None, drawn_planck: int) -> Debt:
     return Debt(
         signed=signed.voucher,
         tokens_in=signed.receipt.tokens_in,
         tokens_out=signed.receipt.tokens_out,
         ends_planck=signed.ends_planck,
         since=since,
+        drawn_planck=drawn_planck,
     )

@@ -37,6 +37,7 @@ from tests.node.support.small_node import run
 
 REQUEST = AnswerRequest("model", (), "why?", 5, None, None, None, (), b"voucher", b"salt")
 CONTEXT_TOKENS, LONGEST_TOKEN_BYTES = 10, 4
+OWED = 1_000
 
 
 class Refusing:
@@ -47,13 +48,16 @@ class Refusing:
         self.released = 0
         self.has_room = True
         self.is_bonded = True
+        self.room: int | None = None
         self.used: list[str] = []
         self.voucher = voucher()
 
     @contextmanager
     def at(self) -> Iterator[Any]:
         model = SimpleNamespace(id=1, model=SimpleNamespace(is_retired=False))
-        inference = SimpleNamespace(is_bonded=lambda _: self.is_bonded)
+        inference = SimpleNamespace(
+            is_bonded=lambda _: self.is_bonded, redeemable=lambda *_: self.room
+        )
         yield SimpleNamespace(
             models=SimpleNamespace(model_named=lambda _: model), inference=inference
         )
@@ -137,6 +141,18 @@ def test_a_node_that_is_not_bonded_refuses_and_tells_its_operator_once(
     assert caplog.text.count("openledger server register") == 1
 
 
+def test_an_answer_for_which_the_bond_does_not_answer_is_refused(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake = Refusing(QueueFullError("busy"))
+    fake.room = OWED + fake.voucher.price_planck - 1
+    threads = _ask_refused(fake, REQUEST, ServiceBusyError, monkeypatch, times=2)
+    assert (fake.used, fake.released, threads) == ([], 2, [])
+    assert caplog.text.count("openledger server add-bond") == 1
+    fake.room += 1
+    assert _ask_refused(fake, REQUEST, ServiceBusyError, monkeypatch), "it is tokenized"
+
+
 @pytest.mark.parametrize(("excess", "is_tokenized"), [(0, True), (1, False)])
 def test_a_text_beyond_any_context_is_refused_before_it_is_tokenized(
     excess: int, is_tokenized: bool, monkeypatch: pytest.MonkeyPatch
@@ -218,6 +234,7 @@ def _service(whole: Any) -> PaidAnswerService:
         models=whole,
         redeem_blocks=300,
         on_recorded=lambda _: None,
+        owed_planck=lambda: OWED,
     )
 
 

@@ -72,6 +72,7 @@ class FakeNode:
                 rates=lambda _: self.rates,
                 channels={CHANNEL: open_channel(deposit_planck=PRICE)},
                 is_bonded=lambda _: True,
+                redeemable=lambda *_: None,
             ),
         )
 
@@ -120,6 +121,7 @@ def service_of(
     node: FakeNode, receipts: ReceiptStore, monkeypatch: pytest.MonkeyPatch
 ) -> PaidAnswerService:
     """Return the answer service of a node whose answers are TEXT."""
+    transcript()  # loads torch, which takes longer than an asker waits below
     monkeypatch.setattr(answer_service_module, "Transcript", lambda *_: transcript())
     whole = cast(Any, node)
     return PaidAnswerService(
@@ -130,6 +132,7 @@ def service_of(
         models=whole,
         redeem_blocks=300,
         on_recorded=node.recorded.append,
+        owed_planck=lambda: 0,
     )
 
 

@@ -222,6 +222,37 @@ def test_a_block_looks_at_a_bounded_number_of_channels_and_comes_to_all(
     assert not redeemer._debts
 
 
+def test_what_the_bond_does_not_answer_for_waits_and_the_operator_is_told(
+    node: PayingNode, redeemer: Redeemer, caplog: pytest.LogCaptureFixture
+) -> None:
+    node.open(8)
+    node.answer(7, AMOUNT, redeemer)
+    node.answer(8, AMOUNT, redeemer)
+    assert redeemer.owed_planck == 2 * AMOUNT
+    node.room = AMOUNT
+    for _ in range(3):
+        node.block(redeemer)
+    assert node.drawn() == [(7, AMOUNT)]
+    assert caplog.text.count("openledger server add-bond") == 1
+    node.land()
+    node.room = 2 * AMOUNT
+    node.block(redeemer)
+    assert node.drawn() == [(8, AMOUNT)]
+    node.land()
+    node.block(redeemer)
+    assert redeemer.owed_planck == 0
+
+
+def test_an_epoch_is_closed_without_what_the_bond_does_not_answer_for(
+    node: PayingNode, redeemer: Redeemer
+) -> None:
+    node.answer(7, AMOUNT, redeemer)
+    node.room = AMOUNT - 1
+    targets = redeemer.hold(MODEL)
+    assert redeemer.draw(MODEL, targets, node.height, node.finalized.hash)
+    assert node.sent == []
+
+
 def test_closing_channels_are_redeemed_before_others_in_the_order_of_their_end(
     node: PayingNode, redeemer: Redeemer
 ) -> None:

@@ -133,6 +133,8 @@ class FakeNode:
     others: dict[int, tuple[Ledger, Epoch | None]] = field(default_factory=dict)
     """Ledgers of other models, each with the epoch that is being settled."""
     bond: int = 1_000_000
+    room: int | None = None
+    """What the bond answers for that is not redeemed yet; None without limit."""
     is_open: bool = True
     is_refusing: bool = False
     slashed: int = 0
@@ -160,12 +162,14 @@ class FakeNode:
         ledgers = {MODEL: self.ledger} | {model: each[0] for model, each in self.others.items()}
         epochs = {model: {each[0].epoch - 1: each[1]} for model, each in self.others.items()}
         epochs[MODEL] = dict(self.epochs)
+        room = self.room
         bond, is_open, at_risk, parameters = self.bond, self.is_open, self.at_risk, self.parameters
         payments = InferenceParameters(challenge_blocks=self.challenge_blocks)
         return SimpleNamespace(
             inference=SimpleNamespace(
                 channels=dict(self.channels),
                 bond_of=lambda _: bond,
+                redeemable=lambda *_: room,
                 parameters=SimpleNamespace(get=lambda: payments),
             ),
             attribution=SimpleNamespace(
