@@ -9,7 +9,7 @@ from typing import Any, Final
 from benchmarks.weights.case import Benchmarks, Work
 from benchmarks.weights.data_cases import store_model
 from benchmarks.weights.job_cases import ATTEMPT, JOB, fill_deadlines, slots_of, store_settlement
-from benchmarks.weights.payment_cases import pay_contributors
+from benchmarks.weights.payment_cases import index_model
 from benchmarks.weights.stage import WeighingStage
 from pallets.attribution import ATTRIBUTION_POT, Attribution
 from pallets.attribution import Parameters as AttributionParameters
@@ -51,7 +51,7 @@ def _served(stage: WeighingStage) -> AccountId:
     store_model(stage, server)
     _fill_pot(stage)
     _bond(stage, server)
-    pay_contributors(stage)
+    index_model(stage)
     _fund(stage, server, FEES)
     return server
 

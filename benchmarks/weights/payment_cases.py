@@ -80,8 +80,8 @@ def _published(stage: WeighingStage) -> None:
     stage.pallet(Models).records.put(0, raised)
 
 
-def pay_contributors(stage: WeighingStage) -> None:
-    """Let model 0 have the rows that attribution pays for, and nobody have redeemed of it since."""
+def index_model(stage: WeighingStage, rows: int = 2_000) -> None:
+    """Index model 0, of which nobody has redeemed since."""
     attribution = stage.pallet(Attribution)
     indexed = Indexed(
         phi=ZERO_HASH,
@@ -93,7 +93,7 @@ def pay_contributors(stage: WeighingStage) -> None:
         aggregates=ZERO_HASH,
         aggregate_root=ZERO_HASH,
         span_shards=ZERO_HASH,
-        rows=2_000,
+        rows=rows,
         sketch_size=4_096,
     )
     attribution.index_jobs.put(0, tuple(range(INDEXES_LISTED_MAX)))
@@ -182,7 +182,7 @@ def inference_top_up(stage: WeighingStage) -> Work:
 def inference_redeem(stage: WeighingStage) -> Work:
     # The first redemption since the model pays contributors, at a fee that was changed since.
     _open(stage, redeemed=OPEN)
-    pay_contributors(stage)
+    index_model(stage)
     server, signed = AccountId(stage.pair("server").account), _voucher()
     stage.pallet(Inference).former_fee.put(FormerFee(1, 2 * BLOCK))
     stage.pallet(Attribution).ledgers.put((0, server), Ledger(epoch=3))
@@ -286,7 +286,7 @@ def inference_remove_channel(stage: WeighingStage) -> Work:
     model = models.records.get(0)
     assert model is not None, "published just now"
     models.records.put(0, replace(model, is_retired=True))
-    pay_contributors(stage)
+    index_model(stage)
     attribution.ledgers.put((0, server), Ledger(epoch=3))
     return stage.signed(server, "Inference", "remove_channel", channel=0)
 
@@ -300,6 +300,7 @@ def inference_take_back(stage: WeighingStage) -> Work:
     models.records.put(0, replace(model, is_retired=True))
     server = AccountId(stage.pair("server").account)
     fill_pot(stage)
+    index_model(stage, rows=1)
     attribution.ledgers.put((0, server), Ledger(epoch=1, pool=OPEN, redeemed_planck=2 * OPEN))
     return stage.signed(asker, "Inference", "take_back", channel=0)
 

@@ -54,25 +54,17 @@ def give_back(
 ) -> int:
     """Pay the part of a pool that a channel brought back to its asker; returns it. It goes to the
     commons where the asker's account is gone and the amount too small to make it anew."""
-    model, server = key
     ledger = attribution.ledgers.get(key)
     assert redeemed_planck <= ledger.redeemed_planck, "no epoch was closed, so all is here"
+    assert not ledger.due_planck, "nothing is due of a model that never opened"
     amount = ledger.pool * redeemed_planck // ledger.redeemed_planck
     left = ledger.redeemed_planck - redeemed_planck
-    due = min(ledger.due_planck, left)
-    rest = replace(
-        ledger,
-        pool=ledger.pool - amount,
-        redeemed_planck=left,
-        due_planck=due,
-        due_from=ledger.due_from if due else None,
-    )
+    rest = replace(ledger, pool=ledger.pool - amount, redeemed_planck=left)
     attribution.ledgers.put(key, rest)
-    count_unsettled(attribution, server, due - ledger.due_planck)
     try:
         pay_out(attribution, asker, amount)
     except DispatchFailed:
-        add_commons(attribution, model, amount)
+        add_commons(attribution, key[0], amount)
         return 0
     return amount
 
