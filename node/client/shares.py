@@ -13,7 +13,7 @@ from typing import Final
 
 from node.client.blobs import Blobs
 from node.client.queries import QueryClient
-from pallets.attribution.records import Epoch, EpochState
+from pallets.attribution.records import Epoch, EpochState, Ledger
 from runtime.codec.scale import codec
 from runtime.shared.documents import EpochShares, Share
 from runtime.trie.merkle import SumProof, sum_proof
@@ -45,24 +45,28 @@ class SettledEpoch:
     shares: Hash
 
 
+def ledgers_of(client: QueryClient, model: int) -> list[tuple[AccountId, Ledger]]:
+    """Return the ledgers of all servers of a model, by account: a runtime API lists but some."""
+    return sorted(
+        (server, ledger) for (_, server), ledger in client.entries("Attribution", "ledgers", model)
+    )
+
+
 def settled_epochs(
     client: QueryClient, models: Iterable[int], epochs_max: int
 ) -> Iterator[SettledEpoch]:
     """Yield the newest settled epochs of each server of these models."""
     for model in models:
-        for entry in client.api("AttributionApi_pools", model):
-            newest = entry.ledger.epoch
-            for number in range(max(newest - epochs_max, 0), newest):
-                record: Epoch | None = client.api(
-                    "AttributionApi_epoch", model, entry.server, number
-                )
+        for server, ledger in ledgers_of(client, model):
+            for number in range(max(ledger.epoch - epochs_max, 0), ledger.epoch):
+                record: Epoch | None = client.api("AttributionApi_epoch", model, server, number)
                 if (
                     record is not None
                     and record.state is EpochState.Settled
                     and record.shares is not None
                     and record.claimed_planck < record.shares_planck
                 ):
-                    yield SettledEpoch(model, entry.server, number, record.shares)
+                    yield SettledEpoch(model, server, number, record.shares)
 
 
 def unclaimed_share(

@@ -10,6 +10,7 @@ import json
 from contextlib import aclosing
 from typing import Final
 
+import trio
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -49,7 +50,7 @@ def feedback_routes(receipts: ReceiptStore) -> list[Route]:
         except ClientDisconnect:
             return Response(status_code=400)
         try:
-            take(receipts, body)
+            await trio.to_thread.run_sync(take, receipts, body)
         except FeedbackRefusedError as refusal:
             return JSONResponse({"error": str(refusal)}, refusal.status)
         return JSONResponse({"status": "recorded"})

@@ -423,8 +423,9 @@ class EpochCloser:
         if record.state is EpochState.Settling:
             return
         self._noted[model] = end
-        if record.state is EpochState.Convicted:
-            logger.error("epoch-convicted model=%d epoch=%d job=%d", model, epoch, record.job)
+        if record.state is not EpochState.Settled:
+            what = record.state.name.lower()
+            logger.error("epoch-%s model=%d epoch=%d job=%d", what, model, epoch, record.job)
         else:
             logger.info(
                 "epoch-settled model=%d epoch=%d shares_planck=%d",

@@ -62,7 +62,7 @@ def claim_command(
     """Pay out what your rows have earned, or those of ACCOUNT (to that account).
 
     The largest shares of an epoch are credited when it is settled; all others here, by a proof from
-    the epoch's file of shares.
+    the epoch's file of shares. One that somebody else has credited meanwhile stops no other.
     """
     if account is None:
         who = spending.signer.account
@@ -76,7 +76,7 @@ def claim_command(
     if len(credits) > SHARES_PER_CLAIM_MAX:
         credits = credits[:SHARES_PER_CLAIM_MAX]
         output.note(f"This claims {SHARES_PER_CLAIM_MAX} shares. Claim again for the others.")
-    call = client.make_call("Utility", "batch_all", calls=(*credits, pay))
+    call = client.make_call("Utility", "force_batch", calls=(*credits, pay))
     return spend(output, client, spending, call)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from node.client import Client
+from node.client.shares import ledgers_of
 from node.commands.base.command import refuse
 from node.commands.base.documents import Planck
 from node.commands.base.lookup import find_job
@@ -120,7 +121,6 @@ def model_row(info: ModelInfo) -> ModelRow:
 def model_document(client: Client, info: ModelInfo) -> ModelDocument:
     """Return the document of a model."""
     model, latest = info.model, info.model.latest
-    pools = client.api("AttributionApi_pools", info.id)
     trained = None if latest is None else latest.trained
     return ModelDocument(
         id=info.id,
@@ -139,7 +139,7 @@ def model_document(client: Client, info: ModelInfo) -> ModelDocument:
         index_job=None if latest is None else latest.index_job,
         base_loss_nats=None if trained is None else trained.base_loss_micronats / MICRONATS,
         adapter_loss_nats=None if trained is None else trained.adapter_loss_micronats / MICRONATS,
-        pool_planck=Planck(sum(entry.ledger.pool for entry in pools)),
+        pool_planck=Planck(sum(ledger.pool for _, ledger in ledgers_of(client, info.id))),
         commons_planck=Planck(client.api("AttributionApi_common_pool", info.id)),
     )
 

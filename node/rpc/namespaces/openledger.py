@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import trio
+
 from node.authoring.author import Author
 from node.jobs.executor import Executor
 from node.operations.health import Health
@@ -106,7 +108,7 @@ class OpenLedger:
         ]
 
     @method("openledger_receipts")
-    def receipts(
+    async def receipts(
         self,
         model: int,
         server: AccountId | None = None,
@@ -119,8 +121,14 @@ class OpenLedger:
 
         Without an epoch: this server's receipts that are in none yet. A page has at most 256.
         """
-        listed = []
-        for signed in self._page(model, server, epoch, start, min(count, PAGE_MAX)):
+        size = min(count, PAGE_MAX)
+        return await trio.to_thread.run_sync(self._listed, model, server, epoch, start, size)
+
+    def _listed(
+        self, model: int, server: AccountId | None, epoch: int | None, start: int, count: int
+    ) -> Json:
+        listed: list[Json] = []
+        for signed in self._page(model, server, epoch, start, count):
             identity = receipt_hash(signed.receipt)
             is_negative = self._receipts.verdict(identity)
             listed.append(

@@ -10,7 +10,7 @@ import node.client
 from node.client import RequestRefusedError
 from node.client.shares import EPOCHS_DEFAULT
 from node.commands.datanet.claim import SHARES_PER_CLAIM_MAX
-from pallets.attribution.records import Epoch, EpochState, Ledger, ServerLedger
+from pallets.attribution.records import Epoch, EpochState, Ledger
 from runtime.codec.scale import codec
 from runtime.crypto.keys import Keypair
 from runtime.frame.dispatch import Call
@@ -54,7 +54,7 @@ def settle(client: AnsweringClient, epoch: int, *accounts: AccountId, credited: 
         claimed_planck=credited,
     )
     count = max(client.epochs) + 1
-    client.pools = (ServerLedger(SERVER_ACCOUNT, Ledger(epoch=count)),)
+    client.ledgers[MODEL, SERVER_ACCOUNT] = Ledger(epoch=count)
 
 
 def claim(client: AnsweringClient, *words: str) -> tuple[Called, Call]:
@@ -75,7 +75,7 @@ def test_shares_are_credited_by_proofs_and_paid_at_once(client: AnsweringClient)
     settle(client, 3, WHO, OTHERS[0])
     client.credited = {3}
     _, call = claim(client)
-    assert (call.pallet, call.name) == ("Utility", "batch_all")
+    assert (call.pallet, call.name) == ("Utility", "force_batch")
     assert epochs_of(call) == [0, 2]
     first, *_, last = arguments_of(call)["calls"]
     assert (last.pallet, last.name) == ("Attribution", "claim")
@@ -90,6 +90,15 @@ def test_shares_are_credited_by_proofs_and_paid_at_once(client: AnsweringClient)
         amount=share.planck,
         proof=arguments["proof"],
     )
+
+
+def test_the_shares_of_every_server_are_found_however_many_there_are(
+    client: AnsweringClient,
+) -> None:
+    settle(client, 0, WHO)
+    for number in range(300):
+        client.ledgers[MODEL, AccountId(number.to_bytes(32))] = Ledger()
+    assert epochs_of(claim(client)[1]) == [0]
 
 
 def test_without_shares_only_what_is_credited_is_paid(client: AnsweringClient) -> None:

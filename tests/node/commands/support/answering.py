@@ -10,6 +10,7 @@ from typing import Any, Self
 from node.client import Answer, Text
 from node.client.serving import ServedReceipt
 from pallets import compose
+from pallets.attribution.records import Ledger
 from pallets.inference import Channel
 from pallets.inference.records import ChannelInfo, Server
 from runtime.codec.hexadecimal import to_hex
@@ -64,7 +65,7 @@ class AnsweringClient:
     salts: list[bytes] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     adapter: Hash = HASH
-    pools: tuple[Any, ...] = ()
+    ledgers: dict[tuple[int, AccountId], Ledger] = field(default_factory=dict)
     epochs: dict[int, Any] = field(default_factory=dict)
     credited: set[int] = field(default_factory=set)
     files: dict[Hash, bytes] = field(default_factory=dict)
@@ -126,8 +127,9 @@ class AnsweringClient:
     def _api_channels_of(self, _: AccountId) -> list[ChannelInfo]:
         return [ChannelInfo(*each) for each in self.channels.items()]
 
-    def _api_pools(self, _: int) -> Any:
-        return self.pools
+    def entries(self, pallet: str, item: str, model: int) -> list[tuple[Any, Any]]:
+        assert (pallet, item) == ("Attribution", "ledgers")
+        return [(key, ledger) for key, ledger in self.ledgers.items() if key[0] == model]
 
     def _api_epoch(self, model: int, server: AccountId, epoch: int) -> Any:
         return self.epochs.get(epoch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -50,6 +51,10 @@ def openledger(receipts: ReceiptStore) -> OpenLedger:
     return OpenLedger(SERVER_ACCOUNT, nothing, nothing, cast(Any, closer), receipts, nothing)
 
 
+def receipts_of(openledger: OpenLedger, *arguments: Any, **named: Any) -> Any:
+    return trio.run(partial(openledger.receipts, *arguments, **named))
+
+
 def sequences(listed: Any) -> list[int]:
     decode = codec(SignedReceipt).decode
     return [decode(from_hex(entry["signedReceipt"])).sequence for entry in listed]
@@ -59,11 +64,11 @@ def test_receipts_that_wait_are_listed_in_pages(
     openledger: OpenLedger, receipts: ReceiptStore
 ) -> None:
     hashes = [receipts.record(stored(number)) for number in range(1, PAGE_MAX + 3)]
-    assert len(sequences(openledger.receipts(MODEL, count=10**6))) == PAGE_MAX
-    assert sequences(openledger.receipts(MODEL, None, None, PAGE_MAX - 1, 2)) == [256, 257]
+    assert len(sequences(receipts_of(openledger, MODEL, count=10**6))) == PAGE_MAX
+    assert sequences(receipts_of(openledger, MODEL, None, None, PAGE_MAX - 1, 2)) == [256, 257]
     receipts.put_epoch(0, hashes[:3])
     receipts.put_feedback(hashes[1], True, b"")
-    listed: Any = openledger.receipts(MODEL, SERVER_ACCOUNT, 0)
+    listed: Any = receipts_of(openledger, MODEL, SERVER_ACCOUNT, 0)
     assert sequences(listed) == [1, 2, 3]
     assert [entry["feedback"] for entry in listed] == [None, "bad", None]
     assert [entry["hash"] for entry in listed] == ["0x" + each.hex() for each in hashes[:3]]
@@ -74,11 +79,11 @@ def test_receipts_of_other_servers_are_listed_by_server_and_epoch(
 ) -> None:
     theirs = stored().signed
     receipts.learn(OTHER, 6, [theirs])
-    listed: Any = openledger.receipts(MODEL, OTHER, 6)
+    listed: Any = receipts_of(openledger, MODEL, OTHER, 6)
     assert [entry["hash"] for entry in listed] == ["0x" + receipt_hash(theirs.receipt).hex()]
-    assert openledger.receipts(MODEL, OTHER, 5) == []
-    assert openledger.receipts(MODEL, OTHER) == []
-    assert openledger.receipts(MODEL, None, 6) == []
+    assert receipts_of(openledger, MODEL, OTHER, 5) == []
+    assert receipts_of(openledger, MODEL, OTHER) == []
+    assert receipts_of(openledger, MODEL, None, 6) == []
 
 
 def test_where_epochs_stand_is_told_with_the_reason(openledger: OpenLedger) -> None:
