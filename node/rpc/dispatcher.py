@@ -43,6 +43,14 @@ READ_AT_ONCE_MAX: Final = 4_096
 """A text of at most this length is read in less time than a turn takes."""
 
 
+class NotUnicodeError(Exception):
+    """A request is JSON, and holds half of a surrogate pair."""
+
+    def __init__(self, request_id: Json) -> None:
+        super().__init__()
+        self.request_id = request_id
+
+
 @dataclass(frozen=True, slots=True)
 class _Meter:
     """The metrics of one method."""
@@ -71,6 +79,9 @@ class Dispatcher:
                     request = _read_json(text)
             else:
                 request = _read_json(text)
+        except NotUnicodeError as error:
+            message = "A text of the request holds half of a surrogate pair."
+            return _failure(error.request_id, InvalidRequestError(message))
         except RecursionError:
             return _failure(None, ParseError("The request is nested too deeply."))
         except ValueError as error:
@@ -191,7 +202,8 @@ def _id_of(request: Json) -> Json:
 
 
 def _read_json(text: str | bytes) -> Json:
-    """Read a JSON text in any of its encodings. Raises ValueError, RecursionError."""
+    """Read a JSON text in any of its encodings. Raises NotUnicodeError, ValueError,
+    RecursionError."""
     if isinstance(text, bytes):
         text = text.decode(json.detect_encoding(text), "surrogatepass")
     value: Json = _DECODER.decode(text)
@@ -200,12 +212,12 @@ def _read_json(text: str | bytes) -> Json:
     return value
 
 
-def _check_unicode(value: Json) -> None:
-    """Refuse texts that have no encoding, before a method meets them. Raises ValueError."""
+def _check_unicode(request: Json) -> None:
+    """Refuse texts that have no encoding, before a method meets them. Raises NotUnicodeError."""
     try:
-        _UNICODE_ENCODER.encode(value).encode()
+        _UNICODE_ENCODER.encode(request).encode()
     except UnicodeEncodeError as error:
-        raise ValueError("a text holds half of a surrogate pair") from error
+        raise NotUnicodeError(_id_of(request)) from error
 
 
 def _success(request_id: Json, result: Json) -> str:

@@ -140,7 +140,7 @@ def test_a_notification_runs_and_is_not_answered() -> None:
 def test_half_of_a_surrogate_pair_is_refused_wherever_it_stands(text: str) -> None:
     for request in ('{"jsonrpc":"2.0","id":1,"method":"%s"}', '{"%s":[]}', '[{"x":["%s"]}]'):
         answer = ask(request % text)
-        assert answer["error"]["code"] == -32700
+        assert answer["error"]["code"] == -32600
         assert "half of a surrogate pair" in answer["error"]["message"]
     whole = '{"jsonrpc":"2.0","id":"\\ud83d\\ude00","method":"none"}'
     assert ask(whole)["id"] == "\U0001f600"
