@@ -185,35 +185,35 @@ def models_set_datanets(datanets: int) -> Weight:
 
 
 # Jobs
-JOBS_REGISTER_EXECUTOR: Final = weight(7_400, reads=519, writes=6)
+JOBS_REGISTER_EXECUTOR: Final = weight(9_500, reads=775, writes=6)
 JOBS_REGISTER_PROFILE: Final = weight(7, writes=1)
-JOBS_SET_BASES: Final = weight(51, reads=1, writes=1)
-JOBS_SET_READER: Final = weight(44, reads=1, writes=1)
-JOBS_ADD_BOND: Final = weight(74, reads=3, writes=3)
-JOBS_HEARTBEAT: Final = weight(49, reads=2, writes=1)
-JOBS_UNREGISTER_EXECUTOR: Final = weight(170, reads=4, writes=2)
-JOBS_WITHDRAW_BOND: Final = weight(61, reads=4, writes=3)
-JOBS_CANCEL: Final = weight(110, reads=6, writes=6)
+JOBS_SET_BASES: Final = weight(55, reads=2, writes=1)
+JOBS_SET_READER: Final = weight(50, reads=2, writes=1)
+JOBS_ADD_BOND: Final = weight(80, reads=4, writes=3)
+JOBS_HEARTBEAT: Final = weight(52, reads=2, writes=1)
+JOBS_UNREGISTER_EXECUTOR: Final = weight(180, reads=5, writes=2)
+JOBS_WITHDRAW_BOND: Final = weight(65, reads=5, writes=3)
+JOBS_CANCEL: Final = weight(130, reads=7, writes=7)
 JOBS_SET_PARAMETERS: Final = weight(11, writes=1)
 JOBS_SUBMIT: Final = weight(2_100, reads=187, writes=11)
-JOBS_INDEX_AGAIN: Final = weight(1_500, reads=156, writes=12)
-JOBS_COMMIT: Final = weight(1_500, reads=132, writes=4)
-JOBS_REPORT_FAILURE: Final = weight(850, reads=40, writes=39)
-JOBS_DECLINE: Final = weight(1_400, reads=133, writes=5)
+JOBS_INDEX_AGAIN: Final = weight(1_700, reads=156, writes=12)
+JOBS_COMMIT: Final = weight(1_600, reads=132, writes=4)
+JOBS_REPORT_FAILURE: Final = weight(2_600, reads=96, writes=95)
+JOBS_DECLINE: Final = weight(3_000, reads=101, writes=100)
 JOBS_ON_INITIALIZE: Final = weight(8, reads=2, writes=1)
 
 
 def jobs_reveal(entries: int) -> Weight:
     """Return the weight of Jobs.reveal, which hashes the output."""
-    return weight(1_400, reads=131, writes=4) + weight(1) * entries
+    return weight(1_500, reads=131, writes=4) + weight(2) * entries
 
 
 def jobs_deadline(entries: int, executors: int) -> Weight:
     """Return the weight of one deadline in Jobs.on_initialize: it fails, settles or draws."""
     return (
-        weight(1_400, reads=52, writes=62)
+        weight(7_500, reads=312, writes=115)
         + weight(45, reads=3, writes=3) * entries
-        + weight(34, reads=3) * executors
+        + weight(38, reads=2) * executors
     )
 
 
@@ -226,7 +226,7 @@ ATTRIBUTION_SPEND_COMMONS: Final = weight(37, reads=4, writes=4)
 ATTRIBUTION_SET_PARAMETERS: Final = weight(7, writes=1)
 ATTRIBUTION_CLAIM_SHARE: Final = weight(110, reads=3, writes=3)
 ATTRIBUTION_SHOW_TEXTS: Final = weight(49, reads=2, writes=1)
-ATTRIBUTION_REPORT_WITHHELD: Final = weight(430, reads=31, writes=30)
+ATTRIBUTION_REPORT_WITHHELD: Final = weight(1_900, reads=56, writes=55)
 ATTRIBUTION_REPORT_OVERDUE: Final = weight(94, reads=10, writes=9)
 ATTRIBUTION_SWEEP_POOL: Final = weight(47, reads=5, writes=4)
 

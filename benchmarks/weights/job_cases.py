@@ -16,13 +16,15 @@ from pallets.inference.records import Channel, Server
 from pallets.jobs import Jobs, Parameters, Profile
 from pallets.jobs.candidates import ASSIGNMENTS_MAX
 from pallets.jobs.executors import EXECUTORS_MAX, assignments_of
-from pallets.jobs.job import FailureReason, Job, JobState, Slot, SlotState
-from pallets.jobs.lifecycle import BUCKET_MAX, SETTLEMENTS_MAX, UNFINISHED_MAX
+from pallets.jobs.job import AGREEING_MIN, FailureReason, Job, JobState, Slot, SlotState
+from pallets.jobs.lifecycle import BUCKET_MAX, DECLINES_MAX, SETTLEMENTS_MAX, UNFINISHED_MAX
+from pallets.jobs.parameters import PARAMETERS_MAX
 from pallets.jobs.recipe import TARGETS
 from pallets.jobs.registry import BASES_MAX, Executor
 from pallets.jobs.work import commit_blocks
 from pallets.system import System
 from runtime.crypto.hashing import blake2b_256
+from runtime.frame.fees import BLOCK_WEIGHT_MAX
 from runtime.shared.documents import (
     FAULTS_MAX,
     SHARES_PUSHED_MAX,
@@ -36,6 +38,7 @@ from runtime.shared.documents import (
     Settled,
     Share,
     Train,
+    Trained,
     commitment,
     output_root,
 )
@@ -54,9 +57,11 @@ JOBS: Final = Benchmarks("Jobs")
 JOB: Final = 7
 EXECUTORS: Final = 5
 """Executors of a job, the most that root may ask for."""
-FORMER: Final = 8
-"""Executors of former attempts that were silent."""
-ATTEMPT: Final = 4
+ATTEMPT: Final = PARAMETERS_MAX.extra_attempts
+SILENT: Final = ATTEMPT * AGREEING_MIN
+"""Executors of former attempts that were silent; each is slashed at the end of the job."""
+DECLINED: Final = DECLINES_MAX - 1
+"""Executors that declined a job that has not ended by it."""
 WORK: Final = 1_000
 FULL_BUCKETS: Final = max(UNFINISHED_MAX, SETTLEMENTS_MAX) // BUCKET_MAX - 1
 """Buckets that are full where all other jobs of a kind have their deadlines in a row."""
@@ -125,7 +130,9 @@ def _store(
     deadlines.put(BLOCK, (*others, JOB))
     assigned = tuple(range(1_000, 1_000 + ASSIGNMENTS_MAX - 1))
     for slot in slots:
-        assignments_of(jobs, spec).put(slot.executor, (*assigned, JOB))
+        if slot.state is not SlotState.Declined:
+            assignments_of(jobs, spec).put(slot.executor, (*assigned, JOB))
+            jobs.assigned_work.put(slot.executor, ASSIGNMENTS_MAX * WORK)
     return owner
 
 
@@ -142,17 +149,18 @@ def fill_deadlines(stage: WeighingStage, *after: int) -> None:
 def slots_of(
     stage: WeighingStage, own: SlotState, others: SlotState, **fields: Any
 ) -> tuple[Slot, ...]:
-    """Return the slots of a job late in its life: silent ones first, then ours and its fellows."""
-    silent = tuple(
-        Slot(_executor(stage, f"silent {at}", at), at, 0, 1, SlotState.NoShow)
-        for at in range(FORMER)
+    """Return the slots of a job late in its life: silent ones first, then those that declined, then
+    its fellows and ours."""
+    former = tuple(
+        Slot(_executor(stage, f"former {at}", at), at, 0, 1, state)
+        for at, state in enumerate([SlotState.NoShow] * SILENT + [SlotState.Declined] * DECLINED)
     )
     fellows = tuple(
         Slot(_executor(stage, f"fellow {at}", at), at, ATTEMPT, BLOCK, others, **_given(fields, at))
         for at in range(EXECUTORS - 1)
     )
     executor = _executor(stage, "executor", 99)
-    return (*silent, *fellows, Slot(executor, 99, ATTEMPT, BLOCK, own, **fields))
+    return (*former, *fellows, Slot(executor, 99, ATTEMPT, BLOCK, own, **fields))
 
 
 def _given(fields: dict[str, Any], at: int) -> dict[str, Any]:
@@ -221,7 +229,10 @@ def jobs_withdraw_bond(stage: WeighingStage) -> Work:
 
 @JOBS.constant
 def jobs_cancel(stage: WeighingStage) -> Work:
-    owner = _store(stage, JobState.Open, TRAINING)
+    owner, jobs = _store(stage, JobState.Open, TRAINING), stage.pallet(Jobs)
+    submitted = replace(_stored(stage), opened_at=BLOCK)  # its share of the block is given back
+    jobs.jobs.put(JOB, submitted)
+    jobs.submission_weight_used.put(BLOCK_WEIGHT_MAX.ref_time // 10)
     return stage.signed(owner, "Jobs", "cancel", job=JOB)
 
 
@@ -241,37 +252,12 @@ def jobs_submit(stage: WeighingStage) -> Work:
 
 @JOBS.constant
 def jobs_index_again(stage: WeighingStage) -> Work:
-    owner, jobs = _store(stage, JobState.Settled, TRAINING), stage.pallet(Jobs)
+    slots = slots_of(stage, SlotState.Revealed, SlotState.Revealed, root=BASE)
+    owner, jobs = _store(stage, JobState.Settled, TRAINING, slots), stage.pallet(Jobs)
     store_model(stage, owner)
-    failed = Job(
-        owner=owner,
-        spec=TRAINING,
-        state=JobState.Failed,
-        escrow=0,
-        index_escrow=0,
-        executors=EXECUTORS,
-        work=WORK,
-        opened_at=1,
-        expires_at=2,
-    )
-    jobs.jobs.put(JOB + 1, failed)
-    train = jobs.jobs.get(JOB)
-    assert train is not None, "stored just now"
-    jobs.jobs.put(
-        JOB,
-        Job(
-            owner=owner,
-            spec=TRAINING,
-            state=JobState.Settled,
-            escrow=0,
-            index_escrow=0,
-            executors=1,
-            work=WORK,
-            opened_at=1,
-            expires_at=2,
-            index_job=JOB + 1,
-        ),
-    )
+    train = _stored(stage)
+    jobs.jobs.put(JOB + 1, replace(train, state=JobState.Failed))
+    jobs.jobs.put(JOB, replace(train, index_job=JOB + 1))
     jobs.unfinished.put(UNFINISHED_MAX - 1)  # the place has its highest fee
     fill_deadlines(stage, Parameters().assignment_blocks)
     return stage.signed(owner, "Jobs", "index_again", train_job=JOB)
@@ -289,24 +275,30 @@ def jobs_commit(stage: WeighingStage) -> Work:
 
 @JOBS.constant
 def jobs_report_failure(stage: WeighingStage) -> Work:
-    # The report that makes a majority convicts a server: escrow, slashes and assignments follow.
-    slots = slots_of(stage, SlotState.Assigned, SlotState.ReportedFailure)
+    # The report that makes a majority: the server is convicted, and the silent are slashed.
     reason = FailureReason.WithheldTexts
-    reported, own = tuple(replace(slot, reason=reason) for slot in slots[-EXECUTORS:-1]), slots[-1]
-    silent = slots[: EXECUTORS - 1]  # with more of them the reports would be no majority
-    store_settlement(stage, JobState.Committing, (*silent, *reported, own))
-    fill_deadlines(stage, 1, Parameters().reveal_blocks)
-    return stage.signed(
-        own.executor, "Jobs", "report_failure", job=JOB, attempt=ATTEMPT, reason=reason
+    slots = slots_of(stage, SlotState.Assigned, SlotState.ReportedFailure)
+    most = (SILENT + EXECUTORS) // 2  # that were silent; one report more decides
+    reported = tuple(
+        slot if slot.state is SlotState.Declined else _reported(slot, reason)
+        for slot in slots[most:-1]
     )
+    store_settlement(stage, JobState.Committing, (*slots[:most], *reported, slots[-1]))
+    for attempt in range(ATTEMPT + 1):
+        stage.pallet(Attribution).shown.put((JOB, attempt), ZERO_HASH)
+    who = slots[-1].executor
+    return stage.signed(who, "Jobs", "report_failure", job=JOB, attempt=ATTEMPT, reason=reason)
+
+
+def _reported(slot: Slot, reason: FailureReason) -> Slot:
+    return replace(slot, state=SlotState.ReportedFailure, reason=reason)
 
 
 @JOBS.constant
 def jobs_decline(stage: WeighingStage) -> Work:
-    # The decline that asks for another executor; the deadline moves to the next free bucket.
+    # The last decline that a job bears ends it: the silent are slashed, all others are free again.
     slots = slots_of(stage, SlotState.Assigned, SlotState.Committed)
     _store(stage, JobState.Committing, TRAINING, slots)
-    fill_deadlines(stage, 1)
     return stage.signed(slots[-1].executor, "Jobs", "decline", job=JOB, attempt=ATTEMPT)
 
 
@@ -341,19 +333,53 @@ def jobs_deadline(stage: WeighingStage, entries: int, executors: int) -> Work:
     if entries:
         _store_settlement(stage, entries)
     elif executors > EXECUTORS:
-        _register(stage, executors)
-        owner = _store(stage, JobState.Open, TRAINING)
-        store_model(stage, owner)
+        _store_undrawn(stage, executors)
     else:
-        slots = slots_of(stage, SlotState.Committed, SlotState.Committed)
-        _store(stage, JobState.Revealing, TRAINING, slots)
-    parameters = Parameters(executors_per_job=EXECUTORS, extra_attempts=ATTEMPT)
+        _store_agreed(stage)
+    parameters = Parameters(executors_per_job=EXECUTORS, extra_attempts=ATTEMPT + 1)
     jobs.parameters.put(parameters)
     ends = commit_blocks(parameters, LIMITS, WORK)
     fill_deadlines(stage, 1, parameters.reveal_blocks, parameters.assignment_blocks, ends)
     due = jobs.settlement_deadlines if entries else jobs.deadlines
     due.put(BLOCK, (JOB,))
     return jobs.on_initialize
+
+
+def _store_agreed(stage: WeighingStage) -> None:
+    """Store a training that settles: its INDEX job follows, and the silent are slashed."""
+    trained = Trained(
+        adapter=BASE,
+        moments=BASE,
+        trace_root=BASE,
+        row_root=BASE,
+        steps=1,
+        rows_trained=1,
+        rows_held_out=1,
+        base_loss_micronats=1,
+        adapter_loss_micronats=1,
+    )
+    root, jobs = output_root(trained), stage.pallet(Jobs)
+    slots = slots_of(stage, SlotState.Revealed, SlotState.Revealed, root=root)
+    owner = _store(stage, JobState.Comparing, TRAINING, slots)
+    store_model(stage, owner)
+    jobs.jobs.put(JOB, replace(_stored(stage), index_escrow=ESCROW // 2))
+    jobs.outputs.put((JOB, root), trained)
+
+
+def _store_undrawn(stage: WeighingStage, executors: int) -> None:
+    """Store a job without agreement that ends since every executor of the registry is busy."""
+    slots = slots_of(stage, SlotState.NoShow, SlotState.NoShow)
+    owner = _store(stage, JobState.Comparing, TRAINING, slots)
+    store_model(stage, owner)
+    busy = tuple(range(1_000, 1_000 + ASSIGNMENTS_MAX))
+    for who in _register(stage, executors):
+        stage.pallet(Jobs).assignments.put(who, busy)
+
+
+def _stored(stage: WeighingStage) -> Job:
+    job = stage.pallet(Jobs).jobs.get(JOB)
+    assert job is not None, "stored before"
+    return job
 
 
 def settling(server: AccountId) -> Settle:

@@ -146,6 +146,8 @@ class Jobs(JobsErrors, JobsEvents, Pallet, index=22):
     """The unfinished jobs that an executor is assigned to and are no settlements, by account."""
     settlement_assignments: DefaultMap[AccountId, tuple[u32, ...]] = default(())
     """The unfinished settlements that an executor is assigned to, by account."""
+    assigned_work: DefaultMap[AccountId, u128] = default(0)
+    """The work of the unfinished jobs that an executor is assigned to, in units, by account."""
     submission_weight_used: Value[u128] = default(0)
     """The execution time that submissions have used in this block, in picoseconds."""
 

@@ -82,15 +82,14 @@ def ordered(candidates: Sequence[Candidate], randomness: Hash) -> list[Candidate
 
 
 def draw(
-    candidates: Sequence[Candidate], count: int, randomness: Hash, spare: int = 0
+    candidates: Sequence[Candidate], count: int, needed: int, randomness: Hash
 ) -> tuple[Candidate, ...]:
-    """Draw `count` executors of one profile, or none where no profile has as many and `spare` more.
+    """Draw up to `count` executors of one profile; none where no profile has as many as `needed`.
 
     Results are compared bit by bit, which only makes sense within a profile: the first candidate
     drawn whose profile can fill the job decides the profile.
     """
     sizes = Counter(candidate.profile for candidate in candidates)
-    needed = count + spare
     fitting = [candidate for candidate in candidates if sizes[candidate.profile] >= needed]
     if not fitting:
         return ()

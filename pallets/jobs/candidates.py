@@ -26,8 +26,11 @@ ASSIGNMENTS_MAX: Final = 16
 """Unfinished jobs of one executor, and settlements beside them; it is not drawn for more."""
 
 
-def draw_executors(jobs: Jobs, job_id: int, job: Job, count: int) -> tuple[Candidate, ...]:
-    """Draw executors that the job has not had, by randomness that was unknown when it opened."""
+def draw_executors(
+    jobs: Jobs, job_id: int, job: Job, count: int, needed: int
+) -> tuple[Candidate, ...]:
+    """Draw up to `count` executors that the job has not had, by randomness that was unknown when it
+    opened; none where fewer than `needed` could be drawn."""
     base = base_of(jobs, job.spec)
     size = None if base is None else parameters_of(jobs, base)
     if base is None or size is None:
@@ -59,8 +62,7 @@ def draw_executors(jobs: Jobs, job_id: int, job: Job, count: int) -> tuple[Candi
     # Bound to job and attempt: two draws of one block must not choose alike.
     bound = job_id.to_bytes(4, "little") + job.attempt.to_bytes(4, "little")
     randomness = jobs.randomness.random(b"job-draw" + bound)
-    spare = parameters.spare_executors if job.profile is None else 0
-    return draw(candidates, count, randomness, spare)
+    return draw(candidates, count, needed, randomness)
 
 
 def admits(profile: Profile | None, base_parameters: int, work: int, tokens: int) -> bool:

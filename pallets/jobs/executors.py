@@ -23,7 +23,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pallets.balances import HoldReason
-from pallets.jobs.job import SlotState
+from pallets.jobs.job import Job
 from pallets.jobs.registry import (
     BASES_MAX,
     DECLINES_IN_ROW_MAX,
@@ -234,15 +234,26 @@ def assigned_jobs(jobs: Jobs, who: AccountId) -> tuple[u32, ...]:
     return jobs.settlement_assignments.get(who) + jobs.assignments.get(who)
 
 
-def pending_work(jobs: Jobs, who: AccountId) -> int:
-    """Return the work, in units, of the jobs that an executor has not answered yet."""
-    pending = 0
-    for job_id in assigned_jobs(jobs, who):
-        job = jobs.require_job(job_id)
-        slot = job.slot_of(who)
-        assert slot is not None, "who is assigned has a part"
-        pending += job.work if slot.state is SlotState.Assigned else 0
-    return pending
+def assign(jobs: Jobs, job_id: int, job: Job, who: AccountId) -> None:
+    """Put a job on the list of an executor."""
+    assigned = assignments_of(jobs, job.spec)
+    assigned.put(who, (*assigned.get(who), job_id))
+    jobs.assigned_work.put(who, jobs.assigned_work.get(who) + job.work)
+
+
+def free_executor(jobs: Jobs, job_id: int, job: Job, who: AccountId) -> None:
+    """Take a job off the list of an executor."""
+    assigned = assignments_of(jobs, job.spec)
+    rest = tuple(other for other in assigned.get(who) if other != job_id)
+    if rest:
+        assigned.put(who, rest)
+    else:
+        assigned.remove(who)
+    work = jobs.assigned_work.get(who) - job.work
+    if work:
+        jobs.assigned_work.put(who, work)
+    else:
+        jobs.assigned_work.remove(who)
 
 
 def listed(jobs: Jobs) -> tuple[ExecutorEntry, ...]:

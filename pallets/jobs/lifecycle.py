@@ -27,7 +27,7 @@ from pallets import weights
 from pallets.balances import HoldReason
 from pallets.jobs.assignment import Candidate
 from pallets.jobs.candidates import draw_executors
-from pallets.jobs.executors import assignments_of, pending_work
+from pallets.jobs.executors import assign, free_executor
 from pallets.jobs.job import (
     Job,
     JobFailure,
@@ -37,7 +37,7 @@ from pallets.jobs.job import (
     agreed_root,
     move,
 )
-from pallets.jobs.settlement import expire, fail, free_executor, settle
+from pallets.jobs.settlement import expire, fail, settle
 from pallets.jobs.work import commit_blocks, quote
 from runtime.codec.scale import u32
 from runtime.frame.storage import DefaultMap
@@ -181,7 +181,8 @@ def _mark(job: Job, silent: SlotState) -> Job:
 
 def _assign(jobs: Jobs, job_id: int, job: Job) -> None:
     now, parameters = jobs.system.current_number(), jobs.parameters.get()
-    drawn = draw_executors(jobs, job_id, job, job.executors)
+    needed = job.executors + parameters.spare_executors
+    drawn = draw_executors(jobs, job_id, job, job.executors, needed)
     if drawn:
         number = job_id.to_bytes(4, "little")
         seed = job.seed or jobs.randomness.random(b"job-seed" + number)
@@ -198,13 +199,12 @@ def _assign_drawn(jobs: Jobs, job_id: int, job: Job, drawn: tuple[Candidate, ...
     the work, and what the busiest of them is to do before: a machine does one job after another.
     Refused: to draw only who is free, since cheap jobs would then keep all others waiting."""
     now = jobs.system.current_number()
-    work = job.work + max(pending_work(jobs, candidate.account) for candidate in drawn)
+    work = job.work + max(jobs.assigned_work.get(candidate.account) for candidate in drawn)
     fresh = tuple(
         Slot(candidate.account, candidate.registration, job.attempt, now) for candidate in drawn
     )
     for slot in fresh:
-        assigned = assignments_of(jobs, job.spec)
-        assigned.put(slot.executor, (*assigned.get(slot.executor), job_id))
+        assign(jobs, job_id, job, slot.executor)
     profile = jobs.profiles.get(drawn[0].profile)
     assert profile is not None, "only executors of registered profiles are drawn"
     end = now + commit_blocks(jobs.parameters.get(), profile, work) + _waiting(job.spec)
@@ -225,11 +225,10 @@ def _waiting(spec: JobSpec) -> int:
 def _replace_decliners(jobs: Jobs, job_id: int, job: Job) -> None:
     """Draw one executor for each that declined, or as many as there are; the others go on."""
     fresh = replace(job, attempt=job.attempt + 1, redraws=job.redraws + 1, wanting=0)
-    for count in range(job.wanting, 0, -1):
-        drawn = draw_executors(jobs, job_id, fresh, count)
-        if drawn:
-            _assign_drawn(jobs, job_id, fresh, drawn)
-            return
+    drawn = draw_executors(jobs, job_id, fresh, job.wanting, needed=1)
+    if drawn:
+        _assign_drawn(jobs, job_id, fresh, drawn)
+        return
     job = replace(job, wanting=0)
     if any(slot.state is SlotState.Assigned for slot in job.slots):
         end = max(job.commits_end, jobs.system.current_number() + 1)
@@ -314,7 +313,7 @@ def _compare(jobs: Jobs, job_id: int, job: Job) -> None:
         return
     job = replace(job, attempt=job.attempt + 1)
     missing = max(1, job.agreeing - len(job.revealed) - job.sealed)
-    drawn = draw_executors(jobs, job_id, job, missing)
+    drawn = draw_executors(jobs, job_id, job, missing, needed=missing)
     if drawn:
         _assign_drawn(jobs, job_id, job, drawn)
     else:
@@ -344,12 +343,14 @@ def check_invariants(jobs: Jobs) -> None:
     escrows: Counter[AccountId] = Counter()
     counts: Counter[AccountId] = Counter()
     assigned: Counter[tuple[AccountId, int, bool]] = Counter()
+    work: Counter[AccountId] = Counter()
     for job_id, job in unfinished.items():
         escrows[job.owner] += job.escrow
         counts[job.owner] += not isinstance(job.spec, Settle)
-        bound = (slot for slot in job.slots if slot.state is not SlotState.Declined)
-        is_settlement = isinstance(job.spec, Settle)
-        assigned.update((slot.executor, job_id, is_settlement) for slot in bound)
+        for slot in job.slots:
+            if slot.state is not SlotState.Declined:
+                assigned[slot.executor, job_id, isinstance(job.spec, Settle)] += 1
+                work[slot.executor] += job.work
         assert job.declines < DECLINES_MAX, "a job that most decline ends"
         is_asking = job.state in (JobState.Assigned, JobState.Committing)
         assert not job.wanting or is_asking, "executors are replaced while others work"
@@ -364,6 +365,7 @@ def check_invariants(jobs: Jobs) -> None:
         for job_id in ids
     ]
     assert Counter(stored) == assigned, "assignments are the slots of unfinished jobs"
+    assert dict(jobs.assigned_work.items()) == +work, "the work of an executor is that of its jobs"
     staying = (who for who, executor in jobs.registry.items() if executor.leaving_at is None)
     assert sorted(jobs.executor_accounts.get()) == sorted(staying), "listed executors"
     for account, executor in jobs.registry.items():

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pallets.balances import HoldReason
-from pallets.jobs.executors import assignments_of
+from pallets.jobs.executors import free_executor
 from pallets.jobs.job import (
     POT_PERMILLE,
     REWARD_PERMILLE,
@@ -228,16 +228,6 @@ def _finish(jobs: Jobs, job_id: int, job: Job, state: JobState) -> None:
         jobs.unfinished_of.put(job.owner, left)
     else:
         jobs.unfinished_of.remove(job.owner)
-
-
-def free_executor(jobs: Jobs, job_id: int, job: Job, executor: AccountId) -> None:
-    """Take a job off the list of an executor."""
-    assigned = assignments_of(jobs, job.spec)
-    rest = tuple(other for other in assigned.get(executor) if other != job_id)
-    if rest:
-        assigned.put(executor, rest)
-    else:
-        assigned.remove(executor)
 
 
 # ------------------------------------------------------------------------------------------ slashes

@@ -44,7 +44,7 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
     "node/jobs/inputs.py": ("tests/node/jobs/test_epoch_inputs.py",),
     "node/jobs/step_sender.py": ("tests/node/jobs/test_executor.py",),
     "node/serving/epoch_progress.py": ("tests/node/serving/test_epoch_closer.py",),
-    "node/serving/epoch_reasons.py": ("tests/node/serving/test_epoch_view.py",),
+    "node/serving/epoch_reasons.py": ("tests/node/serving/test_epoch_closer.py",),
     "node/serving/epoch_files.py": ("tests/node/serving/test_epoch_closer.py",),
     "node/commands/answers/verifying.py": ("tests/node/commands/answers/test_verify.py",),
     "node/commands/base/values.py": ("tests/node/commands/wallet/test_amounts.py",),

@@ -94,7 +94,7 @@ def test_all_drawn_executors_share_a_profile() -> None:
     mixed = [candidate(at, 1, PROFILE if at % 2 else OTHER) for at in range(8)]
     profiles = set()
     for number in range(40):
-        drawn = draw(mixed, 3, seed(number))
+        drawn = draw(mixed, 3, 3, seed(number))
         assert len(drawn) == 3
         assert len({one.profile for one in drawn}) == 1
         profiles.add(drawn[0].profile)
@@ -103,8 +103,12 @@ def test_all_drawn_executors_share_a_profile() -> None:
 
 def test_a_profile_with_too_few_executors_is_not_drawn_from() -> None:
     mixed = [candidate(1, 10**9, OTHER), candidate(2), candidate(3)]
-    assert {one.registration for one in draw(mixed, 2, seed(1))} == {2, 3}
+    assert {one.registration for one in draw(mixed, 2, 2, seed(1))} == {2, 3}
 
 
 def test_nobody_is_drawn_where_no_profile_is_large_enough() -> None:
-    assert draw([candidate(1), candidate(2, 1, OTHER)], 2, seed(1)) == ()
+    assert draw([candidate(1), candidate(2, 1, OTHER)], 2, 2, seed(1)) == ()
+
+
+def test_fewer_are_drawn_where_fewer_do() -> None:
+    assert len(draw([candidate(1), candidate(2)], 3, 1, seed(1))) == 2
