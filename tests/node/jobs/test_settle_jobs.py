@@ -21,8 +21,10 @@ from node.jobs.epoch_inputs import (
     TextsWithheldError,
 )
 from node.jobs.executor import STALL_BLOCKS, Executor
+from node.keys.reader_key import make_reader_key, public_reader_key
 from pallets.jobs.job import FailureReason, Job, JobEntry, JobState, Slot
 from pallets.jobs.parameters import Parameters
+from pallets.jobs.registry import Executor as Registered
 from runtime.shared.documents import Evaluate, Settle
 from runtime.types.primitives import ZERO_HASH, AccountId, Hash
 
@@ -65,6 +67,7 @@ class FakeNode:
     def __init__(self) -> None:
         self.finalized = SimpleNamespace(number=ASSIGNED_AT)
         self.best = SimpleNamespace(hash=ZERO_HASH)
+        self.reader = ZERO_HASH
         self.shown: dict[tuple[int, int], Hash] = {}
         self.sent: list[tuple[str, dict[str, Any]]] = []
 
@@ -75,6 +78,7 @@ class FakeNode:
                 jobs_for_executor=lambda _: (JobEntry(7, JOB),),
                 models=SimpleNamespace(get=lambda _: SimpleNamespace(base=ZERO_HASH)),
                 parameters=SimpleNamespace(get=lambda: Parameters()),
+                registry={WHO: Registered(ZERO_HASH, 1, 0, 10, reader=self.reader)},
             ),
             attribution=SimpleNamespace(shown=self.shown),
         )
@@ -111,6 +115,7 @@ def node() -> FakeNode:
 
 def executor_of(node: FakeNode, folder: Path, inputs: object = None) -> Executor:
     fake, nothing = cast(Any, node), cast(Any, None)
+    node.reader = public_reader_key(make_reader_key(folder))
     return Executor(fake, fake, fake, nothing, cast(Any, inputs), nothing, folder, fake)
 
 
