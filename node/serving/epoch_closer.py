@@ -153,9 +153,8 @@ class EpochCloser:
             )
         if not view.can_close:
             raise SettlementRefusedError(closed_gate(model, view))
-        epoch = view.ledger.epoch
+        epoch = view.next_epoch
         if view.is_failed:
-            epoch -= 1
             await trio.to_thread.run_sync(self._receipts.forget_failures, model, epoch)
         self._begin(model, epoch, view.height, accepts_missing)
         if self._nursery is not None:
@@ -201,15 +200,14 @@ class EpochCloser:
         self._put(model, replace(progress, epoch=view.ledger.epoch, reason=reason))
         if gate or (progress.is_due and height < progress.since and not view.is_pressing):
             return
-        if view.is_failed:
-            self._begin(model, view.ledger.epoch - 1, height)
-        elif (
-            progress.is_due
+        if (
+            view.is_failed
+            or progress.is_due
             or height >= progress.since + EPOCH_BLOCKS
             or view.is_old
             or await self._is_full(model, view)
         ):
-            self._begin(model, view.ledger.epoch, height)
+            self._begin(model, view.next_epoch, height)
 
     async def _is_full(self, model: int, view: EpochView) -> bool:
         """Return whether an epoch is half as large as it may be, in fees or in receipts."""
@@ -223,21 +221,22 @@ class EpochCloser:
     async def _go_on_closing(self, model: int, view: EpochView) -> None:
         """Draw what an epoch waits for, then close it, until the chain says that it is closed."""
         progress, height = self._models[model], view.height
-        if progress.stage is Stage.DRAWING:
+        if progress.stage not in (Stage.DRAWING, Stage.CLOSING):
+            return
+        if progress.epoch != view.next_epoch:
+            self._wait(model, view.ledger.epoch, height)
+        elif progress.stage is Stage.DRAWING:
             assert progress.targets is not None, "a stage that draws"
             is_late = height >= progress.since + DRAW_BLOCKS_MAX or view.is_pressing
             if self._redeemer.draw(model, progress.targets, height, view.block) or is_late:
                 self._put(model, replace(progress, stage=Stage.CLOSING, since=height))
                 await self._close(model, view)
-        elif progress.stage is Stage.CLOSING:
-            if progress.epoch < view.ledger.epoch and not view.is_failed:
-                self._wait(model, view.ledger.epoch, height)
-            elif height >= progress.since + RESEND_BLOCKS:
-                sent = progress.transaction
-                if sent is not None and self._submitter.rebroadcast(sent):
-                    self._put(model, replace(progress, since=height))
-                else:
-                    await self._close(model, view)
+        elif height >= progress.since + RESEND_BLOCKS:
+            sent = progress.transaction
+            if sent is not None and self._submitter.rebroadcast(sent):
+                self._put(model, replace(progress, since=height))
+            else:
+                await self._close(model, view)
 
     def _begin(self, model: int, epoch: int, height: int, accepts_missing: bool = False) -> None:
         targets = self._redeemer.hold(model)
@@ -272,7 +271,7 @@ class EpochCloser:
             )
             return
         try:
-            if epoch < view.ledger.epoch:
+            if view.is_failed:
                 file = await self._file_of_failed(model, view)
             else:
                 file = await self._file(model, view)
@@ -290,8 +289,8 @@ class EpochCloser:
     async def _file_of_failed(self, model: int, view: EpochView) -> EpochFile | None:
         """Return the file of the latest epoch, which has failed; None where it has to wait or to
         stop. Raises BlobError."""
-        former, epoch = view.latest, view.ledger.epoch - 1
-        assert former is not None, "an epoch with a number"
+        former, epoch = view.latest, view.next_epoch
+        assert former is not None, "one that has failed is on the chain"
         if former.fees_planck > view.ledger.redeemed_planck:
             self._stop(
                 model,
@@ -363,7 +362,7 @@ class EpochCloser:
     def _send(self, model: int, epoch: int, file: EpochFile, view: EpochView) -> Hash | None:
         """Send the call that closes an epoch; returns its transaction, None where the pool takes
         none."""
-        is_again = epoch < view.ledger.epoch
+        is_again = view.is_failed
         own = (
             {"epoch": epoch}
             if is_again

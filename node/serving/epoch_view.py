@@ -74,6 +74,11 @@ class EpochView:
         return self.latest is not None and self.latest.state is EpochState.Failed
 
     @property
+    def next_epoch(self) -> int:
+        """The epoch that is closed next: a failed one before the current one."""
+        return self.ledger.epoch - 1 if self.is_failed else self.ledger.epoch
+
+    @property
     def can_close(self) -> bool:
         """Whether the chain would let an epoch be closed: what is due can be, in any case."""
         return self.is_open or self.ledger.due_from is not None

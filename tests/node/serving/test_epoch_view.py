@@ -136,6 +136,23 @@ def test_what_is_due_is_closed_by_hand_where_the_gate_has_closed_since(server: S
     assert receipts_in(server, closing(server)) == [(CHANNEL, 1)]
 
 
+@pytest.mark.parametrize("stage", [Stage.DRAWING, Stage.CLOSING])
+def test_an_epoch_that_is_reported_as_overdue_meanwhile_is_given_up(
+    server: Server, stage: Stage
+) -> None:
+    redeem(server)
+    server.answer()
+    server.close_epoch(MODEL)
+    server.block(lands=False)
+    if stage is Stage.CLOSING:
+        server.block()
+        server.node.sent.clear()
+    assert server.stage is stage
+    server.node.ledger = Ledger(epoch=1)
+    server.block(count=RESEND_BLOCKS)
+    assert (server.stage, server.node.calls("close_epoch")) == (Stage.WAITING, [])
+
+
 # -------------------------------------------------------------------------------- what is left out
 
 
