@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from pallets.jobs.job import FailureReason, JobState
 from pallets.jobs.lifecycle import BUCKET_MAX, SETTLEMENTS_MAX, UNFINISHED_MAX
 from runtime.frame.dispatch import Call, Origin
 from runtime.types.primitives import OPEN, Hash
+from tests.node.serving.support.closing_server import Server as ClosingServer
 from tests.pallets.support.epochs import (
     FEES,
     POOL,
@@ -79,6 +81,23 @@ def test_nobody_has_a_server_slashed_for_what_it_redeemed_below_the_gate(
     chain.sign(EVE, "Attribution", "report_overdue", model=4, server=SETTLING_SERVER)
     assert chain.inference.bond_of(SETTLING_SERVER) == bond - OPEN, "no receipt is owed for more"
     assert chain.attribution.common_pool(4) == POOL + OPEN // 2
+
+
+def test_nobody_has_a_server_slashed_that_was_up_within_its_time(tmp_path: Path) -> None:
+    server = ClosingServer(tmp_path)
+    close_blocks = server.node.parameters.close_blocks
+    server.answer()
+    server.draw_all()
+    server.block()
+    due_from = server.node.ledger.due_from
+    assert due_from is not None, "what was redeemed is due"
+    server.node.height = due_from + close_blocks - close_blocks // 100  # it was down until then
+    server.start()
+    server.block(lands=False, count=64)  # and then blocks are full
+    server.block(count=2)
+    assert server.node.ledger.settling == 0
+    assert server.node.height < due_from + close_blocks
+    server.close()
 
 
 def test_nobody_sweeps_the_pool_of_a_server_that_is_there(chain: Workshop) -> None:
