@@ -43,7 +43,7 @@ class EpochView:
     """The epoch that was closed last, with number `ledger.epoch` - 1."""
     job: Job | None
     """Its settle job; None where the chain has it no more."""
-    is_open: bool
+    has_opened: bool
     parameters: Parameters
     bond_planck: int
     at_risk_planck: int
@@ -62,7 +62,7 @@ class EpochView:
             ledger=ledger,
             latest=latest,
             job=None if latest is None else state.jobs.jobs.get(latest.job),
-            is_open=attribution.is_open(model),
+            has_opened=attribution.has_opened(model),
             parameters=attribution.parameters(),
             bond_planck=state.inference.bond_of(server),
             at_risk_planck=attribution.at_risk.get(server),
@@ -81,7 +81,7 @@ class EpochView:
     @property
     def can_close(self) -> bool:
         """Whether the chain would let an epoch be closed: what is due can be, in any case."""
-        return self.is_open or self.ledger.due_from is not None
+        return self.has_opened or self.ledger.due_from is not None
 
     @property
     def overdue_from(self) -> int | None:

@@ -259,7 +259,7 @@ def view(height: int, due_from: int | None = 1_000, close_blocks: int = 86_400) 
         ledger=Ledger(due_from=due_from),
         latest=None,
         job=None,
-        is_open=False,
+        has_opened=False,
         parameters=Parameters(close_blocks=close_blocks),
         bond_planck=0,
         at_risk_planck=0,

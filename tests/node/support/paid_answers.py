@@ -176,7 +176,7 @@ class FakeNode:
                 ledgers={(model, self.account): ledger for model, ledger in ledgers.items()},
                 pool=lambda model, _: ledgers.get(model, Ledger()),
                 epoch=lambda model, _, epoch: epochs.get(model, {}).get(epoch),
-                is_open=lambda _: is_open,
+                has_opened=lambda _: is_open,
                 at_risk=SimpleNamespace(get=lambda _: at_risk),
                 parameters=lambda: parameters,
             ),
