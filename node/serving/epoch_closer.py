@@ -25,6 +25,7 @@ from typing import Final
 import trio
 
 from node.chain.chain import Chain
+from node.chain.errors import StatePrunedError
 from node.chain.events import FinalChanged
 from node.chain.state_reader import StateReader
 from node.serving.epoch_files import (
@@ -173,7 +174,11 @@ class EpochCloser:
     async def _step_all(self) -> None:
         async with self._stepping:
             for model in tuple(self._models):
-                await self.step(model)
+                try:
+                    await self.step(model)
+                except StatePrunedError as error:
+                    # Blocks became final faster than files were read; the next one is looked at.
+                    logger.warning("epoch-view-pruned model=%d reason=%r", model, str(error))
 
     async def step(self, model: int) -> None:
         """Do what a model's epoch needs after the last final block."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from node.chain.errors import StatePrunedError
 from node.serving import epoch_closer
 from node.serving.epoch_progress import Stage
 from node.serving.epoch_view import EPOCH_BLOCKS, RETRY_BLOCKS, EpochView
@@ -72,6 +73,22 @@ def test_an_epoch_is_declared_from_one_block_whatever_is_redeemed_meanwhile(
     call = closed(server)
     assert receipts_in(server, call) == [(CHANNEL, 1)]
     assert (call["fees_planck"], call["missing_planck"]) == (FEE, 0)
+
+
+def test_a_block_that_is_pruned_while_files_are_read_is_given_up_for_a_later_one(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pruned(*_: Any) -> Any:
+        raise StatePrunedError("The state of the block is pruned here.")
+
+    redeem(server)
+    server.close_epoch(MODEL)
+    with monkeypatch.context() as fast:
+        fast.setattr(epoch_closer, "channels_of", pruned)
+        server.block()
+    assert (server.stage, server.node.sent) == (Stage.CLOSING, [])
+    server.block(lands=False, count=RESEND_BLOCKS)
+    assert receipts_in(server, closed(server)) == [(CHANNEL, 1)]
 
 
 # ------------------------------------------------------------------------------ the time to close
