@@ -179,8 +179,6 @@ REACHED_BY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
             "tests/ml/api/test_openai_client.py",
         ),
         "ml/engine/batch.py": ("tests/ml/engine/test_builtin.py",),
-        "node/client/promises.py": ("tests/node/commands/answers/test_asking.py",),
-        "node/serving/epoch_reasons.py": ("tests/node/serving/test_epoch_closer.py",),
         "node/chain/epochs.py": ("tests/node/authoring/test_proposer.py",),
         "node/chain/state_reader.py": ("tests/node/jobs/test_executor.py",),
         "node/finality/codec.py": ("tests/node/finality/test_engine_runner.py",),
