@@ -2,9 +2,10 @@
 
 A heartbeat goes out where the last sign of life is old, for a silent executor is not drawn. The
 chain draws it for jobs of the bases that it declares and encrypts texts for the key that it
-declares; where the chain has something else than this machine, the node corrects it by itself. The
-profile needs the operator, because it is part of the registration, and so does a reader key that is
-lost: another one is made only where the chain has none.
+declares; where the chain has something else than this machine, the node corrects it by itself, and
+is not drawn for `age_blocks` then. The profile needs the operator, because it is part of the
+registration, and so does a reader key that is lost: another one is made only where the chain has
+none.
 """
 
 from __future__ import annotations

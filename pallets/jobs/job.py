@@ -209,12 +209,12 @@ class Job:
 
     @property
     def is_owners_fault(self) -> bool:
-        """Return whether all executors that answered, as many as decide, say that it lies with the
-        job."""
+        """Return whether it failed and all executors that answered say that the job is why."""
         answered = [slot for slot in self.slots if slot.commitment or slot.reason is not None]
-        return len(answered) >= self.agreeing and all(
-            slot.reason in OWNER_REASONS for slot in answered
-        )
+        if self.failure is JobFailure.TooLarge:
+            return not any(slot.commitment for slot in answered)
+        is_reported = self.failure is JobFailure.ReportedByExecutors
+        return is_reported and all(slot.reason in OWNER_REASONS for slot in answered)
 
     @property
     def revealed(self) -> tuple[Hash, ...]:

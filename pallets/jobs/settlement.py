@@ -131,13 +131,14 @@ def _pay_parts(jobs: Jobs, job: Job, executors: tuple[AccountId, ...], work: int
 def fail(jobs: Jobs, job_id: int, job: Job, failure: JobFailure) -> None:
     """End a job without a result: its escrow goes back, but for what is kept or earned where the
     owner is or may be at fault; offenders are slashed."""
-    kept = _kept(jobs, job, failure)
+    job = replace(job, failure=failure)
+    kept = _kept(jobs, job)
     _pay(jobs, HoldReason.JobEscrow, job.owner, JOB_POT, kept)
     if failure is not JobFailure.ResultRefused:
         kept += _pay_divided(jobs, job, job.escrow - kept)
     _refund(jobs, job, job.escrow - kept)
     _slash_offenders(jobs, job_id, job, ())
-    _finish(jobs, job_id, replace(job, failure=failure), JobState.Failed)
+    _finish(jobs, job_id, job, JobState.Failed)
     jobs.emit(jobs.JobFailed(job_id, failure, job.escrow - kept))
     _record_failure(jobs, job_id, job)
 
@@ -151,13 +152,10 @@ def end_withheld(jobs: Jobs, job_id: int, job: Job) -> None:
     jobs.emit(jobs.JobFailed(job_id, JobFailure.Withheld, 0))
 
 
-def _kept(jobs: Jobs, job: Job, failure: JobFailure) -> int:
+def _kept(jobs: Jobs, job: Job) -> int:
     """Return how much of an escrow its owner loses: failing jobs would else be free of charge."""
-    if failure is JobFailure.TooLarge:
-        is_owners = not job.sealed and not job.revealed
-    else:
-        is_owners = failure is JobFailure.ReportedByExecutors and job.is_owners_fault
-    return job.escrow * jobs.parameters.get().kept_permille // PERMILLE if is_owners else 0
+    kept_permille = jobs.parameters.get().kept_permille if job.is_owners_fault else 0
+    return job.escrow * kept_permille // PERMILLE
 
 
 def expire(jobs: Jobs, job_id: int, job: Job) -> None:

@@ -38,7 +38,10 @@ class ProfileDocument:
 
 @dataclass(frozen=True, slots=True)
 class ExecutorDocument:
-    """An executor's record on chain; `reader` is the key for which texts are encrypted to it."""
+    """An executor's record on chain.
+
+    `reader` is the key for which texts are encrypted to it; it is drawn from `drawable_from` on.
+    """
 
     account: str
     profile: str
@@ -51,6 +54,7 @@ class ExecutorDocument:
     slashed: int
     declines: int
     last_seen: int
+    drawable_from: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,4 +106,5 @@ def executor_document(client: Client, entry: ExecutorEntry) -> ExecutorDocument:
         slashed=record.slashed,
         declines=record.declines,
         last_seen=record.last_seen,
+        drawable_from=record.drawable_from,
     )

@@ -11,7 +11,7 @@ from node.commands.base.lookup import find_job
 from node.commands.base.output import Output
 from node.commands.model.records import MICRONATS, JobDocument, job_document
 from pallets.jobs.job import Job, JobFailure, JobState
-from runtime.shared.documents import Diverged, JobOutput
+from runtime.shared.documents import Diverged, JobOutput, Settle
 
 LOOK_SECONDS: Final = 1.0
 """How long to wait for a new block before the executor is asked again."""
@@ -84,17 +84,21 @@ def failure_sentence(number: int, job: Job, output: JobOutput | None = None) -> 
             f"{start}: the training diverged at step {output.step}. Its steps were paid, the rest "
             "was refunded. Lower the learning rate or add warm-up steps, then submit it again."
         )
+    refunded = "Most of its price" if job.is_owners_fault else "Its price"
     if job.failure is JobFailure.TooLarge:
         return (
-            f"{start}: {job.declines} executors declined it as too large for their machines. Most "
-            "of its price was refunded. Submit a shorter training, or one on a smaller base."
+            f"{start}: {job.declines} executors declined it as too large for their machines. "
+            f"{refunded} was refunded. Submit a shorter training, or one on a smaller base."
+        )
+    if isinstance(job.spec, Settle) and len(set(job.revealed)) > 1:
+        return (
+            f"{start}: its executors found different results and were paid. Look at their logs, "
+            "then close the epoch again."
         )
     if job.reports:
         named = ", ".join(sorted({reason.name for reason in job.reports}))
-        is_kept = job.failure is JobFailure.ReportedByExecutors and job.is_owners_fault
-        kept = "Most of its price" if is_kept else "Its price"
         return (
-            f"{start}: its executors reported {named}. {kept} was refunded. Correct that, or look "
-            "at the executors' logs, then submit it again."
+            f"{start}: its executors reported {named}. {refunded} was refunded. Correct that, or "
+            "look at the executors' logs, then submit it again."
         )
     return f"{start}; its price was refunded. Look at the executors' logs, then submit it again."
