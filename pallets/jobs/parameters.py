@@ -17,8 +17,10 @@ class Parameters:
 
     `submission_percent` of a block is the most that submissions may use; what executors owe by a
     deadline is operational and has room of its own. A job is assigned where `spare_executors` more
-    than it needs can be drawn; an executor is drawn where nothing that decides it has changed for
-    `age_blocks`. Commits end after `commit_blocks` and `slack_percent` of the time that the profile
+    than it needs can be drawn, `assignment_blocks` after it was opened; an executor is drawn where
+    nothing that decides it has changed for `age_blocks`. Both are more blocks than one author makes
+    in a row: it could else choose a job's number, or register accounts, by a draw that it knows.
+    Commits end after `commit_blocks` and `slack_percent` of the time that the profile
     needs for the work. Of the escrow of a job that fails by its owner's fault `kept_permille` is
     kept. `price_place_planck` is the first fee for a place of a chain that is half full. Only on a
     chain of too few executors for anything else `may_execute_own` lets who owns a job execute it.
@@ -33,7 +35,7 @@ class Parameters:
     sketch_size: u16 = SKETCH_SIZE_DEFAULT
     slack_percent: u16 = 300
     kept_permille: u16 = 200
-    assignment_blocks: u32 = 2
+    assignment_blocks: u32 = 20
     retry_blocks: u32 = 5
     open_blocks: u32 = 600
     decline_blocks: u32 = 20

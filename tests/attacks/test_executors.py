@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pallets.attribution.records import EpochState
-from pallets.jobs import Jobs
+from pallets.jobs import Jobs, Parameters
 from pallets.jobs.job import FailureReason, JobFailure, JobState
 from runtime.shared.documents import FAULTS_MAX, FaultKind, commitment, output_root
 from runtime.types.primitives import OPEN, Hash
@@ -125,6 +125,18 @@ def _is_drawn_in(chain: Workshop, blocks: int) -> None:
     assert chain.state(job) is JobState.Open
     chain.next_block()
     assert chain.executors(job) == [EXECUTORS[0]]
+
+
+def test_a_job_is_opened_before_its_draw_can_be_known() -> None:
+    """Who makes two blocks in a row could else choose its number by jobs that it opens before."""
+    parameters = Parameters()
+    assert parameters.assignment_blocks >= parameters.age_blocks
+    with Workshop(1, assignment_blocks=parameters.assignment_blocks, open_blocks=60) as chain:
+        job = chain.submit()
+        chain.next_block(parameters.assignment_blocks - 1)
+        assert chain.state(job) is JobState.Open
+        chain.next_block()
+        assert chain.state(job) is JobState.Assigned
 
 
 def test_a_slash_keeps_no_executor_from_the_next_draw() -> None:
