@@ -121,6 +121,12 @@ def _object(data: bytes) -> Body:
         raise RequestMalformedError(f"The body is not JSON: {error}.") from error
     if not isinstance(body, dict):
         raise RequestMalformedError("The body is not a JSON object.")
+    try:
+        json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise RequestMalformedError(
+            "A text of the body holds half of a surrogate pair. Send whole characters."
+        ) from error
     return body
 
 

@@ -212,6 +212,17 @@ def test_other_addresses_and_methods_have_openais_errors():
     error_of(get("/v1/chat/completions"), 405)
 
 
+@pytest.mark.parametrize("text", ["\\ud800", "a\\udfff!"])
+def test_half_of_a_surrogate_pair_is_refused_anywhere(text):
+    for body in (
+        b'{"model": "m", "messages": [{"role": "user", "content": "%s"}]}' % text.encode(),
+        b'{"model": "%s", "messages": [{"role": "user", "content": "hi"}]}' % text.encode(),
+        b'{"model": "m", "messages": [], "%s": 1}' % text.encode(),
+    ):
+        with pytest.raises(RequestMalformedError, match="surrogate"):
+            read_question(body, True, None)
+
+
 @pytest.mark.parametrize(
     ("changes", "parameter"),
     [
