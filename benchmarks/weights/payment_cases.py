@@ -142,14 +142,14 @@ def _voucher() -> SignedVoucher:
     return SignedVoucher(voucher, AccountId(pair.account), signature)
 
 
-def _receipt(stage: WeighingStage, signed: SignedVoucher, train_job: int) -> tuple[Receipt, bytes]:
+def _receipt(stage: WeighingStage, signed: SignedVoucher, index_job: int) -> tuple[Receipt, bytes]:
     """Return a receipt with a false fee, and its server's signature."""
     pair = stage.pair("server")
     receipt = Receipt(
         version=RECEIPT_VERSION,
         voucher=voucher_hash(signed.voucher),
         server=AccountId(pair.account),
-        index_job=1,
+        index_job=index_job,
         adapter=ZERO_HASH,
         tokens_in=TOKENS,
         tokens_out=TOKENS,
@@ -244,7 +244,7 @@ def inference_withdraw_server_bond(stage: WeighingStage) -> Work:
 def inference_report_receipt(stage: WeighingStage) -> Work:
     _open(stage, redeemed=OPEN)
     signed = _voucher()
-    receipt, signature = _receipt(stage, signed, train_job=0)
+    receipt, signature = _receipt(stage, signed, index_job=0)
     return stage.signed(
         stage.account("caller"),
         "Inference",
@@ -259,8 +259,8 @@ def inference_report_receipt(stage: WeighingStage) -> Work:
 def inference_report_double_receipt(stage: WeighingStage) -> Work:
     _open(stage, redeemed=OPEN)
     signed = _voucher()
-    receipt, signature = _receipt(stage, signed, train_job=0)
-    other, other_signature = _receipt(stage, signed, train_job=1)
+    receipt, signature = _receipt(stage, signed, index_job=0)
+    other, other_signature = _receipt(stage, signed, index_job=1)
     return stage.signed(
         stage.account("caller"),
         "Inference",
