@@ -238,7 +238,8 @@ class PaidAnswerService:
                 )
             payment = self._vouchers.take(offer, state.inference, self._chain.best.number)
             room = state.inference.redeemable(model, self._submitter.account)
-            if room is not None and self._owed_planck() + payment.voucher.price_planck > room:
+            promised = self._owed_planck() + self._vouchers.promised_planck
+            if room is not None and promised > room:
                 self._vouchers.release(payment)
                 self._tell("server-bond-too-small", "add-bond")
                 raise ServiceBusyError(

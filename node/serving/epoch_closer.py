@@ -233,7 +233,8 @@ class EpochCloser:
         elif progress.stage is Stage.DRAWING:
             assert progress.targets is not None, "a stage that draws"
             is_late = height >= progress.since + DRAW_BLOCKS_MAX or view.is_pressing
-            if self._redeemer.draw(model, progress.targets, height, view.block) or is_late:
+            # Not after the close was decided on: what lands before it is missing in it.
+            if is_late or self._redeemer.draw(model, progress.targets, height, view.block):
                 self._put(model, replace(progress, stage=Stage.CLOSING, since=height))
                 await self._close(model, view)
         elif height >= progress.since + RESEND_BLOCKS:

@@ -9,8 +9,8 @@ unknown age, and counts as old.
 The voucher of a channel's last answer redeems all answers before it. A redemption is repeatable:
 drawing the same again pays nothing. Which channels owe something is kept in memory; of these a
 bounded number is looked at with each final block, in turn: all of them several times in a challenge
-window. Those that close are redeemed first, in the order in which they close, and are looked at
-again with the next block until that is sent.
+window. Those that close are redeemed first, in the order in which they close, and those that a
+full batch leaves out are looked at again with the next block.
 
 The chain lets a server redeem no more than its bond answers for until it has settled an epoch. What
 is beyond waits, and the operator is told; the answer service takes no voucher beyond it.
@@ -239,8 +239,9 @@ class Redeemer:
             room = _Room(state, self._submitter.account, self._on_its_way_planck(height))
             sent = 0
             for _, debt, channel in closing:
-                has_turn = sent < CLOSING_SENT_PER_BLOCK and room.take(debt, channel)
-                if has_turn and self._send(debt, channel, height):
+                if not room.take(debt, channel):
+                    continue
+                if sent < CLOSING_SENT_PER_BLOCK and self._send(debt, channel, height):
                     sent += 1
                 else:
                     self._debts.move_to_end(debt.channel, last=False)

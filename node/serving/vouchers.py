@@ -88,7 +88,8 @@ class VoucherBook:
         self._server = server
         self._receipts = receipts
         self._life_blocks_min = 2 * redeem_blocks
-        self._busy: set[int] = set()
+        self._busy: dict[int, int] = {}
+        """What the running answer of a channel costs at most, in planck."""
 
     def take(self, offer: Offer, state: Prices, now: int) -> Payment:
         """Check what pays for an answer at a height, and keep its channel for it until `release`.
@@ -126,12 +127,17 @@ class VoucherBook:
             raise VoucherRefusedError("The voucher is not signed by the channel's asker.")
         if signed.account != channel.asker:
             raise VoucherRefusedError("The voucher names another account than its channel's asker.")
-        self._busy.add(voucher.channel)
+        self._busy[voucher.channel] = voucher.price_planck
         return payment
+
+    @property
+    def promised_planck(self) -> int:
+        """What all answers that run now cost at most."""
+        return sum(self._busy.values())
 
     def release(self, payment: Payment) -> None:
         """Let the channel pay for its next answer: this one is recorded or given up."""
-        self._busy.discard(payment.voucher.channel)
+        self._busy.pop(payment.voucher.channel, None)
 
     def _check_channel(self, voucher: Voucher, channel: Channel | None, model: int) -> None:
         if voucher.genesis != self._genesis:

@@ -89,6 +89,10 @@ class Refusing:
             raise VoucherMissingError("nothing pays")
         return SimpleNamespace(check_price=lambda *_: None, voucher=self.voucher)
 
+    @property
+    def promised_planck(self) -> int:
+        return self.voucher.price_planck
+
     def release(self, _: object) -> None:
         self.released += 1
 

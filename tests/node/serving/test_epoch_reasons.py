@@ -24,7 +24,7 @@ VIEW = EpochView(
     ledger=Ledger(redeemed_planck=90, due_planck=60, due_from=10),
     latest=None,
     job=None,
-    is_open=True,
+    has_opened=True,
     parameters=Parameters(close_blocks=1_000, receipts_maximum=9),
     bond_planck=100,
     at_risk_planck=30,

@@ -84,6 +84,13 @@ def test_a_voucher_for_the_price_is_taken(vouchers: VoucherBook) -> None:
         payment.check_price(0, TOKENS + 1)
 
 
+def test_what_running_answers_may_cost_is_promised_until_they_end(vouchers: VoucherBook) -> None:
+    payment = vouchers.take(offer(), chain_with(), NOW)
+    assert vouchers.promised_planck == voucher().price_planck > 0
+    vouchers.release(payment)
+    assert vouchers.promised_planck == 0
+
+
 @pytest.mark.parametrize("missing", ["voucher", "salt"])
 def test_without_a_voucher_or_its_salt_the_price_is_named(
     vouchers: VoucherBook, missing: str
