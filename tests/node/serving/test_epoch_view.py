@@ -66,6 +66,9 @@ def test_an_epoch_is_declared_from_one_block_whatever_is_redeemed_meanwhile(
     redeem(server)
     server.node.channels[8] = open_channel()
     server.answer(8)
+    server.redeemer.draw(
+        MODEL, server.redeemer.hold(MODEL), server.node.height, server.node.finalized.hash
+    )
     monkeypatch.setattr(epoch_closer, "write_file", redeemed_meanwhile)
     pass_time(server, 0.8)
     server.block(lands=False)
@@ -92,6 +95,16 @@ def test_a_block_that_is_pruned_while_files_are_read_is_given_up_for_a_later_one
 
 
 # ------------------------------------------------------------------------------ the time to close
+
+
+def test_nothing_is_drawn_in_the_block_that_a_close_is_decided_on(server: Server) -> None:
+    redeem(server)
+    server.node.channels[8] = open_channel()
+    server.answer(8)
+    pass_time(server, 0.8)
+    server.block(lands=False)
+    assert closed(server)["missing_planck"] == 0
+    assert server.node.drawn() == []
 
 
 def test_what_is_due_is_closed_however_often_the_node_restarts(server: Server) -> None:
