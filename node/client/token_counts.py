@@ -23,6 +23,9 @@ TEMPLATE_TOKENS: Final = 64
 SILENT_TOKENS: Final = 16
 """Tokens of an answer that leave no text, such as the first bytes of a character that never ends;
 more are not paid for."""
+STOP_BYTES_MAX: Final = 1_024
+"""The bytes of a stop text, which an asker may name and which is counted but not shown; `ask` names
+none."""
 SHOWN_BYTES: Final = 3
 """A byte that is no character is shown as a character of so many."""
 
@@ -58,7 +61,7 @@ def count_problem(
     size = len(answer.encode())
     if not size <= receipt.tokens_out * longest:
         return f"{receipt.tokens_out} tokens cannot have the {size} bytes of the answer"
-    if receipt.tokens_out > tokens_out_at_most(answer):
+    if receipt.tokens_out > tokens_out_at_most(answer) + STOP_BYTES_MAX:
         return f"the {size} bytes of the answer cannot have {receipt.tokens_out} tokens"
     return ""
 

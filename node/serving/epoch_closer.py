@@ -31,6 +31,7 @@ from node.chain.state_reader import StateReader
 from node.serving.epoch_files import (
     EpochFile,
     channels_of,
+    count_left_out,
     largest_that_fit,
     ranges_of_epoch,
     receipts_in,
@@ -92,6 +93,8 @@ class EpochCloser:
         """The latest end of an epoch of each model that was taken note of: epoch and job."""
         self._lost: dict[int, tuple[int, int]] = {}
         """The latest one of each model whose file of receipts cannot be read here."""
+        self._left_out: dict[int, int] = {}
+        """How many receipts of each model are in no epoch for ever."""
         self._stepping = trio.Lock()
         self._nursery: trio.Nursery | None = None
 
@@ -216,12 +219,12 @@ class EpochCloser:
 
     async def _is_full(self, model: int, view: EpochView) -> bool:
         """Return whether an epoch is half as large as it may be, in fees or in receipts."""
-        if 2 * view.ledger.redeemed_planck >= view.bond_planck > 0:
+        if 2 * view.ledger.due_planck >= view.bond_planck > 0:
             return True
         if view.height % COUNT_BLOCKS:
             return False
         count = await trio.to_thread.run_sync(self._receipts.count_open, model)
-        return 2 * count >= view.parameters.receipts_maximum
+        return 2 * (count - self._left_out.get(model, 0)) >= view.parameters.receipts_maximum
 
     async def _go_on_closing(self, model: int, view: EpochView) -> None:
         """Draw what an epoch waits for, then close it, until the chain says that it is closed."""
@@ -337,6 +340,8 @@ class EpochCloser:
         if not kept:
             self._wait(model, epoch, view.height, "Nothing was redeemed since the last epoch.")
             return None
+        before = count_left_out(ranges, channels, epoch)
+        self._left_out[model] = before + len(redeemed) - len(kept)
         if len(kept) < len(redeemed) or costs_planck:
             logger.error(
                 "epoch-cut model=%d epoch=%d receipts=%d left_out=%d costs_planck=%d",

@@ -65,6 +65,16 @@ def ranges_of_epoch(
     ]
 
 
+def count_left_out(ranges: Iterable[ReceiptRange], channels: dict[int, Channel], epoch: int) -> int:
+    """Return how many receipts were redeemed before an epoch and are in none: an epoch was closed
+    without them, so they are in none for ever."""
+    return sum(
+        each.channel not in channels
+        or each.ends_planck <= channels[each.channel].redeemed_before(epoch)
+        for each in ranges
+    )
+
+
 def _is_within(each: ReceiptRange, channel: Channel, epoch: int) -> bool:
     first, end = channel.redeemed_before(epoch), channel.redeemed_before(epoch + 1)
     return first <= each.before_planck and each.ends_planck <= end
@@ -73,13 +83,19 @@ def _is_within(each: ReceiptRange, channel: Channel, epoch: int) -> bool:
 def largest_that_fit(
     ranges: Iterable[ReceiptRange], receipts_max: int, fees_max_planck: int
 ) -> list[ReceiptRange]:
-    """Return the receipts of the largest fees that an epoch has room for, in their order."""
-    kept: list[ReceiptRange] = []
-    left_planck = fees_max_planck
-    for each in sorted(ranges, key=lambda each: -each.fee_planck):
-        if len(kept) < receipts_max and each.fee_planck <= left_planck:
-            kept.append(each)
-            left_planck -= each.fee_planck
+    """Return receipts that an epoch has room for, in their order: beginning with the largest fees
+    or with the smallest, whichever gives more. The best choice of all would take too long."""
+    candidates = list(ranges)
+    choices = []
+    for sign in (-1, 1):
+        kept: list[ReceiptRange] = []
+        left_planck = fees_max_planck
+        for each in sorted(candidates, key=lambda each: sign * each.fee_planck):
+            if len(kept) < receipts_max and each.fee_planck <= left_planck:
+                kept.append(each)
+                left_planck -= each.fee_planck
+        choices.append((-left_planck, kept))
+    _, kept = max(choices, key=lambda choice: choice[0])
     return sorted(kept, key=lambda each: (each.channel, each.sequence))
 
 

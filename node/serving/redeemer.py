@@ -143,7 +143,8 @@ class Redeemer:
         self._told_at = -TOLD_BLOCKS
         self._held: set[int] = set()
         """Models whose epoch is about to be closed: nothing is drawn for them from here but from
-        channels that close."""
+        channels that close, in the second half of the time for it. Who closes a channel with each
+        block would else change with each what the epoch has to declare."""
 
     async def run(self) -> None:
         """Redeem what is due after each final block, until cancelled."""
@@ -184,8 +185,8 @@ class Redeemer:
     # ------------------------------------------------------------------- for the epoch closer
 
     def hold(self, model: int) -> dict[int, int]:
-        """Draw nothing of a model any more until `go_on`, but by `draw` and from channels that
-        close. Returns what its channels owe in all, in planck, by channel."""
+        """Draw nothing of a model any more until `go_on`, but by `draw` and what is soon lost.
+        Returns what its channels owe in all, in planck, by channel."""
         self._held.add(model)
         return {
             debt.channel: debt.ends_planck for debt in self._debts.values() if debt.model == model
@@ -223,13 +224,14 @@ class Redeemer:
         """Send the redemptions that are due at a final height, those of closing channels first."""
         due, closing = [], []
         with self._reader.at() as state:
-            for debt in self._next_looks(state.inference.parameters.get().challenge_blocks):
+            window = state.inference.parameters.get().challenge_blocks
+            for debt in self._next_looks(window):
                 channel = self._owing(state, debt, height)
                 if channel is None:
                     continue
                 self._debts[debt.channel] = debt
                 debt.since = height if debt.since is None else debt.since
-                if not self._is_due(debt, channel, height):
+                if not self._is_due(debt, channel, height, window):
                     continue
                 if channel.closes_at is None:
                     due.append((debt, channel))
@@ -275,14 +277,15 @@ class Redeemer:
             return None
         return channel
 
-    def _is_due(self, debt: Debt, channel: Channel, height: int) -> bool:
+    def _is_due(self, debt: Debt, channel: Channel, height: int, window: int) -> bool:
         if self._is_on_its_way(debt, height):
             return False
+        is_held = debt.model in self._held
         if channel.closes_at is not None:
-            return True
+            return not is_held or 2 * (channel.closes_at - height) <= window
         assert debt.since is not None, "seen"
         settings = self._settings
-        return debt.model not in self._held and (
+        return not is_held and (
             debt.ends_planck - channel.redeemed_planck >= settings.owed_planck_max
             or height - debt.since >= settings.owed_blocks_max
             or height >= debt.signed.voucher.expires_at - settings.expiry_blocks

@@ -19,6 +19,7 @@ from pallets.inference import Inference
 from runtime.codec.scale import codec
 from runtime.shared import documents
 from runtime.shared.receipts import EpochReceipts, SignedVoucher, Voucher
+from tests.node.serving.support.closing_server import Server as ClosingServer
 from tests.node.serving.test_broken_off_answers import TEXT, only_receipt, read, service_of
 from tests.node.serving.test_broken_off_answers import FakeNode as AnsweringNode
 from tests.node.serving.test_redeemer import PayingNode, redeemer_of
@@ -202,3 +203,22 @@ def test_feedback_moves_no_money() -> None:
 def test_a_deposit_is_the_most_that_a_channel_can_cost(market: Market) -> None:
     with pytest.raises(Inference.AboveDeposit):
         market.redeem(market.voucher(limit_planck=DEPOSIT + 1), OPEN_TOKENS)
+
+
+def test_an_asker_that_closes_a_channel_with_each_block_holds_up_no_epoch(tmp_path: Path) -> None:
+    server = ClosingServer(tmp_path)
+    node = server.node
+    node.parameters = replace(node.parameters, close_blocks=2_000)
+    server.answer(count=5)
+    server.draw_all()
+    server.block()
+    for number in range(1_000, 3_000):
+        if node.ledger.settling is not None:
+            break
+        node.channels[number] = open_channel()
+        server.answer(number)
+        node.channels[number] = replace(node.channels[number], closes_at=node.height + 100)
+        server.block()
+    assert node.ledger.settling == 0, "it is closed in time"
+    assert node.slashed == 0
+    server.close()

@@ -276,6 +276,11 @@ class Asker:
         if text is None or salted_hash(promise.salt, text) != signed.receipt.answer:
             return "its server does not show its answer"
         self._output.say(text)
+        most = tokens_out_at_most(text)
+        if signed.receipt.tokens_out > most:
+            return (
+                f"it counts {signed.receipt.tokens_out} tokens, and its answer has {most} at most"
+            )
         return ""
 
     def _settle(self, number: int, signed: SignedReceipt, problem: str = "") -> None:

@@ -58,8 +58,14 @@ def test_counts_that_the_texts_cannot_have_are_said(tokenizer: PreTrainedTokeniz
     tokens_in = len(encode_prompt("why?", tokenizer))
     for changed, answer, sentence in (
         ({"tokens_in": tokens_in + 1}, "because.", "the question has"),
-        ({"tokens_out": 100}, "because.", "cannot have 100 tokens"),
+        ({"tokens_out": 2_000}, "because.", "cannot have 2000 tokens"),
         ({"tokens_out": 5}, "because." + "!" * 2_000, "5 tokens cannot have the 2008 bytes"),
     ):
         receipt = replace(RECEIPT, **{"tokens_in": tokens_in, **changed})
         assert sentence in count_problem(receipt, "why?", answer, tokenizer)
+
+
+def test_a_stop_text_is_counted_though_it_is_not_shown(tokenizer: PreTrainedTokenizerFast) -> None:
+    stop = tokenizer.encode("#9Q!x7~Zk@4%Jw^2&Vb*6(Ng)1_Xc+8}Pd{3|Lf" * 6, add_special_tokens=False)
+    counts = {"tokens_in": len(encode_prompt("why?", tokenizer)), "tokens_out": 1 + len(stop)}
+    assert count_problem(replace(RECEIPT, **counts), "why?", "ok", tokenizer) == ""

@@ -72,6 +72,11 @@ def test_a_receipt_answered_after_the_redemption_waits_for_the_next_epoch(server
     assert receipts_in(server, closing(server)) == [(CHANNEL, 3), (CHANNEL, 4)]
 
 
+def soon(server: Server) -> int:
+    """Return the end of a challenge window of which less than half is left."""
+    return server.node.height + server.node.challenge_blocks // 2
+
+
 def test_what_closing_channels_redeem_meanwhile_is_in_no_earlier_epoch(server: Server) -> None:
     server.node.channels[8] = open_channel()
     server.answer(count=2)
@@ -79,7 +84,7 @@ def test_what_closing_channels_redeem_meanwhile_is_in_no_earlier_epoch(server: S
     server.block()
     server.answer(8)
     server.block()
-    server.node.channels[8] = replace(server.node.channels[8], closes_at=10**6)
+    server.node.channels[8] = replace(server.node.channels[8], closes_at=soon(server))
     server.block()
     assert server.stage is Stage.SETTLING
     assert server.node.drawn() == [(8, FEE)]
@@ -89,7 +94,7 @@ def test_what_closing_channels_redeem_meanwhile_is_in_no_earlier_epoch(server: S
 
 
 def test_an_epoch_waits_for_redemptions_that_are_on_their_way(server: Server) -> None:
-    server.node.channels[8] = open_channel(closes_at=10**6)
+    server.node.channels[8] = open_channel(closes_at=soon(server))
     server.answer()
     server.close_epoch(MODEL)
     server.block()
@@ -172,7 +177,7 @@ def test_an_epoch_is_closed_again_with_the_same_receipts_whatever_was_redeemed_s
     server.answer()
     first = closing(server)
     server.answer(8)
-    server.node.channels[8] = replace(server.node.channels[8], closes_at=10**6)
+    server.node.channels[8] = replace(server.node.channels[8], closes_at=soon(server))
     server.block(count=2)
     assert server.node.channels[8].redeemed_in(1) == FEE, "it lands after the close"
     if is_file_lost:
@@ -191,7 +196,7 @@ def test_a_close_that_a_redemption_overtakes_is_made_again_with_its_receipt(serv
     server.answer()
     closing(server)
     server.answer(8)
-    server.node.channels[8] = replace(server.node.channels[8], closes_at=10**6)
+    server.node.channels[8] = replace(server.node.channels[8], closes_at=soon(server))
     server.redeemer.redeem_due(server.node.height)
     server.node.sent.reverse()
     server.block()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 
 from node.chain.errors import StatePrunedError
 from node.serving import epoch_closer
+from node.serving.epoch_files import largest_that_fit
 from node.serving.epoch_progress import Stage
 from node.serving.epoch_view import EPOCH_BLOCKS, RETRY_BLOCKS, EpochView
-from node.storage.receipt_store import ReceiptStore
+from node.storage.receipt_store import ReceiptRange, ReceiptStore
 from node.transactions.submitter import ERA_BLOCKS, RESEND_BLOCKS
 from pallets.attribution.records import Ledger, Parameters
 from runtime.types.primitives import ZERO_HASH
@@ -191,6 +193,32 @@ def not_due(server: Server, count: int) -> None:
     server.node.is_open = False
     redeem(server, count)
     server.node.is_open = True
+
+
+@pytest.mark.parametrize(("room", "fees"), [(100, [50, 50]), (110, [60, 50]), (59, [50])])
+def test_what_is_kept_of_an_epoch_fills_it_as_far_as_a_simple_choice_does(
+    room: int, fees: list[int]
+) -> None:
+    ends = list(accumulate([60, 50, 50]))
+    ranges = [
+        ReceiptRange(ZERO_HASH, CHANNEL, at, before_planck=end - fee, ends_planck=end)
+        for at, (fee, end) in enumerate(zip([60, 50, 50], ends, strict=True))
+    ]
+    kept = largest_that_fit(ranges, 100, room)
+    assert [each.fee_planck for each in kept] == fees
+
+
+def test_what_a_cut_epoch_has_left_out_fills_no_later_one(server: Server) -> None:
+    server.node.parameters = replace(server.node.parameters, receipts_maximum=10)
+    not_due(server, 30)
+    closes = 0
+    for _ in range(200):
+        server.block()
+        if server.node.ledger.settling is not None:
+            closes += 1
+            server.settle()
+            redeem(server)
+    assert closes == 1, "the next one comes by its age"
 
 
 def test_an_epoch_is_cut_to_what_fits_where_that_costs_nothing(server: Server) -> None:

@@ -188,7 +188,7 @@ def test_a_channel_that_is_gone_or_closed_is_forgotten(
     assert (node.sent, redeemer._debts) == ([], {})
 
 
-def test_while_an_epoch_closes_nothing_is_drawn_but_from_closing_channels(
+def test_while_an_epoch_closes_nothing_is_drawn_but_what_is_soon_lost(
     node: PayingNode, redeemer: Redeemer
 ) -> None:
     node.open(8)
@@ -197,7 +197,10 @@ def test_while_an_epoch_closes_nothing_is_drawn_but_from_closing_channels(
     node.answer(8, AMOUNT, redeemer)
     node.block(redeemer)
     assert node.sent == []
-    node.channels[8] = replace(node.channels[8], closes_at=100)
+    soon = node.height + 1 + node.challenge_blocks // 2
+    node.channels[8] = replace(node.channels[8], closes_at=soon + 1)
+    node.block(redeemer)
+    assert node.sent == [], "who closes a channel holds up no epoch"
     node.block(redeemer)
     assert node.drawn() == [(8, AMOUNT)]
     redeemer.go_on(MODEL)
@@ -241,6 +244,20 @@ def test_what_the_bond_does_not_answer_for_waits_and_the_operator_is_told(
     node.land()
     node.block(redeemer)
     assert redeemer.owed_planck == 0
+
+
+def test_closing_channels_without_room_keep_no_other_from_being_looked_at(
+    node: PayingNode, redeemer: Redeemer
+) -> None:
+    for number in range(100, 100 + LOOKS_PER_BLOCK):
+        node.open(number)
+        node.answer(number, 2 * AMOUNT, redeemer)
+        node.channels[number] = replace(node.channels[number], closes_at=10**6)
+    node.answer(7, AMOUNT, redeemer)
+    node.room = AMOUNT
+    for _ in range(3):
+        node.block(redeemer)
+    assert node.drawn() == [(7, AMOUNT)]
 
 
 def test_an_epoch_is_closed_without_what_the_bond_does_not_answer_for(
