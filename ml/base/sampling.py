@@ -14,13 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from runtime.shared.receipts import Sampling
+from runtime.shared.receipts import TOP_P_MILLI_MAX, Sampling
 
 MILLI: Final = 1_000
 NUCLEUS_SLACK: Final = 0.02
 """Of probability: how far rounding may move the end of a nucleus. Engine and check differ by less
 than 1e-3 in a logit, so by less than that from temperature 0.025 on; below, tokens at the end of a
 nucleus are within any margin of each other."""
+TIE_LOGITS: Final = 0.01
+"""Tokens that close to each other may stand in either order."""
+EXACT: Final = 1e-9
+"""Sums of probabilities are that exact."""
 _UNIFORM_BITS: Final = 52
 
 
@@ -37,8 +41,13 @@ class Sampler:
         The log probability is the model's own, before temperature and top-p.
         """
         logits = logits.double().cpu()
-        token = int(_scores(logits, self._sampling, self._step).argmax())
+        scores = logits
+        if self._sampling.temperature_milli:
+            allowed = _nucleus(logits, self._sampling)
+            scores = _noisy(logits, self._sampling, self._step)
+            scores = torch.where(allowed, scores, -torch.inf)
         self._step += 1
+        token = int(scores.argmax())
         return token, float(torch.log_softmax(logits, dim=-1)[token])
 
 
@@ -54,38 +63,51 @@ def score_gap(logits: Tensor, tokens: Tensor, sampling: Sampling) -> float:
 
 def _gap_of(logits: Tensor, token: int, sampling: Sampling, step: int) -> float:
     """Return what one token [of vocabulary] falls short, whichever way the nucleus is rounded."""
-    top_p = sampling.top_p_milli / MILLI
-    surely = _scores(logits, sampling, step, top_p - NUCLEUS_SLACK)
-    best = float(surely.max())
-    own = float(_scores(logits, sampling, step, 1.0)[token])
     if sampling.temperature_milli == 0:
-        return best - own
-    possibly = _nucleus(logits, sampling, top_p + NUCLEUS_SLACK)
-    outside = float(logits[possibly].min() - logits[token])
-    return max(best - own, outside)
+        return float(logits.max() - logits[token])
+    noisy = _noisy(logits, sampling, step)
+    surely, possibly = _nucleus_bounds(logits, sampling)
+    best = torch.where(surely, noisy, -torch.inf).max()
+    last = torch.where(possibly, logits, torch.inf).min()
+    return float(max(best - noisy[token], last - logits[token]))
 
 
-def _scores(logits: Tensor, sampling: Sampling, step: int, top_p: float | None = None) -> Tensor:
-    """Return what is compared [vocabulary]; -inf for tokens outside the nucleus."""
-    if sampling.temperature_milli == 0:
-        return logits
-    allowed = _nucleus(logits, sampling, sampling.top_p_milli / MILLI if top_p is None else top_p)
+def _noisy(logits: Tensor, sampling: Sampling, step: int) -> Tensor:
+    """Return the logits with the noise of a step [vocabulary]."""
     noise = _gumbel(sampling.seed, step, len(logits))
-    noisy = logits + sampling.temperature_milli / MILLI * noise
-    return torch.where(allowed, noisy, -torch.inf)
+    return logits + sampling.temperature_milli / MILLI * noise
 
 
-def _nucleus(logits: Tensor, sampling: Sampling, top_p: float) -> Tensor:
-    """Return which tokens may be chosen [vocabulary]: the fewest whose probabilities reach `top_p`,
+def _nucleus(logits: Tensor, sampling: Sampling) -> Tensor:
+    """Return which tokens may be chosen [vocabulary]: the fewest whose probabilities reach top-p,
     the most probable ones first, and at least one."""
-    if top_p >= 1:
+    if sampling.top_p_milli == TOP_P_MILLI_MAX:
         return torch.ones_like(logits, dtype=torch.bool)
-    probabilities = torch.softmax(logits * (MILLI / sampling.temperature_milli), dim=-1)
     # Stable, so that tokens of equal probability have one order on every machine.
-    ordered, tokens = torch.sort(probabilities, descending=True, stable=True)  # [vocabulary]
-    is_within = ordered.cumsum(dim=-1) - ordered < top_p
+    ordered, tokens = torch.sort(_probabilities(logits, sampling), descending=True, stable=True)
+    is_within = ordered.cumsum(dim=-1) - ordered < sampling.top_p_milli / MILLI
     is_within[0] = True
     return torch.zeros_like(is_within).scatter(0, tokens, is_within)
+
+
+def _nucleus_bounds(logits: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """Return which tokens are in the nucleus and which can be [vocabulary each], however logits
+    are rounded: tokens within `TIE_LOGITS` of each other may stand in either order."""
+    if sampling.top_p_milli == TOP_P_MILLI_MAX:
+        everything = torch.ones_like(logits, dtype=torch.bool)
+        return everything, everything
+    probabilities = _probabilities(logits, sampling)
+    ordered, tokens = torch.sort(logits, descending=True)
+    before = torch.nn.functional.pad(probabilities[tokens].cumsum(dim=-1), (1, 0))
+    least = before[torch.searchsorted(-ordered, -(logits + TIE_LOGITS))]
+    most = before[torch.searchsorted(-ordered, -(logits - TIE_LOGITS), right=True)] - probabilities
+    top_p = sampling.top_p_milli / MILLI
+    # A token with none before it is in every nucleus.
+    return most < max(top_p - NUCLEUS_SLACK, EXACT), least < top_p + NUCLEUS_SLACK
+
+
+def _probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
+    return torch.softmax(logits * (MILLI / sampling.temperature_milli), dim=-1)
 
 
 def _gumbel(seed: int, step: int, size: int) -> Tensor:

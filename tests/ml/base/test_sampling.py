@@ -54,12 +54,15 @@ def test_the_same_seed_draws_the_same_and_another_one_does_not():
     st.integers(0, 2_000),
     st.integers(1, 1_000),
     st.integers(0, 2**64 - 1),
+    st.booleans(),
 )
 def test_an_honest_answer_is_repeated_also_where_logits_round_otherwise(
-    shape, spread, temperature_milli, top_p_milli, seed
+    shape, spread, temperature_milli, top_p_milli, seed, has_ties
 ):
     source = torch.Generator().manual_seed(seed % 2**63)
     logits = torch.randn(shape, generator=source) * spread
+    if has_ties:
+        logits = logits.round()
     sampling = Sampling(temperature_milli, top_p_milli, seed)
     rounded = logits + 1e-3 * (2 * torch.rand(shape, generator=source) - 1)
     assert score_gap(rounded, answer(logits, sampling), sampling) < 0.05
@@ -73,6 +76,19 @@ def test_tokens_of_another_seed_or_model_fall_short(top_p_milli):
     assert score_gap(own, answer(own, sampling), sampling) == 0
     assert score_gap(own, answer(other, sampling), sampling) > 1
     assert score_gap(own, answer(own, Sampling(1_000, top_p_milli, 8)), sampling) > 1
+
+
+@pytest.mark.parametrize("top_p_milli", [100, 200, 900])
+def test_which_of_two_equal_tokens_ends_a_nucleus_convicts_nobody(top_p_milli):
+    source = torch.Generator().manual_seed(1)
+    for seed in range(50):
+        logits = torch.randn(1_000, generator=source)
+        logits[0] = logits[1] = 6.0
+        here, there = logits.clone(), logits.clone()
+        here[0] += 1e-4  # rounding decides which is first
+        there[1] += 1e-4
+        sampling = Sampling(1_000, top_p_milli, seed)
+        assert score_gap(there[None], answer(here[None], sampling), sampling) < 0.05
 
 
 def test_a_token_outside_the_nucleus_falls_short_by_its_distance_to_it():
