@@ -224,7 +224,7 @@ class Executor:
 
     # ---------------------------------------------------------------------------- computing
 
-    def _declines(self, entry: JobEntry, slot: Slot, busy_blocks: int) -> bool:
+    def _declines(self, entry: JobEntry, slot: Slot, busy_blocks: int = 0) -> bool:
         """Return whether a job is beyond this machine, which has earlier ones to do first, and may
         be declined still."""
         height, job = self._chain.finalized.number, entry.job

@@ -231,7 +231,7 @@ class PaidAnswerService:
         )
         with self._reader.at() as state:
             if not state.inference.is_bonded(self._submitter.account):
-                self._tell("server-not-bonded", "register")
+                self._tell("server-not-bonded", "`openledger server register`")
                 raise ServiceBusyError(
                     "This node's account is no bonded server, so nobody can pay it. Ask another "
                     "node, or this one when its operator has bonded it."
@@ -241,7 +241,7 @@ class PaidAnswerService:
             promised = self._owed_planck() + self._vouchers.promised_planck
             if room is not None and promised > room:
                 self._vouchers.release(payment)
-                self._tell("server-bond-too-small", "add-bond")
+                self._tell("server-bond-too-small", "`openledger server add-bond`")
                 raise ServiceBusyError(
                     "This node's bond answers for no more answers until an epoch is settled. Ask "
                     "again later, or another node."
@@ -253,7 +253,7 @@ class PaidAnswerService:
         if event not in self._told:
             self._told.add(event)
             logger.warning(
-                "%s account=%s do='`openledger server %s`'",
+                "%s account=%s do='%s'",
                 event,
                 ss58.encode(self._submitter.account),
                 command,

@@ -220,7 +220,7 @@ def test_one_report_beside_a_silent_executor_only_draws_others() -> None:
             chain.next_block()
         assert not {liar, silent} & set(chain.executors(job))
         assert len(chain.executors(job)) == 2
-        chain.sign(SERVER, "Attribution", "show_texts", job=job, attempt=1, blob=Hash(bytes(32)))
+        show_texts(chain, job, attempt=1)
         chain.answer(job, shared(()))
         assert epoch(chain).state is EpochState.Settled
         assert chain.inference.bond_of(SERVER) == SERVER_BOND

@@ -86,7 +86,7 @@ def test_receipts_in_their_order_have_no_fault():
         (replace(TWO, evidence=replace(EVIDENCE, phi=bytes(9))), FaultKind.Receipt),
         (receipt_for(signed_voucher(voucher_of(2)), version=1), FaultKind.Receipt),
         (receipt_for(signed_voucher(voucher_of(2)), index_job=7), FaultKind.Index),
-        (receipt_for(signed_voucher(voucher_of(2)), train_job=7), FaultKind.Index),
+        (receipt_for(signed_voucher(replace(voucher_of(2), train_job=7))), FaultKind.Index),
         (receipt_for(signed_voucher(voucher_of(2)), adapter=ZERO_HASH), FaultKind.Index),
         (receipt_for(signed_voucher(voucher_of(2)), replace(EVIDENCE, phi=b"")), FaultKind.Index),
         (receipt_for(signed_voucher(voucher_of(2)), LONG_SKETCH), FaultKind.Sketch),

@@ -492,7 +492,9 @@ def test_a_job_is_declined_where_there_is_no_time_after_those_before_it(
 ) -> None:
     node.jobs, node.commits_end = jobs, 14
     executor = executor_of(node, tmp_path)
-    executor._speed.record(100, 100)  # one unit in a block: one job of five fits, two do not
+    executor._speeds[Evaluate].record(
+        100, 100
+    )  # one unit in a block: one job of five fits, two do not
     executor._act(cast(Any, SimpleNamespace(start_soon=lambda *_: None)))
     assert node.sent == sent
 
