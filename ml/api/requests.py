@@ -90,7 +90,7 @@ def read_question(
         max_tokens=_tokens(body, is_chat),
         temperature=_field(body, "temperature", _number(0.0, TEMPERATURE_MAX), None),
         top_p=_field(body, "top_p", _number(TOP_P_MIN, 1.0), None),
-        seed=_field(body, "seed", _integer(-(1 << 63), (1 << 63) - 1), None),
+        seed=_field(body, "seed", _integer(-(1 << 63), (1 << 64) - 1), None),
         stop=_field(body, "stop", _stops, ()),
         voucher=None if voucher is None else read_hex("voucher", voucher),
         salt=None if salt is None else read_hex("salt", salt),

@@ -93,13 +93,18 @@ def is_count(value: object) -> TypeGuard[int]:
 
 def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the lines of a stream without their ends; a last line without one is cut and left."""
-    rest, size = b"", 0
+    begun: list[bytes] = []  # the parts of a line that has not ended...
+    length, size = 0, 0  # ...their length, and that of all
     for part in parts:
         size += len(part)
-        *lines, rest = (rest + part).split(b"\n")
-        if size > ANSWER_BYTES_MAX or len(rest) > LINE_BYTES_MAX:
+        *ends, rest = part.split(b"\n")
+        for end in ends:
+            yield b"".join((*begun, end))
+            begun, length = [], 0
+        begun.append(rest)
+        length += len(rest)
+        if size > ANSWER_BYTES_MAX or length > LINE_BYTES_MAX:
             raise _MalformedEventError("it has no end")
-        yield from lines
 
 
 def _read_json(data: bytes) -> object:

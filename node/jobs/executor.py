@@ -175,9 +175,11 @@ class Executor:
             step = next_step(entry.job, slot, answer)
             if step is Step.COMPUTE and self._declines(entry, slot, busy_blocks):
                 self._sender.send(entry.id, Step.DECLINE, _no_answer(entry.id, slot.attempt))
+            elif step is Step.COMPUTE and self._gives_up(entry, slot):
+                continue
             elif step is Step.COMPUTE and self._is_kept_waiting(entry, slot):
                 self._sender.send(entry.id, Step.ACCUSE, _no_answer(entry.id, slot.attempt))
-            elif step is Step.COMPUTE and not self._gives_up(entry, slot):
+            elif step is Step.COMPUTE:
                 self._start(entry, slot, nursery)
                 busy_blocks += self._speeds[type(entry.job.spec)].blocks_for(entry.job.work)
             elif step is not Step.WAIT and answer is not None:

@@ -20,7 +20,7 @@ from ml.attribution.epoch_files import PAGE_BYTES_MAX, pages_bytes, pages_of, re
 from node.chain.chain import Chain
 from node.chain.events import FinalChanged
 from node.chain.state_reader import PalletViews, StateReader
-from node.storage.blob_errors import BlobError
+from node.storage.blob_errors import BlobError, BlobTooLargeError
 from node.storage.blob_store import BlobStore
 from node.storage.errors import DiskLowError
 from node.storage.receipt_store import ReceiptStore
@@ -132,6 +132,8 @@ class Replicas:
                     blobs += await self._keep_listed(made[-1])
                 if isinstance(job.spec, Settle):
                     await self._keep_receipts(job.spec, made[0])
+            except BlobTooLargeError as error:
+                logger.warning("replica-refused job=%d reason=%r", job_id, str(error))
             except (BlobError, DiskLowError) as error:
                 logger.warning("replica-missing job=%d reason=%r", job_id, str(error))
                 self._open[job_id] = height + RETRY_BLOCKS

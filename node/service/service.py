@@ -293,7 +293,7 @@ def _serving(node: RunningNode, reader: StateReader, inputs: Inputs) -> _Serving
         ),
         redeem_blocks=config.redeem_blocks,
         on_recorded=record,
-        owed_planck=lambda: redeemer.owed_planck,
+        owed_planck=redeemer.owed_planck,
     )
     text_shower = TextShower(
         chain=chain,

@@ -43,7 +43,7 @@ from ml.engine.interface import (
 )
 from ml.engine.transcript import Transcript
 from node.chain.chain import Chain
-from node.chain.state_reader import StateReader
+from node.chain.state_reader import PalletViews, StateReader
 from node.serving.served_models import ServedModel, ServedModels
 from node.serving.vouchers import Offer, Payment, VoucherBook
 from node.storage.errors import DiskLowError
@@ -96,10 +96,10 @@ class PaidAnswerService:
         models: ServedModels,
         redeem_blocks: int,
         on_recorded: Callable[[SignedReceipt], None],
-        owed_planck: Callable[[], int],
+        owed_planck: Callable[[PalletViews], int],
     ) -> None:
-        """`on_recorded` hears of every receipt once it is on disk; `owed_planck` says what all
-        channels owe that is not redeemed."""
+        """`on_recorded` hears of every receipt once it is on disk; `owed_planck` says what
+        channels owe that the bond has to answer for."""
         self._chain = chain
         self._reader = reader
         self._submitter = submitter
@@ -238,7 +238,7 @@ class PaidAnswerService:
                 )
             payment = self._vouchers.take(offer, state.inference, self._chain.best.number)
             room = state.inference.redeemable(model, self._submitter.account)
-            promised = self._owed_planck() + self._vouchers.promised_planck
+            promised = self._owed_planck(state) + self._vouchers.promised_planck
             if room is not None and promised > room:
                 self._vouchers.release(payment)
                 self._tell("server-bond-too-small", "`openledger server add-bond`")

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -177,10 +178,20 @@ class Redeemer:
         debt.sent = None if former is None else former.sent
         self._debts[signed.channel] = debt
 
-    @property
-    def owed_planck(self) -> int:
-        """What all channels owe, as far as they were looked at."""
-        return sum(debt.ends_planck - debt.drawn_planck for debt in self._debts.values())
+    def owed_planck(self, state: PalletViews) -> int:
+        """Return what channels owe that the bond has to answer for, as far as they were looked
+        at."""
+        return sum(debt.ends_planck - debt.drawn_planck for debt in self._limited(state))
+
+    def _limited(self, state: PalletViews) -> Iterator[Debt]:
+        """Yield the debts to models whose redemptions the bond answers for."""
+        is_limited: dict[int, bool] = {}
+        for debt in self._debts.values():
+            if debt.model not in is_limited:
+                room = state.inference.redeemable(debt.model, self._submitter.account)
+                is_limited[debt.model] = room is not None
+            if is_limited[debt.model]:
+                yield debt
 
     # ------------------------------------------------------------------- for the epoch closer
 
@@ -198,7 +209,7 @@ class Redeemer:
         way."""
         missing, sent = 0, 0
         with self._reader.at(block) as state:
-            on_its_way = self._on_its_way_planck(height, but=model)
+            on_its_way = self._on_its_way_planck(state, height, but=model)
             room = _Room(state, self._submitter.account, on_its_way)
             for debt in [debt for debt in self._debts.values() if debt.model == model]:
                 channel = self._owing(state, debt, height)
@@ -238,7 +249,7 @@ class Redeemer:
                 else:
                     closing.append((channel.closes_at, debt, channel))
             closing.sort(key=lambda each: each[0])
-            room = _Room(state, self._submitter.account, self._on_its_way_planck(height))
+            room = _Room(state, self._submitter.account, self._on_its_way_planck(state, height))
             sent = 0
             for _, debt, channel in closing:
                 if not room.take(debt, channel):
@@ -302,11 +313,11 @@ class Redeemer:
             return True
         return height < sent.height + RESEND_BLOCKS
 
-    def _on_its_way_planck(self, height: int, but: int | None = None) -> int:
-        """Return what was sent lately and not seen to land, of all models but one."""
+    def _on_its_way_planck(self, state: PalletViews, height: int, but: int | None = None) -> int:
+        """Return what was sent lately and not seen to land, of all limited models but one."""
         return sum(
             max(0, debt.sent.ends_planck - debt.drawn_planck)
-            for debt in self._debts.values()
+            for debt in self._limited(state)
             if debt.sent is not None
             and debt.model != but
             and height < debt.sent.height + RESEND_BLOCKS

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from pallets.attribution import ledgers, shares
-from pallets.attribution.records import SLASH_FACTOR, Epoch, EpochKey, EpochState
+from pallets.attribution.records import CONVICTION_MIN, SLASH_FACTOR, Epoch, EpochKey, EpochState
 from runtime.shared.documents import (
     FAULTS_MAX,
     SHARES_PUSHED_MAX,
@@ -101,11 +101,11 @@ def convict(
     false_planck: int,
     wronged: tuple[tuple[int, int], ...] = (),
 ) -> None:
-    """Slash the server of false or withheld receipts by all that the epoch earned, or more; the
-    pool goes to the commons. Raises NotSettling."""
+    """Slash the server of false or withheld receipts by all that the epoch earned, or more, and by
+    `CONVICTION_MIN` at least; the pool goes to the commons. Raises NotSettling."""
     key = (spec.model, spec.server, spec.epoch)
     record = _settling(attribution, key)
-    amount = max(SLASH_FACTOR * false_planck, record.fees_planck)
+    amount = max(SLASH_FACTOR * false_planck, record.fees_planck, CONVICTION_MIN)
     slashed = attribution.inference.slash_server(spec.server, amount, wronged)
     ledgers.add_commons(attribution, spec.model, record.pool_planck)
     attribution.epochs.put(key, replace(record, state=EpochState.Convicted))

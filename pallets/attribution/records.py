@@ -12,6 +12,9 @@ from runtime.types.primitives import OPEN, AccountId, Balance, Hash
 
 SLASH_FACTOR: Final = 10
 """A false receipt costs its server at least so many times its fee."""
+CONVICTION_MIN: Final = 10 * OPEN
+"""A convicted epoch costs its server no less: epochs of next to nothing whose texts are never shown
+would else keep executors waiting for next to nothing."""
 
 LedgerKey = tuple[int, AccountId]
 """Model and server."""

@@ -19,6 +19,7 @@ This file declares the pallet; channels are in `channels`, drawing in `redemptio
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 from pallets import weights
 from pallets.balances import HoldReason
@@ -53,6 +54,10 @@ __all__ = [
     "Inference",
     "Parameters",
 ]
+
+
+CHANNELS_LISTED_MAX: Final = 256
+"""Channels of one account that are listed at once."""
 
 
 class Inference(InferenceErrors, Pallet, index=24):
@@ -321,8 +326,10 @@ class Inference(InferenceErrors, Pallet, index=24):
 
     @api("InferenceApi")
     def channels_of(self, account: AccountId) -> tuple[ChannelInfo, ...]:
-        """Return the channels in which an account is asker or server, by number."""
+        """Return the channels in which an account is asker or server, by number, the 256 latest:
+        anybody may open channels to a server."""
         numbers = sorted(number for _, number in self.memberships.keys(account))
+        numbers = numbers[-CHANNELS_LISTED_MAX:]
         return tuple(ChannelInfo(number, channels.known(self, number)) for number in numbers)
 
     @api("InferenceApi")

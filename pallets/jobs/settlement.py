@@ -6,9 +6,9 @@ A training that diverges is a result too: it is paid for the steps that it took.
 its owner's fault costs a part of its escrow, which nobody gets who reports.
 A refused result of training or indexing is still paid, for an owner could else retire a model when
 the work is done; that of SETTLE is not, for there the result itself was wrong. Where the results of
-SETTLE differ and none is agreed on, all are paid: of its inputs the texts come to each executor in
-a box of its own, so that its server may have caused it. All other inputs are named by their hashes
-and the same for all; a job that executors disagree on costs its owner nothing there.
+SETTLE differ and none is agreed on, all are paid: one of them errs, but nobody can say which, and
+who has held a server's epoch against its model has worked. Other jobs that executors disagree on
+cost their owner nothing.
 """
 
 from __future__ import annotations
@@ -144,18 +144,28 @@ def fail(jobs: Jobs, job_id: int, job: Job, failure: JobFailure) -> None:
 
 
 def end_withheld(jobs: Jobs, job_id: int, job: Job) -> None:
-    """End a settle job whose server has shown no texts: the executors that waited are paid."""
-    waited = tuple(slot.executor for slot in job.slots if slot.state in WAITING)
-    for executor, share in zip(waited, split(job.escrow, [1] * len(waited)), strict=True):
+    """End a settle job whose server has shown no texts: the executors that waited, or have found a
+    result in an earlier attempt, are paid; offenders of earlier attempts are slashed."""
+    paid = tuple(
+        slot.executor for slot in job.slots if slot.state in WAITING or slot.root is not None
+    )
+    for executor, share in zip(paid, split(job.escrow, [1] * len(paid)), strict=True):
         _pay(jobs, HoldReason.JobEscrow, job.owner, executor, share)
+    _slash_offenders(jobs, job_id, job, ())
     _finish(jobs, job_id, replace(job, failure=JobFailure.Withheld), JobState.Failed)
     jobs.emit(jobs.JobFailed(job_id, JobFailure.Withheld, 0))
 
 
 def _kept(jobs: Jobs, job: Job) -> int:
     """Return how much of an escrow its owner loses: failing jobs would else be free of charge."""
-    kept_permille = jobs.parameters.get().kept_permille if job.is_owners_fault else 0
-    return job.escrow * kept_permille // PERMILLE
+    parameters, now = jobs.parameters.get(), jobs.system.current_number()
+    is_accepted = any(
+        slot.state is SlotState.Assigned and now > slot.assigned_at + parameters.decline_blocks
+        for slot in job.slots
+    )
+    # Others may decline what one executor has found to be neither too large nor too long.
+    is_kept = job.is_owners_fault and not (job.failure is JobFailure.TooLarge and is_accepted)
+    return job.escrow * parameters.kept_permille // PERMILLE if is_kept else 0
 
 
 def expire(jobs: Jobs, job_id: int, job: Job) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from pallets.attribution.records import EpochState
 from pallets.jobs import Jobs, Parameters
-from pallets.jobs.job import FailureReason, JobFailure, JobState
+from pallets.jobs.job import FailureReason, JobFailure, JobState, SlotState
 from runtime.shared.documents import FAULTS_MAX, FaultKind, commitment, output_root
-from runtime.types.primitives import OPEN, Hash
+from runtime.types.primitives import OPEN, AccountId, Hash
 from tests.pallets.support.epochs import (
     close,
     earn,
@@ -318,3 +318,58 @@ def test_a_root_is_bound_to_its_executor_and_job(chain: Workshop) -> None:
         chain.reveal(second, job, trained(), salt=b"s" * 32)
     assert output_root(trained()) == output_root(trained())
     assert ALICE not in chain.executors(job)
+
+
+def withheld_at_the_second_attempt(chain: Workshop, revealing: int) -> tuple[AccountId, AccountId]:
+    """Let two executors commit to different results, and the server show the next ones nothing."""
+    open_gate(chain)
+    earn(chain)
+    job = close(chain)
+    chain.next_block()
+    one, two = chain.executors(job)
+    show_texts(chain, job)
+    outputs = {one: shared(()), two: faulty(fault(FaultKind.Text, OPEN))}
+    for who, output in outputs.items():
+        chain.commit(who, job, output)
+    for who in (one, two)[:revealing]:
+        chain.reveal(who, job, outputs[who])
+    while chain.job(job).attempt == 0:
+        chain.next_block()
+    chain.next_block(chain.attribution.parameters().text_blocks + 1)
+    chain.sign(BOB, "Attribution", "report_withheld", job=job, attempt=1)
+    return one, two
+
+
+def test_executors_that_have_worked_are_paid_where_the_next_ones_are_shown_nothing() -> None:
+    with Workshop(4, executors_per_job=2) as chain:
+        before = {who: chain.balances.free(who) for who in EXECUTORS}
+        for who in withheld_at_the_second_attempt(chain, revealing=2):
+            assert chain.balances.free(who) > before[who]
+            assert chain.bond(who) == BOND
+
+
+def test_an_executor_that_did_not_reveal_is_not_saved_by_texts_that_are_withheld_later() -> None:
+    with Workshop(4, executors_per_job=2) as chain:
+        one, two = withheld_at_the_second_attempt(chain, revealing=1)
+        assert chain.bond(one) == BOND
+        assert chain.bond(two) == 0
+
+
+def test_declining_costs_no_owner_whose_job_somebody_works_on() -> None:
+    with Workshop(3, executors_per_job=2, decline_blocks=4, commit_blocks=100) as chain:
+        for number in range(12):
+            sybil = AccountId(bytes((number,)) * 32)
+            chain.balances.transfer(BOB, sybil, BOND + OPEN)
+            chain.register(sybil)
+        chain.next_block(chain.jobs.parameters.get().age_blocks)
+        job = chain.assigned()
+        escrow, free = chain.job(job).escrow, chain.balances.free(ALICE)
+        worker = chain.executors(job)[0]
+        while not chain.job(job).is_final:
+            for slot in chain.job(job).slots:
+                is_working = slot.executor == worker or slot.state is not SlotState.Assigned
+                if not is_working and chain.number > slot.assigned_at + 1:
+                    chain.sign(slot.executor, "Jobs", "decline", job=job, attempt=slot.attempt)
+            chain.next_block()
+        assert chain.job(job).failure is JobFailure.TooLarge
+        assert chain.balances.free(ALICE) == free + escrow, "all of it came back"

@@ -19,7 +19,7 @@ from node.client.asker_ledger import (
     ReceivedAnswer,
 )
 from pallets.attribution import Attribution
-from pallets.attribution.records import EpochState
+from pallets.attribution.records import CONVICTION_MIN, EpochState
 from pallets.balances import HoldReason
 from pallets.inference import Inference
 from pallets.jobs.job import FailureReason, JobFailure, JobState
@@ -502,3 +502,14 @@ def test_who_is_not_bonded_gets_no_channel(market: Market) -> None:
     market.sign(MARKET_SERVER, "Inference", "leave_service")
     with pytest.raises(Inference.NotBonded):
         market.open(ALICE)
+
+
+def test_a_server_cannot_keep_executors_waiting_for_the_texts_of_next_to_nothing() -> None:
+    with Workshop(2, executors_per_job=2) as chain:
+        open_gate(chain)
+        earn(chain, 1_000, 500)
+        job = close(chain, fees_planck=1_000)
+        chain.next_block()
+        chain.next_block(chain.attribution.parameters().text_blocks + 1)
+        chain.sign(EVE, "Attribution", "report_withheld", job=job, attempt=0)
+        assert chain.inference.bond_of(SERVER) == SERVER_BOND - CONVICTION_MIN

@@ -193,7 +193,7 @@ class MoneyLife(PayingLife):
             self.put_back(closed)
 
     def convict(self, closed: Closed, amount: int, wronged: tuple[tuple[int, int], ...]) -> None:
-        self.slash(closed.key[1], amount, wronged)
+        self.slash(closed.key[1], max(amount, 10 * OPEN), wronged)
         self.commons[closed.key[0]] += closed.pool
 
     def put_back(self, closed: Closed) -> None:

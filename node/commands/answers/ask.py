@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from math import isfinite
 from typing import Final
 
 import click
@@ -11,7 +12,7 @@ from genesis.amounts import parse_amount
 from node.client import Client
 from node.commands.answers.answer_documents import AnswerDocument, QuoteDocument
 from node.commands.answers.asking import Asker
-from node.commands.base.command import command_output, pass_client
+from node.commands.base.command import command_output, pass_client, refuse
 from node.commands.base.lookup import find_model
 from node.commands.base.output import Output
 from node.commands.base.transaction import Spending, transaction_options
@@ -85,11 +86,7 @@ def ask_command(
         server=server,
         top_up_planck=parse_amount(top_up),
         may_draw=may_draw,
-        sampling=Sampling(
-            temperature_milli=round(temperature * MILLI),
-            top_p_milli=round(top_p * MILLI),
-            seed=secrets.randbelow(SEEDS) if seed is None else seed,
-        ),
+        sampling=_sampling(temperature, top_p, seed),
     )
     question.encode()  # before a channel is opened for it: bytes that are no UTF-8 are refused
     if spending.is_dry_run:
@@ -98,3 +95,15 @@ def ask_command(
         answer = asker.ask([{"role": "user", "content": question}], max_tokens)
     output.show(answer, hidden=["answer"])
     return None
+
+
+def _sampling(temperature: float, top_p: float, seed: int | None) -> Sampling:
+    """Return how words are chosen, in the thousandths that a voucher has. Raises UsageError."""
+    milli = [value * MILLI for value in (temperature, top_p)]
+    if not all(isfinite(value) and abs(value - round(value)) < 1e-6 for value in milli):
+        refuse("Temperature and top-p are numbers of at most three decimals, such as 0.7.")
+    return Sampling(
+        temperature_milli=round(milli[0]),
+        top_p_milli=round(milli[1]),
+        seed=secrets.randbelow(SEEDS) if seed is None else seed,
+    )

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from genesis.amounts import format_amount
-from node.client import Answer, Client, Included, RejectedError, RequestRefusedError, Text
+from node.client import Answer, Client, Included, RejectedError, RequestRefusedError, Text, Wait
 from node.client.asker_ledger import (
     AskerLedger,
     ChannelBook,
@@ -102,6 +102,11 @@ class Asker:
             if self._may_draw not in (None, self._ledger.may_draw):
                 self._ledger.remember_may_draw(bool(self._may_draw))
             found = self._find_channel()
+            if found is None and self._spending.wait is Wait.NONE:
+                refuse(
+                    "There is no channel yet, and it must be there before the question. Leave "
+                    "--wait at included or final."
+                )
             self._channel = self._open(deposit_planck) if found is None else found[0]
             yield
 
@@ -225,6 +230,7 @@ class Asker:
         if channel is None or channel.is_closed:
             refuse(f"Channel {number} is closed. Ask again to open another one.")
         assert book is not None, "prepared"
+        _check_redeemed_is_known(number, channel, book)
         self._top_up(number, self._price(question, max_tokens) - self._left(number, channel))
         promise = sign_promise(
             self._client,
@@ -311,6 +317,16 @@ class Asker:
                 f"{number}, and its last receipt gives {format_amount(book.last.ends_planck)}. "
                 + _way_out(number, is_reportable=True)
             )
+
+
+def _check_redeemed_is_known(number: int, channel: Channel, book: ChannelBook) -> None:
+    """Refuse to sign on top of what a server has redeemed for an answer that never came."""
+    if channel.redeemed_planck > book.spent_planck:
+        refuse(
+            f"The server has redeemed {format_amount(channel.redeemed_planck)} of channel "
+            f"{number}, and gave answers for {format_amount(book.spent_planck)}. "
+            + _way_out(number, is_reportable=False)
+        )
 
 
 def has_drawn_too_much(book: ChannelBook, channel: Channel) -> bool:

@@ -238,7 +238,7 @@ def _service(whole: Any) -> PaidAnswerService:
         models=whole,
         redeem_blocks=300,
         on_recorded=lambda _: None,
-        owed_planck=lambda: OWED,
+        owed_planck=lambda _: OWED,
     )
 
 

@@ -132,7 +132,7 @@ def service_of(
         models=whole,
         redeem_blocks=300,
         on_recorded=node.recorded.append,
-        owed_planck=lambda: 0,
+        owed_planck=lambda _: 0,
     )
 
 

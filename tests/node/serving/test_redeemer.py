@@ -225,14 +225,26 @@ def test_a_block_looks_at_a_bounded_number_of_channels_and_comes_to_all(
     assert not redeemer._debts
 
 
+def owed(node: PayingNode, redeemer: Redeemer) -> int:
+    with node.at() as state:
+        return redeemer.owed_planck(state)
+
+
+def test_debts_without_a_limit_take_no_room(node: PayingNode, redeemer: Redeemer) -> None:
+    node.answer(7, AMOUNT, redeemer)
+    node.block(redeemer)
+    assert node.drawn() == [(7, AMOUNT)]
+    assert owed(node, redeemer) == 0
+
+
 def test_what_the_bond_does_not_answer_for_waits_and_the_operator_is_told(
     node: PayingNode, redeemer: Redeemer, caplog: pytest.LogCaptureFixture
 ) -> None:
     node.open(8)
     node.answer(7, AMOUNT, redeemer)
     node.answer(8, AMOUNT, redeemer)
-    assert redeemer.owed_planck == 2 * AMOUNT
     node.room = AMOUNT
+    assert owed(node, redeemer) == 2 * AMOUNT
     for _ in range(3):
         node.block(redeemer)
     assert node.drawn() == [(7, AMOUNT)]
@@ -243,7 +255,7 @@ def test_what_the_bond_does_not_answer_for_waits_and_the_operator_is_told(
     assert node.drawn() == [(8, AMOUNT)]
     node.land()
     node.block(redeemer)
-    assert redeemer.owed_planck == 0
+    assert owed(node, redeemer) == 0
 
 
 def test_closing_channels_without_room_keep_no_other_from_being_looked_at(

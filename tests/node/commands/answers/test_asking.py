@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +91,31 @@ def test_a_channel_to_another_server_than_the_nodes_is_not_paid_from(
     assert ask(keys, "--dry-run", "--json").document["channel"] is None
 
 
-def test_chain_and_books_decide_together_what_is_signed(
+def ask_refused(keys: Path, *words: str) -> Called:
+    openledger = OpenLedger("ws://nowhere:1", keys)
+    return openledger("ask", "3", "why?", "--from", "//Asker", *words)
+
+
+def test_nothing_is_signed_on_top_of_what_a_server_redeemed_without_an_answer(
     client: AnsweringClient, keys: Path
 ) -> None:
-    client.channels[CHANNEL] = open_channel(redeemed_planck=70, sequence=8)
     ask(keys)
-    voucher = client.asked[-1].voucher
-    assert (voucher.sequence, voucher.before_planck) == (9, 70)
+    spent = book_in(keys).spent_planck
+    client.channels[CHANNEL] = replace(
+        client.channels[CHANNEL], redeemed_planck=spent + 1, sequence=8
+    )
+    called = ask_refused(keys)
+    assert called.exit_code != 0
+    assert "gave answers for" in called.err
+    assert "close-channel" in called.err
+    assert len(client.asked) == 1
+
+
+def test_a_number_that_no_voucher_can_have_is_refused(client: AnsweringClient, keys: Path) -> None:
+    for words in (("--temperature", "nan"), ("--temperature", "0.1234"), ("--top-p", "0.99999")):
+        called = ask_refused(keys, *words)
+        assert called.exit_code == 2
+        assert not client.asked
 
 
 def test_that_questions_may_be_drawn_is_said_once_and_remembered(
