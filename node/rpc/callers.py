@@ -21,7 +21,15 @@ def is_program_here(peer: str, headers: Mapping[str, str]) -> bool:
     rebound name, its Host) and no proxy stands between."""
     if not is_loopback(peer) or any(name in headers for name in PROXY_HEADERS):
         return False
-    if urlsplit(f"//{headers.get('host', '')}").hostname not in LOCAL_NAMES:
+    if not _is_local(f"//{headers.get('host', '')}"):
         return False
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).hostname in LOCAL_NAMES
+    return origin is None or _is_local(origin)
+
+
+def _is_local(url: str) -> bool:
+    """Return whether a URL names this machine; what is no URL names nothing."""
+    try:
+        return urlsplit(url).hostname in LOCAL_NAMES
+    except ValueError:
+        return False

@@ -27,6 +27,9 @@ SEEDS: Final = 1 << 64
 @click.argument("question")
 @click.option("--deposit", default="1OPEN", show_default=True, help="For a new channel.")
 @click.option("--top-up", default="0", help="What may be added to a channel that runs out.")
+@click.option(
+    "--max-price", help="The most that an answer may cost; a quarter of the deposit by default."
+)
 @click.option("--server", help="The account that answers, where the node does not tell.")
 @click.option(
     "--may-draw/--no-may-draw",
@@ -63,6 +66,7 @@ def ask_command(
     question: str,
     deposit: str,
     top_up: str,
+    max_price: str | None,
     server: str | None,
     may_draw: bool | None,
     max_tokens: int,
@@ -87,6 +91,7 @@ def ask_command(
         top_up_planck=parse_amount(top_up),
         may_draw=may_draw,
         sampling=_sampling(temperature, top_p, seed),
+        max_price_planck=None if max_price is None else parse_amount(max_price),
     )
     question.encode()  # before a channel is opened for it: bytes that are no UTF-8 are refused
     if spending.is_dry_run:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 from genesis.amounts import format_amount
 from node.client import Answer, Client, Included, RejectedError, RequestRefusedError, Text, Wait
@@ -45,6 +46,9 @@ from runtime.frame.dispatch import Call
 from runtime.shared.receipts import GREEDY, Sampling, SignedReceipt, receipt_hash, salted_hash
 from runtime.types.primitives import AccountId, Hash, Id
 
+ANSWERS_PER_DEPOSIT: Final = 4
+"""One answer costs at most that part of a channel's deposit, unless its user names a price."""
+
 Turns = Sequence[Mapping[str, str]]
 
 
@@ -61,6 +65,7 @@ class Asker:
         top_up_planck: int = 0,
         may_draw: bool | None = None,
         sampling: Sampling = GREEDY,
+        max_price_planck: int | None = None,
     ) -> None:
         self._output = output
         self._client = client
@@ -74,6 +79,8 @@ class Asker:
         self._may_draw = may_draw
         """Whether questions may be drawn for references; None for what was said before."""
         self._sampling = sampling
+        self._max_price_planck = max_price_planck
+        """The most that one answer may cost; None for a part of the channel's deposit."""
         self._pair: Keypair | None = None
         self._channel: int | None = None
 
@@ -243,8 +250,22 @@ class Asker:
             may_draw=self._ledger.may_draw,
             sampling=self._sampling,
         )
+        self._check_price(promise, channel)
         self._ledger.promise(number, promise)
         return promise
+
+    def _check_price(self, promise: Promise, channel: Channel) -> None:
+        """Refuse to send a promise for more than the user expects: the price list is what the
+        node says, which may be the server's."""
+        price, most = promise.signed.voucher.price_planck, self._max_price_planck
+        if most is None:
+            most = channel.deposit_planck // ANSWERS_PER_DEPOSIT
+        if price > most:
+            refuse(
+                f"This answer may cost {format_amount(price)}, and more than {format_amount(most)} "
+                "is not signed for. Look at the price list of the model; name with --max-price "
+                "what an answer may cost, or ask for fewer tokens."
+            )
 
     def _top_up(self, number: int, missing: int) -> None:
         """Add to a channel what its user named, where the deposit does not pay for the answer."""

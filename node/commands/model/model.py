@@ -216,6 +216,9 @@ def publish(
 @click.argument("model")
 @click.option("--deposit", default="1OPEN", show_default=True, help="For a new channel.")
 @click.option("--top-up", default="0", help="What may be added each time the channel runs out.")
+@click.option(
+    "--max-price", help="The most that an answer may cost; a quarter of the deposit by default."
+)
 @click.option("--server", help="The account that answers, where the node does not tell.")
 @click.option(
     "--may-draw/--no-may-draw",
@@ -232,6 +235,7 @@ def chat(
     model: str,
     deposit: str,
     top_up: str,
+    max_price: str | None,
     server: str | None,
     may_draw: bool | None,
     max_tokens: int,
@@ -246,6 +250,7 @@ def chat(
         server=server,
         top_up_planck=parse_amount(top_up),
         may_draw=may_draw,
+        max_price_planck=None if max_price is None else parse_amount(max_price),
     )
     if spending.is_dry_run:
         return asker.quote("", max_tokens)

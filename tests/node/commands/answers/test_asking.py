@@ -111,6 +111,20 @@ def test_nothing_is_signed_on_top_of_what_a_server_redeemed_without_an_answer(
     assert len(client.asked) == 1
 
 
+def test_an_answer_for_more_than_the_user_expects_is_not_signed_for(
+    client: AnsweringClient, keys: Path
+) -> None:
+    client.channels[CHANNEL] = open_channel(deposit_planck=400)
+    called = ask_refused(keys, "--max-tokens", "100")
+    assert "--max-price" in called.err
+    assert not client.asked
+    assert book_in(keys).promise is None
+    assert (
+        ask_refused(keys, "--max-tokens", "100", "--max-price", "0.000000000000000200").exit_code
+        == 0
+    )
+
+
 def test_a_number_that_no_voucher_can_have_is_refused(client: AnsweringClient, keys: Path) -> None:
     for words in (("--temperature", "nan"), ("--temperature", "0.1234"), ("--top-p", "0.99999")):
         called = ask_refused(keys, *words)
