@@ -15,6 +15,8 @@ from node.rpc.callers import is_program_here
         ("127.0.0.1", {"host": "localhost", "origin": "http://localhost:3000"}, True),
         ("203.0.113.7", {"host": "127.0.0.1"}, False),
         ("127.0.0.1", {}, False),
+        ("127.0.0.1", {"host": "["}, False),
+        ("127.0.0.1", {"host": "localhost", "origin": "http://["}, False),
         ("127.0.0.1", {"host": "rebound.example:9944"}, False),
         ("127.0.0.1", {"host": "127.0.0.1", "origin": "https://evil.example"}, False),
         ("127.0.0.1", {"host": "127.0.0.1", "origin": "null"}, False),
