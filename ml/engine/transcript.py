@@ -87,9 +87,10 @@ class Transcript:
         if self.is_stopped:
             return len(self.text)
         end = len(self.text.rstrip(UNFINISHED))
-        # The longest beginning of a stop text that the text may end with.
-        withheld = max((len(stop) - 1 for stop in self._stops), default=0)
-        return max(end - withheld, 0)
+        # No more than what a stop text may begin with: who names a long one would else be sent
+        # nothing while the answer is made, and owe nothing.
+        certain = self.text[:end]
+        return end - max((_begun(stop, certain) for stop in self._stops), default=0)
 
     def _unsent_until(self, end: int) -> str:
         piece = self.text[self._sent : end]
@@ -97,3 +98,9 @@ class Transcript:
             self._sent_tokens = len(self._tokens)
         self._sent = max(self._sent, end)
         return piece
+
+
+def _begun(stop: str, text: str) -> int:
+    """Return the length of the longest beginning of a stop text that a text ends with."""
+    longest = min(len(stop) - 1, len(text))
+    return next((size for size in range(longest, 0, -1) if text.endswith(stop[:size])), 0)

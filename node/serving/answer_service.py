@@ -67,6 +67,8 @@ from runtime.shared.receipts import (
 from runtime.types.primitives import Hash
 
 MODELS_LISTED_MAX: Final = 256
+LOOK_TOKENS: Final = 32
+"""After so many tokens it is seen whether the channel that pays is still open."""
 MILLI: Final = 1_000
 SEEDS: Final = 1 << 64
 
@@ -184,6 +186,8 @@ class PaidAnswerService:
             stop_tokens=transcript.stop_tokens,
         )
         asked = _Asked(identity, served, transcript, payment)
+        if self._is_closing(payment):
+            raise VoucherRefusedError("The voucher's channel is closing. Open another one.")
         is_recorded = False
         try:
             async with aclosing(engine.generate(generation)) as events:
@@ -197,6 +201,9 @@ class PaidAnswerService:
                         yield Delta(text)
                     if transcript.is_stopped:
                         break
+                    tokens = len(transcript.answer_tokens)
+                    if tokens % LOOK_TOKENS == 0 and self._is_closing(payment):
+                        break  # what was sent is redeemed while the channel can be
                     event = await anext(events, None)
             tail = transcript.finish()
             if tail:
@@ -211,6 +218,13 @@ class PaidAnswerService:
         finally:
             if not is_recorded and transcript.cut():
                 await self._record_broken_off(asked)
+
+    def _is_closing(self, payment: Payment) -> bool:
+        """Return whether the channel that pays is closing since: an answer may take longer than
+        its server has to redeem it."""
+        with self._reader.at() as state:
+            channel = state.inference.channels.get(payment.voucher.channel)
+        return channel is None or channel.closes_at is not None
 
     async def _record_broken_off(self, asked: _Asked) -> None:
         """Leave a receipt for what was sent; what ended the answer does not end this."""

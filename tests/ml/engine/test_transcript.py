@@ -70,7 +70,7 @@ def test_an_answer_that_ends_within_a_character_says_so_at_the_end() -> None:
 
 
 def test_the_beginning_of_a_stop_is_held_back() -> None:
-    assert stream(transcript("END"), b"xEN!") == ["", "", "x", "E", "N!"]
+    assert stream(transcript("END"), b"xEN!") == ["x", "", "", "EN!", ""]
     made = transcript("END")
     assert "".join(stream(made, b"xEND more")) == "x"
     assert (made.reason, len(made.answer_tokens)) == (FinishReason.STOP, 4)

@@ -32,7 +32,7 @@ from node.serving.vouchers import Offer
 from node.storage.errors import DiskLowError
 from runtime.shared.receipts import Sampling
 from runtime.types.primitives import AccountId, Hash
-from tests.node.support.paid_answers import voucher
+from tests.node.support.paid_answers import CHANNEL, open_channel, voucher
 from tests.node.support.small_node import run
 
 REQUEST = AnswerRequest("model", (), "why?", 5, None, None, None, (), b"voucher", b"salt")
@@ -56,7 +56,9 @@ class Refusing:
     def at(self) -> Iterator[Any]:
         model = SimpleNamespace(id=1, model=SimpleNamespace(is_retired=False))
         inference = SimpleNamespace(
-            is_bonded=lambda _: self.is_bonded, redeemable=lambda *_: self.room
+            is_bonded=lambda _: self.is_bonded,
+            redeemable=lambda *_: self.room,
+            channels={CHANNEL: open_channel()},
         )
         yield SimpleNamespace(
             models=SimpleNamespace(model_named=lambda _: model), inference=inference

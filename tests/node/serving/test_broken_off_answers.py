@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -54,6 +55,7 @@ class FakeNode:
 
     def __init__(self) -> None:
         self.rates = RATES
+        self.channel = open_channel()
         self.breaks_after: int | None = None
         self.recorded: list[SignedReceipt] = []
         self.account = AccountId(SERVER.account)
@@ -70,7 +72,7 @@ class FakeNode:
             models=SimpleNamespace(model_named=lambda _: info),
             inference=SimpleNamespace(
                 rates=lambda _: self.rates,
-                channels={CHANNEL: open_channel(deposit_planck=PRICE)},
+                channels={CHANNEL: replace(self.channel, deposit_planck=PRICE)},
                 is_bonded=lambda _: True,
                 redeemable=lambda *_: None,
             ),
@@ -197,6 +199,26 @@ def test_an_asker_who_hangs_up_owes_what_was_sent(
     assert (shown.answer, shown.tokens) == (text, tuple(text.encode()))
     assert node.recorded == [made]
     assert not answers._vouchers._busy
+
+
+def test_an_answer_whose_channel_closes_ends_with_a_receipt_for_what_was_sent(
+    answers: PaidAnswerService,
+    receipts: ReceiptStore,
+    node: FakeNode,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(answer_service_module, "LOOK_TOKENS", 4)
+    generate = node.generate
+
+    async def closes_meanwhile(request: GenerationRequest) -> AsyncGenerator[TokenEvent, None]:
+        async with aclosing(generate(request)) as events:
+            async for event in events:
+                yield event
+                node.channel = open_channel(closes_at=100)
+
+    monkeypatch.setattr(node, "generate", closes_meanwhile)
+    assert read(answers, TOKENS + 1) == TEXT[:4]
+    assert only_receipt(receipts).receipt.tokens_out == 4
 
 
 @pytest.mark.parametrize("name", ["att-", "hash"])
