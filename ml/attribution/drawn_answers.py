@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 
 from ml.attribution.index import QuerySketcher
 from ml.attribution.sketch_tolerance import SketchComparison
-from ml.base.limits import context_tokens, longest_token_bytes
+from ml.base.limits import context_tokens
 from ml.base.sampling import score_gap
 from ml.train.data import encode_prompt
 from runtime.shared.documents import FaultKind
@@ -39,6 +39,8 @@ class AnswerCheck:
     model: PeftModel
     tokenizer: PreTrainedTokenizerFast
     sketcher: QuerySketcher
+    longest_token_bytes: int
+    """Of the tokenizer, found once: it takes a walk over the vocabulary."""
     comparison: SketchComparison
     """Of this model's sketches, and of those of others that are judged with them."""
 
@@ -59,7 +61,7 @@ class AnswerCheck:
     def _is_readable(self, shown: ShownText) -> bool:
         """Return whether the texts are of a size that a model reads. No server answers another
         question, and tokenizing megabytes would hold the executor up."""
-        longest = longest_token_bytes(self.tokenizer) * self.context_tokens
+        longest = self.longest_token_bytes * self.context_tokens
         return 0 < len(shown.question.encode()) <= longest >= len(shown.answer.encode())
 
     @property

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from runtime.shared.receipts import TOP_P_MILLI_MAX, Sampling
+from runtime.shared.receipts import MILLI, TOP_P_MILLI_MAX, Sampling
 
-MILLI: Final = 1_000
 NUCLEUS_SLACK: Final = 0.02
 """Of probability: how far rounding may move the end of a nucleus. Engine and check differ by less
 than 1e-3 in a logit, so by less than that from temperature 0.025 on; below, tokens at the end of a

@@ -33,6 +33,7 @@ from ml.attribution.receipt_checks import ReceiptChecks
 from ml.attribution.settlement import NetScores, epoch_shares, largest_shares, shares_root
 from ml.attribution.sketch import load_moments
 from ml.attribution.sketch_tolerance import SketchComparison
+from ml.base.limits import longest_token_bytes
 from ml.jobs.inputs import BLOB_BYTES_MAX, InputCorruptError, read_blob, read_file
 from ml.jobs.job_base import load_job_base
 from runtime.codec.scale import DecodeError, codec
@@ -236,7 +237,7 @@ def answer_check(
         index.indexed.sketch_size,
         index.recipe.max_tokens,
     )
-    return AnswerCheck(wrapped, tokenizer, sketcher, comparison)
+    return AnswerCheck(wrapped, tokenizer, sketcher, longest_token_bytes(tokenizer), comparison)
 
 
 def _read(path: Path, hint: type[T]) -> T:

@@ -52,12 +52,13 @@ def count_problem(
 ) -> str:
     """Return what is wrong with the token counts of a receipt, in a clause; empty where nothing
     is. An answer with more text than its tokens can have had something added to it."""
+    from ml.base.limits import longest_token_bytes
     from ml.train.data import encode_prompt
 
     tokens_in = len(encode_prompt(question, tokenizer))
     if receipt.tokens_in != tokens_in:
         return f"the question has {tokens_in} tokens and the receipt counts {receipt.tokens_in}"
-    longest = SHOWN_BYTES * max(len(token.encode()) for token in tokenizer.get_vocab())
+    longest = SHOWN_BYTES * longest_token_bytes(tokenizer)
     size = len(answer.encode())
     if not size <= receipt.tokens_out * longest:
         return f"{receipt.tokens_out} tokens cannot have the {size} bytes of the answer"

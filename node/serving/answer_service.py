@@ -53,7 +53,9 @@ from runtime.codec.hexadecimal import from_hex
 from runtime.codec.scale import Bytes64, codec
 from runtime.crypto import ss58
 from runtime.shared.receipts import (
+    MILLI,
     RECEIPT_VERSION,
+    SEEDS,
     Evidence,
     Receipt,
     Sampling,
@@ -69,8 +71,6 @@ from runtime.types.primitives import Hash
 MODELS_LISTED_MAX: Final = 256
 LOOK_TOKENS: Final = 32
 """After so many tokens it is seen whether the channel that pays is still open."""
-MILLI: Final = 1_000
-SEEDS: Final = 1 << 64
 
 logger = logging.getLogger(__name__)
 _signed = codec(SignedReceipt)

@@ -29,6 +29,9 @@ TOKENS_PER_RATE: Final = 1_000
 TOP_ROWS_MAX: Final = 64
 SPANS_MAX: Final = 64
 RECEIPT_VERSION: Final = 3
+MILLI: Final = 1_000
+SEEDS: Final = 1 << 64
+"""How many seeds of a sampling there are."""
 TEMPERATURE_MILLI_MAX: Final = 2_000
 TOP_P_MILLI_MAX: Final = 1_000
 VOUCHER_BLOCKS_MAX: Final = 14_400

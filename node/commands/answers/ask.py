@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from math import isfinite
-from typing import Final
 
 import click
 
@@ -16,10 +15,7 @@ from node.commands.base.command import command_output, pass_client, refuse
 from node.commands.base.lookup import find_model
 from node.commands.base.output import Output
 from node.commands.base.transaction import Spending, transaction_options
-from runtime.shared.receipts import Sampling
-
-MILLI: Final = 1_000
-SEEDS: Final = 1 << 64
+from runtime.shared.receipts import MILLI, SEEDS, Sampling
 
 
 @click.command("ask")
