@@ -59,7 +59,7 @@ def _served(stage: WeighingStage) -> AccountId:
 def _fund(stage: WeighingStage, server: AccountId, redeemed: int) -> None:
     """Let a server have redeemed of model 0, and of others, since the last close."""
     attribution = stage.pallet(Attribution)
-    ledger = Ledger(1, redeemed // 2, redeemed, None, due_planck=redeemed, due_from=1)
+    ledger = Ledger(1, redeemed // 2, redeemed, None, due_from=1)
     attribution.ledgers.put((0, server), ledger)
     attribution.unsettled.put(server, 2 * redeemed)
     attribution.opened.put(0, True)

@@ -45,6 +45,7 @@ INFERENCE: Final = Benchmarks("Inference")
 
 FEES: Final[Balance] = 100 * OPEN
 DEPOSIT: Final[Balance] = 10 * OPEN
+EARLY: Final = 1_000 * OPEN
 BOND: Final[Balance] = 1_000 * OPEN
 TOKENS: Final = 1_000
 RATES: Final = Rates(500, 1_500, InferenceParameters().platform_fee_planck)
@@ -180,12 +181,14 @@ def inference_top_up(stage: WeighingStage) -> Work:
 
 @INFERENCE.constant
 def inference_redeem(stage: WeighingStage) -> Work:
-    # The first redemption since the model pays contributors, at a fee that was changed since.
+    # The first redemption since the model pays contributors, at a fee that was changed since; what
+    # came before is an epoch of its own.
     _open(stage, redeemed=OPEN)
     index_model(stage)
     server, signed = AccountId(stage.pair("server").account), _voucher()
     stage.pallet(Inference).former_fee.put(FormerFee(1, 2 * BLOCK))
-    stage.pallet(Attribution).ledgers.put((0, server), Ledger(epoch=3))
+    early = Ledger(redeemed_planck=EARLY, early_planck=EARLY)
+    stage.pallet(Attribution).ledgers.put((0, server), early)
     stage.pallet(Attribution).unsettled.put(server, OPEN)
     stage.pallet(Attribution).at_risk.put(server, OPEN)
     return stage.signed(
@@ -301,7 +304,8 @@ def inference_take_back(stage: WeighingStage) -> Work:
     server = AccountId(stage.pair("server").account)
     fill_pot(stage)
     index_model(stage, rows=1)
-    attribution.ledgers.put((0, server), Ledger(epoch=1, pool=OPEN, redeemed_planck=2 * OPEN))
+    early = Ledger(pool=OPEN, redeemed_planck=2 * OPEN, early_planck=2 * OPEN)
+    attribution.ledgers.put((0, server), early)
     return stage.signed(asker, "Inference", "take_back", channel=0)
 
 

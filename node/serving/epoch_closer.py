@@ -11,9 +11,10 @@ block (node/serving/epoch_view.py), so a restart loses nothing but a wait. Its c
 in their time whether its epochs can be closed or not: between drawing and closing alone nothing
 more is drawn, but from channels that close.
 
-An epoch has all receipts that there is room for, in number and under the bond. What is left out
-costs nothing as long as what is due is declared; where it would cost, the operator decides, until
-the time to close is nearly over.
+An epoch is closed when it has earned what its settlement costs, or by the operator's word. It has
+all receipts that there is room for, in number and under the bond. What is left out of what was
+redeemed before the model opened costs nothing; where it would cost, the operator decides, until the
+time to close is nearly over.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from node.chain.errors import StatePrunedError
 from node.chain.events import FinalChanged
 from node.chain.state_reader import StateReader
 from node.serving.epoch_files import (
+    NO_RECEIPTS,
     EpochFile,
     channels_of,
     count_left_out,
@@ -205,13 +207,14 @@ class EpochCloser:
         progress, height = self._models[model], view.height
         gate = "" if view.can_close else closed_gate(model, view)
         reason = gate or (progress.reason if progress.is_due else "")
-        self._put(model, replace(progress, epoch=view.ledger.epoch, reason=reason))
+        self._put(model, replace(progress, epoch=view.ledger.next_epoch, reason=reason))
         if gate or (progress.is_due and height < progress.since and not view.is_pressing):
             return
+        is_grown = view.is_worth_it and height >= progress.since + EPOCH_BLOCKS
         if (
             view.is_failed
             or progress.is_due
-            or height >= progress.since + EPOCH_BLOCKS
+            or is_grown
             or view.is_old
             or await self._is_full(model, view)
         ):
@@ -319,7 +322,7 @@ class EpochCloser:
     async def _file(self, model: int, view: EpochView) -> EpochFile | None:
         """Return the file of the receipts that the current epoch is closed with; None where it has
         to wait or to stop. Raises BlobError."""
-        ledger, epoch = view.ledger, view.ledger.epoch
+        ledger, epoch = view.ledger, view.next_epoch
         # After the block of the view: what was redeemed by then is on disk by now.
         ranges = await trio.to_thread.run_sync(lambda: list(self._receipts.ranges(model)))
         with self._reader.at(view.block) as state:
@@ -330,11 +333,15 @@ class EpochCloser:
         if free_planck < min(fees_planck, view.bond_planck) and not view.is_pressing:
             self._wait_for_bond(model, epoch, view)
             return None
-        room_planck = min(free_planck, ledger.redeemed_planck)
+        room_planck = min(free_planck, ledger.next_planck)
         kept = largest_that_fit(redeemed, view.parameters.receipts_maximum, room_planck)
-        costs_planck = max(0, ledger.due_planck - _fees_of(kept))
+        is_early = bool(ledger.early_planck)
+        costs_planck = 0 if is_early else max(0, ledger.due_planck - _fees_of(kept))
         is_accepted = self._models[model].accepts_missing or view.is_last_call
-        if costs_planck and not (is_accepted and kept):
+        if is_early and not kept and is_accepted:
+            logger.error("epoch-given-up model=%d epoch=%d", model, epoch)
+            return NO_RECEIPTS
+        if (costs_planck and not (is_accepted and kept)) or (is_early and not kept):
             self._stop(model, epoch, what_is_left_out(fees_planck, view))
             return None
         if not kept:
@@ -377,7 +384,7 @@ class EpochCloser:
         own = (
             {"epoch": epoch}
             if is_again
-            else {"missing_planck": view.ledger.redeemed_planck - file.fees_planck}
+            else {"missing_planck": view.ledger.next_planck - file.fees_planck}
         )
         try:
             sent = self._submitter.submit(

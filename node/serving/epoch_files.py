@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from ml.attribution.epoch_files import PAGE_RECEIPTS, ReceiptPages, pages_of
 from node.chain.state_reader import PalletViews
@@ -19,7 +20,7 @@ from pallets.inference import Channel
 from runtime.codec.scale import DecodeError, codec
 from runtime.shared.receipts import EpochReceipts, receipt_hash
 from runtime.trie.merkle import sum_root
-from runtime.types.primitives import Hash
+from runtime.types.primitives import ZERO_HASH, Hash
 
 _page = codec(EpochReceipts)
 
@@ -42,6 +43,10 @@ class EpochFile:
     root: Hash
     receipts: int
     fees_planck: int
+
+
+NO_RECEIPTS: Final = EpochFile(ZERO_HASH, ZERO_HASH, receipts=0, fees_planck=0)
+"""With which an epoch of before the model opened is given up."""
 
 
 def channels_of(state: PalletViews, ranges: Iterable[ReceiptRange]) -> dict[int, Channel]:

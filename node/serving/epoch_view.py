@@ -3,7 +3,7 @@
 All that an epoch is closed with comes from one view. Channels of one block and a ledger of another
 would not add up, and what a server does not declare of what is due costs it as much.
 
-    due -> old -> pressing -> last call -> overdue: all that is due is slashed
+    worth its settlement -> old -> pressing -> last call -> overdue: all that is due is slashed
 
 Times are parts of `close_blocks`, so that they fit any chain: an old epoch is closed, one that
 presses is tried often and waits for nothing, and at the last call an epoch is closed with what is
@@ -47,6 +47,8 @@ class EpochView:
     parameters: Parameters
     bond_planck: int
     at_risk_planck: int
+    duty_planck: int
+    """What has to be due before the server must close an epoch: settling it costs as much."""
 
     @classmethod
     def read(
@@ -56,6 +58,7 @@ class EpochView:
         attribution = state.attribution
         ledger = attribution.pool(model, server)
         latest = attribution.epoch(model, server, ledger.epoch - 1) if ledger.epoch else None
+        parameters = attribution.parameters()
         return cls(
             block=block,
             height=height,
@@ -63,9 +66,10 @@ class EpochView:
             latest=latest,
             job=None if latest is None else state.jobs.jobs.get(latest.job),
             has_opened=attribution.has_opened(model),
-            parameters=attribution.parameters(),
+            parameters=parameters,
             bond_planck=state.inference.bond_of(server),
             at_risk_planck=attribution.at_risk.get(server),
+            duty_planck=attribution.settlement_price(model, parameters.draws),
         )
 
     @property
@@ -76,7 +80,12 @@ class EpochView:
     @property
     def next_epoch(self) -> int:
         """The epoch that is closed next: a failed one before the current one."""
-        return self.ledger.epoch - 1 if self.is_failed else self.ledger.epoch
+        return self.ledger.epoch - 1 if self.is_failed else self.ledger.next_epoch
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether the next epoch has earned what its settlement costs."""
+        return self.ledger.next_planck >= self.duty_planck
 
     @property
     def can_close(self) -> bool:
@@ -91,7 +100,8 @@ class EpochView:
 
     @property
     def is_old(self) -> bool:
-        """Whether what is due has waited long enough, however short this node has been up."""
+        """Whether what has to be closed has waited long enough, however short this node has been
+        up."""
         wait = min(EPOCH_BLOCKS, self.parameters.close_blocks // OLD_PARTS)
         return self.ledger.due_from is not None and self.height >= self.ledger.due_from + wait
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from pallets import weights
-from pallets.attribution import declarations, epochs, ledgers, texts
+from pallets.attribution import declarations, epochs, ledgers, prices, texts
 from pallets.attribution import shares as sharing
 from pallets.attribution.declarations import Declaration
 from pallets.attribution.errors import AttributionErrors
@@ -123,8 +123,9 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         """Close your current epoch of a model: name the Merkle-sum root of its receipts, their
         number, the sum of their fees, and the file of the receipts, from which executors settle.
         With what you have no receipts for any more the fees are all that you have redeemed since
-        the last close; what is due of the missing is slashed. You pay the settle job, and answer
-        for the receipts with your bond."""
+        the last close; what is due of the missing is slashed. What you redeemed before the model
+        first had the rows that attribution pays for is an epoch of its own; without any receipt
+        you give it up. You pay the settle job, and answer for the receipts with your bond."""
         declared = Declaration(receipts_root, receipts, fees_planck, receipts_blob, missing_planck)
         declarations.close(self, (model, server), declared)
 
@@ -273,20 +274,27 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         """Return the parameters of attribution."""
         return self.governed.get()
 
+    @api("AttributionApi")
+    def settlement_price(self, model: u32, receipts: u32) -> Balance:
+        """Return what its server pays for the settlement of an epoch of so many receipts, in
+        planck."""
+        return prices.settlement_price(self, model, receipts)
+
     # ------------------------------------------------------------------- for other pallets
 
-    def fund(self, model: int, server: AccountId, redeemed_planck: int, part_planck: int) -> None:
-        """Count a redemption, whose contributors' part was just paid into ATTRIBUTION_POT."""
-        ledgers.fund(self, (model, server), redeemed_planck, part_planck)
+    def fund(self, model: int, server: AccountId, redeemed_planck: int, part_planck: int) -> int:
+        """Count a redemption, whose contributors' part was just paid into ATTRIBUTION_POT; returns
+        the epoch that it counts for."""
+        return ledgers.fund(self, (model, server), redeemed_planck, part_planck)
 
     def current_epoch(self, model: int, server: AccountId) -> int:
-        """Return the number that a server's next close of a model gets."""
+        """Return the epoch that a server's redemptions of a model count for."""
         return self.ledgers.get((model, server)).epoch
 
     def first_unsettled_epoch(self, model: int, server: AccountId) -> int:
         """Return the first epoch that may still be settled. A failed one counts until the next is
         closed, because it can be closed again."""
-        epoch = self.current_epoch(model, server)
+        epoch = self.ledgers.get((model, server)).next_epoch
         latest = self.epochs.get((model, server, epoch - 1)) if epoch else None
         is_open = latest is not None and latest.state in (EpochState.Settling, EpochState.Failed)
         return epoch - 1 if is_open else epoch
@@ -363,7 +371,7 @@ class Attribution(AttributionErrors, AttributionEvents, Pallet, index=23):
         for (model, server), ledger in self.ledgers.items():
             assert ledger.pool <= ledger.redeemed_planck, "a pool is a part of what was redeemed"
             total += ledger.pool
-            assert ledger.due_planck <= ledger.redeemed_planck, "only what was redeemed is due"
+            assert ledger.early_planck <= ledger.redeemed_planck, "what came early was redeemed"
             if ledger.due_planck:
                 assert model in self.opened, "what is due was open"
                 due[server] = due.get(server, 0) + ledger.due_planck

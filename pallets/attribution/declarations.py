@@ -2,9 +2,9 @@
 
 Rules that hold here: an epoch belongs to a model and a server, and nobody else closes it; it has
 all that was redeemed since the last close, so that a server leaves nothing out that it does not
-want to be looked at; declared fees do not exceed, with those of the server's other epochs, the bond
-that answers for them; a failed epoch is closed again, with the same receipts and the same draw,
-before the next one.
+want to be looked at (what came before the model opened is closed first, and may be given up);
+declared fees do not exceed, with those of the server's other epochs, the bond that answers for
+them; a failed epoch is closed again, with the same receipts and the same draw, before the next one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pallets.attribution import ledgers
+from pallets.attribution.prices import settlement_price
 from pallets.attribution.records import Epoch, EpochKey, EpochState, LedgerKey
 from runtime.shared.documents import Settle
 from runtime.types.primitives import AccountId, Hash
@@ -42,18 +43,23 @@ def close(attribution: Attribution, key: LedgerKey, declared: Declaration) -> No
     _check_model(attribution, model)
     if ledger.settling is not None:
         raise attribution.EpochSettling
-    if attribution.first_unsettled_epoch(model, server) < ledger.epoch:
+    epoch = ledger.next_epoch
+    if attribution.first_unsettled_epoch(model, server) < epoch:
         raise attribution.EpochFailed
-    if not declared.receipts or not declared.fees_planck:
+    is_given_up = not declared.receipts and not declared.fees_planck and ledger.early_planck
+    if not is_given_up and not (declared.receipts and declared.fees_planck):
         raise attribution.NothingToSettle
     if declared.receipts > attribution.governed.get().receipts_maximum:
         raise attribution.TooManyReceipts
-    if declared.fees_planck > ledger.redeemed_planck:
+    if declared.fees_planck > ledger.next_planck:
         raise attribution.FeesExceedPool
-    if declared.fees_planck + declared.missing_planck != ledger.redeemed_planck:
+    if declared.fees_planck + declared.missing_planck != ledger.next_planck:
         raise attribution.FeesMissing
-    ledgers.drop_missing(attribution, key, declared.fees_planck)
-    _settle(attribution, (model, server, ledger.epoch), declared, former=None)
+    ledgers.drop_missing(attribution, key, declared.missing_planck)
+    if is_given_up:
+        ledgers.begin_next(attribution, key, epoch)
+    else:
+        _settle(attribution, (model, server, epoch), declared, former=None)
 
 
 def close_again(attribution: Attribution, key: EpochKey, declared: Declaration) -> None:
@@ -94,7 +100,6 @@ def _settle(
     ledger = attribution.ledgers.get((model, server))
     pool = ledger.pool * declared.fees_planck // ledger.redeemed_planck
     job = _open_job(attribution, key, declared, pool, former)
-    due = max(0, ledger.due_planck - declared.fees_planck)
     now = attribution.system.current_number()
     closed = replace(
         ledger,
@@ -102,11 +107,11 @@ def _settle(
         pool=ledger.pool - pool,
         redeemed_planck=ledger.redeemed_planck - declared.fees_planck,
         settling=epoch,
-        due_planck=due,
+        early_planck=0,
     )
     attribution.ledgers.put((model, server), closed)
     attribution.at_risk.put(server, at_risk)
-    ledgers.count_unsettled(attribution, server, due - ledger.due_planck)
+    ledgers.count_unsettled(attribution, server, closed.due_planck - ledger.due_planck)
     attribution.opened.put(model, True)
     record = Epoch(
         state=EpochState.Settling,
@@ -154,8 +159,6 @@ def _open_job(
         draws=parameters.draws,
         text_blocks=parameters.text_blocks,
     )
-    price = attribution.jobs.price(spec)
-    assert price is not None, "a settlement has a price whatever its data"
-    escrow = price + declared.receipts * parameters.price_receipt_planck
+    escrow = settlement_price(attribution, model, declared.receipts)
     failed = None if former is None else attribution.jobs.job(former.job)
     return attribution.jobs.open(spec, server, escrow, None if failed is None else failed.seed)

@@ -130,7 +130,6 @@ def give_pool_back(attribution: Attribution, spec: Settle) -> None:
         ledger,
         pool=ledger.pool + record.pool_planck,
         redeemed_planck=ledger.redeemed_planck + record.fees_planck,
-        due_planck=ledger.due_planck + record.fees_planck,
     )
     attribution.ledgers.put(key[:2], refunded)
     attribution.epochs.put(key, replace(record, state=EpochState.Failed))
@@ -151,9 +150,8 @@ def _end(attribution: Attribution, key: EpochKey) -> None:
     model, server, _ = key
     ledger, record = attribution.ledgers.get((model, server)), attribution.epochs.get(key)
     assert record is not None, "an epoch that ends exists"
-    due_from = attribution.system.current_number() if ledger.due_planck else None
-    freed = replace(ledger, settling=None, due_from=due_from)
-    attribution.ledgers.put((model, server), freed)
+    freed = replace(ledger, settling=None, due_from=None)
+    attribution.ledgers.put((model, server), ledgers.timed(attribution, (model, server), freed))
     left = attribution.at_risk.get(server) - record.fees_planck
     if left:
         attribution.at_risk.put(server, left)

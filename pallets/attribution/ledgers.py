@@ -6,8 +6,13 @@
                               -> the model retired before it paid anybody: given back to askers
 
 The rule of what is slashed: what is due and not declared. Due is what was redeemed since the model
-first had the rows that attribution pays for, and what a failed epoch had declared; no receipt is
-owed for what was redeemed before. What is declared counts for what is due first.
+first had the rows that attribution pays for, and what a failed epoch had declared. What came early
+is an epoch of its own, the first, and no receipt is owed for it: in one epoch with what is due it
+would stand for receipts that a server likes to leave out. So little that settling it costs more is
+due with the rest.
+
+Nobody has to close an epoch that is not worth its settlement, which its server pays: an asker would
+else cost an honest server much by an answer for next to nothing. It grows on until it is.
 
 A model that has opened once stays due: a training on fewer rows would else free its servers.
 """
@@ -17,6 +22,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from pallets.attribution.prices import duty_planck
 from pallets.attribution.records import EpochState, Ledger, LedgerKey
 from runtime.frame.dispatch import DispatchFailed
 from runtime.types.primitives import AccountId
@@ -28,25 +34,43 @@ ATTRIBUTION_POT: Final = AccountId(b"modlopen/attribution".ljust(32, b"\0"))
 """Where the tokens of pools, unclaimed shares and commons lie."""
 
 
-def fund(attribution: Attribution, key: LedgerKey, redeemed_planck: int, part_planck: int) -> None:
-    """Count a redemption and the contributors' part of it."""
+def fund(attribution: Attribution, key: LedgerKey, redeemed_planck: int, part_planck: int) -> int:
+    """Count a redemption and the contributors' part of it; returns the epoch that it counts for."""
     model, server = key
     ledger = attribution.ledgers.get(key)
-    due = redeemed_planck if attribution.has_opened(model) else 0
-    is_first = due and ledger.due_from is None
     funded = replace(
         ledger,
         pool=ledger.pool + part_planck,
         redeemed_planck=ledger.redeemed_planck + redeemed_planck,
-        due_planck=ledger.due_planck + due,
-        due_from=attribution.system.current_number() if is_first else ledger.due_from,
     )
+    if not attribution.has_opened(model):
+        funded = replace(funded, early_planck=funded.redeemed_planck)
+    elif redeemed_planck:
+        attribution.opened.put(model, True)  # also by a parameter that root may raise again
+        funded = timed(attribution, key, _parted(attribution, key, funded, ledger))
     attribution.ledgers.put(key, funded)
     attribution.accounted.put(attribution.accounted.get() + part_planck)
-    if due:
-        attribution.opened.put(model, True)  # also by a parameter that root may raise again
-    count_unsettled(attribution, server, due)
+    count_unsettled(attribution, server, funded.due_planck - ledger.due_planck)
     attribution.emit(attribution.Funded(model, server, part_planck))
+    return funded.epoch
+
+
+def _parted(attribution: Attribution, key: LedgerKey, funded: Ledger, former: Ledger) -> Ledger:
+    """Begin a new epoch with the first redemption since a model opened."""
+    if not former.early_planck or former.due_planck:
+        return funded
+    if former.early_planck < duty_planck(attribution, key[0]):
+        return replace(funded, early_planck=0)
+    return replace(funded, epoch=funded.epoch + 1)
+
+
+def timed(attribution: Attribution, key: LedgerKey, ledger: Ledger) -> Ledger:
+    """Return a ledger whose time to close runs from now, if it does not run and there is a duty."""
+    if ledger.due_from is not None or not ledger.due_planck:
+        return ledger
+    if ledger.due_planck < duty_planck(attribution, key[0]):
+        return ledger
+    return replace(ledger, due_from=attribution.system.current_number())
 
 
 def give_back(
@@ -59,7 +83,7 @@ def give_back(
     assert not ledger.due_planck, "nothing is due of a model that never opened"
     amount = ledger.pool * redeemed_planck // ledger.redeemed_planck
     left = ledger.redeemed_planck - redeemed_planck
-    rest = replace(ledger, pool=ledger.pool - amount, redeemed_planck=left)
+    rest = replace(ledger, pool=ledger.pool - amount, redeemed_planck=left, early_planck=left)
     attribution.ledgers.put(key, rest)
     try:
         pay_out(attribution, asker, amount)
@@ -69,20 +93,28 @@ def give_back(
     return amount
 
 
-def drop_missing(attribution: Attribution, key: LedgerKey, fees_planck: int) -> None:
+def drop_missing(attribution: Attribution, key: LedgerKey, missing_planck: int) -> None:
     """Take what a server has redeemed and declares no receipts for out of its ledger: the part of
-    the pool goes to the commons, and what is due of it is slashed."""
+    the pool goes to the commons, and it is slashed unless it came early."""
+    if not missing_planck:
+        return
     model, server = key
     ledger = attribution.ledgers.get(key)
-    if fees_planck == ledger.redeemed_planck:
-        return
-    lost = ledger.pool - ledger.pool * fees_planck // ledger.redeemed_planck
-    due = min(ledger.due_planck, fees_planck)
-    declared = replace(ledger, pool=ledger.pool - lost, redeemed_planck=fees_planck, due_planck=due)
+    left = ledger.redeemed_planck - missing_planck
+    lost = ledger.pool - ledger.pool * left // ledger.redeemed_planck
+    early = max(0, ledger.early_planck - missing_planck)
+    declared = replace(ledger, pool=ledger.pool - lost, redeemed_planck=left, early_planck=early)
     attribution.ledgers.put(key, declared)
-    attribution.inference.slash_server(server, ledger.due_planck - due, ())
-    count_unsettled(attribution, server, due - ledger.due_planck)
+    missing_due = ledger.due_planck - declared.due_planck
+    attribution.inference.slash_server(server, missing_due, ())
+    count_unsettled(attribution, server, -missing_due)
     add_commons(attribution, model, lost)
+
+
+def begin_next(attribution: Attribution, key: LedgerKey, epoch: int) -> None:
+    """Leave an epoch out of which nothing is declared: what is redeemed now is of the next."""
+    ledger = attribution.ledgers.get(key)
+    attribution.ledgers.put(key, replace(ledger, epoch=max(ledger.epoch, epoch + 1)))
 
 
 def report_overdue(attribution: Attribution, key: LedgerKey) -> None:

@@ -41,18 +41,34 @@ class EpochState(enum.IntEnum):
 class Ledger:
     """What one server's answers of one model wait for settlement with.
 
-    `epoch` is the number that the next close gets; `pool` is the contributors' part of
-    `redeemed_planck`, both since the last close; `settling` is the closed epoch being settled;
-    `due_planck` of it was redeemed since the model first opened, and `due_from` is the block
-    from which the time to close it runs, None where nothing is due.
+    `epoch` is the number of the epoch that redemptions count for; `pool` is the contributors' part
+    of `redeemed_planck`, both since the last close; `settling` is the closed epoch being settled;
+    `early_planck` of what was redeemed came before the model first opened, and `due_from` is the
+    block from which the time to close what is due runs, None where there is no need to.
     """
 
     epoch: u32 = 0
     pool: Balance = 0
     redeemed_planck: Balance = 0
     settling: u32 | None = None
-    due_planck: Balance = 0
+    early_planck: Balance = 0
     due_from: u32 | None = None
+
+    @property
+    def due_planck(self) -> int:
+        """What has to be declared: all that was redeemed since the model first opened."""
+        return self.redeemed_planck - self.early_planck
+
+    @property
+    def next_epoch(self) -> int:
+        """The number that the next close gets: what came early is an epoch of its own, the
+        first."""
+        return self.epoch - 1 if self.early_planck and self.due_planck else self.epoch
+
+    @property
+    def next_planck(self) -> int:
+        """What the next close has to add up to."""
+        return self.early_planck or self.redeemed_planck
 
 
 @scale
@@ -121,7 +137,8 @@ class Parameters:
 
     Executors look at the texts of `draws` receipts of an epoch, which the server shows within
     `text_blocks` blocks of each assignment. A server closes an epoch within `close_blocks` blocks
-    of its first redemption, or of the settlement of the one before.
+    of the redemption by which what is due came to the price of settling it, or of the settlement of
+    the one before.
     """
 
     rows_minimum: u32 = 1_500

@@ -53,10 +53,9 @@ def redeem(
     room = servers.redeemable(inference, channel.model, who)
     if room is not None and amount > room:
         raise inference.AboveBond
-    epoch = inference.attribution.current_epoch(channel.model, who)
+    payout, epoch = _pay(inference, channel, amount)
     redeemed = replace(channel.marked(epoch), redeemed_planck=total, sequence=voucher.sequence)
     inference.channels.put(number, redeemed)
-    payout = _pay(inference, channel, amount)
     inference.emit(
         inference.Redeemed(
             channel=number,
@@ -105,8 +104,9 @@ def lowest_rates(inference: Inference, model: int, expires_at: int) -> Rates:
     return Rates(*record.lowest_rates(expires_at), fee)
 
 
-def _pay(inference: Inference, channel: Channel, amount: int) -> Payout:
-    """Pay an amount of what is held for a channel to all who have a share in it."""
+def _pay(inference: Inference, channel: Channel, amount: int) -> tuple[Payout, int]:
+    """Pay an amount of what is held for a channel to all who have a share in it; returns the epoch
+    too that it counts for."""
     balances, parameters = inference.balances, inference.parameters.get()
     platform, owner_part, stakers, contributors = split_permille(amount, parameters.shares)
     burn_share = parameters.burn_permille
@@ -127,11 +127,12 @@ def _pay(inference: Inference, channel: Channel, amount: int) -> Payout:
             balances.transfer_on_hold(HoldReason.InferenceChannel, channel.asker, dest, part)
     if burned:
         balances.burn_from(PLATFORM_POT, burned)
-    inference.attribution.fund(channel.model, channel.server, amount, contributors)
-    return Payout(
+    epoch = inference.attribution.fund(channel.model, channel.server, amount, contributors)
+    payout = Payout(
         burned=burned,
         platform=kept,
         owner=owner_part,
         stakers=stakers,
         contributors=contributors,
     )
+    return payout, epoch

@@ -53,7 +53,7 @@ class ModelRegistry(Protocol):
 class ContributorFund(Protocol):
     """The part of Attribution that Inference calls."""
 
-    def fund(self, model: int, server: AccountId, redeemed_planck: int, part_planck: int) -> None:
+    def fund(self, model: int, server: AccountId, redeemed_planck: int, part_planck: int) -> int:
         """Count what Inference has paid into ATTRIBUTION_POT just before."""
 
     def current_epoch(self, model: int, server: AccountId) -> int: ...

@@ -11,14 +11,17 @@ from typing import Any, cast
 import pytest
 
 from ml.api.service import ChannelBusyError, VoucherMissingError, VoucherRefusedError
+from node.serving.epoch_view import EPOCH_BLOCKS
 from node.serving.redeemer import CLOSING_SENT_PER_BLOCK, Redeemer
 from node.serving.vouchers import Offer, Prices, VoucherBook
 from node.storage.receipt_store import ReceiptStore
 from pallets import compose
+from pallets.attribution import Attribution
 from pallets.inference import Inference
 from runtime.codec.scale import codec
 from runtime.shared import documents
 from runtime.shared.receipts import EpochReceipts, SignedVoucher, Voucher
+from tests.node.serving.support.closing_server import FEE
 from tests.node.serving.support.closing_server import Server as ClosingServer
 from tests.node.serving.test_broken_off_answers import TEXT, only_receipt, read, service_of
 from tests.node.serving.test_broken_off_answers import FakeNode as AnsweringNode
@@ -36,7 +39,11 @@ from tests.node.support.paid_answers import (
     stored,
     voucher,
 )
+from tests.pallets.support.epochs import earn, open_gate
+from tests.pallets.support.ledger import EVE
 from tests.pallets.support.market import DEPOSIT, OPEN_TOKENS, SERVER, Market, sign_receipt
+from tests.pallets.support.workshop import SERVER as SETTLING_SERVER
+from tests.pallets.support.workshop import Workshop
 
 TOKENS, NOW, REDEEM_BLOCKS = 100, 50, 300
 CHAIN = cast(Prices, SimpleNamespace(channels={CHANNEL: open_channel()}, rates=lambda _: RATES))
@@ -75,6 +82,27 @@ def test_an_asker_that_closes_its_channel_does_not_get_back_what_it_owes() -> No
     node.channels[7] = replace(node.channels[7], closes_at=100)
     node.block(redeemer)
     assert node.drawn() == [(7, 15)], "at once, long before the window ends"
+
+
+def test_an_answer_for_next_to_nothing_makes_no_server_pay_for_a_settlement(
+    tmp_path: Path,
+) -> None:
+    with Workshop() as chain:
+        open_gate(chain)
+        parameters = replace(chain.attribution.parameters(), close_blocks=20)
+        chain.attribution.governed.put(parameters)
+        earn(chain, chain.attribution.settlement_price(0, parameters.draws) - 1, 1)
+        chain.next_block(21)
+        with pytest.raises(Attribution.NotOverdue):
+            chain.sign(EVE, "Attribution", "report_overdue", model=0, server=SETTLING_SERVER)
+    server = ClosingServer(tmp_path)
+    server.node.duty = FEE + 1
+    server.answer()
+    server.draw_all()
+    server.block(count=EPOCH_BLOCKS + 2)
+    assert server.node.ledger.settling is None
+    assert not server.node.calls("close_epoch")
+    server.close()
 
 
 def test_askers_that_close_many_channels_at_once_owe_what_they_owed() -> None:

@@ -21,13 +21,14 @@ from runtime.types.primitives import ZERO_HASH
 VIEW = EpochView(
     block=ZERO_HASH,
     height=50,
-    ledger=Ledger(redeemed_planck=90, due_planck=60, due_from=10),
+    ledger=Ledger(redeemed_planck=90, early_planck=30, due_from=10),
     latest=None,
     job=None,
     has_opened=True,
     parameters=Parameters(close_blocks=1_000, receipts_maximum=9),
     bond_planck=100,
     at_risk_planck=30,
+    duty_planck=0,
 )
 
 

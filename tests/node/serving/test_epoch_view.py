@@ -168,6 +168,64 @@ def test_what_is_due_is_closed_by_hand_where_the_gate_has_closed_since(server: S
     assert receipts_in(server, closing(server)) == [(CHANNEL, 1)]
 
 
+def test_an_epoch_that_is_not_worth_its_settlement_grows_until_it_is(server: Server) -> None:
+    server.node.duty = 2 * FEE
+    redeem(server)
+    server.block(count=2 * EPOCH_BLOCKS)
+    assert (server.stage, server.node.sent) == (Stage.WAITING, [])
+    redeem(server)
+    server.block(lands=False, count=EPOCH_BLOCKS + 2)
+    assert closed(server)["receipts"] == 2
+
+
+def test_an_operator_has_settled_what_is_worth_less(server: Server) -> None:
+    server.node.duty = 2 * FEE
+    redeem(server)
+    assert closing(server)["receipts"] == 1
+
+
+def redeem_early(server: Server, count: int = 2) -> None:
+    """Redeem answers before the model opens."""
+    server.node.is_open = False
+    redeem(server, count)
+    server.node.is_open = True
+
+
+def test_what_came_before_the_model_opened_is_an_epoch_of_its_own(server: Server) -> None:
+    redeem_early(server)
+    redeem(server)
+    call = closing(server)
+    assert receipts_in(server, call) == [(CHANNEL, 1), (CHANNEL, 2)]
+    assert (call["fees_planck"], call["missing_planck"]) == (2 * FEE, 0)
+    server.block(count=3)
+    server.settle()
+    server.block(lands=False, count=EPOCH_BLOCKS + 2)
+    assert receipts_in(server, closed(server)) == [(CHANNEL, 3)]
+    assert closed(server)["missing_planck"] == 0
+
+
+def test_what_came_before_is_given_up_at_last_where_no_receipt_is_left(server: Server) -> None:
+    redeem_early(server)
+    lose_store(server)
+    server.node.channels[CHANNEL + 1] = open_channel()
+    server.answer(CHANNEL + 1)
+    server.draw_all()
+    server.redeemer.go_on(MODEL)
+    server.block()
+    pass_time(server, 0.8)
+    server.block(count=2)
+    assert (server.stage, server.node.sent) == (Stage.STOPPED, [])
+    assert "The receipt store has no receipt" in server.reason
+    pass_time(server, 0.95)
+    server.block(lands=False, count=RETRY_BLOCKS + 1)
+    assert (closed(server)["receipts"], closed(server)["missing_planck"]) == (0, 2 * FEE)
+    server.block()
+    server.block(lands=False, count=2)
+    assert receipts_in(server, closed(server)) == [(CHANNEL + 1, 1)]
+    server.block()
+    assert (server.stage, server.node.slashed) == (Stage.SETTLING, 0)
+
+
 @pytest.mark.parametrize("stage", [Stage.DRAWING, Stage.CLOSING])
 def test_an_epoch_that_is_reported_as_overdue_meanwhile_is_given_up(
     server: Server, stage: Stage
@@ -188,13 +246,6 @@ def test_an_epoch_that_is_reported_as_overdue_meanwhile_is_given_up(
 # -------------------------------------------------------------------------------- what is left out
 
 
-def not_due(server: Server, count: int) -> None:
-    """Redeem answers of before the model paid contributors."""
-    server.node.is_open = False
-    redeem(server, count)
-    server.node.is_open = True
-
-
 @pytest.mark.parametrize(("room", "fees"), [(100, [50, 50]), (110, [60, 50]), (59, [50])])
 def test_what_is_kept_of_an_epoch_fills_it_as_far_as_a_simple_choice_does(
     room: int, fees: list[int]
@@ -210,7 +261,7 @@ def test_what_is_kept_of_an_epoch_fills_it_as_far_as_a_simple_choice_does(
 
 def test_what_a_cut_epoch_has_left_out_fills_no_later_one(server: Server) -> None:
     server.node.parameters = replace(server.node.parameters, receipts_maximum=10)
-    not_due(server, 30)
+    redeem_early(server, 30)
     closes = 0
     for _ in range(200):
         server.block()
@@ -222,7 +273,7 @@ def test_what_a_cut_epoch_has_left_out_fills_no_later_one(server: Server) -> Non
 
 
 def test_an_epoch_is_cut_to_what_fits_where_that_costs_nothing(server: Server) -> None:
-    not_due(server, 3)
+    redeem_early(server, 3)
     server.node.bond = 2 * FEE + 1
     call = closing(server)
     assert receipts_in(server, call) == [(CHANNEL, 1), (CHANNEL, 2)]
@@ -233,7 +284,7 @@ def test_an_epoch_is_cut_to_what_fits_where_that_costs_nothing(server: Server) -
 
 def test_an_epoch_has_no_more_receipts_than_the_chain_takes(server: Server) -> None:
     server.node.parameters = replace(server.node.parameters, receipts_maximum=2)
-    not_due(server, 3)
+    redeem_early(server, 3)
     assert closing(server)["receipts"] == 2
 
 
@@ -262,7 +313,7 @@ def test_what_would_cost_waits_for_the_operator_until_the_last_call(
 def test_an_epoch_of_which_a_part_was_given_back_is_closed_with_the_rest(server: Server) -> None:
     redeem(server, 3)
     ledger = server.node.ledger
-    server.node.ledger = replace(ledger, redeemed_planck=2 * FEE, due_planck=2 * FEE)
+    server.node.ledger = replace(ledger, redeemed_planck=2 * FEE)
     call = closing(server)
     assert (call["fees_planck"], call["missing_planck"]) == (2 * FEE, 0)
 
@@ -321,6 +372,7 @@ def view(height: int, due_from: int | None = 1_000, close_blocks: int = 86_400) 
         parameters=Parameters(close_blocks=close_blocks),
         bond_planck=0,
         at_risk_planck=0,
+        duty_planck=0,
     )
 
 

@@ -133,6 +133,8 @@ class FakeNode:
     others: dict[int, tuple[Ledger, Epoch | None]] = field(default_factory=dict)
     """Ledgers of other models, each with the epoch that is being settled."""
     bond: int = 1_000_000
+    duty: int = 0
+    """What a settlement costs, in planck."""
     room: int | None = None
     """What the bond answers for that is not redeemed yet; None without limit."""
     is_open: bool = True
@@ -164,6 +166,7 @@ class FakeNode:
         epochs[MODEL] = dict(self.epochs)
         room = self.room
         bond, is_open, at_risk, parameters = self.bond, self.is_open, self.at_risk, self.parameters
+        duty = self.duty
         payments = InferenceParameters(challenge_blocks=self.challenge_blocks)
         return SimpleNamespace(
             inference=SimpleNamespace(
@@ -179,6 +182,7 @@ class FakeNode:
                 has_opened=lambda _: is_open,
                 at_risk=SimpleNamespace(get=lambda _: at_risk),
                 parameters=lambda: parameters,
+                settlement_price=lambda *_: duty,
             ),
             jobs=SimpleNamespace(jobs=dict(self.jobs)),
         )
@@ -215,7 +219,7 @@ class FakeNode:
             if name == "redeem":
                 self._redeem(arguments)
             else:
-                self._close(arguments.get("epoch", self.ledger.epoch), arguments)
+                self._close(arguments.get("epoch", self.ledger.next_epoch), arguments)
         self.sent.clear()
 
     def end_epoch(self, state: EpochState) -> None:
@@ -225,14 +229,9 @@ class FakeNode:
         record = self.epochs[number]
         self.epochs[number] = replace(record, state=state)
         back = record.fees_planck if state is EpochState.Failed else 0
-        due = self.ledger.due_planck + back
-        self.ledger = replace(
-            self.ledger,
-            settling=None,
-            redeemed_planck=self.ledger.redeemed_planck + back,
-            due_planck=due,
-            due_from=self.height if due else None,
-        )
+        redeemed = self.ledger.redeemed_planck + back
+        ended = replace(self.ledger, settling=None, redeemed_planck=redeemed, due_from=None)
+        self.ledger = self._timed(ended)
 
     def _redeem(self, arguments: dict[str, Any]) -> None:
         promise = arguments["voucher"]
@@ -241,7 +240,7 @@ class FakeNode:
             return
         assert self.height <= promise.expires_at, "an expired voucher draws nothing"
         assert channel.redeemed_planck <= total <= channel.deposit_planck
-        amount = total - channel.redeemed_planck
+        self._fund(total - channel.redeemed_planck)
         marks = channel.marks
         if not marks or marks[-1].epoch != self.ledger.epoch:
             mark = Mark(self.ledger.epoch, channel.redeemed_planck)
@@ -249,14 +248,22 @@ class FakeNode:
         self.channels[promise.channel] = replace(
             channel, redeemed_planck=total, sequence=promise.sequence, marks=marks
         )
-        self.ledger = replace(self.ledger, redeemed_planck=self.ledger.redeemed_planck + amount)
-        if self.is_open and amount:
-            begun = self.ledger.due_from
-            self.ledger = replace(
-                self.ledger,
-                due_planck=self.ledger.due_planck + amount,
-                due_from=self.height if begun is None else begun,
-            )
+
+    def _fund(self, amount: int) -> None:
+        former = self.ledger
+        self.ledger = replace(former, redeemed_planck=former.redeemed_planck + amount)
+        if not self.is_open:
+            self.ledger = replace(self.ledger, early_planck=self.ledger.redeemed_planck)
+        elif former.early_planck and not former.due_planck:
+            is_worth_it = former.early_planck >= self.duty
+            changed = {"epoch": former.epoch + 1} if is_worth_it else {"early_planck": 0}
+            self.ledger = replace(self.ledger, **changed)
+        self.ledger = self._timed(self.ledger)
+
+    def _timed(self, ledger: Ledger) -> Ledger:
+        has_duty = ledger.due_planck >= max(1, self.duty)
+        begins = has_duty and ledger.due_from is None
+        return replace(ledger, due_from=self.height) if begins else ledger
 
     def _close(self, number: int, arguments: dict[str, Any]) -> None:
         fees = arguments["fees_planck"]
@@ -267,23 +274,27 @@ class FakeNode:
         if former is not None:
             same = (former.receipts_root, former.receipts, former.fees_planck)
             assert declared == same, "an epoch is closed again with the same receipts"
-        assert fees <= self.ledger.redeemed_planck, "no more than was redeemed"
+        early, due = self.ledger.early_planck, self.ledger.due_planck
+        assert fees <= self.ledger.next_planck, "no more than was redeemed"
         assert fees + self.at_risk <= self.bond, "no more than the bond answers for"
         left = self.ledger.redeemed_planck - fees
         if former is None:
+            assert number == self.ledger.next_epoch
             latest = self.epochs.get(number - 1)
             assert latest is None or latest.state is not EpochState.Failed, "epochs are not skipped"
-            if arguments["missing_planck"] != left:
+            if arguments["missing_planck"] != self.ledger.next_planck - fees:
                 return
-            self.slashed += max(0, self.ledger.due_planck - fees)
-            left = 0
+            self.slashed += 0 if early else due - fees
+            left = due if early else 0
         self.ledger = replace(
             self.ledger,
             epoch=max(self.ledger.epoch, number + 1),
             redeemed_planck=left,
-            settling=number,
-            due_planck=min(left, max(0, self.ledger.due_planck - fees)),
+            settling=number if arguments["receipts"] else None,
+            early_planck=0,
         )
+        if not arguments["receipts"]:
+            return
         job = len(self.jobs)
         self.jobs[job] = SimpleNamespace(failure=None, slots=())
         self.epochs[number] = Epoch(

@@ -179,17 +179,79 @@ def test_the_gate_follows_the_parameter(workshop: Workshop) -> None:
     assert epoch(workshop, model=OTHER_MODEL).state is EpochState.Settled
 
 
-@pytest.mark.parametrize("missing", [0, FEES, FEES + 1, FEES + OPEN])
-def test_what_is_missing_is_slashed_beyond_what_was_redeemed_below_the_gate(
+def earn_early(workshop: Workshop, redeemed: int = FEES, due: int = 2 * OPEN) -> None:
+    """Let a server redeem of a model before it opens, and after."""
+    earn(workshop, redeemed, redeemed // 2, model=OTHER_MODEL)
+    open_gate(workshop, OTHER_MODEL)
+    earn(workshop, due, due // 2, model=OTHER_MODEL)
+
+
+def declare(workshop: Workshop, fees: int, missing: int, receipts: int = len(RECEIPTS)) -> int:
+    declared = {"fees_planck": fees, "missing_planck": missing, "receipts": receipts}
+    return close(workshop, model=OTHER_MODEL, **declared)
+
+
+@pytest.mark.parametrize("missing", [0, 1, FEES - 1])
+def test_what_was_redeemed_before_a_model_opened_is_an_epoch_of_which_nothing_is_due(
     workshop: Workshop, missing: int
+) -> None:
+    earn_early(workshop)
+    with pytest.raises(Attribution.FeesExceedPool):
+        declare(workshop, FEES + 2 * OPEN, 0)
+    job = declare(workshop, FEES - missing, missing)
+    early = epoch(workshop, model=OTHER_MODEL)
+    assert (early.fees_planck, early.pool_planck) == (FEES - missing, (FEES - missing) // 2)
+    assert bond_of(workshop) == SERVER_BOND
+    workshop.next_block()
+    workshop.answer(job, shared(()))
+    declare(workshop, OPEN, OPEN)
+    assert bond_of(workshop) == SERVER_BOND - OPEN
+    assert epoch(workshop, 1, OTHER_MODEL).fees_planck == OPEN
+    assert workshop.attribution.pool(OTHER_MODEL, SERVER).due_planck == 0
+
+
+def test_what_came_early_may_be_given_up_and_what_is_due_may_not(workshop: Workshop) -> None:
+    earn_early(workshop)
+    with pytest.raises(Attribution.FeesMissing):
+        declare(workshop, 0, FEES + 2 * OPEN, receipts=0)
+    declare(workshop, 0, FEES, receipts=0)
+    assert workshop.attribution.common_pool(OTHER_MODEL) == FEES // 2
+    assert not workshop.attribution.is_settling(SERVER)
+    with pytest.raises(Attribution.NothingToSettle):
+        declare(workshop, 0, 2 * OPEN, receipts=0)
+    declare(workshop, 2 * OPEN, 0)
+    assert bond_of(workshop) == SERVER_BOND
+    assert workshop.attribution.epoch(OTHER_MODEL, SERVER, 0) is None
+    assert epoch(workshop, 1, OTHER_MODEL).state is EpochState.Settling
+
+
+def test_what_came_early_is_given_up_before_anything_is_due_and_never_counts_later(
+    workshop: Workshop,
 ) -> None:
     earn(workshop, model=OTHER_MODEL)
     open_gate(workshop, OTHER_MODEL)
-    earn(workshop, 2 * OPEN, OPEN, model=OTHER_MODEL)
-    declared = {"fees_planck": FEES + 2 * OPEN - missing, "missing_planck": missing}
-    close(workshop, model=OTHER_MODEL, **declared)
-    assert bond_of(workshop) == SERVER_BOND - max(0, missing - FEES)
-    assert workshop.attribution.pool(OTHER_MODEL, SERVER).due_planck == 0
+    declare(workshop, 0, FEES, receipts=0)
+    assert workshop.attribution.current_epoch(OTHER_MODEL, SERVER) == 1
+
+
+def test_a_failed_epoch_of_before_is_closed_again_before_what_is_due(workshop: Workshop) -> None:
+    earn_early(workshop)
+    fail(workshop, declare(workshop, FEES, 0))
+    assert workshop.attribution.unsettled_of(SERVER) == FEES + FEES + 2 * OPEN, "with MODEL's"
+    with pytest.raises(Attribution.EpochFailed):
+        declare(workshop, 2 * OPEN, 0)
+    job = close(workshop, "close_again", model=OTHER_MODEL, epoch=0, fees_planck=FEES)
+    workshop.next_block()
+    workshop.answer(job, shared(()))
+    declare(workshop, 2 * OPEN, 0)
+    assert bond_of(workshop) == SERVER_BOND
+
+
+def test_so_little_as_is_not_worth_a_settlement_is_no_epoch_of_its_own(workshop: Workshop) -> None:
+    price = workshop.attribution.settlement_price(OTHER_MODEL, 32)
+    earn_early(workshop, redeemed=price - 2)
+    assert workshop.attribution.current_epoch(OTHER_MODEL, SERVER) == 0
+    declare(workshop, 2 * OPEN + price - 2, 0)
 
 
 def test_what_is_due_by_a_parameter_stays_due_when_root_raises_it_again(

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from pallets.attribution import Attribution
-from pallets.attribution.records import (
-    Ledger,
-)
+from pallets.attribution.records import Ledger
 from pallets.inference import Inference
 from pallets.inference import Parameters as InferenceParameters
 from runtime.types.primitives import OPEN, AccountId
-from tests.pallets.support.epochs import (
-    FEES,
-    MODEL,
-    POOL,
-    earn,
-    open_gate,
-)
+from tests.pallets.support.epochs import FEES, MODEL, POOL, earn, open_gate
 from tests.pallets.support.ledger import ALICE, BOB, CHARLIE, DAVE, NOBODY
 from tests.pallets.support.workshop import SERVER, Workshop
 
@@ -44,13 +37,35 @@ def test_a_redemption_is_counted_for_its_model_and_server(workshop: Workshop) ->
     earn(workshop, 7, 3, server=ALICE)
     attribution = workshop.attribution
     now = workshop.number
-    expected = Ledger(0, POOL, FEES, None, due_planck=FEES, due_from=now)
-    assert attribution.pool(MODEL, SERVER) == expected
-    assert attribution.pool(MODEL, ALICE) == Ledger(0, 3, 7, None, due_planck=7, due_from=now)
+    assert attribution.pool(MODEL, SERVER) == Ledger(0, POOL, FEES, None, due_from=now)
+    assert attribution.pool(MODEL, ALICE) == Ledger(0, 3, 7, None), "no settlement is worth that"
     assert attribution.unsettled_of(ALICE) == 7
     assert attribution.pool(MODEL, BOB) == Ledger()
     assert attribution.accounted.get() == POOL + 3
     assert workshop.events(Attribution.Funded)[-1] == Attribution.Funded(MODEL, ALICE, 3)
+
+
+def test_a_server_has_time_to_close_from_when_a_settlement_is_worth_its_price(
+    workshop: Workshop,
+) -> None:
+    attribution = workshop.attribution
+    parameters = replace(attribution.parameters(), close_blocks=20)
+    workshop.root("Attribution", "set_parameters", parameters=parameters)
+    price = attribution.settlement_price(MODEL, parameters.draws)
+    assert price > attribution.settlement_price(MODEL, 1) > 0
+    earn(workshop, price - 1, 0, server=ALICE)
+    workshop.next_block(parameters.close_blocks + 1)
+    report = {"model": MODEL, "server": ALICE}
+    with pytest.raises(Attribution.NotOverdue):
+        workshop.sign(BOB, "Attribution", "report_overdue", **report)
+    earn(workshop, 1, 0, server=ALICE)
+    assert attribution.pool(MODEL, ALICE).due_from == workshop.number
+    workshop.next_block(parameters.close_blocks)
+    with pytest.raises(Attribution.NotOverdue):
+        workshop.sign(BOB, "Attribution", "report_overdue", **report)
+    workshop.next_block()
+    workshop.sign(BOB, "Attribution", "report_overdue", **report)
+    assert attribution.pool(MODEL, ALICE) == Ledger(epoch=1)
 
 
 def sweep(workshop: Workshop, model: int = MODEL, server: AccountId = SERVER) -> None:

@@ -99,9 +99,10 @@ class Attribution(Pallet, index=23):
         assert isinstance(system, System)
         system.create_pot(ATTRIBUTION_POT)
 
-    def fund(self, model: int, server: AccountId, redeemed_planck: int, part_planck: int) -> None:
+    def fund(self, model: int, server: AccountId, redeemed_planck: int, part_planck: int) -> int:
         redeemed, part = self.funded.get((model, server), (0, 0))
         self.funded[model, server] = (redeemed + redeemed_planck, part + part_planck)
+        return self.epoch
 
     def current_epoch(self, model: int, server: AccountId) -> int:
         return self.epoch
