@@ -121,16 +121,23 @@ class Inputs:
         return job.spec, trained[0]
 
     def _write_rows(self, versions: tuple[DatanetVersion, ...], folder: Path) -> None:
-        batches = tuple(batch for use in versions for batch in self._batches(use))
-        for batch in batches:
-            self._copy(batch.blob, folder)
+        files = self.batches(versions)
+        for batch, size_bytes in files:
+            try:
+                self._copy(batch.blob, folder, size_bytes)
+            except BlobTooLargeError as error:
+                raise InputsMissingError(
+                    f"Batch {batch.batch} of datanet {batch.datanet} is not what it says: {error}"
+                ) from error
+        batches = tuple(batch for batch, _ in files)
         write_durably(folder / ROWS_FILE, _rows.encode(RowsInput(batches)))
 
-    def batches(self, versions: tuple[DatanetVersion, ...]) -> tuple[BatchInput, ...]:
-        """Return the accepted batches of published versions, in order."""
-        return tuple(batch for use in versions for batch in self._batches(use))
+    def batches(self, versions: tuple[DatanetVersion, ...]) -> tuple[tuple[BatchInput, int], ...]:
+        """Return the accepted batches of published versions, in order, each with the size of its
+        file in bytes."""
+        return tuple(file for use in versions for file in self._batches(use))
 
-    def _batches(self, use: DatanetVersion) -> Iterator[BatchInput]:
+    def _batches(self, use: DatanetVersion) -> Iterator[tuple[BatchInput, int]]:
         with self._reader.at() as state:
             version = state.datanets.get_version(use.datanet, use.version)
             if version is None:
@@ -144,7 +151,8 @@ class Inputs:
             ][: version.batches]
         for info in listed:
             batch = info.batch
-            yield BatchInput(use.datanet, info.number, batch.contributor, batch.blob, batch.rows)
+            number, who, blob = info.number, batch.contributor, batch.blob
+            yield BatchInput(use.datanet, number, who, blob, batch.rows), batch.size_bytes
 
     def prepare_settlement(
         self, spec: Settle, job: int, attempt: int, reader_key: PrivateKey, folder: Path
@@ -195,8 +203,8 @@ class Inputs:
         except BlobNotFoundError as error:
             raise InputsMissingError(str(error)) from error
 
-    def _copy(self, blob: Hash, folder: Path) -> None:
+    def _copy(self, blob: Hash, folder: Path, bytes_max: int = BLOB_BYTES_MAX) -> None:
         path = folder / blob.hex()
-        data = self.read(blob)
+        data = self.read(blob, bytes_max)
         if not path.exists() or path.stat().st_size != len(data):
             write_durably(path, data)

@@ -55,7 +55,9 @@ _shards = codec(tuple[Hash, ...])
 class RowFiles(Protocol):
     """Who knows the files of published rows."""
 
-    def batches(self, versions: tuple[DatanetVersion, ...]) -> tuple[BatchInput, ...]: ...
+    def batches(
+        self, versions: tuple[DatanetVersion, ...]
+    ) -> tuple[tuple[BatchInput, int], ...]: ...
 
 
 class Fetcher(Protocol):
@@ -122,11 +124,13 @@ class Replicas:
         self._looked_at = height
         for job_id, job, made in self._due(height):
             read = self._rows.batches(job.spec.datanets) if isinstance(job.spec, Train) else ()
-            blobs = [*(batch.blob for batch in read), *made]
+            blobs = [*(batch.blob for batch, _ in read), *made]
             try:
                 if isinstance(job.spec, Settle):
                     await self._fetcher.fetch(made[0], pages_bytes(job.spec.receipts))
-                for blob in blobs:
+                for batch, size_bytes in read:
+                    await self._fetcher.fetch(batch.blob, size_bytes)
+                for blob in made:
                     await self._fetcher.fetch(blob)
                 if isinstance(job.spec, Index):
                     blobs += await self._keep_listed(made[-1])

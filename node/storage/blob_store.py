@@ -36,7 +36,7 @@ from node.storage.blob_file import (
     read_manifest,
     room_on_disk,
 )
-from node.storage.blob_upload import Upload, remove_halves, uploads_in
+from node.storage.blob_upload import Upload, give_up_still, remove_halves, uploads_in
 from node.storage.disk_space import DiskSpace
 from runtime.trie.merkle import CHUNK_SIZE, BlobHasher, MerkleProof, chunk_count, chunk_proof
 from runtime.types.primitives import Hash
@@ -170,8 +170,9 @@ class BlobStore:
     def upload(self, blob: Hash, length: int, chunk_hashes: Sequence[Hash] | None = None) -> Upload:
         """Begin an upload, or go on with the one that was begun.
 
-        With the blob's chunk hashes its chunks need no proofs. Raises ChunkRefusedError,
-        BlobTooLargeError, StoreFullError.
+        With the blob's chunk hashes its chunks need no proofs. Where places or room are used up,
+        uploads that stand still are given up. Raises ChunkRefusedError, BlobTooLargeError,
+        StoreFullError.
         """
         if length < 0 or (chunk_hashes is not None and not is_manifest(blob, length, chunk_hashes)):
             raise ChunkRefusedError(
@@ -190,8 +191,12 @@ class BlobStore:
                     f"Blob {blob.hex()} has {begun.length} bytes, not {length}. Ask another peer."
                 )
             begun.abandon()
-        if len(self.uploads()) >= UPLOADS_MAX:
-            raise StoreFullError(f"There are {UPLOADS_MAX} uploads already. Finish some first.")
+        while len(self.uploads()) >= UPLOADS_MAX:
+            if not give_up_still(self.folder):
+                raise StoreFullError(f"There are {UPLOADS_MAX} uploads already. Finish some first.")
+        while self.bytes_max - self.used_bytes() < length <= self.blob_bytes_max:
+            if not give_up_still(self.folder):
+                break
         self._check_size(length, self.bytes_max - self.used_bytes())
         return Upload.begin(self.folder, blob, length, chunk_hashes or ())
 

@@ -3,14 +3,18 @@
 An upload is two files: `<id>.upload` with the bytes, and `<id>.have`, the length and one record for
 each chunk: whether it is here, and its hash. An upload survives the process but not the machine:
 chunks are synced when the blob is finished, and those that a power cut lost are found missing.
+
+One that stands still is kept until its place is wanted. Whoever begins many and never ends them
+would else take all places; one that moves is never given up for another.
 """
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
-from node.storage.blob_errors import ChunkRefusedError, UploadIncompleteError
+from node.storage.blob_errors import ChunkRefusedError, UploadIncompleteError, not_found
 from node.storage.blob_file import (
     HASH_BYTES,
     chunk_size,
@@ -22,6 +26,8 @@ from node.storage.blob_file import (
 from runtime.trie.merkle import CHUNK_SIZE, MerkleProof, chunk_count, chunk_hash, verify_chunk
 from runtime.types.primitives import Hash
 
+STILL_SECONDS: Final = 120.0
+"""After so long without a chunk an upload stands still."""
 HAVE_SUFFIX: Final = ".have"
 UPLOAD_SUFFIX: Final = ".upload"
 _MISSING: Final = b"\0"
@@ -87,12 +93,14 @@ class Upload:
     def add(self, index: int, chunk: bytes, proof: MerkleProof | None = None) -> None:
         """Write a chunk that its hash or its proof shows to be right.
 
-        Raises ChunkRefusedError, StoreFullError.
+        Raises ChunkRefusedError, StoreFullError, BlobNotFoundError where the upload was given up.
         """
         if not 0 <= index < len(self._here) or not self._fits(index, chunk, proof):
             raise ChunkRefusedError(
                 f"This is not chunk {index} of blob {self.blob.hex()}. Ask another peer for it."
             )
+        if not self.exists(self._folder, self.blob):
+            raise not_found(self.blob)
         with room_on_disk(self._folder), self._data.open("r+b") as file:
             file.seek(index * CHUNK_SIZE)
             file.write(chunk)
@@ -150,6 +158,22 @@ def uploads_in(folder: Path) -> list[Hash]:
     """Return the ids of the uploads that were begun and not finished, sorted."""
     names = sorted(path.name for path in folder.glob(f"*{HAVE_SUFFIX}"))
     return [Hash(bytes.fromhex(name.removesuffix(HAVE_SUFFIX))) for name in names]
+
+
+def give_up_still(folder: Path) -> bool:
+    """Delete the upload that has stood still for longest; returns whether there was one."""
+    moved_at: dict[Hash, float] = {}
+    for blob in uploads_in(folder):
+        try:
+            moved_at[blob] = _paths(folder, blob)[1].stat().st_mtime
+        except FileNotFoundError:
+            continue  # finished meanwhile
+    stillest = min(moved_at, key=moved_at.__getitem__, default=None)
+    if stillest is None or time.time() - moved_at[stillest] < STILL_SECONDS:
+        return False
+    for path in _paths(folder, stillest):
+        path.unlink(missing_ok=True)
+    return True
 
 
 def remove_halves(folder: Path) -> None:

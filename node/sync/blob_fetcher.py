@@ -5,8 +5,9 @@
 
 Several peers are asked, each for another range; a chunk is written once it is proven. What has
 come is kept (node/storage/blob_upload.py), so a download that a crash or a lack of peers
-interrupted goes on where it was. Few downloads run at the same time; a second call for
-a blob on its way waits for it.
+interrupted goes on where it was. Few downloads run at the same time, those of jobs, which have
+deadlines, apart from all others; a second call for a blob on its way waits for it. One that comes
+too slowly gives its turn up: a peer that serves a byte now and then would else keep it for ever.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from runtime.codec.scale import DecodeError, codec
 from runtime.types.primitives import Hash
 
 DOWNLOADS_MAX: Final = 4
-"""Blobs that are downloaded at the same time; more wait."""
+"""Blobs that are downloaded at the same time for jobs, and as many for all else; more wait."""
 
 logger = logging.getLogger(__name__)
 _request = codec(BlobRequest)
@@ -44,10 +45,12 @@ class BlobUnavailableError(BlobError):
 
 @dataclass(frozen=True, slots=True)
 class BlobPatience:
-    """How long a fetch goes on while no peer gives the blob, and how often it looks for peers."""
+    """How long a fetch goes on while no peer gives the blob, how often it looks for peers, and how
+    many bytes a second have to come from the end of the first wait on."""
 
     wait_s: float = 20.0
     look_s: float = 1.0
+    bytes_per_s: int = 64 << 10
 
 
 class BlobFetcher:
@@ -66,10 +69,18 @@ class BlobFetcher:
         self._limits = limits or BlobLimits()
         self._running: dict[Hash, trio.Event] = {}
         self._slots = trio.Semaphore(DOWNLOADS_MAX)
+        self._job_slots = trio.Semaphore(DOWNLOADS_MAX)
 
     async def fetch(self, blob: Hash, bytes_max: int = BLOB_BYTES_MAX) -> None:
         """Bring a blob here, if it is not. One that is longer is refused when its first chunk has
         proven it. Raises BlobUnavailableError, BlobTooLargeError, StoreFullError."""
+        await self._fetch(blob, bytes_max, self._slots)
+
+    def bring(self, blob: Hash, bytes_max: int = BLOB_BYTES_MAX) -> None:
+        """Do the same for a job, from a thread that trio started. Raises what `fetch` raises."""
+        trio.from_thread.run(self._fetch, blob, bytes_max, self._job_slots)
+
+    async def _fetch(self, blob: Hash, bytes_max: int, slots: trio.Semaphore) -> None:
         while not await trio.to_thread.run_sync(self._blobs.has, blob):
             running = self._running.get(blob)
             if running is not None:
@@ -77,7 +88,7 @@ class BlobFetcher:
                 continue
             done = self._running[blob] = trio.Event()
             try:
-                async with self._slots:
+                async with slots:
                     planner = BlobPlanner(self._limits)
                     download = _Download(
                         blob, bytes_max, self._blobs, self._network, self._patience
@@ -86,10 +97,6 @@ class BlobFetcher:
             finally:
                 del self._running[blob]
                 done.set()
-
-    def bring(self, blob: Hash, bytes_max: int = BLOB_BYTES_MAX) -> None:
-        """Do the same from a thread that trio started. Raises what `fetch` raises."""
-        trio.from_thread.run(self.fetch, blob, bytes_max)
 
 
 class _Download:
@@ -109,6 +116,7 @@ class _Download:
         self._network = network
         self._patience = patience
         self._upload: Upload | None = None
+        self._come_bytes = 0
         self._writing = trio.Lock()
         self._failure: BlobError | None = None
         self._bell, self._rung = trio.open_memory_channel[None](1)
@@ -134,7 +142,8 @@ class _Download:
     async def _bring_chunks(self) -> None:
         """Ask until every chunk is here. Raises BlobError."""
         planner, patience = self._planner, self._patience
-        gives_up_at = trio.current_time() + patience.wait_s
+        began = trio.current_time()
+        gives_up_at = began + patience.wait_s
         async with trio.open_nursery() as nursery:
             while not planner.is_complete:
                 now = trio.current_time()
@@ -144,6 +153,8 @@ class _Download:
                 if not planner.is_hopeless:
                     gives_up_at = now + patience.wait_s
                 elif now >= gives_up_at:
+                    break
+                if self._come_bytes < (now - began - patience.wait_s) * patience.bytes_per_s:
                     break
                 # No peer announces a new blob, so look again after a while.
                 wake_at = min(planner.wake_at(now) or float("inf"), now + patience.look_s)
@@ -156,8 +167,8 @@ class _Download:
             raise self._failure
         if not planner.is_complete:
             raise BlobUnavailableError(
-                f"Blob {self._blob.hex()} is not here and no connected peer gives it. Connect to a "
-                "node that has it, or upload it."
+                f"Blob {self._blob.hex()} is not here and no connected peer gives it, or too "
+                "slowly. Connect to a node that has it, or upload it."
             )
 
     async def _ask(self, ask: AskChunks) -> None:
@@ -211,4 +222,5 @@ class _Download:
             self._upload = self._blobs.upload(self._blob, answer.length)
         for index, (data, proof) in enumerate(answer.chunks, first):
             self._upload.add(index, data, proof)
+            self._come_bytes += len(data)
         return len(answer.chunks)

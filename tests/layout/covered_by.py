@@ -40,7 +40,6 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
     "node/client/__init__.py": ("tests/node/client/test_client.py",),
     "node/client/shares.py": ("tests/node/commands/datanet/test_claim.py",),
     "node/client/transport_http.py": ("tests/node/client/test_serving.py",),
-    "node/jobs/inputs.py": ("tests/node/jobs/test_epoch_inputs.py",),
     "node/jobs/step_sender.py": ("tests/node/jobs/test_executor.py",),
     "node/serving/epoch_progress.py": ("tests/node/serving/test_epoch_closer.py",),
     "node/serving/epoch_files.py": ("tests/node/serving/test_epoch_closer.py",),

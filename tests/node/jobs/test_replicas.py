@@ -40,6 +40,7 @@ from tests.runtime.support.paper_receipts import ASKER, SERVER, paper_receipt
 
 WHO = AccountId(b"w" * 32)
 ROWS, ADAPTER, MOMENTS, ZERO = (Hash(byte * 32) for byte in (b"r", b"a", b"m", b"\0"))
+ROWS_BYTES = 77
 TRAIN = Train(0, ZERO, (DatanetVersion(0, 1),), Recipe())
 TRAINED = Trained(ADAPTER, MOMENTS, ZERO, ZERO, 1, 2, 3, 4, 5)
 
@@ -69,11 +70,12 @@ class FakeNode:
         )
         yield SimpleNamespace(jobs=jobs, attribution=SimpleNamespace(epochs=self.epochs))
 
-    def batches(self, versions: tuple[DatanetVersion, ...]) -> tuple[BatchInput, ...]:
+    def batches(self, versions: tuple[DatanetVersion, ...]) -> tuple[tuple[BatchInput, int], ...]:
         assert versions == TRAIN.datanets
-        return (BatchInput(0, 0, WHO, ROWS, 1),)
+        return ((BatchInput(0, 0, WHO, ROWS, 1), ROWS_BYTES),)
 
     async def fetch(self, blob: Hash, bytes_max: int = 1 << 30) -> None:
+        assert blob != ROWS or bytes_max == ROWS_BYTES, "no more than the batch names"
         if blob not in self.given:
             raise BlobUnavailableError("nobody gives it")
         self.fetched.append(blob)

@@ -1,13 +1,21 @@
 """Uploads: chunks in any order, over restarts; wrong, damaged and half ones."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from node.storage import blob_store
-from node.storage.blob_errors import ChunkRefusedError, StoreFullError, UploadIncompleteError
-from node.storage.blob_store import BlobStore
-from node.storage.blob_upload import Upload
+from node.storage.blob_errors import (
+    BlobNotFoundError,
+    BlobTooLargeError,
+    ChunkRefusedError,
+    StoreFullError,
+    UploadIncompleteError,
+)
+from node.storage.blob_store import BLOB_BYTES_MAX, BlobStore
+from node.storage.blob_upload import HAVE_SUFFIX, STILL_SECONDS, Upload
 from runtime.trie.merkle import CHUNK_SIZE, blob_id, chunk_hash, chunk_proof, chunks
 from runtime.types.primitives import Hash
 
@@ -150,3 +158,45 @@ def test_the_number_of_uploads_is_limited(
         store.upload(Hash(bytes([number]) * 32), 10)
     with pytest.raises(StoreFullError, match="2 uploads already"):
         store.upload(Hash(bytes([9]) * 32), 10)
+
+
+def stand_still(store: BlobStore, blob: Hash, seconds: float) -> None:
+    """Let the last chunk of an upload have come so long ago."""
+    moved_at = time.time() - seconds
+    os.utime(store.folder / (blob.hex() + HAVE_SUFFIX), (moved_at, moved_at))
+
+
+def test_what_stands_still_gives_its_place_up_and_what_moves_does_not(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blob_store, "UPLOADS_MAX", 3)
+    first, second, third, fourth, fifth = (Hash(bytes([number]) * 32) for number in range(5))
+    for blob, still in ((first, STILL_SECONDS + 1), (second, STILL_SECONDS + 2), (third, 0)):
+        store.upload(blob, 10)
+        stand_still(store, blob, still)
+    assert len(store.uploads()) == 3, "nobody wants their places"
+    store.upload(fourth, 10)
+    assert store.uploads() == [first, third, fourth]
+    store = BlobStore(store.folder)
+    store.upload(fifth, 10)
+    assert store.uploads() == [third, fourth, fifth]
+    with pytest.raises(StoreFullError):
+        store.upload(first, 10)
+
+
+def test_what_stands_still_gives_its_room_up(store: BlobStore) -> None:
+    blob, parts = blob_id(DATA), chunks(DATA)
+    begun = store.upload(blob, len(DATA), [chunk_hash(part) for part in parts])
+    begun.add(0, parts[0])
+    store.bytes_max = len(DATA) + 1_000
+    other = Hash(bytes(32))
+    with pytest.raises(StoreFullError):
+        store.upload(other, len(DATA))
+    stand_still(store, blob, STILL_SECONDS + 1)
+    with pytest.raises(BlobTooLargeError):
+        store.upload(other, BLOB_BYTES_MAX + 1)
+    assert store.uploads() == [blob], "for nothing that cannot come anyhow"
+    store.upload(other, len(DATA))
+    assert store.uploads() == [other]
+    with pytest.raises(BlobNotFoundError):
+        begun.add(1, parts[1])

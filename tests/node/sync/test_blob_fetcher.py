@@ -12,7 +12,12 @@ import trio.testing
 
 from node.storage.blob_errors import BlobTooLargeError, StoreFullError
 from node.storage.blob_store import BlobStore
-from node.sync.blob_fetcher import BlobFetcher, BlobPatience, BlobUnavailableError
+from node.sync.blob_fetcher import (
+    DOWNLOADS_MAX,
+    BlobFetcher,
+    BlobPatience,
+    BlobUnavailableError,
+)
 from p2p.protocols.blob_download import BlobLimits
 from p2p.protocols.blob_messages import BlobAnswer, BlobRange, BlobRequest
 from p2p.protocols.reputation import Fault
@@ -215,6 +220,47 @@ def test_who_asks_for_a_blob_on_its_way_waits_for_it(tmp_path: Path) -> None:
                 nursery.start_soon(fetcher.fetch, BLOB)
             nursery.start_soon(trio.to_thread.run_sync, fetcher.bring, BLOB)
         assert len(at.network.asked) == 5
+
+    scene(tmp_path, scenario)
+
+
+def test_a_download_that_comes_too_slowly_gives_its_turn_up(tmp_path: Path) -> None:
+    async def scenario(at: Scene) -> None:
+        async def slow(peer: PeerId, kind: RequestKind, body: bytes) -> bytes:
+            await trio.sleep(0.1)
+            return await at.honest(peer, kind, body)
+
+        at.network.add("a", answer=slow)
+        hurried = BlobPatience(0.2, 0.02, bytes_per_s=1 << 30)
+        with pytest.raises(BlobUnavailableError, match="too slowly"):
+            await BlobFetcher(at.ours, at.network, hurried, SMALL).fetch(BLOB)
+        assert at.ours.uploads() == [BLOB], "it goes on from there"
+        await at.fetcher().fetch(BLOB)
+        assert at.ours.get(BLOB) == DATA
+
+    scene(tmp_path, scenario)
+
+
+def test_downloads_of_jobs_wait_for_no_others(tmp_path: Path) -> None:
+    async def scenario(at: Scene) -> None:
+        never = [Hash(bytes([n]) * 32) for n in range(DOWNLOADS_MAX + 1)]
+
+        async def only_that(peer: PeerId, kind: RequestKind, body: bytes) -> bytes:
+            if _request.decode(body).blob != BLOB:
+                await trio.sleep_forever()
+            return await at.honest(peer, kind, body)
+
+        for name in "abcdefgh":
+            at.network.add(name, answer=only_that)
+        fetcher = at.fetcher()
+        async with trio.open_nursery() as nursery:
+            for blob in never:
+                nursery.start_soon(fetcher.fetch, blob)
+            await trio.testing.wait_all_tasks_blocked()
+            with trio.fail_after(5):
+                await trio.to_thread.run_sync(fetcher.bring, BLOB)
+            nursery.cancel_scope.cancel()
+        assert at.ours.has(BLOB)
 
     scene(tmp_path, scenario)
 
