@@ -1,4 +1,4 @@
-"""Inputs: rows are laid out as their batches name them, and no file is larger than the chain says."""
+"""Inputs: rows are laid out as their batches name them, and no file is larger than that."""
 
 from __future__ import annotations
 
