@@ -3,9 +3,9 @@
 A state is fetched again for each use and never kept while a client is waited for. What depends only
 on the runtime version (metadata above all) is computed once.
 
-A question of many bytes may cost seconds: a batch of a million calls is decoded and weighed. It is
-answered in a worker thread, one at a time, by a machine of its own, since machines are not
-reentrant; a short one is answered at once.
+A question may cost much: a list is read from thousands of entries, a batch of a million calls is
+decoded and weighed. So it is answered in a worker thread, by a machine of its own, since machines
+are not reentrant; those of few bytes, one at a time, wait for none of many.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from runtime.types.primitives import Hash, Header, RuntimeVersion
 _METADATA: Final = codec(OpaqueMetadata)
 _VERSION: Final = codec(RuntimeVersion)
 SHORT_BYTES_MAX: Final = 4_096
-"""A question of at most this many bytes costs a few milliseconds, less than a thread would."""
+"""A question of more bytes may cost seconds."""
 
 T = TypeVar("T")
 Question = Callable[[Executive, Backend, Header], T]
@@ -50,8 +50,7 @@ class Blocks:
         self._node = node
         self.turn = shares.turn
         """One piece of work for each round of the event loop (node/rpc/shares.py)."""
-        self._asking = trio.Lock()
-        self._thread_executive: Executive | None = None
+        self._short, self._long = _Answering(), _Answering()
         self._metadata: tuple[int, str] | None = None
         self._version: tuple[RuntimeVersion, RuntimeVersion] | None = None
         self.starting_block = node.chain.best.number
@@ -96,22 +95,14 @@ class Blocks:
         return await self.ask(ask, len(data), at)
 
     async def ask(self, question: Question[T], size_bytes: int, at: Hash | None) -> T:
-        """Answer a question about a block's state: in a thread where it has many bytes.
+        """Answer a question of so many bytes about a block's state.
 
         Raises BlockUnavailableError, and what the question raises.
         """
-        if size_bytes <= SHORT_BYTES_MAX:
-            async with self.turn:
-                header, backend = self.state(at)
-                return question(self._node.chain.executive, backend, header)
-        async with self._asking:
+        answering = self._short if size_bytes <= SHORT_BYTES_MAX else self._long
+        async with answering.lock:
             header, backend = self.state(at)
-            return await trio.to_thread.run_sync(self._ask_in_thread, question, backend, header)
-
-    def _ask_in_thread(self, question: Question[T], backend: Backend, header: Header) -> T:
-        if self._thread_executive is None:
-            self._thread_executive = Executive(compose())
-        return question(self._thread_executive, backend, header)
+            return await trio.to_thread.run_sync(answering.answer, question, backend, header)
 
     def metadata(self, at: Hash | None) -> str:
         """Return the metadata, version 14, in hexadecimal. Raises BlockUnavailableError."""
@@ -124,6 +115,20 @@ class Blocks:
             encoded = _METADATA.decode(data).encoded
             self._metadata = version, to_hex(encoded)
         return self._metadata[1]
+
+
+class _Answering:
+    """A machine that answers in worker threads, one question at a time under `lock`."""
+
+    def __init__(self) -> None:
+        self.lock = trio.Lock()
+        self._executive: Executive | None = None
+
+    def answer(self, question: Question[T], backend: Backend, header: Header) -> T:
+        """Answer a question. Raises what the question raises."""
+        if self._executive is None:
+            self._executive = Executive(compose())
+        return question(self._executive, backend, header)
 
 
 def decode_extrinsic(executive: Executive, raw: bytes) -> Extrinsic:

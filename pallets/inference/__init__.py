@@ -19,6 +19,7 @@ This file declares the pallet; channels are in `channels`, drawing in `redemptio
 from __future__ import annotations
 
 from collections import Counter
+from itertools import islice
 from typing import Final
 
 from pallets import weights
@@ -57,6 +58,7 @@ __all__ = [
 
 
 CHANNELS_LISTED_MAX: Final = 256
+CHANNELS_LOOKED_AT_MAX: Final = 4_096
 """Channels of one account that are listed at once."""
 
 
@@ -326,10 +328,11 @@ class Inference(InferenceErrors, Pallet, index=24):
 
     @api("InferenceApi")
     def channels_of(self, account: AccountId) -> tuple[ChannelInfo, ...]:
-        """Return the channels in which an account is asker or server, by number, the 256 latest:
-        anybody may open channels to a server."""
-        numbers = sorted(number for _, number in self.memberships.keys(account))
-        numbers = numbers[-CHANNELS_LISTED_MAX:]
+        """Return the channels in which an account is asker or server, by number, the 256 latest.
+        Anybody may open channels to a server: of an account with more than 4,096 of them, only so
+        many are looked at."""
+        known = islice(self.memberships.keys(account), CHANNELS_LOOKED_AT_MAX)
+        numbers = sorted(number for _, number in known)[-CHANNELS_LISTED_MAX:]
         return tuple(ChannelInfo(number, channels.known(self, number)) for number in numbers)
 
     @api("InferenceApi")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pallets import inference as inference_module
 from pallets.inference import DEPOSIT_MIN, PLATFORM_POT, Genesis, Inference, Parameters
 from pallets.inference.records import FormerFee, GenesisServer
 from runtime.frame.dispatch import DispatchFailed
@@ -67,6 +68,21 @@ def test_asker_and_server_list_their_channels(shop: Market) -> None:
     assert [info.id for info in inference.channels_of(ASKER)] == [0]
     assert inference.channel(1) == shop.channel(1)
     assert inference.channel(2) is None
+
+
+def test_the_list_of_channels_is_little_work_however_many_strangers_open(
+    shop: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference_module, "CHANNELS_LOOKED_AT_MAX", 5)
+    monkeypatch.setattr(inference_module, "CHANNELS_LISTED_MAX", 3)
+    for _ in range(4):
+        shop.open(DAVE)
+    assert [info.id for info in shop.inference.channels_of(SERVER)] == [2, 3, 4]
+    for _ in range(20):
+        shop.open(DAVE)
+    listed = [info.id for info in shop.inference.channels_of(SERVER)]
+    assert len(listed) == 3
+    assert listed == sorted(listed)
 
 
 @pytest.mark.parametrize(

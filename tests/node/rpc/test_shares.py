@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 import trio
 
+from node.rpc import blocks
 from node.rpc.limits import Limits
 from node.rpc.session import Session
 from node.rpc.shares import Shares
 from runtime.crypto.hashing import twox_128
 from runtime.crypto.keys import Keypair
 from runtime.frame.extrinsic import Additional, Envelope, Extra, Extrinsic, ExtrinsicCodec
+from runtime.metadata.apis import call_api
 from runtime.types.era import IMMORTAL
 from tests.node.rpc.support.node_under_test import ALICE, Drive, Failed, NodeUnderTest
 
@@ -172,3 +175,20 @@ def test_a_session_without_a_server_shares_with_nobody() -> None:
         assert sessions[0].shares is not sessions[1].shares
 
     trio.run(main)
+
+
+def test_a_list_that_takes_long_holds_up_neither_the_loop_nor_the_next_question(
+    drive: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*arguments: Any) -> bytes:
+        time.sleep(0.2)
+        return call_api(*arguments)
+
+    monkeypatch.setattr(blocks, "call_api", slow)
+
+    async def scenario(node: NodeUnderTest) -> None:
+        rounds = Rounds(node.nursery)
+        await node.call("state_call", "Core_version", "0x")
+        assert rounds.count > 100, "votes go on meanwhile"
+
+    drive(scenario)

@@ -147,11 +147,11 @@ class ChannelLife(RuleBasedStateMachine):
                 channel, redeemed=total, sequence=sequence, epochs=epochs
             )
 
-    @rule(number=NUMBERS, sequence=SEQUENCES, fee=AMOUNTS)
-    def report(self, number: int, sequence: int, fee: int) -> None:
+    @rule(number=NUMBERS, sequence=SEQUENCES, span=AMOUNTS, fee=AMOUNTS)
+    def report(self, number: int, sequence: int, span: int, fee: int) -> None:
         """The server of a channel has signed a fee for an answer of no tokens."""
         channel = self.channels.get(number)
-        voucher = self.voucher(number, sequence, 0, 0)
+        voucher = self.voucher(number, sequence, 0, span)
         server = CHARLIE if channel is None else channel.server
         asker = BOB if channel is None else channel.asker
         planck = fee * PLANCK_PER_TOKEN
@@ -176,19 +176,22 @@ class ChannelLife(RuleBasedStateMachine):
             assert outcome is Inference.AlreadyReported
         else:
             assert outcome is None
-            self.slash(number, channel, more)
+            price = span * PLANCK_PER_TOKEN
+            owed = min(wronged, price) - min(wronged - more, price)
+            self.slash(number, channel, more, owed)
             reported = {**channel.reported, sequence: wronged}
             self.channels[number] = replace(self.channels[number], reported=reported)
 
-    def slash(self, number: int, channel: ModelChannel, more: int) -> None:
-        owed = min(more, channel.redeemed - channel.repaid)
+    def slash(self, number: int, channel: ModelChannel, more: int, owed: int) -> None:
+        """An answer is repaid at most its voucher's price, a channel at most what it paid."""
+        owed = min(owed, channel.redeemed - channel.repaid)
         taken = min(10 * more, self.bonds[channel.server])
         self.bonds[channel.server] -= taken
         paid = min(owed, taken)
         self.spent[channel.asker] -= paid
         self.slashed += taken - paid
         self.spent[channel.server] += taken
-        self.channels[number] = replace(channel, repaid=channel.repaid + owed)
+        self.channels[number] = replace(channel, repaid=channel.repaid + paid)
 
     @rule(number=NUMBERS, who=ANYBODY)
     def end(self, number: int, who: AccountId) -> None:
