@@ -24,12 +24,14 @@ from node.client import (
     RejectedError,
     Wait,
 )
+from node.client.sentences import dispatch_sentence
 from node.commands.base.account_signer import Signer, keys_options, signer_of
 from node.commands.base.command import SECONDS
 from node.commands.base.documents import Fields, Planck
 from node.commands.base.output import Output
 from node.commands.base.values import show_fields
 from node.keys.keystore import Keystore
+from pallets.utility import Utility
 from runtime.codec.hexadecimal import to_hex
 from runtime.crypto.keys import Keypair
 from runtime.errors import ExitCode
@@ -37,6 +39,8 @@ from runtime.frame.dispatch import Call
 from runtime.frame.events import EventRecord
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_FAILED_CALLS: Final = (Utility.ItemFailed, Utility.BatchInterrupted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +177,31 @@ def send(
             f"Block {outcome.block_number} holds the transaction {transaction}, but the call "
             f"failed. {outcome.error} The fee of {format_amount(outcome.fee_planck)} was paid."
         )
+    failed = _note_failed_calls(output, client, outcome.events)
+    if failed is not None:
+        raise RejectedError(
+            f"Block {outcome.block_number} holds the transaction {transaction}, but nothing was "
+            f"done. {failed} The fee of {format_amount(outcome.fee_planck)} was paid."
+        )
     return transaction, outcome
+
+
+def _note_failed_calls(
+    output: Output, client: Client, records: tuple[EventRecord, ...]
+) -> str | None:
+    """Say which calls of a batch failed; where all of them did, return so."""
+    events = [record.event for record in records]
+    failed = [each for each in events if isinstance(each, _FAILED_CALLS)]
+    for each in failed:
+        output.note(f"A call of the batch failed. {dispatch_sentence(client.machine, each.error)}")
+    if not failed or any(isinstance(each, Utility.ItemCompleted) for each in events):
+        return None
+    return "Every call of the batch failed."
 
 
 def show_dry_run(output: Output, client: Client, spending: Spending, call: Call) -> DryRunDocument:
     """Return the effects that a call would have; the command ends as the call itself would."""
-    document = dry_run(client, spending, call)
+    document = dry_run(client, spending, call, output)
     output.exit_code = exit_code_of(document)
     if document.error is not None:
         output.note(f"The chain would refuse this. {document.error}")
@@ -192,12 +215,13 @@ def exit_code_of(document: DryRunDocument) -> ExitCode:
     return ExitCode.FUNDS if document.needs_funds else ExitCode.REJECTED
 
 
-def dry_run(client: Client, spending: Spending, call: Call) -> DryRunDocument:
+def dry_run(client: Client, spending: Spending, call: Call, output: Output) -> DryRunDocument:
     """Return the effects that a call would have."""
     result = client.dry_run(call, spending.signer.account, tip=spending.tip_planck)
+    error = result.error or _note_failed_calls(output, client, result.events)
     return DryRunDocument(
-        succeeds=result.error is None,
-        error=result.error,
+        succeeds=error is None,
+        error=error,
         needs_funds=result.needs_funds,
         fee_planck=Planck(result.fee_planck),
         free_before_planck=Planck(result.before.free),

@@ -198,7 +198,8 @@ class _Contribution:
     def dry_run(self) -> ContributionDocument:
         """Return what a contribution would cost and do; nothing is signed or uploaded."""
         fee = self._quote_fees()
-        first = dry_run(self._client, self._spending, self._call(self._prepared.batches[0]))
+        call = self._call(self._prepared.batches[0])
+        first = dry_run(self._client, self._spending, call, self._output)
         if first.error is not None:
             self._output.note(f"The first batch would fail. {first.error}")
         self._output.exit_code = exit_code_of(first)

@@ -229,7 +229,7 @@ def _carry_out(
     stand_in, _ = Keypair.generate()
     rehearsal = None
     if not plan.is_done:
-        rehearsal = dry_run(client, spending, call_of(client, plan, stand_in))
+        rehearsal = dry_run(client, spending, call_of(client, plan, stand_in), output)
         if rehearsal.error is not None:
             raise RejectedError(f"The chain would refuse this; nothing was sent. {rehearsal.error}")
     transaction, state = None, TO_DO

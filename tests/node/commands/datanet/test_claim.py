@@ -10,10 +10,14 @@ import node.client
 from node.client import RequestRefusedError
 from node.client.shares import EPOCHS_DEFAULT
 from node.commands.datanet.claim import SHARES_PER_CLAIM_MAX
+from pallets.attribution import Attribution
 from pallets.attribution.records import Epoch, EpochState, Ledger
-from runtime.codec.scale import codec
+from pallets.utility import Utility
+from runtime.codec.scale import Bytes4, codec
 from runtime.crypto.keys import Keypair
-from runtime.frame.dispatch import Call
+from runtime.errors import ExitCode
+from runtime.frame.dispatch import Call, ModuleError
+from runtime.frame.events import ApplyExtrinsic, EventRecord
 from runtime.shared.documents import EpochShares, Share
 from runtime.trie.merkle import blob_id, sum_root, verify_sum
 from runtime.types.primitives import AccountId, Hash
@@ -147,3 +151,23 @@ def test_one_claim_credits_a_bounded_number_of_shares(client: AnsweringClient) -
     called, call = claim(client, "--epochs", "1000")
     assert len(epochs_of(call)) == SHARES_PER_CLAIM_MAX
     assert "Claim again" in called.err
+
+
+FAILED = EventRecord(
+    ApplyExtrinsic(0), Utility.ItemFailed(ModuleError(Attribution.index, Bytes4(bytes(4))))
+)
+DONE = EventRecord(ApplyExtrinsic(0), Utility.ItemCompleted())
+
+
+@pytest.mark.parametrize(
+    ("events", "exit_code"), [((FAILED, DONE), ExitCode.OK), ((FAILED, FAILED), ExitCode.REJECTED)]
+)
+def test_a_claim_of_which_nothing_succeeds_is_no_success(
+    client: AnsweringClient, events: tuple[EventRecord, ...], exit_code: ExitCode
+) -> None:
+    settle(client, 0, WHO)
+    client.events = events
+    openledger = OpenLedger("ws://nowhere:1", Path("nowhere"))
+    called = openledger("claim", "--from", "//Contributor", "--dry-run")
+    assert called.exit_code == exit_code
+    assert "A call of the batch failed. Attribution." in called.err

@@ -17,6 +17,7 @@ from runtime.codec.hexadecimal import to_hex
 from runtime.codec.scale import codec
 from runtime.crypto import ss58
 from runtime.frame.dispatch import Call
+from runtime.frame.events import EventRecord
 from runtime.shared.receipts import (
     SignedReceipt,
     SignedVoucher,
@@ -68,6 +69,8 @@ class AnsweringClient:
     ledgers: dict[tuple[int, AccountId], Ledger] = field(default_factory=dict)
     epochs: dict[int, Any] = field(default_factory=dict)
     credited: set[int] = field(default_factory=set)
+    events: tuple[EventRecord, ...] = ()
+    """What a dry run says that a call would do."""
     files: dict[Hash, bytes] = field(default_factory=dict)
     server: Server | None = None
     settlements: list[dict[str, Any]] = field(default_factory=list)
@@ -150,7 +153,7 @@ class AnsweringClient:
         self.calls.append(call)
         data = AccountData()
         return SimpleNamespace(
-            error=None, needs_funds=False, fee_planck=0, before=data, after=data, events=()
+            error=None, needs_funds=False, fee_planck=0, before=data, after=data, events=self.events
         )
 
     # ------------------------------------------------------------------------------ the server
