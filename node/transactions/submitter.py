@@ -20,6 +20,8 @@ from runtime.types.primitives import AccountId, Hash
 ERA_BLOCKS: Final = 64
 RESEND_BLOCKS: Final = 8
 """After so many final blocks a transaction of this node that is not final is sent again."""
+FULL_BLOCKS: Final = 2
+"""Blocks that did not take a waiting transaction have no room for it."""
 
 
 class Submitter:
@@ -30,8 +32,10 @@ class Submitter:
         self._pool = pool
         self._pair = pair
         self.account = AccountId(pair.account)
-        self._patient: set[Hash] = set()
-        """What this node has sent that is not operational, and waits."""
+        self._patient: dict[Hash, int] = {}
+        """What this node has sent that is not operational, and waits, with the best block then."""
+        self._urgent: set[Hash] = set()
+        """What it has sent that is, and waits."""
 
     def sign(self, message: bytes) -> bytes:
         """Sign a document that is no extrinsic, such as a receipt."""
@@ -53,22 +57,38 @@ class Submitter:
         is_urgent = machine.class_of(call) is DispatchClass.Operational
         extra = Extra(mortal(ERA_BLOCKS, born), self._nonce(is_urgent), 0)
         sent = self._pool.submit(machine.extrinsics.sign(call, self._pair, extra, additional))
-        if not is_urgent:
-            self._patient.add(sent)
+        if is_urgent:
+            self._urgent.add(sent)
+        else:
+            self._patient[sent] = best.number
         return sent
 
     def _nonce(self, is_urgent: bool) -> int:
-        """Return the next free nonce; for an operational call that of the first one that is not,
-        where this node has sent it. Full blocks would hold it up, and with it what has a deadline
-        and room of its own. Who sent what is replaced looks for it on chain, and sends it again."""
-        waiting = self._pool.waiting(self.account)
-        self._patient &= set(waiting.values())
-        if is_urgent:
-            for nonce, transaction in waiting.items():
-                if transaction in self._patient:
-                    return nonce
-        return self._pool.next_nonce(self.account)
+        """Return the next free nonce; for an operational call that of the first waiting one that is
+        not. Full blocks would hold it up, and with it what has a deadline and room of its own. Who
+        sent what is replaced looks for it on chain, and sends it again."""
+        held_up = self._held_up() if is_urgent else None
+        return self._pool.next_nonce(self.account) if held_up is None else held_up
 
     def rebroadcast(self, transaction: Hash) -> bool:
-        """Send a waiting transaction to peers again; False where it does not wait."""
+        """Send a waiting transaction to peers again; False where it does not wait, or has a
+        deadline and waits behind one that full blocks hold up: sent anew it takes its place."""
+        held_up = self._held_up() if transaction in self._urgent else None
+        if held_up is not None:
+            waiting = self._pool.waiting(self.account)
+            if any(nonce > held_up and each == transaction for nonce, each in waiting.items()):
+                return False
         return self._pool.rebroadcast(transaction)
+
+    def _held_up(self) -> int | None:
+        """Return the nonce of the first call of this node without a deadline that blocks have had
+        no room for."""
+        waiting = self._pool.waiting(self.account)
+        still = set(waiting.values())
+        self._patient = {each: at for each, at in self._patient.items() if each in still}
+        self._urgent &= still
+        latest = self._chain.best.number - FULL_BLOCKS
+        for nonce, transaction in waiting.items():
+            if self._patient.get(transaction, latest + 1) <= latest:
+                return nonce
+        return None

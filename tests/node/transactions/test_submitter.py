@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from node.transactions.submitter import ERA_BLOCKS, Submitter
+from node.transactions.submitter import ERA_BLOCKS, FULL_BLOCKS, Submitter
 from runtime.frame.machine import Machine
 from runtime.types.primitives import Hash
 from tests.node.support.small_node import ALICE, SmallNode, run, small_node
@@ -76,9 +76,28 @@ def test_offering_again_tells_whoever_listens(tmp_path: Path) -> None:
     drive(tmp_path, scenario)
 
 
+def pass_full_blocks(node: SmallNode) -> None:
+    node.grow(node.chain.best.hash, [b"%d" % number for number in range(FULL_BLOCKS)])
+
+
+def test_what_has_a_deadline_takes_nobodys_place_while_blocks_have_room(tmp_path: Path) -> None:
+    async def scenario(node: SmallNode, submitter: Submitter) -> None:
+        first, urgent = remark(submitter), heartbeat(submitter)
+        assert list(node.pool.waiting(submitter.account).values()) == [first, urgent]
+        assert submitter.rebroadcast(urgent)
+        pass_full_blocks(node)
+        assert not submitter.rebroadcast(urgent), "it is held up, and has to be sent anew"
+        again = heartbeat(submitter)
+        assert list(node.pool.waiting(submitter.account).values()) == [again, urgent]
+        assert submitter.rebroadcast(again)
+
+    drive(tmp_path, scenario)
+
+
 def test_what_has_a_deadline_does_not_wait_behind_what_has_none(tmp_path: Path) -> None:
     async def scenario(node: SmallNode, submitter: Submitter) -> None:
         first, second = remark(submitter), remark(submitter)
+        pass_full_blocks(node)
         urgent = heartbeat(submitter)
         waiting = list(node.pool.waiting(submitter.account).values())
         assert waiting == [urgent, second], "it took the place of the first"
@@ -92,6 +111,7 @@ def test_what_has_a_deadline_does_not_wait_behind_what_has_none(tmp_path: Path) 
 def test_what_somebody_else_sent_by_the_same_key_is_not_replaced(tmp_path: Path) -> None:
     async def scenario(node: SmallNode, submitter: Submitter) -> None:
         of_its_operator = remark(Submitter(node.chain, node.pool, ALICE))
+        pass_full_blocks(node)
         urgent = heartbeat(submitter)
         assert list(node.pool.waiting(submitter.account).values()) == [of_its_operator, urgent]
 
