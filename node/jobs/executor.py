@@ -234,7 +234,7 @@ class Executor:
             last = slot.assigned_at + state.jobs.parameters.get().decline_blocks - DECLINE_BLOCKS
         if (entry.id, slot.attempt) in self._computing or height > last:
             return False
-        why = self._why_not(job)
+        why = self._why_not(job) or self._why_unread(job)
         speed = self._speeds[type(job.spec)]
         if not why and speed.is_too_slow(job.work, _time_for(job, height), busy_blocks):
             why = "It would take longer here than there is time."
@@ -243,16 +243,19 @@ class Executor:
         return bool(why)
 
     def _why_not(self, job: Job) -> str:
-        """Return why this machine cannot do a job; empty where it can."""
+        """Return why this machine has not what a job needs; empty where it has."""
         with self._reader.at() as state:
             base = base_of(state.jobs, job.spec)
-        why = self._presence.why_not(base, job.profile)
-        if not why and isinstance(job.spec, Settle):
+        return self._presence.why_not(base, job.profile)
+
+    def _why_unread(self, job: Job) -> str:
+        """Return why this machine cannot read the texts of a settlement; empty where it can."""
+        if isinstance(job.spec, Settle):
             try:
                 self._reader_key()
             except (ConfigError, OSError) as error:
-                why = str(error)
-        return why
+                return str(error)
+        return ""
 
     def _reader_key(self) -> PrivateKey:
         """Return the key for which servers encrypt texts for this executor. Raises ConfigError,

@@ -434,7 +434,6 @@ def test_a_settlement_whose_texts_this_machine_cannot_read_is_declined_and_accus
 
     async def compute() -> JobAnswer:
         executor._presence = cast(Any, FakePresence())
-        executor._why_not = lambda _: ""  # type: ignore[method-assign] # it was whole just now
         return await executor._compute_answer(entry, slot, tmp_path)
 
     assert trio.run(compute).failure == FailureReason.Unsupported
