@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ml.base.sampling
 from ml.base.sampling import Sampler, score_gap
 from runtime.shared.receipts import GREEDY, Sampling
 
@@ -66,6 +67,33 @@ def test_an_honest_answer_is_repeated_also_where_logits_round_otherwise(
     sampling = Sampling(temperature_milli, top_p_milli, seed)
     rounded = logits + 1e-3 * (2 * torch.rand(shape, generator=source) - 1)
     assert score_gap(rounded, answer(logits, sampling), sampling) < 0.05
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.sampled_from([1, 2, 15, 16, 17, 64, 300]),
+    st.floats(0.01, 10),
+    st.integers(1, 2_000),
+    st.integers(1, 999),
+    st.integers(0, 2**64 - 1),
+    st.booleans(),
+)
+def test_a_nucleus_is_the_same_wherever_it_is_looked_for(
+    size, spread, temperature_milli, top_p_milli, seed, has_ties
+):
+    source = torch.Generator().manual_seed(seed % 2**63)
+    logits = torch.randn((3, size), generator=source) * spread
+    if has_ties:
+        logits = (4 * logits).round() / 4
+    sampling = Sampling(temperature_milli, top_p_milli, seed)
+    found = []
+    for candidates in ((), (2, 16)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ml.base.sampling, "CANDIDATES", candidates)
+            tokens = answer(logits, sampling)
+            gaps = [score_gap(logits, tokens.roll(by), sampling) for by in range(3)]
+            found.append((tokens.tolist(), gaps))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("top_p_milli", [1_000, 900])
