@@ -95,7 +95,8 @@ class AnswerCheck:
         """Return whether the model gives these tokens after a prompt."""
         if not tokens:
             return True
-        logits = self.logits(prompt, tokens)  # [answer tokens, vocabulary]
+        # [answer tokens, vocabulary], of the model's rows those that the tokenizer spells
+        logits = self.logits(prompt, tokens)[:, : len(self.tokenizer)]
         return score_gap(logits, torch.tensor(tokens), sampling) <= SCORE_MARGIN
 
     @torch.no_grad()

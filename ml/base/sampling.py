@@ -32,8 +32,10 @@ _UNIFORM_BITS: Final = 52
 class Sampler:
     """Chooses the tokens of one answer, one step after another."""
 
-    def __init__(self, sampling: Sampling) -> None:
+    def __init__(self, sampling: Sampling, vocabulary: int | None = None) -> None:
+        """Choose among the first `vocabulary` tokens, None for all."""
         self._sampling = sampling
+        self._vocabulary = vocabulary
         self._step = 0
 
     def choose(self, logits: Tensor) -> tuple[int, float]:
@@ -41,7 +43,7 @@ class Sampler:
 
         The log probability is the model's own, before temperature and top-p.
         """
-        logits = logits.double().cpu()
+        logits = logits[: self._vocabulary].double().cpu()
         if self._sampling.temperature_milli:
             allowed = _nucleus(logits, self._sampling)
             scores = _noisy(logits, allowed, self._sampling, self._step)

@@ -281,7 +281,7 @@ class BuiltinEngine:
                 if slot is None:
                     continue
             request = answer.request
-            sampler = Sampler(request.sampling)
+            sampler = Sampler(request.sampling, request.vocabulary)
             answer.lane = Lane(request, answer.adapter, slot, sampler)
             self._waiting.remove(answer)
             admitted.append(answer)

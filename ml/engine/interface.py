@@ -36,6 +36,9 @@ class GenerationRequest:
     adapter: str | None = None
     sampling: Sampling = GREEDY
     stop_tokens: tuple[int, ...] = ()
+    vocabulary: int | None = None
+    """Only tokens below this number are chosen: many models have rows for more than their tokenizer
+    can spell. None for all."""
 
 
 @dataclass(frozen=True, slots=True)

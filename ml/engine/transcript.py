@@ -36,6 +36,7 @@ class Transcript:
         self.prompt_tokens = tuple(encode_prompt(question, tokenizer))
         end = tokenizer.eos_token_id
         self.stop_tokens: tuple[int, ...] = () if end is None else (int(end),)
+        self.vocabulary = len(tokenizer)
         self.text = ""
         self.reason = FinishReason.LENGTH
         self.is_stopped = False

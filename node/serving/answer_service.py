@@ -184,6 +184,7 @@ class PaidAnswerService:
             adapter=served.adapter_id,
             sampling=payment.voucher.sampling,
             stop_tokens=transcript.stop_tokens,
+            vocabulary=transcript.vocabulary,
         )
         asked = _Asked(identity, served, transcript, payment)
         if self._is_closing(payment):

@@ -39,6 +39,15 @@ def test_top_p_keeps_the_smallest_set_that_reaches_it():
     assert set(draws(1_000, 1, 5)) == {1}
 
 
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(2_000, 1_000, 3), Sampling(900, 500, 3)])
+def test_rows_that_no_text_stands_for_are_never_chosen(sampling):
+    sampler = Sampler(sampling, vocabulary=3)
+    padded = torch.tensor([1.0, 2.0, 0.0, 9.0, 9.0])
+    chosen = [sampler.choose(padded) for _ in range(100)]
+    assert max(token for token, _ in chosen) < 3
+    assert all(chance == float(padded[:3].double().log_softmax(-1)[t]) for t, chance in chosen)
+
+
 def test_a_low_temperature_sharpens():
     assert draws(300, 1_000, 5).count(1) > draws(1_000, 1_000, 5).count(1)
 

@@ -106,6 +106,16 @@ def test_a_stop_token_ends_an_answer_and_is_not_part_of_it():
     run(test)
 
 
+def test_no_token_is_chosen_that_the_tokenizer_cannot_spell():
+    async def test():
+        async with running_engine() as engine:
+            record = await record_answer(engine, ask(0, adapter="first", vocabulary=7))
+        assert len(record.tokens) == 12
+        assert max(record.tokens) < 7 <= max(expected_tokens("first", PROMPTS[0], 12))
+
+    run(test)
+
+
 def test_sampling_depends_on_the_seed_and_not_on_the_neighbours():
     async def test():
         drawn = ask(0, adapter="first", sampling=Sampling(1_000, 900, 11))

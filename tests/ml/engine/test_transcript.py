@@ -18,6 +18,9 @@ class Bytes:
     chat_template = None
     eos_token_id = 256
 
+    def __len__(self) -> int:
+        return 257
+
     def decode(self, tokens: list[int], skip_special_tokens: bool) -> str:
         assert skip_special_tokens
         return bytes(tokens).decode(errors="replace")

@@ -209,7 +209,7 @@ def _ask_refused(
 
     def tokenize(*_: object) -> Any:
         threads.append(threading.current_thread())
-        return SimpleNamespace(prompt_tokens=(1,), stop_tokens=(), cut=lambda: False)
+        return SimpleNamespace(prompt_tokens=(1,), stop_tokens=(), vocabulary=2, cut=lambda: False)
 
     monkeypatch.setattr(answer_service_module, "Transcript", tokenize)
     whole = cast(Any, fake)

@@ -272,6 +272,7 @@ def answer(
                     adapter="adapter",
                     sampling=replace(sampling, seed=at),
                     stop_tokens=transcript.stop_tokens,
+                    vocabulary=transcript.vocabulary,
                 )
                 async with aclosing(engine.generate(request)) as events:
                     async for event in events:
