@@ -38,8 +38,10 @@ from runtime.shared.receipts import ShownTexts
 from runtime.trie.merkle import blob_id
 from runtime.types.primitives import Hash
 
-TEXTS_BYTES_MAX: Final = 64 << 20
-BOX_BYTES_MAX: Final = TEXTS_BYTES_MAX + (64 << 10)
+TEXT_BYTES_MAX: Final = (2 << 20) + (64 << 10)
+"""Of one drawn answer: a question comes in a request of a megabyte, and the 4,096 tokens of an
+answer spell no more than another one."""
+BOX_BYTES_MORE: Final = 64 << 10
 """A sealed box has the keys of its readers beside the texts."""
 
 ReadBlob = Callable[[Hash, int], bytes]
@@ -118,19 +120,26 @@ class EpochInputs:
                 self._copy(blob, folder)
         write_durably(folder / EPOCH_FILE, codec(EpochInput).encode(epoch))
 
-    def write_texts(self, box: bytes, content: Hash, reader_key: PrivateKey, folder: Path) -> None:
+    def write_texts(
+        self, spec: Settle, box: bytes, content: Hash, reader_key: PrivateKey, folder: Path
+    ) -> None:
         """Open the texts that were shown for this executor; their hash is the same for all of them.
         Raises TextsWithheldError."""
         try:
             texts = open_box(box, reader_key)
-            if len(texts) > TEXTS_BYTES_MAX:
-                raise TextsWithheldError(f"The shown texts exceed {TEXTS_BYTES_MAX} bytes.")
+            if len(texts) > texts_bytes_max(spec):
+                raise TextsWithheldError(f"The shown texts exceed {texts_bytes_max(spec)} bytes.")
             codec(ShownTexts).decode(texts)
         except (BoxUnreadableError, DecodeError) as error:
             raise TextsWithheldError(f"The shown texts cannot be read: {error}") from error
         if blob_id(texts) != content:
             raise TextsWithheldError("The shown texts are not those that the server has named.")
         write_durably(folder / TEXTS_FILE, texts, mode=0o600)
+
+
+def texts_bytes_max(spec: Settle) -> int:
+    """Return how many bytes the texts of the receipts that are drawn of an epoch have at most."""
+    return min(spec.draws, spec.receipts) * TEXT_BYTES_MAX
 
 
 def _channels(state: PalletViews, spec: Settle, numbers: list[int]) -> Iterator[ChannelRange]:

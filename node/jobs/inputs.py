@@ -19,12 +19,13 @@ from ml.durable_file import write_durably
 from ml.jobs.frames import ROWS_FILE
 from node.chain.state_reader import StateReader
 from node.jobs.epoch_inputs import (
-    BOX_BYTES_MAX,
+    BOX_BYTES_MORE,
     EpochInputs,
     ReceiptsMissingError,
     TextsAwaitedError,
     TextsMissingError,
     TextsWithheldError,
+    texts_bytes_max,
 )
 from node.storage.blob_errors import BlobNotFoundError, BlobTooLargeError
 from node.storage.blob_store import BLOB_BYTES_MAX, BlobStore
@@ -171,12 +172,12 @@ class Inputs:
         if texts is None or content is None:
             raise TextsAwaitedError(f"The texts of drawn receipts of job {job} are not shown yet.")
         try:
-            box = self.read(texts, BOX_BYTES_MAX)
+            box = self.read(texts, texts_bytes_max(spec) + BOX_BYTES_MORE)
         except InputsMissingError as error:
             raise TextsMissingError(str(error)) from error
         except BlobTooLargeError as error:
             raise TextsWithheldError(str(error)) from error
-        self._epochs.write_texts(box, content, reader_key, folder)
+        self._epochs.write_texts(spec, box, content, reader_key, folder)
         self._epochs.write(spec, record.receipts_blob, record.closed_at, folder)
 
     def _read_receipts(self, blob: Hash, bytes_max: int) -> bytes:

@@ -164,7 +164,7 @@ PARAMETERS_MAX: Final = Parameters(
     bound_milli=5_000,
     receipts_maximum=1_000_000,
     price_receipt_planck=OPEN,
-    draws=512,
+    draws=256,
     text_blocks=100_000,
     close_blocks=10_000_000,
 )

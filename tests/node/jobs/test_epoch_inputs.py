@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 from nacl.public import PrivateKey
 
+from ml.api.requests import BODY_BYTES_MAX
 from ml.attribution.epoch_files import (
     EPOCH_FILE,
     PAGE_RECEIPTS,
@@ -20,25 +21,28 @@ from ml.attribution.epoch_files import (
     ReceiptPages,
     pages_of,
 )
+from ml.engine.interface import ANSWER_TOKENS_MAX
 from node.chain.state_reader import PalletViews
 from node.jobs import epoch_inputs
 from node.jobs import inputs as inputs_module
 from node.jobs.epoch_inputs import (
+    BOX_BYTES_MORE,
     ReceiptsMissingError,
     TextsAwaitedError,
     TextsMissingError,
     TextsWithheldError,
+    texts_bytes_max,
 )
 from node.jobs.inputs import Inputs
 from node.keys.sealed_box import seal
-from node.storage.blob_store import BlobStore
+from node.storage.blob_store import BLOB_BYTES_MAX, BlobStore
 from pallets.attribution import Attribution
-from pallets.attribution.records import Epoch, EpochState, RecordedIndex
+from pallets.attribution.records import PARAMETERS_MAX, Epoch, EpochState, RecordedIndex
 from pallets.inference import Channel, Inference
 from pallets.inference.records import Mark
 from pallets.jobs import Jobs
 from pallets.jobs.job import Job, JobState
-from runtime.codec.scale import codec
+from runtime.codec.scale import Bytes32, codec
 from runtime.shared.documents import (
     DatanetVersion,
     Index,
@@ -50,7 +54,7 @@ from runtime.shared.documents import (
     Trained,
     output_root,
 )
-from runtime.shared.receipts import EpochReceipts, ShownTexts, SignedReceipt
+from runtime.shared.receipts import EpochReceipts, ShownText, ShownTexts, SignedReceipt
 from runtime.trie.merkle import blob_id
 from runtime.types.primitives import ZERO_HASH, AccountId, Hash
 from tests.pallets.support.ledger import Ledger
@@ -261,11 +265,27 @@ def test_a_list_or_a_page_that_is_too_long_is_no_list(
     assert node.prepare(node.close([paper_receipt(1)])).pages is None
 
 
-def test_a_box_that_is_too_long_is_withheld(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("more", [0, 10])
+def test_a_box_that_is_too_long_is_withheld(
+    node: Node, monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
     node.show()
-    monkeypatch.setattr(inputs_module, "BOX_BYTES_MAX", 10)
-    with pytest.raises(TextsWithheldError):
-        node.prepare(node.close([paper_receipt(1)]))
+    spec = node.close([paper_receipt(1)])
+    node.prepare(spec)
+    monkeypatch.setattr(epoch_inputs, "TEXT_BYTES_MAX", 0)
+    monkeypatch.setattr(inputs_module, "BOX_BYTES_MORE", more * 1_000)
+    with pytest.raises(TextsWithheldError, match="exceed 0 bytes" if more else "not 0"):
+        node.prepare(spec)
+
+
+def test_the_largest_texts_can_be_shown_for_any_number_of_draws(node: Node) -> None:
+    question, answer = "q" * BODY_BYTES_MAX, "a" * (ANSWER_TOKENS_MAX * 256)
+    tokens = (1 << 31,) * ANSWER_TOKENS_MAX
+    shown = ShownText(ZERO_HASH, Bytes32(bytes(32)), question, answer, tokens)
+    largest = len(codec(ShownText).encode(shown))
+    spec = replace(node.close([]), draws=PARAMETERS_MAX.draws, receipts=10**6)
+    assert spec.draws * largest <= texts_bytes_max(spec) < BLOB_BYTES_MAX - BOX_BYTES_MORE
+    assert 3 * largest <= texts_bytes_max(replace(spec, receipts=3)) < 4 * largest
 
 
 def test_a_file_with_more_pages_than_receipts_is_none() -> None:
