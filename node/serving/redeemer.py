@@ -19,8 +19,7 @@ is beyond waits, and the operator is told; the answer service takes no voucher b
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -29,11 +28,12 @@ import trio
 from node.chain.chain import Chain
 from node.chain.events import FinalChanged
 from node.chain.state_reader import PalletViews, StateReader
+from node.serving.debts import Debt, Debts, Sent
 from node.storage.receipt_store import ReceiptStore
 from node.transactions.errors import PoolError
 from node.transactions.submitter import RESEND_BLOCKS, Submitter
 from pallets.inference import Channel
-from runtime.shared.receipts import SignedReceipt, SignedVoucher
+from runtime.shared.receipts import SignedReceipt
 from runtime.types.primitives import OPEN, AccountId, Hash
 
 LOOKS_PER_BLOCK: Final = 512
@@ -61,42 +61,6 @@ class RedeemSettings:
     def expiry_blocks(self) -> int:
         """How long before the end of its voucher a channel is redeemed."""
         return max(self.owed_blocks_max // 2, 2 * RESEND_BLOCKS)
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """The last redemption of a channel: what it owed in all, when it was sent, and how."""
-
-    ends_planck: int
-    height: int
-    transaction: Hash
-
-
-@dataclass(slots=True)
-class Debt:
-    """The last answer of a channel that owes something: its voucher and what it cost.
-
-    `since` is the final height at which the oldest debt was seen, None before the first look.
-    """
-
-    signed: SignedVoucher
-    tokens_in: int
-    tokens_out: int
-    ends_planck: int
-    since: int | None
-    drawn_planck: int
-    """What was redeemed of the channel when it was last looked at."""
-    sent: Sent | None = None
-
-    @property
-    def channel(self) -> int:
-        """The channel that owes it."""
-        return self.signed.voucher.channel
-
-    @property
-    def model(self) -> int:
-        """The model that answered."""
-        return self.signed.voucher.model
 
 
 class _Room:
@@ -139,8 +103,7 @@ class Redeemer:
         self._submitter = submitter
         self._receipts = receipts
         self._settings = settings
-        self._debts: OrderedDict[int, Debt] = OrderedDict()
-        """By channel, in the order in which they are looked at."""
+        self._debts = Debts()
         self._told_at = -TOLD_BLOCKS
         self._held: set[int] = set()
         """Models whose epoch is about to be closed: nothing is drawn for them from here but from
@@ -164,34 +127,33 @@ class Redeemer:
         def read() -> list[Debt]:
             signed = self._receipts.last_of_channels()
             # What was redeemed of them is seen when they are looked at.
-            return [_debt_of(each, height, drawn_planck=each.ends_planck) for each in signed]
+            return [Debt.of(each, height, drawn_planck=each.ends_planck) for each in signed]
 
         for debt in await trio.to_thread.run_sync(read):
-            self._debts.setdefault(debt.channel, debt)
+            if self._debts.get(debt.channel) is None:
+                self._debts.put(debt)
 
     def record(self, signed: SignedReceipt) -> None:
         """Count an answer whose receipt is on disk."""
         former = self._debts.get(signed.channel)
         before = signed.voucher.voucher.before_planck
         since, drawn = (None, before) if former is None else (former.since, former.drawn_planck)
-        debt = _debt_of(signed, since, drawn)
+        debt = Debt.of(signed, since, drawn)
         debt.sent = None if former is None else former.sent
-        self._debts[signed.channel] = debt
+        self._debts.put(debt)
 
     def owed_planck(self, state: PalletViews) -> int:
         """Return what channels owe that the bond has to answer for, as far as they were looked
         at."""
-        return sum(debt.ends_planck - debt.drawn_planck for debt in self._limited(state))
+        return sum(
+            owed_planck
+            for model, owed_planck in self._debts.owed_planck().items()
+            if self._is_limited(state, model)
+        )
 
-    def _limited(self, state: PalletViews) -> Iterator[Debt]:
-        """Yield the debts to models whose redemptions the bond answers for."""
-        is_limited: dict[int, bool] = {}
-        for debt in self._debts.values():
-            if debt.model not in is_limited:
-                room = state.inference.redeemable(debt.model, self._submitter.account)
-                is_limited[debt.model] = room is not None
-            if is_limited[debt.model]:
-                yield debt
+    def _is_limited(self, state: PalletViews, model: int) -> bool:
+        """Return whether the bond answers for redemptions of a model."""
+        return state.inference.redeemable(model, self._submitter.account) is not None
 
     # ------------------------------------------------------------------- for the epoch closer
 
@@ -199,9 +161,7 @@ class Redeemer:
         """Draw nothing of a model any more until `go_on`, but by `draw` and what is soon lost.
         Returns what its channels owe in all, in planck, by channel."""
         self._held.add(model)
-        return {
-            debt.channel: debt.ends_planck for debt in self._debts.values() if debt.model == model
-        }
+        return {debt.channel: debt.ends_planck for debt in self._debts.of_model(model)}
 
     def draw(self, model: int, targets: dict[int, int], height: int, block: Hash) -> bool:
         """Send what is missing of a model up to these amounts, and the bond answers for; returns
@@ -211,7 +171,7 @@ class Redeemer:
         with self._reader.at(block) as state:
             on_its_way = self._on_its_way_planck(state, height, but=model)
             room = _Room(state, self._submitter.account, on_its_way)
-            for debt in [debt for debt in self._debts.values() if debt.model == model]:
+            for debt in self._debts.of_model(model):
                 channel = self._owing(state, debt, height)
                 if channel is None:
                     continue
@@ -239,8 +199,8 @@ class Redeemer:
             for debt in self._next_looks(window):
                 channel = self._owing(state, debt, height)
                 if channel is None:
+                    self._debts.remove(debt)
                     continue
-                self._debts[debt.channel] = debt
                 debt.since = height if debt.since is None else debt.since
                 if not self._is_due(debt, channel, height, window):
                     continue
@@ -257,26 +217,26 @@ class Redeemer:
                 if sent < CLOSING_SENT_PER_BLOCK and self._send(debt, channel, height):
                     sent += 1
                 else:
-                    self._debts.move_to_end(debt.channel, last=False)
+                    self._debts.look_again(debt)
             for debt, channel in due[:SENT_PER_BLOCK]:
                 if room.take(debt, channel):
                     self._send(debt, channel, height)
             self._tell_of_bond(room, height)
 
     def _next_looks(self, challenge_blocks: int) -> list[Debt]:
-        """Take the debts that are looked at with a block from the front."""
+        """Return the debts that are looked at with a block."""
         count = len(self._debts)
         enough = -(-count * LOOKS_PER_WINDOW // challenge_blocks)
         looks = min(count, max(LOOKS_PER_BLOCK, enough))
-        return [self._debts.popitem(last=False)[1] for _ in range(looks)]
+        return self._debts.next_turns(looks)
 
     def _owing(self, state: PalletViews, debt: Debt, height: int) -> Channel | None:
         """Return the channel of a debt; None where nothing is owed or can be drawn any more."""
         channel = state.inference.channels.get(debt.channel)
         if channel is None or channel.is_closed or channel.redeemed_planck >= debt.ends_planck:
-            debt.drawn_planck = debt.ends_planck
+            self._debts.note_drawn(debt, debt.ends_planck)
             return None
-        debt.drawn_planck = channel.redeemed_planck
+        self._debts.note_drawn(debt, channel.redeemed_planck)
         expires_at = debt.signed.voucher.expires_at
         if height >= expires_at:
             logger.error(
@@ -309,19 +269,18 @@ class Redeemer:
         if sent is None or sent.ends_planck < debt.ends_planck:
             return False
         if height >= sent.height + RESEND_BLOCKS and self._submitter.rebroadcast(sent.transaction):
-            debt.sent = replace(sent, height=height)
+            self._debts.note_sent(debt, replace(sent, height=height))
             return True
         return height < sent.height + RESEND_BLOCKS
 
     def _on_its_way_planck(self, state: PalletViews, height: int, but: int | None = None) -> int:
         """Return what was sent lately and not seen to land, of all limited models but one."""
-        return sum(
-            max(0, debt.sent.ends_planck - debt.drawn_planck)
-            for debt in self._limited(state)
-            if debt.sent is not None
-            and debt.model != but
-            and height < debt.sent.height + RESEND_BLOCKS
-        )
+        sent: Counter[int] = Counter()
+        for debt in self._debts.sent():
+            assert debt.sent is not None, "listed as sent"
+            if debt.model != but and height < debt.sent.height + RESEND_BLOCKS:
+                sent[debt.model] += debt.sent_planck
+        return sum(planck for model, planck in sent.items() if self._is_limited(state, model))
 
     def _send(self, debt: Debt, channel: Channel, height: int) -> bool:
         """Send one redemption; False where the pool takes none, and then it is tried again."""
@@ -343,7 +302,7 @@ class Redeemer:
             debt.ends_planck - channel.redeemed_planck,
             channel.closes_at is not None,
         )
-        debt.sent = Sent(debt.ends_planck, height, transaction)
+        self._debts.note_sent(debt, Sent(debt.ends_planck, height, transaction))
         return True
 
     def _tell_of_bond(self, room: _Room, height: int) -> None:
@@ -355,14 +314,3 @@ class Redeemer:
                 "do='`openledger server add-bond`, or wait until an epoch is settled'",
                 room.refused_planck,
             )
-
-
-def _debt_of(signed: SignedReceipt, since: int | None, drawn_planck: int) -> Debt:
-    return Debt(
-        signed=signed.voucher,
-        tokens_in=signed.receipt.tokens_in,
-        tokens_out=signed.receipt.tokens_out,
-        ends_planck=signed.ends_planck,
-        since=since,
-        drawn_planck=drawn_planck,
-    )
