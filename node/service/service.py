@@ -294,6 +294,7 @@ def _serving(node: RunningNode, reader: StateReader, inputs: Inputs) -> _Serving
         redeem_blocks=config.redeem_blocks,
         on_recorded=record,
         owed_planck=redeemer.owed_planck,
+        open_receipts=epoch_closer.open_receipts,
     )
     text_shower = TextShower(
         chain=chain,

@@ -99,9 +99,11 @@ class PaidAnswerService:
         redeem_blocks: int,
         on_recorded: Callable[[SignedReceipt], None],
         owed_planck: Callable[[PalletViews], int],
+        open_receipts: Callable[[int], int],
     ) -> None:
         """`on_recorded` hears of every receipt once it is on disk; `owed_planck` says what
-        channels owe that the bond has to answer for."""
+        channels owe that the bond has to answer for, `open_receipts` how many answers of a model
+        are in no epoch yet."""
         self._chain = chain
         self._reader = reader
         self._submitter = submitter
@@ -110,6 +112,7 @@ class PaidAnswerService:
         self._vouchers = VoucherBook(chain.genesis_hash, submitter.account, receipts, redeem_blocks)
         self._on_recorded = on_recorded
         self._owed_planck = owed_planck
+        self._open_receipts = open_receipts
         self._told: set[str] = set()
         """What the operator was told of the bond."""
         self._nursery: trio.Nursery | None = None
@@ -261,6 +264,13 @@ class PaidAnswerService:
                     "This node's bond answers for no more answers until an epoch is settled. Ask "
                     "again later, or another node."
                 )
+            open_receipts = self._open_receipts(model) + self._vouchers.running
+            if room is not None and open_receipts > _receipts_max(state):
+                self._vouchers.release(payment)
+                raise ServiceBusyError(
+                    "This node has given as many answers of this model as one epoch takes, until "
+                    "that is settled. Ask again later, or another node."
+                )
             return payment
 
     def _tell(self, event: str, command: str) -> None:
@@ -403,6 +413,11 @@ def _check_training(voucher: Voucher, served: ServedModel) -> None:
             f"The voucher is for training {voucher.train_job}, and training "
             f"{served.release.train_job} answers now. Sign a voucher for that."
         )
+
+
+def _receipts_max(state: PalletViews) -> int:
+    """Return how many answers an epoch has room for: what is due beyond that would be slashed."""
+    return state.attribution.parameters().receipts_maximum
 
 
 def _check_length(question: str, served: ServedModel, context_tokens: int) -> None:

@@ -97,6 +97,8 @@ class EpochCloser:
         """The latest one of each model whose file of receipts cannot be read here."""
         self._left_out: dict[int, int] = {}
         """How many receipts of each model are in no epoch for ever."""
+        self._open: dict[int, int] = {}
+        """How many are in none yet: as last counted, and those since."""
         self._stepping = trio.Lock()
         self._nursery: trio.Nursery | None = None
 
@@ -119,6 +121,7 @@ class EpochCloser:
         on_chain = await trio.to_thread.run_sync(self._models_on_chain)
         for model in (*stored, *on_chain):
             self._add(model)
+            await self._count_open(model)
         for model in on_chain:
             if model not in stored:
                 view = self._view(model)
@@ -136,6 +139,16 @@ class EpochCloser:
     def record(self, signed: SignedReceipt) -> None:
         """Count an answer whose receipt is on disk."""
         self._add(signed.model)
+        self._open[signed.model] = self.open_receipts(signed.model) + 1
+
+    def open_receipts(self, model: int) -> int:
+        """Return how many answers of a model are in no epoch yet."""
+        return self._open.get(model, 0)
+
+    async def _count_open(self, model: int) -> int:
+        count = await trio.to_thread.run_sync(self._receipts.count_open, model)
+        self._open[model] = count - self._left_out.get(model, 0)
+        return self._open[model]
 
     def _add(self, model: int) -> None:
         if model not in self._models:
@@ -226,8 +239,7 @@ class EpochCloser:
             return True
         if view.height % COUNT_BLOCKS:
             return False
-        count = await trio.to_thread.run_sync(self._receipts.count_open, model)
-        return 2 * (count - self._left_out.get(model, 0)) >= view.parameters.receipts_maximum
+        return 2 * await self._count_open(model) >= view.parameters.receipts_maximum
 
     async def _go_on_closing(self, model: int, view: EpochView) -> None:
         """Draw what an epoch waits for, then close it, until the chain says that it is closed."""
@@ -461,6 +473,7 @@ class EpochCloser:
 
         try:
             await trio.to_thread.run_sync(note)
+            await self._count_open(model)
         except BlobError as error:
             if self._lost.get(model) != (epoch, record.job):
                 self._lost[model] = epoch, record.job

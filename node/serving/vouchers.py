@@ -135,6 +135,11 @@ class VoucherBook:
         """What all answers that run now cost at most."""
         return sum(self._busy.values())
 
+    @property
+    def running(self) -> int:
+        """How many answers run now."""
+        return len(self._busy)
+
     def release(self, payment: Payment) -> None:
         """Let the channel pay for its next answer: this one is recorded or given up."""
         self._busy.pop(payment.voucher.channel, None)

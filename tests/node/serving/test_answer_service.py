@@ -30,6 +30,7 @@ from node.serving import answer_service as answer_service_module
 from node.serving.answer_service import PaidAnswerService
 from node.serving.vouchers import Offer
 from node.storage.errors import DiskLowError
+from pallets.attribution.records import Parameters
 from runtime.shared.receipts import Sampling
 from runtime.types.primitives import AccountId, Hash
 from tests.node.support.paid_answers import CHANNEL, open_channel, voucher
@@ -49,6 +50,7 @@ class Refusing:
         self.has_room = True
         self.is_bonded = True
         self.room: int | None = None
+        self.open_receipts, self.running = 0, 1
         self.used: list[str] = []
         self.voucher = voucher()
 
@@ -61,7 +63,9 @@ class Refusing:
             channels={CHANNEL: open_channel()},
         )
         yield SimpleNamespace(
-            models=SimpleNamespace(model_named=lambda _: model), inference=inference
+            models=SimpleNamespace(model_named=lambda _: model),
+            inference=inference,
+            attribution=SimpleNamespace(parameters=lambda: Parameters(receipts_maximum=3)),
         )
 
     async def start(self, _: trio.Nursery) -> Refusing:
@@ -159,6 +163,18 @@ def test_an_answer_for_which_the_bond_does_not_answer_is_refused(
     assert _ask_refused(fake, REQUEST, ServiceBusyError, monkeypatch), "it is tokenized"
 
 
+@pytest.mark.parametrize(
+    ("given", "room", "is_tokenized"), [(2, 10**6, True), (3, 10**6, False), (99, None, True)]
+)
+def test_no_more_answers_are_given_than_an_epoch_takes(
+    given: int, room: int | None, is_tokenized: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = Refusing(QueueFullError("busy"))
+    fake.open_receipts, fake.room = given, room
+    threads = _ask_refused(fake, REQUEST, ServiceBusyError, monkeypatch)
+    assert (bool(threads), fake.released) == (is_tokenized, 1)
+
+
 @pytest.mark.parametrize(("excess", "is_tokenized"), [(0, True), (1, False)])
 def test_a_text_beyond_any_context_is_refused_before_it_is_tokenized(
     excess: int, is_tokenized: bool, monkeypatch: pytest.MonkeyPatch
@@ -241,6 +257,7 @@ def _service(whole: Any) -> PaidAnswerService:
         redeem_blocks=300,
         on_recorded=lambda _: None,
         owed_planck=lambda _: OWED,
+        open_receipts=lambda _: whole.open_receipts,
     )
 
 

@@ -135,6 +135,7 @@ def service_of(
         redeem_blocks=300,
         on_recorded=node.recorded.append,
         owed_planck=lambda _: 0,
+        open_receipts=lambda _: 0,
     )
 
 

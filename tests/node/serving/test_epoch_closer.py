@@ -143,6 +143,19 @@ def test_the_gate_keeps_epochs_waiting_and_channels_are_redeemed_all_the_same(
     assert server.node.calls("close_epoch") or server.stage is Stage.SETTLING
 
 
+def test_answers_that_are_in_no_epoch_are_counted(server: Server) -> None:
+    server.answer(count=3)
+    assert server.closer.open_receipts(MODEL) == 3
+    server.start()
+    assert server.closer.open_receipts(MODEL) == 3
+    closing(server)
+    server.answer()
+    assert server.closer.open_receipts(MODEL) == 4
+    server.block(count=2)
+    assert server.stage is Stage.SETTLING
+    assert server.closer.open_receipts(MODEL) == 1
+
+
 def test_a_failed_epoch_is_closed_again_a_few_times_and_then_said(server: Server) -> None:
     server.answer()
     closing(server)
