@@ -42,10 +42,10 @@ VERSION = RuntimeVersion(
     spec_name="openledger",
     impl_name="openledger-node",
     authoring_version=1,
-    spec_version=5,
+    spec_version=6,
     impl_version=1,
     apis=(),
-    transaction_version=4,
+    transaction_version=5,
     state_version=1,
 )
 

@@ -104,5 +104,6 @@ class AnswerCheck:
         """Return the logits before each token of an answer [answer tokens, vocabulary]."""
         device = next(self.model.parameters()).device
         ids = torch.tensor([[*prompt, *tokens[:-1]]], device=device)  # [1, prompt + answer - 1]
-        output: Tensor = self.model(input_ids=ids).logits[0].float().cpu()
-        return output[len(prompt) - 1 :]
+        # Those of a long question would take gigabytes, and are not looked at.
+        output: Tensor = self.model(input_ids=ids, logits_to_keep=len(tokens)).logits
+        return output[0].float().cpu()
