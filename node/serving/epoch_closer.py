@@ -44,6 +44,7 @@ from node.serving.epoch_reasons import (
     closed_gate,
     low_bond,
     no_receipts,
+    not_worth_it,
     what_is_left_out,
     why_failed,
 )
@@ -219,7 +220,7 @@ class EpochCloser:
     async def _begin_if_due(self, model: int, view: EpochView) -> None:
         progress, height = self._models[model], view.height
         gate = "" if view.can_close else closed_gate(model, view)
-        reason = gate or (progress.reason if progress.is_due else "")
+        reason = gate or (progress.reason if progress.is_due else not_worth_it(view))
         self._put(model, replace(progress, epoch=view.ledger.next_epoch, reason=reason))
         if gate or (progress.is_due and height < progress.since and not view.is_pressing):
             return

@@ -14,6 +14,18 @@ def closed_gate(model: int, view: EpochView) -> str:
     )
 
 
+def not_worth_it(view: EpochView) -> str:
+    """Return what an epoch waits for that has not earned its settlement; empty where nothing was
+    redeemed or it has."""
+    earned_planck = view.ledger.next_planck
+    if view.is_worth_it or not earned_planck:
+        return ""
+    return (
+        f"The epoch has earned {earned_planck} planck, and settling one may cost "
+        f"{view.duty_planck}. It is closed when it has earned that, or with openledger_closeEpoch."
+    )
+
+
 def low_bond(fees_planck: int, view: EpochView) -> str:
     """Return that the bond does not answer for fees, and which one would."""
     return (

@@ -173,7 +173,11 @@ def test_an_epoch_that_is_not_worth_its_settlement_grows_until_it_is(server: Ser
     redeem(server)
     server.block(count=2 * EPOCH_BLOCKS)
     assert (server.stage, server.node.sent) == (Stage.WAITING, [])
+    assert (
+        f"The epoch has earned {FEE} planck, and settling one may cost {2 * FEE}" in server.reason
+    )
     redeem(server)
+    assert server.reason == ""
     server.block(lands=False, count=EPOCH_BLOCKS + 2)
     assert closed(server)["receipts"] == 2
 
