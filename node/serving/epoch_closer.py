@@ -12,9 +12,8 @@ in their time whether its epochs can be closed or not: between drawing and closi
 more is drawn, but from channels that close.
 
 An epoch is closed when it has earned what its settlement costs, or by the operator's word. It has
-all receipts that there is room for, in number and under the bond. What is left out of what was
-redeemed before the model opened costs nothing; where it would cost, the operator decides, until the
-time to close is nearly over.
+all receipts that there is room for, in number and under the bond. Where what is left out costs the
+server or its contributors something, the operator decides, until the time to close is nearly over.
 """
 
 from __future__ import annotations
@@ -356,6 +355,10 @@ class EpochCloser:
             return NO_RECEIPTS
         if (costs_planck and not (is_accepted and kept)) or (is_early and not kept):
             self._stop(model, epoch, what_is_left_out(fees_planck, view))
+            return None
+        if is_early and fees_planck > view.bond_planck and not is_accepted:
+            # It costs this server nothing, and contributors what the bond does not answer for.
+            self._stop(model, epoch, low_bond(fees_planck, view))
             return None
         if not kept:
             self._wait(model, epoch, view.height, "Nothing was redeemed since the last epoch.")

@@ -8,8 +8,7 @@
 The rule of what is slashed: what is due and not declared. Due is what was redeemed since the model
 first had the rows that attribution pays for, and what a failed epoch had declared. What came early
 is an epoch of its own, the first, and no receipt is owed for it: in one epoch with what is due it
-would stand for receipts that a server likes to leave out. So little that settling it costs more is
-due with the rest.
+would stand for receipts that a server likes to leave out.
 
 Nobody has to close an epoch that is not worth its settlement, which its server pays: an asker would
 else cost an honest server much by an answer for next to nothing. It grows on until it is.
@@ -47,21 +46,14 @@ def fund(attribution: Attribution, key: LedgerKey, redeemed_planck: int, part_pl
         funded = replace(funded, early_planck=funded.redeemed_planck)
     elif redeemed_planck:
         attribution.opened.put(model, True)  # also by a parameter that root may raise again
-        funded = timed(attribution, key, _parted(attribution, key, funded, ledger))
+        is_first = ledger.early_planck and not ledger.due_planck
+        funded = replace(funded, epoch=ledger.epoch + 1) if is_first else funded
+        funded = timed(attribution, key, funded)
     attribution.ledgers.put(key, funded)
     attribution.accounted.put(attribution.accounted.get() + part_planck)
     count_unsettled(attribution, server, funded.due_planck - ledger.due_planck)
     attribution.emit(attribution.Funded(model, server, part_planck))
     return funded.epoch
-
-
-def _parted(attribution: Attribution, key: LedgerKey, funded: Ledger, former: Ledger) -> Ledger:
-    """Begin a new epoch with the first redemption since a model opened."""
-    if not former.early_planck or former.due_planck:
-        return funded
-    if former.early_planck < duty_planck(attribution, key[0]):
-        return replace(funded, early_planck=0)
-    return replace(funded, epoch=funded.epoch + 1)
 
 
 def timed(attribution: Attribution, key: LedgerKey, ledger: Ledger) -> Ledger:

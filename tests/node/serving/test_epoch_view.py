@@ -276,10 +276,16 @@ def test_what_a_cut_epoch_has_left_out_fills_no_later_one(server: Server) -> Non
     assert closes == 1, "the next one comes by its age"
 
 
-def test_an_epoch_is_cut_to_what_fits_where_that_costs_nothing(server: Server) -> None:
+def test_what_came_before_waits_for_a_bond_or_is_cut_by_the_operator(server: Server) -> None:
     redeem_early(server, 3)
     server.node.bond = 2 * FEE + 1
-    call = closing(server)
+    server.close_epoch(MODEL)
+    server.block(count=3)
+    assert (server.stage, server.node.sent) == (Stage.STOPPED, [])
+    assert f"Raise the bond to {3 * FEE}" in server.reason
+    server.close_epoch(MODEL, accepts_missing=True)
+    server.block(lands=False, count=3)
+    call = closed(server)
     assert receipts_in(server, call) == [(CHANNEL, 1), (CHANNEL, 2)]
     assert (call["fees_planck"], call["missing_planck"]) == (2 * FEE, FEE)
     server.block()

@@ -255,9 +255,7 @@ class FakeNode:
         if not self.is_open:
             self.ledger = replace(self.ledger, early_planck=self.ledger.redeemed_planck)
         elif former.early_planck and not former.due_planck:
-            is_worth_it = former.early_planck >= self.duty
-            changed = {"epoch": former.epoch + 1} if is_worth_it else {"early_planck": 0}
-            self.ledger = replace(self.ledger, **changed)
+            self.ledger = replace(self.ledger, epoch=former.epoch + 1)
         self.ledger = self._timed(self.ledger)
 
     def _timed(self, ledger: Ledger) -> Ledger:

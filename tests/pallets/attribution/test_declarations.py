@@ -247,11 +247,13 @@ def test_a_failed_epoch_of_before_is_closed_again_before_what_is_due(workshop: W
     assert bond_of(workshop) == SERVER_BOND
 
 
-def test_so_little_as_is_not_worth_a_settlement_is_no_epoch_of_its_own(workshop: Workshop) -> None:
-    price = workshop.attribution.settlement_price(OTHER_MODEL, 32)
-    earn_early(workshop, redeemed=price - 2)
-    assert workshop.attribution.current_epoch(OTHER_MODEL, SERVER) == 0
-    declare(workshop, 2 * OPEN + price - 2, 0)
+def test_what_came_early_is_never_due_whatever_the_bond(workshop: Workshop) -> None:
+    earn_early(workshop, redeemed=10 * SERVER_BOND)
+    assert workshop.attribution.unsettled_of(SERVER) == FEES + 2 * OPEN
+    with pytest.raises(Attribution.FeesExceedBond):
+        declare(workshop, 10 * SERVER_BOND, 0)
+    declare(workshop, SERVER_BOND, 9 * SERVER_BOND)
+    assert bond_of(workshop) == SERVER_BOND
 
 
 def test_what_is_due_by_a_parameter_stays_due_when_root_raises_it_again(
