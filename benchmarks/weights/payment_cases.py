@@ -304,7 +304,7 @@ def inference_take_back(stage: WeighingStage) -> Work:
     server = AccountId(stage.pair("server").account)
     fill_pot(stage)
     index_model(stage, rows=1)
-    early = Ledger(pool=OPEN, redeemed_planck=2 * OPEN, early_planck=2 * OPEN)
+    early = Ledger(epoch=1, pool=OPEN, redeemed_planck=2 * OPEN, early_planck=2 * OPEN)
     attribution.ledgers.put((0, server), early)
     return stage.signed(asker, "Inference", "take_back", channel=0)
 
