@@ -42,18 +42,29 @@ const head = {
   subscription: await collect((...callbacks) => follow.storageSubscription(pinned, inputs, null, ...callbacks))
 };
 const stop = client.transaction(transaction, (error) => { throw error; });
-const block = await next('newBlock');
+// The node makes a block now and then without any transaction.
+const before = [];
+let block = await next('newBlock');
+let newBody = await follow.body(block.blockHash);
+while (!newBody.includes(transaction)) {
+  before.push(block.blockHash);
+  block = await next('newBlock');
+  newBody = await follow.body(block.blockHash);
+}
 const best = await next('bestBlockChanged');
-const final = await next('finalized');
-const newBody = await follow.body(block.blockHash);
+let final = await next('finalized');
+while (!final.finalizedBlockHashes.includes(block.blockHash)) final = await next('finalized');
 stop();
 await follow.unpin([pinned]);
 head.unpinned = await outcome(follow.body(pinned));
 
-const height = await client.archive.finalizedHeight();
+const numberOf = async (hash) => Number((await client.request('chain_getHeader', [hash])).number);
+head.height = await numberOf(pinned);
+const height = await numberOf(block.blockHash);
+const finalized = await client.archive.finalizedHeight();
 const [hash] = await client.archive.hashByHeight(height);
 const archive = {
-  height, hash,
+  height, finalized, hash,
   above: await client.archive.hashByHeight(height + 1_000),
   header: await client.archive.header(hash),
   body: await client.archive.body(hash),
@@ -66,6 +77,6 @@ const archive = {
 };
 const methods = (await client.request('rpc_methods', [])).methods;
 follow.unfollow();
-console.log(JSON.stringify({ initialized, spec, head, block, best, final, newBody, archive, methods }));
+console.log(JSON.stringify({ initialized, before, spec, head, block, best, final, newBody, archive, methods }));
 client.destroy();
 process.exit(0);
