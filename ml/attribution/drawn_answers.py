@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 
 from ml.attribution.index import QuerySketcher
 from ml.attribution.sketch_tolerance import SketchComparison
+from ml.base.characters import UNFINISHED
 from ml.base.limits import context_tokens
 from ml.base.sampling import score_gap
 from ml.train.data import encode_prompt
@@ -29,7 +30,8 @@ SCORE_MARGIN: Final = 0.125
 room for other processors."""
 WITHHELD_CHARACTERS_MAX: Final = 512
 """Characters that the tokens of an answer may spell beyond its text: a stop text has at most 256,
-and it ends within a token."""
+and it ends within a token. Parts of characters do not count: any number of them is held back until
+it is known that they make no whole one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,8 @@ class AnswerCheck:
         if any(token >= vocabulary for token in shown.tokens):
             return False
         spelled = str(self.tokenizer.decode(list(shown.tokens), skip_special_tokens=True))
-        withheld = len(spelled) - len(shown.answer)
-        return spelled.startswith(shown.answer) and withheld <= WITHHELD_CHARACTERS_MAX
+        withheld = spelled[len(shown.answer) :].replace(UNFINISHED, "")
+        return spelled.startswith(shown.answer) and len(withheld) <= WITHHELD_CHARACTERS_MAX
 
     def _is_own(self, prompt: list[int], tokens: tuple[int, ...], sampling: Sampling) -> bool:
         """Return whether the model gives these tokens after a prompt."""

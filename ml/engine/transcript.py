@@ -7,15 +7,13 @@ it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from ml.base.characters import UNFINISHED
 from ml.engine.interface import FinishReason, TokenEvent
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-
-UNFINISHED: Final = "\ufffd"
-"""The decoding of the first bytes of a character that is not complete."""
 
 
 class Transcript:

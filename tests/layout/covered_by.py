@@ -25,6 +25,7 @@ COVERED_BY: Final[dict[str, tuple[str, ...]]] = {
     "ml/attribution/drawn_answers.py": ("tests/ml/jobs/test_settling.py",),
     "ml/attribution/epoch_files.py": ("tests/ml/attribution/test_receipt_checks.py",),
     "ml/jobs/kinds.py": ("tests/ml/jobs/support/epoch_workshop.py",),
+    "ml/base/characters.py": ("tests/ml/engine/test_transcript.py",),
     "ml/base/content.py": ("tests/ml/base/test_base.py",),
     "ml/train/checkpoint.py": ("tests/ml/train/test_loop.py",),
     "ml/train/curve.py": ("tests/ml/train/test_loop.py",),

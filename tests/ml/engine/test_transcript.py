@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ml.base.characters import UNFINISHED
 from ml.engine.interface import FinishReason, TokenEvent
-from ml.engine.transcript import UNFINISHED, Transcript
+from ml.engine.transcript import Transcript
 
 
 class Bytes:

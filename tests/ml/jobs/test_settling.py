@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from ml.attribution.drawn_answers import SCORE_MARGIN
+from ml.attribution.drawn_answers import SCORE_MARGIN, WITHHELD_CHARACTERS_MAX
 from ml.attribution.epoch_files import EPOCH_FILE, PAGE_BYTES_MAX, EpochInput
 from ml.attribution.sketch_tolerance import SketchComparison, sketches_agree
+from ml.base.characters import UNFINISHED
 from ml.base.sampling import score_gap
 from ml.jobs.inputs import InputMissingError
 from ml.jobs.settling import answer_check
@@ -313,6 +314,20 @@ def test_a_page_that_is_not_here_is_missing_and_no_fault(
     (workshop.folder / epoch.pages[0].hex()).unlink()
     with pytest.raises(InputMissingError):
         workshop.run(spec)
+
+
+@pytest.mark.parametrize(("more", "is_spelled"), [("", True), ("a" * 513, False)])
+def test_any_number_of_parts_of_characters_may_be_held_back(
+    workshop: Workshop, told: list[Told], more: str, is_spelled: bool
+) -> None:
+    check = answer_check(workshop.index, workshop.folder, "", SketchComparison())
+    tokenizer = check.tokenizer
+    part = tokenizer.convert_tokens_to_ids("ï")  # the first byte of a longer character
+    assert tokenizer.decode([part]) == UNFINISHED
+    held = (part,) * (WITHHELD_CHARACTERS_MAX + 1)
+    tokens = (*held, *tokenizer.encode(more, add_special_tokens=False))
+    shown = replace(told[0].shown, answer="", tokens=tokens)
+    assert check._is_spelled(shown) is is_spelled
 
 
 def test_engine_and_check_differ_by_far_less_than_the_margin(
