@@ -63,8 +63,11 @@ class AdapterNotFiniteError(AdapterRefusedError):
 
 
 def load_adapter(data: bytes, recipe: Recipe, model: PreTrainedModel) -> PeftModel:
-    """Return the model with the checked adapter attached. Raises AdapterRefusedError."""
+    """Return the model with the checked adapter attached, and with the attention of training: fused
+    kernels add in other orders, and an adapter can turn that into another sketch. Raises
+    AdapterRefusedError."""
     tensors = check_adapter(data, recipe, model)
+    model.set_attn_implementation("eager")
     wrapped = attach_lora(model, recipe)
     with torch.no_grad():
         for name, parameter in lora_parameters(wrapped).items():

@@ -159,7 +159,6 @@ def _index_rows(
         raise SpecRefusedError(f"The sketch seed must be {SEED_BYTES} bytes, not {len(job.seed)}.")
     model, tokenizer = load_job_base(job.base, train_spec.base)
     rows = _checked_rows(inputs, trained)
-    model.set_attn_implementation("eager")
     wrapped = load_adapter(read_blob(inputs, trained.adapter), train_spec.recipe, model)
     indexed, files = build_index(
         wrapped,

@@ -227,7 +227,6 @@ def answer_check(
 ) -> AnswerCheck:
     """Load the model that an index stands on. Raises BaseMismatchError."""
     model, tokenizer = load_job_base(base, index.base)
-    model.set_attn_implementation("eager")  # As in training: executors must agree on every bit.
     wrapped = load_adapter(read_blob(inputs, index.adapter), index.recipe, model)
     sketcher = QuerySketcher(
         wrapped,

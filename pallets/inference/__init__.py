@@ -19,6 +19,7 @@ This file declares the pallet; channels are in `channels`, drawing in `redemptio
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
@@ -305,7 +306,8 @@ class Inference(InferenceErrors, Pallet, index=24):
         if not paid:
             raise self.NothingToTakeBack
         amount = self.attribution.give_back(record.model, record.server, paid, record.asker)
-        self.channels.put(channel, record.without_marks())
+        repaid = replace(record.without_marks(), repaid_planck=record.repaid_planck + amount)
+        self.channels.put(channel, repaid)
         self.emit(self.TakenBack(channel, amount))
 
     # --------------------------------------------------------------------------------- API

@@ -108,14 +108,16 @@ def remove(inference: Inference, who: AccountId, number: int) -> None:
 
 def waiting(inference: Inference, channel: Channel) -> int:
     """Return what was redeemed of a channel, in planck, of which the contributors' part waits for
-    nobody: the model was retired before it paid any. The part of the asker, then."""
+    nobody: the model was retired before it paid any. The part of the asker, then; but nothing of
+    what a report has repaid already."""
     model = inference.models.get(channel.model)
     assert model is not None, "models are never removed"
     if not model.is_retired or inference.attribution.has_opened(channel.model):
         return 0
     # No epoch of the model was ever closed, so all is of the current one.
     epoch = inference.attribution.current_epoch(channel.model, channel.server)
-    return channel.redeemed_in(epoch)
+    unpaid = channel.redeemed_planck - channel.repaid_planck
+    return min(channel.redeemed_in(epoch), unpaid)
 
 
 def known(inference: Inference, number: int) -> Channel:

@@ -119,8 +119,9 @@ class Channel:
     """Tokens of an asker that a server may draw from by vouchers; `closes_at` once closing.
 
     `sequence` is that of the last voucher redeemed. `marks` has the epochs in which something was
-    redeemed, the latest two. `repaid_planck` is what its asker got out of the bond for false
-    receipts. A closed channel is kept while it may be needed as evidence.
+    redeemed, the latest two. `repaid_planck` is what its asker got back: out of the bond for false
+    receipts, and of what waited for contributors that can never be paid. A closed channel is kept
+    while it may be needed as evidence.
     """
 
     asker: AccountId

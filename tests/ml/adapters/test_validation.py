@@ -48,6 +48,14 @@ def test_a_good_adapter_comes_back_bit_by_bit(
     assert adapter_bytes(load_adapter(data, RECIPE, model)) == data
 
 
+def test_a_model_with_an_adapter_computes_as_in_training(
+    model: PreTrainedModel, tensors: dict[str, torch.Tensor]
+) -> None:
+    model.set_attn_implementation("sdpa")
+    wrapped = load_adapter(tensors_bytes(tensors), RECIPE, model)
+    assert wrapped.get_base_model().config._attn_implementation == "eager"
+
+
 def test_the_expected_names_are_those_that_peft_writes(model: PreTrainedModel) -> None:
     expected = expected_shapes(model, RECIPE)
     assert read_header(adapter_bytes(attach_lora(model, RECIPE))).keys() == expected.keys()

@@ -9,6 +9,7 @@ import pytest
 from pallets.attribution import ATTRIBUTION_POT
 from pallets.balances import Balances, FreezeReason
 from pallets.inference import DEPOSIT_MIN, Inference
+from runtime.shared.receipts import Voucher
 from runtime.types.primitives import OPEN, AccountId, Id
 from tests.pallets.support.ledger import ALICE, BOB, DAVE, ENDOWMENT, KEYS
 from tests.pallets.support.market import (
@@ -262,6 +263,28 @@ def test_nothing_is_taken_back_where_nothing_was_paid(shop: Market) -> None:
     retire(shop)
     with pytest.raises(Inference.NothingToTakeBack):
         shop.end(ASKER, "take_back")
+
+
+def overcharged(shop: Market, voucher: Voucher) -> None:
+    """Report a receipt that asks more than the bond."""
+    shop.report(voucher, shop.receipt(voucher, 2 * OPEN_TOKENS, fee_planck=2 * BOND))
+
+
+@pytest.mark.parametrize("is_reported_first", [True, False])
+def test_a_channel_gets_no_more_back_than_it_paid(shop: Market, is_reported_first: bool) -> None:
+    voucher = shop.voucher()
+    shop.redeem(voucher, 2 * OPEN_TOKENS)
+    retire(shop)
+    before = shop.balances.free(ASKER)
+    if is_reported_first:
+        overcharged(shop, voucher)
+        with pytest.raises(Inference.NothingToTakeBack):
+            shop.end(ASKER, "take_back")
+    else:
+        shop.end(ASKER, "take_back")
+        overcharged(shop, voucher)
+    assert shop.balances.free(ASKER) - before == 2 * OPEN
+    assert shop.channel().repaid_planck == 2 * OPEN
 
 
 def test_a_channel_stays_until_its_asker_has_taken_back(shop: Market) -> None:

@@ -259,7 +259,7 @@ class PayingLife(RuleBasedStateMachine):
     @rule(number=NUMBERS, who=ASKER)
     def take_back(self, number: int, who: AccountId) -> None:
         number, channel = pick(self.channels, number)
-        waiting = channel.redeemed - channel.taken_back
+        waiting = channel.redeemed - max(channel.taken_back, channel.repaid)
         done = self.does(who, "Inference", "take_back", channel=number)
         assert done == (channel.model == SMALL and self.is_retired and waiting > 0)
         if done:
@@ -268,6 +268,7 @@ class PayingLife(RuleBasedStateMachine):
             pool.part -= waiting // 2
             pool.redeemed -= waiting
             channel.taken_back = channel.redeemed
+            channel.repaid += waiting // 2
 
     @precondition(lambda self: self.channels)
     @rule(number=NUMBERS, fee=strategies.integers(0, 40), is_last=strategies.booleans())
