@@ -22,9 +22,11 @@ from typing import Any, Final, cast
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.protocol import ws_stream
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
+from wsproto.extensions import Extension
 
 from node.operations.metrics import Metrics
 from node.rpc.limits import Limits
@@ -249,6 +251,19 @@ def endpoint_of(listeners: list[trio.SocketListener]) -> ServerEndpoint:
     """Return where listeners listen; the first one's where there are several."""
     host, port = listeners[0].socket.getsockname()[:2]
     return ServerEndpoint(str(host), int(port))
+
+
+class _Uncompressed(Extension):
+    """Stands where hypercorn offers to inflate messages: a message of kilobytes would else become
+    one of megabytes, which is read while nothing else runs."""
+
+    name = "uncompressed"
+
+    def offer(self) -> bool:
+        return False
+
+
+ws_stream.PerMessageDeflate = _Uncompressed  # type: ignore[attr-defined, assignment]
 
 
 def _config(limits: Limits) -> Config:

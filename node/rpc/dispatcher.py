@@ -60,6 +60,14 @@ class _Meter:
     time: Histogram
 
 
+def _count_values(text: str | bytes) -> int:
+    """Return no fewer than the values of a JSON text, without reading it; commas and brackets in
+    strings count too."""
+    if isinstance(text, bytes):
+        return sum(text.count(mark) for mark in (b",", b"[", b"{"))
+    return sum(text.count(mark) for mark in (",", "[", "{"))
+
+
 class Dispatcher:
     """Answers requests from a table of methods."""
 
@@ -73,6 +81,9 @@ class Dispatcher:
         if len(text) > session.limits.request_bytes:
             limit = session.limits.request_bytes
             return _failure(None, RequestTooBigError(f"A request has at most {limit} bytes."))
+        if _count_values(text) > session.limits.request_values:
+            limit = session.limits.request_values
+            return _failure(None, RequestTooBigError(f"A request has at most {limit} values."))
         try:
             if len(text) > READ_AT_ONCE_MAX:
                 async with session.shares.turn:

@@ -61,7 +61,7 @@ class TooManySubscriptionsError(RpcError):
 
 
 class RequestTooBigError(RpcError):
-    """The request has too many bytes."""
+    """The request has too many bytes or values."""
 
     code = -32007
 

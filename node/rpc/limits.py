@@ -16,6 +16,8 @@ class Limits:
     subscriptions_per_peer: int = 2_048
     subscriptions_per_connection: int = 1_024
     request_bytes: int = 15 * 1024 * 1024
+    request_values: int = 65_536
+    """How many values a request has at most: reading a value takes far longer than its bytes."""
     response_bytes: int = 64 * 1024 * 1024
     batch_calls: int = 1_000
     outbound_messages: int = 1_024

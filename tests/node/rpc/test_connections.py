@@ -197,3 +197,16 @@ def test_a_body_that_does_not_arrive_times_out(drive: Drive) -> None:
             assert (await stream.receive_some(1_000)).startswith(b"HTTP/1.1 408")
 
     drive(scenario, Limits(request_timeout_s=0.05))
+
+
+def test_no_message_is_inflated(drive: Drive) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        offer = b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+        stream = await trio.open_tcp_stream("127.0.0.1", node.endpoint.port)
+        async with stream:
+            await stream.send_all(UPGRADE.removesuffix(b"\r\n") + offer)
+            answer = await stream.receive_some(4_096)
+            assert answer.startswith(b"HTTP/1.1 101")
+            assert b"extensions" not in answer.lower()
+
+    drive(scenario)

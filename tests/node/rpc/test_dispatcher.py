@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from node.operations.metrics import Metrics
 from node.rpc.dispatcher import Dispatcher
+from node.rpc.errors import RequestTooBigError
 from node.rpc.limits import Limits
 from node.rpc.methods import method, methods_of
 from node.rpc.parameters import HexBytes, Json
@@ -194,3 +195,11 @@ def test_an_error_speaks_no_python_and_ends_with_one_stop(request_: object, sent
     message = ask(request_)["error"]["message"]
     assert message.endswith(sentence)
     assert not message.endswith("..")
+
+
+@pytest.mark.parametrize("text", ["[" + "{}," * 99 + "{}]", b'{"a":[' + b"1," * 99 + b"1]}"])
+def test_a_request_of_many_values_is_refused_before_it_is_read(
+    text: str | bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.rpc.dispatcher._read_json", None)
+    assert ask(text, limits=Limits(request_values=99))["error"]["code"] == RequestTooBigError.code
